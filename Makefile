@@ -1,0 +1,90 @@
+# Everything bootstraps from python3 (3.11 or later, with venv) and make.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# A kubeconfig in the environment is never used; another cluster is named by CLUSTER=path/to/kubeconfig.
+unexport KUBECONFIG
+CLUSTER ?=
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(READY) ## the virtual environment with everything pinned (about a minute the first time)
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or later is needed; name one with make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "error: this Python has no venv; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+	@echo "setting up .venv: about a minute, most of it downloads"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## a control plane, the operator, and Ready tiers; CLUSTER=kubeconfig for another cluster
+	@$(BIN)/python -m gameai_devcluster.demo $(if $(CLUSTER),--cluster $(CLUSTER))
+
+down: ## stop what `make demo` left running
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m gameai_devcluster down; else echo "nothing was set up"; fi
+
+test: unit integration ## unit and integration tests, with a seeded sample of the fault sweeps
+
+unit: $(READY) ## unit tests: no sockets, under 10 s
+	$(BIN)/pytest -q tests/unit
+
+integration: $(READY) ## tests on a local control plane
+	@$(BIN)/python -m gameai_devcluster build
+	$(BIN)/pytest -q tests/integration
+
+soak: $(READY) ## every case of the fault sweeps
+	@$(BIN)/python -m gameai_devcluster build
+	$(BIN)/pytest -q tests/integration --soak -m soak --timeout 7200
+
+bench: $(READY) ## measure against the bars; prints tables, writes benchmarks/results/*.json
+	@$(BIN)/python -m gameai_devcluster build
+	@$(BIN)/python -m benchmarks
+
+mutants: $(READY) ## mutation tests of plan, conditions and split
+	@$(BIN)/python benchmarks/mutants.py
+
+check: $(READY) format-check lint types imports generated ## every gate that needs no cluster
+
+format: $(READY) ## format the code
+	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format .
+
+format-check: $(READY) ## is the code formatted?
+	@$(BIN)/ruff format --check .
+
+lint: $(READY) ## ruff
+	@$(BIN)/ruff check .
+
+types: $(READY) ## mypy, strict
+	@$(BIN)/mypy
+
+imports: $(READY) ## who may import whom
+	@$(BIN)/lint-imports
+
+generated: $(READY) ## are generated files current?
+	@rm -rf .dev/generated && mkdir -p .dev/generated
+	@$(BIN)/python -m gameai_operator crds --output .dev/generated/crds
+	@diff -r crds .dev/generated/crds || { echo "error: crds/ is stale: run make crds"; exit 1; }
+	@$(BIN)/pytest -q tests/unit/test_golden.py
+
+crds: $(READY) ## write crds/ from the types
+	@$(BIN)/python -m gameai_operator crds --output crds
+
+golden: $(READY) ## write the golden files anew; read the diff before you commit it
+	@$(BIN)/pytest -q tests/unit/test_golden.py --write-golden
+
+lock: $(READY) ## resolve requirements/*.txt anew, with hashes, for all platforms
+	@for extra in operator dev; do \
+	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	    --extra $$extra --no-emit-package gameai-operator pyproject.toml -o requirements/$$extra.txt; done
+
+clean: down ## remove the virtual environment and local state
+	@rm -rf .venv .dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+.PHONY: help setup demo down test unit integration soak bench mutants check format format-check lint types imports generated crds golden lock clean
