@@ -1,0 +1,84 @@
+"""`python -m gameai_devcluster up | down | status | build | secrets`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from gameai_devcluster import cluster, operators, secrets
+from gameai_devcluster.api import Api, from_kubeconfig
+from gameai_devcluster.binary import BuildError, control_plane
+
+DEFAULT_FOLDER = Path(".dev/cluster")
+
+
+def main() -> int:
+    """Run one command; 0 when it did what it says."""
+    options = _parser().parse_args()
+    try:
+        return int(options.run(options))
+    except (BuildError, cluster.StartError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gameai_devcluster", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    up = commands.add_parser("up", help="start a cluster, or keep the one that runs")
+    up.add_argument("--audit", action="store_true", help="keep an audit log of all writes")
+    up.set_defaults(run=_up)
+    down = commands.add_parser("down", help="stop it")
+    down.set_defaults(run=_down)
+    status = commands.add_parser("status", help="say whether it runs")
+    status.set_defaults(run=_status)
+    for command in (up, down, status):
+        command.add_argument(
+            "--folder", type=Path, default=DEFAULT_FOLDER, help="the cluster's folder"
+        )
+    build = commands.add_parser("build", help="build the control plane's binary, or find it")
+    build.set_defaults(run=_build)
+    waits = commands.add_parser("secrets", help="(internal) play the kubelets' look at Secrets")
+    waits.add_argument("kubeconfig", type=Path)
+    waits.set_defaults(run=_secrets)
+    return parser
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _up(options: argparse.Namespace) -> int:
+    folder = options.folder.resolve()
+    running = cluster.load(folder)
+    if running is None or not running.ready():
+        running = cluster.start(folder, cluster.Options(audit=options.audit), _say)
+    _say(f"API server: {running.site.server}\nkubeconfig: {running.kubeconfig}")
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    folder = options.folder.resolve()
+    stopped = [operators.stop_remembered(folder.parent / "operator.json"), cluster.stop(folder)]
+    _say("stopped" if any(stopped) else "nothing was running")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    running = cluster.load(options.folder.resolve())
+    ready = running is not None and running.ready()
+    _say("ready" if ready else "not running")
+    return 0 if ready else 1
+
+
+def _build(_: argparse.Namespace) -> int:
+    _say(str(control_plane(_say)))
+    return 0
+
+
+def _secrets(options: argparse.Namespace) -> int:
+    secrets.serve(Api(from_kubeconfig(options.kubeconfig)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""EDGE: what a user installs: CRDs, the operator's rights, and a kubeconfig with its service account's own token."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gameai_devcluster.api import Api, ApiError, Json, path
+from gameai_devcluster.cluster import kubeconfig_document
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMESPACE = "gameai-system"
+ACCOUNT = "gameai-operator"
+_RULES = ROOT / "charts" / "gameai-operator" / "files" / "rules.yaml"
+_RBAC = "rbac.authorization.k8s.io"
+_TOKEN_SECONDS = 7 * 24 * 3600
+
+
+def crds(api: Api, folder: Path = ROOT / "crds") -> None:
+    """Apply every CRD and wait until each is served."""
+    for file in sorted(folder.glob("*.yaml")):
+        document = yaml.safe_load(file.read_text())
+        api.apply(document)
+        _wait_established(api, document["metadata"]["name"])
+
+
+def namespace(api: Api, name: str) -> None:
+    """Make sure that a namespace exists."""
+    api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+
+
+def rights(api: Api, *, namespaces: Sequence[str] = ()) -> None:
+    """The operator's service account with its rights, everywhere or in the given namespaces only."""
+    namespace(api, NAMESPACE)
+    rules = yaml.safe_load(_RULES.read_text())
+    account = {"name": ACCOUNT, "namespace": NAMESPACE}
+    api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+    everywhere = rules["cluster"] if namespaces else rules["namespaced"] + rules["cluster"]
+    _grant(api, "ClusterRole", {"name": ACCOUNT}, everywhere)
+    _grant(api, "Role", {"name": ACCOUNT, "namespace": NAMESPACE}, rules["own"])
+    for each in namespaces:
+        _grant(api, "Role", {"name": f"{ACCOUNT}-watched", "namespace": each}, rules["namespaced"])
+
+
+def operator_kubeconfig(api: Api, file: Path, *, server: str | None = None) -> Path:
+    """Write a kubeconfig with a token of the operator's service account, good for a week."""
+    where = path("ServiceAccount", NAMESPACE, ACCOUNT) + "/token"
+    request = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": _TOKEN_SECONDS},
+    }
+    token = api.request("POST", where, body=request)["status"]["token"]
+    credentials = replace(
+        api.credentials,
+        server=server or api.credentials.server,
+        certificate_file=None,
+        key_file=None,
+        token=token,
+    )
+    file.touch(mode=0o600)
+    file.write_text(yaml.safe_dump(kubeconfig_document(credentials)))
+    return file
+
+
+def _grant(api: Api, kind: str, metadata: Json, rules: list[Json]) -> None:
+    role = {"apiVersion": f"{_RBAC}/v1", "kind": kind, "metadata": metadata, "rules": rules}
+    binding: dict[str, Any] = {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": f"{kind}Binding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": _RBAC, "kind": kind, "name": metadata["name"]},
+        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}],
+    }
+    api.apply(role)
+    api.apply(binding)
+
+
+def _wait_established(api: Api, name: str, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    group, version = name.partition(".")[2], "v1alpha1"
+    while time.monotonic() < end:
+        conditions = (
+            api.get("CustomResourceDefinition", None, name)["status"].get("conditions") or []
+        )
+        if any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
+            try:
+                api.request("GET", f"/apis/{group}/{version}/{name.partition('.')[0]}?limit=1")
+            except ApiError:
+                time.sleep(0.05)
+                continue
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"{name} was not served in {seconds:.0f} s")
