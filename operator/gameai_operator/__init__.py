@@ -1,0 +1,1 @@
+"""The gameai operator: three kinds of YAML become living game worlds."""

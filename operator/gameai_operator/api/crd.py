@@ -1,0 +1,166 @@
+"""PURE: the CustomResourceDefinitions, made from the types; `crds/*.yaml` is this module's output."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gameai_operator.api.base import CATEGORY, GROUP, VERSION, Model, Rule
+from gameai_operator.api.schema import structural
+from gameai_operator.api.tier import ModelTier, ModelTierSpec, ModelTierStatus
+
+SCHEMA_HASH = f"{GROUP}/schema-hash"
+SCHEMA_REVISION = f"{GROUP}/schema-revision"
+# Raised with every release that changes a schema: an operator goes on under a newer one, not under an older.
+REVISION = 1
+
+NAME_RULE = Rule(
+    "self.metadata.name.size() <= 30 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    "metadata.name must have at most 30 characters: lower-case letters, digits and '-', a letter first; "
+    "it becomes part of Service names",
+)
+
+
+def _column(name: str, kind: str, path: str, text: str, priority: int = 0) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": name, "type": kind, "jsonPath": path, "description": text}
+    return entry | ({"priority": priority} if priority else {})
+
+
+_READY = '.status.conditions[?(@.type=="Ready")]'
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Definition:
+    """One custom resource; `scale` adds the scale subresource over replicas and selector."""
+
+    kind: str
+    plural: str
+    short_name: str
+    resource: type[Model]
+    spec: type[Model]
+    status: type[Model]
+    columns: tuple[dict[str, Any], ...]
+    scale: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the CustomResourceDefinition."""
+        return f"{self.plural}.{GROUP}"
+
+    @property
+    def file(self) -> str:
+        """Name of the generated file."""
+        return f"{self.plural}.yaml"
+
+
+MODEL_TIER = Definition(
+    kind="ModelTier",
+    plural="modeltiers",
+    short_name="mt",
+    resource=ModelTier,
+    spec=ModelTierSpec,
+    status=ModelTierStatus,
+    scale=True,
+    columns=(
+        _column("Ready", "string", f"{_READY}.status", "Whether enough replicas answer."),
+        _column("Reason", "string", f"{_READY}.reason", "Why it is ready or not."),
+        _column("Class", "string", ".spec.class", "Latency class."),
+        _column("Wanted", "integer", ".spec.replicas", "Replicas wanted."),
+        _column("Answering", "integer", ".status.readyReplicas", "Pods that answer."),
+        _column("On-demand", "integer", ".status.capacity.onDemand", "Pods on demand."),
+        _column("Spot", "integer", ".status.capacity.spot", "Pods on spot nodes."),
+        _column("USD/h", "string", ".status.cost.perHour", "Cost per hour."),
+        _column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
+        _column("Endpoint", "string", ".status.endpoint", "Where it answers.", 1),
+        _column("Message", "string", f"{_READY}.message", "What Ready says.", 1),
+    ),
+)
+DEFINITIONS = (MODEL_TIER,)
+
+
+def document(definition: Definition) -> dict[str, Any]:
+    """The whole CustomResourceDefinition, with its schema's hash and revision as annotations."""
+    version = _version(definition)
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": definition.name,
+            "annotations": {
+                SCHEMA_HASH: schema_hash(definition),
+                SCHEMA_REVISION: str(REVISION),
+            },
+        },
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": definition.kind,
+                "listKind": f"{definition.kind}List",
+                "plural": definition.plural,
+                "singular": definition.kind.lower(),
+                "shortNames": [definition.short_name],
+                "categories": [CATEGORY],
+            },
+            "versions": [version],
+        },
+    }
+
+
+def schema_hash(definition: Definition) -> str:
+    """What tells two schemas apart."""
+    text = json.dumps(_version(definition), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def fault(definition: Definition, annotations: Mapping[str, str]) -> str | None:
+    """Why an installed CRD with these annotations will not do; None when it is this release's or newer."""
+    revision = annotations.get(SCHEMA_REVISION, "")
+    found = int(revision) if revision.isdigit() else 0
+    same = found == REVISION and annotations.get(SCHEMA_HASH) == schema_hash(definition)
+    if found > REVISION or same:
+        return None
+    return (
+        f"the CRD {definition.name} is older than this operator; apply this release's: "
+        f"kubectl apply --server-side -f crds/{definition.file}"
+    )
+
+
+def _version(definition: Definition) -> dict[str, Any]:
+    subresources: dict[str, Any] = {"status": {}}
+    if definition.scale:
+        # Without the selector HPA and KEDA refuse the scale.
+        subresources["scale"] = {
+            "specReplicasPath": ".spec.replicas",
+            "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.selector",
+        }
+    return {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": _schema(definition)},
+        "subresources": subresources,
+        "additionalPrinterColumns": list(definition.columns),
+    }
+
+
+def _schema(definition: Definition) -> dict[str, Any]:
+    status = structural(definition.status)
+    status["properties"]["conditions"].pop("default", None)
+    # kstatus reads this as "in progress" before the first status write.
+    status["default"] = {"observedGeneration": -1}
+    return {
+        "type": "object",
+        "description": " ".join((definition.resource.__doc__ or "").split()),
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string", "description": f"{GROUP}/{VERSION}."},
+            "kind": {"type": "string", "description": f"{definition.kind}."},
+            "metadata": {"type": "object"},
+            "spec": structural(definition.spec),
+            "status": status,
+        },
+        "x-kubernetes-validations": [NAME_RULE.document()],
+    }

@@ -1,0 +1,109 @@
+"""PURE: what a tier serves: where the model comes from and where its files are kept."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from gameai_operator.api.base import Model, ObjectName, Quantity, Rule, Text
+
+
+class SecretKey(Model):
+    """A key of a Secret in the same namespace."""
+
+    name: ObjectName
+    """Name of the Secret. Example: hf."""
+    key: Text
+    """Key in the Secret. Example: token."""
+
+
+class HuggingFace(Model):
+    """A repository of a Hugging Face hub."""
+
+    repository: Annotated[
+        str, StringConstraints(max_length=253, pattern=r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")
+    ]
+    """Repository. Example: Qwen/Qwen2.5-3B-Instruct-AWQ."""
+    revision: Text | None = None
+    """Commit, tag or branch; pin a commit in production. Absent: the hub's default branch. Example: main."""
+    endpoint: (
+        Annotated[str, StringConstraints(max_length=512, pattern=r"^https?://[^\s/]+(/\S*)?$")]
+        | None
+    ) = None
+    """URL of a mirror of the hub. Absent: the public hub. Example: https://hub.example.com."""
+    token_secret_ref: SecretKey | None = None
+    """Where the token for gated models is kept. Absent: no token. Example: {name: hf, key: token}."""
+
+
+class ClaimSource(Model):
+    """Model files that are on a volume already; mounted read-only, nothing is downloaded."""
+
+    claim_name: ObjectName
+    """Name of a PersistentVolumeClaim in the same namespace. Example: models."""
+    path: Annotated[str, StringConstraints(max_length=253, pattern=r"^[\w.-]+(/[\w.-]+)*$")]
+    """Folder on the volume, relative. Example: qwen2.5-3b-awq."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!self.path.split('/').exists(part, part == '..' || part == '.')",
+            "path must stay on the volume: leave out '.' and '..'",
+            ".path",
+        ),
+    )
+
+
+class ModelSource(Model):
+    """Where the model comes from; exactly one."""
+
+    hugging_face: HuggingFace | None = None
+    """A repository of a Hugging Face hub, downloaded into the cache."""
+    persistent_volume_claim: ClaimSource | None = None
+    """Files that are on a volume already; nothing is downloaded."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.huggingFace) != has(self.persistentVolumeClaim)",
+            "exactly one of huggingFace, persistentVolumeClaim must be set",
+        ),
+    )
+
+
+class EmptyDirectory(Model):
+    """Space on the node that goes with the pod."""
+
+    size_limit: Quantity = "40Gi"
+    """Most bytes kept; must hold the model twice while it is downloaded. Example: 40Gi."""
+
+
+class ClaimCache(Model):
+    """A volume that outlives the pod and may serve several."""
+
+    claim_name: ObjectName
+    """Name of a PersistentVolumeClaim in the same namespace; ReadWriteMany for more than one node. Example: model-cache."""
+
+
+class Cache(Model):
+    """Where downloaded model files are kept; exactly one."""
+
+    empty_dir: EmptyDirectory | None = None
+    """Space on the node that goes with the pod."""
+    persistent_volume_claim: ClaimCache | None = None
+    """A volume that outlives the pod: the second start needs no download."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.emptyDir) != has(self.persistentVolumeClaim)",
+            "exactly one of emptyDir, persistentVolumeClaim must be set",
+        ),
+    )
+
+
+class ModelFiles(Model):
+    """What is served."""
+
+    source: ModelSource
+    """Where the model comes from; exactly one of huggingFace, persistentVolumeClaim."""
+    quantization: (
+        Annotated[str, StringConstraints(max_length=63, pattern=r"^[a-z0-9_-]+$")] | None
+    ) = None
+    """vLLM's quantization method. Absent: what the checkpoint says. Example: awq_marlin."""
+    max_context_tokens: Annotated[int, Field(ge=256, le=1_048_576)] | None = None
+    """Longest prompt plus answer, in tokens; less needs less GPU memory. Absent: what the model allows. Example: 4096."""
+    cache: Cache = Cache(empty_dir=EmptyDirectory())
+    """Where downloaded files are kept; exactly one of emptyDir, persistentVolumeClaim. Default: {emptyDir: {sizeLimit: 40Gi}}."""

@@ -1,0 +1,1 @@
+"""What runs beside a game: the data plane and the game services."""

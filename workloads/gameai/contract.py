@@ -1,0 +1,16 @@
+"""PURE: names and numbers that the operator and the workloads share; imports the standard library only."""
+
+from types import MappingProxyType
+
+GRPC_PORT = 50051
+HEALTH_PORT = 8080
+VLLM_PORT = 8000
+
+LABEL_PREFIX = "gameai.dev"
+TIER_LABEL = f"{LABEL_PREFIX}/tier"
+CAPACITY_LABEL = f"{LABEL_PREFIX}/capacity"
+
+ENVIRONMENT_PREFIX = "GAMEAI_"
+
+MANAGED_BY = MappingProxyType({"app.kubernetes.io/managed-by": "gameai-operator"})
+PART_OF = MappingProxyType({"app.kubernetes.io/part-of": "gameai"})
