@@ -1,0 +1,1 @@
+"""ModelTier: from a declared tier to its Deployments, Service and status. Nothing here awaits."""

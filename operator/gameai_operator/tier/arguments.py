@@ -1,0 +1,173 @@
+"""PURE: a user's vLLM arguments, judged before a pod fails on them.
+
+They are resolved by argparse itself, loaded with vLLM's captured flags, so that underscores, unambiguous prefixes and
+lists of values mean here what they mean there. Messages name flags, never values: a value may be a secret.
+"""
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from types import MappingProxyType
+from typing import Never
+
+from gameai_operator.tier.vllm_flags import FLAGS, VLLM_VERSION
+
+REFUSED = "ArgumentRefused"
+UNKNOWN = "ArgumentUnknown"
+INVALID = "ArgumentInvalid"
+
+_NO_FIELD = "there is no field for it: "
+_TLS = f"{_NO_FIELD}tiers answer inside the cluster only, and the gateway ends TLS"
+_NO_SERVER = f"{_NO_FIELD}without its HTTP server vLLM has neither health nor metrics"
+
+# Flag (its first spelling) → what to do instead.
+_INSTEAD: Mapping[str, str] = MappingProxyType(
+    {
+        "--model": "use model.source",
+        "--served-model-name": f"{_NO_FIELD}it is always the tier's name",
+        "--revision": "use model.source.huggingFace.revision",
+        "--hf-token": "use model.source.huggingFace.tokenSecretRef",
+        "--quantization": "use model.quantization",
+        "--max-model-len": "use model.maxContextTokens",
+        "--download-dir": "use model.cache",
+        "--tensor-parallel-size": "use hardware.gpus",
+        "--host": f"{_NO_FIELD}pods listen on every address",
+        "--port": f"{_NO_FIELD}the port is always 8000",
+        "--uds": f"{_NO_FIELD}a socket cannot be reached from another pod",
+        "--root-path": f"{_NO_FIELD}probes and gateway ask at the root",
+        "--shutdown-timeout": f"{_NO_FIELD}it goes with the class and the pod's grace period",
+        "--max-num-queued-reqs": f"{_NO_FIELD}it goes with the class",
+        "--custom-histogram-buckets": f"{_NO_FIELD}they go with the class",
+        "--disable-log-stats": f"{_NO_FIELD}the metrics it ends are what a tier is judged by",
+        "--config": f"{_NO_FIELD}give its entries as args, where they can be checked",
+        "--api-key": f"{_NO_FIELD}callers are proven by the gateway, and a key here could be read by all",
+        "--middleware": f"{_NO_FIELD}it would load code into the engine",
+        "--trust-remote-code": f"{_NO_FIELD}it would run code of the model's author",
+        "--ssl-keyfile": _TLS,
+        "--ssl-certfile": _TLS,
+        "--ssl-ca-certs": _TLS,
+        "--ssl-cert-reqs": _TLS,
+        "--ssl-ciphers": _TLS,
+        "--enable-ssl-refresh": _TLS,
+        "--headless": _NO_SERVER,
+        "--grpc": _NO_SERVER,
+        "-h": f"{_NO_FIELD}vLLM would print its help and end",
+    }
+)
+_OPTION = re.compile(r"^--?[A-Za-z]")
+_RELEASE = re.compile(r"v?(\d+\.\d+\.\d+)")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What is to be said of a tier's arguments.
+
+    `fault` is a reason and a message where they are not accepted; `checked` says whether the flag list fits the image.
+    """
+
+    checked: bool
+    version: str
+    fault: tuple[str, str] | None = None
+
+
+def judge(arguments: Sequence[str], image: str) -> Verdict:
+    """Judge `engine.vllm.args` for the vLLM in `image`, whose tag tells the version."""
+    version = _version(image)
+    checked = version == VLLM_VERSION
+    tokens = [_canonical(each) for each in arguments]
+    fault = _refused(tokens, certain=checked)
+    if fault is None and checked:
+        fault = _mistaken(tokens)
+    return Verdict(checked=checked, version=version, fault=fault)
+
+
+def _version(image: str) -> str:
+    """The vLLM version that an image's tag names; the tag itself, or "untagged", where it names none."""
+    tag = image.rsplit("/", 1)[-1].partition("@")[0].partition(":")[2]
+    match = _RELEASE.match(tag)
+    return match[1] if match else tag or "untagged"
+
+
+def _refused(tokens: Sequence[str], *, certain: bool) -> tuple[str, str] | None:
+    """The first flag that is not for users; where the flag list is another version's, a doubt counts as well."""
+    for token in tokens:
+        flags = _candidates(token.partition("=")[0]) if _OPTION.match(token) else ()
+        for flag in flags if len(flags) == 1 or not certain else ():
+            if flag in _INSTEAD:
+                name = "--help" if flag == "-h" else flag
+                return REFUSED, f"spec.engine.vllm.args: {name} is not for args: {_INSTEAD[flag]}"
+    return None
+
+
+def _candidates(name: str) -> tuple[str, ...]:
+    """The flags, by first spelling, that a name or its prefix can mean."""
+    exact = tuple(row[0][0] for row in FLAGS if name in row[0])
+    return exact or tuple(
+        row[0][0] for row in FLAGS if any(spelling.startswith(name) for spelling in row[0])
+    )
+
+
+def _mistaken(tokens: Sequence[str]) -> tuple[str, str] | None:
+    try:
+        _, extras = _parser().parse_known_args(list(tokens))
+    except _ComplaintError as complaint:
+        return INVALID, f"spec.engine.vllm.args: {_without_value(str(complaint))}"
+    return _unknown(extras)
+
+
+def _unknown(extras: Sequence[str]) -> tuple[str, str] | None:
+    if not extras:
+        return None
+    first = extras[0]
+    if not _OPTION.match(first):
+        return UNKNOWN, "spec.engine.vllm.args: a value stands where no flag takes one"
+    flag = first.partition("=")[0]
+    near = get_close_matches(flag, [name for row in FLAGS for name in row[0]], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return UNKNOWN, f"spec.engine.vllm.args: vLLM {VLLM_VERSION} has no flag {flag}{hint}"
+
+
+class _ComplaintError(Exception):
+    """What argparse would have printed before it ended the process."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Never:
+        raise _ComplaintError(message)
+
+
+@cache
+def _parser() -> _Parser:
+    parser = _Parser(prog="vllm serve", add_help=False, allow_abbrev=True)
+    for spellings, values, kind, choices in FLAGS:
+        if values == 0:
+            parser.add_argument(*spellings, action="store_true")
+        else:
+            parser.add_argument(
+                *spellings,
+                nargs=values,
+                type=int if kind == "int" else str,
+                choices=choices or None,
+            )
+    return parser
+
+
+def _canonical(token: str) -> str:
+    """A token as vLLM rewrites it: dashes for underscores in a flag, `--json.key=1` for the flag itself."""
+    if re.match(r"^-O\S", token):
+        return "--optimization-level=" + token[2:].removeprefix("=")
+    if not _OPTION.match(token):
+        return token
+    flag, equals, value = token.partition("=")
+    name = flag.partition(".")[0]
+    dashed = name.replace("_", "-") if name.startswith("--") else name
+    return dashed + equals + value
+
+
+def _without_value(complaint: str) -> str:
+    """`argument --x: invalid int value: 'v'` without the value."""
+    named = re.sub(r"( value| choice): .*?( \(choose|$)", r"\1\2", complaint)
+    return re.sub(r"=\S*", "", named)

@@ -1,0 +1,76 @@
+"""PURE: the whole decision for a ModelTier: what is seen → what is to be."""
+
+from gameai import contract
+
+from gameai_operator.api.tier import ModelTier
+from gameai_operator.engine.deployments import Deployment
+from gameai_operator.engine.kind import Decision, Refusal, Sight
+from gameai_operator.engine.manifest import Key
+from gameai_operator.tier.arguments import judge
+from gameai_operator.tier.faults import fault
+from gameai_operator.tier.objects import Document, Live, changes, objects
+from gameai_operator.tier.revisions import Inputs, UnknownRevisionError, inputs
+from gameai_operator.tier.status import Judged, conditions, status
+from gameai_operator.tier.template import ON_DEMAND, SPOT
+
+LABEL = contract.TIER_LABEL
+CAPACITY = contract.CAPACITY_LABEL
+
+
+def decide(sight: Sight, *, current: Inputs) -> Decision:
+    """Decide for one tier; `current` are the template inputs that a new tier gets.
+
+    A tier that cannot be honoured keeps the children it has: a mistake in an edit must not end what works.
+    """
+    tier = ModelTier.model_validate(sight.root)
+    live = _live(sight, tier.metadata.name)
+    verdict = judge(tier.spec.engine.vllm.args, tier.spec.engine.vllm.image)
+    refusals = sight.refusals
+    revision: Inputs | None = None
+    try:
+        revision = inputs(
+            tier.spec, tier.status.template_revision, live.on_demand or live.spot, current
+        )
+    except UnknownRevisionError as error:
+        refusals = (_unknown_revision(tier, str(error)), *refusals)
+    renders = revision is not None and verdict.fault is None
+    wanted = objects(tier, live, revision) if revision and renders else None
+    judged = Judged(
+        live=live,
+        rolling=_rolling(live, wanted or ()),
+        arguments=verdict,
+        revision=revision.revision if revision else tier.status.template_revision,
+        fault=fault(sight.pods, live),
+        refusals=refusals,
+    )
+    return Decision(
+        wanted=wanted,
+        status=status(tier, judged),
+        conditions=conditions(tier, judged),
+        hasten=tuple(pod for pod in sight.pods if pod.hasten),
+    )
+
+
+def _live(sight: Sight, name: str) -> Live:
+    return Live(
+        on_demand=sight.facts("Deployment", f"{name}-{ON_DEMAND}"),
+        spot=sight.facts("Deployment", f"{name}-{SPOT}"),
+    )
+
+
+def _rolling(live: Live, wanted: tuple[Document, ...]) -> bool:
+    """Whether pods of the present template are missing, or a wanted Deployment would replace some."""
+    seen = {ON_DEMAND: live.on_demand, SPOT: live.spot}
+    deployments = [document for document in wanted if document["kind"] == "Deployment"]
+    return any(
+        _unfinished(each, seen[each["metadata"]["labels"][CAPACITY]]) for each in deployments
+    )
+
+
+def _unfinished(document: Document, live: Deployment | None) -> bool:
+    return live is None or live.rolling or changes(document, live)
+
+
+def _unknown_revision(tier: ModelTier, message: str) -> Refusal:
+    key = Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
+    return Refusal(key=key, reason="TemplateRevisionUnknown", message=message)

@@ -1,0 +1,171 @@
+"""PURE: a tier's objects: two Deployments, a headless Service, a disruption budget, a service account."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gameai import contract
+
+from gameai_operator.api.tier import ModelTier
+from gameai_operator.engine.deployments import (
+    MODEL_REVISION,
+    TEMPLATE_HASH,
+    TEMPLATE_INPUTS,
+    Deployment,
+)
+from gameai_operator.engine.manifest import digest, without_empty
+from gameai_operator.tier.revisions import Inputs, model_revision
+from gameai_operator.tier.split import Split, split
+from gameai_operator.tier.template import ON_DEMAND, SPOT, Group, template
+
+# How long a node and an image may take before a roll-out counts as stuck, on top of the start itself.
+_NODE_AND_IMAGE_SECONDS = 600
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Live:
+    """What is there of a tier's Deployments."""
+
+    on_demand: Deployment | None
+    spot: Deployment | None
+
+
+def shares(tier: ModelTier) -> Split:
+    """How the wanted replicas are split."""
+    spec = tier.spec
+    return split(spec.replicas, spec.capacity.spot_percent, spec.capacity.minimum_on_demand)
+
+
+def objects(tier: ModelTier, live: Live, inputs: Inputs) -> tuple[Document, ...]:
+    """Every object of a tier, in the order in which they are applied."""
+    spec, wanted = tier.spec, shares(tier)
+    account = () if spec.service_account_name else (_service_account(tier),)
+    on_demand = _deployment(tier, ON_DEMAND, wanted.on_demand, inputs)
+    deployments = [on_demand]
+    if spec.capacity.spot_percent:
+        spot = _deployment(tier, SPOT, wanted.spot, inputs)
+        deployments.append(_paced(spot, live, on_demand))
+    return (*account, _service(tier), *deployments, _disruption_budget(tier))
+
+
+def selector(tier: ModelTier) -> dict[str, str]:
+    """The labels that find every pod of a tier; fixed for life."""
+    return {contract.TIER_LABEL: tier.metadata.name, "app.kubernetes.io/name": "vllm"}
+
+
+def template_hash(deployment: Mapping[str, Any]) -> str:
+    """The hash of a rendered Deployment's pod template."""
+    value: str = deployment["metadata"]["annotations"][TEMPLATE_HASH]
+    return value
+
+
+def changes(rendered: Mapping[str, Any], live: Deployment | None) -> bool:
+    """Whether applying this Deployment would replace pods."""
+    return live is not None and live.remembered.get(TEMPLATE_HASH) != template_hash(rendered)
+
+
+def _paced(spot: Document, live: Live, on_demand: Document) -> Document:
+    """The spot Deployment, held while the on-demand one rolls, so that never both ask for surge GPUs."""
+    due = live.spot is not None and (live.spot.paused or changes(spot, live.spot))
+    first = live.on_demand is not None and (
+        live.on_demand.rolling or changes(on_demand, live.on_demand)
+    )
+    return {**spot, "spec": {**spot["spec"], "paused": due and first}}
+
+
+def _metadata(tier: ModelTier, name: str, **extra: Any) -> Document:
+    return {
+        "name": name,
+        "namespace": tier.metadata.namespace,
+        "labels": {**_labels(tier), **extra.pop("labels", {})},
+        **extra,
+    }
+
+
+def _labels(tier: ModelTier) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/name": "vllm",
+        "app.kubernetes.io/instance": tier.metadata.name,
+        "app.kubernetes.io/component": f"model-{tier.spec.class_.value.lower()}",
+        **contract.PART_OF,
+        **contract.MANAGED_BY,
+        contract.TIER_LABEL: tier.metadata.name,
+    }
+
+
+def _service_account(tier: ModelTier) -> Document:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": _metadata(tier, tier.metadata.name),
+        "automountServiceAccountToken": False,
+    }
+
+
+def _service(tier: ModelTier) -> Document:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(tier, tier.metadata.name),
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": "None",
+            "selector": selector(tier),
+            "publishNotReadyAddresses": False,
+            "ports": [
+                {
+                    "name": "http",
+                    "port": contract.VLLM_PORT,
+                    "protocol": "TCP",
+                    "targetPort": "http",
+                }
+            ],
+        },
+    }
+
+
+def _deployment(tier: ModelTier, capacity: str, replicas: int, inputs: Inputs) -> Document:
+    spec = tier.spec
+    revision = {MODEL_REVISION: model_revision(spec)}
+    labels = {**_labels(tier), **revision, contract.CAPACITY_LABEL: capacity}
+    pods = without_empty(template(tier, Group(capacity=capacity, labels=labels), inputs))
+    notes = {TEMPLATE_HASH: digest(pods), TEMPLATE_INPUTS: inputs.text()}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(
+            tier, f"{tier.metadata.name}-{capacity}", labels=labels, annotations=notes
+        ),
+        "spec": {
+            "replicas": replicas,
+            "paused": False,
+            "selector": {"matchLabels": {**selector(tier), contract.CAPACITY_LABEL: capacity}},
+            "revisionHistoryLimit": 3,
+            "progressDeadlineSeconds": spec.engine.vllm.start_timeout_seconds
+            + _NODE_AND_IMAGE_SECONDS,
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {
+                    "maxSurge": spec.rollout.max_surge,
+                    "maxUnavailable": spec.rollout.max_unavailable,
+                },
+            },
+            "template": pods,
+        },
+    }
+
+
+def _disruption_budget(tier: ModelTier) -> Document:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(tier, tier.metadata.name),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": selector(tier)},
+            # A pod that never became ready must not hold up a node's drain.
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }

@@ -1,0 +1,155 @@
+"""PURE: the numbered revisions of the pod template, and which one a tier has.
+
+An operator upgrade must restart no pod. So what a template is made of beside the spec (class defaults, chart settings)
+is an input of a revision; a live tier keeps its revision and the settings it was made with until its model, image or
+`templateRevision` changes.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from gameai_operator.api.tier import LatencyClass, ModelTierSpec
+from gameai_operator.engine.deployments import TEMPLATE_INPUTS, Deployment
+from gameai_operator.engine.manifest import digest
+from gameai_operator.settings import CapacityLabels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """What a class means for a pod.
+
+    `cpu` and `memory` are requests (memory is the limit too); `shutdown_seconds` is how long running answers may take
+    to end; `queued_requests` caps running plus waiting, beyond which vLLM answers 503; `latency_buckets` and
+    `token_buckets` are histogram bounds in seconds, fine around the class's target.
+    """
+
+    cpu: str
+    memory: str
+    shutdown_seconds: int
+    queued_requests: int
+    latency_buckets: tuple[float, ...]
+    token_buckets: tuple[float, ...]
+
+
+_FAST_TOKENS = (0.001, 0.002, 0.003, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
+_REVISION_1 = {
+    LatencyClass.GOLD: Profile(
+        cpu="3",
+        memory="11Gi",
+        shutdown_seconds=10,
+        queued_requests=128,
+        latency_buckets=(
+            *(0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.012, 0.014, 0.016, 0.018, 0.02),
+            *(0.025, 0.03, 0.04, 0.06, 0.1, 0.25, 0.5),
+        ),
+        token_buckets=_FAST_TOKENS,
+    ),
+    LatencyClass.SILVER: Profile(
+        cpu="6",
+        memory="24Gi",
+        shutdown_seconds=60,
+        queued_requests=256,
+        latency_buckets=(
+            *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.125, 0.15, 0.175, 0.2, 0.225),
+            *(0.25, 0.3, 0.35, 0.4, 0.5, 1.0, 2.5),
+        ),
+        token_buckets=_FAST_TOKENS,
+    ),
+    LatencyClass.BRONZE: Profile(
+        cpu="6",
+        memory="24Gi",
+        shutdown_seconds=300,
+        queued_requests=1024,
+        latency_buckets=(
+            0.5,
+            1.0,
+            2.5,
+            5.0,
+            10.0,
+            15.0,
+            20.0,
+            25.0,
+            30.0,
+            40.0,
+            60.0,
+            120.0,
+            300.0,
+            600.0,
+        ),
+        token_buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5),
+    ),
+}
+REVISIONS: Mapping[int, Mapping[LatencyClass, Profile]] = MappingProxyType({1: _REVISION_1})
+NEWEST = max(REVISIONS)
+
+
+class UnknownRevisionError(Exception):
+    """A tier has, or asks for, a revision that this operator cannot render; the message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inputs:
+    """What a tier's pod template is made of beside its spec."""
+
+    revision: int
+    capacity: CapacityLabels
+
+    def text(self) -> str:
+        """One line of JSON, for the Deployment's annotation."""
+        capacity = {
+            "label": self.capacity.label,
+            "spot": self.capacity.spot,
+            "onDemand": self.capacity.on_demand,
+        }
+        return json.dumps({"revision": self.revision, "capacity": capacity}, sort_keys=True)
+
+
+def model_revision(spec: ModelTierSpec) -> str:
+    """A short hash of model and image: what makes another engine of a tier."""
+    source = spec.model.source.model_dump(mode="json", exclude_none=True)
+    return digest([source, spec.engine.vllm.image])[:10]
+
+
+def inputs(
+    spec: ModelTierSpec, reported: int | None, live: Deployment | None, current: Inputs
+) -> Inputs:
+    """The inputs a tier's template has now.
+
+    `reported` is the revision in status, `live` a Deployment of the tier, `current` what a new tier would get.
+    Raises `UnknownRevisionError`.
+    """
+    kept = _kept(spec, reported, live, current)
+    number = spec.template_revision or kept.revision
+    if number not in REVISIONS:
+        raise UnknownRevisionError(
+            f"pod template revision {number} is not known to this operator (1 to {NEWEST}): "
+            "upgrade the operator, or set spec.templateRevision to one it knows"
+        )
+    return kept if number == kept.revision else Inputs(revision=number, capacity=current.capacity)
+
+
+def _kept(
+    spec: ModelTierSpec, reported: int | None, live: Deployment | None, current: Inputs
+) -> Inputs:
+    if live is None:
+        return Inputs(revision=reported or current.revision, capacity=current.capacity)
+    if live.model_revision != model_revision(spec):
+        return current
+    remembered = parse(live.remembered.get(TEMPLATE_INPUTS, ""))
+    return remembered or Inputs(revision=reported or current.revision, capacity=current.capacity)
+
+
+def parse(text: str) -> Inputs | None:
+    """The inputs that an annotation tells; None where it is not one of ours."""
+    try:
+        entry = json.loads(text)
+        capacity = CapacityLabels(
+            label=entry["capacity"]["label"],
+            spot=tuple(entry["capacity"]["spot"]),
+            on_demand=tuple(entry["capacity"]["onDemand"]),
+        )
+        return Inputs(revision=int(entry["revision"]), capacity=capacity)
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,139 @@
+"""PURE: a tier and what is there of it → its status and conditions."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from gameai import contract
+
+from gameai_operator.api.tier import ModelTier
+from gameai_operator.engine.conditions import Condition
+from gameai_operator.engine.kind import Refusal
+from gameai_operator.tier.arguments import Verdict
+from gameai_operator.tier.faults import Fault
+from gameai_operator.tier.objects import Live, selector, shares
+from gameai_operator.tier.pricing import cost_per_hour
+from gameai_operator.tier.vllm_flags import VLLM_VERSION
+
+_NOT_STALLED = Condition(type="Stalled", status=False, reason="AsExpected")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """All that a status is derived from. `rolling` says that a roll-out is unfinished or about to begin."""
+
+    live: Live
+    rolling: bool
+    arguments: Verdict
+    revision: int | None
+    fault: Fault | None
+    refusals: tuple[Refusal, ...] = ()
+
+
+def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
+    """The status fields beside conditions; absent where nothing is known."""
+    live = judged.live
+    on_demand = live.on_demand.replicas if live.on_demand else 0
+    spot = live.spot.replicas if live.spot else 0
+    cost = cost_per_hour(tier.spec, shares(tier))
+    name, namespace = tier.metadata.name, tier.metadata.namespace
+    fields = {
+        "observedGeneration": tier.metadata.generation,
+        "templateRevision": judged.revision,
+        "replicas": on_demand + spot,
+        "readyReplicas": ready_replicas(live),
+        "selector": ",".join(f"{key}={value}" for key, value in sorted(selector(tier).items())),
+        "capacity": {"onDemand": on_demand, "spot": spot},
+        "endpoint": f"http://{name}.{namespace}.svc:{contract.VLLM_PORT}",
+        "cost": {"perHour": cost} if cost else None,
+    }
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def conditions(tier: ModelTier, judged: Judged) -> tuple[Condition, ...]:
+    """Ready, Reconciling, Stalled, ArgumentsChecked, in this order."""
+    stalled = _stalled(judged)
+    return (
+        _ready(tier, judged, stalled),
+        _reconciling(judged, stalled),
+        stalled,
+        _arguments_checked(judged.arguments),
+    )
+
+
+def ready_replicas(live: Live) -> int:
+    """Pods that answer."""
+    return sum(each.ready for each in (live.on_demand, live.spot) if each)
+
+
+def needed(tier: ModelTier) -> int:
+    """How many pods must answer for the tier to be Ready: min(N, max(1, minimumOnDemand))."""
+    return min(tier.spec.replicas, max(1, tier.spec.capacity.minimum_on_demand))
+
+
+def _stalled(judged: Judged) -> Condition:
+    if judged.arguments.fault:
+        reason, message = judged.arguments.fault
+        return Condition(type="Stalled", status=True, reason=reason, message=message)
+    if judged.refusals:
+        refusal = judged.refusals[0]
+        return Condition(
+            type="Stalled", status=True, reason=refusal.reason, message=refusal.message
+        )
+    if judged.fault and judged.fault.stalled:
+        fault = judged.fault
+        return Condition(type="Stalled", status=True, reason=fault.reason, message=fault.message)
+    return _NOT_STALLED
+
+
+def _reconciling(judged: Judged, stalled: Condition) -> Condition:
+    """A roll-out that waits for the user is stalled, not in progress."""
+    if judged.rolling and not stalled.status:
+        message = "pods of the present template are not all there yet"
+        return Condition(type="Reconciling", status=True, reason="RollingOut", message=message)
+    return Condition(type="Reconciling", status=False, reason="AsExpected")
+
+
+def _ready(tier: ModelTier, judged: Judged, stalled: Condition) -> Condition:
+    ready, wanted = ready_replicas(judged.live), tier.spec.replicas
+    count = f"{ready} of {wanted} replicas answer"
+    problem = _problem(judged, stalled)
+    if ready < needed(tier):
+        reason, words = problem or ("Starting", "")
+        return _condition(reason, count, words, state=False)
+    if not wanted:
+        return _condition("ScaledToZero", "no replicas wanted", _words(problem), state=True)
+    reason = "AllReplicasReady" if ready >= wanted else "MinimumReplicasReady"
+    return _condition(reason, count, _words(problem), state=True)
+
+
+def _problem(judged: Judged, stalled: Condition) -> tuple[str, str] | None:
+    if stalled.status:
+        return stalled.reason, stalled.message
+    return (judged.fault.reason, judged.fault.message) if judged.fault else None
+
+
+def _words(problem: tuple[str, str] | None) -> str:
+    return f"{problem[0]}: {problem[1]}" if problem else ""
+
+
+def _condition(reason: str, count: str, words: str, *, state: bool) -> Condition:
+    message = f"{count}; {words}" if words else count
+    return Condition(type="Ready", status=state, reason=reason, message=message)
+
+
+def _arguments_checked(verdict: Verdict) -> Condition:
+    if verdict.fault:
+        reason, message = verdict.fault
+        return Condition(type="ArgumentsChecked", status=False, reason=reason, message=message)
+    if verdict.checked:
+        message = f"checked against the flags of vLLM {VLLM_VERSION}"
+        return Condition(
+            type="ArgumentsChecked", status=True, reason="KnownVersion", message=message
+        )
+    message = (
+        f"the image's tag says {verdict.version}, but only the flags of vLLM {VLLM_VERSION} are known: "
+        "arguments are applied unchecked"
+    )
+    return Condition(
+        type="ArgumentsChecked", status=False, reason="UnknownVersion", message=message
+    )

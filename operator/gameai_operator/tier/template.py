@@ -1,0 +1,247 @@
+"""PURE: the pod of a tier: vLLM's arguments, environment, probes, volumes and place.
+
+Why it looks as it does (all observed on vLLM 0.32.0): the port is refused while a model loads, so a startup probe comes
+first; `/health` answers 200 while draining, so a preStop sleep takes the pod out of every set before SIGTERM; the
+engine's death ends the process with exit code 0, so the pod's restart policy, not an exit code, brings it back.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gameai import contract
+
+from gameai_operator.api.tier import ModelTier, ModelTierSpec
+from gameai_operator.tier.revisions import REVISIONS, Inputs, Profile
+
+ON_DEMAND = "on-demand"
+SPOT = "spot"
+
+USER = 2000
+PRE_STOP_SECONDS = 5
+# Measured: 5 to 12 s from the last answer to the end of the process.
+TEARDOWN_SECONDS = 15
+# A gateway drops idle connections after 60 s; vLLM must keep them longer than that, or one is reset under a request.
+KEEP_ALIVE_SECONDS = 75
+_PROBE_SECONDS = 5
+
+_HOME = "/home/vllm"
+_MODELS = "/models"
+_SOURCE = "/source"
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """One of a tier's two sets of pods."""
+
+    capacity: str
+    labels: Mapping[str, str]
+
+
+def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
+    """The pod template of a tier's Deployment."""
+    spec = tier.spec
+    profile = REVISIONS[inputs.revision][spec.class_]
+    return {
+        "metadata": {
+            "labels": {**spec.pod_labels, **group.labels},
+            "annotations": dict(spec.pod_annotations),
+        },
+        "spec": {
+            "serviceAccountName": spec.service_account_name or tier.metadata.name,
+            "automountServiceAccountToken": False,
+            # A Service called `vllm` would set VLLM_PORT, which vLLM reads as its own.
+            "enableServiceLinks": False,
+            "imagePullSecrets": [{"name": each.name} for each in spec.image_pull_secrets],
+            "priorityClassName": spec.priority_class_name,
+            "runtimeClassName": spec.hardware.runtime_class_name,
+            "terminationGracePeriodSeconds": _grace_seconds(profile),
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [_container(tier, profile)],
+            "volumes": _volumes(spec),
+            **_placement(spec, group, inputs),
+        },
+    }
+
+
+def arguments(tier: ModelTier, profile: Profile) -> list[str]:
+    """The arguments after `vllm serve`: the model, what the operator owns, then the user's."""
+    spec = tier.spec
+    hub = spec.model.source.hugging_face
+    buckets = {
+        "request_latency": profile.latency_buckets,
+        "time_to_first_token": profile.latency_buckets,
+        "inter_token_latency": profile.token_buckets,
+    }
+    owned = {
+        "--served-model-name": tier.metadata.name,
+        "--port": contract.VLLM_PORT,
+        "--revision": hub.revision if hub else None,
+        "--quantization": spec.model.quantization,
+        "--max-model-len": spec.model.max_context_tokens,
+        "--tensor-parallel-size": spec.hardware.gpus if spec.hardware.gpus > 1 else None,
+        "--max-num-queued-reqs": profile.queued_requests,
+        "--shutdown-timeout": profile.shutdown_seconds,
+        "--custom-histogram-buckets": json.dumps(buckets, separators=(",", ":")),
+    }
+    given = [f"{flag}={value}" for flag, value in owned.items() if value is not None]
+    return [_model(spec), *given, *spec.engine.vllm.args]
+
+
+def _model(spec: ModelTierSpec) -> str:
+    source = spec.model.source
+    if source.persistent_volume_claim:
+        return f"{_SOURCE}/{source.persistent_volume_claim.path}"
+    assert source.hugging_face is not None  # noqa: S101 - the schema allows one of two
+    return source.hugging_face.repository
+
+
+def _grace_seconds(profile: Profile) -> int:
+    return PRE_STOP_SECONDS + profile.shutdown_seconds + TEARDOWN_SECONDS
+
+
+def _container(tier: ModelTier, profile: Profile) -> Document:
+    spec = tier.spec
+    return {
+        "name": "vllm",
+        "image": spec.engine.vllm.image,
+        "command": ["vllm", "serve"],
+        "args": arguments(tier, profile),
+        "env": _environment(spec),
+        "ports": [{"name": "http", "containerPort": contract.VLLM_PORT, "protocol": "TCP"}],
+        "resources": _resources(spec, profile),
+        **_probes(spec.engine.vllm.start_timeout_seconds),
+        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": _mounts(spec),
+    }
+
+
+def _environment(spec: ModelTierSpec) -> list[Document]:
+    hub = spec.model.source.hugging_face
+    values = {
+        "HOME": _HOME,
+        "HF_HOME": _MODELS,
+        "HF_HUB_OFFLINE": None if hub else "1",
+        "HF_ENDPOINT": hub.endpoint if hub else None,
+        "VLLM_ENGINE_READY_TIMEOUT_S": str(spec.engine.vllm.start_timeout_seconds),
+        "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_SECONDS),
+        "VLLM_NO_USAGE_STATS": "1",
+    }
+    entries: list[Document] = [{"name": k, "value": v} for k, v in values.items() if v is not None]
+    if hub and hub.token_secret_ref:
+        reference = {"name": hub.token_secret_ref.name, "key": hub.token_secret_ref.key}
+        entries.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}})
+    return entries + [{"name": each.name, "value": each.value} for each in spec.engine.vllm.env]
+
+
+def _resources(spec: ModelTierSpec, profile: Profile) -> Document:
+    """CPU is a request only: a limit would throttle the loop that feeds the GPU."""
+    hardware = spec.hardware
+    memory = hardware.memory or profile.memory
+    gpus = {hardware.gpu_resource: str(hardware.gpus)} if hardware.gpus else {}
+    return {
+        "requests": {"cpu": hardware.cpu or profile.cpu, "memory": memory, **gpus},
+        "limits": {"memory": memory, **gpus},
+    }
+
+
+def _probes(start_timeout_seconds: int) -> Document:
+    request = {"path": "/health", "port": "http", "scheme": "HTTP"}
+    probe = {"httpGet": request, "periodSeconds": _PROBE_SECONDS, "timeoutSeconds": 3}
+    return {
+        "startupProbe": {**probe, "failureThreshold": -(-start_timeout_seconds // _PROBE_SECONDS)},
+        "readinessProbe": {**probe, "failureThreshold": 2},
+        "livenessProbe": {**probe, "failureThreshold": 6},
+    }
+
+
+def _volumes(spec: ModelTierSpec) -> list[Document]:
+    cache, claim = spec.model.cache, spec.model.source.persistent_volume_claim
+    models: Document = {"name": "models"}
+    if cache.persistent_volume_claim:
+        models["persistentVolumeClaim"] = {"claimName": cache.persistent_volume_claim.claim_name}
+    elif cache.empty_dir:
+        models["emptyDir"] = {"sizeLimit": cache.empty_dir.size_limit}
+    source = {"claimName": claim.claim_name, "readOnly": True} if claim else None
+    return [
+        models,
+        {"name": "home", "emptyDir": {"sizeLimit": "10Gi"}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "10Gi"}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}},
+        *([{"name": "source", "persistentVolumeClaim": source}] if source else []),
+    ]
+
+
+def _mounts(spec: ModelTierSpec) -> list[Document]:
+    source = spec.model.source.persistent_volume_claim
+    return [
+        {"name": "models", "mountPath": _MODELS},
+        {"name": "home", "mountPath": _HOME},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a path inside the pod
+        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - a path inside the pod
+        *([{"name": "source", "mountPath": _SOURCE, "readOnly": True}] if source else []),
+    ]
+
+
+def _placement(spec: ModelTierSpec, group: Group, inputs: Inputs) -> Document:
+    return {
+        "nodeSelector": dict(spec.hardware.node_selector),
+        "tolerations": _tolerations(spec),
+        "affinity": _affinity(spec, group, inputs),
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": key,
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {
+                    "matchLabels": {contract.TIER_LABEL: group.labels[contract.TIER_LABEL]}
+                },
+            }
+            for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+        ],
+    }
+
+
+def _tolerations(spec: ModelTierSpec) -> list[Document]:
+    own = [
+        {
+            "key": each.key,
+            "operator": each.operator.value,
+            "value": each.value,
+            "effect": each.effect.value if each.effect else None,
+        }
+        for each in spec.hardware.tolerations
+    ]
+    if not spec.hardware.gpus:
+        return own
+    gpu = {"key": spec.hardware.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}
+    return [gpu, *own]
+
+
+def _affinity(spec: ModelTierSpec, group: Group, inputs: Inputs) -> Document | None:
+    """Nodes by capacity type and instance type, each only where it was asked for."""
+    labels = inputs.capacity
+    values = labels.spot if group.capacity == SPOT else labels.on_demand
+    capacity = [(labels.label, values)] if spec.capacity.spot_percent else []
+    types = spec.hardware.instance_types
+    instance = [("node.kubernetes.io/instance-type", types)] if types else []
+    wanted = [*capacity, *instance]
+    if not wanted:
+        return None
+    terms = [{"key": key, "operator": "In", "values": list(each)} for key, each in wanted]
+    required = {"nodeSelectorTerms": [{"matchExpressions": terms}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
