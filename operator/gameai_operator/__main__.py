@@ -1,0 +1,71 @@
+"""`python -m gameai_operator run | crds`: the composition root, the only place that wires."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from gameai_operator import telemetry
+from gameai_operator.api import crd
+from gameai_operator.environment import add_flags, settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; 0 when it ended as asked."""
+    parser = argparse.ArgumentParser(
+        prog="gameai_operator", description="Declare a game world; get its AI."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="run the operator until SIGTERM")
+    add_flags(run, os.environ)
+    run.set_defaults(do=_run)
+    crds = commands.add_parser("crds", help="write the CustomResourceDefinitions")
+    crds.add_argument("--output", type=Path, help="folder to write to; without it, standard output")
+    crds.set_defaults(do=_crds)
+    options = parser.parse_args(arguments)
+    return int(options.do(options))
+
+
+def _crds(options: argparse.Namespace) -> int:
+    for definition in crd.DEFINITIONS:
+        text = yaml.safe_dump(
+            crd.document(definition), sort_keys=False, width=120, allow_unicode=True
+        )
+        if options.output is None:
+            sys.stdout.write(f"---\n{text}")
+            continue
+        options.output.mkdir(parents=True, exist_ok=True)
+        header = "# Generated from operator/gameai_operator/api by `make crds`; do not edit.\n"
+        (options.output / definition.file).write_text(header + text)
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        made = settings(options)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    telemetry.configure_logging(made.log_level)
+    # Imported here: --help and crds need neither kopf nor a Kubernetes client.
+    from gameai_operator.process import run  # noqa: PLC0415
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(run(made))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Uvloop where it exists, which is everywhere but on Windows."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,296 @@
+"""EDGE: one thin client over `kubernetes.aio`: its configuration, TLS and token rotation; our requests and errors.
+
+The only file that imports `kubernetes`. Bodies are plain dicts. Nothing is retried here but a 401, once, with
+credentials read anew: what to try again, and when, is the queue's business.
+"""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import load_kube_config
+from kubernetes.aio.config.config_exception import ConfigException
+from kubernetes.aio.config.incluster_config import (
+    SERVICE_CERT_FILENAME,
+    SERVICE_TOKEN_FILENAME,
+    InClusterConfigLoader,
+)
+
+from gameai_operator import telemetry
+from gameai_operator.engine.errors import ApiError
+from gameai_operator.engine.manifest import FIELD_MANAGER, Key, Manifest, Resource
+from gameai_operator.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_JSON = "application/json"
+_APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_LIST_SECONDS = 30.0
+_PAGE = 500
+
+Gate = Callable[[], None]
+
+
+class CredentialsError(Exception):
+    """No way to an API server was found; the message says what to give."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Credentials:
+    """How to reach the API server, for the watch, which has a client of its own."""
+
+    server: str
+    ca_file: str | None
+    certificate_file: str | None
+    key_file: str | None
+    token: str | None
+    verify: bool
+
+
+async def configuration(settings: Settings) -> Configuration:
+    """The client's configuration, read anew from the kubeconfig or the pod. Raises `CredentialsError`."""
+    made = Configuration()
+    try:
+        if settings.kubeconfig:
+            await load_kube_config(config_file=settings.kubeconfig, client_configuration=made)
+        else:
+            InClusterConfigLoader(
+                token_filename=SERVICE_TOKEN_FILENAME, cert_filename=SERVICE_CERT_FILENAME
+            ).load_and_set(made)
+    except (ConfigException, OSError) as error:
+        raise CredentialsError(
+            f"no credentials for an API server: {error}; give --kubeconfig, or run in a pod with a service account"
+        ) from error
+    made.connection_pool_maxsize = 64
+    # Traffic to the API server must not go through HTTPS_PROXY.
+    made.client_session_kwargs = {"trust_env": False}
+    return made
+
+
+async def credentials(settings: Settings) -> Credentials:
+    """The same, as plain values."""
+    made = await configuration(settings)
+    token = await made.get_api_key_with_prefix("BearerToken")
+    return Credentials(
+        server=made.host,
+        ca_file=made.ssl_ca_cert,
+        certificate_file=made.cert_file,
+        key_file=made.key_file,
+        token=_bare(token),
+        verify=bool(made.verify_ssl),
+    )
+
+
+def _bare(token: str | None) -> str | None:
+    return token.removeprefix("Bearer").strip() if token else None
+
+
+class Client:
+    """Requests with dict bodies. Writes pass the gate just before they are sent."""
+
+    def __init__(self, settings: Settings, made: Configuration, gate: Gate) -> None:
+        self._settings = settings
+        self._gate = gate
+        self._api = ApiClient(made)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
+        """A live object; None where there is none."""
+        try:
+            answer: dict[str, Any] = await self.request("GET", resource.path(namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+        return answer
+
+    async def apply(self, resource: Resource, manifest: Manifest, *, force: bool) -> dict[str, Any]:
+        """Server-side apply with strict field validation; the object as it is now."""
+        metadata = manifest["metadata"]
+        path = resource.path(metadata["namespace"], metadata["name"])
+        return await self._apply(resource, path, manifest, force=force)
+
+    async def apply_status(self, resource: Resource, manifest: Manifest) -> dict[str, Any]:
+        """Server-side apply of the status subresource."""
+        metadata = manifest["metadata"]
+        path = resource.path(metadata["namespace"], metadata["name"]) + "/status"
+        return await self._apply(resource, path, manifest, force=True)
+
+    async def _apply(
+        self, resource: Resource, path: str, manifest: Manifest, *, force: bool
+    ) -> dict[str, Any]:
+        query = {
+            "fieldManager": FIELD_MANAGER,
+            "force": str(force).lower(),
+            "fieldValidation": "Strict",
+        }
+        answer: dict[str, Any] = await self._write(
+            "PATCH", path, resource, body=manifest, query=query, content_type=_APPLY
+        )
+        return answer
+
+    async def replace_spec(
+        self, resource: Resource, manifest: Manifest, version: str
+    ) -> dict[str, Any]:
+        """Merge patch of `spec` alone, if the object still has this resourceVersion."""
+        metadata = manifest["metadata"]
+        body = {"metadata": {"resourceVersion": version}, "spec": manifest["spec"]}
+        path = resource.path(metadata["namespace"], metadata["name"])
+        answer: dict[str, Any] = await self._write(
+            "PATCH",
+            path,
+            resource,
+            body=body,
+            query={"fieldManager": FIELD_MANAGER},
+            content_type=_MERGE,
+        )
+        return answer
+
+    async def delete(
+        self,
+        resource: Resource,
+        key: Key,
+        *,
+        preconditions: Mapping[str, str],
+        grace_seconds: int | None = None,
+    ) -> None:
+        """Delete in the background if the preconditions hold; an absent or another object is no error."""
+        body: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": dict(preconditions),
+        }
+        body |= {} if grace_seconds is None else {"gracePeriodSeconds": grace_seconds}
+        try:
+            await self._write("DELETE", resource.path(key.namespace, key.name), resource, body=body)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def create_event(self, namespace: str, document: Mapping[str, Any]) -> None:
+        """POST one Event."""
+        resource = Resource(group="", version="v1", kind="Event", plural="events")
+        await self._write("POST", resource.path(namespace), resource, body=document)
+
+    async def put(
+        self, resource: Resource, document: Mapping[str, Any], seconds: float
+    ) -> dict[str, Any]:
+        """Replace (or create, where it has no resourceVersion) an object, past the gate: the Lease opens it."""
+        metadata = document["metadata"]
+        new = "resourceVersion" not in metadata
+        path = resource.path(metadata["namespace"], None if new else metadata["name"])
+        answer: dict[str, Any] = await self.request(
+            "POST" if new else "PUT", path, body=document, seconds=seconds
+        )
+        return answer
+
+    async def pages(
+        self, path: str, *, selector: str = "", metadata_only: bool = False
+    ) -> AsyncIterator[dict[str, Any]]:
+        """A LIST, page by page. `resourceVersion=0` would ignore the limit, so it is not sent."""
+        query: dict[str, Any] = {"limit": _PAGE} | ({"labelSelector": selector} if selector else {})
+        accept = _METADATA_LIST if metadata_only else _JSON
+        while True:
+            page = await self.request(
+                "GET", path, query=query, seconds=_LIST_SECONDS, accept=accept
+            )
+            yield page
+            token = page["metadata"].get("continue")
+            if not token:
+                return
+            query = {**query, "continue": token}
+
+    async def _write(self, method: str, path: str, resource: Resource, **options: Any) -> Any:
+        telemetry.WRITES.labels(method.lower(), resource.kind).inc()
+        return await self.request(method, path, gate=self._gate, **options)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        content_type: str = _JSON,
+        accept: str = _JSON,
+        seconds: float | None = None,
+        gate: Gate | None = None,
+    ) -> Any:
+        """One request and its decoded answer. Raises `ApiError`; status 0 where no answer came."""
+        url = path + (f"?{urlencode(query)}" if query else "")
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": FIELD_MANAGER}
+        within = seconds or self._settings.request_seconds
+        try:
+            status, answer, retry_after = await self._send(method, url, data, headers, within, gate)
+            if status == 401:
+                await self._renew_credentials()
+                status, answer, retry_after = await self._send(
+                    method, url, data, headers, within, gate
+                )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            telemetry.API_ERRORS.labels("0").inc()
+            raise ApiError(
+                0, "NoAnswer", f"{method} {path}: {type(error).__name__} {error}"
+            ) from error
+        if status > 299:
+            telemetry.API_ERRORS.labels(str(status)).inc()
+            raise _error(status, answer, retry_after)
+        return json.loads(answer) if answer else None
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        data: bytes | None,
+        headers: Mapping[str, str],
+        seconds: float,
+        gate: Gate | None,
+    ) -> tuple[int, bytes, float]:
+        rest = self._api.rest_client
+        if rest.pool_manager is None:
+            rest.pool_manager = rest._create_pool_manager()  # noqa: SLF001 - it is made on first use, which is ours
+        token = _bare(await self._api.configuration.get_api_key_with_prefix("BearerToken"))
+        authorised = {**headers, "Authorization": f"Bearer {token}"} if token else dict(headers)
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, 5.0))
+        if gate is not None:
+            gate()
+        async with rest.pool_manager.request(
+            method,
+            self._api.configuration.host + url,
+            data=data,
+            headers=authorised,
+            timeout=timeout,
+        ) as response:
+            answer = await response.content.read(-1)
+            return response.status, answer, _seconds(response.headers.get("Retry-After", ""))
+
+    async def _renew_credentials(self) -> None:
+        """The in-cluster token is read again at most once a minute by the library; a 401 cannot wait for that."""
+        _LOG.info("the API server answered 401: reading credentials anew")
+        old = self._api
+        self._api = ApiClient(await configuration(self._settings))
+        await old.close()
+
+
+def _seconds(text: str) -> float:
+    return float(text) if text.isdigit() else 0.0
+
+
+def _error(status: int, answer: bytes, retry_after_seconds: float) -> ApiError:
+    try:
+        detail = json.loads(answer)
+        reason, message = detail.get("reason", ""), detail.get("message", "")
+    except (ValueError, AttributeError):
+        reason, message = "", answer[:300].decode(errors="replace")
+    return ApiError(status, reason, message, retry_after_seconds=retry_after_seconds)

@@ -1,0 +1,175 @@
+"""EDGE: what a watch cannot tell: which kinds are served, what was there before, and what was missed."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from gameai_operator import telemetry
+from gameai_operator.api import crd
+from gameai_operator.cluster.client import Client
+from gameai_operator.engine.errors import ApiError
+from gameai_operator.engine.intake import Intake
+from gameai_operator.engine.manifest import Key, Resource
+from gameai_operator.engine.store import Store
+
+_LOG = logging.getLogger(__name__)
+_CRDS = Resource(
+    group="apiextensions.k8s.io",
+    version="v1",
+    kind="CustomResourceDefinition",
+    plural="customresourcedefinitions",
+)
+_JITTER = 0.2
+_MOST_SECONDS = 10.0
+T = TypeVar("T")
+
+
+class Discovery:
+    """Which watched kinds the API server serves now, and what is wrong with our CRDs."""
+
+    def __init__(
+        self, client: Client, resources: Sequence[Resource], definitions: Sequence[crd.Definition]
+    ) -> None:
+        self._client = client
+        self._resources = tuple(resources)
+        self._definitions = tuple(definitions)
+        self.served: tuple[Resource, ...] = ()
+        self.faults: tuple[str, ...] = ("the API server was not asked yet",)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is served, by CRDs that fit."""
+        return not self.faults
+
+    async def look(self) -> bool:
+        """Ask the API server; True when the set of served kinds has changed. Raises `ApiError`."""
+        served = []
+        for prefix in dict.fromkeys(each.prefix for each in self._resources):
+            plurals = await self._plurals(prefix)
+            served += [r for r in self._resources if r.prefix == prefix and r.plural in plurals]
+        missing = [each for each in self._resources if each not in served]
+        faults = [
+            f"{each.plural}.{each.group} is not served: kubectl apply --server-side -f crds/"
+            for each in missing
+        ]
+        found = [await self._fault(each) for each in self._definitions if not missing]
+        before, self.served = self.served, tuple(served)
+        self._say((*faults, *filter(None, found)))
+        return before != self.served
+
+    def _say(self, faults: tuple[str, ...]) -> None:
+        for fault in faults:
+            if fault not in self.faults:
+                _LOG.error("%s", fault)
+        if self.faults and not faults:
+            _LOG.info("every watched kind is served")
+        self.faults = faults
+
+    async def _plurals(self, prefix: str) -> frozenset[str]:
+        try:
+            answer = await self._client.request("GET", prefix)
+        except ApiError as error:
+            if error.status == 404:
+                return frozenset()
+            raise
+        return frozenset(each["name"] for each in answer["resources"])
+
+    async def _fault(self, definition: crd.Definition) -> str | None:
+        try:
+            found = await self._client.request("GET", _CRDS.path(None, definition.name))
+        except ApiError as error:
+            if (
+                error.status == 403
+            ):  # namespaced mode need not grant it; then only the server's word is missing
+                return None
+            raise
+        return crd.fault(definition, found["metadata"].get("annotations", {}))
+
+
+class Lists:
+    """Our own LISTs: everything at the start, and at intervals a comparison with what the watch told."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        store: Store,
+        intake: Intake,
+        namespaces: Sequence[str],
+        selector: str,
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._intake = intake
+        self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
+        self._selector = selector
+
+    async def prefill(self, resources: Sequence[Resource]) -> None:
+        """Take in every object there is. Raises `ApiError`."""
+        for resource in resources:
+            for namespace in self._namespaces:
+                await self._take_in(resource, namespace)
+
+    async def resync(self, resources: Sequence[Resource]) -> None:
+        """Compare with a LIST of metadata; get what was missed, bury what is gone. Raises `ApiError`."""
+        for resource in resources:
+            for namespace in self._namespaces:
+                await self._compare(resource, namespace)
+
+    async def _take_in(self, resource: Resource, namespace: str | None) -> None:
+        path = resource.path(namespace)
+        async for page in self._client.pages(path, selector=self._of(resource)):
+            for document in page["items"]:
+                self._intake.see(resource, document)
+
+    async def _compare(self, resource: Resource, namespace: str | None) -> None:
+        listed: dict[Key, int] = {}
+        version = 0
+        path = resource.path(namespace)
+        async for page in self._client.pages(path, selector=self._of(resource), metadata_only=True):
+            version = version or int(page["metadata"]["resourceVersion"])
+            for document in page["items"]:
+                metadata = document["metadata"]
+                key = Key(resource.kind, metadata["namespace"], metadata["name"])
+                listed[key] = int(metadata["resourceVersion"])
+        within = (namespace,) if namespace else ()
+        drift = self._store.drift(resource.kind, listed, version, within)
+        for key in drift.unseen:
+            await self._get(resource, key)
+        for key in drift.ghosts:
+            self._intake.bury(resource, key, version)
+
+    async def _get(self, resource: Resource, key: Key) -> None:
+        document = await self._client.get(resource, key.namespace, key.name)
+        entry = self._store.get(key)
+        known = -1 if entry is None else entry.version
+        if document is None or int(document["metadata"]["resourceVersion"]) <= known:
+            return
+        telemetry.RESYNC_UNSEEN.labels(resource.kind).inc()
+        self._intake.see(resource, document)
+
+    def _of(self, resource: Resource) -> str:
+        return "" if resource.root else self._selector
+
+
+async def patiently(what: str, call: Callable[[], Awaitable[T]], *, seconds: float) -> T:
+    """Await `call()` until it does not raise `ApiError`, saying so when the trouble changes."""
+    said = ""
+    wait = seconds
+    while True:
+        try:
+            return await call()
+        except ApiError as error:
+            text = f"{error.status} {error.reason}"
+            if text != said:
+                _LOG.warning("%s: %s; trying on", what, error)
+                said = text
+            await asyncio.sleep(wait * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads retries
+            wait = min(wait * 1.5, _MOST_SECONDS)
+
+
+def jittered(seconds: float) -> float:
+    """The interval ±20 %, so that several operators do not list at once."""
+    return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads load

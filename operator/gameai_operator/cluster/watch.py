@@ -1,0 +1,164 @@
+"""EDGE: the watch. The only file that imports kopf, of which nothing but `on.event` is used.
+
+kopf cancels tasks that it did not make and takes SIGTERM for itself, so it lives in a thread with a loop of its own;
+events cross in batches. When it ends for any reason but ours it is started again, later each time.
+"""
+
+import asyncio
+import collections
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import kopf
+
+from gameai_operator import telemetry
+from gameai_operator.cluster.client import Credentials
+from gameai_operator.engine.manifest import Resource
+
+_LOG = logging.getLogger(__name__)
+_FIRST_SECONDS = 1.0
+_MOST_SECONDS = 30.0
+# An end after this long is a new trouble, not the old one again.
+_SETTLED_SECONDS = 60.0
+
+Login = Callable[[], Any]
+See = Callable[[Resource, Mapping[str, Any]], None]
+
+
+class Backoffs:
+    """Seconds between kopf's own retries, without end: an outage must not end the operator."""
+
+    def __iter__(self) -> Iterator[float]:
+        wait = 0.2
+        while True:
+            yield wait * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries
+            wait = min(wait * 2, 5.0)
+
+
+class Watch:
+    """Watches resources and gives what happened to `see` and `lose`, in the loop that made it."""
+
+    def __init__(
+        self,
+        login: Login,
+        *,
+        namespaces: Sequence[str],
+        selector: str,
+        see: See,
+        lose: See,
+    ) -> None:
+        self._login = login
+        self._namespaces = tuple(namespaces)
+        self._selector = selector
+        self._see = see
+        self._lose = lose
+        self._loop = asyncio.get_running_loop()
+        self._inbox: collections.deque[tuple[Resource, str | None, Mapping[str, Any]]] = (
+            collections.deque()
+        )
+        self._stop = threading.Event()
+        self._planned = False
+
+    async def run(self, resources: Callable[[], tuple[Resource, ...]]) -> None:
+        """Watch what `resources` names, for ever; `restart` takes up a changed answer."""
+        wait = _FIRST_SECONDS
+        while True:
+            self._stop, self._planned = threading.Event(), False
+            began = self._loop.time()
+            try:
+                reason = await self._watch_once(resources())
+            finally:
+                self._stop.set()
+            if self._planned:
+                continue
+            telemetry.WATCH_RESTARTS.inc()
+            wait = _FIRST_SECONDS if self._loop.time() - began > _SETTLED_SECONDS else wait
+            _LOG.warning("the watch ended (%s); again in %.0f s", reason, wait)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, _MOST_SECONDS)
+
+    def restart(self) -> None:
+        """Start anew at once, because what there is to watch has changed."""
+        self._planned = True
+        self._stop.set()
+
+    async def _watch_once(self, resources: tuple[Resource, ...]) -> str:
+        ended: asyncio.Future[str] = self._loop.create_future()
+        operator = self._operator(resources, self._stop)
+        thread = threading.Thread(
+            target=self._body, args=(operator, ended), name="kopf", daemon=True
+        )
+        thread.start()
+        return await ended
+
+    def _body(self, operator: Any, ended: asyncio.Future[str]) -> None:
+        try:
+            asyncio.run(operator)
+            reason = "it returned"
+        except BaseException as error:  # noqa: BLE001 - whatever ends it, the supervisor must hear of it
+            reason = f"{type(error).__name__}: {error}"[:300]
+
+        def tell() -> None:
+            if not ended.done():
+                ended.set_result(reason)
+
+        self._loop.call_soon_threadsafe(tell)
+
+    def _operator(self, resources: tuple[Resource, ...], stop: threading.Event) -> Any:
+        registry = kopf.OperatorRegistry()
+        settings = _settings()
+        kopf.on.login(registry=registry)(self._connection)
+        for resource in resources:
+            where = (resource.group, resource.version, resource.plural)
+            if not resource.root:
+                settings.watching.label_selectors[where] = self._selector
+            kopf.on.event(*where, registry=registry)(self._handler(resource))
+        scope: dict[str, Any] = (
+            {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
+        )
+        return kopf.operator(
+            registry=registry, settings=settings, standalone=True, stop_flag=stop, **scope
+        )
+
+    async def _connection(self, **_: Any) -> kopf.ConnectionInfo:
+        found: Credentials = await self._login()
+        return kopf.ConnectionInfo(
+            server=found.server,
+            ca_path=found.ca_file,
+            certificate_path=found.certificate_file,
+            private_key_path=found.key_file,
+            token=found.token,
+            insecure=not found.verify,
+        )
+
+    def _handler(self, resource: Resource) -> Callable[..., Any]:
+        async def handler(event: Mapping[str, Any], **_: Any) -> None:
+            self._inbox.append((resource, event.get("type"), event["object"]))
+            if len(self._inbox) == 1:
+                self._loop.call_soon_threadsafe(self._drain)
+
+        return handler
+
+    def _drain(self) -> None:
+        while self._inbox:
+            resource, kind, document = self._inbox.popleft()
+            telemetry.WATCH_EVENTS.labels(resource.kind).inc()
+            (self._lose if kind == "DELETED" else self._see)(resource, document)
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.chunk_size = 100
+    settings.watching.server_timeout = 300
+    settings.watching.connect_timeout = 5
+    settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = Backoffs()  # any iterable will do, ours has no end
+    # Workers that linger would hold memory: 97 instead of 133 MiB at 20,000 objects.
+    settings.queueing.idle_timeout = 0.1
+    settings.process.ultimate_exiting_timeout = None
+    return settings

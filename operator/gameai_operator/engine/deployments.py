@@ -1,0 +1,57 @@
+"""PURE: the few facts of a Deployment that decisions use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gameai_operator.api.base import GROUP
+from gameai_operator.engine.ownership import applied_fields
+
+TEMPLATE_HASH = f"{GROUP}/template-hash"
+TEMPLATE_INPUTS = f"{GROUP}/template-inputs"
+MODEL_REVISION = f"{GROUP}/model-revision"
+_COMPLETE = "NewReplicaSetAvailable"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deployment:
+    """A Deployment's state.
+
+    `rolling` means that pods of its present template are not all there yet, a mere change of replicas left out.
+    `remembered` are our own annotations, those that a hand has not touched since we wrote them.
+    """
+
+    replicas: int
+    ready: int
+    paused: bool
+    rolling: bool
+    create_fault: str
+    remembered: Mapping[str, str]
+    model_revision: str
+
+
+def deployment(document: Mapping[str, Any]) -> Deployment:
+    """The facts of a Deployment object."""
+    metadata, status = document["metadata"], document.get("status", {})
+    conditions = {entry["type"]: entry for entry in status.get("conditions", ())}
+    failure = conditions.get("ReplicaFailure", {})
+    return Deployment(
+        replicas=status.get("replicas", 0),
+        ready=status.get("readyReplicas", 0),
+        paused=document["spec"].get("paused", False),
+        rolling=conditions.get("Progressing", {}).get("reason") != _COMPLETE,
+        create_fault=failure.get("message", "") if failure.get("status") == "True" else "",
+        remembered=_remembered(metadata),
+        model_revision=metadata.get("labels", {}).get(MODEL_REVISION, ""),
+    )
+
+
+def _remembered(metadata: Mapping[str, Any]) -> dict[str, str]:
+    fields = applied_fields(metadata) or {}
+    owned = fields.get("f:metadata", {}).get("f:annotations", {})
+    annotations = metadata.get("annotations", {})
+    return {
+        name: annotations[name]
+        for name in (TEMPLATE_HASH, TEMPLATE_INPUTS)
+        if name in annotations and f"f:{name}" in owned
+    }

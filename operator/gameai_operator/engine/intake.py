@@ -1,0 +1,134 @@
+"""From raw objects to the store and the queue: whoever saw an object (watch, list, own write) gives it in here."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gameai_operator import telemetry
+from gameai_operator.api.base import GROUP
+from gameai_operator.engine.kind import Kind, Watched
+from gameai_operator.engine.manifest import MANIFEST_HASH, Key, Resource, controller, digest
+from gameai_operator.engine.ownership import applied_fields
+from gameai_operator.engine.plan import Child
+from gameai_operator.engine.store import Entry, Store
+from gameai_operator.engine.workqueue import Priority, Workqueue
+
+# Children change in bursts (a Deployment's status, then each pod); waiting this long makes one reconcile of a burst.
+SETTLE_SECONDS = 0.1
+POD = "Pod"
+
+
+class Intake:
+    """Keeps what it is given and enqueues the roots that are touched."""
+
+    def __init__(
+        self,
+        kinds: Mapping[str, Kind],
+        watched: Mapping[str, Watched],
+        *,
+        store: Store,
+        queue: Workqueue,
+        clock: Callable[[], float],
+    ) -> None:
+        self._kinds = kinds
+        self._watched = watched
+        self._labels = {kind.label: name for name, kind in kinds.items()}
+        self._store = store
+        self._queue = queue
+        self._clock = clock
+
+    def see(self, resource: Resource, document: Mapping[str, Any]) -> None:
+        """An object exists, in this version."""
+        entry = self._entry(resource, document)
+        if entry is not None:
+            self._enqueue(resource, self._store.put(entry, self._clock()))
+            telemetry.OBJECTS.set(len(self._store))
+
+    def lose(self, resource: Resource, document: Mapping[str, Any]) -> None:
+        """An object was deleted; its resourceVersion is the deletion's."""
+        metadata = document["metadata"]
+        key = Key(resource.kind, metadata["namespace"], metadata["name"])
+        version = int(metadata["resourceVersion"])
+        touched = self._store.drop(key, metadata["uid"], version, self._clock())
+        self._enqueue(resource, touched)
+        telemetry.OBJECTS.set(len(self._store))
+
+    def bury(self, resource: Resource, key: Key, version: int) -> None:
+        """A list of this version no longer has a kept object: its deletion was missed."""
+        entry = self._store.get(key)
+        if entry is not None:
+            telemetry.RESYNC_GHOSTS.labels(resource.kind).inc()
+            self._enqueue(resource, self._store.drop(key, entry.uid, version, self._clock()))
+
+    def wrote(self, resource: Resource, document: Mapping[str, Any]) -> None:
+        """The API server's answer to our own write; it needs no reconcile of its own."""
+        entry = self._entry(resource, document)
+        if entry is None:
+            return
+        self._store.put(entry, self._clock())
+        if isinstance(entry.value, Child):
+            self._store.keep_judgement(entry.value)
+
+    def _entry(self, resource: Resource, document: Mapping[str, Any]) -> Entry | None:
+        metadata = document["metadata"]
+        key = Key(resource.kind, metadata["namespace"], metadata["name"])
+        uid, version = metadata["uid"], int(metadata["resourceVersion"])
+        if resource.root:
+            text = json.dumps(_lean(resource, document), separators=(",", ":"))
+            return Entry(key=key, uid=uid, version=version, root=key, value=text.encode())
+        root = self._root(metadata)
+        if root is None:
+            return None
+        facts = self._watched[resource.kind].project(document)
+        if resource.kind == POD:
+            return Entry(key=key, uid=uid, version=version, root=root, value=facts)
+        fields = applied_fields(metadata)
+        manifest_hash = metadata.get("annotations", {}).get(MANIFEST_HASH, "")
+        child = Child(
+            key=key,
+            uid=uid,
+            version=version,
+            owner=controller(metadata),
+            terminating="deletionTimestamp" in metadata,
+            manifest_hash=manifest_hash,
+            fields=fields,
+            facts=facts,
+        )
+        mark = digest([manifest_hash, fields])
+        return Entry(key=key, uid=uid, version=version, root=root, value=child, mark=mark)
+
+    def _root(self, metadata: Mapping[str, Any]) -> Key | None:
+        """By label, which our templates carry; by controller owner where a hand took the label away."""
+        labels = metadata.get("labels", {})
+        for label, kind in self._labels.items():
+            if label in labels:
+                return Key(kind, metadata["namespace"], labels[label])
+        owner = controller(metadata)
+        if owner is not None and owner.kind in self._kinds:
+            return Key(owner.kind, metadata["namespace"], owner.name)
+        return None
+
+    def _enqueue(self, resource: Resource, roots: tuple[Key, ...]) -> None:
+        priority = Priority.USER if resource.root else Priority.CHILD
+        for root in roots:
+            self._queue.add(root, priority, after=0.0 if resource.root else SETTLE_SECONDS)
+
+
+def _lean(resource: Resource, document: Mapping[str, Any]) -> dict[str, Any]:
+    """A root without what no decision uses; items of a LIST do not say their kind."""
+    metadata = {
+        key: value
+        for key, value in document["metadata"].items()
+        if key not in ("managedFields", "selfLink")
+    }
+    annotations = {
+        name: text
+        for name, text in metadata.get("annotations", {}).items()
+        if name.startswith(GROUP)
+    }
+    return {
+        **document,
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": {**metadata, "annotations": annotations},
+    }

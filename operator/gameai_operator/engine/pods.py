@@ -1,0 +1,103 @@
+"""PURE: the few facts of a pod that decisions use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_PULL_FAULTS = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "ImageInspectError",
+    }
+)
+_CONFIG_FAULTS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pod:
+    """A pod's state; `waiting` is the container's own reason and the kubelet's words.
+
+    `hasten` says that it is terminating and that its present process never was ready.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    group: str
+    ready: bool
+    terminating: bool
+    hasten: bool
+    unschedulable: str = ""
+    waiting: tuple[str, str] = ("", "")
+    crash: str = ""
+
+    @property
+    def pull_fault(self) -> str:
+        """The kubelet's words where the image cannot be pulled."""
+        reason, message = self.waiting
+        return message or reason if reason in _PULL_FAULTS else ""
+
+    @property
+    def config_fault(self) -> str:
+        """The kubelet's words where the container cannot be made: a missing Secret, key or ConfigMap."""
+        reason, message = self.waiting
+        return message or reason if reason in _CONFIG_FAULTS else ""
+
+
+def pod(document: Mapping[str, Any], group_label: str) -> Pod:
+    """The facts of a pod object; `group_label` tells which of its owner's Deployments it is of."""
+    metadata = document["metadata"]
+    status = document.get("status", {})
+    container: Mapping[str, Any] = next(iter(status.get("containerStatuses", ())), {})
+    conditions = {entry["type"]: entry for entry in status.get("conditions", ())}
+    state = container.get("state", {})
+    waiting = state.get("waiting", {})
+    terminating = "deletionTimestamp" in metadata
+    return Pod(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        group=metadata.get("labels", {}).get(group_label, ""),
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        terminating=terminating,
+        hasten=terminating and _hasten(document, conditions, state),
+        unschedulable=_unschedulable(conditions.get("PodScheduled", {})),
+        waiting=(waiting.get("reason", ""), waiting.get("message", "")),
+        crash=_crash(container),
+    )
+
+
+def _hasten(
+    document: Mapping[str, Any], conditions: Mapping[str, Any], state: Mapping[str, Any]
+) -> bool:
+    """Whether a terminating pod's process never was ready, and so swallows SIGTERM.
+
+    The kubelet flips `started` once it stops the start-up probe, so that field cannot be trusted here. But Ready turned
+    False before the process began if and only if that process never was ready; a one-second clock is enough, since no
+    model loads in less.
+    """
+    grace = document["metadata"].get("deletionGracePeriodSeconds", 0)
+    if grace <= 1 or "terminated" in state or not document["spec"].get("nodeName"):
+        return False
+    ready = conditions.get("Ready", {})
+    began = state.get("running", {}).get("startedAt")
+    since = ready.get("lastTransitionTime")
+    never = began is None or since is None or since <= began
+    return ready.get("status") != "True" and never
+
+
+def _unschedulable(scheduled: Mapping[str, Any]) -> str:
+    waits = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
+    return str(scheduled.get("message") or "Unschedulable") if waits else ""
+
+
+def _crash(container: Mapping[str, Any]) -> str:
+    """What is known of the last end of a container that keeps ending; empty while it runs or ran through."""
+    if container.get("state", {}).get("waiting", {}).get("reason") != "CrashLoopBackOff":
+        return ""
+    last = container.get("lastState", {}).get("terminated", {})
+    words = last.get("message") or last.get("reason") or "no message"
+    return f"exit code {last.get('exitCode', 'unknown')} after {container.get('restartCount', 0)} restarts: {words}"

@@ -1,0 +1,338 @@
+"""asyncio: one pass over one object: read the store, decide, plan, report, act. The same for every kind."""
+
+import datetime
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from gameai_operator.engine import conditions
+from gameai_operator.engine.errors import ApiError
+from gameai_operator.engine.events import Recorder, event
+from gameai_operator.engine.intake import Intake
+from gameai_operator.engine.kind import Decision, Kind, Refusal, Sight, Watched
+from gameai_operator.engine.manifest import (
+    PAUSED,
+    Key,
+    Manifest,
+    Owner,
+    Resource,
+    controller,
+    key_of,
+    owned_by,
+)
+from gameai_operator.engine.plan import Apply, Child, Plan, holder, plan
+from gameai_operator.engine.pods import Pod
+from gameai_operator.engine.store import Store
+
+_LOG = logging.getLogger(__name__)
+NAME_CONFLICT = "NameConflict"
+# A refusal may end without any event that we see (a foreign object goes), so it is tried again after this long.
+REFUSED_SECONDS = 30.0
+# Events end these waits; the time is for the event that never comes.
+WAIT_SECONDS = 5.0
+STALE_SECONDS = 0.5
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class Cluster(Protocol):
+    """What a reconcile needs of an API server. Every method raises `ApiError`, and writes `NotLeadingError`."""
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
+        """A live object; None where there is none."""
+
+    async def apply(self, resource: Resource, manifest: Manifest, *, force: bool) -> dict[str, Any]:
+        """Server-side apply; the object as it is now."""
+
+    async def replace_spec(
+        self, resource: Resource, manifest: Manifest, version: str
+    ) -> dict[str, Any]:
+        """Merge patch of `spec` alone, if the object still has this resourceVersion."""
+
+    async def apply_status(self, resource: Resource, manifest: Manifest) -> dict[str, Any]:
+        """Server-side apply of the status subresource; 409 where the resourceVersion is not the present one."""
+
+    async def delete(
+        self,
+        resource: Resource,
+        key: Key,
+        *,
+        preconditions: Mapping[str, str],
+        grace_seconds: int | None = None,
+    ) -> None:
+        """Delete if the preconditions hold; an absent object is no error."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a pass ended: nothing more to do, or look again after so many seconds."""
+
+    again_seconds: float | None = None
+
+
+class Reconciler:
+    """Reconciles one key at a time; several may run at once for different keys."""
+
+    def __init__(
+        self,
+        kinds: Mapping[str, Kind],
+        watched: Mapping[str, Watched],
+        *,
+        store: Store,
+        intake: Intake,
+        cluster: Cluster,
+        recorder: Recorder,
+        now: Callable[[], datetime.datetime],
+    ) -> None:
+        self._kinds = kinds
+        self._watched = watched
+        self._store = store
+        self._intake = intake
+        self._cluster = cluster
+        self._recorder = recorder
+        self._now = now
+        self._refused: dict[Key, tuple[Refusal, ...]] = {}
+        self._hastened: dict[str, Key] = {}
+
+    async def reconcile(self, key: Key) -> Outcome:
+        """Bring the children and the status of one root to what its spec says. Raises `ApiError`."""
+        below = [entry.value for entry in self._store.below(key)]
+        pods = tuple(value for value in below if isinstance(value, Pod))
+        await self._hasten(key, pods)
+        entry = self._store.get(key)
+        root = None if entry is None else json.loads(entry.value)
+        if root is None or "deletionTimestamp" in root["metadata"]:
+            self._refused.pop(key, None)
+            return Outcome()
+        kind = self._kinds[key.kind]
+        if root["metadata"].get("annotations", {}).get(PAUSED) == "true":
+            return await self._report(kind, root, _paused(root, self._now()))
+        children = {value.key: value for value in below if isinstance(value, Child)}
+        sight = Sight(root=root, children=children, pods=pods, refusals=self._refused.get(key, ()))
+        return await self._pursue(kind, key, sight)
+
+    async def _pursue(self, kind: Kind, key: Key, sight: Sight) -> Outcome:
+        """Status first, so that a reader never sees an old verdict on a new spec; then the writes."""
+        decision = kind.decide(sight)
+        reported = await self._report(kind, sight.root, _status(sight.root, decision, self._now()))
+        if reported.again_seconds is not None:
+            return reported
+        steps = _steps(sight, decision)
+        for child in steps.intact:
+            self._store.keep_judgement(child)
+        refusals = await self._act(sight, steps)
+        if decision.wanted is not None and refusals != sight.refusals:
+            return await self._refuse(kind, key, sight, refusals)
+        if refusals:
+            return Outcome(again_seconds=REFUSED_SECONDS)
+        return Outcome(again_seconds=WAIT_SECONDS if steps.waits else None)
+
+    async def _refuse(
+        self, kind: Kind, key: Key, sight: Sight, refusals: tuple[Refusal, ...]
+    ) -> Outcome:
+        """What is refused has changed: decide once more, with that in sight, and say so."""
+        self._refused[key] = refusals
+        entry = self._store.get(key)
+        root = sight.root if entry is None else json.loads(entry.value)
+        decision = kind.decide(replace(sight, root=root, refusals=refusals))
+        reported = await self._report(kind, root, _status(root, decision, self._now()))
+        if reported.again_seconds is not None or not refusals:
+            return reported
+        return Outcome(again_seconds=REFUSED_SECONDS)
+
+    async def _report(self, kind: Kind, root: Mapping[str, Any], status: Manifest) -> Outcome:
+        """Write status where it differs; a conflict means that a newer object is on its way to us."""
+        before = root.get("status", {})
+        if status == before:
+            return Outcome()
+        metadata = root["metadata"]
+        manifest = {
+            "apiVersion": kind.resource.api_version,
+            "kind": kind.resource.kind,
+            # Without the resourceVersion this could land on a recreated object of the same name.
+            "metadata": {
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "resourceVersion": metadata["resourceVersion"],
+            },
+            "status": status,
+        }
+        try:
+            written = await self._cluster.apply_status(kind.resource, manifest)
+        except ApiError as error:
+            if error.status in (404, 409):
+                return Outcome(again_seconds=STALE_SECONDS)
+            raise
+        self._intake.wrote(kind.resource, written)
+        changes = conditions.transitions(before.get("conditions", ()), status["conditions"])
+        for change in changes:
+            document = event(root, change, self._now())
+            if document is not None:
+                self._recorder.offer(document)
+        return Outcome()
+
+    async def _hasten(self, key: Key, pods: tuple[Pod, ...]) -> None:
+        """End pods whose loading process swallows SIGTERM, once each."""
+        resource = self._watched["Pod"].resource
+        for pod in pods:
+            if not pod.hasten or pod.uid in self._hastened:
+                continue
+            _LOG.info("pod %s never was ready and would hold its node: deleting at once", pod.name)
+            await self._cluster.delete(
+                resource,
+                Key("Pod", pod.namespace, pod.name),
+                preconditions={"uid": pod.uid},
+                grace_seconds=1,
+            )
+            self._hastened[pod.uid] = key
+        self._forget_hastened(key, {pod.uid for pod in pods})
+
+    def _forget_hastened(self, key: Key, alive: set[str]) -> None:
+        gone = [uid for uid, root in self._hastened.items() if root == key and uid not in alive]
+        for uid in gone:
+            del self._hastened[uid]
+
+    async def _act(self, sight: Sight, steps: Plan) -> tuple[Refusal, ...]:
+        owner = _owner(sight.root)
+        refusals = [_conflict(each.key, each.holder) for each in steps.conflicts]
+        for step in steps.applies:
+            refusal = await self._apply(owner, step)
+            refusals += [refusal] if refusal else []
+        for child in steps.deletes:
+            await self._delete(owner, child)
+        return tuple(refusals)
+
+    async def _apply(self, owner: Owner, step: Apply) -> Refusal | None:
+        key = key_of(step.manifest)
+        watched = self._watched[key.kind]
+        _LOG.info("applying %s: %s", key, step.why)
+        if watched.look_first and not step.force:
+            return await self._adopt(owner, watched.resource, step.manifest)
+        try:
+            written = await self._cluster.apply(watched.resource, step.manifest, force=step.force)
+        except ApiError as error:
+            return await self._after_error(owner, step, error)
+        self._intake.wrote(watched.resource, written)
+        return None
+
+    async def _after_error(self, owner: Owner, step: Apply, error: ApiError) -> Refusal | None:
+        key = key_of(step.manifest)
+        resource = self._watched[key.kind].resource
+        if error.status == 403:
+            return Refusal(
+                key=key, reason="Forbidden", message=f"{key.kind} {key.name}: {error.message}"
+            )
+        if error.status != 409 and not error.permanent:
+            raise error
+        if not step.force:
+            return await self._adopt(owner, resource, step.manifest, error)
+        if error.status == 409:
+            raise error
+        return await self._replace(resource, step.manifest, error)
+
+    async def _adopt(
+        self,
+        owner: Owner,
+        resource: Resource,
+        manifest: Manifest,
+        error: ApiError | None = None,
+    ) -> Refusal | None:
+        """Apply what we had not in store, taking a present object only if it is our own."""
+        key = key_of(manifest)
+        live = await self._cluster.get(resource, key.namespace, key.name)
+        if live is not None and controller(live["metadata"]) != owner:
+            return _conflict(key, holder(controller(live["metadata"])))
+        if live is None and error is not None and error.permanent:
+            return _object_refused(key, error)
+        try:
+            written = await self._cluster.apply(resource, manifest, force=live is not None)
+        except ApiError as again:
+            if again.permanent:
+                return _object_refused(key, again)
+            raise
+        self._intake.wrote(resource, written)
+        return None
+
+    async def _replace(
+        self, resource: Resource, manifest: Manifest, error: ApiError
+    ) -> Refusal | None:
+        """An edited key of a list item makes every apply a duplicate; one merge patch clears the way."""
+        key = key_of(manifest)
+        live = await self._cluster.get(resource, key.namespace, key.name)
+        if live is None or "spec" not in manifest:
+            return _object_refused(key, error)
+        try:
+            await self._cluster.replace_spec(
+                resource, manifest, live["metadata"]["resourceVersion"]
+            )
+            written = await self._cluster.apply(resource, manifest, force=True)
+        except ApiError as again:
+            if again.permanent:
+                return _object_refused(key, again)
+            raise
+        self._intake.wrote(resource, written)
+        return None
+
+    async def _delete(self, owner: Owner, child: Child) -> None:
+        """Prune; what the store says is checked against the live object, and the server checks it again."""
+        resource = self._watched[child.key.kind].resource
+        live = await self._cluster.get(resource, child.key.namespace, child.key.name)
+        if live is None or controller(live["metadata"]) != owner:
+            return
+        metadata = live["metadata"]
+        _LOG.info("deleting %s: no longer wanted", child.key)
+        await self._cluster.delete(
+            resource,
+            child.key,
+            preconditions={"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]},
+        )
+
+
+def _owner(root: Mapping[str, Any]) -> Owner:
+    metadata = root["metadata"]
+    return Owner(kind=root["kind"], name=metadata["name"], uid=metadata["uid"])
+
+
+def _steps(sight: Sight, decision: Decision) -> Plan:
+    if decision.wanted is None:
+        return Plan()
+    owner = _owner(sight.root)
+    return plan(owner, [owned_by(owner, each) for each in decision.wanted], sight.children)
+
+
+def _status(root: Mapping[str, Any], decision: Decision, now: datetime.datetime) -> Manifest:
+    before = root.get("status", {}).get("conditions", ())
+    folded = conditions.fold(
+        before,
+        decision.conditions,
+        generation=root["metadata"]["generation"],
+        now=now.strftime(_TIME),
+    )
+    return {**decision.status, "conditions": folded}
+
+
+def _paused(root: Mapping[str, Any], now: datetime.datetime) -> Manifest:
+    """The status it had, with Ready's message saying that nothing is done now."""
+    status = root.get("status", {})
+    message = f"Paused: remove the annotation {PAUSED} to go on"
+    unseen = {
+        "type": "Ready",
+        "status": "Unknown",
+        "reason": "Paused",
+        "lastTransitionTime": now.strftime(_TIME),
+    }
+    entries = status.get("conditions") or [unseen]
+    said = [{**each, "message": message} if each["type"] == "Ready" else each for each in entries]
+    return {**status, "conditions": said}
+
+
+def _conflict(key: Key, owner: str) -> Refusal:
+    message = f"{key.kind} {key.name} exists already and belongs to {owner}: delete or rename one of the two"
+    return Refusal(key=key, reason=NAME_CONFLICT, message=message)
+
+
+def _object_refused(key: Key, error: ApiError) -> Refusal:
+    return Refusal(
+        key=key, reason="ObjectRefused", message=f"{key.kind} {key.name}: {error.message}"
+    )

@@ -1,0 +1,138 @@
+"""PURE: what was last seen of every object, newest resourceVersion first come or not.
+
+Watches, lists and our own writes all put into the same store, in any order; a resourceVersion decides. A deleted
+object leaves a tombstone for a while, so that a late MODIFIED cannot bring it back.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gameai_operator.engine.manifest import Key
+from gameai_operator.engine.plan import Child
+
+TOMBSTONE_SECONDS = 600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One object: its identity, the root it belongs to (itself for a root), and what is kept of it.
+
+    `value` is the JSON text of a root, a `Child`, or a pod's facts. `mark` is what a judgement of a child rests on.
+    """
+
+    key: Key
+    uid: str
+    version: int
+    root: Key
+    value: Any
+    mark: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drift:
+    """What a LIST knew better: objects we missed or have old, and objects we kept that are gone."""
+
+    unseen: tuple[Key, ...]
+    ghosts: tuple[Key, ...]
+
+
+class Store:
+    """Objects by key, and by the root they belong to. Times are arguments, in seconds of any steady clock."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Key, Entry] = {}
+        self._by_root: dict[Key, set[Key]] = defaultdict(set)
+        self._by_kind: dict[str, set[Key]] = defaultdict(set)
+        self._tombstones: dict[str, tuple[int, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Key) -> Entry | None:
+        """The entry of a key; None where there is none."""
+        return self._entries.get(key)
+
+    def below(self, root: Key) -> Iterator[Entry]:
+        """Every entry that belongs to a root, the root itself left out."""
+        keys = self._by_root.get(root, ())
+        return (self._entries[key] for key in sorted(keys) if key != root)
+
+    def keys(self, kind: str) -> frozenset[Key]:
+        """Every key of a kind."""
+        return frozenset(self._by_kind[kind])
+
+    def put(self, entry: Entry, now: float) -> tuple[Key, ...]:
+        """Keep an object unless it is older than what is known; the roots that are touched."""
+        old = self._entries.get(entry.key)
+        buried, _ = self._tombstones.get(entry.uid, (-1, now))
+        if entry.version <= buried or (old is not None and entry.version <= old.version):
+            return ()
+        self._remove(entry.key)
+        self._entries[entry.key] = _judged(entry, old)
+        self._by_root[entry.root].add(entry.key)
+        self._by_kind[entry.key.kind].add(entry.key)
+        former = (old.root,) if old is not None and old.root != entry.root else ()
+        return (entry.root, *former)
+
+    def drop(self, key: Key, uid: str, version: int, now: float) -> tuple[Key, ...]:
+        """Forget a deleted object, unless a newer one has its name; the roots that are touched."""
+        self._expire(now)
+        self._tombstones[uid] = (version, now + TOMBSTONE_SECONDS)
+        old = self._entries.get(key)
+        if old is None or (old.uid != uid and old.version > version):
+            return ()
+        self._remove(key)
+        return (old.root,)
+
+    def keep_judgement(self, child: Child) -> None:
+        """Remember that a child was judged intact, in place of the fields that the judgement took."""
+        entry = self._entries.get(child.key)
+        if entry is not None and entry.version == child.version:
+            judged = replace(child, intact=True, fields=None)
+            self._entries[child.key] = replace(entry, value=judged)
+
+    def drift(
+        self, kind: str, listed: Mapping[Key, int], version: int, namespaces: Iterable[str] = ()
+    ) -> Drift:
+        """Compare a kind with a LIST taken at `version`; of some namespaces only, if any are given."""
+        within = frozenset(namespaces)
+        known = [key for key in self._by_kind[kind] if not within or key.namespace in within]
+        return Drift(
+            unseen=tuple(key for key, at in listed.items() if self._version(key) < at),
+            ghosts=tuple(
+                key for key in known if key not in listed and self._version(key) <= version
+            ),
+        )
+
+    def _version(self, key: Key) -> int:
+        entry = self._entries.get(key)
+        return -1 if entry is None else entry.version
+
+    def _remove(self, key: Key) -> None:
+        old = self._entries.pop(key, None)
+        if old is None:
+            return
+        self._by_kind[key.kind].discard(key)
+        siblings = self._by_root[old.root]
+        siblings.discard(key)
+        if not siblings:
+            del self._by_root[old.root]
+
+    def _expire(self, now: float) -> None:
+        # Dicts keep insertion order and every tombstone lives equally long, so the oldest come first.
+        while self._tombstones:
+            uid, (_, until) = next(iter(self._tombstones.items()))
+            if until > now:
+                return
+            del self._tombstones[uid]
+
+
+def _judged(entry: Entry, old: Entry | None) -> Entry:
+    """A judgement stays good while our managedFields entry and the manifest's hash are the same."""
+    known = old is not None and isinstance(old.value, Child) and old.value.intact
+    same = known and old is not None and (old.uid, old.mark) == (entry.uid, entry.mark)
+    if not same:
+        return entry
+    return replace(entry, value=replace(entry.value, intact=True, fields=None))

@@ -1,0 +1,146 @@
+"""Flags and environment → `Settings`. Every flag has a variable: `--resync-seconds` is GAMEAI_RESYNC_SECONDS."""
+
+import argparse
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from gameai import contract
+
+from gameai_operator.settings import CapacityLabels, LeaseSettings, Settings
+
+_DEFAULTS = Settings()
+_NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+
+def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """The flags of `run`, with defaults from the environment."""
+    connection = parser.add_argument_group("connection")
+    flag = _Flags(connection, environment)
+    flag("--kubeconfig", None, "path of a kubeconfig; without it the pod's own service account")
+    flag("--namespaces", "", "namespaces to watch, with commas; none means all")
+    flag("--request-seconds", _DEFAULTS.request_seconds, "longest time of one API request", float)
+
+    work = _Flags(parser.add_argument_group("work"), environment)
+    work("--workers", _DEFAULTS.workers, "objects reconciled side by side (1 to 100)", int)
+    work("--resync-seconds", _DEFAULTS.resync_seconds, "comparison with a LIST, ±20 %%", float)
+    work(
+        "--discovery-seconds", _DEFAULTS.discovery_seconds, "poll until all kinds are served", float
+    )
+
+    lease, defaults = (
+        _Flags(parser.add_argument_group("leader election"), environment),
+        _DEFAULTS.lease,
+    )
+    lease("--lease-name", defaults.name, "name of the Lease")
+    lease("--lease-namespace", _own_namespace() or defaults.namespace, "namespace of the Lease")
+    lease("--lease-identity", _identity(), "who this process is, unlike every other")
+    lease("--lease-seconds", defaults.duration_seconds, "others may take over after this", float)
+    lease(
+        "--lease-renew-seconds",
+        defaults.renew_seconds,
+        "writes end this long after a renewal",
+        float,
+    )
+    lease("--lease-retry-seconds", defaults.retry_seconds, "between renewals", float)
+
+    capacity = _Flags(parser.add_argument_group("capacity types"), environment)
+    labels = _DEFAULTS.capacity
+    capacity("--capacity-label", labels.label, "node label that tells spot from on-demand")
+    capacity("--capacity-spot", ",".join(labels.spot), "its values for spot, with commas")
+    capacity("--capacity-on-demand", ",".join(labels.on_demand), "its values for on-demand")
+
+    own = _Flags(parser.add_argument_group("this process"), environment)
+    own("--health-address", _DEFAULTS.health_address, "address of /livez, /readyz and /metrics")
+    own("--health-port", _DEFAULTS.health_port, "port of the same; 0 takes a free one", int)
+    own("--log-level", _DEFAULTS.log_level, "DEBUG, INFO, WARNING or ERROR")
+
+
+def settings(options: argparse.Namespace) -> Settings:
+    """The settings that flags and environment give. Raises ValueError, naming the flag and what it takes."""
+    made = Settings(
+        kubeconfig=options.kubeconfig or None,
+        namespaces=_words(options.namespaces),
+        request_seconds=options.request_seconds,
+        workers=options.workers,
+        resync_seconds=options.resync_seconds,
+        discovery_seconds=options.discovery_seconds,
+        lease=LeaseSettings(
+            name=options.lease_name,
+            namespace=options.lease_namespace,
+            identity=options.lease_identity,
+            duration_seconds=options.lease_seconds,
+            renew_seconds=options.lease_renew_seconds,
+            retry_seconds=options.lease_retry_seconds,
+        ),
+        capacity=CapacityLabels(
+            label=options.capacity_label,
+            spot=_words(options.capacity_spot),
+            on_demand=_words(options.capacity_on_demand),
+        ),
+        health_address=options.health_address,
+        health_port=options.health_port,
+        log_level=options.log_level.upper(),
+    )
+    _check(made)
+    return made
+
+
+class _Flags:
+    """Adds flags to a group, each with its environment variable's value as default."""
+
+    def __init__(self, group: Any, environment: Mapping[str, str]) -> None:
+        self._group = group
+        self._environment = environment
+
+    def __call__(self, name: str, default: Any, text: str, kind: type = str) -> None:
+        variable = contract.ENVIRONMENT_PREFIX + name.removeprefix("--").replace("-", "_").upper()
+        value = self._environment.get(variable, default)
+        shown = "" if default in (None, "") else f" (default {default})"
+        self._group.add_argument(
+            name,
+            type=kind,
+            default=value,
+            metavar=kind.__name__.upper(),
+            help=f"{text}{shown}; {variable}",
+        )
+
+
+def _check(made: Settings) -> None:
+    lease = made.lease
+    wrong = {
+        "--workers must be from 1 to 100": not 1 <= made.workers <= 100,
+        "--lease-retry-seconds < --lease-renew-seconds < --lease-seconds must hold": not (
+            0 < lease.retry_seconds < lease.renew_seconds < lease.duration_seconds
+        ),
+        "--resync-seconds must be at least 0.5": made.resync_seconds < 0.5,
+        "--discovery-seconds must be at least 0.1": made.discovery_seconds < 0.1,
+        "--request-seconds must be at least 0.1": made.request_seconds < 0.1,
+        "--capacity-spot and --capacity-on-demand must each name a value": not (
+            made.capacity.spot and made.capacity.on_demand
+        ),
+        "--log-level must be DEBUG, INFO, WARNING or ERROR": made.log_level
+        not in ("DEBUG", "INFO", "WARNING", "ERROR"),
+    }
+    for sentence, holds in wrong.items():
+        if holds:
+            raise ValueError(sentence)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _identity() -> str:
+    """A pod's own name, or this host and a chance number: two processes of one host are two candidates."""
+    return os.environ.get("POD_NAME") or f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"  # noqa: TID251 - an identity, no decision
+
+
+def _own_namespace() -> str | None:
+    try:
+        with open(_NAMESPACE_FILE, encoding="utf-8") as file:  # noqa: PTH123 - one short read
+            return file.read().strip()
+    except OSError:
+        return None

@@ -1,0 +1,215 @@
+"""EDGE: one run of the operator: everything is made here once, started in order, and stopped on a signal."""
+
+import asyncio
+import contextlib
+import datetime
+import logging
+import signal
+import time
+
+from gameai_operator import telemetry
+from gameai_operator.cluster.client import Client, CredentialsError, configuration, credentials
+from gameai_operator.cluster.lease import Elector, WriteGate
+from gameai_operator.cluster.sync import Discovery, Lists, jittered, patiently
+from gameai_operator.cluster.watch import Watch
+from gameai_operator.engine.controller import Controller
+from gameai_operator.engine.errors import ApiError
+from gameai_operator.engine.events import Recorder
+from gameai_operator.engine.intake import Intake
+from gameai_operator.engine.reconcile import Reconciler
+from gameai_operator.engine.store import Store
+from gameai_operator.engine.workqueue import Priority, Workqueue
+from gameai_operator.http.server import application, serve
+from gameai_operator.kinds import MANAGED_SELECTOR, WATCHED, kinds
+from gameai_operator.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_CREDENTIALS_SECONDS = 5.0
+_LAG_SECONDS = 0.5
+_MOST_LAG_SECONDS = 10.0
+
+
+async def run(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; 0 then, 1 when something that must run has ended."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    gate = WriteGate()
+    client = await _connect(settings, gate, stop)
+    if client is None:
+        return 0
+    process = Process(settings, client, gate)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(client.close)
+        app = application(process.live_faults, process.ready_faults)
+        runner = await serve(app, settings.health_address, settings.health_port)
+        stack.push_async_callback(runner.cleanup)
+        _LOG.info("serving health and metrics on %s", runner.addresses)
+        return await process.run(stop)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)  # noqa: TID251 - the clock that others are handed
+
+
+async def _connect(settings: Settings, gate: WriteGate, stop: asyncio.Event) -> Client | None:
+    """A client, as soon as there are credentials; None when we are told to stop before."""
+    while not stop.is_set():
+        try:
+            return Client(settings, await configuration(settings), gate)
+        except CredentialsError as error:
+            _LOG.error("%s; trying on", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _CREDENTIALS_SECONDS)
+    return None
+
+
+class Process:
+    """The parts of a run and how they hang together."""
+
+    def __init__(self, settings: Settings, client: Client, gate: WriteGate) -> None:
+        self._settings = settings
+        self._kinds = kinds(settings.capacity)
+        roots = [kind.resource for kind in self._kinds.values()]
+        self._resources = (*roots, *(each.resource for each in WATCHED.values()))
+        self._roots = tuple(roots)
+        self._store = Store()
+        self._queue = Workqueue(time.monotonic)
+        self._intake = Intake(
+            self._kinds, WATCHED, store=self._store, queue=self._queue, clock=time.monotonic
+        )
+        self._discovery = Discovery(
+            client, self._resources, [kind.definition for kind in self._kinds.values()]
+        )
+        self._lists = Lists(
+            client,
+            store=self._store,
+            intake=self._intake,
+            namespaces=settings.namespaces,
+            selector=MANAGED_SELECTOR,
+        )
+        self._elector = Elector(client, settings.lease, gate)
+        self._recorder = Recorder(client.create_event)
+        reconciler = Reconciler(
+            self._kinds,
+            WATCHED,
+            store=self._store,
+            intake=self._intake,
+            cluster=client,
+            recorder=self._recorder,
+            now=_now,
+        )
+        self._controller = Controller(self._queue, reconciler, workers=settings.workers)
+        self._watch = Watch(
+            lambda: credentials(settings),
+            namespaces=settings.namespaces,
+            selector=MANAGED_SELECTOR,
+            see=self._intake.see,
+            lose=self._intake.lose,
+        )
+        self._filled = asyncio.Event()
+        self._electing: asyncio.Task[None] | None = None
+        self._beat = time.monotonic()
+
+    def live_faults(self) -> list[str]:
+        """What only a restart can cure: a loop that hangs, an election that ended. Never an API error."""
+        late = time.monotonic() - self._beat - _LAG_SECONDS
+        faults = [f"the event loop is {late:.0f} s late"] if late > _MOST_LAG_SECONDS else []
+        ended = self._electing is not None and self._electing.done()
+        return [*faults, *(["leader election ended"] if ended else [])]
+
+    def ready_faults(self) -> list[str]:
+        """Why this process is not yet of use: kinds not served, or objects not yet known."""
+        faults = list(self._discovery.faults)
+        return faults if self._filled.is_set() else [*faults, "objects are still being listed"]
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Everything at once; the first part that ends ends the run."""
+        electing = asyncio.create_task(self._elect(), name="election")
+        self._electing = electing
+        tasks: list[asyncio.Task[None]] = [
+            electing,
+            asyncio.create_task(self._follow(), name="watch"),
+            asyncio.create_task(self._compare(), name="resync"),
+            asyncio.create_task(self._recorder.run(), name="events"),
+            asyncio.create_task(self._measure_lag(), name="lag"),
+        ]
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        failed = [task for task in tasks if task.done()]
+        for task in failed:
+            _LOG.error("%s ended", task.get_name(), exc_info=task.exception())
+        _LOG.info("stopping")
+        for each in (stopping, *tasks):
+            each.cancel()
+        await asyncio.gather(stopping, *tasks, return_exceptions=True)
+        await self._elector.release()
+        return 1 if failed else 0
+
+    async def _follow(self) -> None:
+        """Find out what is served, list it, watch it; take up kinds that come later."""
+        await self._look()
+        await patiently("listing", self._prefill, seconds=1.0)
+        self._filled.set()
+        watching = asyncio.create_task(self._watch.run(lambda: self._discovery.served))
+        try:
+            while not watching.done():
+                await asyncio.sleep(self._settings.discovery_seconds)
+                if not self._discovery.complete:
+                    await self._rediscover()
+        finally:
+            watching.cancel()
+
+    async def _rediscover(self) -> None:
+        before = set(self._discovery.served)
+        if await self._look():
+            new = [each for each in self._discovery.served if each not in before]
+            await patiently("listing", lambda: self._lists.prefill(new), seconds=1.0)
+            self._watch.restart()
+
+    async def _look(self) -> bool:
+        return await patiently("discovery", self._discovery.look, seconds=1.0)
+
+    async def _prefill(self) -> None:
+        await self._lists.prefill(self._discovery.served)
+
+    async def _compare(self) -> None:
+        await self._filled.wait()
+        while True:
+            await asyncio.sleep(jittered(self._settings.resync_seconds))
+            try:
+                changed = await self._discovery.look()
+                await self._lists.resync(self._discovery.served)
+            except ApiError as error:
+                _LOG.warning("the comparison with a LIST failed: %s", error)
+                continue
+            if changed:
+                self._watch.restart()
+
+    async def _elect(self) -> None:
+        await self._filled.wait()
+        await self._elector.run(self._lead)
+
+    async def _lead(self) -> None:
+        """Roots are listed once more before the first write: a standby's store may have missed a deletion."""
+        await patiently("listing", self._relist_roots, seconds=1.0)
+        for kind in self._kinds:
+            for key in self._store.keys(kind):
+                self._queue.add(key, Priority.RESYNC)
+        for key in self._store.keys("Pod"):
+            entry = self._store.get(key)
+            if entry is not None:
+                self._queue.add(entry.root, Priority.RESYNC)
+        await self._controller.run()
+
+    async def _relist_roots(self) -> None:
+        served = [each for each in self._roots if each in self._discovery.served]
+        await self._lists.resync(served)
+
+    async def _measure_lag(self) -> None:
+        while True:
+            await asyncio.sleep(_LAG_SECONDS)
+            now = time.monotonic()
+            telemetry.LOOP_LAG.set(max(0.0, now - self._beat - _LAG_SECONDS))
+            self._beat = now

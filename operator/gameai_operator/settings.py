@@ -1,0 +1,41 @@
+"""PURE: what a run of the operator was told, as one frozen value."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CapacityLabels:
+    """How nodes say whether they are spot: a label and its values (Karpenter's by default)."""
+
+    label: str = "karpenter.sh/capacity-type"
+    spot: tuple[str, ...] = ("spot",)
+    on_demand: tuple[str, ...] = ("on-demand", "reserved")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeaseSettings:
+    """Leader election: times in seconds; without `name` there is none and this process always writes."""
+
+    name: str = "gameai-operator"
+    namespace: str = "gameai-system"
+    identity: str = "operator"
+    duration_seconds: float = 15.0
+    renew_seconds: float = 10.0
+    retry_seconds: float = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """Everything a run of the operator depends on; empty `namespaces` means all of them."""
+
+    kubeconfig: str | None = None
+    namespaces: tuple[str, ...] = ()
+    lease: LeaseSettings = field(default_factory=LeaseSettings)
+    capacity: CapacityLabels = field(default_factory=CapacityLabels)
+    workers: int = 10
+    resync_seconds: float = 450.0
+    discovery_seconds: float = 3.0
+    request_seconds: float = 10.0
+    health_address: str = "0.0.0.0"  # noqa: S104 - a pod is probed and scraped on its own address
+    health_port: int = 8080
+    log_level: str = "INFO"

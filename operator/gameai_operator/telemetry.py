@@ -1,0 +1,97 @@
+"""Metric and log definitions; counting is done where things happen."""
+
+import contextvars
+import datetime
+import json
+import logging
+import sys
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+GCCollector(registry=REGISTRY)
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+def _counter(name: str, text: str, *labels: str) -> Counter:
+    return Counter(name, text, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Gauge:
+    return Gauge(name, text, labels, registry=REGISTRY)
+
+
+def _histogram(name: str, text: str, *labels: str) -> Histogram:
+    return Histogram(name, text, labels, registry=REGISTRY, buckets=_SECONDS)
+
+
+# The work queue under controller-runtime's names, so that existing dashboards fit.
+QUEUE_DEPTH = _gauge("workqueue_depth", "Keys that are due.", "name")
+QUEUE_ADDS = _counter("workqueue_adds_total", "Keys added.", "name")
+QUEUE_WAIT = _histogram("workqueue_queue_duration_seconds", "From due to taken.", "name")
+QUEUE_WORK = _histogram("workqueue_work_duration_seconds", "From taken to done.", "name")
+QUEUE_RETRIES = _counter("workqueue_retries_total", "Keys added again after a failure.", "name")
+RECONCILES = _counter(
+    "controller_runtime_reconcile_total", "Reconciles by result.", "controller", "result"
+)
+ACTIVE_WORKERS = _gauge("controller_runtime_active_workers", "Workers at work.", "controller")
+
+LEADER = _gauge("gameai_operator_leader", "1 while this process holds the lease.")
+WRITES = _counter("gameai_operator_writes_total", "Writes sent to the API server.", "verb", "kind")
+API_ERRORS = _counter(
+    "gameai_operator_api_errors_total", "Failed requests by HTTP status; 0 is no answer.", "status"
+)
+WATCH_EVENTS = _counter("gameai_operator_watch_events_total", "Watch events taken in.", "kind")
+WATCH_RESTARTS = _counter(
+    "gameai_operator_watch_restarts_total", "Restarts of the watch after it ended by itself."
+)
+RESYNC_GHOSTS = _counter(
+    "gameai_operator_resync_ghosts_total",
+    "Kept objects that a LIST did not have; stays 0 while no event is lost.",
+    "kind",
+)
+RESYNC_UNSEEN = _counter(
+    "gameai_operator_resync_unseen_total", "Listed objects that no watch event had told of.", "kind"
+)
+EVENTS_DROPPED = _counter(
+    "gameai_operator_events_dropped_total", "Kubernetes Events not sent because too many waited."
+)
+OBJECTS = _gauge("gameai_operator_objects", "Objects in the store.")
+LOOP_LAG = _gauge("gameai_operator_loop_lag_seconds", "How late the event loop is.")
+
+KEY: contextvars.ContextVar[str] = contextvars.ContextVar("key", default="")
+RECONCILE_ID: contextvars.ContextVar[str] = contextvars.ContextVar("reconcile_id", default="")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line, with the key and the reconcile that it belongs to."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line for one record."""
+        at = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
+        entry: dict[str, Any] = {
+            "time": at.isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        entry |= {"key": KEY.get(), "reconcile": RECONCILE_ID.get()} if KEY.get() else {}
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def configure_logging(level: str) -> None:
+    """JSON lines on standard error; kopf, which logs every event, at WARNING."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
