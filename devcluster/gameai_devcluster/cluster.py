@@ -9,7 +9,6 @@ import json
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -25,7 +24,7 @@ from gameai_devcluster import certificates, components, nodes, stages
 from gameai_devcluster.api import Api, ApiError, Credentials, from_kubeconfig
 from gameai_devcluster.binary import Progress, control_plane
 from gameai_devcluster.components import Ports, Site
-from gameai_devcluster.processes import alive, end_with_parent, send
+from gameai_devcluster.processes import alive, send, start_in_background
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 3.0
@@ -234,16 +233,9 @@ def _present(entries: Mapping[str, str | None]) -> dict[str, str]:
 def _spawn(
     site: Site, name: str, arguments: list[str], *, die_with_parent: bool
 ) -> tuple[int, float]:
-    with (site.folder / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own binary and arguments
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=site.folder,
-            start_new_session=True,
-            preexec_fn=end_with_parent if die_with_parent else None,  # noqa: PLW1509 - one prctl
-        )
+    process = start_in_background(
+        arguments, site.folder / f"{name}.log", die_with_parent=die_with_parent
+    )
     return process.pid, psutil.Process(process.pid).create_time()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import urllib3
 
-from gameai_devcluster.processes import alive, end_with_parent
+from gameai_devcluster.processes import alive, start_in_background
 
 _PORT = re.compile(r"serving health and metrics on \[\('127\.0\.0\.1', (\d+)\)\]")
 
@@ -45,16 +45,12 @@ class Operator:
         }
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GAMEAI_")}
-        with launch.log.open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - our own operator
-                [sys.executable, "-m", "gameai_operator", "run", *flags],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-                preexec_fn=end_with_parent if launch.die_with_parent else None,  # noqa: PLW1509 - one prctl
-            )
+        self.process = start_in_background(
+            [sys.executable, "-m", "gameai_operator", "run", *flags],
+            launch.log,
+            die_with_parent=launch.die_with_parent,
+            environment=environment,
+        )
 
     @property
     def pid(self) -> int:

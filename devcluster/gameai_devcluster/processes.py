@@ -4,11 +4,38 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import psutil
 
 _PR_SET_PDEATHSIG = 1
+# A Popen that is collected while its process runs warns; these run on by design.
+_BACKGROUND: list[subprocess.Popen[bytes]] = []
+
+
+def start_in_background(
+    arguments: Sequence[str],
+    log: Path,
+    *,
+    die_with_parent: bool,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, with both outputs appended to a log."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own programs and arguments
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=end_with_parent if die_with_parent else None,  # noqa: PLW1509 - one prctl
+        )
+    _BACKGROUND.append(process)
+    return process
 
 
 def end_with_parent() -> None:

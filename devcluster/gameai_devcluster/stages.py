@@ -159,13 +159,14 @@ def _pod_stages() -> list[Stage]:
 def _pod_ready(component: str, milliseconds: int, all_delays: Mapping[str, int]) -> Stage:
     label = f'.metadata.labels["{COMPONENT_LABEL}"] // ""'
     named = [name for name in all_delays if name]
-    mine = _where(label, "In", component) if component else _where(label, "NotIn", *named)
+    others = [_where(label, "NotIn", *named)] if named else []  # kwok cannot bear an empty list
+    mine = [_where(label, "In", component)] if component else others
     started = ".status.containerStatuses.[].started | tostring"
     running = ".status.containerStatuses.[].state.running.startedAt"
     return _stage(
         f"pod-ready-{component or 'other'}",
         "Pod",
-        [_alive(), mine, _where(running, "Exists"), _where(started, "In", "false")],
+        [_alive(), *mine, _where(running, "Exists"), _where(started, "In", "false")],
         template=_READY,
         delay={
             "durationMilliseconds": milliseconds,

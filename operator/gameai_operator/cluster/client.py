@@ -204,6 +204,7 @@ class Client:
             page = await self.request(
                 "GET", path, query=query, seconds=_LIST_SECONDS, accept=accept
             )
+            page["items"] = page.get("items") or []  # an empty list of metadata alone comes as null
             yield page
             token = page["metadata"].get("continue")
             if not token:

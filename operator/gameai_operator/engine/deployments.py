@@ -17,7 +17,8 @@ _COMPLETE = "NewReplicaSetAvailable"
 class Deployment:
     """A Deployment's state.
 
-    `rolling` means that pods of its present template are not all there yet, a mere change of replicas left out.
+    `rolling` means that pods of its present template are not all there yet, a mere change of replicas left out; it is
+    the Deployment controller's word, and of the present spec only where that has been `observed`.
     `remembered` are our own annotations, those that a hand has not touched since we wrote them.
     """
 
@@ -25,6 +26,7 @@ class Deployment:
     ready: int
     paused: bool
     rolling: bool
+    observed: bool
     create_fault: str
     remembered: Mapping[str, str]
     model_revision: str
@@ -40,6 +42,7 @@ def deployment(document: Mapping[str, Any]) -> Deployment:
         ready=status.get("readyReplicas", 0),
         paused=document["spec"].get("paused", False),
         rolling=conditions.get("Progressing", {}).get("reason") != _COMPLETE,
+        observed=status.get("observedGeneration", 0) >= metadata.get("generation", 0),
         create_fault=failure.get("message", "") if failure.get("status") == "True" else "",
         remembered=_remembered(metadata),
         model_revision=metadata.get("labels", {}).get(MODEL_REVISION, ""),

@@ -2,6 +2,7 @@
 
 from gameai import contract
 
+from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine.deployments import Deployment
 from gameai_operator.engine.kind import Decision, Refusal, Sight
@@ -37,7 +38,7 @@ def decide(sight: Sight, *, current: Inputs) -> Decision:
     wanted = objects(tier, live, revision) if revision and renders else None
     judged = Judged(
         live=live,
-        rolling=_rolling(live, wanted or ()),
+        rolling=_rolling(tier, live, wanted or ()),
         arguments=verdict,
         revision=revision.revision if revision else tier.status.template_revision,
         fault=fault(sight.pods, live),
@@ -58,17 +59,25 @@ def _live(sight: Sight, name: str) -> Live:
     )
 
 
-def _rolling(live: Live, wanted: tuple[Document, ...]) -> bool:
+def _rolling(tier: ModelTier, live: Live, wanted: tuple[Document, ...]) -> bool:
     """Whether pods of the present template are missing, or a wanted Deployment would replace some."""
     seen = {ON_DEMAND: live.on_demand, SPOT: live.spot}
     deployments = [document for document in wanted if document["kind"] == "Deployment"]
+    before = any(
+        each.type == "Reconciling" and each.status == ConditionStatus.TRUE
+        for each in tier.status.conditions
+    )
     return any(
-        _unfinished(each, seen[each["metadata"]["labels"][CAPACITY]]) for each in deployments
+        _unfinished(each, seen[each["metadata"]["labels"][CAPACITY]], before=before)
+        for each in deployments
     )
 
 
-def _unfinished(document: Document, live: Deployment | None) -> bool:
-    return live is None or live.rolling or changes(document, live)
+def _unfinished(document: Document, live: Deployment | None, *, before: bool) -> bool:
+    """Until the Deployment controller has seen our last write, what we said before it stands."""
+    if live is None or changes(document, live):
+        return True
+    return live.rolling if live.observed else before or live.rolling
 
 
 def _unknown_revision(tier: ModelTier, message: str) -> Refusal:

@@ -69,9 +69,8 @@ def changes(rendered: Mapping[str, Any], live: Deployment | None) -> bool:
 def _paced(spot: Document, live: Live, on_demand: Document) -> Document:
     """The spot Deployment, held while the on-demand one rolls, so that never both ask for surge GPUs."""
     due = live.spot is not None and (live.spot.paused or changes(spot, live.spot))
-    first = live.on_demand is not None and (
-        live.on_demand.rolling or changes(on_demand, live.on_demand)
-    )
+    ahead = live.on_demand
+    first = ahead is not None and (ahead.rolling or not ahead.observed or changes(on_demand, ahead))
     return {**spot, "spec": {**spot["spec"], "paused": due and first}}
 
 

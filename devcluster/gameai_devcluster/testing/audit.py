@@ -1,0 +1,65 @@
+"""Count writes by the API server's own audit log."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+OPERATOR = "system:serviceaccount:gameai-system:gameai-operator"
+_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Write:
+    """One write: who, what, and how it ended."""
+
+    user: str
+    verb: str
+    resource: str
+    namespace: str
+    name: str
+    status: int
+    body: Any
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource} {self.namespace}/{self.name} → {self.status}"
+
+
+class AuditLog:
+    """Reads an audit log from where it was when this was made."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._offset = file.stat().st_size if file.exists() else 0
+
+    def writes(self, *, user: str = OPERATOR, leases: bool = False) -> list[Write]:
+        """Writes since then by one user; those of Leases only on request."""
+        return [
+            each
+            for each in self._read()
+            if each.user == user and (leases or each.resource != "leases")
+        ]
+
+    def _read(self) -> Iterator[Write]:
+        with self._file.open("rb") as log:
+            log.seek(self._offset)
+            text = log.read()
+        for line in text[: text.rfind(b"\n") + 1].splitlines():
+            entry = json.loads(line)
+            if entry["verb"] in _VERBS and entry["stage"] == "ResponseComplete":
+                yield _write(entry)
+
+
+def _write(entry: dict[str, Any]) -> Write:
+    reference = entry.get("objectRef", {})
+    sub = reference.get("subresource")
+    return Write(
+        user=entry["user"]["username"],
+        verb=entry["verb"],
+        resource=reference.get("resource", "") + (f"/{sub}" if sub else ""),
+        namespace=reference.get("namespace", ""),
+        name=reference.get("name", ""),
+        status=entry.get("responseStatus", {}).get("code", 0),
+        body=entry.get("requestObject"),
+    )

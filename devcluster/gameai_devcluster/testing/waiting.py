@@ -1,0 +1,45 @@
+"""Wait for a state, with a bound, and say what was there instead."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from gameai_devcluster.api import ApiError, Json
+
+T = TypeVar("T")
+_SECONDS_BETWEEN = 0.05
+
+
+def until(what: str, look: Callable[[], T], *, seconds: float) -> T:
+    """The first truthy value of `look`; AssertionError with the last value after so many seconds."""
+    end = time.monotonic() + seconds
+    last: object = None
+    while time.monotonic() < end:
+        try:
+            value = look()
+        except ApiError as error:
+            last = error
+        else:
+            if value:
+                return value
+            last = value
+        time.sleep(_SECONDS_BETWEEN)
+    raise AssertionError(f"not in {seconds:.0f} s: {what}; last: {last}")
+
+
+def condition(document: Json, kind: str) -> Json:
+    """A condition of an object; empty where it has none of that type."""
+    entries = document.get("status", {}).get("conditions") or []
+    return next((entry for entry in entries if entry["type"] == kind), {})
+
+
+def settled(document: Json) -> bool:
+    """Whether a ModelTier's present spec is Ready and nothing is in progress."""
+    seen = (
+        document.get("status", {}).get("observedGeneration") == document["metadata"]["generation"]
+    )
+    ready = condition(document, "Ready").get("status") == "True"
+    quiet = condition(document, "Reconciling").get("status") == "False"
+    status = document.get("status", {})
+    counted = status.get("replicas") == status.get("readyReplicas") == document["spec"]["replicas"]
+    return seen and ready and quiet and counted

@@ -1,0 +1,112 @@
+"""One control plane for the whole run, and an operator under the chart's own rights."""
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from gameai_devcluster import cluster as clusters
+from gameai_devcluster import install
+from gameai_devcluster.api import Api
+from gameai_devcluster.operators import Launch, Operator
+from gameai_devcluster.testing.audit import AuditLog
+
+DEV = install.ROOT / ".dev"
+FAST = {"": 20}
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    for stale in DEV.glob("test-*"):
+        if not psutil.pid_exists(int(stale.name.split("-")[1])):
+            shutil.rmtree(stale, ignore_errors=True)
+    made = DEV / f"test-{os.getpid()}"
+    made.mkdir(parents=True, exist_ok=True)
+    yield made
+    # Logs stay for whoever looks into a failure; the next run clears them.
+    shutil.rmtree(made / "cluster" / "etcd", ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def cluster(folder: Path) -> Iterator[clusters.Cluster]:
+    options = clusters.Options(audit=True, die_with_parent=True, start_delays_ms=FAST)
+    running = clusters.start(folder / "cluster", options, print)
+    api = running.api()
+    install.crds(api)
+    install.rights(api)
+    yield running
+    clusters.stop(running.site.folder)
+
+
+@pytest.fixture(scope="session")
+def api(cluster: clusters.Cluster) -> Api:
+    return cluster.api()
+
+
+@pytest.fixture(scope="session")
+def operator_kubeconfig(api: Api, folder: Path) -> Path:
+    return install.operator_kubeconfig(api, folder / "operator.kubeconfig")
+
+
+@pytest.fixture(scope="module")
+def operator(operator_kubeconfig: Path, folder: Path) -> Iterator[Operator]:
+    launch = Launch(kubeconfig=operator_kubeconfig, log=folder / "operator.log")
+    running = Operator(launch).wait_ready()
+    yield running
+    log = running.output()
+    assert running.stop() == 0
+    assert "this is a bug" not in log
+    assert "Traceback" not in log
+
+
+@pytest.fixture
+def audit(cluster: clusters.Cluster) -> AuditLog:
+    return AuditLog(cluster.site.audit_log)
+
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture
+def namespace(api: Api) -> Iterator[str]:
+    name = f"t{next(_NUMBERS):03d}"
+    install.namespace(api, name)
+    yield name
+    for tier in api.list("ModelTier", name):
+        api.delete("ModelTier", name, tier["metadata"]["name"])
+
+
+Kubectl = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: clusters.Cluster) -> Kubectl:
+    """Runs kubectl as the administrator; its output, or CalledProcessError."""
+    program = str(Path(sys.executable).parent / "kubectl")
+
+    def run(*arguments: str, stdin: str | None = None) -> str:
+        done = subprocess.run(
+            [program, f"--kubeconfig={cluster.kubeconfig}", *arguments],
+            input=stdin,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr}")
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def seed(pytestconfig: pytest.Config) -> int:
+    given = int(pytestconfig.getoption("--seed"))
+    drawn = given or int.from_bytes(os.urandom(4))
+    print(f"--seed={drawn}")
+    return drawn

@@ -1,0 +1,135 @@
+import pytest
+from gameai_operator.tier.arguments import _INSTEAD, INVALID, REFUSED, UNKNOWN, judge
+from gameai_operator.tier.vllm_flags import FLAGS, VLLM_VERSION
+
+IMAGE = f"vllm/vllm-openai:v{VLLM_VERSION}"
+
+
+def fault(*arguments: str, image: str = IMAGE) -> tuple[str, str] | None:
+    return judge(arguments, image).fault
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--max-num-seqs=64"],
+        ["--max-num-seqs", "64"],
+        ["--max_num_seqs=64"],
+        ["--max-num-se", "4"],
+        ["--enable-prefix-caching"],
+        ["--no-enable-prefix-caching"],
+        ["--compilation-config.mode=3"],
+        ["--compilation_config.mode", "3"],
+        ["-O3"],
+        ["-O=2"],
+        ["--max-num-batched-tokens", "8k"],
+        ["-asc", "2"],
+    ],
+    ids=str,
+)
+def test_what_vllm_takes_is_taken(arguments: list[str]) -> None:
+    assert fault(*arguments) is None
+
+
+@pytest.mark.parametrize(
+    ("argument", "remedy"),
+    [
+        ("--served-model-name=x", "always the tier's name"),
+        ("--model=x", "use model.source"),
+        ("--max_model_len=8", "use model.maxContextTokens"),
+        ("-tp=2", "use hardware.gpus"),
+        ("--tensor-parallel-s=2", "use hardware.gpus"),
+        ("--config=/etc/x", "give its entries as args"),
+        ("--api-key=s3cret", "callers are proven by the gateway"),
+        ("--api_key=s3cret", "callers are proven by the gateway"),
+        ("--middleware=evil", "load code"),
+        ("--trust-remote-code", "code of the model's author"),
+        ("--trust-rem", "code of the model's author"),
+        ("--no-trust-remote-code", "code of the model's author"),
+        ("--ssl-keyfile=x", "the gateway ends TLS"),
+        ("--ssl_certf=x", "the gateway ends TLS"),
+        ("--ssl-ca-certs=x", "the gateway ends TLS"),
+        ("--enable-ssl-refresh", "the gateway ends TLS"),
+        ("--uds=/x", "a socket cannot be reached"),
+        ("--hf-token=s3cret", "use model.source.huggingFace.tokenSecretRef"),
+        ("--headless", "neither health nor metrics"),
+        ("--help", "print its help"),
+    ],
+)
+def test_what_has_a_field_or_opens_a_door_is_refused_with_the_way_out(
+    argument: str, remedy: str
+) -> None:
+    found = fault("--max-num-seqs=64", argument)
+    assert found is not None
+    reason, message = found
+    assert reason == REFUSED
+    assert remedy in message
+    assert "s3cret" not in message
+
+
+def test_a_refused_flag_does_not_hide_behind_a_mistake() -> None:
+    assert fault("--max-num-seqs", "abc", "--api-key", "x", image="x:v9.9.9") is not None
+    found = fault("--bogus", "--max-num-seqs", "abc", "--api-key", "x")
+    assert found is not None
+    assert found[0] == REFUSED
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--max-num-sqs=3", "vLLM 0.32.0 has no flag --max-num-sqs; did you mean --max-num-seqs?"),
+        ("--qqqqqqqqqqqq=s3cret", "vLLM 0.32.0 has no flag --qqqqqqqqqqqq"),
+        ("s3cret", "a value stands where no flag takes one"),
+    ],
+)
+def test_an_unknown_flag_is_told_with_the_nearest(argument: str, words: str) -> None:
+    found = fault(argument)
+    assert found is not None
+    assert found[0] == UNKNOWN
+    assert found[1].endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--max-num-seqs=s3cret"], "argument --max-num-seqs: invalid int value"),
+        (["--dtype=s3cret"], "argument --dtype: invalid choice (choose from"),
+        (["--max-num=s3cret"], "ambiguous option: --max-num could match"),
+        (["--max-num-seqs"], "argument --max-num-seqs: expected one argument"),
+    ],
+    ids=str,
+)
+def test_a_value_that_does_not_parse_is_told_without_the_value(
+    arguments: list[str], words: str
+) -> None:
+    found = fault(*arguments)
+    assert found is not None
+    assert found[0] == INVALID
+    assert words in found[1]
+    assert "s3cret" not in found[1]
+
+
+@pytest.mark.parametrize(
+    ("image", "version"),
+    [
+        ("vllm/vllm-openai:v0.31.1", "0.31.1"),
+        ("registry:5000/vllm:nightly@sha256:ab", "nightly"),
+        ("registry:5000/vllm", "untagged"),
+        ("vllm@sha256:ab", "untagged"),
+    ],
+)
+def test_flags_of_another_version_are_not_judged_but_refusals_stay(
+    image: str, version: str
+) -> None:
+    verdict = judge(["--flag-of-tomorrow=1"], image)
+    assert (verdict.checked, verdict.version, verdict.fault) == (False, version, None)
+    assert fault("--trust", image=image) is not None
+
+
+def test_a_suffix_of_the_tag_is_no_other_version() -> None:
+    assert judge([], f"vllm/vllm-openai:v{VLLM_VERSION}-cu129").checked
+
+
+def test_every_refused_flag_is_one_of_vllms() -> None:
+    assert set(_INSTEAD) <= {row[0][0] for row in FLAGS}

@@ -1,0 +1,217 @@
+import dataclasses
+from typing import Any
+
+import pytest
+import tiers
+from gameai_operator.api.tier import ModelTier
+from gameai_operator.engine.deployments import TEMPLATE_HASH
+from gameai_operator.tier.objects import Live, changes, objects
+from gameai_operator.tier.revisions import REVISIONS
+from gameai_operator.tier.template import KEEP_ALIVE_SECONDS, arguments
+
+SPOT = {"capacity": {"spotPercent": 80}, "replicas": 5}
+
+
+def deployments(tier: ModelTier, live: Live = tiers.NOTHING) -> dict[str, dict[str, Any]]:
+    """Rendered Deployments by capacity."""
+    made = objects(tier, live, tiers.CURRENT)
+    return {
+        each["metadata"]["labels"]["gameai.dev/capacity"]: each
+        for each in made
+        if each["kind"] == "Deployment"
+    }
+
+
+def pod_spec(**spec: Any) -> dict[str, Any]:
+    made: dict[str, Any] = deployments(tiers.tier(**spec))["on-demand"]["spec"]["template"]["spec"]
+    return made
+
+
+def environment(**spec: Any) -> dict[str, Any]:
+    return {entry["name"]: entry for entry in pod_spec(**spec)["containers"][0]["env"]}
+
+
+def test_without_spot_there_is_one_deployment_and_no_affinity() -> None:
+    made = deployments(tiers.tier(replicas=3))
+    assert set(made) == {"on-demand"}
+    assert made["on-demand"]["spec"]["replicas"] == 3
+    assert "affinity" not in made["on-demand"]["spec"]["template"]["spec"]
+
+
+def test_with_spot_each_deployment_asks_for_its_capacity_type() -> None:
+    made = deployments(tiers.tier(**SPOT, hardware={"instanceTypes": ["g5.xlarge"]}))
+    assert {name: each["spec"]["replicas"] for name, each in made.items()} == {
+        "on-demand": 1,
+        "spot": 4,
+    }
+    terms = made["spot"]["spec"]["template"]["spec"]["affinity"]["nodeAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]["nodeSelectorTerms"][0]["matchExpressions"]
+    assert terms == [
+        {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["spot"]},
+        {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["g5.xlarge"]},
+    ]
+
+
+def test_a_service_account_is_made_only_where_none_is_named() -> None:
+    own = objects(tiers.tier(), tiers.NOTHING, tiers.CURRENT)
+    named = objects(tiers.tier(serviceAccountName="mine"), tiers.NOTHING, tiers.CURRENT)
+    assert [each["kind"] for each in own] == [
+        "ServiceAccount",
+        "Service",
+        "Deployment",
+        "PodDisruptionBudget",
+    ]
+    assert "ServiceAccount" not in [each["kind"] for each in named]
+    assert pod_spec(serviceAccountName="mine")["serviceAccountName"] == "mine"
+
+
+def test_a_cpu_tier_asks_for_no_gpu_and_tolerates_none() -> None:
+    spec = pod_spec(hardware={"gpus": 0})
+    assert "tolerations" not in spec
+    assert set(spec["containers"][0]["resources"]["requests"]) == {"cpu", "memory"}
+
+
+def test_several_gpus_split_the_model() -> None:
+    spec = pod_spec(hardware={"gpus": 4})
+    assert "--tensor-parallel-size=4" in spec["containers"][0]["args"]
+    assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "4"
+    assert not any("tensor" in each for each in pod_spec()["containers"][0]["args"])
+
+
+def test_cpu_is_never_limited_and_memory_always_is() -> None:
+    resources = pod_spec()["containers"][0]["resources"]
+    assert resources["requests"]["memory"] == resources["limits"]["memory"]
+    assert "cpu" not in resources["limits"]
+
+
+def test_the_grace_period_holds_the_sleep_the_drain_and_the_teardown() -> None:
+    for name, profile in (("Gold", 10), ("Silver", 60), ("Bronze", 300)):
+        spec = pod_spec(**{"class": name})
+        slept = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        assert spec["terminationGracePeriodSeconds"] >= slept + profile + 15
+        assert f"--shutdown-timeout={profile}" in spec["containers"][0]["args"]
+
+
+def test_the_start_timeout_reaches_probe_engine_and_roll_out() -> None:
+    made = deployments(tiers.tier(engine={"vllm": {"startTimeoutSeconds": 901}}))["on-demand"]
+    container = made["spec"]["template"]["spec"]["containers"][0]
+    probe = container["startupProbe"]
+    assert probe["failureThreshold"] * probe["periodSeconds"] >= 901
+    values = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert values["VLLM_ENGINE_READY_TIMEOUT_S"] == "901"
+    assert made["spec"]["progressDeadlineSeconds"] > 901
+
+
+def test_vllm_keeps_connections_longer_than_a_gateway_does() -> None:
+    assert KEEP_ALIVE_SECONDS > 60
+    assert environment()["VLLM_HTTP_TIMEOUT_KEEP_ALIVE"]["value"] == str(KEEP_ALIVE_SECONDS)
+
+
+def test_a_token_comes_from_its_secret_and_stands_nowhere_else() -> None:
+    hub = {"repository": "a/b", "tokenSecretRef": {"name": "hf", "key": "token"}}
+    entry = environment(model={"source": {"huggingFace": hub}})["HF_TOKEN"]
+    assert entry["valueFrom"] == {"secretKeyRef": {"name": "hf", "key": "token"}}
+    assert "HF_TOKEN" not in environment()
+
+
+def test_a_model_on_a_volume_is_mounted_read_only_and_offline() -> None:
+    claim = {"persistentVolumeClaim": {"claimName": "models", "path": "a/b"}}
+    spec = pod_spec(model={"source": claim})
+    container = spec["containers"][0]
+    assert container["args"][0] == "/source/a/b"
+    assert {"name": "source", "mountPath": "/source", "readOnly": True} in container["volumeMounts"]
+    assert environment(model={"source": claim})["HF_HUB_OFFLINE"]["value"] == "1"
+
+
+@pytest.mark.parametrize("name", ["Gold", "Silver", "Bronze"])
+def test_histograms_are_fine_around_the_target_of_the_class(name: str) -> None:
+    tier = tiers.tier(**{"class": name})
+    profile = REVISIONS[1][tier.spec.class_]
+    target = {"Gold": 0.016, "Silver": 0.25, "Bronze": 30.0}[name]
+    near = [bound for bound in profile.latency_buckets if target / 2 <= bound <= target * 2]
+    assert target in profile.latency_buckets
+    assert len(near) >= 5
+    assert list(profile.latency_buckets) == sorted(set(profile.latency_buckets))
+    assert any(each.startswith("--custom-histogram-buckets=") for each in arguments(tier, profile))
+
+
+def test_the_users_arguments_come_last() -> None:
+    args = pod_spec(engine={"vllm": {"args": ["--max-num-seqs=9"]}})["containers"][0]["args"]
+    assert args[-1] == "--max-num-seqs=9"
+    assert args[:2] == ["Qwen/Qwen2.5-3B-Instruct-AWQ", "--served-model-name=gold"]
+
+
+def test_replicas_do_not_change_the_template() -> None:
+    few, many = (deployments(tiers.tier(replicas=n))["on-demand"] for n in (1, 9))
+    assert few["metadata"]["annotations"] == many["metadata"]["annotations"]
+    assert few["spec"]["template"] == many["spec"]["template"]
+
+
+def test_a_live_deployment_changes_only_with_its_template() -> None:
+    made = deployments(tiers.tier())["on-demand"]
+    assert not changes(made, None)
+    assert not changes(made, tiers.as_live(made))
+    assert changes(made, tiers.deployment(remembered={TEMPLATE_HASH: "other"}))
+
+
+def live(before: ModelTier, **on_demand: Any) -> Live:
+    """Both Deployments of `before`, complete; facts of the on-demand one replaced."""
+    made = deployments(before)
+    return Live(
+        on_demand=tiers.as_live(made["on-demand"], **on_demand), spot=tiers.as_live(made["spot"])
+    )
+
+
+BEFORE = tiers.tier(**SPOT)
+AFTER = tiers.tier(**SPOT, model={"source": {"huggingFace": {"repository": "a/b"}}})
+
+
+def paused(after: ModelTier, seen: Live) -> dict[str, bool]:
+    return {name: each["spec"]["paused"] for name, each in deployments(after, seen).items()}
+
+
+def test_a_new_tier_starts_both_deployments_at_once() -> None:
+    assert paused(BEFORE, tiers.NOTHING) == {"on-demand": False, "spot": False}
+
+
+def test_a_changed_model_rolls_on_demand_first_and_holds_spot() -> None:
+    assert paused(AFTER, live(BEFORE)) == {"on-demand": False, "spot": True}
+
+
+def test_spot_stays_held_while_on_demand_rolls() -> None:
+    new = deployments(AFTER, live(BEFORE))
+    rolling = Live(
+        on_demand=tiers.as_live(new["on-demand"], rolling=True), spot=tiers.as_live(new["spot"])
+    )
+    assert paused(AFTER, rolling) == {"on-demand": False, "spot": True}
+
+
+def test_spot_rolls_when_on_demand_is_done() -> None:
+    new = deployments(AFTER, live(BEFORE))
+    done = Live(on_demand=tiers.as_live(new["on-demand"]), spot=tiers.as_live(new["spot"]))
+    assert done.spot is not None
+    assert done.spot.paused
+    assert paused(AFTER, done) == {"on-demand": False, "spot": False}
+
+
+def test_a_rolling_tier_that_is_not_changed_holds_nothing() -> None:
+    assert paused(BEFORE, live(BEFORE, rolling=True)) == {"on-demand": False, "spot": False}
+
+
+def test_spot_stays_held_until_on_demand_has_seen_its_new_template() -> None:
+    new = deployments(AFTER, live(BEFORE))
+    unseen = Live(
+        on_demand=tiers.as_live(new["on-demand"], observed=False), spot=tiers.as_live(new["spot"])
+    )
+    assert paused(AFTER, unseen)["spot"] is True
+
+
+def test_scaling_holds_nothing() -> None:
+    more = tiers.tier(**(SPOT | {"replicas": 20}))
+    assert paused(more, live(BEFORE)) == {"on-demand": False, "spot": False}
+
+
+def test_a_missing_on_demand_deployment_does_not_hold_spot() -> None:
+    seen = dataclasses.replace(live(BEFORE), on_demand=None)
+    assert paused(AFTER, seen)["spot"] is False

@@ -1,0 +1,146 @@
+from typing import Any
+
+import pytest
+from gameai_operator.engine.manifest import MANIFEST_HASH, Key, Owner, owned_by
+from gameai_operator.engine.plan import Apply, Child, Conflict, Plan, plan
+
+OWNER = Owner(kind="ModelTier", name="gold", uid="uid-1")
+FORMER = Owner(kind="ModelTier", name="gold", uid="uid-0")
+OTHER = Owner(kind="Release", name="shop", uid="uid-9")
+NAMESAKE = Owner(kind="Release", name="gold", uid="uid-8")
+KEY = Key("Service", "eldermoor", "gold")
+
+
+def manifest(name: str = "gold", **spec: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "eldermoor"}
+    document = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+    return owned_by(OWNER, document)
+
+
+WANTED = manifest(clusterIP="None")
+OWNERS = {f'k:{{"uid":"{OWNER.uid}"}}': {}}
+FIELDS: dict[str, Any] = {
+    "f:metadata": {"f:annotations": {f"f:{MANIFEST_HASH}": {}}, "f:ownerReferences": OWNERS},
+    "f:spec": {"f:clusterIP": {}},
+}
+
+
+def child(**facts: Any) -> Child:
+    given: dict[str, Any] = {
+        "key": KEY,
+        "uid": "child-1",
+        "version": 5,
+        "owner": OWNER,
+        "terminating": False,
+        "manifest_hash": WANTED["metadata"]["annotations"][MANIFEST_HASH],
+        "fields": FIELDS,
+    }
+    return Child(**(given | facts))
+
+
+def planned(present: Child | None, *wanted: dict[str, Any]) -> Plan:
+    return plan(OWNER, wanted, {} if present is None else {present.key: present})
+
+
+def test_an_absent_child_is_applied_without_force() -> None:
+    assert planned(None, WANTED) == Plan(
+        applies=(Apply(manifest=WANTED, force=False, why="absent"),)
+    )
+
+
+def test_an_unchanged_child_is_left_alone_and_its_judgement_kept() -> None:
+    present = child()
+    result = planned(present, WANTED)
+    assert result == Plan(intact=(present,))
+    assert result.writes == 0
+
+
+def test_a_child_judged_before_needs_no_fields() -> None:
+    present = child(fields=None, intact=True)
+    assert planned(present, WANTED) == Plan(intact=(present,))
+
+
+def test_a_changed_rendering_is_applied_with_force() -> None:
+    changed = manifest(clusterIP="10.0.0.7")
+    assert planned(child(), changed) == Plan(
+        applies=(Apply(manifest=changed, force=True, why="changed"),)
+    )
+
+
+def test_a_changed_rendering_wins_over_an_old_judgement() -> None:
+    changed = manifest(clusterIP="10.0.0.7")
+    present = child(fields=None, intact=True)
+    assert [each.why for each in planned(present, changed).applies] == ["changed"]
+
+
+def test_a_field_taken_by_a_hand_is_taken_back() -> None:
+    fields = {**FIELDS, "f:spec": {"f:type": {}}}
+    expected = Apply(manifest=WANTED, force=True, why="edited: .spec.clusterIP")
+    assert planned(child(fields=fields), WANTED) == Plan(applies=(expected,))
+
+
+def test_a_child_that_we_no_longer_own_a_field_of_is_applied_whole() -> None:
+    present = child(fields=None)
+    expected = Apply(manifest=WANTED, force=True, why="edited: everything")
+    assert planned(present, WANTED) == Plan(applies=(expected,))
+
+
+def test_a_removed_owner_reference_is_put_back_on_what_we_applied() -> None:
+    present = child(owner=None, fields={**FIELDS, "f:metadata": {"f:annotations": {}}})
+    assert [each.force for each in planned(present, WANTED).applies] == [True]
+
+
+@pytest.mark.parametrize(
+    ("present", "holder"),
+    [
+        (child(owner=OTHER), "Release shop"),
+        (child(owner=NAMESAKE), "Release gold"),
+        (child(owner=Owner(kind="ModelTier", name="silver", uid="uid-2")), "ModelTier silver"),
+        (child(owner=None, fields=None), "nobody we know (it has no controller owner)"),
+    ],
+    ids=["another", "another-kind-same-name", "another-tier", "nobody"],
+)
+def test_a_child_of_somebody_else_is_a_conflict_and_never_written(
+    present: Child, holder: str
+) -> None:
+    result = planned(present, WANTED)
+    assert result == Plan(conflicts=(Conflict(key=KEY, holder=holder),))
+    assert result.writes == 0
+
+
+@pytest.mark.parametrize(
+    "present",
+    [child(terminating=True), child(owner=FORMER), child(owner=FORMER, terminating=True)],
+    ids=["terminating", "of-a-former-tier", "both"],
+)
+def test_a_child_that_is_going_is_waited_for(present: Child) -> None:
+    assert planned(present, WANTED) == Plan(waits=(present,))
+
+
+def test_a_child_no_longer_wanted_is_deleted() -> None:
+    present = child()
+    result = planned(present)
+    assert result == Plan(deletes=(present,))
+    assert result.writes == 1
+
+
+@pytest.mark.parametrize(
+    "present",
+    [child(terminating=True), child(owner=OTHER), child(owner=FORMER), child(owner=None)],
+    ids=["terminating", "of-another", "of-a-former-tier", "of-nobody"],
+)
+def test_only_own_and_living_children_are_deleted(present: Child) -> None:
+    assert planned(present) == Plan()
+
+
+def test_writes_keep_the_order_of_what_is_wanted() -> None:
+    first, second = manifest("a"), manifest("b")
+    result = plan(OWNER, [first, second], {KEY: child()})
+    assert [each.manifest["metadata"]["name"] for each in result.applies] == ["a", "b"]
+    assert result.writes == 3
+
+
+def test_what_was_applied_or_judged_counts_as_ours() -> None:
+    assert child().ours
+    assert child(fields=None, intact=True).ours
+    assert not child(fields=None).ours

@@ -1,0 +1,130 @@
+from typing import Any
+
+import pytest
+from gameai_operator.engine.pods import Pod, pod
+
+BORN = "2026-11-22T10:00:00Z"
+LATER = "2026-11-22T10:05:00Z"
+RUNNING = {"running": {"startedAt": BORN}}
+
+
+def document(
+    *, ready: str = "False", since: str = BORN, state: Any = None, **metadata: Any
+) -> dict[str, Any]:
+    status: dict[str, Any] = {
+        "containerStatuses": [{"name": "vllm", "state": RUNNING if state is None else state}],
+        "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": since}],
+    }
+    return {
+        "metadata": {"name": "p", "namespace": "n", "uid": "u", **metadata},
+        "spec": {"nodeName": "node"},
+        "status": status,
+    }
+
+
+def seen(raw: dict[str, Any]) -> Pod:
+    return pod(raw, "gameai.dev/capacity")
+
+
+GOING: dict[str, Any] = {"deletionTimestamp": LATER, "deletionGracePeriodSeconds": 30}
+
+
+def test_a_fresh_pod_has_no_facts_yet() -> None:
+    found = seen({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": {}})
+    assert (found.ready, found.terminating, found.hasten, found.unschedulable) == (False,) * 3 + (
+        "",
+    )
+
+
+def test_a_pod_knows_its_group() -> None:
+    assert seen(document(labels={"gameai.dev/capacity": "spot"})).group == "spot"
+
+
+@pytest.mark.parametrize(
+    ("case", "hasten"),
+    [
+        (document(**GOING), True),
+        (document(state={"waiting": {"reason": "ContainerCreating"}}, **GOING), True),
+        (document(since="2026-11-22T09:59:00Z", **GOING), True),
+        (document(ready="True", **GOING), False),
+        (document(since=LATER, **GOING), False),
+        (document(state={"terminated": {"exitCode": 0}}, **GOING), False),
+        (document(**(GOING | {"deletionGracePeriodSeconds": 1})), False),
+        (document(), False),
+    ],
+    ids=[
+        "loading",
+        "not-started",
+        "restarted-and-loading",
+        "ready",
+        "was-ready",
+        "ended",
+        "hastened-before",
+        "not-deleted",
+    ],
+)
+def test_only_a_going_pod_whose_process_never_was_ready_is_hastened(
+    case: dict[str, Any], hasten: bool
+) -> None:
+    assert seen(case).hasten is hasten
+
+
+def test_a_pod_without_a_node_goes_by_itself() -> None:
+    assert not seen({**document(**GOING), "spec": {}}).hasten
+
+
+def test_a_pod_that_its_kubelet_never_reported_is_hastened() -> None:
+    assert seen({**document(**GOING), "status": {}}).hasten
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "pull", "config"),
+    [
+        ("ImagePullBackOff", "no such host", "no such host", ""),
+        ("ErrImagePull", "", "ErrImagePull", ""),
+        ("CreateContainerConfigError", 'secret "hf" not found', "", 'secret "hf" not found'),
+        ("CreateContainerError", "", "", "CreateContainerError"),
+        ("ContainerCreating", "soon", "", ""),
+    ],
+)
+def test_the_kubelets_words_are_sorted_by_its_reason(
+    reason: str, message: str, pull: str, config: str
+) -> None:
+    found = seen(document(state={"waiting": {"reason": reason, "message": message}}))
+    assert (found.pull_fault, found.config_fault) == (pull, config)
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ({"status": "False", "reason": "Unschedulable", "message": "0/3 nodes"}, "0/3 nodes"),
+        ({"status": "False", "reason": "Unschedulable"}, "Unschedulable"),
+        ({"status": "False", "reason": "SchedulingGated", "message": "gated"}, ""),
+        ({"status": "True"}, ""),
+    ],
+)
+def test_the_schedulers_words_are_kept(condition: dict[str, str], words: str) -> None:
+    raw = document()
+    raw["status"]["conditions"].append({"type": "PodScheduled", **condition})
+    assert seen(raw).unschedulable == words
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        ({"exitCode": 2, "message": "bad flag"}, "exit code 2 after 3 restarts: bad flag"),
+        ({"exitCode": 0, "reason": "Completed"}, "exit code 0 after 3 restarts: Completed"),
+        ({}, "exit code unknown after 3 restarts: no message"),
+    ],
+)
+def test_a_crash_is_told_with_its_exit_code(last: dict[str, Any], words: str) -> None:
+    raw = document()
+    raw["status"]["containerStatuses"] = [
+        {
+            "restartCount": 3,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": last},
+        }
+    ]
+    assert seen(raw).crash == words
+    assert seen(document()).crash == ""

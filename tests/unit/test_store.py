@@ -1,0 +1,148 @@
+from typing import Any
+
+from gameai_operator.engine.manifest import Key
+from gameai_operator.engine.plan import Child
+from gameai_operator.engine.store import TOMBSTONE_SECONDS, Entry, Store
+
+ROOT = Key("ModelTier", "n", "gold")
+CHILD = Key("Service", "n", "gold")
+
+
+def child(version: int = 1, **facts: Any) -> Child:
+    given: dict[str, Any] = {
+        "key": CHILD,
+        "uid": "c",
+        "version": version,
+        "owner": None,
+        "terminating": False,
+        "manifest_hash": "h",
+        "fields": {"f:spec": {}},
+    }
+    return Child(**(given | facts))
+
+
+def entry(version: int, *, uid: str = "c", root: Key = ROOT, mark: str = "m") -> Entry:
+    value = child(version, uid=uid)
+    return Entry(key=CHILD, uid=uid, version=version, root=root, value=value, mark=mark)
+
+
+def test_a_new_object_touches_its_root() -> None:
+    store = Store()
+    assert store.put(entry(1), 0.0) == (ROOT,)
+    assert store.get(CHILD) == entry(1)
+    assert list(store.below(ROOT)) == [entry(1)]
+    assert store.keys("Service") == {CHILD}
+    assert len(store) == 1
+
+
+def test_an_older_or_equal_version_is_not_news() -> None:
+    store = Store()
+    store.put(entry(5), 0.0)
+    assert store.put(entry(5), 0.0) == ()
+    assert store.put(entry(4), 0.0) == ()
+    assert store.get(CHILD) == entry(5)
+
+
+def test_versions_are_compared_as_numbers() -> None:
+    store = Store()
+    store.put(entry(9), 0.0)
+    assert store.put(entry(10), 0.0) == (ROOT,)
+
+
+def test_a_late_change_does_not_bring_a_deleted_object_back() -> None:
+    store = Store()
+    store.put(entry(5), 0.0)
+    assert store.drop(CHILD, "c", 8, 0.0) == (ROOT,)
+    assert store.put(entry(7), 1.0) == ()
+    assert store.put(entry(8), 1.0) == ()
+    assert store.get(CHILD) is None
+
+
+def test_an_object_that_came_back_into_sight_is_taken_again() -> None:
+    store = Store()
+    store.drop(CHILD, "c", 8, 0.0)
+    assert store.put(entry(9), 1.0) == (ROOT,)
+
+
+def test_a_tombstone_does_not_stay_for_ever() -> None:
+    store = Store()
+    store.drop(CHILD, "c", 8, 0.0)
+    store.drop(CHILD, "d", 9, TOMBSTONE_SECONDS + 1)
+    assert store.put(entry(7), TOMBSTONE_SECONDS + 2) == (ROOT,)
+    assert store.put(entry(8, uid="d"), TOMBSTONE_SECONDS + 2) == ()
+
+
+def test_a_recreated_object_is_not_dropped_by_the_old_ones_end() -> None:
+    store = Store()
+    store.put(entry(10, uid="new"), 0.0)
+    assert store.drop(CHILD, "old", 8, 0.0) == ()
+    assert store.get(CHILD) is not None
+
+
+def test_the_end_of_an_unknown_object_touches_nothing() -> None:
+    assert Store().drop(CHILD, "c", 8, 0.0) == ()
+
+
+def test_an_object_that_changes_its_root_touches_both() -> None:
+    store = Store()
+    other = Key("ModelTier", "n", "silver")
+    store.put(entry(1), 0.0)
+    assert store.put(entry(2, root=other), 0.0) == (other, ROOT)
+    assert list(store.below(ROOT)) == []
+
+
+def test_a_root_is_not_below_itself() -> None:
+    store = Store()
+    store.put(Entry(key=ROOT, uid="r", version=1, root=ROOT, value=b"{}"), 0.0)
+    assert list(store.below(ROOT)) == []
+
+
+def test_a_judgement_replaces_the_fields_it_took() -> None:
+    store = Store()
+    store.put(entry(1), 0.0)
+    store.keep_judgement(child(1))
+    kept = store.get(CHILD)
+    assert kept is not None
+    assert (kept.value.intact, kept.value.fields) == (True, None)
+
+
+def test_a_judgement_of_an_older_version_is_not_kept() -> None:
+    store = Store()
+    store.put(entry(2), 0.0)
+    store.keep_judgement(child(1))
+    store.keep_judgement(child(1, key=Key("Service", "n", "gone")))
+    kept = store.get(CHILD)
+    assert kept is not None
+    assert not kept.value.intact
+
+
+def test_a_judgement_lasts_while_what_it_rests_on_does() -> None:
+    store = Store()
+    store.put(entry(1), 0.0)
+    store.keep_judgement(child(1))
+    store.put(entry(2), 0.0)
+    assert store.get(CHILD).value.intact  # type: ignore[union-attr] # it was just put
+    store.put(entry(3, mark="edited"), 0.0)
+    assert not store.get(CHILD).value.intact  # type: ignore[union-attr] # it was just put
+
+
+def test_a_list_tells_what_was_missed_and_what_is_gone() -> None:
+    store = Store()
+    store.put(entry(5), 0.0)
+    seen, unknown = CHILD, Key("Service", "n", "new")
+    assert store.drift("Service", {seen: 5}, 9).unseen == ()
+    assert store.drift("Service", {seen: 6, unknown: 1}, 9).unseen == (seen, unknown)
+    assert store.drift("Service", {}, 9).ghosts == (CHILD,)
+
+
+def test_what_is_newer_than_a_list_is_no_ghost() -> None:
+    store = Store()
+    store.put(entry(10), 0.0)
+    assert store.drift("Service", {}, 9).ghosts == ()
+
+
+def test_a_list_of_one_namespace_says_nothing_of_others() -> None:
+    store = Store()
+    store.put(entry(5), 0.0)
+    assert store.drift("Service", {}, 9, ["other"]).ghosts == ()
+    assert store.drift("Service", {}, 9, ["n"]).ghosts == (CHILD,)
