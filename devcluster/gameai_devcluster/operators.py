@@ -35,6 +35,11 @@ class Operator:
 
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
+        self.start()
+
+    def start(self) -> None:
+        """Start it, again if it has ended."""
+        launch = self.launch
         self._log_start = launch.log.stat().st_size if launch.log.exists() else 0
         given = {
             "kubeconfig": launch.kubeconfig,

@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
         return 2
     telemetry.configure_logging(made.log_level)
     # Imported here: --help and crds need neither kopf nor a Kubernetes client.
-    from gameai_operator.process import run  # noqa: PLC0415
+    from gameai_operator.process import run  # noqa: PLC0415 - see above
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(run(made))
@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """Uvloop where it exists, which is everywhere but on Windows."""
     try:
-        import uvloop  # noqa: PLC0415
+        import uvloop  # noqa: PLC0415 - may be absent
     except ImportError:
         return asyncio.new_event_loop
     return uvloop.new_event_loop

@@ -111,6 +111,9 @@ class _Flags:
 def _check(made: Settings) -> None:
     lease = made.lease
     wrong = {
+        "--lease-name, --lease-namespace and --lease-identity must not be empty": not (
+            lease.name and lease.namespace and lease.identity
+        ),
         "--workers must be from 1 to 100": not 1 <= made.workers <= 100,
         "--lease-retry-seconds < --lease-renew-seconds < --lease-seconds must hold": not (
             0 < lease.retry_seconds < lease.renew_seconds < lease.duration_seconds

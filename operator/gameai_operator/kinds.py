@@ -14,6 +14,7 @@ from gameai_operator.engine.kind import Kind, Watched
 from gameai_operator.engine.manifest import Resource
 from gameai_operator.engine.pods import Pod, pod
 from gameai_operator.settings import CapacityLabels
+from gameai_operator.tier import status as tier_status
 from gameai_operator.tier.decide import decide as decide_tier
 from gameai_operator.tier.revisions import NEWEST, Inputs
 
@@ -35,6 +36,8 @@ def kinds(capacity: CapacityLabels) -> Mapping[str, Kind]:
                     root=True,
                 ),
                 label=contract.TIER_LABEL,
+                status_fields=tier_status.FIELDS,
+                condition_types=tier_status.CONDITIONS,
                 decide=functools.partial(decide_tier, current=current),
             ),
         }
@@ -42,7 +45,7 @@ def kinds(capacity: CapacityLabels) -> Mapping[str, Kind]:
 
 
 def _pod(document: Mapping[str, Any]) -> Pod:
-    return pod(document, contract.CAPACITY_LABEL)
+    return pod(document, contract.CAPACITY_LABEL, contract.VLLM_CONTAINER)
 
 
 def _nothing(_: Mapping[str, Any]) -> None:

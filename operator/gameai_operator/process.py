@@ -16,6 +16,7 @@ from gameai_operator.engine.controller import Controller
 from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.events import Recorder
 from gameai_operator.engine.intake import Intake
+from gameai_operator.engine.manifest import Resource
 from gameai_operator.engine.reconcile import Reconciler
 from gameai_operator.engine.store import Store
 from gameai_operator.engine.workqueue import Priority, Workqueue
@@ -26,6 +27,7 @@ from gameai_operator.settings import Settings
 _LOG = logging.getLogger(__name__)
 _CREDENTIALS_SECONDS = 5.0
 _LAG_SECONDS = 0.5
+_SETTLE_SECONDS = 3.0
 _MOST_LAG_SECONDS = 10.0
 
 
@@ -91,7 +93,7 @@ class Process:
         )
         self._elector = Elector(client, settings.lease, gate)
         self._recorder = Recorder(client.create_event)
-        reconciler = Reconciler(
+        self._reconciler = Reconciler(
             self._kinds,
             WATCHED,
             store=self._store,
@@ -100,7 +102,7 @@ class Process:
             recorder=self._recorder,
             now=_now,
         )
-        self._controller = Controller(self._queue, reconciler, workers=settings.workers)
+        self._controller = Controller(self._queue, self._reconciler, workers=settings.workers)
         self._watch = Watch(
             lambda: credentials(settings),
             namespaces=settings.namespaces,
@@ -109,6 +111,7 @@ class Process:
             lose=self._intake.lose,
         )
         self._filled = asyncio.Event()
+        self._due = asyncio.Event()
         self._electing: asyncio.Task[None] | None = None
         self._beat = time.monotonic()
 
@@ -152,40 +155,47 @@ class Process:
         await self._look()
         await patiently("listing", self._prefill, seconds=1.0)
         self._filled.set()
-        watching = asyncio.create_task(self._watch.run(lambda: self._discovery.served))
+        watching = asyncio.create_task(self._watch.run(self._served, self._due.set))
         try:
             while not watching.done():
                 await asyncio.sleep(self._settings.discovery_seconds)
                 if not self._discovery.complete:
-                    await self._rediscover()
+                    await self._look()
+                    self._rewatch()
         finally:
             watching.cancel()
 
-    async def _rediscover(self) -> None:
-        before = set(self._discovery.served)
-        if await self._look():
-            new = [each for each in self._discovery.served if each not in before]
-            await patiently("listing", lambda: self._lists.prefill(new), seconds=1.0)
+    def _rewatch(self) -> None:
+        """Start the watch anew if it does not watch what is served now."""
+        if set(self._watch.watching) != set(self._discovery.served):
             self._watch.restart()
 
-    async def _look(self) -> bool:
-        return await patiently("discovery", self._discovery.look, seconds=1.0)
+    async def _served(self) -> tuple[Resource, ...]:
+        """What is served now; asked before each start of the watch, which would be blind to the rest for ever."""
+        await self._look()
+        return self._discovery.served
+
+    async def _look(self) -> None:
+        await patiently("discovery", self._discovery.look, seconds=1.0)
 
     async def _prefill(self) -> None:
         await self._lists.prefill(self._discovery.served)
 
     async def _compare(self) -> None:
+        """Compare with a LIST at intervals, and soon after each start of the watch, whose own LIST drops no ghosts."""
         await self._filled.wait()
         while True:
-            await asyncio.sleep(jittered(self._settings.resync_seconds))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(jittered(self._settings.resync_seconds)):
+                    await self._due.wait()
+                    self._due.clear()
+                    await asyncio.sleep(_SETTLE_SECONDS)
             try:
-                changed = await self._discovery.look()
+                await self._discovery.look()
                 await self._lists.resync(self._discovery.served)
             except ApiError as error:
                 _LOG.warning("the comparison with a LIST failed: %s", error)
-                continue
-            if changed:
-                self._watch.restart()
+            self._rewatch()
 
     async def _elect(self) -> None:
         await self._filled.wait()
@@ -194,6 +204,7 @@ class Process:
     async def _lead(self) -> None:
         """Roots are listed once more before the first write: a standby's store may have missed a deletion."""
         await patiently("listing", self._relist_roots, seconds=1.0)
+        self._reconciler.begin_term()
         for kind in self._kinds:
             for key in self._store.keys(kind):
                 self._queue.add(key, Priority.RESYNC)

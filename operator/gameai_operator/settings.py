@@ -14,7 +14,7 @@ class CapacityLabels:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeaseSettings:
-    """Leader election: times in seconds; without `name` there is none and this process always writes."""
+    """Leader election: times in seconds; `identity` is unlike that of every other process."""
 
     name: str = "gameai-operator"
     namespace: str = "gameai-system"

@@ -25,6 +25,7 @@ def fault(*arguments: str, image: str = IMAGE) -> tuple[str, str] | None:
         ["-O=2"],
         ["--max-num-batched-tokens", "8k"],
         ["-asc", "2"],
+        ["--max-lora-rank=16"],
     ],
     ids=str,
 )
@@ -55,6 +56,7 @@ def test_what_vllm_takes_is_taken(arguments: list[str]) -> None:
         ("--hf-token=s3cret", "use model.source.huggingFace.tokenSecretRef"),
         ("--headless", "neither health nor metrics"),
         ("--help", "print its help"),
+        ("-qawq", "use model.quantization"),
     ],
 )
 def test_what_has_a_field_or_opens_a_door_is_refused_with_the_way_out(
@@ -81,6 +83,7 @@ def test_a_refused_flag_does_not_hide_behind_a_mistake() -> None:
         ("--max-num-sqs=3", "vLLM 0.32.0 has no flag --max-num-sqs; did you mean --max-num-seqs?"),
         ("--qqqqqqqqqqqq=s3cret", "vLLM 0.32.0 has no flag --qqqqqqqqqqqq"),
         ("s3cret", "a value stands where no flag takes one"),
+        ("--flaggg s3cret", "vLLM 0.32.0 has no flag --flaggg"),
     ],
 )
 def test_an_unknown_flag_is_told_with_the_nearest(argument: str, words: str) -> None:
@@ -97,6 +100,10 @@ def test_an_unknown_flag_is_told_with_the_nearest(argument: str, words: str) -> 
         (["--dtype=s3cret"], "argument --dtype: invalid choice (choose from"),
         (["--max-num=s3cret"], "ambiguous option: --max-num could match"),
         (["--max-num-seqs"], "argument --max-num-seqs: expected one argument"),
+        (
+            ["--enforce-eager=s3cret"],
+            "argument --enforce-eager/--no-enforce-eager: ignored explicit",
+        ),
     ],
     ids=str,
 )

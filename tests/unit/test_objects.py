@@ -63,6 +63,8 @@ def test_a_service_account_is_made_only_where_none_is_named() -> None:
         "PodDisruptionBudget",
     ]
     assert "ServiceAccount" not in [each["kind"] for each in named]
+    same = objects(tiers.tier(serviceAccountName="gold"), tiers.NOTHING, tiers.CURRENT)
+    assert "ServiceAccount" in [each["kind"] for each in same]
     assert pod_spec(serviceAccountName="mine")["serviceAccountName"] == "mine"
 
 
@@ -142,6 +144,11 @@ def test_the_users_arguments_come_last() -> None:
     assert args[:2] == ["Qwen/Qwen2.5-3B-Instruct-AWQ", "--served-model-name=gold"]
 
 
+def test_a_kubelet_expands_nothing_in_an_argument() -> None:
+    args = pod_spec(engine={"vllm": {"args": ["$(E)"], "image": "v:1"}})["containers"][0]["args"]
+    assert args[-1] == "$$(E)"
+
+
 def test_replicas_do_not_change_the_template() -> None:
     few, many = (deployments(tiers.tier(replicas=n))["on-demand"] for n in (1, 9))
     assert few["metadata"]["annotations"] == many["metadata"]["annotations"]
@@ -153,6 +160,7 @@ def test_a_live_deployment_changes_only_with_its_template() -> None:
     assert not changes(made, None)
     assert not changes(made, tiers.as_live(made))
     assert changes(made, tiers.deployment(remembered={TEMPLATE_HASH: "other"}))
+    assert not changes(made, tiers.deployment(remembered={}))
 
 
 def live(before: ModelTier, **on_demand: Any) -> Live:

@@ -133,6 +133,17 @@ def test_only_own_and_living_children_are_deleted(present: Child) -> None:
     assert planned(present) == Plan()
 
 
+def test_a_child_that_is_kept_is_neither_written_nor_deleted() -> None:
+    present = child()
+    assert plan(OWNER, [], {KEY: present}, keep=[KEY]) == Plan()
+
+
+def test_an_owner_whose_name_a_hand_edited_is_still_ours() -> None:
+    edited = child(owner=Owner(kind="ModelTierx", name="goldx", uid=OWNER.uid), manifest_hash="x")
+    assert [each.force for each in planned(edited, WANTED).applies] == [True]
+    assert planned(edited) == Plan(deletes=(edited,))
+
+
 def test_writes_keep_the_order_of_what_is_wanted() -> None:
     first, second = manifest("a"), manifest("b")
     result = plan(OWNER, [first, second], {KEY: child()})

@@ -23,7 +23,7 @@ def document(
 
 
 def seen(raw: dict[str, Any]) -> Pod:
-    return pod(raw, "gameai.dev/capacity")
+    return pod(raw, "gameai.dev/capacity", "vllm")
 
 
 GOING: dict[str, Any] = {"deletionTimestamp": LATER, "deletionGracePeriodSeconds": 30}
@@ -121,6 +121,7 @@ def test_a_crash_is_told_with_its_exit_code(last: dict[str, Any], words: str) ->
     raw = document()
     raw["status"]["containerStatuses"] = [
         {
+            "name": "vllm",
             "restartCount": 3,
             "state": {"waiting": {"reason": "CrashLoopBackOff"}},
             "lastState": {"terminated": last},
@@ -128,3 +129,27 @@ def test_a_crash_is_told_with_its_exit_code(last: dict[str, Any], words: str) ->
     ]
     assert seen(raw).crash == words
     assert seen(document()).crash == ""
+
+
+@pytest.mark.parametrize(
+    ("ready", "words"), [(False, "exit code 0 after 1 restarts: x"), (True, "")]
+)
+def test_a_crash_is_told_until_the_next_process_is_ready(ready: bool, words: str) -> None:
+    raw = document()
+    raw["status"]["containerStatuses"] = [
+        {
+            "name": "vllm",
+            "restartCount": 1,
+            "ready": ready,
+            "state": RUNNING,
+            "lastState": {"terminated": {"exitCode": 0, "message": "x"}},
+        }
+    ]
+    assert seen(raw).crash == words
+
+
+def test_an_injected_container_does_not_speak_for_the_engine() -> None:
+    raw = document(**GOING)
+    proxy = {"name": "istio-proxy", "state": {"running": {"startedAt": "2026-11-22T09:00:00Z"}}}
+    raw["status"]["containerStatuses"].insert(0, proxy)
+    assert seen(raw).hasten

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import tiers
 from gameai_operator.engine.conditions import Condition
-from gameai_operator.engine.deployments import TEMPLATE_INPUTS
+from gameai_operator.engine.deployments import TEMPLATE_HASH, TEMPLATE_INPUTS
 from gameai_operator.engine.kind import Decision, Refusal, Sight
 from gameai_operator.engine.manifest import Key
 from gameai_operator.engine.plan import Child
@@ -201,7 +201,7 @@ def test_a_refused_object_stalls_with_its_reason() -> None:
 
 
 def test_a_changed_template_is_a_roll_out_before_it_begins() -> None:
-    decision = decided(live={"remembered": {}})
+    decision = decided(live={"remembered": {TEMPLATE_HASH: "other"}})
     assert said(decision, "Reconciling").reason == "RollingOut"
 
 
@@ -222,9 +222,32 @@ def test_a_tier_without_a_known_price_tells_no_cost() -> None:
     assert decided().status["cost"] == {"perHour": "1.006"}
 
 
-def test_pods_to_hasten_are_named() -> None:
-    going = a_pod(terminating=True, hasten=True)
-    assert decided(going, a_pod()).hasten == (going,)
+SPOT_KEY = Key("Deployment", "eldermoor", "gold-spot")
+
+
+@pytest.mark.parametrize(
+    ("facts", "kept"),
+    [
+        ({}, False),
+        ({"rolling": True}, True),
+        ({"observed": False}, True),
+        ({"ready": 0}, True),
+    ],
+)
+def test_spot_pods_stay_until_those_on_demand_can_take_over(
+    facts: dict[str, Any], kept: bool
+) -> None:
+    assert (SPOT_KEY in decided(live=facts).keep) is kept
+
+
+def test_spot_pods_stay_while_there_are_none_on_demand() -> None:
+    assert SPOT_KEY in decided().keep
+
+
+def test_an_old_service_account_stays_while_old_pods_may_still_be_made() -> None:
+    account = Key("ServiceAccount", "eldermoor", "gold")
+    assert account in decided(live={"rolling": True}, serviceAccountName="x").keep
+    assert account not in decided(live={}, serviceAccountName="x").keep
 
 
 def test_the_revision_in_use_is_reported() -> None:

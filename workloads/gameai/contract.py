@@ -5,6 +5,7 @@ from types import MappingProxyType
 GRPC_PORT = 50051
 HEALTH_PORT = 8080
 VLLM_PORT = 8000
+VLLM_CONTAINER = "vllm"
 
 LABEL_PREFIX = "gameai.dev"
 TIER_LABEL = f"{LABEL_PREFIX}/tier"

@@ -4,6 +4,7 @@ The only file that imports `kubernetes`. Bodies are plain dicts. Nothing is retr
 credentials read anew: what to try again, and when, is the queue's business.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -33,6 +34,7 @@ _MERGE = "application/merge-patch+json"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _LIST_SECONDS = 30.0
 _PAGE = 500
+_MOST_RETRY_SECONDS = 300.0
 
 Gate = Callable[[], None]
 
@@ -91,6 +93,18 @@ def _bare(token: str | None) -> str | None:
     return token.removeprefix("Bearer").strip() if token else None
 
 
+# A closed session is a RuntimeError; an answer that is no JSON (a proxy's page) is a ValueError.
+_NO_ANSWER = (
+    aiohttp.ClientError,
+    TimeoutError,
+    OSError,
+    ValueError,
+    RuntimeError,
+    ConfigException,
+    CredentialsError,
+)
+
+
 class Client:
     """Requests with dict bodies. Writes pass the gate just before they are sent."""
 
@@ -98,9 +112,13 @@ class Client:
         self._settings = settings
         self._gate = gate
         self._api = ApiClient(made)
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Close the connections."""
+        for closing in tuple(self._closing):
+            closing.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
         await self._api.close()
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
@@ -233,13 +251,15 @@ class Client:
         headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": FIELD_MANAGER}
         within = seconds or self._settings.request_seconds
         try:
+            used = self._api
             status, answer, retry_after = await self._send(method, url, data, headers, within, gate)
             if status == 401:
-                await self._renew_credentials()
+                await self._renew_credentials(used)
                 status, answer, retry_after = await self._send(
                     method, url, data, headers, within, gate
                 )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            decoded = json.loads(answer) if answer and status <= 299 else None
+        except _NO_ANSWER as error:
             telemetry.API_ERRORS.labels("0").inc()
             raise ApiError(
                 0, "NoAnswer", f"{method} {path}: {type(error).__name__} {error}"
@@ -247,7 +267,7 @@ class Client:
         if status > 299:
             telemetry.API_ERRORS.labels(str(status)).inc()
             raise _error(status, answer, retry_after)
-        return json.loads(answer) if answer else None
+        return decoded
 
     async def _send(
         self,
@@ -276,16 +296,29 @@ class Client:
             answer = await response.content.read(-1)
             return response.status, answer, _seconds(response.headers.get("Retry-After", ""))
 
-    async def _renew_credentials(self) -> None:
-        """The in-cluster token is read again at most once a minute by the library; a 401 cannot wait for that."""
+    async def _renew_credentials(self, used: ApiClient) -> None:
+        """The in-cluster token is read again at most once a minute by the library; a 401 cannot wait for that.
+
+        Of several requests that were refused at once, the first renews for all; the old connections are closed once
+        the requests on them have had their time.
+        """
+        if self._api is not used:
+            return
         _LOG.info("the API server answered 401: reading credentials anew")
-        old = self._api
         self._api = ApiClient(await configuration(self._settings))
-        await old.close()
+        closing = asyncio.create_task(self._close_later(used))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def _close_later(self, old: ApiClient) -> None:
+        try:
+            await asyncio.sleep(_LIST_SECONDS)
+        finally:
+            await old.close()
 
 
 def _seconds(text: str) -> float:
-    return float(text) if text.isdigit() else 0.0
+    return min(float(text), _MOST_RETRY_SECONDS) if text.isdigit() else 0.0
 
 
 def _error(status: int, answer: bytes, retry_after_seconds: float) -> ApiError:

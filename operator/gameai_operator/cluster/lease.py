@@ -124,10 +124,14 @@ class Elector:
             await asyncio.sleep(self._settings.retry_seconds * spread)
 
     async def _hold(self) -> None:
-        """Renew until the gate closes by itself."""
+        """Renew until the gate closes; a gate that has closed does not open again under this leadership."""
         while (left := self._gate.remaining_seconds()) > 0:
             await asyncio.sleep(min(self._settings.retry_seconds, left))
-            await self._attempt()
+            try:
+                async with asyncio.timeout(max(0.0, self._gate.remaining_seconds())):
+                    await self._attempt()
+            except TimeoutError:
+                return
 
     async def _attempt(self) -> bool:
         """Ask once for the lease; the time it is held counts from the asking."""
@@ -151,6 +155,7 @@ class Elector:
         if lease is None:
             lease = await self._leases.get(LEASES, settings.namespace, settings.name)
             if lease is not None and self._held_by_another(lease):
+                self._gate.close()
                 return False
         document = self._document(lease, settings.identity)
         self._lease = None  # unknown until the PUT is answered

@@ -43,8 +43,8 @@ class Discovery:
         """Whether everything is served, by CRDs that fit."""
         return not self.faults
 
-    async def look(self) -> bool:
-        """Ask the API server; True when the set of served kinds has changed. Raises `ApiError`."""
+    async def look(self) -> None:
+        """Ask the API server. Raises `ApiError`."""
         served = []
         for prefix in dict.fromkeys(each.prefix for each in self._resources):
             plurals = await self._plurals(prefix)
@@ -55,9 +55,8 @@ class Discovery:
             for each in missing
         ]
         found = [await self._fault(each) for each in self._definitions if not missing]
-        before, self.served = self.served, tuple(served)
+        self.served = tuple(served)
         self._say((*faults, *filter(None, found)))
-        return before != self.served
 
     def _say(self, faults: tuple[str, ...]) -> None:
         for fault in faults:

@@ -9,7 +9,7 @@ import collections
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import kopf
@@ -61,15 +61,22 @@ class Watch:
         )
         self._stop = threading.Event()
         self._planned = False
+        self.watching: tuple[Resource, ...] = ()
 
-    async def run(self, resources: Callable[[], tuple[Resource, ...]]) -> None:
-        """Watch what `resources` names, for ever; `restart` takes up a changed answer."""
+    async def run(
+        self,
+        resources: Callable[[], Awaitable[tuple[Resource, ...]]],
+        started: Callable[[], None],
+    ) -> None:
+        """Watch what `resources` names, for ever; it is asked before every start, and `started` is told."""
         wait = _FIRST_SECONDS
         while True:
             self._stop, self._planned = threading.Event(), False
             began = self._loop.time()
             try:
-                reason = await self._watch_once(resources())
+                self.watching = await resources()
+                started()
+                reason = await self._watch_once(self.watching)
             finally:
                 self._stop.set()
             if self._planned:
@@ -146,7 +153,10 @@ class Watch:
         while self._inbox:
             resource, kind, document = self._inbox.popleft()
             telemetry.WATCH_EVENTS.labels(resource.kind).inc()
-            (self._lose if kind == "DELETED" else self._see)(resource, document)
+            try:
+                (self._lose if kind == "DELETED" else self._see)(resource, document)
+            except Exception:  # noqa: BLE001 - one strange object must not stop the rest
+                _LOG.exception("an event of %s was not taken in; this is a bug", resource.plural)
 
 
 def _settings() -> kopf.OperatorSettings:

@@ -56,7 +56,7 @@ class Intake:
     def bury(self, resource: Resource, key: Key, version: int) -> None:
         """A list of this version no longer has a kept object: its deletion was missed."""
         entry = self._store.get(key)
-        if entry is not None:
+        if entry is not None and entry.version <= version:
             telemetry.RESYNC_GHOSTS.labels(resource.kind).inc()
             self._enqueue(resource, self._store.drop(key, entry.uid, version, self._clock()))
 

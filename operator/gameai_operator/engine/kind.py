@@ -37,12 +37,15 @@ class Sight:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What is to be: children (None leaves them as they are), status fields, conditions, pods to end at once."""
+    """What is to be: children (None leaves them as they are), status fields, conditions.
+
+    Children in `keep` are no longer wanted, but needed until others have taken their place.
+    """
 
     wanted: tuple[Manifest, ...] | None
     status: Mapping[str, Any]
     conditions: tuple[Condition, ...]
-    hasten: tuple[Pod, ...] = ()
+    keep: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,9 +63,15 @@ class Watched:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
-    """One row of the table of kinds."""
+    """One row of the table of kinds.
+
+    `label` is what children carry with the root's name as value; `status_fields` and `condition_types` are the part of
+    status that the operator writes.
+    """
 
     definition: Definition
     resource: Resource
     label: str
+    status_fields: tuple[str, ...]
+    condition_types: tuple[str, ...]
     decide: Callable[[Sight], Decision]

@@ -63,6 +63,10 @@ class Owner:
     name: str
     uid: str
 
+    def owns(self, other: "Owner | None") -> bool:
+        """Whether an owner found on an object is this one; the uid alone decides, a hand may have edited the rest."""
+        return other is not None and other.uid == self.uid
+
 
 def key_of(manifest: Manifest) -> Key:
     """The key of a rendered or live object that says its kind."""

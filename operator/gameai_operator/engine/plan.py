@@ -1,6 +1,6 @@
 """PURE: what is wanted and what is there → what to write. The one place where the write rule stands."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,10 +67,18 @@ class Plan:
         return len(self.applies) + len(self.deletes)
 
 
-def plan(owner: Owner, wanted: Iterable[Manifest], children: Mapping[Key, Child]) -> Plan:
-    """Decide for every wanted manifest and every child of `owner`; children of others are never touched."""
+def plan(
+    owner: Owner,
+    wanted: Sequence[Manifest],
+    children: Mapping[Key, Child],
+    keep: Collection[Key] = (),
+) -> Plan:
+    """Decide for every wanted manifest and every child of `owner`; children of others are never touched.
+
+    Those in `keep` stay as they are for now, though nothing wants them any more.
+    """
     verdicts = [_verdict(owner, manifest, children.get(key_of(manifest))) for manifest in wanted]
-    keep = {key_of(manifest) for manifest in wanted}
+    stays = {*keep, *(key_of(manifest) for manifest in wanted)}
     return Plan(
         applies=tuple(each for each in verdicts if isinstance(each, Apply)),
         conflicts=tuple(each for each in verdicts if isinstance(each, Conflict)),
@@ -81,7 +89,7 @@ def plan(owner: Owner, wanted: Iterable[Manifest], children: Mapping[Key, Child]
         deletes=tuple(
             child
             for key, child in children.items()
-            if key not in keep and child.owner == owner and not child.terminating
+            if key not in stays and owner.owns(child.owner) and not child.terminating
         ),
     )
 
@@ -91,7 +99,7 @@ def _verdict(owner: Owner, manifest: Manifest, child: Child | None) -> Apply | C
         return Apply(manifest=manifest, force=False, why="absent")
     if _waited(owner, child):
         return child
-    if child.owner != owner and (child.owner is not None or not child.ours):
+    if not owner.owns(child.owner) and (child.owner is not None or not child.ours):
         return Conflict(key=child.key, holder=holder(child.owner))
     if child.manifest_hash != manifest["metadata"]["annotations"][MANIFEST_HASH]:
         return Apply(manifest=manifest, force=True, why="changed")

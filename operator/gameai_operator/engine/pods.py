@@ -47,11 +47,16 @@ class Pod:
         return message or reason if reason in _CONFIG_FAULTS else ""
 
 
-def pod(document: Mapping[str, Any], group_label: str) -> Pod:
-    """The facts of a pod object; `group_label` tells which of its owner's Deployments it is of."""
+def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
+    """The facts of a pod object.
+
+    `group_label` tells which of its owner's Deployments it is of; `main` is the container that counts, for others may
+    be injected beside it.
+    """
     metadata = document["metadata"]
     status = document.get("status", {})
-    container: Mapping[str, Any] = next(iter(status.get("containerStatuses", ())), {})
+    statuses = {entry["name"]: entry for entry in status.get("containerStatuses", ())}
+    container: Mapping[str, Any] = statuses.get(main, {})
     conditions = {entry["type"]: entry for entry in status.get("conditions", ())}
     state = container.get("state", {})
     waiting = state.get("waiting", {})
@@ -95,9 +100,11 @@ def _unschedulable(scheduled: Mapping[str, Any]) -> str:
 
 
 def _crash(container: Mapping[str, Any]) -> str:
-    """What is known of the last end of a container that keeps ending; empty while it runs or ran through."""
-    if container.get("state", {}).get("waiting", {}).get("reason") != "CrashLoopBackOff":
-        return ""
+    """What is known of the last end of a container that ended and is not ready again; else empty."""
     last = container.get("lastState", {}).get("terminated", {})
+    waiting = container.get("state", {}).get("waiting", {}).get("reason")
+    again = container.get("restartCount", 0) > 0 and not container.get("ready") and last
+    if waiting != "CrashLoopBackOff" and not again:
+        return ""
     words = last.get("message") or last.get("reason") or "no message"
     return f"exit code {last.get('exitCode', 'unknown')} after {container.get('restartCount', 0)} restarts: {words}"

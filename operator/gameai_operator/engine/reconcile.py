@@ -28,6 +28,9 @@ from gameai_operator.engine.store import Store
 
 _LOG = logging.getLogger(__name__)
 NAME_CONFLICT = "NameConflict"
+OBJECT_REFUSED = "ObjectRefused"
+FORBIDDEN = "Forbidden"
+REFUSALS = frozenset({NAME_CONFLICT, OBJECT_REFUSED, FORBIDDEN})
 # A refusal may end without any event that we see (a foreign object goes), so it is tried again after this long.
 REFUSED_SECONDS = 30.0
 # Events end these waits; the time is for the event that never comes.
@@ -95,34 +98,47 @@ class Reconciler:
         self._refused: dict[Key, tuple[Refusal, ...]] = {}
         self._hastened: dict[str, Key] = {}
 
+    def begin_term(self) -> None:
+        """Forget what an earlier leadership knew of refusals: others have written since."""
+        self._refused.clear()
+
     async def reconcile(self, key: Key) -> Outcome:
         """Bring the children and the status of one root to what its spec says. Raises `ApiError`."""
         below = [entry.value for entry in self._store.below(key)]
         pods = tuple(value for value in below if isinstance(value, Pod))
-        await self._hasten(key, pods)
         entry = self._store.get(key)
         root = None if entry is None else json.loads(entry.value)
         if root is None or "deletionTimestamp" in root["metadata"]:
             self._refused.pop(key, None)
+            await self._hasten(key, pods)
             return Outcome()
         kind = self._kinds[key.kind]
         if root["metadata"].get("annotations", {}).get(PAUSED) == "true":
-            return await self._report(kind, root, _paused(root, self._now()))
+            return await self._report(kind, root, _paused(kind, root, self._now()))
         children = {value.key: value for value in below if isinstance(value, Child)}
         sight = Sight(root=root, children=children, pods=pods, refusals=self._refused.get(key, ()))
-        return await self._pursue(kind, key, sight)
+        outcome = await self._pursue(kind, key, sight)
+        await self._hasten(key, pods)
+        return outcome
 
     async def _pursue(self, kind: Kind, key: Key, sight: Sight) -> Outcome:
-        """Status first, so that a reader never sees an old verdict on a new spec; then the writes."""
+        """Status first, so that a reader never sees an old verdict on a new spec; then the writes.
+
+        Only where status tells of a refusal that this process has not met itself do the writes go first: else each
+        restart would take the word back and give it again.
+        """
         decision = kind.decide(sight)
-        reported = await self._report(kind, sight.root, _status(sight.root, decision, self._now()))
-        if reported.again_seconds is not None:
-            return reported
+        untried = key not in self._refused and _tells_of_refusal(sight.root)
+        if decision.wanted is None or not untried:
+            status = _status(sight.root, decision, self._now())
+            reported = await self._report(kind, sight.root, status)
+            if reported.again_seconds is not None:
+                return reported
         steps = _steps(sight, decision)
         for child in steps.intact:
             self._store.keep_judgement(child)
         refusals = await self._act(sight, steps)
-        if decision.wanted is not None and refusals != sight.refusals:
+        if decision.wanted is not None and (untried or refusals != sight.refusals):
             return await self._refuse(kind, key, sight, refusals)
         if refusals:
             return Outcome(again_seconds=REFUSED_SECONDS)
@@ -132,7 +148,10 @@ class Reconciler:
         self, kind: Kind, key: Key, sight: Sight, refusals: tuple[Refusal, ...]
     ) -> Outcome:
         """What is refused has changed: decide once more, with that in sight, and say so."""
-        self._refused[key] = refusals
+        if refusals:
+            self._refused[key] = refusals
+        else:
+            self._refused.pop(key, None)
         entry = self._store.get(key)
         root = sight.root if entry is None else json.loads(entry.value)
         decision = kind.decide(replace(sight, root=root, refusals=refusals))
@@ -142,8 +161,8 @@ class Reconciler:
         return Outcome(again_seconds=REFUSED_SECONDS)
 
     async def _report(self, kind: Kind, root: Mapping[str, Any], status: Manifest) -> Outcome:
-        """Write status where it differs; a conflict means that a newer object is on its way to us."""
-        before = root.get("status", {})
+        """Write what is ours of status, where it differs."""
+        before = _ours(kind, root)
         if status == before:
             return Outcome()
         metadata = root["metadata"]
@@ -162,15 +181,24 @@ class Reconciler:
             written = await self._cluster.apply_status(kind.resource, manifest)
         except ApiError as error:
             if error.status in (404, 409):
-                return Outcome(again_seconds=STALE_SECONDS)
+                return await self._look_again(kind, root)
             raise
         self._intake.wrote(kind.resource, written)
-        changes = conditions.transitions(before.get("conditions", ()), status["conditions"])
-        for change in changes:
+        for change in conditions.transitions(before["conditions"], status["conditions"]):
             document = event(root, change, self._now())
             if document is not None:
                 self._recorder.offer(document)
         return Outcome()
+
+    async def _look_again(self, kind: Kind, root: Mapping[str, Any]) -> Outcome:
+        """The root is not what the store says: a watch event is on its way, or was lost."""
+        key = key_of(root)
+        live = await self._cluster.get(kind.resource, key.namespace, key.name)
+        if live is None:
+            self._intake.bury(kind.resource, key, int(root["metadata"]["resourceVersion"]))
+            return Outcome()
+        self._intake.see(kind.resource, live)
+        return Outcome(again_seconds=STALE_SECONDS)
 
     async def _hasten(self, key: Key, pods: tuple[Pod, ...]) -> None:
         """End pods whose loading process swallows SIGTERM, once each."""
@@ -220,9 +248,7 @@ class Reconciler:
         key = key_of(step.manifest)
         resource = self._watched[key.kind].resource
         if error.status == 403:
-            return Refusal(
-                key=key, reason="Forbidden", message=f"{key.kind} {key.name}: {error.message}"
-            )
+            return _refused(key, error)
         if error.status != 409 and not error.permanent:
             raise error
         if not step.force:
@@ -241,15 +267,15 @@ class Reconciler:
         """Apply what we had not in store, taking a present object only if it is our own."""
         key = key_of(manifest)
         live = await self._cluster.get(resource, key.namespace, key.name)
-        if live is not None and controller(live["metadata"]) != owner:
+        if live is not None and not owner.owns(controller(live["metadata"])):
             return _conflict(key, holder(controller(live["metadata"])))
         if live is None and error is not None and error.permanent:
-            return _object_refused(key, error)
+            return _refused(key, error)
         try:
             written = await self._cluster.apply(resource, manifest, force=live is not None)
         except ApiError as again:
-            if again.permanent:
-                return _object_refused(key, again)
+            if again.permanent or again.status == 403:
+                return _refused(key, again)
             raise
         self._intake.wrote(resource, written)
         return None
@@ -261,15 +287,15 @@ class Reconciler:
         key = key_of(manifest)
         live = await self._cluster.get(resource, key.namespace, key.name)
         if live is None or "spec" not in manifest:
-            return _object_refused(key, error)
+            return _refused(key, error)
         try:
             await self._cluster.replace_spec(
                 resource, manifest, live["metadata"]["resourceVersion"]
             )
             written = await self._cluster.apply(resource, manifest, force=True)
         except ApiError as again:
-            if again.permanent:
-                return _object_refused(key, again)
+            if again.permanent or again.status == 403:
+                return _refused(key, again)
             raise
         self._intake.wrote(resource, written)
         return None
@@ -278,7 +304,7 @@ class Reconciler:
         """Prune; what the store says is checked against the live object, and the server checks it again."""
         resource = self._watched[child.key.kind].resource
         live = await self._cluster.get(resource, child.key.namespace, child.key.name)
-        if live is None or controller(live["metadata"]) != owner:
+        if live is None or not owner.owns(controller(live["metadata"])):
             return
         metadata = live["metadata"]
         _LOG.info("deleting %s: no longer wanted", child.key)
@@ -298,7 +324,8 @@ def _steps(sight: Sight, decision: Decision) -> Plan:
     if decision.wanted is None:
         return Plan()
     owner = _owner(sight.root)
-    return plan(owner, [owned_by(owner, each) for each in decision.wanted], sight.children)
+    wanted = [owned_by(owner, each) for each in decision.wanted]
+    return plan(owner, wanted, sight.children, decision.keep)
 
 
 def _status(root: Mapping[str, Any], decision: Decision, now: datetime.datetime) -> Manifest:
@@ -312,9 +339,22 @@ def _status(root: Mapping[str, Any], decision: Decision, now: datetime.datetime)
     return {**decision.status, "conditions": folded}
 
 
-def _paused(root: Mapping[str, Any], now: datetime.datetime) -> Manifest:
-    """The status it had, with Ready's message saying that nothing is done now."""
+def _ours(kind: Kind, root: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of status that this operator writes; others (a scaler, a hand) may add theirs."""
     status = root.get("status", {})
+    fields = {name: status[name] for name in kind.status_fields if name in status}
+    entries = status.get("conditions", ())
+    return {**fields, "conditions": [e for e in entries if e["type"] in kind.condition_types]}
+
+
+def _tells_of_refusal(root: Mapping[str, Any]) -> bool:
+    entries = root.get("status", {}).get("conditions", ())
+    return any(each["type"] == "Stalled" and each["reason"] in REFUSALS for each in entries)
+
+
+def _paused(kind: Kind, root: Mapping[str, Any], now: datetime.datetime) -> Manifest:
+    """The status it had, with Ready's message saying that nothing is done now."""
+    status = _ours(kind, root)
     message = f"Paused: remove the annotation {PAUSED} to go on"
     unseen = {
         "type": "Ready",
@@ -322,7 +362,7 @@ def _paused(root: Mapping[str, Any], now: datetime.datetime) -> Manifest:
         "reason": "Paused",
         "lastTransitionTime": now.strftime(_TIME),
     }
-    entries = status.get("conditions") or [unseen]
+    entries = status["conditions"] or [unseen]
     said = [{**each, "message": message} if each["type"] == "Ready" else each for each in entries]
     return {**status, "conditions": said}
 
@@ -332,7 +372,6 @@ def _conflict(key: Key, owner: str) -> Refusal:
     return Refusal(key=key, reason=NAME_CONFLICT, message=message)
 
 
-def _object_refused(key: Key, error: ApiError) -> Refusal:
-    return Refusal(
-        key=key, reason="ObjectRefused", message=f"{key.kind} {key.name}: {error.message}"
-    )
+def _refused(key: Key, error: ApiError) -> Refusal:
+    reason = FORBIDDEN if error.status == 403 else OBJECT_REFUSED
+    return Refusal(key=key, reason=reason, message=f"{key.kind} {key.name}: {error.message}")

@@ -1,6 +1,7 @@
 """asyncio: keys that wait to be reconciled: each at most once, never two workers on one key, the urgent first."""
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import random
@@ -87,10 +88,10 @@ class Workqueue:
                     return self._hand_out(key, due, now)
             self._changed.clear()
             wait = self._due[0][0] - now if self._due else None
-            try:
-                await asyncio.wait_for(self._changed.wait(), wait)
-            except TimeoutError:
-                continue
+            # Not wait_for: under Python 3.11 it can swallow a cancellation, and the worker would live on.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
 
     def done(self, key: Key) -> None:
         """A worker is through with a key."""

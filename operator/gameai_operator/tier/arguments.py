@@ -105,8 +105,14 @@ def _refused(tokens: Sequence[str], *, certain: bool) -> tuple[str, str] | None:
 def _candidates(name: str) -> tuple[str, ...]:
     """The flags, by first spelling, that a name or its prefix can mean."""
     exact = tuple(row[0][0] for row in FLAGS if name in row[0])
-    return exact or tuple(
-        row[0][0] for row in FLAGS if any(spelling.startswith(name) for spelling in row[0])
+    if exact:
+        return exact
+    # argparse reads `-qawq` as `-q awq`.
+    attached = name[:2] if not name.startswith("--") else None
+    return tuple(
+        row[0][0]
+        for row in FLAGS
+        if any(spelling.startswith(name) or spelling == attached for spelling in row[0])
     )
 
 
@@ -124,7 +130,7 @@ def _unknown(extras: Sequence[str]) -> tuple[str, str] | None:
     first = extras[0]
     if not _OPTION.match(first):
         return UNKNOWN, "spec.engine.vllm.args: a value stands where no flag takes one"
-    flag = first.partition("=")[0]
+    flag = re.split(r"[=\s]", first, maxsplit=1)[0]
     near = get_close_matches(flag, [name for row in FLAGS for name in row[0]], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return UNKNOWN, f"spec.engine.vllm.args: vLLM {VLLM_VERSION} has no flag {flag}{hint}"
@@ -150,9 +156,13 @@ def _parser() -> _Parser:
                 *spellings,
                 nargs=values,
                 type=int if kind == "int" else str,
-                choices=choices or None,
+                choices=_typed(kind, choices) or None,
             )
     return parser
+
+
+def _typed(kind: str, choices: Sequence[str]) -> list[int] | list[str]:
+    return [int(each) for each in choices] if kind == "int" else list(choices)
 
 
 def _canonical(token: str) -> str:
@@ -170,4 +180,5 @@ def _canonical(token: str) -> str:
 def _without_value(complaint: str) -> str:
     """`argument --x: invalid int value: 'v'` without the value."""
     named = re.sub(r"( value| choice): .*?( \(choose|$)", r"\1\2", complaint)
-    return re.sub(r"=\S*", "", named)
+    bare = re.sub(r"(explicit argument) .*", r"\1", named)
+    return re.sub(r"=\S*", "", bare)

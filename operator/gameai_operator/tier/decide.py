@@ -9,7 +9,7 @@ from gameai_operator.engine.kind import Decision, Refusal, Sight
 from gameai_operator.engine.manifest import Key
 from gameai_operator.tier.arguments import judge
 from gameai_operator.tier.faults import fault
-from gameai_operator.tier.objects import Document, Live, changes, objects
+from gameai_operator.tier.objects import Document, Live, changes, objects, shares
 from gameai_operator.tier.revisions import Inputs, UnknownRevisionError, inputs
 from gameai_operator.tier.status import Judged, conditions, status
 from gameai_operator.tier.template import ON_DEMAND, SPOT
@@ -36,9 +36,10 @@ def decide(sight: Sight, *, current: Inputs) -> Decision:
         refusals = (_unknown_revision(tier, str(error)), *refusals)
     renders = revision is not None and verdict.fault is None
     wanted = objects(tier, live, revision) if revision and renders else None
+    rolling = _rolling(tier, live, wanted or ())
     judged = Judged(
         live=live,
-        rolling=_rolling(tier, live, wanted or ()),
+        rolling=rolling,
         arguments=verdict,
         revision=revision.revision if revision else tier.status.template_revision,
         fault=fault(sight.pods, live),
@@ -48,7 +49,7 @@ def decide(sight: Sight, *, current: Inputs) -> Decision:
         wanted=wanted,
         status=status(tier, judged),
         conditions=conditions(tier, judged),
-        hasten=tuple(pod for pod in sight.pods if pod.hasten),
+        keep=_keep(tier, live, rolling=rolling),
     )
 
 
@@ -57,6 +58,25 @@ def _live(sight: Sight, name: str) -> Live:
         on_demand=sight.facts("Deployment", f"{name}-{ON_DEMAND}"),
         spot=sight.facts("Deployment", f"{name}-{SPOT}"),
     )
+
+
+def _keep(tier: ModelTier, live: Live, *, rolling: bool) -> tuple[Key, ...]:
+    """What must outlast the wish for it.
+
+    A tier that turns its spot share to 0 keeps its spot pods until those on demand can take over; pods of an old
+    template are still made with the old service account.
+    """
+    name, namespace = tier.metadata.name, tier.metadata.namespace
+    ahead = live.on_demand
+    taken_over = (
+        ahead is not None
+        and ahead.observed
+        and not ahead.rolling
+        and ahead.ready >= shares(tier).on_demand
+    )
+    spot = () if taken_over else (Key("Deployment", namespace, f"{name}-{SPOT}"),)
+    account = (Key("ServiceAccount", namespace, name),) if rolling else ()
+    return (*spot, *account)
 
 
 def _rolling(tier: ModelTier, live: Live, wanted: tuple[Document, ...]) -> bool:

@@ -41,7 +41,8 @@ def shares(tier: ModelTier) -> Split:
 def objects(tier: ModelTier, live: Live, inputs: Inputs) -> tuple[Document, ...]:
     """Every object of a tier, in the order in which they are applied."""
     spec, wanted = tier.spec, shares(tier)
-    account = () if spec.service_account_name else (_service_account(tier),)
+    own = spec.service_account_name in (None, tier.metadata.name)
+    account = (_service_account(tier),) if own else ()
     on_demand = _deployment(tier, ON_DEMAND, wanted.on_demand, inputs)
     deployments = [on_demand]
     if spec.capacity.spot_percent:
@@ -62,8 +63,9 @@ def template_hash(deployment: Mapping[str, Any]) -> str:
 
 
 def changes(rendered: Mapping[str, Any], live: Deployment | None) -> bool:
-    """Whether applying this Deployment would replace pods."""
-    return live is not None and live.remembered.get(TEMPLATE_HASH) != template_hash(rendered)
+    """Whether applying this Deployment would replace pods, as far as our own note on it can tell."""
+    known = None if live is None else live.remembered.get(TEMPLATE_HASH)
+    return known is not None and known != template_hash(rendered)
 
 
 def _paced(spot: Document, live: Live, on_demand: Document) -> Document:

@@ -14,6 +14,17 @@ from gameai_operator.tier.objects import Live, selector, shares
 from gameai_operator.tier.pricing import cost_per_hour
 from gameai_operator.tier.vllm_flags import VLLM_VERSION
 
+FIELDS = (
+    "observedGeneration",
+    "templateRevision",
+    "replicas",
+    "readyReplicas",
+    "selector",
+    "capacity",
+    "endpoint",
+    "cost",
+)
+CONDITIONS = ("Ready", "Reconciling", "Stalled", "ArgumentsChecked")
 _NOT_STALLED = Condition(type="Stalled", status=False, reason="AsExpected")
 
 

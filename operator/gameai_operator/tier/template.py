@@ -94,7 +94,9 @@ def arguments(tier: ModelTier, profile: Profile) -> list[str]:
         "--custom-histogram-buckets": json.dumps(buckets, separators=(",", ":")),
     }
     given = [f"{flag}={value}" for flag, value in owned.items() if value is not None]
-    return [_model(spec), *given, *spec.engine.vllm.args]
+    # A kubelet would expand `$(NAME)` from the environment into a flag that nobody judged.
+    users = [each.replace("$(", "$$(") for each in spec.engine.vllm.args]
+    return [_model(spec), *given, *users]
 
 
 def _model(spec: ModelTierSpec) -> str:
@@ -112,7 +114,7 @@ def _grace_seconds(profile: Profile) -> int:
 def _container(tier: ModelTier, profile: Profile) -> Document:
     spec = tier.spec
     return {
-        "name": "vllm",
+        "name": contract.VLLM_CONTAINER,
         "image": spec.engine.vllm.image,
         "command": ["vllm", "serve"],
         "args": arguments(tier, profile),

@@ -1,0 +1,185 @@
+"""What the API server refuses, and the sentence it says: every rule has a refused and an accepted case."""
+
+import copy
+from typing import Any
+
+import pytest
+from gameai_devcluster.api import Api, ApiError, Json, path
+from gameai_operator.api import crd
+from live import manifest
+
+HUB = {"huggingFace": {"repository": "a/b"}}
+CLAIM = {"persistentVolumeClaim": {"claimName": "models", "path": "a/b"}}
+NAME_SENTENCE = crd.NAME_RULE.message
+
+
+def changed(document: Json, where: str, value: Any) -> Json:
+    """The document with one field replaced, or removed where the value is None."""
+    made = copy.deepcopy(document)
+    *parents, last = where.split(".")
+    node = made
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    if value is None:
+        node.pop(last, None)
+    else:
+        node[last] = value
+    return made
+
+
+# rule's sentence → (field, a value that is refused, a value that is accepted)
+RULES: dict[str, tuple[str, Any, Any]] = {
+    NAME_SENTENCE: ("metadata.name", "a" * 31, "a" * 30),
+    "exactly one of huggingFace, persistentVolumeClaim must be set": (
+        "spec.model.source",
+        HUB | CLAIM,
+        CLAIM,
+    ),
+    "path must stay on the volume: leave out '.' and '..'": (
+        "spec.model.source",
+        {"persistentVolumeClaim": {"claimName": "models", "path": "a/../b"}},
+        {"persistentVolumeClaim": {"claimName": "models", "path": "a/..b"}},
+    ),
+    "exactly one of emptyDir, persistentVolumeClaim must be set": (
+        "spec.model.cache",
+        {"emptyDir": {}, "persistentVolumeClaim": {"claimName": "c"}},
+        {"emptyDir": {"sizeLimit": 5}},
+    ),
+    "env must not set GAMEAI_*": (
+        "spec.engine.vllm.env",
+        [{"name": "HF_TOKEN", "value": "x"}],
+        [{"name": "VLLM_LOGGING_LEVEL", "value": "DEBUG"}],
+    ),
+    "value goes with operator Equal, and only with it": (
+        "spec.hardware.tolerations",
+        [{"key": "k", "value": "v"}],
+        [{"key": "k", "operator": "Equal", "value": "v"}],
+    ),
+    "maxSurge and maxUnavailable must not both be 0: no pod could ever be replaced": (
+        "spec.rollout",
+        {"maxSurge": 0},
+        {"maxSurge": 0, "maxUnavailable": 1},
+    ),
+    "podLabels must not use gameai.dev/ or app.kubernetes.io/: the operator sets them": (
+        "spec.podLabels",
+        {"gameai.dev/tier": "x"},
+        {"team": "npc"},
+    ),
+    "podAnnotations must not use gameai.dev/ or app.kubernetes.io/: the operator sets them": (
+        "spec.podAnnotations",
+        {"app.kubernetes.io/name": "x"},
+        {"karpenter.sh/do-not-disrupt": "true"},
+    ),
+}
+# Rules over an edit: sentence → (field, before, refused, accepted).
+EDITS: dict[str, tuple[str, Any, Any, Any]] = {
+    "class is immutable: make a new ModelTier and point the roles to it": (
+        "spec.class",
+        "Gold",
+        "Silver",
+        "Gold",
+    ),
+}
+# What the schema itself refuses: (field, value, the server's words).
+FORMS: list[tuple[str, Any, str]] = [
+    (
+        "spec.class",
+        "gold",
+        'Unsupported value: "gold": supported values: "Gold", "Silver", "Bronze"',
+    ),
+    ("spec.class", None, "spec.class: Required value"),
+    ("spec.model", None, "spec.model: Required value"),
+    ("spec.model.source", {}, "exactly one of huggingFace, persistentVolumeClaim must be set"),
+    ("spec.replicas", -1, "should be greater than or equal to 0"),
+    ("spec.replicas", 1001, "should be less than or equal to 1000"),
+    ("spec.capacity.spotPercent", 101, "should be less than or equal to 100"),
+    ("spec.hardware.gpus", -1, "should be greater than or equal to 0"),
+    ("spec.hardware.memory", "much", "spec.hardware.memory in body should match"),
+    ("spec.unknown", 1, 'unknown field "spec.unknown"'),
+    ("spec.model.nmae", "x", 'unknown field "spec.model.nmae"'),
+    ("spec.pricing", [{"instanceType": "x", "onDemandPerHour": "-1"}], "should match"),
+    (
+        "spec.engine.vllm.env",
+        [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}],
+        "Duplicate value",
+    ),
+    ("spec.hardware.instanceTypes", ["a", "a"], "Duplicate value"),
+    ("spec.engine.vllm.startTimeoutSeconds", 1, "should be greater than or equal to 30"),
+    ("metadata.name", "1st", NAME_SENTENCE),
+]
+
+
+def attempt(api: Api, document: Json, **query: str) -> str:
+    """Create without keeping; the server's refusal, or nothing."""
+    where = path("ModelTier", document["metadata"]["namespace"])
+    options = {"dryRun": "All", "fieldValidation": "Strict", **query}
+    try:
+        api.request("POST", where, body=document, query=options)
+    except ApiError as error:
+        return error.message
+    return ""
+
+
+@pytest.mark.parametrize("sentence", RULES, ids=lambda text: text[:40])
+def test_a_rule_refuses_with_its_sentence_and_accepts_what_it_asks_for(
+    sentence: str, api: Api
+) -> None:
+    where, refused, accepted = RULES[sentence]
+    document = manifest("default")
+    assert sentence in attempt(api, changed(document, where, refused))
+    assert attempt(api, changed(document, where, accepted)) == ""
+
+
+@pytest.mark.parametrize("sentence", EDITS, ids=lambda text: text[:40])
+def test_an_edit_is_refused_with_its_sentence(sentence: str, api: Api, namespace: str) -> None:
+    where, before, refused, accepted = EDITS[sentence]
+    created = api.create(changed(manifest(namespace), where, before))
+    for value, answer in ((refused, sentence), (accepted, "")):
+        said = ""
+        try:
+            api.request(
+                "PUT",
+                path("ModelTier", namespace, "gold"),
+                body=changed(created, where, value),
+                query={"dryRun": "All"},
+            )
+        except ApiError as error:
+            said = error.message
+        assert answer in said
+        assert bool(answer) == bool(said)
+
+
+@pytest.mark.parametrize(("where", "value", "words"), FORMS, ids=str)
+def test_a_malformed_field_is_refused_by_name(where: str, value: Any, words: str, api: Api) -> None:
+    assert words in attempt(api, changed(manifest("default"), where, value))
+
+
+def test_every_rule_of_the_schema_has_its_cases() -> None:
+    schema = crd.document(crd.MODEL_TIER)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    sentences = set(_sentences(schema))
+    covered = {*RULES, *EDITS}
+    assert {each for each in sentences if not any(each.startswith(c) for c in covered)} == set()
+    assert len(sentences) == len(covered)
+
+
+def _sentences(schema: Json) -> list[str]:
+    own = [rule["message"] for rule in schema.get("x-kubernetes-validations", ())]
+    below = [*schema.get("properties", {}).values(), schema.get("items")]
+    return own + [text for each in below if each for text in _sentences(each)]
+
+
+def test_the_least_tier_is_accepted_and_gets_its_defaults(api: Api) -> None:
+    document = manifest("default")
+    document["spec"] = {"class": "Bronze", "model": {"source": HUB}}
+    where = path("ModelTier", "default")
+    made = api.request("POST", where, body=document, query={"dryRun": "All"})
+    assert made["spec"]["replicas"] == 1
+    assert made["spec"]["engine"]["vllm"]["image"] == "vllm/vllm-openai:v0.32.0"
+    assert made["spec"]["model"]["cache"] == {"emptyDir": {"sizeLimit": "40Gi"}}
+    assert made["status"] == {"observedGeneration": -1}
+
+
+def test_the_scale_subresource_answers_from_the_start(api: Api, namespace: str) -> None:
+    api.create(manifest(namespace))
+    scale = api.request("GET", path("ModelTier", namespace, "gold") + "/scale")
+    assert scale["spec"] == {"replicas": 2}

@@ -1,0 +1,138 @@
+"""The house rules that no linter knows: sizes, places, names, and what must not stand in a file."""
+
+import ast
+import re
+import statistics
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("operator/gameai_operator", "workloads/gameai", "devcluster/gameai_devcluster")
+TABLES = {"vllm_flags.py"}  # data, exempt from the budgets
+MOST_FILE, MOST_FUNCTION, P90_FUNCTION = 400, 60, 30
+NAMES_THAT_SAY_NOTHING = {"utils.py", "helpers.py", "common.py", "manager.py", "misc.py"}
+
+
+def sources() -> list[Path]:
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    return [file for file in files if file.name not in TABLES and "v1" not in file.parts]
+
+
+def functions(file: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            yield f"{file.relative_to(ROOT)}:{node.name}", node.end_lineno - node.lineno + 1
+
+
+def test_no_file_has_outgrown_its_idea() -> None:
+    long = {
+        str(f.relative_to(ROOT)): n
+        for f in sources()
+        if (n := len(f.read_text().splitlines())) > MOST_FILE
+    }
+    assert long == {}
+
+
+def test_functions_are_short() -> None:
+    sizes = dict(each for file in sources() for each in functions(file))
+    assert {name: size for name, size in sizes.items() if size > MOST_FUNCTION} == {}
+    assert statistics.quantiles(sizes.values(), n=10)[-1] <= P90_FUNCTION
+
+
+def test_modules_are_nouns_of_one_idea() -> None:
+    assert [file for file in sources() if file.name in NAMES_THAT_SAY_NOTHING] == []
+
+
+@pytest.mark.parametrize("folder", ["operator", "workloads", "devcluster"])
+def test_no_root_folder_is_a_package(folder: str) -> None:
+    # `operator/__init__.py` would shadow the standard module of that name.
+    assert not (ROOT / folder / "__init__.py").exists()
+
+
+def test_every_module_says_its_one_job() -> None:
+    silent = [
+        str(f.relative_to(ROOT))
+        for f in sources()
+        if not ast.get_docstring(ast.parse(f.read_text()))
+    ]
+    assert silent == []
+
+
+def test_every_suppression_has_its_reason() -> None:
+    marks = re.compile(r"#\s*(noqa|type: ignore)(?P<rest>.*)")
+    bare = [
+        f"{file.relative_to(ROOT)}: {line.strip()}"
+        for folder in (*PACKAGES, "tests", "benchmarks")
+        for file in (ROOT / folder).rglob("*.py")
+        if file.name != "test_house.py"
+        for line in file.read_text().splitlines()
+        if (found := marks.search(line))
+        and not re.search(r"(: \w+.* - \w+|\[[\w, -]+\] # \w+)", found["rest"])
+    ]
+    assert bare == []
+
+
+def test_modules_that_call_themselves_pure_are_held_to_it() -> None:
+    contract = (ROOT / "pyproject.toml").read_text().split("Pure modules touch no world")[1]
+    named = set(re.findall(r'"(gameai[\w.]*)"', contract.split("forbidden_modules")[0]))
+    for file in sources():
+        text = ast.get_docstring(ast.parse(file.read_text())) or ""
+        if not text.startswith("PURE") or "devcluster" in file.parts:
+            continue
+        relative = file.relative_to(ROOT / file.relative_to(ROOT).parts[0])
+        module = ".".join(relative.with_suffix("").parts)
+        assert any(module == each or module.startswith(f"{each}.") for each in named), module
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, text=True, capture_output=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("no git checkout")
+    return [ROOT / name for name in listed.stdout.splitlines()]
+
+
+def test_requirements_name_versions_and_hashes_but_no_place() -> None:
+    for file in (ROOT / "requirements").glob("*.txt"):
+        text = file.read_text()
+        assert "--hash=sha256:" in text
+        assert not re.search(r"https?://|--(extra-)?index-url|--find-links|file:", text)
+
+
+def test_every_make_target_says_what_it_does() -> None:
+    text = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    assert phony is not None
+    described = set(re.findall(r"^([a-z-]+):.*## \S", text, re.MULTILINE))
+    assert set(phony[1].split()) == described
+
+
+def test_rights_have_no_wildcard_and_nothing_of_secrets() -> None:
+    rules = yaml.safe_load((ROOT / "charts/gameai-operator/files/rules.yaml").read_text())
+    words = [
+        word
+        for group in rules.values()
+        for rule in group
+        for part in rule.values()
+        for word in part
+    ]
+    assert "*" not in words
+    assert not any("secret" in word for word in words)
+
+
+def test_no_tracked_file_holds_a_path_of_one_machine() -> None:
+    wrong = re.compile(r"(^|[^\w.])/(work|farm|root|home/\w+)/(?!vllm)|\.\./shared")
+    found = [
+        f"{file.relative_to(ROOT)}: {line.strip()[:80]}"
+        for file in tracked()
+        if file.is_file() and file.suffix not in (".sum", ".txt") and file.name != "test_house.py"
+        for line in file.read_text(errors="replace").splitlines()
+        if wrong.search(line)
+    ]
+    assert found == []

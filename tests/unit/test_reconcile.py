@@ -1,0 +1,415 @@
+import datetime
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import tiers
+from gameai_operator.engine.errors import ApiError
+from gameai_operator.engine.events import Recorder
+from gameai_operator.engine.intake import Intake
+from gameai_operator.engine.manifest import Key, Manifest, Resource
+from gameai_operator.engine.reconcile import Outcome, Reconciler
+from gameai_operator.engine.store import Store
+from gameai_operator.engine.workqueue import Workqueue
+from gameai_operator.kinds import WATCHED, kinds
+from gameai_operator.settings import CapacityLabels
+
+KINDS = kinds(CapacityLabels())
+TIERS = KINDS["ModelTier"].resource
+ROOT = Key("ModelTier", "eldermoor", "gold")
+NOW = datetime.datetime(2026, 11, 22, 10, 0, tzinfo=datetime.UTC)
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """A managedFields tree that owns all of a value; lists as atomic."""
+    if not isinstance(value, dict):
+        return {}
+    return {f"f:{name}": fields_of(each) for name, each in value.items()}
+
+
+class FakeCluster:
+    """Keeps objects in a dict, as far as a reconcile can tell like an API server; remembers every call."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Key, dict[str, Any]] = {}
+        self.calls: list[str] = []
+        self.errors: dict[str, ApiError] = {}
+        self.version = 100
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        error = self.errors.pop(call, None)
+        if error is not None:
+            raise error
+
+    def put(self, document: Mapping[str, Any], **metadata: Any) -> dict[str, Any]:
+        self.version += 1
+        made: dict[str, Any] = json.loads(json.dumps(document))
+        made["metadata"] |= {"resourceVersion": str(self.version), **metadata}
+        self.objects[Key(made["kind"], made["metadata"]["namespace"], made["metadata"]["name"])] = (
+            made
+        )
+        return made
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
+        self._note(f"get {resource.kind}/{name}")
+        return self.objects.get(Key(resource.kind, namespace, name))
+
+    async def apply(self, resource: Resource, manifest: Manifest, *, force: bool) -> dict[str, Any]:
+        metadata = manifest["metadata"]
+        self._note(f"apply {resource.kind}/{metadata['name']}{' force' if force else ''}")
+        body = {k: v for k, v in manifest.items() if k not in ("apiVersion", "kind")}
+        entry = {
+            "manager": "gameai-operator",
+            "operation": "Apply",
+            "fieldsV1": fields_of(body),
+        }
+        return self.put(manifest, uid=f"uid-{metadata['name']}", managedFields=[entry])
+
+    async def replace_spec(
+        self, resource: Resource, manifest: Manifest, version: str
+    ) -> dict[str, Any]:
+        self._note(f"replace {resource.kind}/{manifest['metadata']['name']}")
+        return {}
+
+    async def apply_status(self, resource: Resource, manifest: Manifest) -> dict[str, Any]:
+        self._note("status")
+        root = self.objects[Key("ModelTier", "eldermoor", manifest["metadata"]["name"])]
+        return self.put(root | {"status": manifest["status"]})
+
+    async def delete(
+        self,
+        resource: Resource,
+        key: Key,
+        *,
+        preconditions: Mapping[str, str],
+        grace_seconds: int | None = None,
+    ) -> None:
+        self._note(f"delete {key.kind}/{key.name} {sorted(preconditions)} {grace_seconds}")
+        self.objects.pop(key, None)
+
+
+class World:
+    """A reconciler over a fake cluster, with all that it needs."""
+
+    def __init__(self) -> None:
+        self.cluster = FakeCluster()
+        self.store = Store()
+        self.queue = Workqueue(lambda: 0.0)
+        self.intake = Intake(KINDS, WATCHED, store=self.store, queue=self.queue, clock=lambda: 0.0)
+        self.events: list[str] = []
+        recorder = Recorder(self._never)
+        recorder.offer = lambda document: self.events.append(document["reason"])  # type: ignore[method-assign] # heard here
+        self.reconciler = Reconciler(
+            KINDS,
+            WATCHED,
+            store=self.store,
+            intake=self.intake,
+            cluster=self.cluster,
+            recorder=recorder,
+            now=lambda: NOW,
+        )
+
+    async def _never(self, *_: Any) -> None:
+        raise AssertionError("the recorder is not run")
+
+    def see(self, document: dict[str, Any], **metadata: Any) -> None:
+        found = self.cluster.put(document, **metadata)
+        resource = TIERS if found["kind"] == "ModelTier" else WATCHED[found["kind"]].resource
+        self.intake.see(resource, found)
+
+    async def reconcile(self) -> tuple[list[str], Outcome]:
+        self.cluster.calls.clear()
+        outcome = await self.reconciler.reconcile(ROOT)
+        return list(self.cluster.calls), outcome
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        status = self.cluster.objects[ROOT]["status"]
+        return next(each for each in status["conditions"] if each["type"] == kind)
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.see(tiers.resource())
+    return made
+
+
+APPLIES = [
+    "status",
+    "get ServiceAccount/gold",
+    "apply ServiceAccount/gold",
+    "apply Service/gold",
+    "apply Deployment/gold-on-demand",
+    "apply PodDisruptionBudget/gold",
+]
+
+
+async def test_a_new_tier_is_reported_then_made(world: World) -> None:
+    assert await world.reconcile() == (APPLIES, Outcome())
+    assert world.condition("Ready")["reason"] == "Starting"
+    assert world.events == []
+
+
+async def test_a_second_look_calls_nobody(world: World) -> None:
+    await world.reconcile()
+    assert await world.reconcile() == ([], Outcome())
+
+
+async def test_an_unknown_root_calls_nobody(world: World) -> None:
+    assert await world.reconciler.reconcile(Key("ModelTier", "eldermoor", "none")) == Outcome()
+    assert world.cluster.calls == []
+
+
+async def test_a_root_that_is_being_deleted_is_left_alone(world: World) -> None:
+    world.see(tiers.resource(), deletionTimestamp="2026-11-22T10:00:00Z")
+    assert await world.reconcile() == ([], Outcome())
+
+
+async def test_a_paused_root_is_told_once(world: World) -> None:
+    await world.reconcile()
+    root = world.cluster.objects[ROOT]
+    world.see(root, annotations={"gameai.dev/paused": "true"})
+    calls, _ = await world.reconcile()
+    assert calls == ["status"]
+    assert world.condition("Ready")["message"].startswith("Paused:")
+    assert await world.reconcile() == ([], Outcome())
+
+
+async def test_a_root_paused_from_the_start_says_so(world: World) -> None:
+    world.see(tiers.resource(), annotations={"gameai.dev/paused": "true"})
+    await world.reconcile()
+    assert (world.condition("Ready")["status"], world.condition("Ready")["reason"]) == (
+        "Unknown",
+        "Paused",
+    )
+    assert await world.reconcile() == ([], Outcome())
+
+
+def refused(status: int, message: str = "no", reason: str = "") -> ApiError:
+    return ApiError(status, reason, message)
+
+
+async def test_a_taken_name_stalls_and_is_tried_again_later(world: World) -> None:
+    stranger = {
+        "kind": "Service",
+        "metadata": {"name": "gold", "namespace": "eldermoor", "uid": "x"},
+    }
+    world.cluster.put(stranger)
+    world.cluster.errors["apply Service/gold"] = refused(409)
+    calls, outcome = await world.reconcile()
+    assert "get Service/gold" in calls
+    assert "apply Service/gold force" not in calls
+    assert outcome.again_seconds == 30.0
+    assert world.condition("Stalled")["reason"] == "NameConflict"
+    assert "belongs to nobody we know" in world.condition("Stalled")["message"]
+    assert world.events == ["NameConflict"]
+
+
+async def test_a_refusal_is_not_taken_back_while_it_lasts(world: World) -> None:
+    world.cluster.put(
+        {
+            "kind": "ServiceAccount",
+            "metadata": {"name": "gold", "namespace": "eldermoor", "uid": "x"},
+        }
+    )
+    await world.reconcile()
+    calls, outcome = await world.reconcile()
+    assert "status" not in calls
+    assert outcome.again_seconds == 30.0
+
+
+async def test_a_restart_does_not_take_a_refusal_back_and_give_it_again(world: World) -> None:
+    world.cluster.put(
+        {
+            "kind": "ServiceAccount",
+            "metadata": {"name": "gold", "namespace": "eldermoor", "uid": "x"},
+        }
+    )
+    await world.reconcile()
+    world.reconciler.begin_term()
+    calls, _ = await world.reconcile()
+    assert calls == ["get ServiceAccount/gold"]
+    del world.cluster.objects[Key("ServiceAccount", "eldermoor", "gold")]
+    world.reconciler.begin_term()
+    calls, outcome = await world.reconcile()
+    assert calls[-1] == "status"
+    assert outcome == Outcome()
+    assert world.condition("Stalled")["status"] == "False"
+
+
+async def test_our_own_object_that_the_store_had_lost_is_taken_by_force(world: World) -> None:
+    await world.reconcile()
+    key = Key("Service", "eldermoor", "gold")
+    live = world.cluster.objects[key]
+    world.store.drop(key, live["metadata"]["uid"], world.cluster.version, 0.0)
+    world.cluster.errors["apply Service/gold"] = refused(409)
+    calls, _ = await world.reconcile()
+    assert calls == ["apply Service/gold", "get Service/gold", "apply Service/gold force"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (refused(422, "selector: immutable"), "ObjectRefused"),
+        (refused(400), "ObjectRefused"),
+        (
+            refused(500, "failed to create typed patch object (x): duplicate entries"),
+            "ObjectRefused",
+        ),
+        (refused(403, "exceeded quota"), "Forbidden"),
+    ],
+    ids=["422", "400", "typed-patch", "403"],
+)
+async def test_what_can_never_succeed_stalls_with_the_servers_words(
+    world: World, error: ApiError, reason: str
+) -> None:
+    world.cluster.errors["apply Deployment/gold-on-demand"] = error
+    await world.reconcile()
+    assert world.condition("Stalled")["reason"] == reason
+    assert error.message in world.condition("Stalled")["message"]
+
+
+async def test_a_forbidden_service_account_stalls_and_the_rest_is_made(world: World) -> None:
+    world.cluster.errors["apply ServiceAccount/gold"] = refused(403, "quota")
+    calls, _ = await world.reconcile()
+    assert world.condition("Stalled")["reason"] == "Forbidden"
+    assert "apply PodDisruptionBudget/gold" in calls
+
+
+@pytest.mark.parametrize("status", [0, 429, 500, 503, 504])
+async def test_what_may_succeed_later_is_raised_for_the_queue(world: World, status: int) -> None:
+    world.cluster.errors["apply Service/gold"] = refused(status)
+    with pytest.raises(ApiError):
+        await world.reconcile()
+
+
+async def test_an_edited_list_key_is_cleared_by_a_patch_of_the_spec(world: World) -> None:
+    await world.reconcile()
+    live = world.cluster.objects[Key("Service", "eldermoor", "gold")]
+    fields = live["metadata"]["managedFields"][0]["fieldsV1"]
+    del fields["f:spec"]["f:ports"]
+    world.see(live)
+    world.cluster.errors["apply Service/gold force"] = refused(422, "Duplicate value")
+    calls, _ = await world.reconcile()
+    assert calls == [
+        "apply Service/gold force",
+        "get Service/gold",
+        "replace Service/gold",
+        "apply Service/gold force",
+    ]
+
+
+@pytest.mark.parametrize("status", [404, 409])
+async def test_a_status_that_came_too_late_looks_at_the_root_again(
+    world: World, status: int
+) -> None:
+    world.cluster.errors["status"] = refused(status)
+    calls, outcome = await world.reconcile()
+    assert calls == ["status", "get ModelTier/gold"]
+    assert outcome.again_seconds is not None
+
+
+async def test_a_root_that_is_gone_is_buried(world: World) -> None:
+    world.cluster.errors["status"] = refused(404)
+    del world.cluster.objects[ROOT]
+    await world.reconcile()
+    assert world.store.get(ROOT) is None
+
+
+async def test_a_child_no_longer_wanted_is_looked_at_and_deleted(world: World) -> None:
+    await world.reconcile()
+    root = world.cluster.objects[ROOT]
+    root["spec"]["serviceAccountName"] = "mine"
+    deployment = world.cluster.objects[Key("Deployment", "eldermoor", "gold-on-demand")]
+    deployment["status"] = {
+        "readyReplicas": 1,
+        "replicas": 1,
+        "conditions": [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}],
+    }
+    world.see(deployment)
+    world.see(root)
+    calls, _ = await world.reconcile()
+    assert "apply Deployment/gold-on-demand force" in calls
+    assert not any(each.startswith("delete") for each in calls)
+    deployment = world.cluster.objects[Key("Deployment", "eldermoor", "gold-on-demand")]
+    world.see(
+        deployment
+        | {
+            "status": {
+                "readyReplicas": 1,
+                "replicas": 1,
+                "conditions": [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}],
+            }
+        }
+    )
+    calls, _ = await world.reconcile()
+    assert calls[-2:] == [
+        "get ServiceAccount/gold",
+        "delete ServiceAccount/gold ['resourceVersion', 'uid'] None",
+    ]
+
+
+async def test_a_child_that_is_another_object_now_is_not_deleted(world: World) -> None:
+    await world.reconcile()
+    key = Key("Service", "eldermoor", "stray")
+    owner = world.cluster.objects[Key("Service", "eldermoor", "gold")]["metadata"][
+        "ownerReferences"
+    ]
+    labels = {"gameai.dev/tier": "gold"}
+    metadata = {"name": "stray", "namespace": "eldermoor", "uid": "s", "labels": labels}
+    world.see({"kind": "Service", "metadata": metadata | {"ownerReferences": owner}})
+    world.cluster.put({"kind": "Service", "metadata": metadata | {"uid": "other"}})
+    calls, _ = await world.reconcile()
+    assert calls == ["get Service/stray"]
+    assert key in world.cluster.objects
+
+
+def loading_pod(**metadata: Any) -> dict[str, Any]:
+    return {
+        "kind": "Pod",
+        "metadata": {
+            "name": "p",
+            "namespace": "eldermoor",
+            "uid": "pod-1",
+            "labels": {"gameai.dev/tier": "gold"},
+            "deletionTimestamp": "2026-11-22T10:00:00Z",
+            "deletionGracePeriodSeconds": 30,
+            **metadata,
+        },
+        "spec": {"nodeName": "node"},
+        "status": {},
+    }
+
+
+async def test_a_loading_pod_that_is_deleted_is_deleted_once_more(world: World) -> None:
+    await world.reconcile()
+    world.see(loading_pod())
+    calls, _ = await world.reconcile()
+    assert calls == ["delete Pod/p ['uid'] 1"]
+    assert await world.reconcile() == ([], Outcome())
+
+
+async def test_a_loading_pod_of_a_deleted_tier_is_deleted_once_more(world: World) -> None:
+    metadata = {
+        "namespace": "eldermoor",
+        "name": "gold",
+        "uid": tiers.UID,
+        "resourceVersion": "999",
+    }
+    world.see(loading_pod())
+    world.intake.lose(TIERS, {"metadata": metadata})
+    assert (await world.reconcile())[0] == ["delete Pod/p ['uid'] 1"]
+
+
+async def test_readiness_and_its_loss_are_events(world: World) -> None:
+    await world.reconcile()
+    deployment = world.cluster.objects[Key("Deployment", "eldermoor", "gold-on-demand")]
+    complete = [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}]
+    for ready in (1, 0, 0):
+        world.see(
+            deployment | {"status": {"readyReplicas": ready, "replicas": 1, "conditions": complete}}
+        )
+        await world.reconcile()
+    assert world.events == ["AllReplicasReady", "Starting"]
