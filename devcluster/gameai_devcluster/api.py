@@ -42,7 +42,7 @@ _KINDS: Mapping[str, tuple[str, str, bool]] = {
 
 
 class ApiError(Exception):
-    """The API server refused; `status` is the HTTP status, the text is its message."""
+    """The API server refused; `status` is the HTTP status (0: no answer), the text is its message."""
 
     def __init__(self, status: int, message: str, reason: str = "") -> None:
         super().__init__(f"{status} {reason}: {message}")
@@ -142,7 +142,10 @@ class Api:
         query = f"?{urlencode(options['query'])}" if options["query"] else ""
         body = None if options["body"] is None else json.dumps(options["body"])
         url = self.credentials.server + url_path + query
-        return self._pool.request(method, url, body=body, headers=headers)
+        try:
+            return self._pool.request(method, url, body=body, headers=headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise ApiError(0, str(error), "NoAnswer") from error
 
     def get(self, kind: str, namespace: str | None, name: str) -> Json:
         """One object."""

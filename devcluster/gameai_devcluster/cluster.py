@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import urllib3
 import yaml
 
 from gameai_devcluster import certificates, components, nodes, stages
@@ -251,7 +250,7 @@ def _save(cluster: Cluster) -> None:
 def _wait(name: str, done: Callable[[], bool], cluster: Cluster) -> None:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
-        with contextlib.suppress(ApiError, OSError, urllib3.exceptions.HTTPError):
+        with contextlib.suppress(ApiError, OSError):
             if done():
                 return
         dead = [name for name, process in cluster.processes.items() if not alive(*process)]
@@ -271,5 +270,5 @@ def _log_end(site: Site, name: str) -> str:
 def _ready(api: Api) -> bool:
     try:
         return bool(api.request("GET", "/readyz") == "ok")
-    except (ApiError, OSError, urllib3.exceptions.HTTPError):
+    except (ApiError, OSError):
         return False

@@ -108,7 +108,8 @@ def test_an_api_server_that_comes_later_is_found(bare: clusters.Cluster, folder:
     operator = Operator(Launch(kubeconfig=kubeconfig, log=folder / "down.log"))
     until("the log says it", lambda: "discovery: 0 NoAnswer" in operator.output(), seconds=60)
     assert operator.get("/livez")[0] == 200
-    clusters.launch(bare, "kube-apiserver", die_with_parent=True)
+    again = clusters.launch(bare, "kube-apiserver", die_with_parent=True)
+    until("the API server is ready", again.ready, seconds=60)
     works(api, "found")
     assert operator.alive()
     assert operator.stop() == 0

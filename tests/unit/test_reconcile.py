@@ -301,6 +301,22 @@ async def test_an_edited_list_key_is_cleared_by_a_patch_of_the_spec(world: World
     ]
 
 
+async def test_a_lost_object_with_an_edited_list_key_is_cleared_too(world: World) -> None:
+    await world.reconcile()
+    live = world.cluster.objects[Key("Service", "eldermoor", "gold")]
+    world.store.drop(Key("Service", "eldermoor", "gold"), live["metadata"]["uid"], 10_000, 0.0)
+    world.cluster.version = 20_000
+    world.cluster.errors["apply Service/gold"] = refused(409)
+    world.cluster.errors["apply Service/gold force"] = refused(422, "Duplicate value")
+    calls, _ = await world.reconcile()
+    assert calls[-4:] == [
+        "apply Service/gold force",
+        "get Service/gold",
+        "replace Service/gold",
+        "apply Service/gold force",
+    ]
+
+
 @pytest.mark.parametrize("status", [404, 409])
 async def test_a_status_that_came_too_late_looks_at_the_root_again(
     world: World, status: int

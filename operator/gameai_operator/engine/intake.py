@@ -98,14 +98,14 @@ class Intake:
         return Entry(key=key, uid=uid, version=version, root=root, value=child, mark=mark)
 
     def _root(self, metadata: Mapping[str, Any]) -> Key | None:
-        """By label, which our templates carry; by controller owner where a hand took the label away."""
+        """By controller owner; by label for pods, whose owner is a ReplicaSet, and where a hand took the owner away."""
+        owner = controller(metadata)
+        if owner is not None and owner.kind in self._kinds:
+            return Key(owner.kind, metadata["namespace"], owner.name)
         labels = metadata.get("labels", {})
         for label, kind in self._labels.items():
             if label in labels:
                 return Key(kind, metadata["namespace"], labels[label])
-        owner = controller(metadata)
-        if owner is not None and owner.kind in self._kinds:
-            return Key(owner.kind, metadata["namespace"], owner.name)
         return None
 
     def _enqueue(self, resource: Resource, roots: tuple[Key, ...]) -> None:

@@ -274,6 +274,8 @@ class Reconciler:
         try:
             written = await self._cluster.apply(resource, manifest, force=live is not None)
         except ApiError as again:
+            if again.permanent and live is not None:
+                return await self._replace(resource, manifest, again)
             if again.permanent or again.status == 403:
                 return _refused(key, again)
             raise
