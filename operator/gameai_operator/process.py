@@ -212,6 +212,7 @@ class Process:
             entry = self._store.get(key)
             if entry is not None:
                 self._queue.add(entry.root, Priority.RESYNC)
+        _LOG.info("the queue is open: %d objects are known", len(self._store))
         await self._controller.run()
 
     async def _relist_roots(self) -> None:

@@ -37,10 +37,12 @@ CONVERGED_SECONDS = 90
 
 
 def full(namespace: str, **changes: Any) -> Json:
-    return manifest(
-        namespace,
-        **({"replicas": 2, "capacity": {"spotPercent": 50}, "hardware": HARDWARE} | changes),
-    )
+    given: dict[str, Any] = {
+        "replicas": 2,
+        "capacity": {"spotPercent": 50},
+        "hardware": HARDWARE,
+    }
+    return manifest(namespace, **(given | changes))
 
 
 HARDWARE = {

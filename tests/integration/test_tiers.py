@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -228,7 +229,12 @@ def test_a_changed_model_rolls_on_demand_before_spot(api: Api, namespace: str) -
     spot = {"spotPercent": 50}
     hardware = {"cpu": "10m", "memory": "16Mi", "instanceTypes": ["g5.2xlarge"]}
     slow = {"devcluster.gameai.dev/start-delay": "2s"}
-    options = {"replicas": 2, "capacity": spot, "hardware": hardware, "podAnnotations": slow}
+    options: dict[str, Any] = {
+        "replicas": 2,
+        "capacity": spot,
+        "hardware": hardware,
+        "podAnnotations": slow,
+    }
     applied(api, manifest(namespace, **options))
     changed = {"source": {"huggingFace": {"repository": "a/c"}}}
     api.apply(manifest(namespace, **options, model=changed))

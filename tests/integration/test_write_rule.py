@@ -68,7 +68,8 @@ def other(value: Any) -> Any:
 def locate(live: Json, rendered: Json, where: tuple[Step, ...]) -> tuple[Step, ...] | None:
     """The same leaf in the live object: list items are found by name, the server may have sorted or added some."""
     here: list[Step] = []
-    node, wanted = live, rendered
+    node: Any = live
+    wanted: Any = rendered
     for step in where:
         wanted = wanted[step]
         if isinstance(step, int) and isinstance(wanted, dict):
@@ -261,18 +262,21 @@ def test_an_edited_port_number_is_restored(api: Api, tier: str) -> None:
     wait_restored(api, "the port", rendered, before)
 
 
+def uid_of(api: Api, rendered: Json) -> str | None:
+    metadata = rendered["metadata"]
+    live = api.find(rendered["kind"], metadata["namespace"], metadata["name"])
+    return None if live is None else live["metadata"]["uid"]
+
+
 def test_a_deleted_child_comes_back(api: Api, tier: str) -> None:
     for rendered in objects(api, tier):
         kind, name = rendered["kind"], rendered["metadata"]["name"]
-        uid = api.get(kind, tier, name)["metadata"]["uid"]
+        before = uid_of(api, rendered)
         api.delete(kind, tier, name)
-        until(
-            f"{kind} {name} is there again",
-            lambda k=kind, n=name, u=uid: (
-                (found := api.find(k, tier, n)) is not None and found["metadata"]["uid"] != u
-            ),
-            seconds=RESTORED_SECONDS,
-        )
+        end = time.monotonic() + RESTORED_SECONDS
+        while (now := uid_of(api, rendered)) in (None, before):
+            assert time.monotonic() < end, f"{kind} {name} is {now}, was {before}"
+            time.sleep(0.05)
 
 
 def edited_while_down(rendered: Json, number: int) -> list[tuple[Step, ...]]:
@@ -346,7 +350,7 @@ def test_an_idle_tier_is_settled_and_quiet(
     api.apply(manifest(namespace), manager="kubectl")
     found = until(
         "the tier is settled",
-        lambda: tier if settled(tier := api.get("ModelTier", namespace, "gold")) else None,
+        lambda: seen if settled(seen := api.get("ModelTier", namespace, "gold")) else None,
         seconds=60,
     )
     assert found["status"]["templateRevision"] == 1

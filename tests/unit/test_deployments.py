@@ -52,7 +52,7 @@ def test_the_api_servers_refusal_of_pods_is_kept() -> None:
 
 def test_annotations_are_remembered_only_while_they_are_ours() -> None:
     annotations = {TEMPLATE_HASH: "h", TEMPLATE_INPUTS: "edited", "else": "x"}
-    ours = {"f:metadata": {"f:annotations": {f"f:{TEMPLATE_HASH}": {}}}}
+    ours: dict[str, Any] = {"f:metadata": {"f:annotations": {f"f:{TEMPLATE_HASH}": {}}}}
     entry = {"manager": "gameai-operator", "operation": "Apply", "fieldsV1": ours}
     found = deployment(document(annotations=annotations, managedFields=[entry]))
     assert found.remembered == {TEMPLATE_HASH: "h"}

@@ -75,7 +75,7 @@ def test_a_list_item_with_another_key_is_not_ours() -> None:
 
 def test_a_key_that_we_left_to_its_default_still_names_the_item() -> None:
     manifest = {"metadata": {}, "spec": {"ports": [{"port": 8000}]}}
-    tree = {
+    tree: dict[str, Any] = {
         "f:metadata": {},
         "f:spec": {"f:ports": {'k:{"port":8000,"protocol":"TCP"}': {"f:port": {}}}},
     }

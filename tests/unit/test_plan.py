@@ -18,7 +18,7 @@ def manifest(name: str = "gold", **spec: Any) -> dict[str, Any]:
 
 
 WANTED = manifest(clusterIP="None")
-OWNERS = {f'k:{{"uid":"{OWNER.uid}"}}': {}}
+OWNERS: dict[str, Any] = {f'k:{{"uid":"{OWNER.uid}"}}': {}}
 FIELDS: dict[str, Any] = {
     "f:metadata": {"f:annotations": {f"f:{MANIFEST_HASH}": {}}, "f:ownerReferences": OWNERS},
     "f:spec": {"f:clusterIP": {}},

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import tiers
+from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine.conditions import Condition
 from gameai_operator.engine.deployments import TEMPLATE_HASH, TEMPLATE_INPUTS
 from gameai_operator.engine.kind import Decision, Refusal, Sight
@@ -28,7 +29,7 @@ def a_pod(**facts: Any) -> Pod:
 
 def children(root: dict[str, Any], **facts: Any) -> dict[Key, Child]:
     """The Deployments that this tier renders, complete, with some facts replaced."""
-    tier = tiers.ModelTier.model_validate(root)
+    tier = ModelTier.model_validate(root)
     found = {}
     for document in objects(tier, Live(on_demand=None, spot=None), tiers.CURRENT):
         if document["kind"] != "Deployment":

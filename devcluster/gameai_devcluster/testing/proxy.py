@@ -53,7 +53,8 @@ class Proxy:
         self.url = ""
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._thread.start()
-        self._ready.wait(10)
+        if not self._ready.wait(10):
+            raise TimeoutError("the proxy did not start")
 
     def reset(self) -> None:
         """Forget what was seen; numbering starts anew."""
@@ -78,7 +79,11 @@ class Proxy:
             connector=connector, timeout=timeout, auto_decompress=False
         ) as session:
             app = web.Application(client_max_size=64 << 20)
-            app.router.add_route("*", "/{path:.*}", lambda request: self._handle(session, request))
+
+            async def handle(request: web.Request) -> web.StreamResponse:
+                return await self._handle(session, request)
+
+            app.router.add_route("*", "/{path:.*}", handle)
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()

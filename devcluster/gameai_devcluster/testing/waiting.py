@@ -10,7 +10,7 @@ T = TypeVar("T")
 _SECONDS_BETWEEN = 0.05
 
 
-def until(what: str, look: Callable[[], T], *, seconds: float) -> T:
+def until(what: str, look: Callable[[], T | None], *, seconds: float) -> T:
     """The first truthy value of `look`; AssertionError with the last value after so many seconds."""
     end = time.monotonic() + seconds
     last: object = None
