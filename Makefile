@@ -13,13 +13,13 @@ help: ## this list
 
 setup: $(READY) ## the virtual environment with everything pinned (about a minute the first time)
 
-$(READY): requirements/dev.txt pyproject.toml
+$(READY): requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or later is needed; name one with make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo "error: this Python has no venv; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 	@echo "setting up .venv: about a minute, most of it downloads"
-	@$(PYTHON) -m venv --clear .venv
+	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e .
 	@touch $@
@@ -50,7 +50,7 @@ bench: $(READY) ## measure against the bars; prints tables, writes benchmarks/re
 mutants: $(READY) ## mutation tests of plan, conditions and split
 	@$(BIN)/python benchmarks/mutants.py
 
-check: $(READY) format-check lint types imports generated ## every gate that needs no cluster
+check: $(READY) format-check lint types imports generated coverage ## every gate that needs no cluster
 
 format: $(READY) ## format the code
 	@$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format .
@@ -73,6 +73,9 @@ generated: $(READY) ## are generated files current?
 	@diff -r crds .dev/generated/crds || { echo "error: crds/ is stale: run make crds"; exit 1; }
 	@$(BIN)/pytest -q tests/unit/test_golden.py
 
+coverage: $(READY) ## has every branch of the PURE modules its test?
+	@$(BIN)/pytest -q tests/unit --cov --cov-report=term
+
 crds: $(READY) ## write crds/ from the types
 	@$(BIN)/python -m gameai_operator crds --output crds
 
@@ -87,4 +90,4 @@ lock: $(READY) ## resolve requirements/*.txt anew, with hashes, for all platform
 clean: down ## remove the virtual environment and local state
 	@rm -rf .venv .dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help setup demo down test unit integration soak bench mutants check format format-check lint types imports generated crds golden lock clean
+.PHONY: help setup demo down test unit integration soak bench mutants check format format-check lint types imports generated coverage crds golden lock clean

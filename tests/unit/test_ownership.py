@@ -82,6 +82,11 @@ def test_a_key_that_we_left_to_its_default_still_names_the_item() -> None:
     assert lost(manifest, tree) == ()
 
 
+def test_a_scalar_that_became_a_map_is_no_field_of_ours_to_judge() -> None:
+    tree: dict[str, Any] = {"f:metadata": {}, "f:spec": {"f:a": {}}}
+    assert lost({"metadata": {}, "spec": "x"}, tree) == ()
+
+
 def test_our_entry_is_the_one_that_we_applied_to_the_object_itself() -> None:
     ours = {"manager": "gameai-operator", "operation": "Apply", "fieldsV1": {"f:spec": {}}}
     others = [

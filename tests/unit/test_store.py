@@ -72,6 +72,16 @@ def test_a_tombstone_does_not_stay_for_ever() -> None:
     assert store.put(entry(8, uid="d"), TOMBSTONE_SECONDS + 2) == ()
 
 
+def test_a_second_end_of_an_object_lengthens_its_tombstone() -> None:
+    store = Store()
+    store.drop(CHILD, "c", 8, 0.0)
+    store.drop(CHILD, "d", 9, 1.0)
+    store.drop(CHILD, "c", 10, TOMBSTONE_SECONDS - 1)
+    store.drop(CHILD, "e", 11, TOMBSTONE_SECONDS + 2)
+    assert store.put(entry(10), TOMBSTONE_SECONDS + 3) == ()
+    assert store.put(entry(9, uid="d"), TOMBSTONE_SECONDS + 3) == (ROOT,)
+
+
 def test_a_recreated_object_is_not_dropped_by_the_old_ones_end() -> None:
     store = Store()
     store.put(entry(10, uid="new"), 0.0)
@@ -89,6 +99,21 @@ def test_an_object_that_changes_its_root_touches_both() -> None:
     store.put(entry(1), 0.0)
     assert store.put(entry(2, root=other), 0.0) == (other, ROOT)
     assert list(store.below(ROOT)) == []
+
+
+def test_siblings_stay_when_one_object_goes() -> None:
+    store = Store()
+    other = Key("Service", "n", "other")
+    store.put(entry(1), 0.0)
+    store.put(Entry(key=other, uid="o", version=1, root=ROOT, value=None), 0.0)
+    store.drop(other, "o", 2, 0.0)
+    assert [each.key for each in store.below(ROOT)] == [CHILD]
+
+
+def test_what_was_never_kept_can_be_asked_for() -> None:
+    assert list(Store().below(ROOT)) == []
+    assert Store().keys("Service") == frozenset()
+    assert Store().drift("Service", {CHILD: 1}, 2).unseen == (CHILD,)
 
 
 def test_a_root_is_not_below_itself() -> None:

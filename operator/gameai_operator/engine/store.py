@@ -79,6 +79,7 @@ class Store:
     def drop(self, key: Key, uid: str, version: int, now: float) -> tuple[Key, ...]:
         """Forget a deleted object, unless a newer one has its name; the roots that are touched."""
         self._expire(now)
+        self._tombstones.pop(uid, None)  # so that the newest stands last
         self._tombstones[uid] = (version, now + TOMBSTONE_SECONDS)
         old = self._entries.get(key)
         if old is None or (old.uid != uid and old.version > version):

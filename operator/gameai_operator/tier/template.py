@@ -12,6 +12,7 @@ from typing import Any
 
 from gameai import contract
 
+from gameai_operator.api.model_files import EmptyDirectory
 from gameai_operator.api.tier import ModelTier, ModelTierSpec
 from gameai_operator.tier.revisions import REVISIONS, Inputs, Profile
 
@@ -173,14 +174,15 @@ def _probes(start_timeout_seconds: int) -> Document:
 
 def _volumes(spec: ModelTierSpec) -> list[Document]:
     cache, claim = spec.model.cache, spec.model.source.persistent_volume_claim
-    models: Document = {"name": "models"}
-    if cache.persistent_volume_claim:
-        models["persistentVolumeClaim"] = {"claimName": cache.persistent_volume_claim.claim_name}
-    elif cache.empty_dir:
-        models["emptyDir"] = {"sizeLimit": cache.empty_dir.size_limit}
+    kept = cache.persistent_volume_claim
+    files: Document = (
+        {"persistentVolumeClaim": {"claimName": kept.claim_name}}
+        if kept
+        else {"emptyDir": {"sizeLimit": (cache.empty_dir or EmptyDirectory()).size_limit}}
+    )
     source = {"claimName": claim.claim_name, "readOnly": True} if claim else None
     return [
-        models,
+        {"name": "models", **files},
         {"name": "home", "emptyDir": {"sizeLimit": "10Gi"}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "10Gi"}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}},
