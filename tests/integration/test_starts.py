@@ -1,4 +1,4 @@
-"""The operator started too early: without CRDs, without rights, without an API server."""
+"""How the operator starts: without CRDs, without rights, without an API server, and with few rights."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +98,25 @@ def test_missing_rights_are_named_and_taken_up_when_given(
     install.rights(api)
     works(api, "rights")
     assert operator.stop() == 0
+
+
+def test_listed_namespaces_need_rights_in_them_only(bare: clusters.Cluster, folder: Path) -> None:
+    api = bare.api()
+    install.crds(api)
+    api.request("DELETE", ROLE)
+    for name in ("one", "two"):
+        install.namespace(api, name)
+    install.rights(api, namespaces=["one"])
+    kubeconfig = install.operator_kubeconfig(api, folder / "bare.kubeconfig")
+    launch = Launch(kubeconfig=kubeconfig, log=folder / "few.log", flags={"namespaces": "one"})
+    operator = Operator(launch).wait_ready()
+    api.apply(manifest("two"))
+    works(api, "one")
+    assert api.get("ModelTier", "two", "gold")["status"] == {"observedGeneration": -1}
+    assert "is forbidden" not in operator.output()
+    assert operator.metric("gameai_operator_watch_restarts_total") == 0
+    assert operator.stop() == 0
+    install.rights(api)
 
 
 def test_an_api_server_that_comes_later_is_found(bare: clusters.Cluster, folder: Path) -> None:
