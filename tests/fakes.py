@@ -95,6 +95,7 @@ class World:
 
     def __init__(self) -> None:
         self.cluster = FakeCluster()
+        self.clock = 0.0
         self.store = Store()
         self.queue = Workqueue(lambda: 0.0)
         self.intake = Intake(KINDS, WATCHED, store=self.store, queue=self.queue, clock=lambda: 0.0)
@@ -109,6 +110,7 @@ class World:
             cluster=self.cluster,
             recorder=recorder,
             now=lambda: NOW,
+            clock=lambda: self.clock,
         )
 
     async def _never(self, *_: Any) -> None:

@@ -101,6 +101,7 @@ class Process:
             cluster=client,
             recorder=self._recorder,
             now=_now,
+            clock=time.monotonic,
         )
         self._controller = Controller(self._queue, self._reconciler, workers=settings.workers)
         self._watch = Watch(

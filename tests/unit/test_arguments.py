@@ -129,13 +129,13 @@ def test_a_value_that_does_not_parse_is_told_without_the_value(
 def test_flags_of_another_version_are_not_judged_but_refusals_stay(
     image: str, version: str
 ) -> None:
-    verdict = judge(["--flag-of-tomorrow=1"], image)
+    verdict = judge(("--flag-of-tomorrow=1",), image)
     assert (verdict.checked, verdict.version, verdict.fault) == (False, version, None)
     assert fault("--trust", image=image) is not None
 
 
 def test_a_suffix_of_the_tag_is_no_other_version() -> None:
-    assert judge([], f"vllm/vllm-openai:v{VLLM_VERSION}-cu129").checked
+    assert judge((), f"vllm/vllm-openai:v{VLLM_VERSION}-cu129").checked
 
 
 def test_every_refused_flag_is_one_of_vllms() -> None:

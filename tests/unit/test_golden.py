@@ -7,7 +7,7 @@ import pytest
 import tiers
 import yaml
 from gameai_operator.engine.kind import Sight
-from gameai_operator.engine.manifest import Owner, owned_by
+from gameai_operator.engine.manifest import Owner, owned_by, without_empty
 from gameai_operator.tier.decide import decide
 
 DATA = Path(__file__).parent.parent / "data" / "tier"
@@ -40,6 +40,13 @@ def test_a_tier_renders_as_its_golden_files_say(case: str, pytestconfig: pytest.
         if pytestconfig.getoption("--write-golden"):
             file.write_text(text)
         assert file.read_text() == text, f"{file} is stale: run make golden and read the diff"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_rendered_is_empty(case: str) -> None:
+    # An empty list or map in a server-side apply can write for ever.
+    objects, _ = rendered(case)
+    assert [without_empty(each) for each in objects] == objects
 
 
 def test_there_are_golden_cases() -> None:

@@ -206,6 +206,21 @@ async def test_a_status_that_came_too_late_looks_at_the_root_again(
     assert outcome.again_seconds is not None
 
 
+async def test_mere_counts_are_reported_at_intervals_and_states_at_once(world: World) -> None:
+    await world.reconcile()
+    deployment = world.cluster.objects[Key("Deployment", "eldermoor", "gold-on-demand")]
+    complete = [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}]
+    world.see(deployment | {"status": {"replicas": 1, "conditions": []}})
+    assert await world.reconcile() == ([], Outcome(again_seconds=2.0))
+    world.clock = 1.5
+    assert await world.reconcile() == ([], Outcome(again_seconds=0.5))
+    world.clock = 2.0
+    assert await world.reconcile() == (["status"], Outcome())
+    world.see(deployment | {"status": {"replicas": 1, "readyReplicas": 1, "conditions": complete}})
+    assert await world.reconcile() == (["status"], Outcome())
+    assert world.condition("Ready")["status"] == "True"
+
+
 async def test_a_root_that_is_gone_is_buried(world: World) -> None:
     world.cluster.errors["status"] = refused(404)
     del world.cluster.objects[ROOT]

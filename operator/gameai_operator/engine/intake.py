@@ -14,7 +14,7 @@ from gameai_operator.engine.store import Entry, Store
 from gameai_operator.engine.workqueue import Priority, Workqueue
 
 # Children change in bursts (a Deployment's status, then each pod); waiting this long makes one reconcile of a burst.
-SETTLE_SECONDS = 0.1
+SETTLE_SECONDS = 0.2
 POD = "Pod"
 
 

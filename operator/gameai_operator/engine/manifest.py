@@ -84,20 +84,22 @@ def controller(metadata: Mapping[str, Any]) -> Owner | None:
 
 def without_empty(value: Any) -> Any:
     """The value without None, empty maps and empty lists, which can make a server-side apply write for ever."""
-    if isinstance(value, Mapping):
-        kept = {key: without_empty(each) for key, each in value.items()}
-        return {key: each for key, each in kept.items() if not _empty(each)}
-    if isinstance(value, list | tuple):
-        return [each for each in map(without_empty, value) if not _empty(each)]
+    # Plain types, since this walks every rendered object: abstract ones cost three times as much.
+    if type(value) is dict:
+        kept = {}
+        for key, each in value.items():
+            clean = without_empty(each)
+            if clean not in (None, {}, []):
+                kept[key] = clean
+        return kept
+    if type(value) is list or type(value) is tuple:
+        cleaned = [without_empty(each) for each in value]
+        return [each for each in cleaned if each not in (None, {}, [])]
     return value
 
 
-def _empty(value: Any) -> bool:
-    return value is None or value in ({}, [])
-
-
 def owned_by(owner: Owner, manifest: Manifest) -> dict[str, Any]:
-    """The manifest as it is applied: without empty parts, with its owner and its own hash."""
+    """The manifest as it is applied: with its owner and its own hash. Renderers leave empty parts out."""
     reference = {
         "apiVersion": API_VERSION,
         "kind": owner.kind,
@@ -106,8 +108,7 @@ def owned_by(owner: Owner, manifest: Manifest) -> dict[str, Any]:
         "controller": True,
         "blockOwnerDeletion": True,
     }
-    full = dict(without_empty(manifest))
-    full["metadata"] = {**full["metadata"], "ownerReferences": [reference]}
+    full = {**manifest, "metadata": {**manifest["metadata"], "ownerReferences": [reference]}}
     annotations = full["metadata"].get("annotations", {})
     full["metadata"]["annotations"] = {**annotations, MANIFEST_HASH: digest(full)}
     return full

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from gameai_operator.engine import conditions
+from gameai_operator.engine import conditions, report
 from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.events import Recorder, event
 from gameai_operator.engine.intake import Intake
@@ -27,16 +27,13 @@ from gameai_operator.engine.pods import Pod
 from gameai_operator.engine.store import Store
 
 _LOG = logging.getLogger(__name__)
-NAME_CONFLICT = "NameConflict"
-OBJECT_REFUSED = "ObjectRefused"
-FORBIDDEN = "Forbidden"
-REFUSALS = frozenset({NAME_CONFLICT, OBJECT_REFUSED, FORBIDDEN})
 # A refusal may end without any event that we see (a foreign object goes), so it is tried again after this long.
 REFUSED_SECONDS = 30.0
 # Events end these waits; the time is for the event that never comes.
 WAIT_SECONDS = 5.0
 STALE_SECONDS = 0.5
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
+# Pods come and go in bursts; between two reports of mere counts lies at least this long.
+COUNTS_SECONDS = 2.0
 
 
 class Cluster(Protocol):
@@ -69,9 +66,18 @@ class Cluster(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How a pass ended: nothing more to do, or look again after so many seconds."""
+    """How a pass ended: nothing more to do, or look again after so many seconds.
+
+    `stale` means that the root was not what the store said, so that nothing else was done.
+    """
 
     again_seconds: float | None = None
+    stale: bool = False
+
+    def and_then(self, other: "Outcome") -> "Outcome":
+        """Both, one after the other: the earlier wish counts."""
+        wishes = [each.again_seconds for each in (self, other) if each.again_seconds is not None]
+        return Outcome(again_seconds=min(wishes, default=None), stale=self.stale or other.stale)
 
 
 class Reconciler:
@@ -87,6 +93,7 @@ class Reconciler:
         cluster: Cluster,
         recorder: Recorder,
         now: Callable[[], datetime.datetime],
+        clock: Callable[[], float],
     ) -> None:
         self._kinds = kinds
         self._watched = watched
@@ -95,7 +102,9 @@ class Reconciler:
         self._cluster = cluster
         self._recorder = recorder
         self._now = now
+        self._clock = clock
         self._refused: dict[Key, tuple[Refusal, ...]] = {}
+        self._reported: dict[Key, float] = {}
         self._hastened: dict[str, Key] = {}
 
     def begin_term(self) -> None:
@@ -110,11 +119,13 @@ class Reconciler:
         root = None if entry is None else json.loads(entry.value)
         if root is None or "deletionTimestamp" in root["metadata"]:
             self._refused.pop(key, None)
+            self._reported.pop(key, None)
             await self._hasten(key, pods)
             return Outcome()
         kind = self._kinds[key.kind]
         if root["metadata"].get("annotations", {}).get(PAUSED) == "true":
-            return await self._report(kind, root, _paused(kind, root, self._now()))
+            status = report.paused(kind, root, self._now())
+            return await self._report(kind, root, status, at_once=True)
         children = {value.key: value for value in below if isinstance(value, Child)}
         sight = Sight(root=root, children=children, pods=pods, refusals=self._refused.get(key, ()))
         outcome = await self._pursue(kind, key, sight)
@@ -128,11 +139,12 @@ class Reconciler:
         restart would take the word back and give it again.
         """
         decision = kind.decide(sight)
-        untried = key not in self._refused and _tells_of_refusal(sight.root)
+        untried = key not in self._refused and report.tells_of_refusal(sight.root)
+        reported = Outcome()
         if decision.wanted is None or not untried:
-            status = _status(sight.root, decision, self._now())
+            status = report.status_of(sight.root, decision, self._now())
             reported = await self._report(kind, sight.root, status)
-            if reported.again_seconds is not None:
+            if reported.stale:
                 return reported
         steps = _steps(sight, decision)
         for child in steps.intact:
@@ -141,8 +153,8 @@ class Reconciler:
         if decision.wanted is not None and (untried or refusals != sight.refusals):
             return await self._refuse(kind, key, sight, refusals)
         if refusals:
-            return Outcome(again_seconds=REFUSED_SECONDS)
-        return Outcome(again_seconds=WAIT_SECONDS if steps.waits else None)
+            return Outcome(again_seconds=REFUSED_SECONDS).and_then(reported)
+        return Outcome(again_seconds=WAIT_SECONDS if steps.waits else None).and_then(reported)
 
     async def _refuse(
         self, kind: Kind, key: Key, sight: Sight, refusals: tuple[Refusal, ...]
@@ -155,17 +167,21 @@ class Reconciler:
         entry = self._store.get(key)
         root = sight.root if entry is None else json.loads(entry.value)
         decision = kind.decide(replace(sight, root=root, refusals=refusals))
-        reported = await self._report(kind, root, _status(root, decision, self._now()))
-        if reported.again_seconds is not None or not refusals:
-            return reported
-        return Outcome(again_seconds=REFUSED_SECONDS)
+        reported = await self._report(kind, root, report.status_of(root, decision, self._now()))
+        return reported.and_then(Outcome(again_seconds=REFUSED_SECONDS if refusals else None))
 
-    async def _report(self, kind: Kind, root: Mapping[str, Any], status: Manifest) -> Outcome:
-        """Write what is ours of status, where it differs."""
-        before = _ours(kind, root)
+    async def _report(
+        self, kind: Kind, root: Mapping[str, Any], status: Manifest, *, at_once: bool = False
+    ) -> Outcome:
+        """Write what is ours of status, where it differs; mere counts at intervals, unless `at_once`."""
+        before = report.ours(kind, root)
         if status == before:
             return Outcome()
         metadata = root["metadata"]
+        key = key_of(root)
+        wait = self._reported.get(key, -COUNTS_SECONDS) + COUNTS_SECONDS - self._clock()
+        if wait > 0 and not at_once and report.same_state(before, status):
+            return Outcome(again_seconds=wait)
         manifest = {
             "apiVersion": kind.resource.api_version,
             "kind": kind.resource.kind,
@@ -183,6 +199,7 @@ class Reconciler:
             if error.status in (404, 409):
                 return await self._look_again(kind, root)
             raise
+        self._reported[key] = self._clock()
         self._intake.wrote(kind.resource, written)
         for change in conditions.transitions(before["conditions"], status["conditions"]):
             document = event(root, change, self._now())
@@ -196,9 +213,9 @@ class Reconciler:
         live = await self._cluster.get(kind.resource, key.namespace, key.name)
         if live is None:
             self._intake.bury(kind.resource, key, int(root["metadata"]["resourceVersion"]))
-            return Outcome()
+            return Outcome(stale=True)
         self._intake.see(kind.resource, live)
-        return Outcome(again_seconds=STALE_SECONDS)
+        return Outcome(again_seconds=STALE_SECONDS, stale=True)
 
     async def _hasten(self, key: Key, pods: tuple[Pod, ...]) -> None:
         """End pods whose loading process swallows SIGTERM, once each."""
@@ -330,50 +347,11 @@ def _steps(sight: Sight, decision: Decision) -> Plan:
     return plan(owner, wanted, sight.children, decision.keep)
 
 
-def _status(root: Mapping[str, Any], decision: Decision, now: datetime.datetime) -> Manifest:
-    before = root.get("status", {}).get("conditions", ())
-    folded = conditions.fold(
-        before,
-        decision.conditions,
-        generation=root["metadata"]["generation"],
-        now=now.strftime(_TIME),
-    )
-    return {**decision.status, "conditions": folded}
-
-
-def _ours(kind: Kind, root: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of status that this operator writes; others (a scaler, a hand) may add theirs."""
-    status = root.get("status", {})
-    fields = {name: status[name] for name in kind.status_fields if name in status}
-    entries = status.get("conditions", ())
-    return {**fields, "conditions": [e for e in entries if e["type"] in kind.condition_types]}
-
-
-def _tells_of_refusal(root: Mapping[str, Any]) -> bool:
-    entries = root.get("status", {}).get("conditions", ())
-    return any(each["type"] == "Stalled" and each["reason"] in REFUSALS for each in entries)
-
-
-def _paused(kind: Kind, root: Mapping[str, Any], now: datetime.datetime) -> Manifest:
-    """The status it had, with Ready's message saying that nothing is done now."""
-    status = _ours(kind, root)
-    message = f"Paused: remove the annotation {PAUSED} to go on"
-    unseen = {
-        "type": "Ready",
-        "status": "Unknown",
-        "reason": "Paused",
-        "lastTransitionTime": now.strftime(_TIME),
-    }
-    entries = status["conditions"] or [unseen]
-    said = [{**each, "message": message} if each["type"] == "Ready" else each for each in entries]
-    return {**status, "conditions": said}
-
-
 def _conflict(key: Key, owner: str) -> Refusal:
     message = f"{key.kind} {key.name} exists already and belongs to {owner}: delete or rename one of the two"
-    return Refusal(key=key, reason=NAME_CONFLICT, message=message)
+    return Refusal(key=key, reason=report.NAME_CONFLICT, message=message)
 
 
 def _refused(key: Key, error: ApiError) -> Refusal:
-    reason = FORBIDDEN if error.status == 403 else OBJECT_REFUSED
+    reason = report.FORBIDDEN if error.status == 403 else report.OBJECT_REFUSED
     return Refusal(key=key, reason=reason, message=f"{key.kind} {key.name}: {error.message}")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Never
 
@@ -73,7 +73,8 @@ class Verdict:
     fault: tuple[str, str] | None = None
 
 
-def judge(arguments: Sequence[str], image: str) -> Verdict:
+@lru_cache(maxsize=256)
+def judge(arguments: tuple[str, ...], image: str) -> Verdict:
     """Judge `engine.vllm.args` for the vLLM in `image`, whose tag tells the version."""
     version = _version(image)
     checked = version == VLLM_VERSION

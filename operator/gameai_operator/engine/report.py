@@ -1,0 +1,70 @@
+"""PURE: the status that is reported: what of it is ours, and which difference cannot wait."""
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from gameai_operator.engine import conditions
+from gameai_operator.engine.kind import Decision, Kind
+from gameai_operator.engine.manifest import PAUSED, Manifest
+
+NAME_CONFLICT = "NameConflict"
+OBJECT_REFUSED = "ObjectRefused"
+FORBIDDEN = "Forbidden"
+REFUSALS = frozenset({NAME_CONFLICT, OBJECT_REFUSED, FORBIDDEN})
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+def status_of(root: Mapping[str, Any], decision: Decision, now: datetime.datetime) -> Manifest:
+    """The whole status of a decision, conditions folded into those that the root has."""
+    before = root.get("status", {}).get("conditions", ())
+    folded = conditions.fold(
+        before,
+        decision.conditions,
+        generation=root["metadata"]["generation"],
+        now=now.strftime(_TIME),
+    )
+    return {**decision.status, "conditions": folded}
+
+
+def ours(kind: Kind, root: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of status that this operator writes; others (a scaler, a hand) may add theirs."""
+    status = root.get("status", {})
+    fields = {name: status[name] for name in kind.status_fields if name in status}
+    entries = status.get("conditions", ())
+    return {**fields, "conditions": [e for e in entries if e["type"] in kind.condition_types]}
+
+
+def same_state(before: Manifest, after: Manifest) -> bool:
+    """Whether two statuses differ in nothing that a user or a controller waits for: only in counts and words."""
+    return _state(before) == _state(after)
+
+
+def _state(status: Manifest) -> tuple[Any, ...]:
+    """What is waited for. While a condition is True, why it is so may change as often as a count."""
+    states = [
+        (each["type"], each["status"], "" if each["status"] == "True" else each["reason"])
+        for each in status["conditions"]
+    ]
+    return status.get("observedGeneration"), status.get("templateRevision"), states
+
+
+def tells_of_refusal(root: Mapping[str, Any]) -> bool:
+    """Whether the root's status says that a write was refused."""
+    entries = root.get("status", {}).get("conditions", ())
+    return any(each["type"] == "Stalled" and each["reason"] in REFUSALS for each in entries)
+
+
+def paused(kind: Kind, root: Mapping[str, Any], now: datetime.datetime) -> Manifest:
+    """The status it had, with Ready's message saying that nothing is done now."""
+    status = ours(kind, root)
+    message = f"Paused: remove the annotation {PAUSED} to go on"
+    unseen = {
+        "type": "Ready",
+        "status": "Unknown",
+        "reason": "Paused",
+        "lastTransitionTime": now.strftime(_TIME),
+    }
+    entries = status["conditions"] or [unseen]
+    said = [{**each, "message": message} if each["type"] == "Ready" else each for each in entries]
+    return {**status, "conditions": said}
