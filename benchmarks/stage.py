@@ -86,14 +86,16 @@ class Available(threading.Thread):
     def run(self) -> None:
         """Read the watch until all are there."""
         done: set[str] = set()
-        for event in self._api.watch(self._where, query={"resourceVersion": "0"}, seconds=300):
-            deployment = event["object"]
-            conditions = deployment.get("status", {}).get("conditions", ())
-            if any(c["type"] == "Available" and c["status"] == "True" for c in conditions):
-                done.add(deployment["metadata"]["name"])
-            if len(done) == self._count:
-                self.at = time.time()
-                return
+        end = time.monotonic() + 300
+        while len(done) < self._count and time.monotonic() < end:
+            for event in self._api.watch(self._where, query={"resourceVersion": "0"}, seconds=60):
+                deployment = event["object"]
+                conditions = deployment.get("status", {}).get("conditions", ())
+                if any(c["type"] == "Available" and c["status"] == "True" for c in conditions):
+                    done.add(deployment["metadata"]["name"])
+                if len(done) == self._count:
+                    self.at = time.time()
+                    return
 
 
 def clear(api: Api, namespace: str) -> None:

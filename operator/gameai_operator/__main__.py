@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -54,6 +55,7 @@ def _run(options: argparse.Namespace) -> int:
     # Imported here: --help and crds need neither kopf nor a Kubernetes client.
     from gameai_operator.process import run  # noqa: PLC0415 - see above
 
+    gc.freeze()  # what is imported stays: the collector need not walk it again and again
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(run(made))
 

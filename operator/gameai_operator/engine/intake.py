@@ -1,20 +1,24 @@
 """From raw objects to the store and the queue: whoever saw an object (watch, list, own write) gives it in here."""
 
+import hashlib
 import json
+import marshal
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from gameai_operator import telemetry
 from gameai_operator.api.base import GROUP
 from gameai_operator.engine.kind import Kind, Watched
-from gameai_operator.engine.manifest import MANIFEST_HASH, Key, Resource, controller, digest
+from gameai_operator.engine.manifest import MANIFEST_HASH, Key, Resource, controller
 from gameai_operator.engine.ownership import applied_fields
 from gameai_operator.engine.plan import Child
 from gameai_operator.engine.store import Entry, Store
 from gameai_operator.engine.workqueue import Priority, Workqueue
 
 # Children change in bursts (a Deployment's status, then each pod); waiting this long makes one reconcile of a burst.
-SETTLE_SECONDS = 0.2
+SETTLE_SECONDS = 0.5
+# What was perhaps edited or deleted waits for less.
+REPAIR_SECONDS = 0.05
 POD = "Pod"
 
 
@@ -41,7 +45,8 @@ class Intake:
         """An object exists, in this version."""
         entry = self._entry(resource, document)
         if entry is not None:
-            self._enqueue(resource, self._store.put(entry, self._clock()))
+            touched = self._store.put(entry, self._clock())
+            self._enqueue(resource, touched, after=self._patience(entry.key))
             telemetry.OBJECTS.set(len(self._store))
 
     def lose(self, resource: Resource, document: Mapping[str, Any]) -> None:
@@ -50,7 +55,7 @@ class Intake:
         key = Key(resource.kind, metadata["namespace"], metadata["name"])
         version = int(metadata["resourceVersion"])
         touched = self._store.drop(key, metadata["uid"], version, self._clock())
-        self._enqueue(resource, touched)
+        self._enqueue(resource, touched, after=REPAIR_SECONDS)
         telemetry.OBJECTS.set(len(self._store))
 
     def bury(self, resource: Resource, key: Key, version: int) -> None:
@@ -58,7 +63,8 @@ class Intake:
         entry = self._store.get(key)
         if entry is not None and entry.version <= version:
             telemetry.RESYNC_GHOSTS.labels(resource.kind).inc()
-            self._enqueue(resource, self._store.drop(key, entry.uid, version, self._clock()))
+            touched = self._store.drop(key, entry.uid, version, self._clock())
+            self._enqueue(resource, touched, after=REPAIR_SECONDS)
 
     def wrote(self, resource: Resource, document: Mapping[str, Any]) -> None:
         """The API server's answer to our own write; it needs no reconcile of its own."""
@@ -94,7 +100,7 @@ class Intake:
             fields=fields,
             facts=facts,
         )
-        mark = digest([manifest_hash, fields])
+        mark = _mark(manifest_hash, fields)
         return Entry(key=key, uid=uid, version=version, root=root, value=child, mark=mark)
 
     def _root(self, metadata: Mapping[str, Any]) -> Key | None:
@@ -108,10 +114,23 @@ class Intake:
                 return Key(kind, metadata["namespace"], labels[label])
         return None
 
-    def _enqueue(self, resource: Resource, roots: tuple[Key, ...]) -> None:
+    def _patience(self, key: Key) -> float:
+        """How long a change may wait: a child whose fields are to be judged anew was perhaps edited."""
+        entry = self._store.get(key)
+        judged = entry is None or not isinstance(entry.value, Child) or entry.value.intact
+        return SETTLE_SECONDS if judged else REPAIR_SECONDS
+
+    def _enqueue(self, resource: Resource, roots: tuple[Key, ...], *, after: float) -> None:
         priority = Priority.USER if resource.root else Priority.CHILD
         for root in roots:
-            self._queue.add(root, priority, after=0.0 if resource.root else SETTLE_SECONDS)
+            self._queue.add(root, priority, after=0.0 if resource.root else after)
+
+
+def _mark(manifest_hash: str, fields: Any) -> str:
+    """What tells two versions of our managedFields entry apart; marshal is the cheapest way to read all of it."""
+    # Version 2 has no references between equal parts, which would tell apart what is the same.
+    text = marshal.dumps((manifest_hash, fields), 2)
+    return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
 def _lean(resource: Resource, document: Mapping[str, Any]) -> dict[str, Any]:
