@@ -164,7 +164,7 @@ async def test_a_gate_that_closed_does_not_open_in_the_same_term(
     leases.slow = True
     await wait_for(lambda: not open_(gate))
     leases.slow = False
-    await wait_for(lambda: open_(gate))
+    await wait_for(lambda: open_(gate) and lead.on.is_set())
     assert lead.terms == 2
     await stopped(task)
 
