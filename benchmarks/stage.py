@@ -104,8 +104,8 @@ def clear(api: Api, namespace: str) -> None:
     now = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}
 
     def gone() -> bool:
-        pods = path("Pod", namespace)
-        api.request("DELETE", pods, body=now)
+        time.sleep(1.0)
+        api.request("DELETE", path("Pod", namespace), body=now)
         kinds = ("Pod", "ReplicaSet", "Deployment", "Service", "PodDisruptionBudget")
         return not any(api.list(kind, namespace) for kind in kinds)
 
