@@ -91,7 +91,7 @@ def _build(binary: Path, progress: Progress) -> None:
     started = time.monotonic()
     progress(
         f"building etcd, Kubernetes {KUBERNETES_VERSION} and kwok: once, "
-        "about 5 minutes on 2 cores with empty caches"
+        "5 to 10 minutes on 2 cores with empty caches"
     )
     progress("  downloading Go modules (about 400 MB the first time)")
     packages = _count_packages()
