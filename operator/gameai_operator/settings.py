@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from gameai import contract
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CapacityLabels:
@@ -37,5 +39,5 @@ class Settings:
     discovery_seconds: float = 3.0
     request_seconds: float = 10.0
     health_address: str = "0.0.0.0"  # noqa: S104 - a pod is probed and scraped on its own address
-    health_port: int = 8080
+    health_port: int = contract.HEALTH_PORT
     log_level: str = "INFO"

@@ -2,7 +2,6 @@
 
 from types import MappingProxyType
 
-GRPC_PORT = 50051
 HEALTH_PORT = 8080
 VLLM_PORT = 8000
 VLLM_CONTAINER = "vllm"

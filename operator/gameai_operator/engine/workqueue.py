@@ -19,8 +19,7 @@ class Priority(IntEnum):
 
     USER = 0
     CHILD = 1
-    REFERENCE = 2
-    RESYNC = 3
+    RESYNC = 2
 
 
 @dataclass(frozen=True, slots=True)
