@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from gameai_devcluster import install
-from gameai_devcluster.api import JSON_PATCH, Api, ApiError, Json, path, path_of
+from gameai_devcluster.api import JSON_PATCH, Api, ApiError, Json, path_of
 from gameai_devcluster.operators import Operator
 from gameai_devcluster.testing.audit import AuditLog
 from gameai_devcluster.testing.waiting import settled, until
@@ -159,7 +159,7 @@ def sample(namespace: str) -> Json:
 
 
 @pytest.fixture
-def tier(api: Api, namespace: str, operator: Operator) -> str:
+def tier(api: Api, namespace: str, operator: Operator, audit: AuditLog) -> str:
     """A namespace with a tier that renders nearly every field; its pods find no node and so stay quiet."""
     api.apply(sample(namespace), manager="kubectl")
     until(
@@ -175,7 +175,7 @@ def tier(api: Api, namespace: str, operator: Operator) -> str:
         ),
         seconds=30,
     )
-    time.sleep(1.0)
+    audit.wait_rest(namespace)
     return namespace
 
 
@@ -355,7 +355,6 @@ def test_an_idle_tier_is_settled_and_quiet(
     )
     assert found["status"]["templateRevision"] == 1
     assert operator.alive()
-    writes = len([each for each in audit.writes() if each.namespace == namespace])
-    time.sleep(1.5)
-    assert len([each for each in audit.writes() if each.namespace == namespace]) == writes
-    assert path("ModelTier", namespace, "gold")
+    audit.wait_rest(namespace)
+    time.sleep(2.5)
+    assert [str(each) for each in audit.writes() if each.namespace == namespace] == []

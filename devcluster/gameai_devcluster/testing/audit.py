@@ -1,6 +1,7 @@
 """Count writes by the API server's own audit log."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,14 +42,34 @@ class AuditLog:
             if each.user == user and (leases or each.resource != "leases")
         ]
 
+    def wait_rest(self, namespace: str, *, still_seconds: float = 3.0, seconds: float = 60.0) -> None:
+        """Wait until the operator wrote nothing there for so long, then forget what it wrote until now.
+
+        Counts in status come up to 2 s after the state that a reader waits for, and a line of this log a moment
+        after the answer it tells of.
+        """
+        end = time.monotonic() + seconds
+        seen, since = -1, time.monotonic()
+        while time.monotonic() < since + still_seconds:
+            assert time.monotonic() < end, f"not in {seconds:.0f} s: no more writes in {namespace}"
+            count = sum(each.namespace == namespace for each in self.writes())
+            if count != seen:
+                seen, since = count, time.monotonic()
+            time.sleep(0.1)
+        self._offset += len(self._lines())
+
     def _read(self) -> Iterator[Write]:
-        with self._file.open("rb") as log:
-            log.seek(self._offset)
-            text = log.read()
-        for line in text[: text.rfind(b"\n") + 1].splitlines():
+        for line in self._lines().splitlines():
             entry = json.loads(line)
             if entry["verb"] in _VERBS and entry["stage"] == "ResponseComplete":
                 yield _write(entry)
+
+    def _lines(self) -> bytes:
+        """What is there beyond the offset, but for a line that is still being written."""
+        with self._file.open("rb") as log:
+            log.seek(self._offset)
+            text = log.read()
+        return text[: text.rfind(b"\n") + 1]
 
 
 def _write(entry: dict[str, Any]) -> Write:
