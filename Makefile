@@ -83,7 +83,7 @@ golden: $(READY) ## write the golden files anew; read the diff before you commit
 	@$(BIN)/pytest -q tests/unit/test_golden.py --write-golden
 
 lock: $(READY) ## resolve requirements/*.txt anew, with hashes, for all platforms
-	@for extra in operator dev; do \
+	@for extra in operator workloads dev; do \
 	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 	    --extra $$extra --no-emit-package gameai-operator pyproject.toml -o requirements/$$extra.txt; done
 

@@ -8,10 +8,7 @@ from typing import Any
 
 import aiohttp
 from gameai_devcluster.api import Api, Json, path, path_of
-from gameai_operator.engine.kind import Sight
-from gameai_operator.engine.manifest import Owner, owned_by
-from gameai_operator.kinds import kinds
-from gameai_operator.settings import CapacityLabels
+from gameai_devcluster.testing.rendering import decided, owned
 
 IN_FLIGHT = 10
 STATUS_WRITES = 2
@@ -53,11 +50,7 @@ async def _write_all(api: Api, tiers: list[Json]) -> float:
 
 def objects(tier: Json) -> list[Json]:
     """The objects that the operator renders for a tier, owned by it."""
-    kind = kinds(CapacityLabels())["ModelTier"]
-    decision = kind.decide(Sight(root=tier, children={}, pods=()))
-    metadata = tier["metadata"]
-    owner = Owner(kind="ModelTier", name=metadata["name"], uid=metadata["uid"])
-    return [owned_by(owner, each) for each in decision.wanted or ()]
+    return owned(tier, decided(tier))
 
 
 def status_path(tier: Json) -> str:

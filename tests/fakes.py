@@ -10,12 +10,14 @@ from gameai_operator.engine.events import Recorder
 from gameai_operator.engine.intake import Intake
 from gameai_operator.engine.manifest import Key, Manifest, Resource
 from gameai_operator.engine.reconcile import Outcome, Reconciler
+from gameai_operator.engine.references import References
 from gameai_operator.engine.store import Store
+from gameai_operator.engine.turns import Turns
 from gameai_operator.engine.workqueue import Workqueue
 from gameai_operator.kinds import WATCHED, kinds
-from gameai_operator.settings import CapacityLabels
+from gameai_operator.settings import Settings
 
-KINDS = kinds(CapacityLabels())
+KINDS = kinds(Settings())
 TIERS = KINDS["ModelTier"].resource
 ROOT = Key("ModelTier", "eldermoor", "gold")
 NOW = datetime.datetime(2026, 11, 22, 10, 0, tzinfo=datetime.UTC)
@@ -75,7 +77,7 @@ class FakeCluster:
 
     async def apply_status(self, resource: Resource, manifest: Manifest) -> dict[str, Any]:
         self._note("status")
-        root = self.objects[Key("ModelTier", "eldermoor", manifest["metadata"]["name"])]
+        root = self.objects[Key(resource.kind, "eldermoor", manifest["metadata"]["name"])]
         return self.put(root | {"status": manifest["status"]})
 
     async def delete(
@@ -98,7 +100,15 @@ class World:
         self.clock = 0.0
         self.store = Store()
         self.queue = Workqueue(lambda: 0.0)
-        self.intake = Intake(KINDS, WATCHED, store=self.store, queue=self.queue, clock=lambda: 0.0)
+        references = References()
+        self.intake = Intake(
+            KINDS,
+            WATCHED,
+            store=self.store,
+            references=references,
+            queue=self.queue,
+            clock=lambda: 0.0,
+        )
         self.events: list[str] = []
         recorder = Recorder(self._never)
         recorder.offer = lambda document: self.events.append(document["reason"])  # type: ignore[method-assign] # heard here
@@ -106,6 +116,8 @@ class World:
             KINDS,
             WATCHED,
             store=self.store,
+            references=references,
+            turns=Turns(1),
             intake=self.intake,
             cluster=self.cluster,
             recorder=recorder,

@@ -19,3 +19,14 @@ def manifest(namespace: str, name: str = "gold", **spec: Any) -> Json:
         "metadata": {"name": name, "namespace": namespace},
         "spec": small | spec,
     }
+
+
+def world(namespace: str, name: str = "moor", **spec: Any) -> Json:
+    """A world of two built-in services; `spec` replaces fields."""
+    small = {"services": [{"name": "time-manager"}, {"name": "weather-manager"}]}
+    return {
+        "apiVersion": "gameai.dev/v1alpha1",
+        "kind": "GameWorld",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": small | spec,
+    }

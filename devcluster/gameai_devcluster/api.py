@@ -37,6 +37,7 @@ _KINDS: Mapping[str, tuple[str, str, bool]] = {
     "ClusterRole": ("rbac.authorization.k8s.io/v1", "clusterroles", False),
     "ClusterRoleBinding": ("rbac.authorization.k8s.io/v1", "clusterrolebindings", False),
     "CustomResourceDefinition": ("apiextensions.k8s.io/v1", "customresourcedefinitions", False),
+    "GameWorld": ("gameai.dev/v1alpha1", "gameworlds", True),
     "ModelTier": ("gameai.dev/v1alpha1", "modeltiers", True),
 }
 

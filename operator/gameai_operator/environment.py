@@ -52,6 +52,15 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
     capacity("--capacity-spot", ",".join(labels.spot), "its values for spot, with commas")
     capacity("--capacity-on-demand", ",".join(labels.on_demand), "its values for on-demand")
 
+    pods = _Flags(parser.add_argument_group("pods"), environment)
+    image = _DEFAULTS.workloads_image
+    pods("--workloads-image", image, "image of the catalogue's game services")
+    pods("--workloads-pull-secrets", "", "Secrets of a world's namespace to pull it with, commas")
+    pods(
+        "--worlds-at-a-time", _DEFAULTS.worlds_at_a_time, "worlds that take a new one at once", int
+    )
+    pods("--allowed-host-paths", "", "folders of nodes below which model caches may lie, commas")
+
     own = _Flags(parser.add_argument_group("this process"), environment)
     own("--health-address", _DEFAULTS.health_address, "address of /livez, /readyz and /metrics")
     own("--health-port", _DEFAULTS.health_port, "port of the same; 0 takes a free one", int)
@@ -64,6 +73,10 @@ def settings(options: argparse.Namespace) -> Settings:
         kubeconfig=options.kubeconfig or None,
         namespaces=_words(options.namespaces),
         request_seconds=options.request_seconds,
+        allowed_host_paths=_words(options.allowed_host_paths),
+        workloads_image=options.workloads_image,
+        workloads_pull_secrets=_words(options.workloads_pull_secrets),
+        worlds_at_a_time=options.worlds_at_a_time,
         workers=options.workers,
         resync_seconds=options.resync_seconds,
         discovery_seconds=options.discovery_seconds,
@@ -113,6 +126,11 @@ def _check(made: Settings) -> None:
     wrong = {
         "--lease-name, --lease-namespace and --lease-identity must not be empty": not (
             lease.name and lease.namespace and lease.identity
+        ),
+        "--workloads-image must name an image": not made.workloads_image,
+        "--worlds-at-a-time must be at least 1": made.worlds_at_a_time < 1,
+        "--allowed-host-paths must be absolute folders": not all(
+            each.startswith("/") for each in made.allowed_host_paths
         ),
         "--workers must be from 1 to 100": not 1 <= made.workers <= 100,
         "--lease-retry-seconds < --lease-renew-seconds < --lease-seconds must hold": not (

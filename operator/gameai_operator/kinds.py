@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -9,42 +10,76 @@ from gameai import contract
 
 from gameai_operator.api import crd
 from gameai_operator.api.base import GROUP, VERSION
+from gameai_operator.api.views import namespace_labels, tier_view
 from gameai_operator.engine.deployments import deployment
 from gameai_operator.engine.kind import Kind, Watched
 from gameai_operator.engine.manifest import Resource
 from gameai_operator.engine.pods import Pod, pod
-from gameai_operator.settings import CapacityLabels
+from gameai_operator.settings import Settings
+from gameai_operator.tier import revisions as tier_revisions
 from gameai_operator.tier import status as tier_status
 from gameai_operator.tier.decide import decide as decide_tier
-from gameai_operator.tier.revisions import NEWEST, Inputs
+from gameai_operator.world import revisions as world_revisions
+from gameai_operator.world import status as world_status
+from gameai_operator.world.clock import published
+from gameai_operator.world.decide import decide as decide_world
+from gameai_operator.world.tiers import refers
 
 MANAGED_SELECTOR = ",".join(f"{key}={value}" for key, value in contract.MANAGED_BY.items())
 
 
-def kinds(capacity: CapacityLabels) -> Mapping[str, Kind]:
+def kinds(settings: Settings) -> Mapping[str, Kind]:
     """Our own kinds by name."""
-    current = Inputs(revision=NEWEST, capacity=capacity)
     return MappingProxyType(
-        {
-            "ModelTier": Kind(
-                definition=crd.MODEL_TIER,
-                resource=Resource(
-                    group=GROUP,
-                    version=VERSION,
-                    kind=crd.MODEL_TIER.kind,
-                    plural=crd.MODEL_TIER.plural,
-                    root=True,
-                ),
-                label=contract.TIER_LABEL,
-                status_fields=tier_status.FIELDS,
-                condition_types=tier_status.CONDITIONS,
-                decide=functools.partial(decide_tier, current=current),
-            ),
-        }
+        {each.resource.kind: each for each in (_tier(settings), _world(settings))}
     )
 
 
+def _tier(settings: Settings) -> Kind:
+    current = tier_revisions.Inputs(revision=tier_revisions.NEWEST, capacity=settings.capacity)
+    return Kind(
+        definition=crd.MODEL_TIER,
+        resource=_root(crd.MODEL_TIER),
+        label=contract.TIER_LABEL,
+        status_fields=tier_status.FIELDS,
+        condition_types=tier_status.CONDITIONS,
+        counts=tier_status.COUNTS,
+        decide=functools.partial(
+            decide_tier, current=current, allowed_host_paths=settings.allowed_host_paths
+        ),
+        project=tier_view,
+    )
+
+
+def _world(settings: Settings) -> Kind:
+    image = settings.workloads_image
+    current = world_revisions.Inputs(revision=world_revisions.NEWEST, image=image)
+    return Kind(
+        definition=crd.GAME_WORLD,
+        resource=_root(crd.GAME_WORLD),
+        label=contract.WORLD_LABEL,
+        status_fields=world_status.FIELDS,
+        condition_types=world_status.CONDITIONS,
+        counts=world_status.COUNTS,
+        decide=functools.partial(
+            decide_world, current=current, pull_secrets=settings.workloads_pull_secrets
+        ),
+        refers=refers,
+        rolls=functools.partial(world_status.rolls, image=image),
+    )
+
+
+def _root(definition: crd.Definition) -> Resource:
+    kind, plural = definition.kind, definition.plural
+    return Resource(group=GROUP, version=VERSION, kind=kind, plural=plural, root=True)
+
+
 def _pod(document: Mapping[str, Any]) -> Pod:
+    """Only a loading vLLM swallows SIGTERM; game services end when they are told to."""
+    labels = document["metadata"].get("labels", {})
+    if contract.WORLD_LABEL in labels:
+        seen = pod(document, contract.SERVICE_LABEL, contract.SERVICE_CONTAINER)
+        return replace(seen, hasten=False)
     return pod(document, contract.CAPACITY_LABEL, contract.VLLM_CONTAINER)
 
 
@@ -68,10 +103,21 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                 look_first=True,
             ),
             Watched(
+                resource=_row("", "v1", "ConfigMap", "configmaps"),
+                project=published,
+                look_first=True,
+            ),
+            Watched(
                 resource=_row("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
                 project=_nothing,
             ),
             Watched(resource=_row("", "v1", "Pod", "pods"), project=_pod),
+            Watched(
+                resource=Resource(
+                    group="", version="v1", kind="Namespace", plural="namespaces", context=True
+                ),
+                project=namespace_labels,
+            ),
         )
     }
 )

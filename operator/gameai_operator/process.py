@@ -18,7 +18,9 @@ from gameai_operator.engine.events import Recorder
 from gameai_operator.engine.intake import Intake
 from gameai_operator.engine.manifest import Resource
 from gameai_operator.engine.reconcile import Reconciler
+from gameai_operator.engine.references import References
 from gameai_operator.engine.store import Store
+from gameai_operator.engine.turns import Turns
 from gameai_operator.engine.workqueue import Priority, Workqueue
 from gameai_operator.http.server import application, serve
 from gameai_operator.kinds import MANAGED_SELECTOR, WATCHED, kinds
@@ -72,14 +74,20 @@ class Process:
 
     def __init__(self, settings: Settings, client: Client, gate: WriteGate) -> None:
         self._settings = settings
-        self._kinds = kinds(settings.capacity)
+        self._kinds = kinds(settings)
         roots = [kind.resource for kind in self._kinds.values()]
         self._resources = (*roots, *(each.resource for each in WATCHED.values()))
         self._roots = tuple(roots)
         self._store = Store()
+        self._references = References()
         self._queue = Workqueue(time.monotonic)
         self._intake = Intake(
-            self._kinds, WATCHED, store=self._store, queue=self._queue, clock=time.monotonic
+            self._kinds,
+            WATCHED,
+            store=self._store,
+            references=self._references,
+            queue=self._queue,
+            clock=time.monotonic,
         )
         self._discovery = Discovery(
             client, self._resources, [kind.definition for kind in self._kinds.values()]
@@ -97,6 +105,8 @@ class Process:
             self._kinds,
             WATCHED,
             store=self._store,
+            references=self._references,
+            turns=Turns(settings.worlds_at_a_time),
             intake=self._intake,
             cluster=client,
             recorder=self._recorder,

@@ -34,6 +34,10 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     capacity: CapacityLabels = field(default_factory=CapacityLabels)
+    allowed_host_paths: tuple[str, ...] = ()
+    workloads_image: str = "gameai-workloads:0.1.0"
+    workloads_pull_secrets: tuple[str, ...] = ()
+    worlds_at_a_time: int = 5
     workers: int = 10
     resync_seconds: float = 450.0
     discovery_seconds: float = 3.0

@@ -77,8 +77,9 @@ def namespace(api: Api) -> Iterator[str]:
     name = f"t{next(_NUMBERS):03d}"
     install.namespace(api, name)
     yield name
-    for tier in api.list("ModelTier", name):
-        api.delete("ModelTier", name, tier["metadata"]["name"])
+    for kind in ("GameWorld", "ModelTier"):
+        for root in api.list(kind, name):
+            api.delete(kind, name, root["metadata"]["name"])
 
 
 Kubectl = Callable[..., str]

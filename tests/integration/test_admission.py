@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_operator.api import crd
-from live import manifest
+from live import manifest, world
 
 HUB = {"huggingFace": {"repository": "a/b"}}
 CLAIM = {"persistentVolumeClaim": {"claimName": "models", "path": "a/b"}}
@@ -40,10 +40,33 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         {"persistentVolumeClaim": {"claimName": "models", "path": "a/../b"}},
         {"persistentVolumeClaim": {"claimName": "models", "path": "a/..b"}},
     ),
-    "exactly one of emptyDir, persistentVolumeClaim must be set": (
+    "exactly one of emptyDir, persistentVolumeClaim, hostPath must be set": (
         "spec.model.cache",
-        {"emptyDir": {}, "persistentVolumeClaim": {"claimName": "c"}},
+        {"emptyDir": {}, "hostPath": {"path": "/mnt/models"}},
         {"emptyDir": {"sizeLimit": 5}},
+    ),
+    "path must not hold '.' or '..': write the folder out": (
+        "spec.model.cache",
+        {"hostPath": {"path": "/mnt/../etc"}},
+        {"hostPath": {"path": "/mnt/models"}},
+    ),
+    "namespaceSelector goes with from: Selector, and only with it": (
+        "spec.access",
+        {"from": "All", "namespaceSelector": {}},
+        {"from": "Selector", "namespaceSelector": {"matchLabels": {"studio": "games"}}},
+    ),
+    "values go with the operators In and NotIn, and only with them": (
+        "spec.access",
+        {
+            "from": "Selector",
+            "namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]},
+        },
+        {
+            "from": "Selector",
+            "namespaceSelector": {
+                "matchExpressions": [{"key": "a", "operator": "In", "values": ["b"]}]
+            },
+        },
     ),
     "env must not set GAMEAI_*": (
         "spec.engine.vllm.env",
@@ -71,6 +94,42 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         {"karpenter.sh/do-not-disrupt": "true"},
     ),
 }
+OWN = {"name": "duel", "image": "registry.example/duel:1"}
+WEATHER = {"name": "weather-manager"}
+WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
+    NAME_SENTENCE: ("metadata.name", "1st", "a" * 30),
+    "speed must be above 0: use paused to stop": ("spec.clock.speed", "0.0", "0.5"),
+    "port goes with image, and only with it": (
+        "spec.services",
+        [WEATHER | {"port": 7000}],
+        [OWN | {"port": 7000}],
+    ),
+    "probe goes with image, and only with it": (
+        "spec.services",
+        [WEATHER | {"probe": "TCP"}],
+        [OWN | {"probe": "TCP"}],
+    ),
+    "writablePaths goes with image, and only with it": (
+        "spec.services",
+        [WEATHER | {"writablePaths": ["/data"]}],
+        [OWN | {"writablePaths": ["/data"]}],
+    ),
+    "/etc/gameai holds the world's configuration: write elsewhere": (
+        "spec.services",
+        [OWN | {"writablePaths": ["/etc/gameai"]}],
+        [OWN | {"writablePaths": ["/etc/duel"]}],
+    ),
+    "env must not set GAMEAI_*: the operator does": (
+        "spec.services",
+        [OWN | {"env": [{"name": "GAMEAI_WORLD", "value": "x"}]}],
+        [OWN | {"env": [{"name": "LOG_LEVEL", "value": "DEBUG"}]}],
+    ),
+    "exactly one of configMapRef, secretRef must be set": (
+        "spec.services",
+        [OWN | {"envFrom": [{}]}],
+        [OWN | {"envFrom": [{"secretRef": {"name": "keys"}}]}],
+    ),
+}
 # Rules over an edit: sentence → (field, before, refused, accepted).
 EDITS: dict[str, tuple[str, Any, Any, Any]] = {
     "class is immutable: make a new ModelTier and point the roles to it": (
@@ -80,6 +139,18 @@ EDITS: dict[str, tuple[str, Any, Any, Any]] = {
         "Gold",
     ),
 }
+WORLD_FORMS: list[tuple[str, Any, str]] = [
+    ("spec.services", [{"name": "a"}, {"name": "a"}], "Duplicate value"),
+    ("spec.services", [{"name": "a" * 25}], "may not be more than 24"),
+    ("spec.services", [{"name": "a", "port": 80}], "should be greater than or equal to 1024"),
+    ("spec.services", [WEATHER | {"settings": {"climate": True}}], "must be of type"),
+    ("spec.roles", [{"name": "a"}], "spec.roles[0].tierRef: Required value"),
+    ("spec.clock.speed", "fast", "spec.clock.speed in body should match"),
+    ("spec.clock.dayLengthMinutes", 0, "should be greater than or equal to 1"),
+    ("spec.seed", -1, "should be greater than or equal to 0"),
+    ("spec.state", "Asleep", 'supported values: "Running", "Hibernated"'),
+    ("spec.sevices", [], 'unknown field "spec.sevices"'),
+]
 # What the schema itself refuses: (field, value, the server's words).
 FORMS: list[tuple[str, Any, str]] = [
     (
@@ -111,7 +182,7 @@ FORMS: list[tuple[str, Any, str]] = [
 
 def attempt(api: Api, document: Json, **query: str) -> str:
     """Create without keeping; the server's refusal, or nothing."""
-    where = path("ModelTier", document["metadata"]["namespace"])
+    where = path(document["kind"], document["metadata"]["namespace"])
     options = {"dryRun": "All", "fieldValidation": "Strict", **query}
     try:
         api.request("POST", where, body=document, query=options)
@@ -120,12 +191,20 @@ def attempt(api: Api, document: Json, **query: str) -> str:
     return ""
 
 
-@pytest.mark.parametrize("sentence", RULES, ids=lambda text: text[:40])
+CASES = [
+    *((manifest("default"), sentence, *case) for sentence, case in RULES.items()),
+    *((world("default"), sentence, *case) for sentence, case in WORLD_RULES.items()),
+]
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence", "where", "refused", "accepted"),
+    CASES,
+    ids=[f"{case[0]['kind']}: {case[1][:40]}" for case in CASES],
+)
 def test_a_rule_refuses_with_its_sentence_and_accepts_what_it_asks_for(
-    sentence: str, api: Api
+    document: Json, sentence: str, where: str, refused: Any, accepted: Any, api: Api
 ) -> None:
-    where, refused, accepted = RULES[sentence]
-    document = manifest("default")
     assert sentence in attempt(api, changed(document, where, refused))
     assert attempt(api, changed(document, where, accepted)) == ""
 
@@ -154,10 +233,23 @@ def test_a_malformed_field_is_refused_by_name(where: str, value: Any, words: str
     assert words in attempt(api, changed(manifest("default"), where, value))
 
 
-def test_every_rule_of_the_schema_has_its_cases() -> None:
-    schema = crd.document(crd.MODEL_TIER)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+@pytest.mark.parametrize(("where", "value", "words"), WORLD_FORMS, ids=str)
+def test_a_malformed_field_of_a_world_is_refused_by_name(
+    where: str, value: Any, words: str, api: Api
+) -> None:
+    assert words in attempt(api, changed(world("default"), where, value))
+
+
+@pytest.mark.parametrize(
+    ("definition", "covered"),
+    [(crd.MODEL_TIER, {*RULES, *EDITS}), (crd.GAME_WORLD, {*WORLD_RULES})],
+    ids=["ModelTier", "GameWorld"],
+)
+def test_every_rule_of_the_schema_has_its_cases(
+    definition: crd.Definition, covered: set[str]
+) -> None:
+    schema = crd.document(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     sentences = set(_sentences(schema))
-    covered = {*RULES, *EDITS}
     assert {each for each in sentences if not any(each.startswith(c) for c in covered)} == set()
     assert len(sentences) == len(covered)
 

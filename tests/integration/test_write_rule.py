@@ -11,13 +11,11 @@ from gameai_devcluster import install
 from gameai_devcluster.api import JSON_PATCH, Api, ApiError, Json, path_of
 from gameai_devcluster.operators import Operator
 from gameai_devcluster.testing.audit import AuditLog
+from gameai_devcluster.testing.rendering import decided, owned
 from gameai_devcluster.testing.waiting import settled, until
-from gameai_operator.engine.kind import Sight
-from gameai_operator.engine.manifest import Key, Owner, owned_by
+from gameai_operator.engine.manifest import Key, Owner
 from gameai_operator.engine.ownership import applied_fields, lost
 from gameai_operator.engine.plan import Child, plan
-from gameai_operator.kinds import kinds
-from gameai_operator.settings import CapacityLabels
 from live import manifest
 
 GOLDEN = install.ROOT / "tests" / "data" / "tier"
@@ -145,10 +143,7 @@ def comparable(live: Json) -> Json:
 def objects(api: Api, namespace: str) -> list[Json]:
     """The rendered objects of the tier in this namespace, as the operator applies them."""
     root = api.get("ModelTier", namespace, "gold")
-    kind = kinds(CapacityLabels())["ModelTier"]
-    decision = kind.decide(Sight(root=root, children={}, pods=()))
-    owner = Owner(kind="ModelTier", name="gold", uid=root["metadata"]["uid"])
-    return [owned_by(owner, each) for each in decision.wanted or ()]
+    return owned(root, decided(root))
 
 
 def sample(namespace: str) -> Json:

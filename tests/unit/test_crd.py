@@ -9,7 +9,7 @@ from gameai_operator.api.base import Model
 from gameai_operator.api.schema import SchemaError, structural
 from gameai_operator.api.tier import ModelTier, ModelTierStatus
 from gameai_operator.kinds import kinds
-from gameai_operator.settings import CapacityLabels
+from gameai_operator.settings import Settings
 from gameai_operator.tier.status import FIELDS
 from pydantic import Field, ValidationError
 
@@ -72,10 +72,10 @@ def test_a_kind_without_scale_has_none() -> None:
 @pytest.mark.parametrize(
     ("revision", "same_hash", "fits"),
     [
-        ("1", True, True),
-        ("1", False, False),
-        ("2", False, True),
-        ("0", True, False),
+        (str(crd.REVISION), True, True),
+        (str(crd.REVISION), False, False),
+        (str(crd.REVISION + 1), False, True),
+        (str(crd.REVISION - 1), True, False),
         ("x", True, False),
     ],
 )
@@ -119,7 +119,7 @@ def test_the_operator_owns_every_status_field_there_is() -> None:
 
 
 def test_the_table_of_kinds_and_the_crds_are_one() -> None:
-    table = kinds(CapacityLabels())
+    table = kinds(Settings())
     assert [each.definition for each in table.values()] == list(crd.DEFINITIONS)
     assert list(table) == [each.kind for each in crd.DEFINITIONS]
 

@@ -6,31 +6,34 @@ from typing import Any
 import pytest
 import tiers
 import yaml
-from gameai_operator.engine.kind import Sight
-from gameai_operator.engine.manifest import Owner, owned_by, without_empty
-from gameai_operator.tier.decide import decide
+from gameai_devcluster.testing.rendering import decided, owned
+from gameai_operator.engine.manifest import without_empty
+from gameai_operator.kinds import kinds
+from gameai_operator.settings import Settings
+from worlds import READY_TIERS
 
-DATA = Path(__file__).parent.parent / "data" / "tier"
-CASES = sorted(path.parent.name for path in DATA.glob("*/resource.yaml"))
+DATA = Path(__file__).parent.parent / "data"
+CASES = sorted(str(path.parent.relative_to(DATA)) for path in DATA.glob("*/*/resource.yaml"))
+CREATED = "2026-11-22T09:00:00Z"
 
 
 def rendered(case: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The objects as they are applied, and the first status, of a case's resource."""
-    document = yaml.safe_load((DATA / case / "resource.yaml").read_text())
-    metadata = document["metadata"] | {"uid": tiers.UID, "generation": 1}
-    root = document | {"metadata": metadata}
-    decision = decide(Sight(root=root, children={}, pods=()), current=tiers.CURRENT)
-    owner = Owner(kind="ModelTier", name=metadata["name"], uid=tiers.UID)
-    objects = [owned_by(owner, each) for each in decision.wanted or ()]
+    root = yaml.safe_load((DATA / case / "resource.yaml").read_text())
+    root["metadata"] |= {"uid": tiers.UID, "generation": 1, "creationTimestamp": CREATED}
+    settings = Settings(allowed_host_paths=("/mnt/models",))
+    wanted = kinds(settings)[root["kind"]].refers(root)
+    references = {key: view for key, view in READY_TIERS.items() if key in wanted}
+    decision = decided(root, settings, references=references)
     conditions = [
         {"type": c.type, "status": c.word, "reason": c.reason, "message": c.message}
         for c in decision.conditions
     ]
-    return objects, {**decision.status, "conditions": conditions}
+    return owned(root, decision), {**decision.status, "conditions": conditions}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_tier_renders_as_its_golden_files_say(case: str, pytestconfig: pytest.Config) -> None:
+def test_a_resource_renders_as_its_golden_files_say(case: str, pytestconfig: pytest.Config) -> None:
     objects, status = rendered(case)
     written = {
         DATA / case / "objects.yaml": yaml.safe_dump_all(objects, sort_keys=False, width=110),
@@ -49,5 +52,6 @@ def test_nothing_rendered_is_empty(case: str) -> None:
     assert [without_empty(each) for each in objects] == objects
 
 
-def test_there_are_golden_cases() -> None:
-    assert len(CASES) >= 6
+@pytest.mark.parametrize("kind", ["tier", "world"])
+def test_there_are_golden_cases(kind: str) -> None:
+    assert len([each for each in CASES if each.startswith(kind)]) >= 5

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 import tiers
 from gameai_operator.api.tier import ModelTier
-from gameai_operator.engine.deployments import TEMPLATE_HASH
-from gameai_operator.tier.objects import Live, changes, objects
+from gameai_operator.engine.deployments import TEMPLATE_HASH, changes
+from gameai_operator.tier.objects import Live, objects
 from gameai_operator.tier.revisions import REVISIONS
 from gameai_operator.tier.template import KEEP_ALIVE_SECONDS, arguments
 

@@ -2,6 +2,8 @@ from typing import Any
 
 import pytest
 import tiers
+from gameai_devcluster.testing import rendering
+from gameai_devcluster.testing.rendering import NOW
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine.conditions import Condition
 from gameai_operator.engine.deployments import TEMPLATE_HASH, TEMPLATE_INPUTS
@@ -9,6 +11,8 @@ from gameai_operator.engine.kind import Decision, Refusal, Sight
 from gameai_operator.engine.manifest import Key
 from gameai_operator.engine.plan import Child
 from gameai_operator.engine.pods import Pod
+from gameai_operator.kinds import kinds
+from gameai_operator.settings import Settings
 from gameai_operator.tier.decide import decide
 from gameai_operator.tier.objects import Live, objects
 from gameai_operator.tier.revisions import Inputs
@@ -56,7 +60,7 @@ def decided(
 ) -> Decision:
     root = tiers.resource(status=status, **spec)
     below = {} if live is None else children(root, **live)
-    sight = Sight(root=root, children=below, pods=pods, refusals=refusals)
+    sight = Sight(root=root, children=below, pods=pods, refusals=refusals, now=NOW)
     return decide(sight, current=tiers.CURRENT)
 
 
@@ -254,3 +258,25 @@ def test_an_old_service_account_stays_while_old_pods_may_still_be_made() -> None
 def test_the_revision_in_use_is_reported() -> None:
     remembered = {TEMPLATE_INPUTS: Inputs(revision=1, capacity=tiers.CURRENT.capacity).text()}
     assert decided(live={"remembered": remembered}).status["templateRevision"] == 1
+
+
+@pytest.mark.parametrize(
+    ("allowed", "stalled"),
+    [((), True), (("/mnt/models",), False), (("/mnt/",), False), (("/mnt/mod",), True)],
+)
+def test_a_cache_on_the_node_lies_only_where_the_chart_allows(
+    allowed: tuple[str, ...], stalled: bool
+) -> None:
+    source = {"huggingFace": {"repository": "a/b"}}
+    cache = {"hostPath": {"path": "/mnt/models"}}
+    root = tiers.resource(model={"source": source, "cache": cache})
+    decision = rendering.decided(root, Settings(allowed_host_paths=allowed))
+    assert said(decision, "Stalled").status is stalled
+    assert (decision.wanted is None) is stalled
+    if stalled:
+        assert said(decision, "Stalled").reason == "HostPathNotAllowed"
+        assert "policy.allowedHostPaths" in said(decision).message
+
+
+def test_a_tier_is_under_way_in_no_paced_rollout() -> None:
+    assert not kinds(Settings())["ModelTier"].rolls(tiers.resource())

@@ -1,16 +1,148 @@
 """PURE: names and numbers that the operator and the workloads share; imports the standard library only."""
 
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
 from types import MappingProxyType
+from typing import Literal
 
 HEALTH_PORT = 8080
+GRPC_PORT = 50051
 VLLM_PORT = 8000
 VLLM_CONTAINER = "vllm"
+SERVICE_CONTAINER = "service"
 
 LABEL_PREFIX = "gameai.dev"
 TIER_LABEL = f"{LABEL_PREFIX}/tier"
 CAPACITY_LABEL = f"{LABEL_PREFIX}/capacity"
+WORLD_LABEL = f"{LABEL_PREFIX}/world"
+SERVICE_LABEL = f"{LABEL_PREFIX}/service"
 
 ENVIRONMENT_PREFIX = "GAMEAI_"
+WORLD_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}WORLD"
+NAMESPACE_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}NAMESPACE"
+SERVICE_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}SERVICE"
+CONFIG_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}CONFIG"
+SETTINGS_HASH_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}SETTINGS_HASH"
+
+# The folder, not the file: a file mounted alone is never updated.
+CONFIG_FOLDER = "/etc/gameai"
+CONFIG_KEY = "world.json"
 
 MANAGED_BY = MappingProxyType({"app.kubernetes.io/managed-by": "gameai-operator"})
 PART_OF = MappingProxyType({"app.kubernetes.io/part-of": "gameai"})
+
+
+_WORD = re.compile(r"[A-Za-z0-9-]{1,32}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """One start-time setting of a service: its type, default and bounds, all as text.
+
+    Words are a list with commas; `choices` bound a Choice, `least` and `most` an Integer or the number of Words.
+    """
+
+    kind: Literal["Choice", "Integer", "Words"]
+    default: str
+    text: str
+    choices: tuple[str, ...] = ()
+    least: int = 0
+    most: int = 0
+
+    def fault(self, value: str) -> str | None:
+        """What is wrong with a value, as the end of a sentence; None if nothing is."""
+        if self.kind == "Choice":
+            return None if value in self.choices else f"must be one of {', '.join(self.choices)}"
+        if self.kind == "Integer":
+            good = value.isascii() and value.isdigit() and self.least <= int(value) <= self.most
+            return None if good else f"must be a whole number from {self.least} to {self.most}"
+        words = split_words(value)
+        good = all(_WORD.fullmatch(word) for word in words)
+        enough = self.least <= len(words) <= self.most and len(set(words)) == len(words)
+        wanted = f"{self.least} to {self.most} different words of at most 32 letters, digits or '-'"
+        return None if good and enough else f"must be {wanted}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogueService:
+    """One built-in game service: its module, what a replica asks for, and its settings by name."""
+
+    module: str
+    text: str
+    cpu: str
+    memory: str
+    settings: Mapping[str, Setting]
+
+
+CATALOGUE: Mapping[str, CatalogueService] = MappingProxyType(
+    {
+        "time-manager": CatalogueService(
+            module="gameai.services.time_manager",
+            text="The world's calendar and the phases of its day.",
+            cpu="20m",
+            memory="96Mi",
+            settings=MappingProxyType(
+                {
+                    "dawnHour": Setting(
+                        kind="Integer",
+                        default="6",
+                        least=1,
+                        most=11,
+                        text="Hour at which dawn begins.",
+                    ),
+                    "duskHour": Setting(
+                        kind="Integer",
+                        default="20",
+                        least=13,
+                        most=22,
+                        text="Hour at which dusk begins.",
+                    ),
+                }
+            ),
+        ),
+        "weather-manager": CatalogueService(
+            module="gameai.services.weather_manager",
+            text="The weather of the world's regions, and its forecast.",
+            cpu="20m",
+            memory="96Mi",
+            settings=MappingProxyType(
+                {
+                    "climate": Setting(
+                        kind="Choice",
+                        default="Temperate",
+                        choices=("Temperate", "Maritime", "Arid", "Tropical", "Polar"),
+                        text="What weather is likely in each season.",
+                    ),
+                    "regions": Setting(
+                        kind="Words",
+                        default="heartland",
+                        least=1,
+                        most=64,
+                        text="Regions, each with a weather of its own.",
+                    ),
+                    "stepMinutes": Setting(
+                        kind="Integer",
+                        default="60",
+                        least=10,
+                        most=1440,
+                        text="World minutes between two changes.",
+                    ),
+                }
+            ),
+        ),
+    }
+)
+
+
+def split_words(value: str) -> tuple[str, ...]:
+    """The words of a list with commas."""
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def settings_hash(seed: int, settings: Mapping[str, str]) -> str:
+    """What a service was started with, in short: a pod waits until its configuration tells the same."""
+    text = json.dumps([seed, dict(settings)], sort_keys=True)
+    return blake2b(text.encode(), digest_size=6).hexdigest()

@@ -42,7 +42,9 @@ class AuditLog:
             if each.user == user and (leases or each.resource != "leases")
         ]
 
-    def wait_rest(self, namespace: str, *, still_seconds: float = 3.0, seconds: float = 60.0) -> None:
+    def wait_rest(
+        self, namespace: str, *, still_seconds: float = 3.0, seconds: float = 60.0
+    ) -> None:
         """Wait until the operator wrote nothing there for so long, then forget what it wrote until now.
 
         Counts in status come up to 2 s after the state that a reader waits for, and a line of this log a moment
@@ -51,7 +53,8 @@ class AuditLog:
         end = time.monotonic() + seconds
         seen, since = -1, time.monotonic()
         while time.monotonic() < since + still_seconds:
-            assert time.monotonic() < end, f"not in {seconds:.0f} s: no more writes in {namespace}"
+            if time.monotonic() > end:
+                raise AssertionError(f"not in {seconds:.0f} s: no more writes in {namespace}")
             count = sum(each.namespace == namespace for each in self.writes())
             if count != seen:
                 seen, since = count, time.monotonic()

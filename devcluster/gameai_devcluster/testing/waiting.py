@@ -43,3 +43,21 @@ def settled(document: Json) -> bool:
     status = document.get("status", {})
     counted = status.get("replicas") == status.get("readyReplicas") == document["spec"]["replicas"]
     return seen and ready and quiet and counted
+
+
+def world_settled(document: Json) -> bool:
+    """Whether a GameWorld's present spec is Ready, nothing is in progress, and every pod is counted."""
+    seen = (
+        document.get("status", {}).get("observedGeneration") == document["metadata"]["generation"]
+    )
+    ready = condition(document, "Ready").get("status") == "True"
+    quiet = condition(document, "Reconciling").get("status") == "False"
+    asleep = document["spec"].get("state") == "Hibernated"
+    wanted = {
+        each["name"]: 0 if asleep else each.get("replicas", 1)
+        for each in document["spec"].get("services", ())
+    }
+    told = document.get("status", {}).get("services", ())
+    counted = {each["name"]: each["ready"] for each in told} == wanted
+    gone = all(each["replicas"] == wanted.get(each["name"]) for each in told)
+    return seen and ready and quiet and counted and gone

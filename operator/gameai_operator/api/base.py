@@ -113,3 +113,36 @@ class Condition(Model):
     """When status last changed, in UTC. Example: 2026-11-21T10:00:00Z."""
     observed_generation: int | None = None
     """The generation of the spec that this speaks of."""
+
+
+class EnvironmentVariable(Model):
+    """One environment variable of a container."""
+
+    name: Annotated[str, StringConstraints(max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    """Name. Example: LOG_LEVEL."""
+    value: Annotated[str, Field(max_length=4096)]
+    """Value; stored in clear text, so never a secret. Example: DEBUG."""
+
+
+class LocalReference(Model):
+    """An object of the same namespace."""
+
+    name: ObjectName
+    """Name of the object. Example: registry."""
+
+
+class Metadata(Model):
+    """The part of metadata that decisions use."""
+
+    name: str
+    """Name."""
+    namespace: str
+    """Namespace."""
+    uid: str
+    """Identity; a recreated object of the same name has another."""
+    generation: int = 0
+    """Generation of the spec."""
+    creation_timestamp: str = ""
+    """When it was made, in UTC. Example: 2026-11-21T10:00:00Z."""
+    annotations: dict[str, str] = {}
+    """Annotations."""

@@ -9,11 +9,12 @@ from typing import Any
 from gameai_operator.api.base import CATEGORY, GROUP, VERSION, Model, Rule
 from gameai_operator.api.schema import structural
 from gameai_operator.api.tier import ModelTier, ModelTierSpec, ModelTierStatus
+from gameai_operator.api.world import GameWorld, GameWorldSpec, GameWorldStatus
 
 SCHEMA_HASH = f"{GROUP}/schema-hash"
 SCHEMA_REVISION = f"{GROUP}/schema-revision"
 # Raised with every release that changes a schema: an operator goes on under a newer one, not under an older.
-REVISION = 1
+REVISION = 2
 
 NAME_RULE = Rule(
     "self.metadata.name.size() <= 30 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
@@ -27,6 +28,7 @@ def _column(name: str, kind: str, path: str, text: str, priority: int = 0) -> di
     return entry | ({"priority": priority} if priority else {})
 
 
+_TIERS = '.status.conditions[?(@.type=="TiersReady")]'
 _READY = '.status.conditions[?(@.type=="Ready")]'
 
 
@@ -76,7 +78,27 @@ MODEL_TIER = Definition(
         _column("Message", "string", f"{_READY}.message", "What Ready says.", 1),
     ),
 )
-DEFINITIONS = (MODEL_TIER,)
+GAME_WORLD = Definition(
+    kind="GameWorld",
+    plural="gameworlds",
+    short_name="gworld",
+    resource=GameWorld,
+    spec=GameWorldSpec,
+    status=GameWorldStatus,
+    scale=False,
+    columns=(
+        _column("Ready", "string", f"{_READY}.status", "Whether services and tiers answer."),
+        _column("Reason", "string", f"{_READY}.reason", "Why it is ready or not."),
+        _column("State", "string", ".spec.state", "Running or Hibernated."),
+        _column("Services", "string", ".status.readyServices", "Services that answer, of all."),
+        _column("Tiers", "string", f"{_TIERS}.reason", "How the tiers of its roles are."),
+        _column("Speed", "string", ".status.clock.speed", "Speed of its clock; 0 stands still."),
+        _column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
+        _column("Image", "string", ".status.workloadsImage", "Image of built-in services.", 1),
+        _column("Message", "string", f"{_READY}.message", "What Ready says.", 1),
+    ),
+)
+DEFINITIONS = (MODEL_TIER, GAME_WORLD)
 
 
 def document(definition: Definition) -> dict[str, Any]:

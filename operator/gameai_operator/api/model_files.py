@@ -79,6 +79,20 @@ class ClaimCache(Model):
     """Name of a PersistentVolumeClaim in the same namespace; ReadWriteMany for more than one node. Example: model-cache."""
 
 
+class HostPath(Model):
+    """A folder of the node."""
+
+    path: Annotated[str, StringConstraints(max_length=253, pattern=r"^/[\w.-]+(/[\w.-]+)*$")]
+    """Absolute path of a folder that the engine's user (2000) may write to. Example: /mnt/models."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!self.path.split('/').exists(part, part == '..' || part == '.')",
+            "path must not hold '.' or '..': write the folder out",
+            ".path",
+        ),
+    )
+
+
 class Cache(Model):
     """Where downloaded model files are kept; exactly one."""
 
@@ -86,10 +100,12 @@ class Cache(Model):
     """Space on the node that goes with the pod."""
     persistent_volume_claim: ClaimCache | None = None
     """A volume that outlives the pod: the second start needs no download."""
+    host_path: HostPath | None = None
+    """A folder of the node that outlives the pod; only below a path that the operator's chart allows (policy.allowedHostPaths), and never under restricted Pod Security."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            "has(self.emptyDir) != has(self.persistentVolumeClaim)",
-            "exactly one of emptyDir, persistentVolumeClaim must be set",
+            "[has(self.emptyDir), has(self.persistentVolumeClaim), has(self.hostPath)].filter(set, set).size() == 1",
+            "exactly one of emptyDir, persistentVolumeClaim, hostPath must be set",
         ),
     )
 
@@ -106,4 +122,4 @@ class ModelFiles(Model):
     max_context_tokens: Annotated[int, Field(ge=256, le=1_048_576)] | None = None
     """Longest prompt plus answer, in tokens; less needs less GPU memory. Absent: what the model allows. Example: 4096."""
     cache: Cache = Cache(empty_dir=EmptyDirectory())
-    """Where downloaded files are kept; exactly one of emptyDir, persistentVolumeClaim. Default: {emptyDir: {sizeLimit: 40Gi}}."""
+    """Where downloaded files are kept; exactly one of emptyDir, persistentVolumeClaim, hostPath. Default: {emptyDir: {sizeLimit: 40Gi}}."""

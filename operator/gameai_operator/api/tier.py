@@ -5,10 +5,14 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
+from gameai_operator.api.access import Access
 from gameai_operator.api.base import (
     LIST_SET,
     Condition,
+    EnvironmentVariable,
     LabelValue,
+    LocalReference,
+    Metadata,
     Model,
     ObjectName,
     Price,
@@ -42,15 +46,6 @@ class LatencyClass(StrEnum):
     GOLD = "Gold"
     SILVER = "Silver"
     BRONZE = "Bronze"
-
-
-class EnvironmentVariable(Model):
-    """One environment variable of the engine."""
-
-    name: Annotated[str, StringConstraints(max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-    """Name. Example: VLLM_LOGGING_LEVEL."""
-    value: Annotated[str, Field(max_length=4096)]
-    """Value; stored in clear text, so never a secret. Example: DEBUG."""
 
 
 def _reserved_rule() -> Rule:
@@ -184,13 +179,6 @@ class InstancePrice(Model):
     """Spot price, in USD per hour. Absent: the price on demand. Example: "0.48"."""
 
 
-class LocalReference(Model):
-    """An object of the same namespace."""
-
-    name: ObjectName
-    """Name of the object. Example: registry."""
-
-
 _OWN_PREFIXES = "!k.startsWith('gameai.dev/') && !k.startsWith('app.kubernetes.io/')"
 
 
@@ -215,6 +203,8 @@ class ModelTierSpec(Model):
         tuple[InstancePrice, ...], Field(max_length=32, json_schema_extra=list_map("instanceType"))
     ] = ()
     """Prices that stand before the built-in table (us-east-1), told apart by instanceType. Default: the table."""
+    access: Access = Access()
+    """Worlds of which namespaces may use this tier; its own always. Default: {from: Same}."""
     template_revision: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Revision of the operator's pod template; raise it to take a newer one. Absent: the one in status is kept. Example: 1."""
     service_account_name: ObjectName | None = None
@@ -292,21 +282,6 @@ class ModelTierStatus(Model):
         tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))
     ] = ()
     """Ready, Reconciling, Stalled, ArgumentsChecked."""
-
-
-class Metadata(Model):
-    """The part of metadata that decisions use."""
-
-    name: str
-    """Name."""
-    namespace: str
-    """Namespace."""
-    uid: str
-    """Identity; a recreated object of the same name has another."""
-    generation: int = 0
-    """Generation of the spec."""
-    annotations: dict[str, str] = {}
-    """Annotations."""
 
 
 class ModelTier(Model):

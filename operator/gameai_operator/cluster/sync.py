@@ -10,7 +10,7 @@ from gameai_operator import telemetry
 from gameai_operator.api import crd
 from gameai_operator.cluster.client import Client
 from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.intake import Intake
+from gameai_operator.engine.intake import Intake, identity
 from gameai_operator.engine.manifest import Key, Resource
 from gameai_operator.engine.store import Store
 
@@ -49,13 +49,14 @@ class Discovery:
         for prefix in dict.fromkeys(each.prefix for each in self._resources):
             plurals = await self._plurals(prefix)
             served += [r for r in self._resources if r.prefix == prefix and r.plural in plurals]
+        allowed = [each for each in served if not each.context or await self._may_list(each)]
         missing = [each for each in self._resources if each not in served]
         faults = [
             f"{each.plural}.{each.group} is not served: kubectl apply --server-side -f crds/"
             for each in missing
         ]
         found = [await self._fault(each) for each in self._definitions if not missing]
-        self.served = tuple(served)
+        self.served = tuple(allowed)
         self._say((*faults, *filter(None, found)))
 
     def _say(self, faults: tuple[str, ...]) -> None:
@@ -65,6 +66,16 @@ class Discovery:
         if self.faults and not faults:
             _LOG.info("every watched kind is served")
         self.faults = faults
+
+    async def _may_list(self, resource: Resource) -> bool:
+        """Context may be withheld: then only what it would say is missing."""
+        try:
+            await self._client.request("GET", resource.path(), query={"limit": 1})
+        except ApiError as error:
+            if error.status == 403:
+                return False
+            raise
+        return True
 
     async def _plurals(self, prefix: str) -> frozenset[str]:
         try:
@@ -108,14 +119,17 @@ class Lists:
     async def prefill(self, resources: Sequence[Resource]) -> None:
         """Take in every object there is. Raises `ApiError`."""
         for resource in resources:
-            for namespace in self._namespaces:
+            for namespace in self._scopes(resource):
                 await self._take_in(resource, namespace)
 
     async def resync(self, resources: Sequence[Resource]) -> None:
         """Compare with a LIST of metadata; get what was missed, bury what is gone. Raises `ApiError`."""
         for resource in resources:
-            for namespace in self._namespaces:
+            for namespace in self._scopes(resource):
                 await self._compare(resource, namespace)
+
+    def _scopes(self, resource: Resource) -> tuple[str | None, ...]:
+        return (None,) if resource.context else self._namespaces
 
     async def _take_in(self, resource: Resource, namespace: str | None) -> None:
         path = resource.path(namespace)
@@ -131,8 +145,7 @@ class Lists:
             version = version or int(page["metadata"]["resourceVersion"])
             for document in page["items"]:
                 metadata = document["metadata"]
-                key = Key(resource.kind, metadata["namespace"], metadata["name"])
-                listed[key] = int(metadata["resourceVersion"])
+                listed[identity(resource, metadata)] = int(metadata["resourceVersion"])
         within = (namespace,) if namespace else ()
         drift = self._store.drift(resource.kind, listed, version, within)
         for key in drift.unseen:
@@ -150,7 +163,7 @@ class Lists:
         self._intake.see(resource, document)
 
     def _of(self, resource: Resource) -> str:
-        return "" if resource.root else self._selector
+        return self._selector if resource.labelled else ""
 
 
 async def patiently(what: str, call: Callable[[], Awaitable[T]], *, seconds: float) -> T:

@@ -121,7 +121,7 @@ class Watch:
         kopf.on.login(registry=registry)(self._connection)
         for resource in resources:
             where = (resource.group, resource.version, resource.plural)
-            if not resource.root:
+            if resource.labelled:
                 settings.watching.label_selectors[where] = self._selector
             kopf.on.event(*where, registry=registry)(self._handler(resource))
         scope: dict[str, Any] = (

@@ -49,6 +49,28 @@ def deployment(document: Mapping[str, Any]) -> Deployment:
     )
 
 
+def template_hash(deployment: Mapping[str, Any]) -> str:
+    """The hash of a rendered Deployment's pod template."""
+    value: str = deployment["metadata"]["annotations"][TEMPLATE_HASH]
+    return value
+
+
+def changes(rendered: Mapping[str, Any], live: Deployment | None) -> bool:
+    """Whether applying this Deployment would replace pods, as far as our own note on it can tell."""
+    known = None if live is None else live.remembered.get(TEMPLATE_HASH)
+    return known is not None and known != template_hash(rendered)
+
+
+def unfinished(document: Mapping[str, Any], live: Deployment | None, *, before: bool) -> bool:
+    """Whether pods of a rendered Deployment's template are missing, or applying it would replace some.
+
+    Until the Deployment controller has seen our last write, what we said before it stands.
+    """
+    if live is None or changes(document, live):
+        return True
+    return live.rolling if live.observed else before or live.rolling
+
+
 def _remembered(metadata: Mapping[str, Any]) -> dict[str, str]:
     fields = applied_fields(metadata) or {}
     owned = fields.get("f:metadata", {}).get("f:annotations", {})

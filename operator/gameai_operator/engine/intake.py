@@ -3,7 +3,7 @@
 import hashlib
 import json
 import marshal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gameai_operator import telemetry
@@ -12,6 +12,7 @@ from gameai_operator.engine.kind import Kind, Watched
 from gameai_operator.engine.manifest import MANIFEST_HASH, Key, Resource, controller
 from gameai_operator.engine.ownership import applied_fields
 from gameai_operator.engine.plan import Child
+from gameai_operator.engine.references import References
 from gameai_operator.engine.store import Entry, Store
 from gameai_operator.engine.workqueue import Priority, Workqueue
 
@@ -31,6 +32,7 @@ class Intake:
         watched: Mapping[str, Watched],
         *,
         store: Store,
+        references: References,
         queue: Workqueue,
         clock: Callable[[], float],
     ) -> None:
@@ -38,6 +40,7 @@ class Intake:
         self._watched = watched
         self._labels = {kind.label: name for name, kind in kinds.items()}
         self._store = store
+        self._references = references
         self._queue = queue
         self._clock = clock
 
@@ -46,39 +49,65 @@ class Intake:
         entry = self._entry(resource, document)
         if entry is not None:
             touched = self._store.put(entry, self._clock())
+            self._show(resource, touched, document)
             self._enqueue(resource, touched, after=self._patience(entry.key))
             telemetry.OBJECTS.set(len(self._store))
 
     def lose(self, resource: Resource, document: Mapping[str, Any]) -> None:
         """An object was deleted; its resourceVersion is the deletion's."""
         metadata = document["metadata"]
-        key = Key(resource.kind, metadata["namespace"], metadata["name"])
-        version = int(metadata["resourceVersion"])
-        touched = self._store.drop(key, metadata["uid"], version, self._clock())
-        self._enqueue(resource, touched, after=REPAIR_SECONDS)
-        telemetry.OBJECTS.set(len(self._store))
+        key = identity(resource, metadata)
+        self._drop(resource, key, metadata["uid"], int(metadata["resourceVersion"]))
 
     def bury(self, resource: Resource, key: Key, version: int) -> None:
         """A list of this version no longer has a kept object: its deletion was missed."""
         entry = self._store.get(key)
         if entry is not None and entry.version <= version:
             telemetry.RESYNC_GHOSTS.labels(resource.kind).inc()
-            touched = self._store.drop(key, entry.uid, version, self._clock())
-            self._enqueue(resource, touched, after=REPAIR_SECONDS)
+            self._drop(resource, key, entry.uid, version)
+
+    def wake(self, keys: Iterable[Key]) -> None:
+        """Have objects looked at again for what happened to others."""
+        for key in keys:
+            self._queue.add(key, Priority.REFERENCE)
+
+    def _drop(self, resource: Resource, key: Key, uid: str, version: int) -> None:
+        touched = self._store.drop(key, uid, version, self._clock())
+        self._show(resource, touched, None)
+        self._enqueue(resource, touched, after=REPAIR_SECONDS)
+        telemetry.OBJECTS.set(len(self._store))
+
+    def _show(
+        self, resource: Resource, touched: tuple[Key, ...], document: Mapping[str, Any] | None
+    ) -> None:
+        """What others see of a root or of a context object has perhaps changed; None: it is gone."""
+        if resource.labelled or not touched:
+            return
+        key = touched[0]
+        if resource.context:
+            project = self._watched[resource.kind].project
+        else:
+            kind = self._kinds[resource.kind]
+            self._references.point(key, () if document is None else kind.refers(document))
+            project = kind.project
+        self.wake(self._references.show(key, None if document is None else project(document)))
 
     def wrote(self, resource: Resource, document: Mapping[str, Any]) -> None:
         """The API server's answer to our own write; it needs no reconcile of its own."""
         entry = self._entry(resource, document)
         if entry is None:
             return
-        self._store.put(entry, self._clock())
+        touched = self._store.put(entry, self._clock())
+        self._show(resource, touched, document)
         if isinstance(entry.value, Child):
             self._store.keep_judgement(entry.value)
 
     def _entry(self, resource: Resource, document: Mapping[str, Any]) -> Entry | None:
         metadata = document["metadata"]
-        key = Key(resource.kind, metadata["namespace"], metadata["name"])
+        key = identity(resource, metadata)
         uid, version = metadata["uid"], int(metadata["resourceVersion"])
+        if resource.context:
+            return Entry(key=key, uid=uid, version=version, root=key, value=None)
         if resource.root:
             text = json.dumps(_lean(resource, document), separators=(",", ":"))
             return Entry(key=key, uid=uid, version=version, root=key, value=text.encode())
@@ -121,9 +150,16 @@ class Intake:
         return SETTLE_SECONDS if judged else REPAIR_SECONDS
 
     def _enqueue(self, resource: Resource, roots: tuple[Key, ...], *, after: float) -> None:
+        if resource.context:
+            return
         priority = Priority.USER if resource.root else Priority.CHILD
         for root in roots:
             self._queue.add(root, priority, after=0.0 if resource.root else after)
+
+
+def identity(resource: Resource, metadata: Mapping[str, Any]) -> Key:
+    """The key of an object; a cluster-scoped one has no namespace."""
+    return Key(resource.kind, metadata.get("namespace", ""), metadata["name"])
 
 
 def _mark(manifest_hash: str, fields: Any) -> str:

@@ -1,7 +1,10 @@
 """PURE: what a kind tells the engine: what it watches, and how it decides."""
 
+import datetime
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 from gameai_operator.api.crd import Definition
@@ -9,6 +12,14 @@ from gameai_operator.engine.conditions import Condition
 from gameai_operator.engine.manifest import Key, Manifest, Resource
 from gameai_operator.engine.plan import Child
 from gameai_operator.engine.pods import Pod
+
+
+class Turn(Enum):
+    """What an object has to do with a roll-out that goes a few objects at a time."""
+
+    NONE = "none"
+    WAITS = "waits"
+    HOLDS = "holds"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,12 +33,19 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sight:
-    """What is there: the root as the API server gave it, its children and pods, and what was refused."""
+    """What is there: the root as the API server gave it, its children and pods, and what was refused.
+
+    `references` are projections of what the root refers to, None for what is absent; `turn` says whether it may begin
+    a roll-out that goes a few objects at a time.
+    """
 
     root: Mapping[str, Any]
     children: Mapping[Key, Child]
     pods: tuple[Pod, ...]
+    now: datetime.datetime
     refusals: tuple[Refusal, ...] = ()
+    references: Mapping[Key, Any] = field(default_factory=lambda: MappingProxyType({}))
+    turn: bool = True
 
     def facts(self, kind: str, name: str) -> Any:
         """The facts kept of a child; None where it is absent or going."""
@@ -39,13 +57,16 @@ class Sight:
 class Decision:
     """What is to be: children (None leaves them as they are), status fields, conditions.
 
-    Children in `keep` are no longer wanted, but needed until others have taken their place.
+    Children in `keep` are no longer wanted, but needed until others have taken their place. `again_seconds` is when
+    time alone changes the decision. `turn` says what it has to do with a paced roll-out.
     """
 
     wanted: tuple[Manifest, ...] | None
     status: Mapping[str, Any]
     conditions: tuple[Condition, ...]
     keep: tuple[Key, ...] = ()
+    again_seconds: float | None = None
+    turn: Turn = Turn.NONE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,12 +82,25 @@ class Watched:
     look_first: bool = False
 
 
+def _to_nothing(_: Mapping[str, Any]) -> tuple[Key, ...]:
+    return ()
+
+
+def _shows_nothing(_: Mapping[str, Any]) -> None:
+    return None
+
+
+def _never(_: Mapping[str, Any]) -> bool:
+    return False
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
     """One row of the table of kinds.
 
     `label` is what children carry with the root's name as value; `status_fields` and `condition_types` are the part of
-    status that the operator writes.
+    status that the operator writes, of which `counts` may wait a moment. `refers` names what a root depends on,
+    `project` is what others see of it, `rolls` whether it is under way in a paced roll-out.
     """
 
     definition: Definition
@@ -75,3 +109,7 @@ class Kind:
     status_fields: tuple[str, ...]
     condition_types: tuple[str, ...]
     decide: Callable[[Sight], Decision]
+    counts: frozenset[str] = frozenset()
+    refers: Callable[[Mapping[str, Any]], tuple[Key, ...]] = _to_nothing
+    project: Callable[[Mapping[str, Any]], Any] = _shows_nothing
+    rolls: Callable[[Mapping[str, Any]], bool] = _never

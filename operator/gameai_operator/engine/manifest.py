@@ -28,13 +28,23 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resource:
-    """A kind as the API server serves it; `root` marks our own kinds, which own the others."""
+    """A kind as the API server serves it.
+
+    `root` marks our own kinds, which own the others. `context` marks kinds that are neither ours nor owned: they are
+    read for what they say about an object of ours, and the operator may lack the right to.
+    """
 
     group: str
     version: str
     kind: str
     plural: str
     root: bool = False
+    context: bool = False
+
+    @property
+    def labelled(self) -> bool:
+        """Whether those that concern us carry our label."""
+        return not (self.root or self.context)
 
     @property
     def api_version(self) -> str:

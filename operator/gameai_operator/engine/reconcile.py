@@ -11,7 +11,7 @@ from gameai_operator.engine import conditions, report
 from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.events import Recorder, event
 from gameai_operator.engine.intake import Intake
-from gameai_operator.engine.kind import Decision, Kind, Refusal, Sight, Watched
+from gameai_operator.engine.kind import Decision, Kind, Refusal, Sight, Turn, Watched
 from gameai_operator.engine.manifest import (
     PAUSED,
     Key,
@@ -24,7 +24,9 @@ from gameai_operator.engine.manifest import (
 )
 from gameai_operator.engine.plan import Apply, Child, Plan, holder, plan
 from gameai_operator.engine.pods import Pod
+from gameai_operator.engine.references import References
 from gameai_operator.engine.store import Store
+from gameai_operator.engine.turns import Turns
 
 _LOG = logging.getLogger(__name__)
 # A refusal may end without any event that we see (a foreign object goes), so it is tried again after this long.
@@ -89,6 +91,8 @@ class Reconciler:
         watched: Mapping[str, Watched],
         *,
         store: Store,
+        references: References,
+        turns: Turns,
         intake: Intake,
         cluster: Cluster,
         recorder: Recorder,
@@ -98,6 +102,8 @@ class Reconciler:
         self._kinds = kinds
         self._watched = watched
         self._store = store
+        self._references = references
+        self._turns = turns
         self._intake = intake
         self._cluster = cluster
         self._recorder = recorder
@@ -108,8 +114,14 @@ class Reconciler:
         self._hastened: dict[str, Key] = {}
 
     def begin_term(self) -> None:
-        """Forget what an earlier leadership knew of refusals: others have written since."""
+        """Forget what an earlier leadership knew of refusals and turns: others have written since."""
         self._refused.clear()
+        self._turns.begin(
+            key
+            for name, kind in self._kinds.items()
+            for key in self._store.keys(name)
+            if (entry := self._store.get(key)) and kind.rolls(json.loads(entry.value))
+        )
 
     async def reconcile(self, key: Key) -> Outcome:
         """Bring the children and the status of one root to what its spec says. Raises `ApiError`."""
@@ -120,6 +132,7 @@ class Reconciler:
         if root is None or "deletionTimestamp" in root["metadata"]:
             self._refused.pop(key, None)
             self._reported.pop(key, None)
+            self._leave_turn(key)
             await self._hasten(key, pods)
             return Outcome()
         kind = self._kinds[key.kind]
@@ -127,7 +140,15 @@ class Reconciler:
             status = report.paused(kind, root, self._now())
             return await self._report(kind, root, status, at_once=True)
         children = {value.key: value for value in below if isinstance(value, Child)}
-        sight = Sight(root=root, children=children, pods=pods, refusals=self._refused.get(key, ()))
+        sight = Sight(
+            root=root,
+            children=children,
+            pods=pods,
+            refusals=self._refused.get(key, ()),
+            references=self._references.seen_by(key),
+            now=self._now(),
+            turn=self._turns.free(key),
+        )
         outcome = await self._pursue(kind, key, sight)
         await self._hasten(key, pods)
         return outcome
@@ -139,11 +160,12 @@ class Reconciler:
         restart would take the word back and give it again.
         """
         decision = kind.decide(sight)
+        self._settle_turn(key, decision.turn)
         untried = key not in self._refused and report.tells_of_refusal(sight.root)
-        reported = Outcome()
+        reported = Outcome(again_seconds=decision.again_seconds)
         if decision.wanted is None or not untried:
             status = report.status_of(sight.root, decision, self._now())
-            reported = await self._report(kind, sight.root, status)
+            reported = reported.and_then(await self._report(kind, sight.root, status))
             if reported.stale:
                 return reported
         steps = _steps(sight, decision)
@@ -151,10 +173,23 @@ class Reconciler:
             self._store.keep_judgement(child)
         refusals = await self._act(sight, steps)
         if decision.wanted is not None and (untried or refusals != sight.refusals):
-            return await self._refuse(kind, key, sight, refusals)
+            return reported.and_then(await self._refuse(kind, key, sight, refusals))
         if refusals:
             return Outcome(again_seconds=REFUSED_SECONDS).and_then(reported)
         return Outcome(again_seconds=WAIT_SECONDS if steps.waits else None).and_then(reported)
+
+    def _settle_turn(self, key: Key, turn: Turn) -> None:
+        if turn is Turn.HOLDS:
+            self._turns.take(key)
+        elif turn is Turn.WAITS:
+            self._turns.wait(key)
+        else:
+            self._leave_turn(key)
+
+    def _leave_turn(self, key: Key) -> None:
+        waits = self._turns.leave(key)
+        if waits is not None:
+            self._intake.wake((waits,))
 
     async def _refuse(
         self, kind: Kind, key: Key, sight: Sight, refusals: tuple[Refusal, ...]
@@ -180,7 +215,7 @@ class Reconciler:
         metadata = root["metadata"]
         key = key_of(root)
         wait = self._reported.get(key, -COUNTS_SECONDS) + COUNTS_SECONDS - self._clock()
-        if wait > 0 and not at_once and report.same_state(before, status):
+        if wait > 0 and not at_once and report.same_state(kind, before, status):
             return Outcome(again_seconds=wait)
         manifest = {
             "apiVersion": kind.resource.api_version,

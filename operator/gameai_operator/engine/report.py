@@ -35,18 +35,19 @@ def ours(kind: Kind, root: Mapping[str, Any]) -> dict[str, Any]:
     return {**fields, "conditions": [e for e in entries if e["type"] in kind.condition_types]}
 
 
-def same_state(before: Manifest, after: Manifest) -> bool:
+def same_state(kind: Kind, before: Manifest, after: Manifest) -> bool:
     """Whether two statuses differ in nothing that a user or a controller waits for: only in counts and words."""
-    return _state(before) == _state(after)
+    return _state(kind, before) == _state(kind, after)
 
 
-def _state(status: Manifest) -> tuple[Any, ...]:
+def _state(kind: Kind, status: Manifest) -> tuple[Any, ...]:
     """What is waited for. While a condition is True, why it is so may change as often as a count."""
+    fields = {name: value for name, value in status.items() if name not in kind.counts}
     states = [
         (each["type"], each["status"], "" if each["status"] == "True" else each["reason"])
         for each in status["conditions"]
     ]
-    return status.get("observedGeneration"), status.get("templateRevision"), states
+    return {**fields, "conditions": None}, states
 
 
 def tells_of_refusal(root: Mapping[str, Any]) -> bool:

@@ -19,7 +19,8 @@ class Priority(IntEnum):
 
     USER = 0
     CHILD = 1
-    RESYNC = 2
+    REFERENCE = 2
+    RESYNC = 3
 
 
 @dataclass(frozen=True, slots=True)

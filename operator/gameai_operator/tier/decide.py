@@ -1,15 +1,17 @@
 """PURE: the whole decision for a ModelTier: what is seen → what is to be."""
 
+from collections.abc import Sequence
+
 from gameai import contract
 
 from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.tier import ModelTier
-from gameai_operator.engine.deployments import Deployment
+from gameai_operator.engine.deployments import unfinished
+from gameai_operator.engine.faults import Words, fault
 from gameai_operator.engine.kind import Decision, Refusal, Sight
 from gameai_operator.engine.manifest import Key
 from gameai_operator.tier.arguments import judge
-from gameai_operator.tier.faults import fault
-from gameai_operator.tier.objects import Document, Live, changes, objects, shares
+from gameai_operator.tier.objects import Document, Live, objects, shares
 from gameai_operator.tier.revisions import Inputs, UnknownRevisionError, inputs
 from gameai_operator.tier.status import Judged, conditions, status
 from gameai_operator.tier.template import ON_DEMAND, SPOT
@@ -18,8 +20,18 @@ LABEL = contract.TIER_LABEL
 CAPACITY = contract.CAPACITY_LABEL
 
 
-def decide(sight: Sight, *, current: Inputs) -> Decision:
-    """Decide for one tier; `current` are the template inputs that a new tier gets.
+_WORDS = Words(
+    secret_field="spec.model.source.huggingFace.tokenSecretRef",  # noqa: S106 - a field's name
+    volume_field="spec.model",
+    crash_reason="EngineCrashing",
+    program="vLLM",
+)
+
+
+def decide(sight: Sight, *, current: Inputs, allowed_host_paths: Sequence[str] = ()) -> Decision:
+    """Decide for one tier.
+
+    `current` are the template inputs that a new tier gets, `allowed_host_paths` the folders below which a cache may lie.
 
     A tier that cannot be honoured keeps the children it has: a mistake in an edit must not end what works.
     """
@@ -34,7 +46,9 @@ def decide(sight: Sight, *, current: Inputs) -> Decision:
         )
     except UnknownRevisionError as error:
         refusals = (_unknown_revision(tier, str(error)), *refusals)
-    renders = revision is not None and verdict.fault is None
+    forbidden = _forbidden_path(tier, allowed_host_paths)
+    refusals = (*forbidden, *refusals)
+    renders = revision is not None and verdict.fault is None and not forbidden
     wanted = objects(tier, live, revision) if revision and renders else None
     rolling = _rolling(tier, live, wanted or ())
     judged = Judged(
@@ -42,7 +56,7 @@ def decide(sight: Sight, *, current: Inputs) -> Decision:
         rolling=rolling,
         arguments=verdict,
         revision=revision.revision if revision else tier.status.template_revision,
-        fault=fault(sight.pods, live),
+        fault=fault(sight.pods, (live.on_demand, live.spot), _WORDS),
         refusals=refusals,
     )
     return Decision(
@@ -51,6 +65,20 @@ def decide(sight: Sight, *, current: Inputs) -> Decision:
         conditions=conditions(tier, judged),
         keep=_keep(tier, live, rolling=rolling),
     )
+
+
+def _forbidden_path(tier: ModelTier, allowed: Sequence[str]) -> tuple[Refusal, ...]:
+    """A cache on the node is a way out of the pod, so the cluster's owner says where it may lie."""
+    host = tier.spec.model.cache.host_path
+    if host is None or any(f"{host.path}/".startswith(f"{each.rstrip('/')}/") for each in allowed):
+        return ()
+    known = ", ".join(allowed) or "none"
+    message = (
+        f"spec.model.cache.hostPath.path {host.path} is not allowed (allowed: {known}): use emptyDir or "
+        "persistentVolumeClaim, or have policy.allowedHostPaths of the operator's chart name it"
+    )
+    key = Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
+    return (Refusal(key=key, reason="HostPathNotAllowed", message=message),)
 
 
 def _live(sight: Sight, name: str) -> Live:
@@ -88,16 +116,9 @@ def _rolling(tier: ModelTier, live: Live, wanted: tuple[Document, ...]) -> bool:
         for each in tier.status.conditions
     )
     return any(
-        _unfinished(each, seen[each["metadata"]["labels"][CAPACITY]], before=before)
+        unfinished(each, seen[each["metadata"]["labels"][CAPACITY]], before=before)
         for each in deployments
     )
-
-
-def _unfinished(document: Document, live: Deployment | None, *, before: bool) -> bool:
-    """Until the Deployment controller has seen our last write, what we said before it stands."""
-    if live is None or changes(document, live):
-        return True
-    return live.rolling if live.observed else before or live.rolling
 
 
 def _unknown_revision(tier: ModelTier, message: str) -> Refusal:

@@ -1,6 +1,5 @@
 """PURE: a tier's objects: two Deployments, a headless Service, a disruption budget, a service account."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from gameai_operator.engine.deployments import (
     TEMPLATE_HASH,
     TEMPLATE_INPUTS,
     Deployment,
+    changes,
 )
 from gameai_operator.engine.manifest import digest, without_empty
 from gameai_operator.tier.revisions import Inputs, model_revision
@@ -54,18 +54,6 @@ def objects(tier: ModelTier, live: Live, inputs: Inputs) -> tuple[Document, ...]
 def selector(tier: ModelTier) -> dict[str, str]:
     """The labels that find every pod of a tier; fixed for life."""
     return {contract.TIER_LABEL: tier.metadata.name, "app.kubernetes.io/name": "vllm"}
-
-
-def template_hash(deployment: Mapping[str, Any]) -> str:
-    """The hash of a rendered Deployment's pod template."""
-    value: str = deployment["metadata"]["annotations"][TEMPLATE_HASH]
-    return value
-
-
-def changes(rendered: Mapping[str, Any], live: Deployment | None) -> bool:
-    """Whether applying this Deployment would replace pods, as far as our own note on it can tell."""
-    known = None if live is None else live.remembered.get(TEMPLATE_HASH)
-    return known is not None and known != template_hash(rendered)
 
 
 def _paced(spot: Document, live: Live, on_demand: Document) -> Document:

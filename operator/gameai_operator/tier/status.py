@@ -7,9 +7,9 @@ from gameai import contract
 
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine.conditions import Condition
+from gameai_operator.engine.faults import Fault
 from gameai_operator.engine.kind import Refusal
 from gameai_operator.tier.arguments import Verdict
-from gameai_operator.tier.faults import Fault
 from gameai_operator.tier.objects import Live, selector, shares
 from gameai_operator.tier.pricing import cost_per_hour
 from gameai_operator.tier.vllm_flags import VLLM_VERSION
@@ -24,6 +24,7 @@ FIELDS = (
     "endpoint",
     "cost",
 )
+COUNTS = frozenset({"replicas", "readyReplicas", "capacity"})
 CONDITIONS = ("Ready", "Reconciling", "Stalled", "ArgumentsChecked")
 _NOT_STALLED = Condition(type="Stalled", status=False, reason="AsExpected")
 

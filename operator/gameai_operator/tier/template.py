@@ -174,12 +174,13 @@ def _probes(start_timeout_seconds: int) -> Document:
 
 def _volumes(spec: ModelTierSpec) -> list[Document]:
     cache, claim = spec.model.cache, spec.model.source.persistent_volume_claim
-    kept = cache.persistent_volume_claim
-    files: Document = (
-        {"persistentVolumeClaim": {"claimName": kept.claim_name}}
-        if kept
-        else {"emptyDir": {"sizeLimit": (cache.empty_dir or EmptyDirectory()).size_limit}}
-    )
+    files: Document
+    if cache.persistent_volume_claim:
+        files = {"persistentVolumeClaim": {"claimName": cache.persistent_volume_claim.claim_name}}
+    elif cache.host_path:
+        files = {"hostPath": {"path": cache.host_path.path, "type": "DirectoryOrCreate"}}
+    else:
+        files = {"emptyDir": {"sizeLimit": (cache.empty_dir or EmptyDirectory()).size_limit}}
     source = {"claimName": claim.claim_name, "readOnly": True} if claim else None
     return [
         {"name": "models", **files},

@@ -1,0 +1,26 @@
+"""What the operator makes of a resource, without a cluster."""
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from gameai_operator.engine.kind import Decision, Sight
+from gameai_operator.engine.manifest import Owner, owned_by
+from gameai_operator.kinds import kinds
+from gameai_operator.settings import Settings
+
+NOW = datetime.datetime(2026, 11, 22, 10, 0, tzinfo=datetime.UTC)
+
+
+def decided(root: Mapping[str, Any], settings: Settings | None = None, **seen: Any) -> Decision:
+    """The decision for a resource of which nothing is there yet, but what `seen` tells."""
+    kind = kinds(settings or Settings())[root["kind"]]
+    nothing: dict[str, Any] = {"root": root, "children": {}, "pods": (), "now": NOW}
+    return kind.decide(Sight(**(nothing | seen)))
+
+
+def owned(root: Mapping[str, Any], decision: Decision) -> list[dict[str, Any]]:
+    """The wanted objects as they are applied."""
+    metadata = root["metadata"]
+    owner = Owner(kind=root["kind"], name=metadata["name"], uid=metadata["uid"])
+    return [owned_by(owner, each) for each in decision.wanted or ()]

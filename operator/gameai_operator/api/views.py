@@ -1,0 +1,38 @@
+"""PURE: what one of our objects shows to others that refer to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gameai_operator.api.access import Access
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TierView:
+    """A tier as a world sees it. `reason` says why it is not ready; `endpoint` is where its pods answer."""
+
+    access: Access
+    ready: bool
+    reason: str
+    endpoint: str
+
+
+def tier_view(root: Mapping[str, Any]) -> TierView | None:
+    """What a ModelTier shows; None once it is being deleted."""
+    if "deletionTimestamp" in root["metadata"]:
+        return None
+    status = root.get("status", {})
+    entries = {entry["type"]: entry for entry in status.get("conditions", ())}
+    ready = entries.get("Ready", {})
+    is_ready = ready.get("status") == "True"
+    return TierView(
+        access=Access.model_validate(root["spec"].get("access", {})),
+        ready=is_ready,
+        reason="" if is_ready else ready.get("reason", "Unseen"),
+        endpoint=status.get("endpoint", ""),
+    )
+
+
+def namespace_labels(document: Mapping[str, Any]) -> dict[str, str]:
+    """What matters of a namespace."""
+    return dict(document["metadata"].get("labels", {}))

@@ -1,0 +1,146 @@
+"""PURE: the GameWorld kind."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from gameai_operator.api.base import (
+    Condition,
+    Metadata,
+    Model,
+    ObjectName,
+    Rule,
+    Text,
+    list_map,
+)
+from gameai_operator.api.service import GameService, ServiceName
+
+Speed = Annotated[str, StringConstraints(max_length=8, pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?$")]
+
+
+class Clock(Model):
+    """How world time passes; a change takes effect about 90 s later, at one instant for all replicas."""
+
+    day_length_minutes: Annotated[int, Field(ge=1, le=10080)] = 48
+    """Length of a world's day at speed 1, in minutes."""
+    speed: Speed = "1"
+    """Factor on the passing of world time, above 0, with up to three decimals; text, since YAML numbers round."""
+    paused: bool = False
+    """Whether world time stands still while services go on."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("double(self.speed) > 0.0", "speed must be above 0: use paused to stop", ".speed"),
+    )
+
+
+class TierReference(Model):
+    """A ModelTier."""
+
+    name: ObjectName
+    """Name of the tier. Example: gold."""
+    namespace: Annotated[str, Field(max_length=63)] | None = None
+    """Its namespace; another than the world's must be let in by the tier's access. Absent: the world's. Example: shared."""
+
+
+class Role(Model):
+    """A part that NPCs play, and the tier that answers for it."""
+
+    name: ServiceName
+    """Name, as game services ask for it. Example: dialogue."""
+    tier_ref: TierReference
+    """The tier that answers."""
+
+
+class WorldState(StrEnum):
+    """Whether a world lives."""
+
+    RUNNING = "Running"
+    HIBERNATED = "Hibernated"
+
+
+class GameWorldSpec(Model):
+    """What is wanted: services, the tiers behind their roles, and a clock."""
+
+    seed: Annotated[int, Field(ge=0, le=9_007_199_254_740_991)] | None = None
+    """What everything drawn by chance in this world starts from; a change restarts its services. Default: a hash of namespace and name. Example: 42."""
+    clock: Clock = Clock()
+    """How world time passes. Default: a day in 48 minutes."""
+    roles: Annotated[
+        tuple[Role, ...], Field(max_length=32, json_schema_extra=list_map("name"))
+    ] = ()
+    """Parts that NPCs play, told apart by name. Default: none. Example: [{name: dialogue, tierRef: {name: silver}}]."""
+    services: Annotated[
+        tuple[GameService, ...], Field(max_length=32, json_schema_extra=list_map("name"))
+    ] = ()
+    """Game services, told apart by name. Default: none. Example: [{name: weather-manager, settings: {climate: Maritime}}]."""
+    state: WorldState = WorldState.RUNNING
+    """Running, or Hibernated: no pods, world time stands still, everything else is kept."""
+    template_revision: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Revision of the operator's pod template; raise it to take a newer one. Absent: the one in status is kept. Example: 1."""
+
+
+class AnchorStatus(Model):
+    """From an instant on, world time stands at so much and passes at such a speed."""
+
+    effective_at: Text
+    """When it takes effect, in UTC. Example: 2026-11-21T10:00:00Z."""
+    world_seconds: Text
+    """World time at that instant, in seconds since the world began. Example: "28800"."""
+    speed: Text
+    """Factor on the passing of world time; 0 where it stands. Example: "1"."""
+    day_length_minutes: int
+    """Length of a day at speed 1, in minutes."""
+
+
+class ClockStatus(AnchorStatus):
+    """The newest anchor of the world's clock."""
+
+    earlier: Annotated[tuple[AnchorStatus, ...], Field(max_length=8)] = ()
+    """Anchors before it that still matter to a late reader, the oldest first."""
+
+
+class ServiceStatus(Model):
+    """One service as it is."""
+
+    name: Text
+    """Name."""
+    ready: int = 0
+    """Pods that answer."""
+    replicas: int = 0
+    """Pods that exist."""
+    endpoint: Text
+    """Where it answers inside the cluster. Example: eldermoor-weather-manager.games.svc:50051."""
+
+
+class GameWorldStatus(Model):
+    """What is."""
+
+    observed_generation: int | None = None
+    """Generation of the spec that was last acted on; -1 before the first."""
+    template_revision: int | None = None
+    """Revision of the pod template in use."""
+    workloads_image: Annotated[str, Field(max_length=512)] | None = None
+    """Image of the catalogue's services in use."""
+    clock: ClockStatus | None = None
+    """The newest anchor of the world's clock."""
+    services: Annotated[
+        tuple[ServiceStatus, ...], Field(max_length=32, json_schema_extra=list_map("name"))
+    ] = ()
+    """Every service as it is."""
+    ready_services: Annotated[str, Field(max_length=16)] | None = None
+    """Services that answer, of those wanted. Example: 2/2."""
+    conditions: Annotated[
+        tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))
+    ] = ()
+    """Ready, Reconciling, Stalled, Degraded, TiersReady, ServicesReady."""
+
+
+class GameWorld(Model):
+    """A world: its services, the tiers behind its roles, and its clock."""
+
+    metadata: Metadata
+    """Names and generation."""
+    spec: GameWorldSpec
+    """What is wanted."""
+    status: GameWorldStatus = GameWorldStatus()
+    """What was last reported."""

@@ -1,0 +1,49 @@
+"""PURE: who refers to whom, and what those who are referred to last looked like to others.
+
+A world refers to tiers. Only what others can see of a tier (its projection) matters to them, so that a tier whose
+counts change a hundred times does not wake a thousand worlds.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from gameai_operator.engine.manifest import Key
+
+
+class References:
+    """Edges from sources to targets, and the projection of every target; a target need not exist."""
+
+    def __init__(self) -> None:
+        self._targets: dict[Key, frozenset[Key]] = {}
+        self._sources: dict[Key, set[Key]] = defaultdict(set)
+        self._projections: dict[Key, Any] = {}
+
+    def point(self, source: Key, targets: Iterable[Key]) -> None:
+        """From now on a source refers to these targets, and to no others."""
+        wanted = frozenset(targets)
+        before = self._targets.pop(source, frozenset())
+        for target in before - wanted:
+            self._sources[target].discard(source)
+            if not self._sources[target]:
+                del self._sources[target]
+        for target in wanted - before:
+            self._sources[target].add(source)
+        if wanted:
+            self._targets[source] = wanted
+
+    def show(self, target: Key, projection: Any) -> tuple[Key, ...]:
+        """A target looks like this now (None: it is gone); the sources that must hear of it."""
+        if self._projections.get(target) == projection:
+            return ()
+        if projection is None:
+            del self._projections[target]
+        else:
+            self._projections[target] = projection
+        return tuple(sorted(self._sources.get(target, ())))
+
+    def seen_by(self, source: Key) -> Mapping[Key, Any]:
+        """What a source's targets look like; None for one that is not there."""
+        targets = self._targets.get(source, ())
+        return MappingProxyType({target: self._projections.get(target) for target in targets})

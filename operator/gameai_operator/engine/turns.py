@@ -1,0 +1,41 @@
+"""PURE: whose turn it is: a roll-out of many objects takes so many of them at a time."""
+
+from collections.abc import Iterable
+
+from gameai_operator.engine.manifest import Key
+
+
+class Turns:
+    """At most `limit` holders at once; others wait in the order in which they asked."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._holders: set[Key] = set()
+        self._waiting: dict[Key, None] = {}
+
+    def begin(self, holders: Iterable[Key]) -> None:
+        """Start anew with those who are under way already; they may be more than the limit."""
+        self._holders = set(holders)
+        self._waiting = {}
+
+    def free(self, key: Key) -> bool:
+        """Whether this one holds a turn or may take one now."""
+        return key in self._holders or len(self._holders) < self._limit
+
+    def take(self, key: Key) -> None:
+        """This one is under way."""
+        self._waiting.pop(key, None)
+        self._holders.add(key)
+
+    def wait(self, key: Key) -> None:
+        """This one would like a turn."""
+        self._waiting.setdefault(key)
+
+    def leave(self, key: Key) -> Key | None:
+        """This one is through, or no longer wants it; who should be asked next, if a turn became free."""
+        self._waiting.pop(key, None)
+        held = key in self._holders
+        self._holders.discard(key)
+        if not held or len(self._holders) >= self._limit:
+            return None
+        return next(iter(self._waiting), None)

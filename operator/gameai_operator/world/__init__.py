@@ -1,0 +1,1 @@
+"""GameWorld: from a declared world to its services, configuration and status. Nothing here awaits."""

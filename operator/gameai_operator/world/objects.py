@@ -1,0 +1,145 @@
+"""PURE: a world's objects: account and configuration, then a Deployment, Service and budget for each game service."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gameai import contract
+from gameai.worldtime import Anchor
+
+from gameai_operator.api.world import GameWorld, WorldState
+from gameai_operator.engine.deployments import TEMPLATE_HASH
+from gameai_operator.engine.manifest import digest, without_empty
+from gameai_operator.world.catalogue import Effective
+from gameai_operator.world.config import configuration
+from gameai_operator.world.revisions import Inputs
+from gameai_operator.world.template import account_name, config_name, selector, template
+from gameai_operator.world.tiers import RoleSight
+
+_PROGRESS_SECONDS = 600
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """All that a world's objects are made of beside its spec."""
+
+    services: Sequence[Effective]
+    roles: Sequence[RoleSight]
+    anchors: Sequence[Anchor]
+    inputs: Inputs
+    pull_secrets: Sequence[str] = ()
+
+
+def objects(world: GameWorld, parts: Parts) -> tuple[Document, ...]:
+    """Every object of a world, in the order in which they are applied: what pods read comes before them."""
+    made = [_account(world, parts), _config(world, parts)]
+    for service in parts.services:
+        made += [_service(world, service), _deployment(world, service, parts.inputs)]
+        made += [_budget(world, service)] if service.service.replicas > 1 else []
+    return tuple(made)
+
+
+def deployment_name(world: GameWorld, service: Effective) -> str:
+    """Name of a service's Deployment, Service and budget."""
+    return f"{world.metadata.name}-{service.name}"
+
+
+def _labels(world: GameWorld, component: str) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/name": component,
+        "app.kubernetes.io/instance": world.metadata.name,
+        "app.kubernetes.io/component": "world",
+        **contract.PART_OF,
+        **contract.MANAGED_BY,
+        contract.WORLD_LABEL: world.metadata.name,
+    }
+
+
+def _metadata(world: GameWorld, name: str, component: str, **extra: Any) -> Document:
+    labels = {**_labels(world, component), **extra.pop("labels", {})}
+    return {"name": name, "namespace": world.metadata.namespace, "labels": labels, **extra}
+
+
+def _account(world: GameWorld, parts: Parts) -> Document:
+    """Pull secrets of the chart stand here and not in templates, so that changing them restarts nothing."""
+    secrets = [{"name": each} for each in parts.pull_secrets]
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": _metadata(world, account_name(world), "world"),
+        "automountServiceAccountToken": False,
+        **({"imagePullSecrets": secrets} if secrets else {}),
+    }
+
+
+def _config(world: GameWorld, parts: Parts) -> Document:
+    text = configuration(world, parts.services, parts.roles, parts.anchors)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _metadata(world, config_name(world), "world"),
+        "data": {contract.CONFIG_KEY: text},
+    }
+
+
+def _service(world: GameWorld, service: Effective) -> Document:
+    """Headless: a gRPC client must see every pod, for one connection would stick to one."""
+    name, labels = deployment_name(world, service), {contract.SERVICE_LABEL: service.name}
+    port = {"name": "grpc", "port": service.port, "protocol": "TCP", "targetPort": "grpc"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(world, name, service.name, labels=labels),
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": "None",
+            "selector": selector(world, service),
+            "publishNotReadyAddresses": False,
+            "ports": [{**port, "appProtocol": "kubernetes.io/h2c"}],
+        },
+    }
+
+
+def _deployment(world: GameWorld, service: Effective, inputs: Inputs) -> Document:
+    labels = {**_labels(world, service.name), contract.SERVICE_LABEL: service.name}
+    pods = without_empty(template(world, service, labels, inputs))
+    runs = world.spec.state is WorldState.RUNNING
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(
+            world,
+            deployment_name(world, service),
+            service.name,
+            labels=labels,
+            annotations={TEMPLATE_HASH: digest(pods)},
+        ),
+        "spec": {
+            "replicas": service.service.replicas if runs else 0,
+            "selector": {"matchLabels": selector(world, service)},
+            "revisionHistoryLimit": 3,
+            "progressDeadlineSeconds": _PROGRESS_SECONDS,
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+            },
+            "template": pods,
+        },
+    }
+
+
+def _budget(world: GameWorld, service: Effective) -> Document:
+    name, labels = deployment_name(world, service), {contract.SERVICE_LABEL: service.name}
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(world, name, service.name, labels=labels),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": selector(world, service)},
+            # A pod that never became ready must not hold up a node's drain.
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }

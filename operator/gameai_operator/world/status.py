@@ -1,0 +1,200 @@
+"""PURE: a world and what is there of it → its status and conditions."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gameai.worldtime import Anchor
+
+from gameai_operator.api.base import Condition as Reported
+from gameai_operator.api.base import ConditionStatus
+from gameai_operator.api.world import GameWorld, WorldState
+from gameai_operator.engine.conditions import Condition
+from gameai_operator.engine.deployments import Deployment
+from gameai_operator.engine.faults import Fault
+from gameai_operator.engine.kind import Refusal
+from gameai_operator.world.catalogue import Effective
+from gameai_operator.world.clock import clock_status
+from gameai_operator.world.config import endpoint
+from gameai_operator.world.tiers import RoleSight, worst
+
+FIELDS = (
+    "observedGeneration",
+    "templateRevision",
+    "workloadsImage",
+    "clock",
+    "services",
+    "readyServices",
+)
+COUNTS = frozenset({"services", "readyServices"})
+CONDITIONS = ("Ready", "Reconciling", "Stalled", "Degraded", "TiersReady", "ServicesReady")
+# How long a world goes on without a tier before it counts as not ready.
+GRACE_SECONDS = 120
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceSight:
+    """A service and what is there of it."""
+
+    service: Effective
+    live: Deployment | None
+
+    @property
+    def ready(self) -> int:
+        """Pods that answer."""
+        return self.live.ready if self.live else 0
+
+    @property
+    def answers(self) -> bool:
+        """Whether at least one pod answers, or none is wanted."""
+        return self.ready > 0 or not self.service.service.replicas
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """All that a status is derived from. `rolling` says that a roll-out is unfinished or about to begin."""
+
+    services: Sequence[ServiceSight]
+    roles: Sequence[RoleSight]
+    anchors: Sequence[Anchor]
+    revision: int | None
+    image: str | None
+    rolling: bool
+    fault: Fault | None
+    refusals: Sequence[Refusal]
+    now: datetime.datetime
+
+
+def status(world: GameWorld, judged: Judged) -> dict[str, Any]:
+    """The status fields beside conditions; absent where nothing is known."""
+    services = [
+        {
+            "name": each.service.name,
+            "ready": each.ready,
+            "replicas": each.live.replicas if each.live else 0,
+            "endpoint": endpoint(world, each.service),
+        }
+        for each in judged.services
+    ]
+    answering = sum(each.ready > 0 for each in judged.services)
+    fields = {
+        "observedGeneration": world.metadata.generation,
+        "templateRevision": judged.revision,
+        "workloadsImage": judged.image,
+        "clock": clock_status(judged.anchors) if judged.anchors else None,
+        "services": services or None,
+        "readyServices": f"{answering}/{len(services)}",
+    }
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def conditions(world: GameWorld, judged: Judged) -> tuple[Condition, ...]:
+    """Ready, Reconciling, Stalled, Degraded, TiersReady, ServicesReady, in this order."""
+    tiers, services = _tiers_ready(judged), _services_ready(world, judged)
+    stalled = _stalled(judged)
+    left = grace_left(world, judged)
+    return (
+        _ready(world, stalled=stalled, services=services, tiers=tiers, left=left),
+        _reconciling(judged, stalled),
+        stalled,
+        _degraded(tiers, left),
+        tiers,
+        services,
+    )
+
+
+def grace_left(world: GameWorld, judged: Judged) -> float:
+    """Seconds for which a world that lost a tier still counts as ready; 0 where it does not."""
+    before = {each.type: each for each in world.status.conditions}
+    ready, tiers = before.get("Ready"), before.get("TiersReady")
+    seen = world.status.observed_generation == world.metadata.generation
+    was_ready = ready is not None and ready.status is ConditionStatus.TRUE
+    if worst(judged.roles) is None or tiers is None or not (seen and was_ready):
+        return 0.0
+    if tiers.status is ConditionStatus.TRUE:
+        return float(GRACE_SECONDS)
+    return max(0.0, GRACE_SECONDS - (judged.now - _since(tiers)).total_seconds())
+
+
+def _since(condition: Reported) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(condition.last_transition_time)
+
+
+def _tiers_ready(judged: Judged) -> Condition:
+    faulty = worst(judged.roles)
+    if faulty:
+        return Condition(
+            type="TiersReady", status=False, reason=faulty.reason, message=faulty.message
+        )
+    reason = "AllTiersReady" if judged.roles else "NoRoles"
+    return Condition(type="TiersReady", status=True, reason=reason)
+
+
+def _services_ready(world: GameWorld, judged: Judged) -> Condition:
+    if world.spec.state is WorldState.HIBERNATED:
+        return Condition(type="ServicesReady", status=True, reason="Hibernated")
+    silent = [each.service.name for each in judged.services if not each.answers]
+    if silent:
+        words = f"no pod answers of {', '.join(silent)}"
+        reason, more = "Starting", ""
+        if judged.fault:
+            reason, more = judged.fault.reason, f"; {judged.fault.message}"
+        return Condition(
+            type="ServicesReady", status=False, reason=reason, message=f"{words}{more}"
+        )
+    reason = "AllServicesReady" if judged.services else "NoServices"
+    return Condition(type="ServicesReady", status=True, reason=reason)
+
+
+def _stalled(judged: Judged) -> Condition:
+    problem: Refusal | Fault | None = next(iter(judged.refusals), None)
+    if problem is None and judged.fault and judged.fault.stalled:
+        problem = judged.fault
+    if problem is None:
+        return Condition(type="Stalled", status=False, reason="AsExpected")
+    return Condition(type="Stalled", status=True, reason=problem.reason, message=problem.message)
+
+
+def _reconciling(judged: Judged, stalled: Condition) -> Condition:
+    """A roll-out that waits for the user is stalled, not in progress."""
+    if judged.rolling and not stalled.status:
+        message = "pods of the present template are not all there yet"
+        return Condition(type="Reconciling", status=True, reason="RollingOut", message=message)
+    return Condition(type="Reconciling", status=False, reason="AsExpected")
+
+
+def _degraded(tiers: Condition, left: float) -> Condition:
+    if not left:
+        return Condition(type="Degraded", status=False, reason="AsExpected")
+    return Condition(type="Degraded", status=True, reason="TierLost", message=tiers.message)
+
+
+def _ready(
+    world: GameWorld, *, stalled: Condition, services: Condition, tiers: Condition, left: float
+) -> Condition:
+    if stalled.status:
+        return _not_ready(stalled)
+    if world.spec.state is WorldState.HIBERNATED:
+        message = "no pods wanted and world time stands still"
+        return Condition(type="Ready", status=True, reason="Hibernated", message=message)
+    if not services.status:
+        return _not_ready(services)
+    if not tiers.status and left:
+        return Condition(type="Ready", status=True, reason="Degraded", message=tiers.message)
+    if not tiers.status:
+        return _not_ready(tiers)
+    message = "every service answers, every tier is ready"
+    return Condition(type="Ready", status=True, reason="WorldReady", message=message)
+
+
+def _not_ready(why: Condition) -> Condition:
+    return Condition(type="Ready", status=False, reason=why.reason, message=why.message)
+
+
+def rolls(root: Mapping[str, Any], image: str) -> bool:
+    """Whether status tells that a world is under way to this image."""
+    told = root.get("status", {})
+    entries = told.get("conditions", ())
+    under_way = any(e["type"] == "Reconciling" and e["status"] == "True" for e in entries)
+    return under_way and told.get("workloadsImage") == image

@@ -1,0 +1,145 @@
+"""PURE: the pod of a game service: image, environment, probes, volumes and place."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gameai import contract
+
+from gameai_operator.api.service import Probe
+from gameai_operator.api.world import GameWorld
+from gameai_operator.world.catalogue import Effective, seed
+from gameai_operator.world.revisions import Inputs
+
+# The user of our own image; own images bring theirs.
+USER = 65532
+GRACE_SECONDS = 45
+_PATH_LIMIT = "1Gi"
+_TMP_LIMIT = "64Mi"
+
+Document = dict[str, Any]
+
+
+def template(
+    world: GameWorld, service: Effective, labels: Mapping[str, str], inputs: Inputs
+) -> Document:
+    """The pod template of a service's Deployment."""
+    given = service.service
+    user = {"runAsUser": USER, "runAsGroup": USER} if service.module else {}
+    return {
+        "metadata": {"labels": dict(labels)},
+        "spec": {
+            "serviceAccountName": given.service_account_name or account_name(world),
+            "automountServiceAccountToken": given.service_account_name is not None,
+            # Variables of every Service in the namespace could shadow a service's own.
+            "enableServiceLinks": False,
+            "imagePullSecrets": [{"name": each.name} for each in given.image_pull_secrets],
+            "terminationGracePeriodSeconds": GRACE_SECONDS,
+            "securityContext": {
+                "runAsNonRoot": True,
+                **user,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [_container(world, service, inputs)],
+            "volumes": [
+                {"name": "world", "configMap": {"name": config_name(world)}},
+                *({"name": n, "emptyDir": {"sizeLimit": limit}} for n, _, limit in _paths(service)),
+            ],
+            "topologySpreadConstraints": [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": key,
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {"matchLabels": selector(world, service)},
+                }
+                for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+            ],
+        },
+    }
+
+
+def account_name(world: GameWorld) -> str:
+    """The world's own ServiceAccount."""
+    return f"{world.metadata.name}-world"
+
+
+def config_name(world: GameWorld) -> str:
+    """The world's configuration object."""
+    return f"{world.metadata.name}-world"
+
+
+def selector(world: GameWorld, service: Effective) -> dict[str, str]:
+    """The labels that find every pod of a service; fixed for life."""
+    return {contract.WORLD_LABEL: world.metadata.name, contract.SERVICE_LABEL: service.name}
+
+
+def _container(world: GameWorld, service: Effective, inputs: Inputs) -> Document:
+    health = [{"name": "health", "containerPort": contract.HEALTH_PORT, "protocol": "TCP"}]
+    return {
+        "name": contract.SERVICE_CONTAINER,
+        "image": service.image or inputs.image,
+        "command": ["python", "-m", service.module] if service.module else [],
+        "env": _environment(world, service),
+        "envFrom": [
+            {"configMapRef": {"name": each.config_map_ref.name}}
+            if each.config_map_ref
+            else {"secretRef": {"name": each.secret_ref.name if each.secret_ref else ""}}
+            for each in service.service.env_from
+        ],
+        "ports": [
+            {"name": "grpc", "containerPort": service.port, "protocol": "TCP"},
+            *(health if service.module else []),
+        ],
+        "resources": {
+            "requests": {"cpu": service.cpu, "memory": service.memory},
+            "limits": {"memory": service.memory},
+        },
+        **_probes(service),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [
+            {"name": "world", "mountPath": contract.CONFIG_FOLDER, "readOnly": True},
+            *({"name": name, "mountPath": path} for name, path, _ in _paths(service)),
+        ],
+    }
+
+
+def _environment(world: GameWorld, service: Effective) -> list[Document]:
+    """Ours, then the user's. The hash restarts pods when what they were started with changes, and only then."""
+    values = {
+        contract.WORLD_ENVIRONMENT: world.metadata.name,
+        contract.NAMESPACE_ENVIRONMENT: world.metadata.namespace,
+        contract.SERVICE_ENVIRONMENT: service.name,
+        contract.CONFIG_ENVIRONMENT: f"{contract.CONFIG_FOLDER}/{contract.CONFIG_KEY}",
+        contract.SETTINGS_HASH_ENVIRONMENT: contract.settings_hash(seed(world), service.settings),
+    }
+    given = [{"name": each.name, "value": each.value} for each in service.service.env]
+    return [*({"name": name, "value": value} for name, value in values.items()), *given]
+
+
+def _probes(service: Effective) -> Document:
+    if service.probe is Probe.NONE:
+        return {}
+    action: Document
+    if service.module:
+        ready: Document = {"httpGet": {"path": "/readyz", "port": "health", "scheme": "HTTP"}}
+        action = {"httpGet": {"path": "/livez", "port": "health", "scheme": "HTTP"}}
+    elif service.probe is Probe.GRPC:
+        ready = action = {"grpc": {"port": service.port}}
+    else:
+        ready = action = {"tcpSocket": {"port": "grpc"}}
+    every = {"periodSeconds": 5, "timeoutSeconds": 3}
+    return {
+        "startupProbe": {**ready, **every, "failureThreshold": 60},
+        "readinessProbe": {**ready, **every, "failureThreshold": 2},
+        "livenessProbe": {**action, **every, "failureThreshold": 6},
+    }
+
+
+def _paths(service: Effective) -> list[tuple[str, str, str]]:
+    """Volume name, path and limit of every writable folder; /tmp always."""
+    own = [each for each in service.service.writable_paths if each != "/tmp"]  # noqa: S108 - a path inside the pod
+    given = [(f"writable-{number}", path, _PATH_LIMIT) for number, path in enumerate(own)]
+    return [("tmp", "/tmp", _TMP_LIMIT), *given]  # noqa: S108 - same

@@ -1,0 +1,78 @@
+"""PURE: the tiers behind a world's roles, as far as this world may see them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gameai_operator.api.views import TierView
+from gameai_operator.api.world import GameWorld, Role
+from gameai_operator.engine.manifest import Key
+
+NOT_PERMITTED = "RefNotPermitted"
+MISSING = "TierMissing"
+NOT_READY = "TierNotReady"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoleSight:
+    """A role and its tier: `endpoint` is empty where the tier may not be used, `reason` where nothing is wrong."""
+
+    role: str
+    tier: Key
+    endpoint: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+def refers(root: Mapping[str, Any]) -> tuple[Key, ...]:
+    """The tiers that a world's roles name, and the world's namespace where its labels may open a foreign tier."""
+    own = root["metadata"]["namespace"]
+    references = [role["tierRef"] for role in root["spec"].get("roles", ())]
+    tiers = [Key("ModelTier", each.get("namespace") or own, each["name"]) for each in references]
+    foreign = any(each.namespace != own for each in tiers)
+    return (*tiers, *([namespace_key(own)] if foreign else []))
+
+
+def namespace_key(name: str) -> Key:
+    """The key of a namespace."""
+    return Key("Namespace", "", name)
+
+
+def sights(world: GameWorld, references: Mapping[Key, Any]) -> tuple[RoleSight, ...]:
+    """Every role as it stands."""
+    own = world.metadata.namespace
+    labels = references.get(namespace_key(own))
+    return tuple(_sight(role, own, labels, references) for role in world.spec.roles)
+
+
+def _sight(
+    role: Role, own: str, labels: Mapping[str, str] | None, references: Mapping[Key, Any]
+) -> RoleSight:
+    tier = Key("ModelTier", role.tier_ref.namespace or own, role.tier_ref.name)
+    view: TierView | None = references.get(tier)
+    said = f"role {role.name}: tier {tier.namespace}/{tier.name}"
+    if tier.namespace != own and (
+        view is None or not view.access.permits(tier.namespace, own, labels)
+    ):
+        # A missing tier and one that keeps this namespace out read the same: names of others are not told.
+        message = (
+            f"{said} does not exist or does not let namespace {own} in: "
+            "ask its owner to set spec.access, or change tierRef"
+        )
+        return RoleSight(role=role.name, tier=tier, reason=NOT_PERMITTED, message=message)
+    if view is None:
+        message = f"{said} does not exist: create it, or change tierRef"
+        return RoleSight(role=role.name, tier=tier, reason=MISSING, message=message)
+    if not view.ready:
+        message = f"{said} is not ready ({view.reason})"
+        return RoleSight(
+            role=role.name, tier=tier, endpoint=view.endpoint, reason=NOT_READY, message=message
+        )
+    return RoleSight(role=role.name, tier=tier, endpoint=view.endpoint)
+
+
+def worst(roles: Sequence[RoleSight]) -> RoleSight | None:
+    """The role that most needs somebody: refused before missing before not ready; None if all is well."""
+    order = (NOT_PERMITTED, MISSING, NOT_READY)
+    faulty = [each for each in roles if each.reason]
+    return min(faulty, key=lambda each: order.index(each.reason), default=None)

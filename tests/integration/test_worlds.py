@@ -1,0 +1,243 @@
+"""A game team's day with worlds: apply, wait, scale, edit, hibernate, wake, break, mend, delete."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+from gameai_devcluster.api import Api, Json
+from gameai_devcluster.testing.waiting import condition, settled, until, world_settled
+from live import manifest, world
+
+pytestmark = pytest.mark.usefixtures("operator")
+Kubectl = Callable[..., str]
+OWNED = (
+    "Deployment",
+    "Service",
+    "PodDisruptionBudget",
+    "ConfigMap",
+    "ServiceAccount",
+    "ReplicaSet",
+    "Pod",
+)
+SYSTEM = {"default", "kube-root-ca.crt"}
+
+
+def get(api: Api, namespace: str, name: str = "moor") -> Json:
+    return api.get("GameWorld", namespace, name)
+
+
+def applied(api: Api, document: Json, *, seconds: float = 60) -> Json:
+    """Apply a world and wait until it is settled."""
+    api.apply(document, manager="kubectl")
+    namespace, name = document["metadata"]["namespace"], document["metadata"]["name"]
+    return until(
+        f"{name} is settled",
+        lambda: found if world_settled(found := get(api, namespace, name)) else None,
+        seconds=seconds,
+    )
+
+
+def says(api: Api, namespace: str, kind: str, reason: str) -> str:
+    """Wait until a condition has a reason; what it says."""
+
+    def look() -> Json | None:
+        found = condition(get(api, namespace), kind)
+        return found if found.get("reason") == reason else None
+
+    return str(until(f"{kind}, {reason}", look, seconds=60)["message"])
+
+
+def names(api: Api, kind: str, namespace: str) -> set[str]:
+    return {each["metadata"]["name"] for each in api.list(kind, namespace)} - SYSTEM
+
+
+def pods(api: Api, namespace: str) -> set[str]:
+    """Pods that are there to stay."""
+    metadata = [each["metadata"] for each in api.list("Pod", namespace)]
+    return {each["uid"] for each in metadata if "deletionTimestamp" not in each}
+
+
+def config(api: Api, namespace: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        api.get("ConfigMap", namespace, "moor-world")["data"]["world.json"]
+    )
+    return found
+
+
+def edit_service(document: Json, name: str, **fields: Any) -> Json:
+    services = [
+        each | fields if each["name"] == name else each for each in document["spec"]["services"]
+    ]
+    return document | {"spec": document["spec"] | {"services": services}}
+
+
+def test_apply_scale_edit_hibernate_wake_and_delete_as_a_user_would(
+    api: Api, namespace: str, kubectl: Kubectl
+) -> None:
+    document = world(namespace)
+    kubectl("apply", "-f", "-", stdin=yaml.safe_dump(document))
+    kubectl("-n", namespace, "wait", "gworld/moor", "--for=condition=Ready", "--timeout=60s")
+    first = applied(api, document)
+    assert first["status"]["readyServices"] == "2/2"
+    assert names(api, "Deployment", namespace) == {"moor-time-manager", "moor-weather-manager"}
+    assert names(api, "PodDisruptionBudget", namespace) == set()
+
+    document = edit_service(document, "weather-manager", replicas=3)
+    applied(api, document)
+    assert len(api.list("Pod", namespace)) == 4
+    assert names(api, "PodDisruptionBudget", namespace) == {"moor-weather-manager"}
+
+    before = pods(api, namespace)
+    document = edit_service(document, "weather-manager", settings={"climate": "Maritime"})
+    applied(api, document)
+    services = config(api, namespace)["services"]
+    assert services["weather-manager"]["settings"]["climate"] == "Maritime"
+    assert len(before & pods(api, namespace)) == 1, "only the edited service's pods are replaced"
+
+    document["spec"] |= {"state": "Hibernated"}
+    asleep = applied(api, document)
+    assert condition(asleep, "Ready")["reason"] == "Hibernated"
+    assert asleep["status"]["clock"]["speed"] == "0"
+    until("no pod is left", lambda: not api.list("Pod", namespace), seconds=60)
+    assert names(api, "ConfigMap", namespace) == {"moor-world"}
+    assert names(api, "Service", namespace) == {"moor-time-manager", "moor-weather-manager"}
+
+    document["spec"] |= {"state": "Running"}
+    awake = applied(api, document)
+    assert awake["status"]["clock"]["speed"] == "1"
+
+    kubectl("-n", namespace, "delete", "gworld/moor", "--timeout=60s")
+    until(
+        "nothing owned stays",
+        lambda: not any(names(api, kind, namespace) for kind in OWNED),
+        seconds=60,
+    )
+
+
+def test_the_list_of_worlds_reads_well(api: Api, namespace: str, kubectl: Kubectl) -> None:
+    ready_tier(api, namespace)
+    roles = [{"name": "dialogue", "tierRef": {"name": "gold"}}]
+    applied(api, world(namespace, roles=roles))
+    head, row = kubectl("-n", namespace, "get", "gworld").splitlines()
+    assert head.split() == ["NAME", "READY", "REASON", "STATE", "SERVICES", "TIERS", "SPEED", "AGE"]
+    told = ["moor", "True", "WorldReady", "Running", "2/2", "AllTiersReady", "1"]
+    assert row.split()[:7] == told
+    wide = kubectl("-n", namespace, "get", "gworld", "-o", "wide")
+    assert "gameai-workloads:0.1.0" in wide
+    assert "every service answers, every tier is ready" in wide
+
+
+def ready_tier(api: Api, namespace: str) -> None:
+    """Apply a tier and wait until it is Ready."""
+    api.apply(manifest(namespace, replicas=1), manager="kubectl")
+    until("the tier is Ready", lambda: settled(api.get("ModelTier", namespace, "gold")), seconds=60)
+
+
+def test_a_world_whose_tier_appears_later_heals(api: Api, namespace: str) -> None:
+    roles = [{"name": "dialogue", "tierRef": {"name": "gold"}}]
+    api.apply(world(namespace, roles=roles), manager="kubectl")
+    message = says(api, namespace, "TiersReady", "TierMissing")
+    assert (
+        message
+        == f"role dialogue: tier {namespace}/gold does not exist: create it, or change tierRef"
+    )
+    assert config(api, namespace)["roles"]["dialogue"]["endpoint"] == ""
+    until(
+        "its services run meanwhile",
+        lambda: condition(get(api, namespace), "ServicesReady").get("status") == "True",
+        seconds=60,
+    )
+    before = pods(api, namespace)
+    ready_tier(api, namespace)
+    until("the world is Ready", lambda: world_settled(get(api, namespace)), seconds=60)
+    assert config(api, namespace)["roles"]["dialogue"]["endpoint"] == (
+        f"http://gold.{namespace}.svc:8000"
+    )
+    assert before <= pods(api, namespace), "no pod of the world restarted for it"
+
+
+def test_a_foreign_tier_needs_access(api: Api, namespace: str, kubectl: Kubectl) -> None:
+    shared = f"{namespace}-shared"
+    kubectl("create", "namespace", shared)
+    ready_tier(api, shared)
+    roles = [{"name": "dialogue", "tierRef": {"name": "gold", "namespace": shared}}]
+    api.apply(world(namespace, roles=roles), manager="kubectl")
+    refused = says(api, namespace, "TiersReady", "RefNotPermitted")
+
+    chosen = {"from": "Selector", "namespaceSelector": {"matchLabels": {"studio": "games"}}}
+    api.apply(manifest(shared, replicas=1, access=chosen), manager="kubectl")
+    kubectl("label", "namespace", namespace, "studio=games")
+    until("the label opens it", lambda: world_settled(get(api, namespace)), seconds=60)
+
+    kubectl("label", "namespace", namespace, "studio-")
+    assert says(api, namespace, "TiersReady", "RefNotPermitted") == refused
+    degraded = get(api, namespace)
+    assert condition(degraded, "Degraded")["reason"] == "TierLost"
+    assert condition(degraded, "Ready")["status"] == "True", "for two minutes a lost tier is borne"
+
+    api.apply(manifest(shared, replicas=1, access={"from": "All"}), manager="kubectl")
+    says(api, namespace, "TiersReady", "AllTiersReady")
+    assert condition(get(api, namespace), "Degraded")["status"] == "False"
+    api.delete("ModelTier", shared, "gold")
+    says(api, namespace, "TiersReady", "RefNotPermitted")
+
+
+def test_a_service_nobody_knows_is_named_and_what_runs_goes_on(api: Api, namespace: str) -> None:
+    applied(api, world(namespace))
+    before = pods(api, namespace)
+    api.apply(world(namespace, services=[{"name": "wether-manager"}]), manager="kubectl")
+    message = says(api, namespace, "Stalled", "UnknownService")
+    assert message == (
+        "spec.services: wether-manager is not in the catalogue (time-manager, weather-manager); "
+        "did you mean weather-manager?: choose one of these, or set image"
+    )
+    wrong = [{"name": "weather-manager", "settings": {"climat": "Arid"}}]
+    api.apply(world(namespace, services=wrong), manager="kubectl")
+    assert "did you mean climate?" in says(api, namespace, "Stalled", "UnknownSetting")
+    assert condition(get(api, namespace), "Ready")["status"] == "False"
+    assert pods(api, namespace) == before
+    applied(api, world(namespace))
+    assert pods(api, namespace) == before
+
+
+def test_a_changed_clock_turns_later_and_restarts_nothing(api: Api, namespace: str) -> None:
+    first = applied(api, world(namespace))
+    before = pods(api, namespace)
+    changed = applied(api, world(namespace, clock={"speed": "3"}))
+    anchors = until(
+        "the new anchor is published",
+        lambda: found if len(found := config(api, namespace)["clock"]["anchors"]) == 2 else None,
+        seconds=30,
+    )
+    assert anchors[0]["effectiveAt"] == first["metadata"]["creationTimestamp"]
+    assert anchors[1]["speed"] == changed["status"]["clock"]["speed"] == "3"
+    assert anchors[1]["effectiveAt"] > anchors[0]["effectiveAt"]
+    assert pods(api, namespace) == before
+
+
+def test_an_own_image_gets_all_its_fields(api: Api, namespace: str) -> None:
+    own = {
+        "name": "duel-judge",
+        "image": "registry.example/duel:1.2",
+        "port": 7000,
+        "probe": "TCP",
+        "env": [{"name": "MODE", "value": "fast"}],
+        "writablePaths": ["/var/cache/duel"],
+    }
+    applied(api, world(namespace, services=[own]))
+    spec = api.get("Deployment", namespace, "moor-duel-judge")["spec"]["template"]["spec"]
+    container = spec["containers"][0]
+    assert container["image"] == own["image"]
+    assert container["readinessProbe"]["tcpSocket"] == {"port": "grpc"}
+    assert {"name": "MODE", "value": "fast"} in container["env"]
+    assert "/var/cache/duel" in {each["mountPath"] for each in container["volumeMounts"]}
+    service = api.get("Service", namespace, "moor-duel-judge")
+    assert service["spec"]["ports"][0]["port"] == 7000
+
+
+def test_explain_answers_every_question_about_a_world(kubectl: Kubectl) -> None:
+    text = kubectl("explain", "gameworld", "--recursive=false")
+    assert "A world: its services" in text
+    assert "DESCRIPTION:\n    <empty>" not in kubectl("explain", "gameworld.spec.services")

@@ -1,0 +1,86 @@
+from typing import Any
+
+import fakes
+import tiers
+import worlds
+from fakes import World
+from gameai_operator.engine.manifest import Key
+
+WORLD = Key("GameWorld", "eldermoor", "moor")
+WORLDS = fakes.KINDS["GameWorld"].resource
+
+
+def with_world(world: World) -> dict[str, Any]:
+    """A world that refers to the tier; what was queued until now is forgotten."""
+    roles = [{"name": "dialogue", "tierRef": {"name": "gold"}}]
+    root = world.cluster.put(worlds.resource(roles=roles))
+    world.intake.see(WORLDS, root)
+    world.queue._waiting.clear()
+    return root
+
+
+async def test_a_tier_that_becomes_ready_wakes_the_worlds_that_refer_to_it() -> None:
+    world = World()
+    with_world(world)
+    world.see(tiers.resource())
+    assert WORLD in world.queue._waiting
+    world.queue._waiting.clear()
+    counted = tiers.resource(status={"readyReplicas": 1})
+    world.see(counted)
+    assert WORLD not in world.queue._waiting, "mere counts wake nobody"
+    ready = {"conditions": [{"type": "Ready", "status": "True", "reason": "x"}]}
+    world.see(tiers.resource(status=ready))
+    assert WORLD in world.queue._waiting
+
+
+async def test_a_tier_that_goes_wakes_the_worlds_that_refer_to_it() -> None:
+    world = World()
+    world.see(tiers.resource())
+    with_world(world)
+    world.intake.lose(fakes.TIERS, world.cluster.put(tiers.resource()))
+    assert WORLD in world.queue._waiting
+
+
+async def test_a_namespaces_labels_wake_the_worlds_that_need_them_and_nobody_reconciles_it() -> (
+    None
+):
+    world = World()
+    roles = [{"name": "dialogue", "tierRef": {"name": "gold", "namespace": "shared"}}]
+    world.intake.see(WORLDS, world.cluster.put(worlds.resource(roles=roles)))
+    world.queue._waiting.clear()
+    namespaces = fakes.WATCHED["Namespace"].resource
+    document = {
+        "metadata": {
+            "name": "eldermoor",
+            "uid": "n",
+            "resourceVersion": "900",
+            "labels": {"a": "b"},
+        }
+    }
+    world.intake.see(namespaces, document)
+    assert set(world.queue._waiting) == {WORLD}
+
+
+async def test_one_world_at_a_time_takes_a_new_image_and_the_next_is_woken_after_it() -> None:
+    world = World()
+    old = {"workloadsImage": "old", "templateRevision": 1}
+    for name in ("a", "b"):
+        root = worlds.resource(status=old)
+        root["metadata"] |= {"name": name, "uid": f"uid-{name}"}
+        world.intake.see(WORLDS, world.cluster.put(root))
+    first, second = (Key("GameWorld", "eldermoor", name) for name in ("a", "b"))
+    world.reconciler.begin_term()
+    await world.reconciler.reconcile(first)
+    await world.reconciler.reconcile(second)
+    images = {
+        key.name: world.cluster.objects[key]["status"]["workloadsImage"] for key in (first, second)
+    }
+    assert images == {"a": "gameai-workloads:0.1.0", "b": "old"}
+    world.queue._waiting.clear()
+    world.intake.lose(WORLDS, world.cluster.put(world.cluster.objects[first]))
+    await world.reconciler.reconcile(first)
+    assert second in world.queue._waiting
+
+
+def test_a_world_shows_nothing_to_others() -> None:
+    assert fakes.KINDS["GameWorld"].project(worlds.resource()) is None

@@ -1,0 +1,341 @@
+import datetime
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import tiers
+import worlds
+from gameai_devcluster.testing.rendering import NOW, decided
+from gameai_operator.api.access import Access
+from gameai_operator.engine.conditions import Condition
+from gameai_operator.engine.deployments import TEMPLATE_HASH, Deployment
+from gameai_operator.engine.kind import Decision, Refusal, Turn
+from gameai_operator.engine.manifest import Key
+from gameai_operator.engine.plan import Child
+from gameai_operator.engine.pods import Pod
+from gameai_operator.settings import Settings
+from gameai_operator.world.status import GRACE_SECONDS, rolls
+from gameai_operator.world.tiers import refers
+
+ROLES = [{"name": "dialogue", "tierRef": {"name": "silver"}}]
+FOREIGN = [{"name": "reaction", "tierRef": {"name": "gold", "namespace": "shared"}}]
+IMAGE = Settings().workloads_image
+
+
+def children(root: dict[str, Any], **facts: Any) -> dict[Key, Child]:
+    """The Deployments that the world wants, complete; `facts` replace some."""
+    found = {}
+    for document in decided(root, references=worlds.READY_TIERS).wanted or ():
+        if document["kind"] != "Deployment":
+            continue
+        name = document["metadata"]["name"]
+        replicas = document["spec"]["replicas"]
+        given: dict[str, Any] = {
+            "replicas": replicas,
+            "ready": replicas,
+            "remembered": {TEMPLATE_HASH: document["metadata"]["annotations"][TEMPLATE_HASH]},
+        }
+        live: Deployment = tiers.deployment(**(given | facts))
+        found[Key("Deployment", "eldermoor", name)] = child(name, "Deployment", live)
+    return found
+
+
+def child(name: str, kind: str, facts: Any) -> Child:
+    return Child(
+        key=Key(kind, "eldermoor", name),
+        uid="u",
+        version=1,
+        owner=None,
+        terminating=False,
+        manifest_hash="",
+        facts=facts,
+    )
+
+
+def told(conditions: tuple[Condition, ...], *, ago: float = 0.0) -> list[dict[str, Any]]:
+    """Conditions as status has them, all of them `ago` seconds old."""
+    since = (NOW - datetime.timedelta(seconds=ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return [
+        {
+            "type": each.type,
+            "status": each.word,
+            "reason": each.reason,
+            "message": each.message,
+            "lastTransitionTime": since,
+        }
+        for each in conditions
+    ]
+
+
+def see(
+    *pods: Pod,
+    facts: dict[str, Any] | None = None,
+    references: dict[Key, Any] | None = None,
+    status: Any = None,
+    seen: dict[str, Any] | None = None,
+    settings: Settings | None = None,
+    **spec: Any,
+) -> Decision:
+    root = worlds.resource(status=status, **spec)
+    below = children(root, **(facts or {}))
+    known = worlds.READY_TIERS if references is None else references
+    given: dict[str, Any] = {"pods": pods, "children": below, "references": known}
+    return decided(root, settings, **(given | (seen or {})))
+
+
+def said(decision: Decision, kind: str = "Ready") -> Condition:
+    return next(each for each in decision.conditions if each.type == kind)
+
+
+def waiting(reason: str, message: str) -> Pod:
+    return Pod(
+        namespace="eldermoor",
+        name="p",
+        uid="p",
+        group="weather-manager",
+        ready=False,
+        terminating=False,
+        hasten=False,
+        waiting=(reason, message),
+    )
+
+
+def test_a_world_whose_services_and_tiers_answer_is_ready() -> None:
+    decision = see(roles=ROLES)
+    assert (said(decision).status, said(decision).reason) == (True, "WorldReady")
+    assert said(decision, "Reconciling").status is False
+    assert decision.status["readyServices"] == "1/1"
+    assert decision.status["services"] == [
+        {
+            "name": "weather-manager",
+            "ready": 1,
+            "replicas": 1,
+            "endpoint": "moor-weather-manager.eldermoor.svc:50051",
+        }
+    ]
+    assert decision.again_seconds is None
+
+
+def test_a_world_without_services_is_ready_and_says_so() -> None:
+    decision = see(services=[])
+    assert said(decision).status is True
+    assert said(decision, "ServicesReady").reason == "NoServices"
+    assert "services" not in decision.status
+
+
+def test_a_service_scaled_to_zero_is_not_missed() -> None:
+    decision = see(services=[{"name": "weather-manager", "replicas": 0}])
+    assert said(decision).status is True
+    assert decision.status["readyServices"] == "0/1"
+
+
+@pytest.mark.parametrize(
+    ("pods", "reason", "words", "stalled"),
+    [
+        ((), "Starting", "no pod answers of weather-manager", False),
+        (
+            (waiting("ErrImagePull", "no such host"),),
+            "ImagePullFailed",
+            "kubelet: no such host",
+            False,
+        ),
+        (
+            (waiting("CreateContainerConfigError", 'secret "duel-keys" not found'),),
+            "SecretMissing",
+            'Secret "duel-keys" is missing: create it, or change spec.services[].envFrom',
+            True,
+        ),
+    ],
+)
+def test_a_service_that_does_not_answer_says_why(
+    pods: tuple[Pod, ...], reason: str, words: str, stalled: bool
+) -> None:
+    decision = see(*pods, facts={"ready": 0})
+    assert (said(decision).status, said(decision).reason) == (False, reason)
+    assert words in said(decision).message
+    assert said(decision, "Stalled").status is stalled
+
+
+def test_a_hibernated_world_is_ready_and_wants_no_pods() -> None:
+    decision = see(state="Hibernated", roles=ROLES, references={worlds.SILVER: None})
+    assert (said(decision).status, said(decision).reason) == (True, "Hibernated")
+    replicas = {
+        each["spec"]["replicas"] for each in decision.wanted or () if each["kind"] == "Deployment"
+    }
+    assert replicas == {0}
+
+
+@pytest.mark.parametrize(
+    ("view", "reason"),
+    [
+        (None, "TierMissing"),
+        (worlds.view(ready=False, reason="Starting"), "TierNotReady"),
+    ],
+)
+def test_a_tier_that_is_not_there_or_not_ready_is_named(view: Any, reason: str) -> None:
+    decision = see(roles=ROLES, references={worlds.SILVER: view})
+    assert said(decision, "TiersReady").reason == reason
+    assert (said(decision).status, said(decision).reason) == (False, reason)
+    assert "tier eldermoor/silver" in said(decision).message
+    assert said(decision, "Degraded").status is False
+
+
+def test_a_missing_and_a_refused_foreign_tier_read_the_same() -> None:
+    closed = worlds.view(access=Access())
+    refused = see(roles=FOREIGN, references={worlds.GOLD: closed, worlds.NAMESPACE: {}})
+    missing = see(roles=FOREIGN, references={worlds.GOLD: None, worlds.NAMESPACE: {}})
+    assert said(refused, "TiersReady") == said(missing, "TiersReady")
+    assert said(refused).reason == "RefNotPermitted"
+
+
+def test_the_worst_of_several_tiers_is_told() -> None:
+    decision = see(roles=[*ROLES, *FOREIGN], references={})
+    assert said(decision, "TiersReady").reason == "RefNotPermitted"
+
+
+def lost(*, ago: float, generation: int = 1, tiers_lost: bool = True) -> Decision:
+    """A world that was Ready; its tier is gone, `tiers_lost` so long ago."""
+    ready = see(roles=ROLES)
+    conditions = told(ready.conditions, ago=ago)
+    for each in conditions:
+        if each["type"] == "TiersReady" and tiers_lost:
+            each["status"] = "False"
+    status = {**ready.status, "observedGeneration": generation, "conditions": conditions}
+    return see(roles=ROLES, references={worlds.SILVER: None}, status=status)
+
+
+def test_a_tier_lost_a_moment_ago_degrades_a_world_that_stays_ready() -> None:
+    decision = lost(ago=500, tiers_lost=False)
+    assert (said(decision).status, said(decision).reason) == (True, "Degraded")
+    assert said(decision, "Degraded").reason == "TierLost"
+    assert decision.again_seconds == GRACE_SECONDS
+
+
+def test_the_grace_of_a_lost_tier_runs_out() -> None:
+    soon = lost(ago=GRACE_SECONDS - 20)
+    assert said(soon).status is True
+    assert soon.again_seconds == 20
+    over = lost(ago=GRACE_SECONDS)
+    assert (said(over).status, said(over).reason) == (False, "TierMissing")
+    assert said(over, "Degraded").status is False
+    assert over.again_seconds is None
+
+
+def test_a_role_newly_pointed_at_nothing_has_no_grace() -> None:
+    assert said(lost(ago=0, generation=0)).status is False
+
+
+def test_a_lost_tier_changes_no_pod_template() -> None:
+    def templates(decision: Decision) -> list[Any]:
+        return [e["spec"]["template"] for e in decision.wanted or () if e["kind"] == "Deployment"]
+
+    assert templates(lost(ago=0)) == templates(see(roles=ROLES))
+
+
+def test_a_mistake_is_stalled_and_leaves_children_and_clock_alone() -> None:
+    status = {"clock": see().status["clock"], "templateRevision": 1, "workloadsImage": "old"}
+    decision = see(
+        services=[{"name": "nobody"}],
+        clock={"dayLengthMinutes": 48, "speed": "7", "paused": False},
+        status=status,
+    )
+    assert decision.wanted is None
+    assert said(decision).reason == said(decision, "Stalled").reason == "UnknownService"
+    assert decision.status["clock"]["speed"] == "1"
+    assert decision.turn is Turn.NONE
+
+
+def test_a_revision_nobody_knows_is_stalled() -> None:
+    decision = see(templateRevision=99, status={"workloadsImage": "old", "templateRevision": 1})
+    assert decision.wanted is None
+    assert said(decision).reason == "TemplateRevisionUnknown"
+    assert decision.status["workloadsImage"] == "old"
+
+
+def test_a_refused_write_is_stalled() -> None:
+    refusal = Refusal(key=Key("Service", "n", "x"), reason="NameConflict", message="taken")
+    decision = see(seen={"refusals": (refusal,)})
+    assert (said(decision).status, said(decision).reason) == (False, "NameConflict")
+    assert decision.wanted is not None
+
+
+def test_a_rollout_is_told_until_every_pod_is_new() -> None:
+    assert said(see(facts={"rolling": True}), "Reconciling").reason == "RollingOut"
+    assert said(see(facts={"remembered": {TEMPLATE_HASH: "old"}}), "Reconciling").status is True
+
+
+def test_what_was_said_stands_until_the_controller_has_seen_our_write() -> None:
+    before = {"conditions": told((Condition(type="Reconciling", status=True, reason="x"),))}
+    assert said(see(facts={"observed": False}, status=before), "Reconciling").status is True
+    assert said(see(facts={"observed": False}), "Reconciling").status is False
+
+
+NEW = Settings(workloads_image="gameai-workloads:9")
+OLD: dict[str, Any] = {"workloadsImage": IMAGE, "templateRevision": 1}
+
+
+def image(decision: Decision) -> str:
+    deployment = next(e for e in decision.wanted or () if e["kind"] == "Deployment")
+    return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def test_a_new_image_waits_for_the_worlds_turn() -> None:
+    waits = see(settings=NEW, status=OLD, seen={"turn": False})
+    assert (waits.turn, image(waits)) == (Turn.WAITS, IMAGE)
+    assert waits.status["workloadsImage"] == IMAGE
+    begins = see(settings=NEW, status=OLD)
+    assert (begins.turn, image(begins)) == (Turn.HOLDS, "gameai-workloads:9")
+    assert said(begins, "Reconciling").status is True
+    ends = see(status=OLD)
+    assert ends.turn is Turn.NONE
+
+
+def test_a_world_of_own_images_takes_no_turn() -> None:
+    own = [{"name": "duel", "image": "duel:1", "replicas": 1}]
+    assert see(settings=NEW, status=OLD, services=own, seen={"turn": False}).turn is Turn.NONE
+
+
+def test_a_new_operator_or_image_restarts_no_pod_by_itself() -> None:
+    assert image(see(settings=NEW, status=OLD, seen={"turn": False})) == IMAGE
+    assert image(see(settings=NEW)) == "gameai-workloads:9", "a new world gets the new one"
+
+
+@pytest.mark.parametrize(
+    ("told_image", "reconciling", "under_way"),
+    [("a", "True", True), ("a", "False", False), ("b", "True", False)],
+)
+def test_status_tells_who_was_under_way_before_a_restart(
+    told_image: str, reconciling: str, under_way: bool
+) -> None:
+    status = {
+        "workloadsImage": told_image,
+        "conditions": [{"type": "Reconciling", "status": reconciling}],
+    }
+    assert rolls({"status": status}, "a") is under_way
+    assert rolls({}, "a") is False
+
+
+def test_a_world_refers_to_its_tiers_and_to_its_namespace_where_one_is_foreign() -> None:
+    own = worlds.resource(roles=ROLES)
+    assert refers(own) == (worlds.SILVER,)
+    foreign = worlds.resource(roles=[*ROLES, *FOREIGN])
+    assert refers(foreign) == (worlds.SILVER, worlds.GOLD, worlds.NAMESPACE)
+    assert refers(worlds.resource()) == ()
+
+
+def test_pull_secrets_of_the_chart_stand_on_the_account_and_in_no_template() -> None:
+    plain, secret = see(), see(settings=Settings(workloads_pull_secrets=("registry",)))
+    account = next(e for e in secret.wanted or () if e["kind"] == "ServiceAccount")
+    assert account["imagePullSecrets"] == [{"name": "registry"}]
+    deployments = [
+        [e for e in each.wanted or () if e["kind"] == "Deployment"] for each in (plain, secret)
+    ]
+    assert deployments[0] == deployments[1]
+
+
+def test_a_child_that_goes_does_not_count() -> None:
+    root = worlds.resource()
+    below = {key: replace(each, terminating=True) for key, each in children(root).items()}
+    decision = decided(root, children=below, references={})
+    assert said(decision).reason == "Starting"
+    assert decision.status["services"][0]["ready"] == 0

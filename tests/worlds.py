@@ -1,0 +1,60 @@
+"""Worlds that tests start from, and tiers that they see."""
+
+from typing import Any
+
+from gameai_operator.api.access import Access
+from gameai_operator.api.views import TierView
+from gameai_operator.api.world import GameWorld
+from gameai_operator.engine.manifest import Key
+
+UID = "0a1b2c3d-0000-4000-8000-000000000002"
+CREATED = "2026-11-22T09:00:00Z"
+
+
+def view(**facts: Any) -> TierView:
+    """A Ready tier that lets everybody in; `facts` replace some."""
+    given: dict[str, Any] = {
+        "access": Access.model_validate({"from": "All"}),
+        "ready": True,
+        "reason": "",
+        "endpoint": "http://gold.shared.svc:8000",
+    }
+    return TierView(**(given | facts))
+
+
+GOLD = Key("ModelTier", "shared", "gold")
+SILVER = Key("ModelTier", "eldermoor", "silver")
+NAMESPACE = Key("Namespace", "", "eldermoor")
+READY_TIERS: dict[Key, Any] = {
+    GOLD: view(),
+    SILVER: view(endpoint="http://silver.eldermoor.svc:8000"),
+    NAMESPACE: {},
+}
+
+
+def resource(status: Any = None, **spec: Any) -> dict[str, Any]:
+    """A GameWorld as the API server gives it; `spec` replaces fields of a small one."""
+    small = {
+        "clock": {"dayLengthMinutes": 48, "speed": "1", "paused": False},
+        "services": [{"name": "weather-manager", "replicas": 1}],
+        "state": "Running",
+    }
+    return {
+        "apiVersion": "gameai.dev/v1alpha1",
+        "kind": "GameWorld",
+        "metadata": {
+            "name": "moor",
+            "namespace": "eldermoor",
+            "uid": UID,
+            "generation": 1,
+            "resourceVersion": "7",
+            "creationTimestamp": CREATED,
+        },
+        "spec": small | spec,
+        "status": status or {"observedGeneration": -1},
+    }
+
+
+def world(**options: Any) -> GameWorld:
+    """The same, parsed."""
+    return GameWorld.model_validate(resource(**options))
