@@ -4,6 +4,8 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PROTOS := $(wildcard proto/gameai/v1/*.proto)
+PROTO = PATH="$(CURDIR)/$(BIN):$$PATH" sh -c '$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$$0 --grpc_python_out=$$0 "$$@"'
 # A kubeconfig in the environment is never used; another cluster is named by CLUSTER=path/to/kubeconfig.
 unexport KUBECONFIG
 CLUSTER ?=
@@ -71,6 +73,9 @@ generated: $(READY) ## are generated files current?
 	@rm -rf .dev/generated && mkdir -p .dev/generated
 	@$(BIN)/python -m gameai_operator crds --output .dev/generated/crds
 	@diff -r crds .dev/generated/crds || { echo "error: crds/ is stale: run make crds"; exit 1; }
+	@$(PROTO) .dev/generated --mypy_out=.dev/generated --mypy_grpc_out=.dev/generated $(PROTOS) 2>/dev/null
+	@diff -r -x __init__.py -x __pycache__ workloads/gameai/v1 .dev/generated/gameai/v1 || { echo "error: workloads/gameai/v1 is stale: run make proto"; exit 1; }
+	@$(BIN)/buf lint proto
 	@$(BIN)/pytest -q tests/unit/test_golden.py
 
 coverage: $(READY) ## has every branch of the PURE modules its test?
@@ -78,6 +83,9 @@ coverage: $(READY) ## has every branch of the PURE modules its test?
 
 crds: $(READY) ## write crds/ from the types
 	@$(BIN)/python -m gameai_operator crds --output crds
+
+proto: $(READY) ## write workloads/gameai/v1 from proto/
+	@$(PROTO) workloads --mypy_out=workloads --mypy_grpc_out=workloads $(PROTOS)
 
 golden: $(READY) ## write the golden files anew; read the diff before you commit it
 	@$(BIN)/pytest -q tests/unit/test_golden.py --write-golden
@@ -90,4 +98,4 @@ lock: $(READY) ## resolve requirements/*.txt anew, with hashes, for all platform
 clean: down ## remove the virtual environment and local state
 	@rm -rf .venv .dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help setup demo down test unit integration soak bench mutants check format format-check lint types imports generated coverage crds golden lock clean
+.PHONY: help setup demo down test unit integration soak bench mutants check format format-check lint types imports generated coverage crds proto golden lock clean

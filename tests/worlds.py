@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from gameai import contract
+from gameai_devcluster.testing.rendering import decided
 from gameai_operator.api.access import Access
 from gameai_operator.api.views import TierView
 from gameai_operator.api.world import GameWorld
@@ -58,3 +60,11 @@ def resource(status: Any = None, **spec: Any) -> dict[str, Any]:
 def world(**options: Any) -> GameWorld:
     """The same, parsed."""
     return GameWorld.model_validate(resource(**options))
+
+
+def configuration(**spec: Any) -> str:
+    """The configuration as the operator renders it."""
+    root = resource(**spec)
+    decision = decided(root, references=READY_TIERS)
+    document = next(each for each in decision.wanted or () if each["kind"] == "ConfigMap")
+    return str(document["data"][contract.CONFIG_KEY])

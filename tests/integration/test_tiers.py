@@ -83,7 +83,7 @@ def test_apply_wait_scale_and_delete_as_a_user_would(
         assert (
             labels["karpenter.sh/capacity-type"] == pod["metadata"]["labels"]["gameai.dev/capacity"]
         )
-    line = kubectl("-n", namespace, "get", "gameai").splitlines()[-1].split()
+    line = kubectl("-n", namespace, "get", "mt").splitlines()[-1].split()
     assert line[:8] == ["gold", "True", "AllReplicasReady", "Gold", "7", "7", "2", "5"]
     kubectl("-n", namespace, "delete", "mt/gold")
     until(

@@ -5,6 +5,7 @@ import tiers
 import worlds
 from fakes import World
 from gameai_operator.engine.manifest import Key
+from gameai_operator.kinds import WATCHED
 
 WORLD = Key("GameWorld", "eldermoor", "moor")
 WORLDS = fakes.KINDS["GameWorld"].resource
@@ -48,7 +49,7 @@ async def test_a_namespaces_labels_wake_the_worlds_that_need_them_and_nobody_rec
     roles = [{"name": "dialogue", "tierRef": {"name": "gold", "namespace": "shared"}}]
     world.intake.see(WORLDS, world.cluster.put(worlds.resource(roles=roles)))
     world.queue._waiting.clear()
-    namespaces = fakes.WATCHED["Namespace"].resource
+    namespaces = WATCHED["Namespace"].resource
     document = {
         "metadata": {
             "name": "eldermoor",

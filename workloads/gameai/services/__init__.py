@@ -1,0 +1,1 @@
+"""The game services, one package each; they never import each other."""

@@ -1,0 +1,1 @@
+"""The world's calendar and the phases of its day."""

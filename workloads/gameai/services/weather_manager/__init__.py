@@ -1,0 +1,1 @@
+"""The weather of a world's regions, and its forecast."""

@@ -1,0 +1,94 @@
+"""WeatherService over gRPC: what the process says, now and ahead."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from types import MappingProxyType
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import aio
+
+from gameai.contract import split_words
+from gameai.errors import InvalidArgumentError, NotFoundError
+from gameai.services.weather_manager.climate import Sky
+from gameai.services.weather_manager.process import Process, Weather, process
+from gameai.serving import GameService, LiveWorld
+from gameai.v1 import weather_pb2, weather_pb2_grpc
+from gameai.worldtime import MICROSECOND
+
+_SKIES = MappingProxyType({sky: weather_pb2.Sky.Value(f"SKY_{sky.name}") for sky in Sky})
+_STEPS, _MOST_STEPS = 24, 240
+
+
+class WeatherService(weather_pb2_grpc.WeatherServiceServicer):
+    """Answers from the world's seed and its clock alone; any replica says the same."""
+
+    def __init__(self, world: LiveWorld, weather: Process) -> None:
+        self._world = world
+        self._process = weather
+
+    async def GetWeather(
+        self, request: weather_pb2.GetWeatherRequest, context: object
+    ) -> weather_pb2.GetWeatherResponse:
+        """The weather of one region now."""
+        found = self._process.at(self._region(request.region), self._world.now())
+        return weather_pb2.GetWeatherResponse(weather=self._message(found))
+
+    async def Forecast(
+        self, request: weather_pb2.ForecastRequest, context: object
+    ) -> weather_pb2.ForecastResponse:
+        """The weather of one region from now on."""
+        if request.steps > _MOST_STEPS:
+            raise InvalidArgumentError(f"steps must be at most {_MOST_STEPS}")
+        region = self._region(request.region)
+        first = self._world.now() // self._process.step
+        ahead = range(first, first + (request.steps or _STEPS))
+        told = [self._message(self._process.of_step(region, number)) for number in ahead]
+        return weather_pb2.ForecastResponse(weather=told)
+
+    async def WatchWeather(
+        self, request: weather_pb2.WatchWeatherRequest, context: object
+    ) -> AsyncIterator[weather_pb2.WatchWeatherResponse]:
+        """The weather of some regions now, then each change of it."""
+        regions = [self._region(each) for each in request.regions or self._process.regions]
+        told: dict[str, Weather] = {}
+        while True:
+            now = self._world.now()
+            for found in self._changes(regions, now, told):
+                yield weather_pb2.WatchWeatherResponse(weather=self._message(found))
+            following = (now // self._process.step + 1) * self._process.step
+            await self._world.wait_for_change(self._world.wall_of(following))
+
+    def _changes(self, regions: Iterable[str], now: int, told: dict[str, Weather]) -> list[Weather]:
+        """What was not told yet."""
+        found = [self._process.at(region, now) for region in regions]
+        new = [each for each in found if told.get(each.region) != each]
+        told.update({each.region: each for each in new})
+        return new
+
+    def _region(self, name: str) -> str:
+        if name not in self._process.regions:
+            known = ", ".join(self._process.regions)
+            raise NotFoundError(f"no region {name!r}: this world has {known}")
+        return name
+
+    def _message(self, found: Weather) -> weather_pb2.Weather:
+        ends = self._world.wall_of(found.ends)
+        seconds, rest = divmod(ends or 0, MICROSECOND)
+        return weather_pb2.Weather(
+            region=found.region,
+            sky=_SKIES[found.sky],
+            temperature_centidegrees=found.temperature_centidegrees,
+            wind_centimetres_per_second=found.wind_centimetres_per_second,
+            humidity_permille=found.humidity_permille,
+            begins_world_microseconds=found.begins,
+            ends_world_microseconds=found.ends,
+            ends_at=None if ends is None else Timestamp(seconds=seconds, nanos=rest * 1000),
+        )
+
+
+def add(world: LiveWorld, settings: Mapping[str, str], server: aio.Server) -> None:
+    """Add the service to a server."""
+    weather = process(world.config.seed, settings, split_words(settings["regions"]))
+    weather_pb2_grpc.add_WeatherServiceServicer_to_server(WeatherService(world, weather), server)
+
+
+SERVICE = GameService(name="weather-manager", wire_name="gameai.v1.WeatherService", add=add)

@@ -1,0 +1,6 @@
+"""Starts any gRPC service of a world in one call: health, reflection, metrics, error mapping, drain."""
+
+from gameai.serving.live import LiveWorld
+from gameai.serving.main import GameService, main
+
+__all__ = ["GameService", "LiveWorld", "main"]

@@ -1,0 +1,83 @@
+"""What every call goes through: it is counted and timed, and errors become status codes."""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from gameai.errors import told
+from gameai.serving import telemetry
+
+_LOG = logging.getLogger(__name__)
+Handler = Any  # grpc.RpcMethodHandler, whose parts grpc types as Any
+
+
+class Interceptor(aio.ServerInterceptor):
+    """Wraps handlers of unary calls and of server streams; ours has no others."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """The handler with everything around it."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        # Of grpc's own services (health, reflection) nothing is counted.
+        if handler is None or not method.startswith("/gameai."):
+            return handler
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                _unary(handler.unary_unary, method),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+        return grpc.unary_stream_rpc_method_handler(
+            _stream(handler.unary_stream, method),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+def _unary(inner: Any, method: str) -> Any:
+    async def call(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+        began = time.perf_counter()
+        code = grpc.StatusCode.OK
+        try:
+            return await inner(request, context)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
+            code, message = _told(error, method)
+            await context.abort(code, message)
+        finally:
+            telemetry.SECONDS.labels(method).observe(time.perf_counter() - began)
+            telemetry.REQUESTS.labels(method, code.name).inc()
+
+    return call
+
+
+def _stream(inner: Any, method: str) -> Any:
+    async def call(request: Any, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        code = grpc.StatusCode.CANCELLED
+        telemetry.STREAMS.labels(method).inc()
+        try:
+            async for message in inner(request, context):
+                yield message
+            code = grpc.StatusCode.OK
+        except Exception as error:  # noqa: BLE001 - same
+            code, message = _told(error, method)
+            await context.abort(code, message)
+        finally:
+            telemetry.STREAMS.labels(method).dec()
+            telemetry.REQUESTS.labels(method, code.name).inc()
+
+    return call
+
+
+def _told(error: Exception, method: str) -> tuple[grpc.StatusCode, str]:
+    code, message = told(error)
+    if code is grpc.StatusCode.INTERNAL:
+        _LOG.error("%s failed; this is a bug", method, exc_info=error)
+    return code, message

@@ -1,0 +1,99 @@
+"""A world's configuration while a service runs: read from a mounted file, read again when it changes."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from gameai.errors import DrainingError
+from gameai.serving import telemetry
+from gameai.worldconfig import ConfigError, WorldConfig, parse
+from gameai.worldtime import MICROSECOND, wall_time, world_time
+
+_LOG = logging.getLogger(__name__)
+_POLL_SECONDS = 1.0
+# No sleep is longer, so that a stepped wall clock is noticed.
+_MOST_SLEEP_SECONDS = 30.0
+
+Clock = Callable[[], int]
+
+
+class LiveWorld:
+    """The present configuration and world time; `clock` gives µs since the Unix epoch."""
+
+    def __init__(self, config: WorldConfig, clock: Clock) -> None:
+        self.config = config
+        self.draining = False
+        self._clock = clock
+        self._changed = asyncio.Event()
+
+    def wall(self) -> int:
+        """The wall clock, in µs since the Unix epoch."""
+        return self._clock()
+
+    def now(self) -> int:
+        """World time in µs."""
+        return world_time(self.config.anchors, self._clock())
+
+    def wall_of(self, world: int) -> int | None:
+        """When world time will be so much, by the wall clock in µs; None while the clock stands before it."""
+        return wall_time(self.config.anchors, world, self._clock())
+
+    def take(self, config: WorldConfig) -> None:
+        """From now on this is the configuration; whoever waits looks again."""
+        self.config = config
+        self._notify()
+
+    def drain(self) -> None:
+        """End every stream: its caller finds another replica."""
+        self.draining = True
+        self._notify()
+
+    async def wait_for_change(self, until: int | None) -> None:
+        """Sleep until a wall time in µs, or until the configuration changes. Raises `DrainingError`."""
+        if self.draining:
+            raise DrainingError("this replica is going away: call again")
+        left = _MOST_SLEEP_SECONDS
+        if until is not None:
+            left = min(left, max(0.0, (until - self._clock()) / MICROSECOND))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await self._changed.wait()
+        if self.draining:
+            raise DrainingError("this replica is going away: call again")
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+def read(path: Path) -> WorldConfig:
+    """The configuration of a file. Raises `ConfigError`, also where the file cannot be read."""
+    try:
+        return parse(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+async def follow(path: Path, world: LiveWorld) -> None:
+    """Take up every new content of the file, for ever; what cannot be read leaves what was there.
+
+    Content is compared, not times: a kubelet swaps a symbolic link, and the new file may be older.
+    """
+    faulty = ""
+    while True:
+        await asyncio.sleep(_POLL_SECONDS)
+        try:
+            found = await asyncio.to_thread(read, path)
+        except ConfigError as error:
+            if str(error) != faulty:
+                faulty = str(error)
+                telemetry.RELOADS.labels("refused").inc()
+                _LOG.error("the configuration stays as it was: %s", error)
+            continue
+        faulty = ""
+        if found != world.config:
+            telemetry.RELOADS.labels("taken").inc()
+            _LOG.info("a new configuration was taken up")
+            world.take(found)

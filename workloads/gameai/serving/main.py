@@ -1,0 +1,187 @@
+"""The life of a service: read its configuration, serve, drain on SIGTERM."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from gameai import contract
+from gameai.serving import telemetry
+from gameai.serving.health import serve as serve_health
+from gameai.serving.interceptor import Interceptor
+from gameai.serving.live import LiveWorld, follow, read
+from gameai.worldconfig import ConfigError, WorldConfig
+
+_LOG = logging.getLogger(__name__)
+_SETTINGS_SECONDS = 120.0
+_POLL_SECONDS = 0.5
+_STOP_SECONDS = 20.0
+_OPTIONS = (
+    # Requests are small; a large one is a mistake or an attack.
+    ("grpc.max_receive_message_length", 64 << 10),
+    # Clients come back now and then, and so find replicas that are newer than their connection.
+    ("grpc.max_connection_age_ms", 300_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
+    ("grpc.so_reuseport", 0),
+)
+_MOST_CALLS = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GameService:
+    """One service: its name in the catalogue, its full name on the wire, and how it is added to a server."""
+
+    name: str
+    wire_name: str
+    add: Callable[[LiveWorld, Mapping[str, str], aio.Server], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Where to listen and what to read."""
+
+    config: Path
+    settings_hash: str
+    address: str
+    port: int
+    health_port: int
+    drain_seconds: float
+
+
+def main(service: GameService, arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM; 0 then, 1 where the configuration is not to be had."""
+    options, level = _parse(service, arguments)
+    telemetry.configure_logging(level)
+    try:
+        asyncio.run(_run(service, options))
+    except ConfigError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, str]:
+    row = contract.CATALOGUE[service.name]
+    parser = argparse.ArgumentParser(prog=row.module, description=row.text)
+    config = os.environ.get(
+        contract.CONFIG_ENVIRONMENT, f"{contract.CONFIG_FOLDER}/{contract.CONFIG_KEY}"
+    )
+    parser.add_argument(
+        "--config", type=Path, default=Path(config), help="the world's configuration"
+    )
+    parser.add_argument("--address", default="0.0.0.0", help="address to listen on")  # noqa: S104 - a pod is called on its own address
+    parser.add_argument(
+        "--port", type=int, default=contract.GRPC_PORT, help="port of gRPC; 0: a free one"
+    )
+    parser.add_argument(
+        "--health-port",
+        type=int,
+        default=contract.HEALTH_PORT,
+        help="port of /livez, /readyz, /metrics",
+    )
+    parser.add_argument(
+        "--drain-seconds", type=float, default=5.0, help="time for callers to look elsewhere"
+    )
+    parser.add_argument(
+        "--log-level",
+        default=os.environ.get("LOG_LEVEL", "INFO"),
+        help="DEBUG, INFO, WARNING or ERROR",
+    )
+    given = parser.parse_args(arguments)
+    options = Options(
+        config=given.config,
+        settings_hash=os.environ.get(contract.SETTINGS_HASH_ENVIRONMENT, ""),
+        address=given.address,
+        port=given.port,
+        health_port=given.health_port,
+        drain_seconds=given.drain_seconds,
+    )
+    return options, given.log_level.upper()
+
+
+async def _run(service: GameService, options: Options) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    config = await _first_config(service, options)
+    world = LiveWorld(config, lambda: time.time_ns() // 1000)
+    server = aio.server(
+        interceptors=[Interceptor()], options=_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS
+    )
+    service.add(world, config.services[service.name].settings, server)
+    checks = _add_health(server, service)
+    port = server.add_insecure_port(f"{options.address}:{options.port}")
+    runner = await serve_health(
+        lambda: "draining" if world.draining else "", options.address, options.health_port
+    )
+    await server.start()
+    await _say(checks, service, serving=True)
+    _LOG.info("serving %s on port %d, health on %s", service.name, port, runner.addresses)
+    following = asyncio.create_task(follow(options.config, world))
+    try:
+        await stop.wait()
+        await _drain(server, checks, world, service, options.drain_seconds)
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+        await runner.cleanup()
+
+
+async def _first_config(service: GameService, options: Options) -> WorldConfig:
+    """The configuration, once it tells what this pod was started for. Raises `ConfigError`.
+
+    A pod may see the mounted file of a moment ago; it would then serve other settings than its siblings.
+    """
+    end = time.monotonic() + _SETTINGS_SECONDS
+    while True:
+        config = read(options.config)
+        mine = config.services.get(service.name)
+        if mine and options.settings_hash in ("", mine.settings_hash):
+            return config
+        if time.monotonic() > end:
+            raise ConfigError(
+                f"{options.config} does not hold the settings that {service.name} was started for"
+            )
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _add_health(server: aio.Server, service: GameService) -> health.aio.HealthServicer:
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = (service.wire_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, server)
+    return checks
+
+
+async def _say(checks: health.aio.HealthServicer, service: GameService, *, serving: bool) -> None:
+    states = health_pb2.HealthCheckResponse
+    state = states.SERVING if serving else states.NOT_SERVING
+    for name in ("", service.wire_name):
+        await checks.set(name, state)
+
+
+async def _drain(
+    server: aio.Server,
+    checks: health.aio.HealthServicer,
+    world: LiveWorld,
+    service: GameService,
+    seconds: float,
+) -> None:
+    """First tell everybody, then wait until they have heard, then stop."""
+    _LOG.info("draining")
+    await _say(checks, service, serving=False)
+    world.drain()
+    await asyncio.sleep(seconds)
+    await server.stop(_STOP_SECONDS)
