@@ -72,6 +72,7 @@ imports: $(READY) ## who may import whom
 generated: $(READY) ## are generated files current?
 	@rm -rf .dev/generated && mkdir -p .dev/generated
 	@$(BIN)/python -m gameai_operator crds --output .dev/generated/crds
+	@diff -r crds charts/gameai-crds/files || { echo "error: charts/gameai-crds/files is stale: run make crds"; exit 1; }
 	@diff -r crds .dev/generated/crds || { echo "error: crds/ is stale: run make crds"; exit 1; }
 	@$(PROTO) .dev/generated --mypy_out=.dev/generated --mypy_grpc_out=.dev/generated $(PROTOS) 2>/dev/null
 	@diff -r -x __init__.py -x __pycache__ workloads/gameai/v1 .dev/generated/gameai/v1 || { echo "error: workloads/gameai/v1 is stale: run make proto"; exit 1; }
@@ -83,6 +84,7 @@ coverage: $(READY) ## has every branch of the PURE modules its test?
 
 crds: $(READY) ## write crds/ from the types
 	@$(BIN)/python -m gameai_operator crds --output crds
+	@$(BIN)/python -m gameai_operator crds --output charts/gameai-crds/files
 
 proto: $(READY) ## write workloads/gameai/v1 from proto/
 	@$(PROTO) workloads --mypy_out=workloads --mypy_grpc_out=workloads $(PROTOS)

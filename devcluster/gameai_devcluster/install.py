@@ -4,18 +4,27 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from gameai_devcluster.api import Api, ApiError, Json, path
+from gameai_devcluster import charts
+from gameai_devcluster.api import Api, ApiError, path
 from gameai_devcluster.cluster import kubeconfig_document
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "gameai-system"
 ACCOUNT = "gameai-operator"
-_RULES = ROOT / "charts" / "gameai-operator" / "files" / "rules.yaml"
-_RBAC = "rbac.authorization.k8s.io"
+_APPLIED = frozenset(
+    {
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    }
+)
 _TOKEN_SECONDS = 7 * 24 * 3600
 
 
@@ -33,16 +42,12 @@ def namespace(api: Api, name: str) -> None:
 
 
 def rights(api: Api, *, namespaces: Sequence[str] = ()) -> None:
-    """The operator's service account with its rights, everywhere or in the given namespaces only."""
+    """All of the operator's chart but its pods: account, rights everywhere or in some namespaces, deletion protection."""
     namespace(api, NAMESPACE)
-    rules = yaml.safe_load(_RULES.read_text())
-    account = {"name": ACCOUNT, "namespace": NAMESPACE}
-    api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
-    everywhere = rules["cluster"] if namespaces else rules["namespaced"] + rules["cluster"]
-    _grant(api, "ClusterRole", {"name": ACCOUNT}, everywhere)
-    _grant(api, "Role", {"name": ACCOUNT, "namespace": NAMESPACE}, rules["own"])
-    for each in namespaces:
-        _grant(api, "Role", {"name": f"{ACCOUNT}-watched", "namespace": each}, rules["namespaced"])
+    objects = charts.rendered(values={"namespaces": list(namespaces)}, namespace=NAMESPACE)
+    for document in objects:
+        if document["kind"] in _APPLIED:
+            api.apply(document)
 
 
 def operator_kubeconfig(api: Api, file: Path, *, server: str | None = None) -> Path:
@@ -64,19 +69,6 @@ def operator_kubeconfig(api: Api, file: Path, *, server: str | None = None) -> P
     file.touch(mode=0o600)
     file.write_text(yaml.safe_dump(kubeconfig_document(credentials)))
     return file
-
-
-def _grant(api: Api, kind: str, metadata: Json, rules: list[Json]) -> None:
-    role = {"apiVersion": f"{_RBAC}/v1", "kind": kind, "metadata": metadata, "rules": rules}
-    binding: dict[str, Any] = {
-        "apiVersion": f"{_RBAC}/v1",
-        "kind": f"{kind}Binding",
-        "metadata": metadata,
-        "roleRef": {"apiGroup": _RBAC, "kind": kind, "name": metadata["name"]},
-        "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}],
-    }
-    api.apply(role)
-    api.apply(binding)
 
 
 def _wait_established(api: Api, name: str, seconds: float = 20.0) -> None:

@@ -12,7 +12,7 @@ from gameai_devcluster.testing.waiting import settled, until
 from live import manifest
 
 PICKED_UP_SECONDS = 150.0  # 10 × the stated 15 s
-ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/gameai-operator"
+ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/gameai-operator-gameai-system"
 
 
 @pytest.fixture(scope="module")

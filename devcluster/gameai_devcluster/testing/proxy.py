@@ -1,22 +1,25 @@
-"""A proxy between an operator and its API server that knows writes by name and can bring faults to them.
+"""A proxy between an operator and its API server that knows requests by name and can bring faults to them.
 
 It runs in a thread of its own and listens without TLS; the operator's token passes through it untouched.
 """
 
 import asyncio
+import json
 import ssl
 import threading
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
 
-_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "host", "content-length"})
 # Kinds whose writes are no part of a workload.
 _LEFT_OUT = ("/leases", "/events")
+_MOST_KEPT = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,55 @@ class Named:
         return f"{self.verb} {self.path} #{self.nth}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """A request as it came: `at` in seconds of the steady clock; `watch` for a watch; `status` once it is answered."""
+
+    at: float
+    verb: str
+    path: str
+    watch: bool
+    status: list[int] = field(default_factory=list)
+
+    @property
+    def write(self) -> bool:
+        """Whether it changes something; of Leases, which say who may, it is asked apart."""
+        return self.verb in WRITES and "/leases" not in self.path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """An answer in the server's place; `commits` means that the server carries the request out before."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+    commits: bool = False
+
+
+class DropError(Exception):
+    """Raised by a hook: the request, or its answer, is lost."""
+
+
 Hook = Callable[[Named], None]
+Fault = Callable[[Arrival], Answer | None]
+# Whether an event of a watch at this path is let through; the event as the server sent it.
+Sieve = Callable[[str, Mapping[str, Any]], bool]
+
+
+def status_answer(code: int, reason: str, **headers: str) -> Answer:
+    """An answer with a Status object, as an API server gives it."""
+    body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code}
+    text = json.dumps(body | {"reason": reason, "message": f"the proxy says {reason}"})
+    return Answer(status=code, headers={"Content-Type": "application/json", **headers}, body=text)
 
 
 class Proxy:
-    """Forwards everything; `before` and `after` are called around each write of a workload.
+    """Forwards everything, but for what its hooks say.
 
-    `before` may raise `Drop` to keep a write from the server; `after` may raise it to keep the answer from the client.
+    `before` and `after` are called around each write of a workload: `before` may raise `DropError` to keep it from the
+    server, `after` to keep the answer from the client. `fault` may answer any request itself, or drop it. `sieve`
+    decides on each event of a watch. All of them run in the proxy's thread.
     """
 
     def __init__(self, server: str, ca_file: str) -> None:
@@ -45,8 +90,12 @@ class Proxy:
         self._ca_file = ca_file
         self.before: Hook | None = None
         self.after: Hook | None = None
+        self.fault: Fault | None = None
+        self.sieve: Sieve | None = None
         self.seen: list[Named] = []
+        self.arrivals: deque[Arrival] = deque(maxlen=_MOST_KEPT)
         self._counts: Counter[tuple[str, str]] = Counter()
+        self._watches: dict[int, web.Request] = {}  # requests cannot be hashed
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -57,10 +106,21 @@ class Proxy:
             raise TimeoutError("the proxy did not start")
 
     def reset(self) -> None:
-        """Forget what was seen; numbering starts anew."""
+        """Forget what was seen, bring no more faults; numbering starts anew."""
         self.seen = []
+        self.arrivals.clear()
         self._counts = Counter()
         self.before = self.after = None
+        self.fault = self.sieve = None
+
+    def cut_watches(self) -> None:
+        """End every watch that is open now, without a word."""
+
+        def cut() -> None:
+            for request in tuple(self._watches.values()):
+                _abort(request)
+
+        self._loop.call_soon_threadsafe(cut)
 
     def close(self) -> None:
         """Stop listening."""
@@ -68,8 +128,8 @@ class Proxy:
         self._thread.join(10)
 
     def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
         context = ssl.create_default_context(cafile=self._ca_file)
@@ -93,19 +153,30 @@ class Proxy:
             await runner.cleanup()
 
     async def _handle(self, session: ClientSession, request: web.Request) -> web.StreamResponse:
+        watch = request.query.get("watch") in ("true", "1")
+        arrival = Arrival(at=time.monotonic(), verb=request.method, path=request.path, watch=watch)
+        self.arrivals.append(arrival)
         named = self._name(request)
         try:
+            answer = self.fault(arrival) if self.fault else None
+            if answer and not answer.commits:
+                return _response(answer)
             if named and self.before:
                 self.before(named)
-            return await self._forward(session, request, named)
+            if watch:
+                return await self._forward_watch(session, request)
+            response = await self._forward(session, request)
+            arrival.status.append(response.status)
+            if named and self.after:
+                self.after(named)
+            return _response(answer) if answer else response
         except (DropError, ClientError, ConnectionError):
-            if request.transport is not None:
-                request.transport.abort()
+            _abort(request)
             return web.Response(status=502)
 
     def _name(self, request: web.Request) -> Named | None:
         left_out = any(part in request.path for part in _LEFT_OUT)
-        if request.method not in _WRITES or left_out:
+        if request.method not in WRITES or left_out:
             return None
         key = (request.method, request.path)
         self._counts[key] += 1
@@ -113,28 +184,50 @@ class Proxy:
         self.seen.append(named)
         return named
 
-    async def _forward(
-        self, session: ClientSession, request: web.Request, named: Named | None
-    ) -> web.StreamResponse:
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP_BY_HOP}
+    async def _forward(self, session: ClientSession, request: web.Request) -> web.Response:
         body = await request.read()
-        options: dict[str, Any] = {"headers": headers, "data": body or None}
-        async with session.request(
-            request.method, self._server + request.raw_path, **options
-        ) as answer:
-            kept = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP}
-            if named:
-                text = await answer.read()
-                if self.after:
-                    self.after(named)
-                return web.Response(status=answer.status, headers=kept, body=text)
-            response = web.StreamResponse(status=answer.status, headers=kept)
-            await response.prepare(request)
-            async for chunk in answer.content.iter_any():
-                await response.write(chunk)
-            await response.write_eof()
-            return response
+        options: dict[str, Any] = {"headers": _kept(request.headers), "data": body or None}
+        url = self._server + request.raw_path
+        async with session.request(request.method, url, **options) as answer:
+            text = await answer.read()
+            return web.Response(status=answer.status, headers=_kept(answer.headers), body=text)
+
+    async def _forward_watch(
+        self, session: ClientSession, request: web.Request
+    ) -> web.StreamResponse:
+        """Events line by line, those that the sieve keeps left out."""
+        headers = {
+            k: v for k, v in _kept(request.headers).items() if k.lower() != "accept-encoding"
+        }
+        self._watches[id(request)] = request
+        try:
+            async with session.get(self._server + request.raw_path, headers=headers) as answer:
+                response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))
+                await response.prepare(request)
+                buffer = b""
+                async for chunk in answer.content.iter_any():
+                    *lines, buffer = (buffer + chunk).split(b"\n")
+                    for line in lines:
+                        if self._passes(request.path, line):
+                            await response.write(line + b"\n")
+                await response.write_eof(buffer)
+                return response
+        finally:
+            self._watches.pop(id(request), None)
+
+    def _passes(self, path: str, line: bytes) -> bool:
+        sieve = self.sieve
+        return sieve is None or not line or sieve(path, json.loads(line))
 
 
-class DropError(Exception):
-    """Raised by a hook: the request, or its answer, is lost."""
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    return {k: v for k, v in headers.items() if k.lower() not in _HOP_BY_HOP}
+
+
+def _response(answer: Answer) -> web.Response:
+    return web.Response(status=answer.status, headers=answer.headers, text=answer.body)
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
@@ -284,12 +285,13 @@ class Client:
         token = _bare(await self._api.configuration.get_api_key_with_prefix("BearerToken"))
         authorised = {**headers, "Authorization": f"Bearer {token}"} if token else dict(headers)
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, 5.0))
+        payload = data if data is None or gate is None else _Gated(data, gate)
         if gate is not None:
             gate()
         async with rest.pool_manager.request(
             method,
             self._api.configuration.host + url,
-            data=data,
+            data=payload,
             headers=authorised,
             timeout=timeout,
         ) as response:
@@ -315,6 +317,21 @@ class Client:
             await asyncio.sleep(_LIST_SECONDS)
         finally:
             await old.close()
+
+
+class _Gated(aiohttp.BytesPayload):
+    """A body that asks the gate as it is written: opening a connection may have taken until after the lease's end."""
+
+    def __init__(self, value: bytes, gate: Gate) -> None:
+        super().__init__(value)
+        self._gate = gate
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        """Write all of it, or nothing."""
+        self._gate()
+        await super().write_with_length(writer, content_length)
 
 
 def _seconds(text: str) -> float:

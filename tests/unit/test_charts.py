@@ -1,0 +1,187 @@
+"""What the charts render: rights, restricted pods, and only flags that the operator knows."""
+
+import argparse
+from typing import Any
+
+import helm_python
+import pytest
+import yaml
+from gameai_devcluster import charts
+from gameai_operator.api import crd
+from gameai_operator.environment import add_flags, settings
+from gameai_operator.settings import Settings
+
+EVERY: dict[str, Any] = {
+    "global": {"imageRegistry": "registry.example/mirror", "imagePullSecrets": ["registry"]},
+    "image": {"repository": "operator", "tag": "9", "pullPolicy": "Always"},
+    "workloads": {"image": "workloads:7", "worldsAtATime": 3},
+    "replicas": 3,
+    "namespaces": ["one", "two"],
+    "capacity": {
+        "label": "eks.amazonaws.com/capacityType",
+        "spot": ["SPOT"],
+        "onDemand": ["ON_DEMAND"],
+    },
+    "policy": {"allowedHostPaths": ["/mnt/models", "/data"]},
+    "lease": {"durationSeconds": 30, "renewSeconds": 20, "retrySeconds": 4},
+    "workers": 4,
+    "resyncSeconds": 600,
+    "logLevel": "DEBUG",
+    "resources": {"requests": {"cpu": "1"}},
+    "serviceAccount": {"annotations": {"a": "b"}},
+    "podLabels": {"team": "npc"},
+    "podAnnotations": {"c": "d"},
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "tolerations": [{"key": "system", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "priorityClassName": "system-cluster-critical",
+}
+
+
+def of_kind(documents: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [each for each in documents if each["kind"] == kind]
+
+
+def pod(values: dict[str, Any] | None = None) -> dict[str, Any]:
+    deployment = of_kind(charts.rendered(values=values), "Deployment")[0]
+    template: dict[str, Any] = deployment["spec"]["template"]
+    return template
+
+
+def told(values: dict[str, Any] | None = None) -> Settings:
+    """The settings that the operator takes from the chart's arguments."""
+    parser = argparse.ArgumentParser()
+    add_flags(parser, {})
+    return settings(parser.parse_args(pod(values)["spec"]["containers"][0]["args"]))
+
+
+def test_the_charts_defaults_are_the_operators_own() -> None:
+    made, own = told(), Settings()
+    for name in (
+        "namespaces",
+        "capacity",
+        "allowed_host_paths",
+        "workloads_image",
+        "workloads_pull_secrets",
+        "worlds_at_a_time",
+        "workers",
+        "resync_seconds",
+        "log_level",
+        "health_port",
+    ):
+        assert getattr(made, name) == getattr(own, name), name
+    assert made.lease.duration_seconds == own.lease.duration_seconds
+
+
+def test_every_value_reaches_the_operator() -> None:
+    made = told(EVERY)
+    assert made.namespaces == ("one", "two")
+    assert made.capacity.spot == ("SPOT",)
+    assert made.allowed_host_paths == ("/mnt/models", "/data")
+    assert made.workloads_image == "registry.example/mirror/workloads:7"
+    assert made.workloads_pull_secrets == ("registry",)
+    assert (made.worlds_at_a_time, made.workers, made.log_level) == (3, 4, "DEBUG")
+    assert (made.resync_seconds, made.lease.retry_seconds) == (600, 4)
+
+
+def test_every_value_reaches_the_pod() -> None:
+    made = pod(EVERY)
+    spec = made["spec"]
+    assert spec["containers"][0]["image"] == "registry.example/mirror/operator:9"
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    assert made["metadata"]["labels"]["team"] == "npc"
+    assert made["metadata"]["annotations"] == {"c": "d"}
+    for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName"):
+        assert spec[name] == EVERY[name]
+    account = of_kind(charts.rendered(values=EVERY), "ServiceAccount")[0]
+    assert account["metadata"]["annotations"] == {"a": "b"}
+
+
+def test_the_operators_pod_is_restricted_and_stoppable() -> None:
+    spec = pod()["spec"]
+    container = spec["containers"][0]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert {"startupProbe", "readinessProbe", "livenessProbe", "resources"} <= set(container)
+
+
+def test_one_replica_needs_no_budget_and_two_have_one() -> None:
+    assert len(of_kind(charts.rendered(), "PodDisruptionBudget")) == 1
+    assert of_kind(charts.rendered(values={"replicas": 1}), "PodDisruptionBudget") == []
+
+
+def rights(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [rule for each in documents for rule in each["rules"]]
+
+
+def test_rights_have_no_wildcard_and_no_secrets() -> None:
+    for values in (None, EVERY):
+        documents = charts.rendered(values=values)
+        rules = rights(of_kind(documents, "ClusterRole") + of_kind(documents, "Role"))
+        words = [word for rule in rules for part in rule.values() for word in part]
+        assert "*" not in words
+        assert not any("secret" in word for word in words)
+
+
+def test_listed_namespaces_have_their_rights_and_the_cluster_none_to_write() -> None:
+    documents = charts.rendered(values={"namespaces": ["one", "two"]})
+    everywhere = rights(of_kind(documents, "ClusterRole"))
+    assert {verb for rule in everywhere for verb in rule["verbs"]} <= {"get", "list", "watch"}
+    roles = {each["metadata"]["namespace"] for each in of_kind(documents, "Role")}
+    assert roles == {"one", "two", "gameai-system"}
+    policy = of_kind(documents, "ValidatingAdmissionPolicy")[0]
+    selector = policy["spec"]["matchConstraints"]["namespaceSelector"]
+    assert selector["matchExpressions"][0]["values"] == ["one", "two"]
+
+
+def test_deletion_protection_speaks_of_all_our_kinds_and_can_be_left_out() -> None:
+    policy = of_kind(charts.rendered(), "ValidatingAdmissionPolicy")[0]
+    rule = policy["spec"]["matchConstraints"]["resourceRules"][0]
+    assert set(rule["resources"]) == {each.plural for each in crd.DEFINITIONS}
+    without = charts.rendered(values={"deletionProtection": {"enabled": False}})
+    assert of_kind(without, "ValidatingAdmissionPolicy") == []
+
+
+def test_the_crds_chart_holds_every_kind_and_keeps_them_when_it_goes() -> None:
+    documents = charts.rendered(charts.CRDS)
+    for document in documents:
+        assert document["metadata"]["annotations"].pop("helm.sh/resource-policy") == "keep"
+    by_name = {each["metadata"]["name"]: each for each in documents}
+    assert by_name == {each.name: crd.document(each) for each in crd.DEFINITIONS}
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"replicas": 0}, "replicas"),
+        ({"replica": 2}, "replica"),
+        ({"workloads": {"image": ""}}, "image"),
+        ({"namespaces": ["Games"]}, "namespaces"),
+        ({"policy": {"allowedHostPaths": ["models"]}}, "allowedHostPaths"),
+        ({"logLevel": "LOUD"}, "logLevel"),
+        ({"capacity": {"spot": []}}, "spot"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(values: dict[str, Any], word: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=word):
+        charts.rendered(values=values)
+
+
+@pytest.mark.parametrize("chart", [charts.OPERATOR, charts.CRDS], ids=lambda path: path.name)
+def test_a_chart_has_nothing_to_complain_of(chart: Any) -> None:
+    report = helm_python.lint(chart, strict=True, namespace="gameai-system")
+    told_of = [each for each in report["messages"] if each["severity"] > 1]
+    assert (told_of, report["errors"]) == ([], [])
+
+
+@pytest.mark.parametrize("chart", [charts.OPERATOR, charts.CRDS], ids=lambda path: path.name)
+def test_charts_carry_the_projects_version(chart: Any) -> None:
+    project = (charts.CHARTS.parent / "pyproject.toml").read_text()
+    described = yaml.safe_load((chart / "Chart.yaml").read_text())
+    assert f'\nversion = "{described["appVersion"]}"\n' in project
+    assert described["version"] == described["appVersion"]
