@@ -200,8 +200,9 @@ def without_chance(document: Json, namespace: str) -> Json:
         metadata.pop(name, None)
     for owner in metadata.get("ownerReferences", ()):
         owner.pop("uid")
-    # The hash of a manifest covers its owner's uid.
-    metadata.get("annotations", {}).pop("gameai.dev/manifest-hash", None)
+    # The hash of a manifest covers its owner's uid, that of a template the namespace; both are compared themselves.
+    for name in ("gameai.dev/manifest-hash", "gameai.dev/template-hash"):
+        metadata.get("annotations", {}).pop(name, None)
     metadata.get("annotations", {}).pop("kubectl.kubernetes.io/last-applied-configuration", None)
     if made["kind"] not in ("ModelTier", "GameWorld"):
         made.pop("status", None)
@@ -226,9 +227,9 @@ def without_chance(document: Json, namespace: str) -> Json:
 
 
 def _timeless(value: Any) -> Any:
-    """Anchors of a clock without when and where; a seed is a hash of the namespace's name."""
+    """Anchors of a clock without when and where."""
     if isinstance(value, dict):
-        for name in ("effectiveAt", "worldSeconds", "seed", "settingsHash"):
+        for name in ("effectiveAt", "worldSeconds"):
             value.pop(name, None)
         for each in value.values():
             _timeless(each)

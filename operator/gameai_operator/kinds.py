@@ -106,6 +106,7 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                 resource=_row("", "v1", "ConfigMap", "configmaps"),
                 project=published,
                 look_first=True,
+                exact=True,
             ),
             Watched(
                 resource=_row("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),

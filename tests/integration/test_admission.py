@@ -114,9 +114,9 @@ WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
         [WEATHER | {"writablePaths": ["/data"]}],
         [OWN | {"writablePaths": ["/data"]}],
     ),
-    "/etc/gameai holds the world's configuration: write elsewhere": (
+    "writablePaths must not hold '.' or '..', nor lie in /etc/gameai": (
         "spec.services",
-        [OWN | {"writablePaths": ["/etc/gameai"]}],
+        [OWN | {"writablePaths": ["/etc/gameai/cache"]}],
         [OWN | {"writablePaths": ["/etc/duel"]}],
     ),
     "env must not set GAMEAI_*: the operator does": (

@@ -26,7 +26,7 @@ def made(namespace: str, *, role: str = "gold", services: int = 2, **spec: Any) 
         {"name": "duel", "image": "registry.example/duel:1"},
     ]
     roles = [{"name": "dialogue", "tierRef": {"name": role, "namespace": SHARED}}]
-    return world(namespace, services=every[:services], roles=roles, **spec)
+    return world(namespace, seed=7, services=every[:services], roles=roles, **spec)
 
 
 def create(api: Api, namespace: str) -> None:
@@ -135,7 +135,16 @@ def test_a_world_recreated_while_the_operator_is_down_adopts_nothing_of_the_old_
     api.delete("GameWorld", namespace, "moor")
     create(api, namespace)
     own = api.get("GameWorld", namespace, "moor")["metadata"]["uid"]
-    stage.wait("the second world is there", lambda: ended(api, namespace))
+    stage.wait(
+        "the second world is there",
+        lambda: (
+            ended(api, namespace)
+            and before.isdisjoint({e["metadata"]["uid"] for e in left(api, namespace)})
+        ),
+    )
+    again = api.get("GameWorld", namespace, "moor")
+    created = again["metadata"]["creationTimestamp"]
+    assert again["status"]["clock"]["effectiveAt"] == created, "its clock is its own"
     children = [each for kind in CHILDREN for each in api.list(kind, namespace)]
     named = [each for each in children if each["metadata"]["name"] not in crashing.SYSTEM]
     assert named

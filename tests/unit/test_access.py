@@ -70,6 +70,12 @@ def test_a_tier_nobody_reported_on_is_not_ready_and_one_that_goes_is_gone() -> N
     assert tier_view({"metadata": {"deletionTimestamp": "x"}, "spec": {}}) is None
 
 
+def test_access_that_only_a_newer_operator_understands_lets_nobody_in() -> None:
+    view = tier_view({"metadata": {}, "spec": {"access": {"from": "Friends"}}})
+    assert view is not None
+    assert not view.access.permits("own", "other", {})
+
+
 def test_of_a_namespace_only_its_labels_matter() -> None:
     assert namespace_labels({"metadata": {"labels": {"a": "b"}, "uid": "x"}}) == {"a": "b"}
     assert namespace_labels({"metadata": {}}) == {}

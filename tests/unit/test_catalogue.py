@@ -1,14 +1,19 @@
 import importlib.util
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import worlds
 from gameai import contract
+from gameai_devcluster.testing import rendering
+from gameai_operator.engine.deployments import TEMPLATE_HASH
+from gameai_operator.settings import Settings
 from gameai_operator.world.catalogue import ServiceError, effective, seed
+from gameai_operator.world.revisions import REVISIONS
 
 
 def only(**service: Any) -> Any:
-    return effective(worlds.world(services=[service]))[0]
+    return effective(worlds.world(services=[service]), 1)[0]
 
 
 @pytest.mark.parametrize("row", contract.CATALOGUE.values(), ids=lambda row: row.module)
@@ -74,13 +79,11 @@ def test_what_cannot_be_honoured_is_named_with_what_to_write_instead(
     assert words in str(raised.value)
 
 
-def test_settings_are_filled_in_from_the_catalogue() -> None:
+def test_only_given_settings_are_told_and_the_service_fills_in_the_rest() -> None:
     found = only(name="weather-manager", settings={"stepMinutes": 30, "regions": "coast, moor"})
-    assert found.settings == {
-        "climate": "Temperate",
-        "regions": "coast, moor",
-        "stepMinutes": "30",
-    }
+    assert found.settings == {"regions": "coast, moor", "stepMinutes": "30"}
+    row = contract.CATALOGUE["weather-manager"]
+    assert row.with_defaults(found.settings) == found.settings | {"climate": "Temperate"}
     assert found.module == "gameai.services.weather_manager"
     assert (found.cpu, found.memory, found.port) == ("20m", "96Mi", 50051)
 
@@ -94,7 +97,34 @@ def test_an_own_image_keeps_its_settings_as_they_are() -> None:
 def test_an_own_image_of_a_catalogue_service_has_its_typed_settings() -> None:
     with pytest.raises(ServiceError, match="is not a setting"):
         only(name="weather-manager", image="fork:1", settings={"x": "y"})
-    assert only(name="weather-manager", image="fork:1").settings["climate"] == "Temperate"
+    fork = only(name="weather-manager", image="fork:1", settings={"climate": "Arid"})
+    assert (fork.settings, fork.module) == ({"climate": "Arid"}, None)
+
+
+def test_a_revision_has_the_resources_of_the_last_that_changed_them() -> None:
+    row = contract.CATALOGUE["time-manager"]
+    changed = replace(row, resources={1: ("1m", "1Mi"), 3: ("3m", "3Mi")})
+    assert [changed.resources_of(each)[0] for each in (1, 2, 3, 4)] == ["1m", "1m", "3m", "3m"]
+
+
+# The template of a revision, once released, never changes: it would restart every pod that has it.
+FROZEN = {
+    (1, "time-manager"): "10a59611382e29a4",
+    (1, "weather-manager"): "4f8b9707378dc07d",
+}
+
+
+@pytest.mark.parametrize(("revision", "name"), FROZEN, ids=str)
+def test_a_revisions_template_stays_what_it_was(revision: int, name: str) -> None:
+    root = worlds.resource(seed=1, services=[{"name": name, "replicas": 1}])
+    root["spec"]["templateRevision"] = revision
+    decision = rendering.decided(root, Settings(workloads_image="image:1"))
+    deployment = next(each for each in decision.wanted or () if each["kind"] == "Deployment")
+    assert deployment["metadata"]["annotations"][TEMPLATE_HASH] == FROZEN[revision, name]
+
+
+def test_every_revision_of_every_service_is_frozen() -> None:
+    assert set(FROZEN) == {(each, name) for each in REVISIONS for name in contract.CATALOGUE}
 
 
 def test_a_seed_is_as_given_or_from_the_worlds_name() -> None:

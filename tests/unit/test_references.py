@@ -46,21 +46,39 @@ def test_only_so_many_hold_a_turn_and_the_next_is_named_when_one_leaves() -> Non
     assert turns.free(A)
     assert not turns.free(B)
     turns.wait(B)
-    assert turns.leave(A) == B
+    assert turns.leave(A) == (B,)
     turns.take(B)
-    assert turns.leave(B) is None
+    assert turns.leave(B) == ()
 
 
 def test_one_that_leaves_without_a_turn_frees_none() -> None:
     turns = Turns(1)
     turns.take(A)
     turns.wait(B)
-    assert turns.leave(GOLD) is None
+    assert turns.leave(GOLD) == ()
 
 
 def test_those_under_way_before_a_restart_may_be_more_than_the_limit() -> None:
     turns = Turns(1)
     turns.begin([A, B])
     turns.wait(GOLD)
-    assert turns.leave(A) is None
-    assert turns.leave(B) == GOLD
+    assert turns.leave(A) == ()
+    assert turns.leave(B) == (GOLD,)
+
+
+def test_one_that_waits_no_more_makes_way_for_the_next() -> None:
+    turns = Turns(1)
+    turns.wait(A)
+    turns.wait(B)
+    assert turns.leave(A) == (B,)
+
+
+def test_as_many_are_named_as_there_is_room_for() -> None:
+    turns = Turns(2)
+    for each in (A, B):
+        turns.take(each)
+        assert turns.holds(each)
+    turns.wait(GOLD)
+    turns.wait(SILVER)
+    assert turns.leave(A) == (GOLD,)
+    assert turns.leave(B) == (GOLD, SILVER)

@@ -10,10 +10,11 @@ from gameai_operator.api.access import Access
 from gameai_operator.engine.conditions import Condition
 from gameai_operator.engine.deployments import TEMPLATE_HASH, Deployment
 from gameai_operator.engine.kind import Decision, Refusal, Turn
-from gameai_operator.engine.manifest import Key
+from gameai_operator.engine.manifest import Key, Owner
 from gameai_operator.engine.plan import Child
 from gameai_operator.engine.pods import Pod
 from gameai_operator.settings import Settings
+from gameai_operator.world.clock import turning
 from gameai_operator.world.status import GRACE_SECONDS, rolls
 from gameai_operator.world.tiers import refers
 
@@ -25,7 +26,9 @@ IMAGE = Settings().workloads_image
 def children(root: dict[str, Any], **facts: Any) -> dict[Key, Child]:
     """The Deployments that the world wants, complete; `facts` replace some."""
     found = {}
-    for document in decided(root, references=worlds.READY_TIERS).wanted or ():
+    used = root["status"].get("workloadsImage", IMAGE)
+    made = decided(root, Settings(workloads_image=used), references=worlds.READY_TIERS)
+    for document in made.wanted or ():
         if document["kind"] != "Deployment":
             continue
         name = document["metadata"]["name"]
@@ -126,7 +129,7 @@ def test_a_world_without_services_is_ready_and_says_so() -> None:
 def test_a_service_scaled_to_zero_is_not_missed() -> None:
     decision = see(services=[{"name": "weather-manager", "replicas": 0}])
     assert said(decision).status is True
-    assert decision.status["readyServices"] == "0/1"
+    assert decision.status["readyServices"] == "0/0"
 
 
 @pytest.mark.parametrize(
@@ -221,8 +224,12 @@ def test_the_grace_of_a_lost_tier_runs_out() -> None:
     assert over.again_seconds is None
 
 
+def test_an_edit_of_something_else_does_not_end_the_grace() -> None:
+    assert said(lost(ago=GRACE_SECONDS - 20, generation=0)).status is True
+
+
 def test_a_role_newly_pointed_at_nothing_has_no_grace() -> None:
-    assert said(lost(ago=0, generation=0)).status is False
+    assert said(lost(ago=500, generation=0, tiers_lost=False)).status is False
 
 
 def test_a_lost_tier_changes_no_pod_template() -> None:
@@ -234,11 +241,17 @@ def test_a_lost_tier_changes_no_pod_template() -> None:
 
 def test_a_mistake_is_stalled_and_leaves_children_and_clock_alone() -> None:
     status = {"clock": see().status["clock"], "templateRevision": 1, "workloadsImage": "old"}
+    status |= {"services": see().status["services"], "readyServices": "1/1"}
     decision = see(
+        settings=NEW,
         services=[{"name": "nobody"}],
         clock={"dayLengthMinutes": 48, "speed": "7", "paused": False},
         status=status,
     )
+    assert decision.status["workloadsImage"] == "old", "a world that renders nothing took no image"
+    assert decision.status["services"] == status["services"], "what runs is not forgotten"
+    assert decision.status["readyServices"] == "1/1"
+    assert said(decision, "ServicesReady").status is None
     assert decision.wanted is None
     assert said(decision).reason == said(decision, "Stalled").reason == "UnknownService"
     assert decision.status["clock"]["speed"] == "1"
@@ -274,6 +287,9 @@ NEW = Settings(workloads_image="gameai-workloads:9")
 OLD: dict[str, Any] = {"workloadsImage": IMAGE, "templateRevision": 1}
 
 
+BEGUN: dict[str, Any] = {"workloadsImage": "gameai-workloads:9", "templateRevision": 1}
+
+
 def image(decision: Decision) -> str:
     deployment = next(e for e in decision.wanted or () if e["kind"] == "Deployment")
     return str(deployment["spec"]["template"]["spec"]["containers"][0]["image"])
@@ -283,6 +299,10 @@ def test_a_new_image_waits_for_the_worlds_turn() -> None:
     waits = see(settings=NEW, status=OLD, seen={"turn": False})
     assert (waits.turn, image(waits)) == (Turn.WAITS, IMAGE)
     assert waits.status["workloadsImage"] == IMAGE
+    going_on = see(settings=NEW, facts={"rolling": True}, status=BEGUN, seen={"holds_turn": True})
+    assert going_on.turn is Turn.HOLDS
+    through = see(settings=NEW, status=BEGUN, seen={"holds_turn": True})
+    assert through.turn is Turn.NONE
     begins = see(settings=NEW, status=OLD)
     assert (begins.turn, image(begins)) == (Turn.HOLDS, "gameai-workloads:9")
     assert said(begins, "Reconciling").status is True
@@ -293,6 +313,34 @@ def test_a_new_image_waits_for_the_worlds_turn() -> None:
 def test_a_world_of_own_images_takes_no_turn() -> None:
     own = [{"name": "duel", "image": "duel:1", "replicas": 1}]
     assert see(settings=NEW, status=OLD, services=own, seen={"turn": False}).turn is Turn.NONE
+
+
+def test_a_broken_own_image_holds_up_nobody() -> None:
+    both = [{"name": "weather-manager", "replicas": 1}, {"name": "duel", "image": "gone:1"}]
+    root = worlds.resource(services=both, status=BEGUN)
+    below = {
+        key: replace(each, facts=replace(each.facts, rolling="duel" in key.name))
+        for key, each in children(root).items()
+    }
+    seen = {"children": below, "references": {}, "holds_turn": True}
+    decision = decided(root, NEW, **seen)
+    assert said(decision, "Reconciling").status is True
+    assert decision.turn is Turn.NONE
+
+
+def test_a_new_world_waits_for_nobodys_turn_and_takes_none() -> None:
+    assert decided(worlds.resource(), turn=False).turn is Turn.NONE
+
+
+def test_children_of_a_former_world_of_this_name_say_nothing() -> None:
+    root = worlds.resource()
+    old = Owner(kind="GameWorld", name="moor", uid="another")
+    below = {key: replace(each, owner=old) for key, each in children(root).items()}
+    anchors = turning(worlds.world(), None, 0).anchors
+    config = replace(child("moor-world", "ConfigMap", (replace(anchors[0], world=1),)), owner=old)
+    decision = decided(root, children=below | {config.key: config}, references={})
+    assert said(decision).reason == "Starting"
+    assert decision.status["clock"]["worldSeconds"] == "28800"
 
 
 def test_a_new_operator_or_image_restarts_no_pod_by_itself() -> None:

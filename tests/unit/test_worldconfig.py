@@ -19,7 +19,7 @@ def test_services_read_what_the_operator_writes() -> None:
     assert config.roles["dialogue"].endpoint == "http://silver.eldermoor.svc:8000"
     assert config.roles["story"].endpoint == ""
     service = config.services["weather-manager"]
-    assert service.settings["climate"] == "Temperate"
+    assert service.settings == {}
     assert service.settings_hash == contract.settings_hash(42, service.settings)
     assert config.anchors[0].speed == 1
 
@@ -44,10 +44,13 @@ def test_what_is_no_configuration_is_refused(text: str) -> None:
         parse(text)
 
 
-def test_a_clock_without_anchors_is_refused() -> None:
-    document = json.loads(worlds.configuration()) | {"clock": {"anchors": []}}
-    with pytest.raises(ConfigError, match="at least one anchor"):
-        parse(json.dumps(document))
+def test_a_clock_without_anchors_or_with_some_out_of_order_is_refused() -> None:
+    document = json.loads(worlds.configuration())
+    first = document["clock"]["anchors"][0]
+    before = first | {"effectiveAt": "2020-01-01T00:00:00Z"}
+    for anchors in ([], [first, before]):
+        with pytest.raises(ConfigError, match="at least one anchor, and be in order"):
+            parse(json.dumps(document | {"clock": {"anchors": anchors}}))
 
 
 @pytest.mark.parametrize(

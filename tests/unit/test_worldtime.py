@@ -104,6 +104,16 @@ def test_the_wall_time_of_a_world_time_is_the_first_that_reaches_it(
     assert found == now or world_time(anchors, found - 1) < wanted
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"dayLengthMinutes": 0}, {"speed": "NaN"}, {"speed": "-1"}, {"effectiveAt": "tomorrow"}],
+    ids=str,
+)
+def test_an_anchor_without_a_rate_or_a_time_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"rate|match format"):
+        parse_anchor(FIRST.document() | wrong)
+
+
 def test_a_standing_clock_never_reaches_what_lies_ahead() -> None:
     stop = follow([FIRST], T0 + 90 * SECOND, Decimal(0), 48)
     assert wall_time([FIRST, stop], stop.world + 1, T0) is None

@@ -68,13 +68,23 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CatalogueService:
-    """One built-in game service: its module, what a replica asks for, and its settings by name."""
+    """One built-in game service: its module, what a replica asks for, and its settings by name.
+
+    `resources` are CPU and memory by the pod template's revision that brought them: a live world keeps those it has.
+    """
 
     module: str
     text: str
-    cpu: str
-    memory: str
+    resources: Mapping[int, tuple[str, str]]
     settings: Mapping[str, Setting]
+
+    def resources_of(self, revision: int) -> tuple[str, str]:
+        """CPU and memory under a template revision."""
+        return self.resources[max(each for each in self.resources if each <= revision)]
+
+    def with_defaults(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Settings in full. A service fills them in itself, so that a default is its image's and no template's."""
+        return {name: given.get(name, each.default) for name, each in self.settings.items()}
 
 
 CATALOGUE: Mapping[str, CatalogueService] = MappingProxyType(
@@ -82,8 +92,7 @@ CATALOGUE: Mapping[str, CatalogueService] = MappingProxyType(
         "time-manager": CatalogueService(
             module="gameai.services.time_manager",
             text="The world's calendar and the phases of its day.",
-            cpu="20m",
-            memory="96Mi",
+            resources=MappingProxyType({1: ("20m", "96Mi")}),
             settings=MappingProxyType(
                 {
                     "dawnHour": Setting(
@@ -106,8 +115,7 @@ CATALOGUE: Mapping[str, CatalogueService] = MappingProxyType(
         "weather-manager": CatalogueService(
             module="gameai.services.weather_manager",
             text="The weather of the world's regions, and its forecast.",
-            cpu="20m",
-            memory="96Mi",
+            resources=MappingProxyType({1: ("20m", "96Mi")}),
             settings=MappingProxyType(
                 {
                     "climate": Setting(
@@ -143,6 +151,9 @@ def split_words(value: str) -> tuple[str, ...]:
 
 
 def settings_hash(seed: int, settings: Mapping[str, str]) -> str:
-    """What a service was started with, in short: a pod waits until its configuration tells the same."""
+    """What a service was started with, in short: a pod waits until its configuration tells the same.
+
+    Settings are those that were given: were defaults among them, a new one would restart every world.
+    """
     text = json.dumps([seed, dict(settings)], sort_keys=True)
     return blake2b(text.encode(), digest_size=6).hexdigest()

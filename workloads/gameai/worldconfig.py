@@ -58,8 +58,9 @@ def parse(text: str) -> WorldConfig:
         raise ConfigError(
             f"no configuration of a world: {type(error).__name__}: {error}"
         ) from error
-    if not made.anchors:
-        raise ConfigError("clock.anchors must hold at least one anchor")
+    times = [each.effective_at for each in made.anchors]
+    if not times or times != sorted(times):
+        raise ConfigError("clock.anchors must hold at least one anchor, and be in order")
     return made
 
 

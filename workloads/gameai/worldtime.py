@@ -58,11 +58,14 @@ class Anchor:
 
 def parse_anchor(document: Mapping[str, Any]) -> Anchor:
     """The anchor of a document. Raises KeyError or ValueError where it is none."""
+    speed, day = Decimal(document["speed"]), int(document["dayLengthMinutes"])
+    if not speed.is_finite() or speed < 0 or day < 1:
+        raise ValueError(f"no rate of a clock: speed {speed}, a day of {day} minutes")
     return Anchor(
         effective_at=parse_time(document["effectiveAt"]),
         world=int(Decimal(document["worldSeconds"]) * MICROSECOND),
-        speed=Decimal(document["speed"]),
-        day_length_minutes=int(document["dayLengthMinutes"]),
+        speed=speed,
+        day_length_minutes=day,
     )
 
 

@@ -120,8 +120,9 @@ class GameService(Model):
             "FieldValueForbidden",
         ),
         Rule(
-            "!has(self.writablePaths) || !('/etc/gameai' in self.writablePaths)",
-            "/etc/gameai holds the world's configuration: write elsewhere",
+            "!has(self.writablePaths) || self.writablePaths.all(p, p != '/etc/gameai' && "
+            "!p.startsWith('/etc/gameai/') && !p.split('/').exists(part, part == '..' || part == '.'))",
+            "writablePaths must not hold '.' or '..', nor lie in /etc/gameai, which holds the world's configuration",
             ".writablePaths",
             "FieldValueForbidden",
         ),

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from gameai_operator.api.access import Access
 
 
@@ -26,11 +28,19 @@ def tier_view(root: Mapping[str, Any]) -> TierView | None:
     ready = entries.get("Ready", {})
     is_ready = ready.get("status") == "True"
     return TierView(
-        access=Access.model_validate(root["spec"].get("access", {})),
+        access=_access(root["spec"].get("access", {})),
         ready=is_ready,
         reason="" if is_ready else ready.get("reason", "Unseen"),
         endpoint=status.get("endpoint", ""),
     )
+
+
+def _access(document: Mapping[str, Any]) -> Access:
+    """Access as it is given; what only a newer operator understands lets nobody in."""
+    try:
+        return Access.model_validate(document)
+    except ValidationError:
+        return Access()
 
 
 def namespace_labels(document: Mapping[str, Any]) -> dict[str, str]:

@@ -20,7 +20,7 @@ Speed = Annotated[str, StringConstraints(max_length=8, pattern=r"^[0-9]{1,3}(\.[
 
 
 class Clock(Model):
-    """How world time passes; a change takes effect about 90 s later, at one instant for all replicas."""
+    """How world time passes; a change takes effect two minutes later, at one instant for all replicas."""
 
     day_length_minutes: Annotated[int, Field(ge=1, le=10080)] = 48
     """Length of a world's day at speed 1, in minutes."""

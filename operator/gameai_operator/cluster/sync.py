@@ -56,6 +56,9 @@ class Discovery:
             for each in missing
         ]
         found = [await self._fault(each) for each in self._definitions if not missing]
+        for each in served:
+            if each not in allowed and (each in self.served or not self.served):
+                _LOG.warning("%s may not be listed: what they say is not known", each.plural)
         self.served = tuple(allowed)
         self._say((*faults, *filter(None, found)))
 

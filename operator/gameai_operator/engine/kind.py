@@ -36,7 +36,7 @@ class Sight:
     """What is there: the root as the API server gave it, its children and pods, and what was refused.
 
     `references` are projections of what the root refers to, None for what is absent; `turn` says whether it may begin
-    a roll-out that goes a few objects at a time.
+    a roll-out that goes a few objects at a time, `holds_turn` whether it is under way in one.
     """
 
     root: Mapping[str, Any]
@@ -46,11 +46,16 @@ class Sight:
     refusals: tuple[Refusal, ...] = ()
     references: Mapping[Key, Any] = field(default_factory=lambda: MappingProxyType({}))
     turn: bool = True
+    holds_turn: bool = False
 
     def facts(self, kind: str, name: str) -> Any:
-        """The facts kept of a child; None where it is absent or going."""
-        child = self.children.get(Key(kind, self.root["metadata"]["namespace"], name))
-        return None if child is None or child.terminating else child.facts
+        """The facts kept of a child; None where it is absent, going, or of a former root of this name."""
+        metadata = self.root["metadata"]
+        child = self.children.get(Key(kind, metadata["namespace"], name))
+        if child is None or child.terminating:
+            return None
+        former = child.owner is not None and child.owner.uid != metadata["uid"]
+        return None if former else child.facts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,12 +79,14 @@ class Watched:
     """A kind of child: how to find its root, what to keep of it, and whether a name may be taken in silence.
 
     Where `look_first`, an object of that kind could be adopted without any conflict (nothing that we set need differ),
-    so the first apply is preceded by a GET.
+    so the first apply is preceded by a GET. Where `exact`, what is applied was derived from what the object held, so it
+    is applied onto that version only.
     """
 
     resource: Resource
     project: Callable[[Mapping[str, Any]], Any]
     look_first: bool = False
+    exact: bool = False
 
 
 def _to_nothing(_: Mapping[str, Any]) -> tuple[Key, ...]:

@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from gameai_operator.engine import conditions, report
 from gameai_operator.engine.errors import ApiError
@@ -17,16 +17,15 @@ from gameai_operator.engine.manifest import (
     Key,
     Manifest,
     Owner,
-    Resource,
-    controller,
     key_of,
     owned_by,
 )
-from gameai_operator.engine.plan import Apply, Child, Plan, holder, plan
+from gameai_operator.engine.plan import Child, Plan, plan
 from gameai_operator.engine.pods import Pod
 from gameai_operator.engine.references import References
 from gameai_operator.engine.store import Store
 from gameai_operator.engine.turns import Turns
+from gameai_operator.engine.writer import Cluster, Writer
 
 _LOG = logging.getLogger(__name__)
 # A refusal may end without any event that we see (a foreign object goes), so it is tried again after this long.
@@ -36,34 +35,6 @@ WAIT_SECONDS = 5.0
 STALE_SECONDS = 0.5
 # Pods come and go in bursts; between two reports of mere counts lies at least this long.
 COUNTS_SECONDS = 2.0
-
-
-class Cluster(Protocol):
-    """What a reconcile needs of an API server. Every method raises `ApiError`, and writes `NotLeadingError`."""
-
-    async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
-        """A live object; None where there is none."""
-
-    async def apply(self, resource: Resource, manifest: Manifest, *, force: bool) -> dict[str, Any]:
-        """Server-side apply; the object as it is now."""
-
-    async def replace_spec(
-        self, resource: Resource, manifest: Manifest, version: str
-    ) -> dict[str, Any]:
-        """Merge patch of `spec` alone, if the object still has this resourceVersion."""
-
-    async def apply_status(self, resource: Resource, manifest: Manifest) -> dict[str, Any]:
-        """Server-side apply of the status subresource; 409 where the resourceVersion is not the present one."""
-
-    async def delete(
-        self,
-        resource: Resource,
-        key: Key,
-        *,
-        preconditions: Mapping[str, str],
-        grace_seconds: int | None = None,
-    ) -> None:
-        """Delete if the preconditions hold; an absent object is no error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +77,7 @@ class Reconciler:
         self._turns = turns
         self._intake = intake
         self._cluster = cluster
+        self._writer = Writer(watched, store=store, intake=intake, cluster=cluster)
         self._recorder = recorder
         self._now = now
         self._clock = clock
@@ -137,6 +109,7 @@ class Reconciler:
             return Outcome()
         kind = self._kinds[key.kind]
         if root["metadata"].get("annotations", {}).get(PAUSED) == "true":
+            self._leave_turn(key)
             status = report.paused(kind, root, self._now())
             return await self._report(kind, root, status, at_once=True)
         children = {value.key: value for value in below if isinstance(value, Child)}
@@ -148,6 +121,7 @@ class Reconciler:
             references=self._references.seen_by(key),
             now=self._now(),
             turn=self._turns.free(key),
+            holds_turn=self._turns.holds(key),
         )
         outcome = await self._pursue(kind, key, sight)
         await self._hasten(key, pods)
@@ -171,7 +145,7 @@ class Reconciler:
         steps = _steps(sight, decision)
         for child in steps.intact:
             self._store.keep_judgement(child)
-        refusals = await self._act(sight, steps)
+        refusals = await self._writer.act(_owner(sight.root), steps)
         if decision.wanted is not None and (untried or refusals != sight.refusals):
             return reported.and_then(await self._refuse(kind, key, sight, refusals))
         if refusals:
@@ -187,9 +161,7 @@ class Reconciler:
             self._leave_turn(key)
 
     def _leave_turn(self, key: Key) -> None:
-        waits = self._turns.leave(key)
-        if waits is not None:
-            self._intake.wake((waits,))
+        self._intake.wake(self._turns.leave(key))
 
     async def _refuse(
         self, kind: Kind, key: Key, sight: Sight, refusals: tuple[Refusal, ...]
@@ -273,101 +245,6 @@ class Reconciler:
         for uid in gone:
             del self._hastened[uid]
 
-    async def _act(self, sight: Sight, steps: Plan) -> tuple[Refusal, ...]:
-        owner = _owner(sight.root)
-        refusals = [_conflict(each.key, each.holder) for each in steps.conflicts]
-        for step in steps.applies:
-            refusal = await self._apply(owner, step)
-            refusals += [refusal] if refusal else []
-        for child in steps.deletes:
-            await self._delete(owner, child)
-        return tuple(refusals)
-
-    async def _apply(self, owner: Owner, step: Apply) -> Refusal | None:
-        key = key_of(step.manifest)
-        watched = self._watched[key.kind]
-        _LOG.info("applying %s: %s", key, step.why)
-        if watched.look_first and not step.force:
-            return await self._adopt(owner, watched.resource, step.manifest)
-        try:
-            written = await self._cluster.apply(watched.resource, step.manifest, force=step.force)
-        except ApiError as error:
-            return await self._after_error(owner, step, error)
-        self._intake.wrote(watched.resource, written)
-        return None
-
-    async def _after_error(self, owner: Owner, step: Apply, error: ApiError) -> Refusal | None:
-        key = key_of(step.manifest)
-        resource = self._watched[key.kind].resource
-        if error.status == 403:
-            return _refused(key, error)
-        if error.status != 409 and not error.permanent:
-            raise error
-        if not step.force:
-            return await self._adopt(owner, resource, step.manifest, error)
-        if error.status == 409:
-            raise error
-        return await self._replace(resource, step.manifest, error)
-
-    async def _adopt(
-        self,
-        owner: Owner,
-        resource: Resource,
-        manifest: Manifest,
-        error: ApiError | None = None,
-    ) -> Refusal | None:
-        """Apply what we had not in store, taking a present object only if it is our own."""
-        key = key_of(manifest)
-        live = await self._cluster.get(resource, key.namespace, key.name)
-        if live is not None and not owner.owns(controller(live["metadata"])):
-            return _conflict(key, holder(controller(live["metadata"])))
-        if live is None and error is not None and error.permanent:
-            return _refused(key, error)
-        try:
-            written = await self._cluster.apply(resource, manifest, force=live is not None)
-        except ApiError as again:
-            if again.permanent and live is not None:
-                return await self._replace(resource, manifest, again)
-            if again.permanent or again.status == 403:
-                return _refused(key, again)
-            raise
-        self._intake.wrote(resource, written)
-        return None
-
-    async def _replace(
-        self, resource: Resource, manifest: Manifest, error: ApiError
-    ) -> Refusal | None:
-        """An edited key of a list item makes every apply a duplicate; one merge patch clears the way."""
-        key = key_of(manifest)
-        live = await self._cluster.get(resource, key.namespace, key.name)
-        if live is None or "spec" not in manifest:
-            return _refused(key, error)
-        try:
-            await self._cluster.replace_spec(
-                resource, manifest, live["metadata"]["resourceVersion"]
-            )
-            written = await self._cluster.apply(resource, manifest, force=True)
-        except ApiError as again:
-            if again.permanent or again.status == 403:
-                return _refused(key, again)
-            raise
-        self._intake.wrote(resource, written)
-        return None
-
-    async def _delete(self, owner: Owner, child: Child) -> None:
-        """Prune; what the store says is checked against the live object, and the server checks it again."""
-        resource = self._watched[child.key.kind].resource
-        live = await self._cluster.get(resource, child.key.namespace, child.key.name)
-        if live is None or not owner.owns(controller(live["metadata"])):
-            return
-        metadata = live["metadata"]
-        _LOG.info("deleting %s: no longer wanted", child.key)
-        await self._cluster.delete(
-            resource,
-            child.key,
-            preconditions={"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]},
-        )
-
 
 def _owner(root: Mapping[str, Any]) -> Owner:
     metadata = root["metadata"]
@@ -380,13 +257,3 @@ def _steps(sight: Sight, decision: Decision) -> Plan:
     owner = _owner(sight.root)
     wanted = [owned_by(owner, each) for each in decision.wanted]
     return plan(owner, wanted, sight.children, decision.keep)
-
-
-def _conflict(key: Key, owner: str) -> Refusal:
-    message = f"{key.kind} {key.name} exists already and belongs to {owner}: delete or rename one of the two"
-    return Refusal(key=key, reason=report.NAME_CONFLICT, message=message)
-
-
-def _refused(key: Key, error: ApiError) -> Refusal:
-    reason = report.FORBIDDEN if error.status == 403 else report.OBJECT_REFUSED
-    return Refusal(key=key, reason=reason, message=f"{key.kind} {key.name}: {error.message}")

@@ -1,5 +1,6 @@
 """PURE: whose turn it is: a roll-out of many objects takes so many of them at a time."""
 
+import itertools
 from collections.abc import Iterable
 
 from gameai_operator.engine.manifest import Key
@@ -31,11 +32,15 @@ class Turns:
         """This one would like a turn."""
         self._waiting.setdefault(key)
 
-    def leave(self, key: Key) -> Key | None:
-        """This one is through, or no longer wants it; who should be asked next, if a turn became free."""
+    def holds(self, key: Key) -> bool:
+        """Whether this one is under way."""
+        return key in self._holders
+
+    def leave(self, key: Key) -> tuple[Key, ...]:
+        """This one is through, or no longer wants it; who should be asked, if that left room."""
+        if key not in self._holders and key not in self._waiting:
+            return ()
         self._waiting.pop(key, None)
-        held = key in self._holders
         self._holders.discard(key)
-        if not held or len(self._holders) >= self._limit:
-            return None
-        return next(iter(self._waiting), None)
+        room = max(0, self._limit - len(self._holders))
+        return tuple(itertools.islice(self._waiting, room))

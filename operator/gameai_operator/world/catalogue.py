@@ -50,12 +50,12 @@ def seed(world: GameWorld) -> int:
     return int(whole, 16) & ((1 << SEED_BITS) - 1)
 
 
-def effective(world: GameWorld) -> tuple[Effective, ...]:
-    """Every service of a world with its defaults. Raises `ServiceError` for the first that cannot be honoured."""
-    return tuple(_effective(each) for each in world.spec.services)
+def effective(world: GameWorld, revision: int) -> tuple[Effective, ...]:
+    """Every service of a world, as a template's revision has it. Raises `ServiceError` for the first that cannot be."""
+    return tuple(_effective(each, revision) for each in world.spec.services)
 
 
-def _effective(service: GameService) -> Effective:
+def _effective(service: GameService, revision: int) -> Effective:
     row = contract.CATALOGUE.get(service.name)
     if row is None and service.image is None:
         known = ", ".join(contract.CATALOGUE)
@@ -65,22 +65,23 @@ def _effective(service: GameService) -> Effective:
             f"spec.services: {service.name} is not in the catalogue ({known}){hint}: choose one of these, or set image",
         )
     own = service.resources
+    cpu, memory = row.resources_of(revision) if row else (OWN_CPU, OWN_MEMORY)
     return Effective(
         service=service,
         module=row.module if row and not service.image else None,
         image=service.image,
         port=service.port or contract.GRPC_PORT,
         probe=service.probe or Probe.GRPC,
-        cpu=own.cpu or (row.cpu if row else OWN_CPU),
-        memory=own.memory or (row.memory if row else OWN_MEMORY),
-        settings=_settings(service, row),
+        cpu=own.cpu or cpu,
+        memory=own.memory or memory,
+        settings=_checked(service, row),
     )
 
 
-def _settings(service: GameService, row: contract.CatalogueService | None) -> Mapping[str, str]:
-    """Settings in full; those of an own image that is not in the catalogue are its own affair."""
+def _checked(service: GameService, row: contract.CatalogueService | None) -> Mapping[str, str]:
+    """The settings that are given; those of an own image that is not in the catalogue are its own affair."""
     if row is None:
-        return dict(service.settings)
+        return service.settings
     for name, value in service.settings.items():
         where = f"spec.services[{service.name}].settings"
         if name not in row.settings:
@@ -93,7 +94,7 @@ def _settings(service: GameService, row: contract.CatalogueService | None) -> Ma
         if fault:
             hint = _nearest(value, row.settings[name].choices)
             raise ServiceError("InvalidSetting", f"{where}.{name}: {value!r} {fault}{hint}")
-    return {name: service.settings.get(name, each.default) for name, each in row.settings.items()}
+    return service.settings
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

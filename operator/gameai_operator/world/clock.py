@@ -25,8 +25,8 @@ from gameai.worldtime import (
 from gameai_operator.api.world import ClockStatus, GameWorld, WorldState
 from gameai_operator.engine.ownership import applied_fields
 
-# A mounted ConfigMap reaches a pod up to a minute late (sync period and cache of the kubelet), so turns lie further ahead.
-LEAD_SECONDS = 90
+# A kubelet looks after a pod's mounts every 60 to 90 s, and our write and the service's own look take seconds more.
+LEAD_SECONDS = 120
 # Anchors that have not taken effect; the next change waits until there is room.
 MOST_PENDING = 4
 

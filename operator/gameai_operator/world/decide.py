@@ -69,6 +69,7 @@ def decide(sight: Sight, *, current: Inputs, pull_secrets: Sequence[str] = ()) -
         revision=read.inputs.revision if read.inputs else world.status.template_revision,
         image=read.inputs.image if read.inputs else world.status.workloads_image,
         rolling=bool(rolling),
+        refused=bool(read.refusals),
         fault=fault(sight.pods, [each.live for each in services], _WORDS),
         refusals=(*read.refusals, *sight.refusals),
         now=sight.now,
@@ -78,7 +79,7 @@ def decide(sight: Sight, *, current: Inputs, pull_secrets: Sequence[str] = ()) -
         status=status(world, judged),
         conditions=conditions(world, judged),
         again_seconds=_again(turned.again_seconds, grace_left(world, judged)),
-        turn=_turn(read, current, rolling),
+        turn=_turn(world, sight, read, current, rolling),
     )
 
 
@@ -90,10 +91,10 @@ def _read(world: GameWorld, current: Inputs, *, turn: bool) -> _Reading:
         refusal = Refusal(key=own, reason="TemplateRevisionUnknown", message=str(error))
         return _Reading(refusals=(refusal,))
     try:
-        return _Reading(services=effective(world), inputs=found)
+        return _Reading(services=effective(world, found.revision), inputs=found)
     except ServiceError as error:
         refusal = Refusal(key=own, reason=error.reason, message=str(error))
-        return _Reading(inputs=found, refusals=(refusal,))
+        return _Reading(refusals=(refusal,))
 
 
 def _turning(world: GameWorld, sight: Sight, *, acts: bool) -> Turning:
@@ -118,14 +119,19 @@ def _rolling(world: GameWorld, sight: Sight, wanted: Sequence[Document]) -> list
     ]
 
 
-def _turn(read: _Reading, current: Inputs, rolling: Sequence[str]) -> Turn:
+def _turn(
+    world: GameWorld, sight: Sight, read: _Reading, current: Inputs, rolling: Sequence[str]
+) -> Turn:
     """A new image of the catalogue goes to a few worlds at a time; own images are their owners' affair."""
-    builtin = any(each.module for each in read.services)
+    builtin = {deployment_name(world, each) for each in read.services if each.module}
+    used = world.status.workloads_image
     if read.inputs is None or not builtin:
         return Turn.NONE
     if read.inputs.image != current.image:
         return Turn.WAITS
-    return Turn.HOLDS if rolling else Turn.NONE
+    begins = used not in (None, current.image)
+    goes_on = sight.holds_turn and not builtin.isdisjoint(rolling)
+    return Turn.HOLDS if begins or goes_on else Turn.NONE
 
 
 def _again(*seconds: float | None) -> float | None:

@@ -53,7 +53,11 @@ class ServiceSight:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """All that a status is derived from. `rolling` says that a roll-out is unfinished or about to begin."""
+    """All that a status is derived from.
+
+    `rolling` says that a roll-out is unfinished or about to begin, `refused` that the spec cannot be honoured, so that
+    nothing is known of its services.
+    """
 
     services: Sequence[ServiceSight]
     roles: Sequence[RoleSight]
@@ -61,6 +65,7 @@ class Judged:
     revision: int | None
     image: str | None
     rolling: bool
+    refused: bool
     fault: Fault | None
     refusals: Sequence[Refusal]
     now: datetime.datetime
@@ -68,6 +73,17 @@ class Judged:
 
 def status(world: GameWorld, judged: Judged) -> dict[str, Any]:
     """The status fields beside conditions; absent where nothing is known."""
+    fields = {
+        "observedGeneration": world.metadata.generation,
+        "templateRevision": judged.revision,
+        "workloadsImage": judged.image,
+        "clock": clock_status(judged.anchors) if judged.anchors else None,
+        **(_told(world) if judged.refused else _services(world, judged)),
+    }
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def _services(world: GameWorld, judged: Judged) -> dict[str, Any]:
     services = [
         {
             "name": each.service.name,
@@ -77,16 +93,15 @@ def status(world: GameWorld, judged: Judged) -> dict[str, Any]:
         }
         for each in judged.services
     ]
-    answering = sum(each.ready > 0 for each in judged.services)
-    fields = {
-        "observedGeneration": world.metadata.generation,
-        "templateRevision": judged.revision,
-        "workloadsImage": judged.image,
-        "clock": clock_status(judged.anchors) if judged.anchors else None,
-        "services": services or None,
-        "readyServices": f"{answering}/{len(services)}",
-    }
-    return {key: value for key, value in fields.items() if value is not None}
+    wanted = [each for each in judged.services if each.service.service.replicas]
+    answering = sum(each.ready > 0 for each in wanted)
+    return {"services": services or None, "readyServices": f"{answering}/{len(wanted)}"}
+
+
+def _told(world: GameWorld) -> dict[str, Any]:
+    """What was said of services before: a spec that cannot be read says nothing of those that run."""
+    told = world.status.model_dump(by_alias=True, include={"services", "ready_services"})
+    return {**told, "services": list(told["services"]) or None}
 
 
 def conditions(world: GameWorld, judged: Judged) -> tuple[Condition, ...]:
@@ -110,10 +125,11 @@ def grace_left(world: GameWorld, judged: Judged) -> float:
     ready, tiers = before.get("Ready"), before.get("TiersReady")
     seen = world.status.observed_generation == world.metadata.generation
     was_ready = ready is not None and ready.status is ConditionStatus.TRUE
-    if worst(judged.roles) is None or tiers is None or not (seen and was_ready):
+    if worst(judged.roles) is None or tiers is None or not was_ready:
         return 0.0
     if tiers.status is ConditionStatus.TRUE:
-        return float(GRACE_SECONDS)
+        # A spec not seen yet may name another tier: that one was never had, so it cannot be lost.
+        return float(GRACE_SECONDS) if seen else 0.0
     return max(0.0, GRACE_SECONDS - (judged.now - _since(tiers)).total_seconds())
 
 
@@ -132,6 +148,11 @@ def _tiers_ready(judged: Judged) -> Condition:
 
 
 def _services_ready(world: GameWorld, judged: Judged) -> Condition:
+    if judged.refused:
+        refusal = judged.refusals[0]
+        return Condition(
+            type="ServicesReady", status=None, reason=refusal.reason, message=refusal.message
+        )
     if world.spec.state is WorldState.HIBERNATED:
         return Condition(type="ServicesReady", status=True, reason="Hibernated")
     silent = [each.service.name for each in judged.services if not each.answers]

@@ -114,16 +114,19 @@ async def _run(service: GameService, options: Options) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    config = await _first_config(service, options)
+    config = await _first_config(service, options, stop)
+    if config is None:
+        return
     world = LiveWorld(config, lambda: time.time_ns() // 1000)
     server = aio.server(
         interceptors=[Interceptor()], options=_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS
     )
-    service.add(world, config.services[service.name].settings, server)
+    row = contract.CATALOGUE[service.name]
+    service.add(world, row.with_defaults(config.services[service.name].settings), server)
     checks = _add_health(server, service)
     port = server.add_insecure_port(f"{options.address}:{options.port}")
     runner = await serve_health(
-        lambda: "draining" if world.draining else "", options.address, options.health_port
+        lambda: "draining" if stop.is_set() else "", options.address, options.health_port
     )
     await server.start()
     await _say(checks, service, serving=True)
@@ -139,13 +142,15 @@ async def _run(service: GameService, options: Options) -> None:
         await runner.cleanup()
 
 
-async def _first_config(service: GameService, options: Options) -> WorldConfig:
-    """The configuration, once it tells what this pod was started for. Raises `ConfigError`.
+async def _first_config(
+    service: GameService, options: Options, stop: asyncio.Event
+) -> WorldConfig | None:
+    """The configuration, once it tells what this pod was started for; None when told to stop. Raises `ConfigError`.
 
     A pod may see the mounted file of a moment ago; it would then serve other settings than its siblings.
     """
     end = time.monotonic() + _SETTINGS_SECONDS
-    while True:
+    while not stop.is_set():
         config = read(options.config)
         mine = config.services.get(service.name)
         if mine and options.settings_hash in ("", mine.settings_hash):
@@ -154,7 +159,10 @@ async def _first_config(service: GameService, options: Options) -> WorldConfig:
             raise ConfigError(
                 f"{options.config} does not hold the settings that {service.name} was started for"
             )
-        await asyncio.sleep(_POLL_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_POLL_SECONDS):
+                await stop.wait()
+    return None
 
 
 def _add_health(server: aio.Server, service: GameService) -> health.aio.HealthServicer:
@@ -182,6 +190,7 @@ async def _drain(
     """First tell everybody, then wait until they have heard, then stop."""
     _LOG.info("draining")
     await _say(checks, service, serving=False)
-    world.drain()
     await asyncio.sleep(seconds)
+    # Only now: whoever is told to call again must no longer find this replica.
+    world.drain()
     await server.stop(_STOP_SECONDS)

@@ -48,7 +48,8 @@ class WeatherService(weather_pb2_grpc.WeatherServiceServicer):
         self, request: weather_pb2.WatchWeatherRequest, context: object
     ) -> AsyncIterator[weather_pb2.WatchWeatherResponse]:
         """The weather of some regions now, then each change of it."""
-        regions = [self._region(each) for each in request.regions or self._process.regions]
+        asked = dict.fromkeys(request.regions or self._process.regions)
+        regions = [self._region(each) for each in asked]
         told: dict[str, Weather] = {}
         while True:
             now = self._world.now()

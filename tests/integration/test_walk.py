@@ -1,0 +1,282 @@
+"""A random walk through valid specs: wherever it leads, the children are those of a fresh create of the last spec."""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import crashing
+import pytest
+import yaml
+from gameai_devcluster import install
+from gameai_devcluster.api import JSON_PATCH, Api, Json, path
+from gameai_devcluster.operators import Launch, Operator
+from gameai_devcluster.testing.audit import AuditLog
+from gameai_devcluster.testing.waiting import condition, settled, until
+from live import manifest, world
+
+SHARED = "walk-shared"
+WALKERS = 6
+CHECK_EVERY = 5
+TRANSITIONS, ALL = 300, 3000
+SETTLED_SECONDS = 120
+CHILDREN = ("Deployment", "Service", "PodDisruptionBudget", "ConfigMap", "ServiceAccount")
+Draw = Callable[[random.Random], Json]
+
+
+def some(chance: random.Random, **fields: list[Any]) -> Json:
+    """Each field with one of its values; None leaves it out."""
+    drawn = {name: chance.choice(values) for name, values in fields.items()}
+    return {name: value for name, value in drawn.items() if value is not None}
+
+
+def tier_spec(chance: random.Random) -> Json:
+    hardware = some(
+        chance,
+        gpus=[0],
+        cpu=["10m", "20m"],
+        memory=["16Mi", "1Gi"],
+        instanceTypes=[None, ["g5.2xlarge", "m7i.4xlarge"]],
+        tolerations=[[{"key": "nvidia.com/gpu"}]],
+    )
+    hub = some(chance, repository=["a/b", "a/c"], revision=[None, "main"])
+    cache = [None, {"emptyDir": {"sizeLimit": "5Gi"}}]
+    model = {"source": {"huggingFace": hub}}
+    model |= some(chance, maxContextTokens=[None, 4096], cache=cache, quantization=[None, "awq"])
+    vllm = some(chance, args=[None, ["--max-num-seqs=8"]], startTimeoutSeconds=[None, 600])
+    return some(
+        chance,
+        replicas=[0, 1, 2, 3],
+        capacity=[None, {"spotPercent": 50}, {"spotPercent": 100, "minimumOnDemand": 0}],
+        rollout=[None, {"maxSurge": 2}, {"maxSurge": 0, "maxUnavailable": 1}],
+        serviceAccountName=[None, "default"],
+        podLabels=[None, {"team": "npc"}],
+        podAnnotations=[None, {"note": "x"}],
+        access=[None, {"from": "All"}],
+    ) | {"hardware": hardware, "model": model, "engine": {"vllm": vllm}}
+
+
+def world_spec(chance: random.Random) -> Json:
+    weather = some(
+        chance,
+        name=["weather-manager"],
+        replicas=[None, 1, 2],
+        settings=[None, {"climate": "Arid"}, {"regions": "coast, moor"}],
+        resources=[None, {"cpu": "10m", "memory": "64Mi"}],
+    )
+    own = some(
+        chance,
+        name=["duel"],
+        image=["registry.example/duel:1", "registry.example/duel:2"],
+        port=[None, 7000],
+        probe=[None, "TCP", "None"],
+        writablePaths=[None, ["/var/cache/duel"]],
+        env=[None, [{"name": "A", "value": "b"}]],
+    )
+    every = [{"name": "time-manager"}, weather, own]
+    services = [each for each in every if chance.random() < 0.7]
+    roles = [
+        {"name": name, "tierRef": {"name": chance.choice(["gold", "silver"]), "namespace": SHARED}}
+        for name in ("dialogue", "reaction")
+        if chance.random() < 0.5
+    ]
+    clock = some(chance, speed=[None, "2", "0.5"], paused=[None, True], dayLengthMinutes=[None, 90])
+    spec = {"services": services, "roles": roles, "clock": clock, "seed": chance.choice([1, 2])}
+    return spec | some(chance, state=["Running", "Running", "Hibernated"])
+
+
+@dataclass
+class Walker:
+    """One root and the specs it went through since it was last found right."""
+
+    kind: str
+    namespace: str
+    draw: Draw
+    history: list[Json] = field(default_factory=list)
+
+
+def document(kind: str, namespace: str, spec: Json) -> Json:
+    made = manifest(namespace) if kind == "ModelTier" else world(namespace)
+    return made | {"spec": {"class": "Gold", **spec} if kind == "ModelTier" else spec}
+
+
+def quiet(api: Api, kind: str, namespace: str) -> bool:
+    """Whether the present spec is acted on and every controller is through with it."""
+    root = api.list(kind, namespace)[0]
+    status = root["status"]
+    if status.get("observedGeneration") != root["metadata"]["generation"]:
+        return False
+    if kind == "ModelTier" and not settled(root):
+        return False
+    if condition(root, "Reconciling")["status"] != "False":
+        return False
+    deployments = api.list("Deployment", namespace)
+    if kind == "GameWorld" and len(deployments) != len(root["spec"].get("services", ())):
+        return False
+    return all(
+        each["status"].get("observedGeneration") == each["metadata"]["generation"]
+        and each["status"].get("replicas", 0) == each["spec"]["replicas"]
+        and each["status"].get("readyReplicas", 0) == each["spec"]["replicas"]
+        and not each["spec"].get("paused")
+        for each in deployments
+    )
+
+
+def children(api: Api, namespace: str) -> str:
+    """The children without history: a Deployment's revision, and where a clock's earlier anchors were."""
+    found = []
+    for each in crashing.snapshot(api, namespace):
+        if each["kind"] not in CHILDREN:
+            continue
+        each["metadata"].get("annotations", {}).pop("deployment.kubernetes.io/revision", None)
+        if each["kind"] == "ConfigMap":
+            clock = each["data"]["world.json"]["clock"]
+            anchor = clock["anchors"][-1]
+            still = anchor["speed"] == "0"  # then a day's length is of no consequence
+            clock["anchors"] = ["still" if still else anchor]
+        found.append(each)
+    return yaml.safe_dump(found)
+
+
+@dataclass
+class Stage:
+    """An operator, and namespaces to compare in."""
+
+    api: Api
+    operator: Operator
+    audit: AuditLog
+    number: int = 0
+
+    def apply(self, kind: str, namespace: str, spec: Json) -> None:
+        # Replaced, not applied: what a former spec had and this one has not must go.
+        made = document(kind, namespace, spec)
+        name = made["metadata"]["name"]
+        if self.api.find(kind, namespace, name) is None:
+            self.api.create(made)
+            return
+        patch = [{"op": "replace", "path": "/spec", "value": made["spec"]}]
+        self.api.patch(path(kind, namespace, name), patch, content_type=JSON_PATCH)
+
+    def settle(self, kind: str, namespace: str, spec: Json) -> None:
+        until(
+            f"{kind} in {namespace} is quiet after {json.dumps(spec)}",
+            lambda: quiet(self.api, kind, namespace),
+            seconds=SETTLED_SECONDS,
+        )
+
+    def fresh(self, kind: str, specs: list[Json]) -> str:
+        """The children after these specs, one after the other, on a new object."""
+        self.number += 1
+        namespace = f"walk-fresh{self.number:04d}"
+        install.namespace(self.api, namespace)
+        for spec in specs:
+            self.apply(kind, namespace, spec)
+            self.settle(kind, namespace, spec)
+        found = self.compared(namespace)
+        for root in self.api.list(kind, namespace):
+            self.api.delete(kind, namespace, root["metadata"]["name"])
+        return found
+
+    def compared(self, namespace: str) -> str:
+        return children(self.api, namespace).replace(namespace, "NAMESPACE")
+
+    def check(self, walker: Walker) -> None:
+        """The children are those of a fresh create; else the shortest end of the walk that shows it."""
+        last = walker.history[-1]
+        expected = self.fresh(walker.kind, [last])
+        try:
+            until(
+                "as a fresh create",
+                lambda: self.compared(walker.namespace) == expected,
+                seconds=20,
+            )
+        except AssertionError:
+            found = self.compared(walker.namespace)
+            steps = self.shrunk(walker, expected)
+            raise AssertionError(
+                f"not as a fresh create of the last of these specs:\n{json.dumps(steps, indent=1)}\n"
+                f"{crashing.difference(yaml.safe_load(expected), yaml.safe_load(found))}"
+            ) from None
+        walker.history = [last]
+
+    def shrunk(self, walker: Walker, expected: str) -> list[Json]:
+        for count in range(2, len(walker.history) + 1):
+            if self.fresh(walker.kind, walker.history[-count:]) != expected:
+                return walker.history[-count:]
+        return walker.history
+
+    def second_look(self, walkers: list[Walker]) -> None:
+        """Touch every root: it is reconciled once more, and nothing is written."""
+        for each in walkers:
+            self.audit.wait_rest(each.namespace)
+        for each in walkers:
+            name = self.api.list(each.kind, each.namespace)[0]["metadata"]["name"]
+            note = {"metadata": {"annotations": {"touched": str(time.monotonic())}}}
+            self.api.patch(path(each.kind, each.namespace, name), note)
+        time.sleep(1.5)
+        ours = {each.namespace for each in walkers}
+        assert [str(each) for each in self.audit.writes() if each.namespace in ours] == []
+
+
+@pytest.fixture(scope="module")
+def stage(api: Api, operator_kubeconfig: Path, folder: Path, cluster: Any) -> Iterator[Stage]:
+    install.namespace(api, SHARED)
+    for name in ("gold", "silver"):
+        api.apply(manifest(SHARED, name=name, replicas=1, access={"from": "All"}))
+    operator = Operator(Launch(kubeconfig=operator_kubeconfig, log=folder / "walk.log"))
+    operator.wait_ready()
+    until(
+        "the tiers are Ready",
+        lambda: all(settled(each) for each in api.list("ModelTier", SHARED)),
+        seconds=60,
+    )
+    yield Stage(api=api, operator=operator, audit=AuditLog(cluster.site.audit_log))
+    log = operator.output()
+    assert operator.stop() == 0
+    assert "this is a bug" not in log
+
+
+def walk(stage: Stage, seed: int, transitions: int) -> None:
+    chance = random.Random(seed)
+    walkers = []
+    for number in range(WALKERS):
+        kind, draw = ("ModelTier", tier_spec) if number % 2 else ("GameWorld", world_spec)
+        namespace = f"walk{seed % 10000:04d}-{number}"
+        install.namespace(stage.api, namespace)
+        walkers.append(Walker(kind=kind, namespace=namespace, draw=draw))
+    for turn in range(1, transitions // WALKERS + 1):
+        due = turn % CHECK_EVERY == 0
+        # Now and then the next change comes before the last has settled.
+        step(stage, walkers, chance, hurried=not due and chance.random() < 0.3)
+        if due:
+            for each in walkers:
+                stage.check(each)
+            stage.second_look(walkers)
+    for each in walkers:
+        for root in stage.api.list(each.kind, each.namespace):
+            stage.api.delete(each.kind, each.namespace, root["metadata"]["name"])
+    print(f"{transitions} transitions, no difference")
+
+
+def step(stage: Stage, walkers: list[Walker], chance: random.Random, *, hurried: bool) -> None:
+    for each in walkers:
+        each.history.append(each.draw(chance))
+        stage.apply(each.kind, each.namespace, each.history[-1])
+    for each in [] if hurried else walkers:
+        stage.settle(each.kind, each.namespace, each.history[-1])
+
+
+@pytest.mark.timeout(1200)
+def test_a_walk_through_specs_ends_as_a_fresh_create_of_the_last(stage: Stage, seed: int) -> None:
+    walk(stage, seed, TRANSITIONS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(10_800)
+def test_a_long_walk_through_specs_ends_as_a_fresh_create_of_the_last(
+    stage: Stage, seed: int
+) -> None:
+    walk(stage, seed, ALL)
