@@ -1,4 +1,4 @@
-"""`make demo`: from nothing to Ready tiers, saying what happens; leaves the cluster and the operator running."""
+"""`make demo`: from nothing to Ready tiers and worlds, saying what happens; leaves the cluster and the operator running."""
 
 import argparse
 import os
@@ -7,17 +7,28 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
+from gameai.v1 import weather_pb2, weather_pb2_grpc
 
 from gameai_devcluster import cluster, install, operators
 from gameai_devcluster.api import Api, Json, from_kubeconfig
 from gameai_devcluster.binary import BuildError
+from gameai_devcluster.services import Service, ServiceLaunch
 
 _DEV = install.ROOT / ".dev"
 _EXAMPLES = install.ROOT / "examples"
 _READY_SECONDS = 120.0
 _SCALED = 7
+
+
+class Named(NamedTuple):
+    """An object that was applied."""
+
+    kind: str
+    namespace: str
+    name: str
 
 
 class DemoError(Exception):
@@ -33,7 +44,7 @@ class Stage:
 
 
 def main() -> int:
-    """Run the demo; 0 when every tier became Ready and Gold was scaled."""
+    """Run the demo; 0 when every tier and world became Ready, Gold was scaled, and the weather was told."""
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument(
         "--cluster", type=Path, help="kubeconfig of another cluster; nothing is simulated there"
@@ -58,14 +69,14 @@ def _stage(other: Path | None) -> Stage:
     if other is not None:
         if not other.is_file():
             raise DemoError(f"CLUSTER={other} is no file: give the path of a kubeconfig")
-        _say(f"1/5 using the cluster of {other}")
+        _say(f"1/6 using the cluster of {other}")
         return Stage(other.resolve(), simulated=False)
     folder = _DEV / "cluster"
     running = cluster.load(folder)
     if running is not None and running.ready():
-        _say("1/5 the local control plane runs already")
+        _say("1/6 the local control plane runs already")
     else:
-        _say("1/5 starting etcd, kube-apiserver, controllers, scheduler and simulated nodes")
+        _say("1/6 starting etcd, kube-apiserver, controllers, scheduler and simulated nodes")
         running = cluster.start(folder, cluster.Options(), lambda text: _say(f"    {text}"))
     kubeconfig = _DEV / "kubeconfig"
     kubeconfig.unlink(missing_ok=True)
@@ -75,19 +86,20 @@ def _stage(other: Path | None) -> Stage:
 
 def _play(stage: Stage) -> None:
     api = Api(from_kubeconfig(stage.kubeconfig))
-    _say("2/5 installing the CRDs and the operator's rights")
+    _say("2/6 installing the CRDs and the operator's rights")
     install.crds(api)
     install.rights(api)
-    _say("3/5 starting the operator under its own service account")
+    _say("3/6 starting the operator under its own service account")
     _start_operator(api)
-    tiers = _apply_examples(api)
-    _say(f"4/5 applied examples/: {', '.join(tiers)}; waiting until each is Ready")
-    _wait_ready(api, tiers)
+    _say("4/6 applying examples/; waiting until every tier and world is Ready")
+    _wait_ready(api, _apply_examples(api))
     _kubectl(stage, "get", "gameai", "-A")
-    _say(f"5/5 kubectl scale modeltier/gold -n eldermoor --replicas={_SCALED}")
+    _say(f"5/6 kubectl scale modeltier/gold -n eldermoor --replicas={_SCALED}")
     _kubectl(stage, "scale", "modeltier/gold", "-n", "eldermoor", f"--replicas={_SCALED}")
     _wait_answering(api, "gold", _SCALED)
     _kubectl(stage, "get", "modeltier", "gold", "-n", "eldermoor")
+    _say("6/6 starting a weather-manager here, from the world's own configuration object")
+    _ask_the_weather(api)
 
 
 def _start_operator(api: Api) -> None:
@@ -103,42 +115,70 @@ def _start_operator(api: Api) -> None:
     operator.wait_ready()
 
 
-def _apply_examples(api: Api) -> list[str]:
-    names = []
-    for file in sorted(_EXAMPLES.glob("*.yaml")):
-        for document in yaml.safe_load_all(file.read_text()):
-            install.namespace(api, document["metadata"]["namespace"])
-            api.apply(document, manager="kubectl")
-            names.append(document["metadata"]["name"])
-    return names
+def _apply_examples(api: Api) -> list[Named]:
+    """Apply every example, tiers before the worlds that name them; what was applied."""
+    documents = [
+        document
+        for file in _EXAMPLES.glob("*.yaml")
+        for document in yaml.safe_load_all(file.read_text())
+    ]
+    named = []
+    for document in sorted(documents, key=lambda each: str(each["kind"]), reverse=True):
+        metadata = document["metadata"]
+        install.namespace(api, metadata["namespace"])
+        api.apply(document, manager="kubectl")
+        named.append(Named(document["kind"], metadata["namespace"], metadata["name"]))
+    return named
 
 
-def _condition(tier: Json, kind: str) -> Json:
-    entries = tier.get("status", {}).get("conditions", [])
+def _condition(root: Json, kind: str) -> Json:
+    entries = root.get("status", {}).get("conditions", [])
     return next((entry for entry in entries if entry["type"] == kind), {})
 
 
-def _wait_ready(api: Api, names: list[str]) -> None:
+def _wait_ready(api: Api, names: list[Named]) -> None:
     shown = ""
     end = time.monotonic() + _READY_SECONDS
     while time.monotonic() < end:
-        tiers = [api.get("ModelTier", "eldermoor", name) for name in names]
-        line = ", ".join(_progress(tier) for tier in tiers)
+        roots = [api.get(*name) for name in names]
+        line = ", ".join(_progress(root) for root in roots)
         if line != shown:
             _say(f"    {line}")
             shown = line
-        if all(_condition(tier, "Ready").get("status") == "True" for tier in tiers):
+        if all(_condition(root, "Ready").get("status") == "True" for root in roots):
             return
         time.sleep(0.3)
-    words = [f"{t['metadata']['name']}: {_condition(t, 'Ready').get('message')}" for t in tiers]
-    raise DemoError("not every tier became Ready:\n  " + "\n  ".join(words))
+    words = [f"{r['metadata']['name']}: {_condition(r, 'Ready').get('message')}" for r in roots]
+    raise DemoError("not everything became Ready:\n  " + "\n  ".join(words))
 
 
-def _progress(tier: Json) -> str:
-    ready = _condition(tier, "Ready")
+def _progress(root: Json) -> str:
+    ready, status = _condition(root, "Ready"), root.get("status", {})
     state = "Ready" if ready.get("status") == "True" else ready.get("reason", "unseen")
-    count = f"{tier.get('status', {}).get('readyReplicas', 0)}/{tier['spec']['replicas']}"
-    return f"{tier['metadata']['name']} {state} {count}"
+    of_tier = f"{status.get('readyReplicas', 0)}/{root['spec'].get('replicas')}"
+    count = status.get("readyServices", "") if root["kind"] == "GameWorld" else of_tier
+    return f"{root['metadata']['name']} {state} {count}".strip()
+
+
+def _ask_the_weather(api: Api) -> None:
+    """One real gRPC call to a real service; only its pod is this machine."""
+    config = _DEV / "moor.json"
+    config.write_text(api.get("ConfigMap", "eldermoor", "moor-world")["data"]["world.json"])
+    launch = ServiceLaunch(name="weather-manager", config=config, log=_DEV / "weather.log")
+    service = Service(launch).wait_serving()
+    try:
+        with service.channel() as channel:
+            stub = weather_pb2_grpc.WeatherServiceStub(channel)
+            answer = stub.GetWeather(weather_pb2.GetWeatherRequest(region="coast"), timeout=10)
+    finally:
+        service.stop()
+    found = answer.weather
+    sky = weather_pb2.Sky.Name(found.sky).removeprefix("SKY_").lower()
+    _say(
+        f"    gameai.v1.WeatherService/GetWeather {{region: coast}} at {service.endpoint}: {sky}, "
+        f"{found.temperature_centidegrees / 100:.1f} °C, wind {found.wind_centimetres_per_second / 100:.1f} m/s, "
+        f"until {found.ends_at.ToDatetime():%H:%M:%S} UTC"
+    )
 
 
 def _wait_answering(api: Api, name: str, replicas: int) -> None:
@@ -163,7 +203,11 @@ def _last_words(stage: Stage, seconds: float) -> None:
     _say(f"\nDone in {seconds:.0f} s. The operator and the cluster stay up. Next, you could:")
     _say(f"  {kubectl} explain modeltier.spec            # every field, in words")
     _say(f"  {kubectl} -n eldermoor describe mt/gold     # conditions and events")
-    _say(f"  {kubectl} -n eldermoor delete mt --all      # nothing owned stays")
+    _say(f"  {kubectl} -n eldermoor describe gworld/moor # the same of a world")
+    _say(
+        f"""  {kubectl} -n eldermoor patch gworld/frost --type=merge -p '{{"spec":{{"state":"Running"}}}}'  # wake it"""
+    )
+    _say(f"  {kubectl} -n eldermoor delete gameai --all  # nothing owned stays")
     if stage.simulated:
         _say(
             "Pods on these simulated nodes do not really run: the API, its rules and its controllers are real,"

@@ -17,7 +17,7 @@ from live import manifest
 pytestmark = pytest.mark.usefixtures("operator")
 Kubectl = Callable[..., str]
 OWNED = ("Deployment", "Service", "PodDisruptionBudget", "Pod", "ReplicaSet")
-EXAMPLES = sorted((install.ROOT / "examples").glob("*.yaml"))
+EXAMPLES = sorted((install.ROOT / "examples").glob("modeltier-*.yaml"))
 
 
 def tier(api: Api, namespace: str, name: str = "gold") -> Json:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from gameai.worldtime import parse_time
+from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.testing.waiting import condition, settled, until, world_settled
 from gameai_operator.world.clock import LEAD_SECONDS
@@ -239,6 +240,24 @@ def test_an_own_image_gets_all_its_fields(api: Api, namespace: str) -> None:
     assert "/var/cache/duel" in {each["mountPath"] for each in container["volumeMounts"]}
     service = api.get("Service", namespace, "moor-duel-judge")
     assert service["spec"]["ports"][0]["port"] == 7000
+
+
+def test_every_example_becomes_ready(api: Api) -> None:
+    """Worlds and the tiers they name; tiers alone have their own test."""
+    applied_here = []
+    for file in sorted((install.ROOT / "examples").glob("*.yaml"), reverse=True):
+        for document in yaml.safe_load_all(file.read_text()):
+            install.namespace(api, document["metadata"]["namespace"])
+            api.apply(document, manager="kubectl")
+            applied_here.append(document)
+    worlds = [each for each in applied_here if each["kind"] == "GameWorld"]
+    assert {each["metadata"]["name"] for each in worlds} == {"moor", "frost"}
+    for document in worlds:
+        applied(api, document)
+    assert condition(get(api, "eldermoor", "frost"), "Ready")["reason"] == "Hibernated"
+    for document in applied_here:
+        metadata = document["metadata"]
+        api.delete(document["kind"], metadata["namespace"], metadata["name"])
 
 
 def test_explain_answers_every_question_about_a_world(kubectl: Kubectl) -> None:

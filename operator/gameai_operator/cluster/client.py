@@ -24,6 +24,7 @@ from kubernetes.aio.config.incluster_config import (
 )
 
 from gameai_operator import telemetry
+from gameai_operator.cluster.breaker import Breaker
 from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.manifest import FIELD_MANAGER, Key, Manifest, Resource
 from gameai_operator.settings import Settings
@@ -34,6 +35,7 @@ _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _LIST_SECONDS = 30.0
+_HELD_SECONDS = 1.0
 _PAGE = 500
 _MOST_RETRY_SECONDS = 300.0
 
@@ -112,6 +114,7 @@ class Client:
     def __init__(self, settings: Settings, made: Configuration, gate: Gate) -> None:
         self._settings = settings
         self._gate = gate
+        self._breaker = Breaker()
         self._api = ApiClient(made)
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -209,7 +212,7 @@ class Client:
         new = "resourceVersion" not in metadata
         path = resource.path(metadata["namespace"], None if new else metadata["name"])
         answer: dict[str, Any] = await self.request(
-            "POST" if new else "PUT", path, body=document, seconds=seconds
+            "POST" if new else "PUT", path, body=document, seconds=seconds, urgent=True
         )
         return answer
 
@@ -245,12 +248,20 @@ class Client:
         accept: str = _JSON,
         seconds: float | None = None,
         gate: Gate | None = None,
+        urgent: bool = False,
     ) -> Any:
-        """One request and its decoded answer. Raises `ApiError`; status 0 where no answer came."""
+        """One request and its decoded answer. Raises `ApiError`; status 0 where no answer came.
+
+        While nothing answers, only `urgent` requests and one of the others every two seconds are sent.
+        """
         url = path + (f"?{urlencode(query)}" if query else "")
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": FIELD_MANAGER}
         within = seconds or self._settings.request_seconds
+        if not urgent and not self._breaker.admits():
+            raise ApiError(
+                0, "NoAnswer", f"{method} {path}: held back", retry_after_seconds=_HELD_SECONDS
+            )
         try:
             used = self._api
             status, answer, retry_after = await self._send(method, url, data, headers, within, gate)
@@ -259,8 +270,10 @@ class Client:
                 status, answer, retry_after = await self._send(
                     method, url, data, headers, within, gate
                 )
+            self._breaker.heard()
             decoded = json.loads(answer) if answer and status <= 299 else None
         except _NO_ANSWER as error:
+            self._breaker.missed()
             telemetry.API_ERRORS.labels("0").inc()
             raise ApiError(
                 0, "NoAnswer", f"{method} {path}: {type(error).__name__} {error}"

@@ -9,7 +9,7 @@ import collections
 import logging
 import random
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import kopf
@@ -20,9 +20,12 @@ from gameai_operator.engine.manifest import Resource
 
 _LOG = logging.getLogger(__name__)
 _FIRST_SECONDS = 1.0
-_MOST_SECONDS = 30.0
+_MOST_SECONDS = 10.0
 # An end after this long is a new trouble, not the old one again.
 _SETTLED_SECONDS = 60.0
+_LOOK_SECONDS = 0.5
+# After this long every watcher should be there.
+_START_SECONDS = 15.0
 
 Login = Callable[[], Any]
 See = Callable[[Resource, Mapping[str, Any]], None]
@@ -32,10 +35,10 @@ class Backoffs:
     """Seconds between kopf's own retries, without end: an outage must not end the operator."""
 
     def __iter__(self) -> Iterator[float]:
-        wait = 0.2
+        wait = 2.0
         while True:
             yield wait * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries
-            wait = min(wait * 2, 5.0)
+            wait = min(wait * 2, 10.0)
 
 
 class Watch:
@@ -94,18 +97,16 @@ class Watch:
 
     async def _watch_once(self, resources: tuple[Resource, ...]) -> str:
         ended: asyncio.Future[str] = self._loop.create_future()
-        operator = self._operator(resources, self._stop)
         thread = threading.Thread(
-            target=self._body, args=(operator, ended), name="kopf", daemon=True
+            target=self._body, args=(resources, ended), name="kopf", daemon=True
         )
         thread.start()
         return await ended
 
-    def _body(self, operator: Any, ended: asyncio.Future[str]) -> None:
+    def _body(self, resources: tuple[Resource, ...], ended: asyncio.Future[str]) -> None:
         try:
             with asyncio.Runner(loop_factory=type(self._loop)) as runner:
-                runner.run(operator)
-            reason = "it returned"
+                reason = runner.run(self._to_its_end(resources))
         except BaseException as error:  # noqa: BLE001 - whatever ends it, the supervisor must hear of it
             reason = f"{type(error).__name__}: {error}"[:300]
 
@@ -115,10 +116,42 @@ class Watch:
 
         self._loop.call_soon_threadsafe(tell)
 
-    def _operator(self, resources: tuple[Resource, ...], stop: threading.Event) -> Any:
+    async def _to_its_end(self, resources: tuple[Resource, ...]) -> str:
+        """Run kopf until it ends; the reason, where it is none of its own errors.
+
+        Should a watcher end alone, the watch of its kind would be dead, and nobody the wiser: then kopf is ended too.
+        """
+        ending = asyncio.Event()
+        operator = self._operator(resources, self._stop, ending)
+        running = asyncio.create_task(operator)
+        own = {running, asyncio.current_task()}
+        expected = sum(1 if each.context else len(self._namespaces) or 1 for each in resources)
+        began, complete, reason = self._loop.time(), False, "it returned"
+        while not running.done():
+            await asyncio.wait((running,), timeout=_LOOK_SECONDS)
+            alive = _watchers()
+            complete = complete or alive == expected or self._loop.time() - began > _START_SECONDS
+            if ending.is_set():
+                _cancel(asyncio.all_tasks() - own)
+            elif complete and alive < expected:
+                reason = "a watcher ended"
+                self._stop.set()
+        # A thread of kopf's waits for the flag, and the loop's closing for that thread.
+        self._stop.set()
+        await running
+        return reason
+
+    def _operator(
+        self, resources: tuple[Resource, ...], stop: threading.Event, ending: asyncio.Event
+    ) -> Any:
         registry = kopf.OperatorRegistry()
         settings = _settings()
         kopf.on.login(registry=registry)(self._connection)
+
+        async def cleanup(**_: Any) -> None:
+            ending.set()
+
+        kopf.on.cleanup(registry=registry)(cleanup)
         for resource in resources:
             where = (resource.group, resource.version, resource.plural)
             if resource.labelled:
@@ -158,6 +191,20 @@ class Watch:
                 (self._lose if kind == "DELETED" else self._see)(resource, document)
             except Exception:  # noqa: BLE001 - one strange object must not stop the rest
                 _LOG.exception("an event of %s was not taken in; this is a bug", resource.plural)
+
+
+def _watchers() -> int:
+    """How many of kopf's watchers live; their tasks' names are the only sign of them."""
+    return sum(each.get_name().startswith("watcher for ") for each in asyncio.all_tasks())
+
+
+def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel tasks once more.
+
+    kopf does so once and then waits without end, though one that is just closing a stream takes no notice of it.
+    """
+    for task in tasks:
+        task.cancel()
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
