@@ -6,7 +6,7 @@ import sys
 
 from benchmarks.report import RESULTS
 
-NAMES = ("repair", "ready")
+NAMES = ("repair", "leadership", "ready", "worlds")
 
 
 def main(names: list[str]) -> int:

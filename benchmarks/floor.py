@@ -4,28 +4,29 @@ import asyncio
 import json
 import ssl
 import time
-from typing import Any
 
 import aiohttp
 from gameai_devcluster.api import Api, Json, path, path_of
 from gameai_devcluster.testing.rendering import decided, owned
+from gameai_operator.kinds import kinds
+from gameai_operator.settings import Settings
 
 IN_FLIGHT = 10
 STATUS_WRITES = 2
 
 
-def write_all(api: Api, tiers: list[Json]) -> float:
-    """Write what an operator would for each tier; the time (seconds since the epoch) at which it began."""
-    return asyncio.run(_write_all(api, tiers))
+def write_all(api: Api, roots: list[Json]) -> float:
+    """Write what an operator would for each; the time (seconds since the epoch) at which it began."""
+    return asyncio.run(_write_all(api, roots))
 
 
-async def _write_all(api: Api, tiers: list[Json]) -> float:
+async def _write_all(api: Api, roots: list[Json]) -> float:
     credentials = api.credentials
     context = ssl.create_default_context(cafile=credentials.ca_file)
     assert credentials.certificate_file
     context.load_cert_chain(credentials.certificate_file, credentials.key_file)
     connector = aiohttp.TCPConnector(ssl=context, limit=64)
-    waiting = tiers[::-1]
+    waiting = roots[::-1]
     async with aiohttp.ClientSession(connector=connector) as session:
 
         async def apply(url_path: str, document: Json) -> None:
@@ -37,52 +38,46 @@ async def _write_all(api: Api, tiers: list[Json]) -> float:
 
         async def work() -> None:
             while waiting:
-                tier = waiting.pop()
-                for document in objects(tier):
+                root = waiting.pop()
+                for document in objects(root):
                     await apply(path_of(document), document)
                 for number in range(STATUS_WRITES):
-                    await apply(status_path(tier), status(tier, number))
+                    await apply(status_path(root), status(root, number))
 
         began = time.time()
         await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
     return began
 
 
-def objects(tier: Json) -> list[Json]:
-    """The objects that the operator renders for a tier, owned by it."""
-    return owned(tier, decided(tier))
+def objects(root: Json) -> list[Json]:
+    """The objects that the operator renders for a root, owned by it."""
+    return owned(root, decided(root))
 
 
-def status_path(tier: Json) -> str:
-    metadata = tier["metadata"]
-    return path("ModelTier", metadata["namespace"], metadata["name"]) + "/status"
+def status_path(root: Json) -> str:
+    metadata = root["metadata"]
+    return path(root["kind"], metadata["namespace"], metadata["name"]) + "/status"
 
 
-def status(tier: Json, number: int) -> Json:
+def status(root: Json, number: int) -> Json:
     """A status of the size that the operator writes, different each time."""
-    conditions: list[dict[str, Any]] = [
+    kind = kinds(Settings())[root["kind"]]
+    told = decided(root).status
+    conditions = [
         {
-            "type": kind,
+            "type": each,
             "status": "True" if number else "False",
             "reason": "Floor",
             "message": f"{number} of 2 replicas answer",
             "lastTransitionTime": "2026-11-22T10:00:00Z",
             "observedGeneration": 1,
         }
-        for kind in ("Ready", "Reconciling", "Stalled", "ArgumentsChecked")
+        for each in kind.condition_types
     ]
-    metadata = tier["metadata"]
+    metadata = root["metadata"]
     return {
         "apiVersion": "gameai.dev/v1alpha1",
-        "kind": "ModelTier",
+        "kind": root["kind"],
         "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
-        "status": {
-            "observedGeneration": 1,
-            "replicas": number,
-            "readyReplicas": number,
-            "selector": "app.kubernetes.io/name=vllm",
-            "capacity": {"onDemand": number, "spot": number},
-            "endpoint": "http://floor.svc:8000",
-            "conditions": conditions,
-        },
+        "status": {**told, "conditions": conditions},
     }

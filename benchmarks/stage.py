@@ -16,6 +16,7 @@ from gameai_devcluster.nodes import NODES, NodeRow
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.waiting import until
 
+KINDS = ("ModelTier", "GameWorld")
 _CPU = NODES[-1]
 _ROWS: tuple[NodeRow, ...] = (
     replace(_CPU, per_zone=2),
@@ -73,6 +74,16 @@ def tier(namespace: str, name: str, **spec: Any) -> Json:
     }
 
 
+def world(namespace: str, name: str) -> Json:
+    """A world of two services, one pod each: six children and two pods."""
+    return {
+        "apiVersion": "gameai.dev/v1alpha1",
+        "kind": "GameWorld",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"services": [{"name": "time-manager"}, {"name": "weather-manager"}]},
+    }
+
+
 class Available(threading.Thread):
     """Watches the Deployments of a namespace; `at` is the time at which the last of `count` was Available."""
 
@@ -100,13 +111,14 @@ class Available(threading.Thread):
 
 def clear(api: Api, namespace: str) -> None:
     """Delete every tier and what it owned, at once, and wait until the controllers are through with it."""
-    api.request("DELETE", path("ModelTier", namespace))
+    for kind in KINDS:
+        api.request("DELETE", path(kind, namespace))
     now = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}
 
     def gone() -> bool:
         time.sleep(1.0)
         api.request("DELETE", path("Pod", namespace), body=now)
-        kinds = ("Pod", "ReplicaSet", "Deployment", "Service", "PodDisruptionBudget")
+        kinds = (*KINDS, "Pod", "ReplicaSet", "Deployment", "Service", "PodDisruptionBudget")
         return not any(api.list(kind, namespace) for kind in kinds)
 
     until(f"{namespace} is empty", gone, seconds=300)

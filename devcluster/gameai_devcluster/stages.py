@@ -110,7 +110,7 @@ def documents(start_delays_ms: Mapping[str, int] = START_DELAYS_MS) -> list[Stag
         _pod_ready(component, milliseconds, start_delays_ms)
         for component, milliseconds in start_delays_ms.items()
     ]
-    return [*_node_stages(), *_pod_stages(), *ready_delays, _pod_delete()]
+    return [*_node_stages(), *_pod_stages(), *ready_delays, *_pod_delete()]
 
 
 def _node_stages() -> list[Stage]:
@@ -175,13 +175,22 @@ def _pod_ready(component: str, milliseconds: int, all_delays: Mapping[str, int])
     )
 
 
-def _pod_delete() -> Stage:
+def _pod_delete() -> list[Stage]:
+    """A vLLM takes all of its grace to end, a game service a moment."""
     deleted = _where(".metadata.deletionTimestamp", "Exists")
     free = _where(".metadata.finalizers", "DoesNotExist")
-    delay = {"durationMilliseconds": 0, "durationFrom": _expression(".metadata.deletionTimestamp")}
-    stage = _stage("pod-delete", "Pod", [deleted, free], template=None, delay=delay)
-    stage["spec"]["next"] = {"delete": True}
-    return stage
+    label = '.metadata.labels["gameai.dev/world"]'
+    whole = {"durationMilliseconds": 0, "durationFrom": _expression(".metadata.deletionTimestamp")}
+    found = []
+    for name, operator, delay in (
+        ("pod-delete", "DoesNotExist", whole),
+        ("pod-delete-service", "Exists", {"durationMilliseconds": 200}),
+    ):
+        where = [deleted, free, _where(label, operator)]
+        stage = _stage(name, "Pod", where, template=None, delay=delay)
+        stage["spec"]["next"] = {"delete": True}
+        found.append(stage)
+    return found
 
 
 def _alive() -> dict[str, Any]:
