@@ -15,10 +15,13 @@ from gameai_devcluster.api import Api, Json
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.proxy import Answer, Arrival, Proxy, status_answer
 from gameai_devcluster.testing.waiting import settled, until, world_settled
+from gameai_operator.kinds import WATCHED, kinds
+from gameai_operator.settings import Settings
 from live import manifest, world
 
 RESYNC_SECONDS = 2.0
 SAMPLE = 8
+WATCHES = len(WATCHED) + len(kinds(Settings()))
 FLAGS: dict[str, str | float] = {
     "lease_name": "lost",
     "lease_seconds": 1.5,
@@ -54,6 +57,9 @@ class Stage:
         self.number += 1
         namespace = f"lost{self.number:03d}"
         install.namespace(self.api, namespace)
+        # A gap of the run before may have ended the watch, which comes back after up to 10 s.
+        self.proxy.reset()
+        until("every watch is open", lambda: self.proxy.watches == WATCHES, seconds=60)
         self.arm(namespace, target, gap=gap)
         states = []
         for act, ended in ((create, made), (edit, edited), (delete, empty)):

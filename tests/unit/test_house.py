@@ -136,3 +136,22 @@ def test_no_tracked_file_holds_a_path_of_one_machine() -> None:
         if wrong.search(line)
     ]
     assert found == []
+
+
+def test_every_failure_mode_names_a_test_that_there_is() -> None:
+    rows = [
+        line
+        for line in (ROOT / "docs" / "operations.md").read_text().splitlines()
+        if line.startswith("| ") and not line.startswith("| symptom")
+    ]
+    assert len(rows) > 20
+    known = {
+        node.name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row.rsplit("|", 2)[1])
+        assert named, row
+        assert set(named) <= known, set(named) - known

@@ -113,6 +113,11 @@ class Proxy:
         self.before = self.after = None
         self.fault = self.sieve = None
 
+    @property
+    def watches(self) -> int:
+        """How many watches are open now."""
+        return len(self._watches)
+
     def cut_watches(self) -> None:
         """End every watch that is open now, without a word."""
 
