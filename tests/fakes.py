@@ -38,6 +38,7 @@ class FakeCluster:
         self.calls: list[str] = []
         self.errors: dict[str, ApiError] = {}
         self.version = 100
+        self.pinned: list[str] = []
 
     def _note(self, call: str) -> None:
         self.calls.append(call)
@@ -61,6 +62,7 @@ class FakeCluster:
     async def apply(self, resource: Resource, manifest: Manifest, *, force: bool) -> dict[str, Any]:
         metadata = manifest["metadata"]
         self._note(f"apply {resource.kind}/{metadata['name']}{' force' if force else ''}")
+        self.pinned += [metadata["resourceVersion"]] if "resourceVersion" in metadata else []
         body = {k: v for k, v in manifest.items() if k not in ("apiVersion", "kind")}
         entry = {
             "manager": "gameai-operator",

@@ -310,24 +310,26 @@ def test_edits_made_while_the_operator_was_down_are_repaired_at_its_start(
 
 
 @pytest.mark.parametrize(
-    "case", sorted(each.parent.name for each in GOLDEN.glob("*/resource.yaml"))
+    "case",
+    sorted(
+        str(e.parent.relative_to(GOLDEN.parent)) for e in GOLDEN.parent.glob("*/*/resource.yaml")
+    ),
 )
 def test_a_golden_file_applied_and_read_back_gives_an_empty_plan(
     case: str, api: Api, namespace: str
 ) -> None:
-    documents = list(yaml.safe_load_all((GOLDEN / case / "objects.yaml").read_text()))
+    documents = list(yaml.safe_load_all((GOLDEN.parent / case / "objects.yaml").read_text()))
     children = {}
     for document in documents:
         document["metadata"]["namespace"] = namespace
         key = Key(document["kind"], namespace, document["metadata"]["name"])
         live = api.apply(document, manager="gameai-operator")
+        reference = document["metadata"]["ownerReferences"][0]
         children[key] = Child(
             key=key,
             uid=live["metadata"]["uid"],
             version=1,
-            owner=Owner(
-                kind="ModelTier", name="gold", uid=document["metadata"]["ownerReferences"][0]["uid"]
-            ),
+            owner=Owner(kind=reference["kind"], name=reference["name"], uid=reference["uid"]),
             terminating=False,
             manifest_hash=live["metadata"]["annotations"]["gameai.dev/manifest-hash"],
             fields=applied_fields(live["metadata"]),

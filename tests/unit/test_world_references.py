@@ -1,9 +1,11 @@
 from typing import Any
 
 import fakes
+import pytest
 import tiers
 import worlds
 from fakes import World
+from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.manifest import Key
 from gameai_operator.kinds import WATCHED
 
@@ -85,3 +87,26 @@ async def test_one_world_at_a_time_takes_a_new_image_and_the_next_is_woken_after
 
 def test_a_world_shows_nothing_to_others() -> None:
     assert fakes.KINDS["GameWorld"].project(worlds.resource()) is None
+
+
+async def test_a_configuration_is_applied_only_onto_the_version_it_was_derived_from() -> None:
+    world = World()
+    root = world.cluster.put(worlds.resource(services=[]))
+    world.intake.see(WORLDS, root)
+    await world.reconciler.reconcile(WORLD)
+    config = Key("ConfigMap", "eldermoor", "moor-world")
+    known = world.store.get(config)
+    assert known is not None
+    # Somebody else's write that no watch has told of yet.
+    newer = world.cluster.put(world.cluster.objects[config])
+    world.cluster.errors["apply ConfigMap/moor-world force"] = ApiError(409, "Conflict", "changed")
+    changed = worlds.resource(services=[], seed=9)
+    world.intake.see(WORLDS, world.cluster.put(changed | {"status": root["status"]}))
+    with pytest.raises(ApiError, match="Conflict"):
+        await world.reconciler.reconcile(WORLD)
+    seen = world.store.get(config)
+    assert seen is not None
+    assert seen.version == int(newer["metadata"]["resourceVersion"]), "the live one was looked at"
+    await world.reconciler.reconcile(WORLD)
+    assert '"seed": 9' in world.cluster.objects[config]["data"]["world.json"]
+    assert world.cluster.pinned[-1] == str(seen.version)

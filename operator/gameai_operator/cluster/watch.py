@@ -24,8 +24,6 @@ _MOST_SECONDS = 10.0
 # An end after this long is a new trouble, not the old one again.
 _SETTLED_SECONDS = 60.0
 _LOOK_SECONDS = 0.5
-# After this long every watcher should be there.
-_START_SECONDS = 15.0
 
 Login = Callable[[], Any]
 See = Callable[[Resource, Mapping[str, Any]], None]
@@ -125,15 +123,14 @@ class Watch:
         operator = self._operator(resources, self._stop, ending)
         running = asyncio.create_task(operator)
         own = {running, asyncio.current_task()}
-        expected = sum(1 if each.context else len(self._namespaces) or 1 for each in resources)
-        began, complete, reason = self._loop.time(), False, "it returned"
+        most, reason = 0, "it returned"
         while not running.done():
             await asyncio.wait((running,), timeout=_LOOK_SECONDS)
             alive = _watchers()
-            complete = complete or alive == expected or self._loop.time() - began > _START_SECONDS
+            most = max(most, alive)
             if ending.is_set():
                 _cancel(asyncio.all_tasks() - own)
-            elif complete and alive < expected:
+            elif alive < most:
                 reason = "a watcher ended"
                 self._stop.set()
         # A thread of kopf's waits for the flag, and the loop's closing for that thread.
