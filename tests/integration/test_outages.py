@@ -120,7 +120,7 @@ def outages(stage: Stage, namespace: str, *, first: float, flaps: int, flap: flo
 
 
 def test_an_api_server_that_is_gone_and_flaps_is_waited_for(stage: Stage, namespace: str) -> None:
-    outages(stage, namespace, first=20, flaps=2, flap=4)
+    outages(stage, namespace, first=40, flaps=2, flap=4)
 
 
 @pytest.mark.soak
