@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ class Stage:
         install.namespace(self.api, namespace)
         # A gap of the run before may have ended the watch, which comes back after up to 10 s.
         self.proxy.reset()
-        until("every watch is open", lambda: self.proxy.watches == WATCHES, seconds=60)
+        until("every watch stays open", self.watched, seconds=60)
         self.arm(namespace, target, gap=gap)
         states = []
         for act, ended in ((create, made), (edit, edited), (delete, empty)):
@@ -72,6 +73,14 @@ class Stage:
             states.append(crashing.snapshot(self.api, namespace))
         assert self.operator.alive()
         return states
+
+    def watched(self) -> bool:
+        """Whether every watch is open, and still is a while later: one that is ending closes its streams one by one."""
+        for _ in range(10):
+            if self.proxy.watches != WATCHES:
+                return False
+            time.sleep(0.3)
+        return True
 
     def arm(self, namespace: str, target: Event | None, *, gap: bool) -> None:
         """Let everything pass but the target, once; with a `gap`, the watch is cut there and resumed with 410."""
