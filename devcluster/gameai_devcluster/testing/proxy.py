@@ -115,8 +115,9 @@ class Proxy:
 
     @property
     def watches(self) -> int:
-        """How many watches are open now."""
-        return len(self._watches)
+        """How many watches are open now; one that its client left lingers here until the server sends something."""
+        transports = [each.transport for each in tuple(self._watches.values())]
+        return sum(each is not None and not each.is_closing() for each in transports)
 
     def cut_watches(self) -> None:
         """End every watch that is open now, without a word."""
