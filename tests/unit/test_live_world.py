@@ -10,7 +10,8 @@ from gameai.errors import DrainingError
 from gameai.services.time_manager.phases import Hours
 from gameai.services.time_manager.service import TimeService, reading
 from gameai.services.weather_manager.process import Process
-from gameai.services.weather_manager.service import WeatherService
+from gameai.services.weather_manager.service import SERVICE, WeatherService
+from gameai.serving import main
 from gameai.serving.live import LiveWorld, follow, read
 from gameai.v1 import time_pb2, weather_pb2
 from gameai.worldconfig import ConfigError, parse
@@ -133,6 +134,15 @@ async def test_a_stream_ends_with_a_sentence_when_the_replica_drains() -> None:
         await waiting
     with pytest.raises(DrainingError):
         await world.wait_for_change(None)
+
+
+def test_help_tells_flags_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(SERVICE, ["--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert "--drain-seconds" in told
+    assert "climate: What weather is likely in each season. Default: Temperate." in told
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

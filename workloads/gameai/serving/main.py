@@ -73,7 +73,15 @@ def main(service: GameService, arguments: list[str] | None = None) -> int:
 
 def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, str]:
     row = contract.CATALOGUE[service.name]
-    parser = argparse.ArgumentParser(prog=row.module, description=row.text)
+    settings = [
+        f"  {name}: {each.text} Default: {each.default}." for name, each in row.settings.items()
+    ]
+    parser = argparse.ArgumentParser(
+        prog=row.module,
+        description=row.text,
+        epilog="\n".join(["settings, from the world's configuration:", *settings]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     config = os.environ.get(
         contract.CONFIG_ENVIRONMENT, f"{contract.CONFIG_FOLDER}/{contract.CONFIG_KEY}"
     )
