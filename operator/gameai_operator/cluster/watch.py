@@ -33,7 +33,7 @@ class Backoffs:
     """Seconds between kopf's own retries, without end: an outage must not end the operator."""
 
     def __iter__(self) -> Iterator[float]:
-        wait = 2.0
+        wait = 5.0
         while True:
             yield wait * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries
             wait = min(wait * 2, 10.0)
