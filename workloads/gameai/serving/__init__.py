@@ -2,5 +2,6 @@
 
 from gameai.serving.live import LiveWorld
 from gameai.serving.main import GameService, main
+from gameai.serving.wire import timestamp
 
-__all__ = ["GameService", "LiveWorld", "main"]
+__all__ = ["GameService", "LiveWorld", "main", "timestamp"]

@@ -3,11 +3,10 @@
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
 from gameai.services.time_manager.phases import Hours, Phase, hours, next_hour, next_phase, phase
-from gameai.serving import GameService, LiveWorld
+from gameai.serving import GameService, LiveWorld, timestamp
 from gameai.v1 import time_pb2, time_pb2_grpc
 from gameai.worldtime import MICROSECOND, anchor_at, calendar
 
@@ -35,7 +34,6 @@ def reading(world: LiveWorld, kept: Hours) -> time_pb2.WorldTime:
     anchor = anchor_at(world.config.anchors, wall)
     now = anchor.at(wall)
     told = calendar(now)
-    ends = world.wall_of(next_phase(now, kept))
     return time_pb2.WorldTime(
         world_microseconds=now,
         year=told.year,
@@ -46,14 +44,8 @@ def reading(world: LiveWorld, kept: Hours) -> time_pb2.WorldTime:
         second=told.second,
         phase=_PHASES[phase(now, kept)],
         rate_millionths=int(anchor.rate * MICROSECOND),
-        phase_ends_at=None if ends is None else timestamp(ends),
+        phase_ends_at=timestamp(world.wall_of(next_phase(now, kept))),
     )
-
-
-def timestamp(microseconds: int) -> Timestamp:
-    """The same instant as the wire spells it."""
-    seconds, rest = divmod(microseconds, MICROSECOND)
-    return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
 class TimeService(time_pb2_grpc.TimeServiceServicer):

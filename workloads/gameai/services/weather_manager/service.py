@@ -3,16 +3,14 @@
 from collections.abc import AsyncIterator, Iterable, Mapping
 from types import MappingProxyType
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
 from gameai.contract import split_words
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.services.weather_manager.climate import Sky
 from gameai.services.weather_manager.process import Process, Weather, process
-from gameai.serving import GameService, LiveWorld
+from gameai.serving import GameService, LiveWorld, timestamp
 from gameai.v1 import weather_pb2, weather_pb2_grpc
-from gameai.worldtime import MICROSECOND
 
 _SKIES = MappingProxyType({sky: weather_pb2.Sky.Value(f"SKY_{sky.name}") for sky in Sky})
 _STEPS, _MOST_STEPS = 24, 240
@@ -72,8 +70,6 @@ class WeatherService(weather_pb2_grpc.WeatherServiceServicer):
         return name
 
     def _message(self, found: Weather) -> weather_pb2.Weather:
-        ends = self._world.wall_of(found.ends)
-        seconds, rest = divmod(ends or 0, MICROSECOND)
         return weather_pb2.Weather(
             region=found.region,
             sky=_SKIES[found.sky],
@@ -82,7 +78,7 @@ class WeatherService(weather_pb2_grpc.WeatherServiceServicer):
             humidity_permille=found.humidity_permille,
             begins_world_microseconds=found.begins,
             ends_world_microseconds=found.ends,
-            ends_at=None if ends is None else Timestamp(seconds=seconds, nanos=rest * 1000),
+            ends_at=timestamp(self._world.wall_of(found.ends)),
         )
 
 
