@@ -75,7 +75,7 @@ def tier(namespace: str, name: str, **spec: Any) -> Json:
 
 
 def world(namespace: str, name: str) -> Json:
-    """A world of two services, one pod each: six children and two pods."""
+    """A world of two services, one pod each: seven children and two pods."""
     return {
         "apiVersion": "gameai.dev/v1alpha1",
         "kind": "GameWorld",

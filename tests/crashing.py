@@ -22,6 +22,7 @@ KINDS = (
     "ReplicaSet",
     "Service",
     "PodDisruptionBudget",
+    "NetworkPolicy",
     "ServiceAccount",
     "ConfigMap",
 )

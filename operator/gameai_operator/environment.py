@@ -1,6 +1,7 @@
 """Flags and environment → `Settings`. Every flag has a variable: `--resync-seconds` is GAMEAI_RESYNC_SECONDS."""
 
 import argparse
+import ipaddress
 import os
 import socket
 import uuid
@@ -9,7 +10,7 @@ from typing import Any
 
 from gameai import contract
 
-from gameai_operator.settings import CapacityLabels, LeaseSettings, Settings
+from gameai_operator.settings import CapacityLabels, LeaseSettings, NetworkSettings, Settings
 
 _DEFAULTS = Settings()
 _NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -61,10 +62,23 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
     )
     pods("--allowed-host-paths", "", "folders of nodes below which model caches may lie, commas")
 
+    _add_network_flags(_Flags(parser.add_argument_group("network policies"), environment))
+
     own = _Flags(parser.add_argument_group("this process"), environment)
     own("--health-address", _DEFAULTS.health_address, "address of /livez, /readyz and /metrics")
     own("--health-port", _DEFAULTS.health_port, "port of the same; 0 takes a free one", int)
     own("--log-level", _DEFAULTS.log_level, "DEBUG, INFO, WARNING or ERROR")
+
+
+def _add_network_flags(flag: "_Flags") -> None:
+    default = _DEFAULTS.network
+    flag("--network-policies", "on", "on, or off where others make them")
+    flag("--dns-namespace", default.dns_namespace, "where the cluster's DNS servers are")
+    flag("--dns-labels", ",".join(default.dns_labels), "labels of their pods, key=value, commas")
+    flag("--dns-addresses", ",".join(default.dns_addresses), "where nodes answer DNS, commas")
+    flag("--identity-addresses", ",".join(default.identity_addresses), "of Pod Identity, commas")
+    flag("--metrics-namespaces", ",".join(default.metrics_namespaces), "who reads metrics, commas")
+    flag("--gateway-namespace", _own_namespace() or default.gateway_namespace, "of the gateway")
 
 
 def settings(options: argparse.Namespace) -> Settings:
@@ -93,10 +107,21 @@ def settings(options: argparse.Namespace) -> Settings:
             spot=_words(options.capacity_spot),
             on_demand=_words(options.capacity_on_demand),
         ),
+        network=NetworkSettings(
+            policies=options.network_policies == "on",
+            dns_namespace=options.dns_namespace,
+            dns_labels=_words(options.dns_labels),
+            dns_addresses=_words(options.dns_addresses),
+            identity_addresses=_words(options.identity_addresses),
+            metrics_namespaces=_words(options.metrics_namespaces),
+            gateway_namespace=options.gateway_namespace,
+        ),
         health_address=options.health_address,
         health_port=options.health_port,
         log_level=options.log_level.upper(),
     )
+    if options.network_policies not in ("on", "off"):
+        raise ValueError("--network-policies must be on or off")
     _check(made)
     return made
 
@@ -122,8 +147,16 @@ class _Flags:
 
 
 def _check(made: Settings) -> None:
-    lease = made.lease
+    lease, network = made.lease, made.network
     wrong = {
+        "--dns-namespace and --gateway-namespace must not be empty": not (
+            network.dns_namespace and network.gateway_namespace
+        ),
+        "--dns-labels must be labels, key=value": not network.dns_labels
+        or not all(each.find("=") > 0 for each in network.dns_labels),
+        "--dns-addresses and --identity-addresses must be IP addresses": not all(
+            _is_address(each) for each in (*network.dns_addresses, *network.identity_addresses)
+        ),
         "--lease-name, --lease-namespace and --lease-identity must not be empty": not (
             lease.name and lease.namespace and lease.identity
         ),
@@ -148,6 +181,14 @@ def _check(made: Settings) -> None:
     for sentence, holds in wrong.items():
         if holds:
             raise ValueError(sentence)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -45,7 +45,10 @@ def _tier(settings: Settings) -> Kind:
         condition_types=tier_status.CONDITIONS,
         counts=tier_status.COUNTS,
         decide=functools.partial(
-            decide_tier, current=current, allowed_host_paths=settings.allowed_host_paths
+            decide_tier,
+            current=current,
+            network=settings.network,
+            allowed_host_paths=settings.allowed_host_paths,
         ),
         project=tier_view,
     )
@@ -62,7 +65,10 @@ def _world(settings: Settings) -> Kind:
         condition_types=world_status.CONDITIONS,
         counts=world_status.COUNTS,
         decide=functools.partial(
-            decide_world, current=current, pull_secrets=settings.workloads_pull_secrets
+            decide_world,
+            current=current,
+            network=settings.network,
+            pull_secrets=settings.workloads_pull_secrets,
         ),
         refers=refers,
         rolls=functools.partial(world_status.rolls, image=image),
@@ -110,6 +116,10 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
             ),
             Watched(
                 resource=_row("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+                project=_nothing,
+            ),
+            Watched(
+                resource=_row("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
                 project=_nothing,
             ),
             Watched(resource=_row("", "v1", "Pod", "pods"), project=_pod),

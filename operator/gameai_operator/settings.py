@@ -27,6 +27,22 @@ class LeaseSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkSettings:
+    """What a cluster's network looks like, for NetworkPolicies; without `policies` none are made.
+
+    DNS is found by namespace and labels (`key=value`) or, where nodes answer it themselves, by address.
+    """
+
+    policies: bool = True
+    dns_namespace: str = "kube-system"
+    dns_labels: tuple[str, ...] = ("k8s-app=kube-dns",)
+    dns_addresses: tuple[str, ...] = ("169.254.20.10",)
+    identity_addresses: tuple[str, ...] = ("169.254.170.23", "fd00:ec2::23")
+    metrics_namespaces: tuple[str, ...] = ("monitoring",)
+    gateway_namespace: str = "gameai-system"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Everything a run of the operator depends on; empty `namespaces` means all of them."""
 
@@ -34,6 +50,7 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     capacity: CapacityLabels = field(default_factory=CapacityLabels)
+    network: NetworkSettings = field(default_factory=NetworkSettings)
     allowed_host_paths: tuple[str, ...] = ()
     workloads_image: str = "gameai-workloads:0.1.0"
     workloads_pull_secrets: tuple[str, ...] = ()

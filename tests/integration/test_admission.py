@@ -130,6 +130,41 @@ WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
         [OWN | {"envFrom": [{"secretRef": {"name": "keys"}}]}],
     ),
 }
+WORLD_RULES |= {
+    "cidr must be an address block": (
+        "spec.network",
+        {"allowTo": [{"ipBlock": {"cidr": "10.0.0.1"}}]},
+        {"allowTo": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]},
+    ),
+    "cidr must not be that of instance metadata": (
+        "spec.network",
+        {"allowTo": [{"ipBlock": {"cidr": "169.254.169.254/32"}}]},
+        {"allowTo": [{"ipBlock": {"cidr": "169.254.0.0/16"}}]},
+    ),
+    "either ipBlock, or namespaceSelector and podSelector": (
+        "spec.network",
+        {"allowFrom": [{"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8"}}]},
+        {"allowFrom": [{"podSelector": {}, "namespaceSelector": {}}]},
+    ),
+    "allowFrom and allowTo go with mode: Isolated": (
+        "spec.network",
+        {"mode": "Open", "allowFrom": [{"podSelector": {}}]},
+        {"mode": "Open"},
+    ),
+    "values go with the operators In and NotIn, and only with them": (
+        "spec.network",
+        {
+            "allowFrom": [
+                {"podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}},
+            ]
+        },
+        {
+            "allowFrom": [
+                {"podSelector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}},
+            ]
+        },
+    ),
+}
 # Rules over an edit: sentence → (field, before, refused, accepted).
 EDITS: dict[str, tuple[str, Any, Any, Any]] = {
     "class is immutable: make a new ModelTier and point the roles to it": (

@@ -60,7 +60,15 @@ def delete(api: Api, namespace: str) -> None:
 
 
 def gone(api: Api, namespace: str) -> bool:
-    kinds = ("ModelTier", "Deployment", "Service", "PodDisruptionBudget", "ReplicaSet", "Pod")
+    kinds = (
+        "ModelTier",
+        "Deployment",
+        "Service",
+        "PodDisruptionBudget",
+        "NetworkPolicy",
+        "ReplicaSet",
+        "Pod",
+    )
     return not any(api.list(kind, namespace) for kind in kinds)
 
 

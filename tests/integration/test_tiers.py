@@ -16,7 +16,7 @@ from live import manifest
 
 pytestmark = pytest.mark.usefixtures("operator")
 Kubectl = Callable[..., str]
-OWNED = ("Deployment", "Service", "PodDisruptionBudget", "Pod", "ReplicaSet")
+OWNED = ("Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "Pod", "ReplicaSet")
 EXAMPLES = sorted((install.ROOT / "examples").glob("modeltier-*.yaml"))
 
 

@@ -26,7 +26,14 @@ CHECK_EVERY = 5
 TRANSITIONS, ALL = 300, 3000
 WAITS = "waits for room"
 SETTLED_SECONDS = 120
-CHILDREN = ("Deployment", "Service", "PodDisruptionBudget", "ConfigMap", "ServiceAccount")
+CHILDREN = (
+    "Deployment",
+    "Service",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+    "ConfigMap",
+    "ServiceAccount",
+)
 Draw = Callable[[random.Random], Json]
 
 
@@ -88,7 +95,13 @@ def world_spec(chance: random.Random) -> Json:
     ]
     clock = some(chance, speed=[None, "2", "0.5"], paused=[None, True], dayLengthMinutes=[None, 90])
     spec = {"services": services, "roles": roles, "clock": clock, "seed": chance.choice([1, 2])}
-    return spec | some(chance, state=["Running", "Running", "Hibernated"])
+    network: list[Json | None] = [
+        None,
+        {"mode": "Open"},
+        {"allowFrom": [{"podSelector": {}}]},
+        {"allowTo": [{"ipBlock": {"cidr": "0.0.0.0/0"}, "ports": [443]}]},
+    ]
+    return spec | some(chance, network=network, state=["Running", "Running", "Hibernated"])
 
 
 @dataclass

@@ -15,7 +15,14 @@ from live import manifest, world
 
 SAMPLE = 6
 SHARED = "crash-shared"
-CHILDREN = ("Deployment", "Service", "PodDisruptionBudget", "ConfigMap", "ServiceAccount")
+CHILDREN = (
+    "Deployment",
+    "Service",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+    "ConfigMap",
+    "ServiceAccount",
+)
 
 
 def made(namespace: str, *, role: str = "gold", services: int = 2, **spec: Any) -> Json:

@@ -20,6 +20,7 @@ OWNED = (
     "Deployment",
     "Service",
     "PodDisruptionBudget",
+    "NetworkPolicy",
     "ConfigMap",
     "ServiceAccount",
     "ReplicaSet",
@@ -264,3 +265,16 @@ def test_explain_answers_every_question_about_a_world(kubectl: Kubectl) -> None:
     text = kubectl("explain", "gameworld", "--recursive=false")
     assert "A world: its services" in text
     assert "DESCRIPTION:\n    <empty>" not in kubectl("explain", "gameworld.spec.services")
+
+
+def test_a_world_is_isolated_until_it_is_opened_and_no_pod_restarts_for_it(
+    api: Api, namespace: str
+) -> None:
+    applied(api, world(namespace))
+    before = pods(api, namespace)
+    assert names(api, "NetworkPolicy", namespace) == {"moor-world"}
+    opened = world(namespace)
+    opened["spec"]["network"] = {"mode": "Open"}
+    applied(api, opened)
+    until("the policy is gone", lambda: not api.list("NetworkPolicy", namespace), seconds=30)
+    assert pods(api, namespace) == before

@@ -5,6 +5,7 @@ import pytest
 import tiers
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine.deployments import TEMPLATE_HASH, changes
+from gameai_operator.settings import NetworkSettings
 from gameai_operator.tier.objects import Live, objects
 from gameai_operator.tier.revisions import REVISIONS
 from gameai_operator.tier.template import KEEP_ALIVE_SECONDS, arguments
@@ -14,7 +15,7 @@ SPOT = {"capacity": {"spotPercent": 80}, "replicas": 5}
 
 def deployments(tier: ModelTier, live: Live = tiers.NOTHING) -> dict[str, dict[str, Any]]:
     """Rendered Deployments by capacity."""
-    made = objects(tier, live, tiers.CURRENT)
+    made = objects(tier, live, tiers.CURRENT, NetworkSettings())
     return {
         each["metadata"]["labels"]["gameai.dev/capacity"]: each
         for each in made
@@ -54,16 +55,21 @@ def test_with_spot_each_deployment_asks_for_its_capacity_type() -> None:
 
 
 def test_a_service_account_is_made_only_where_none_is_named() -> None:
-    own = objects(tiers.tier(), tiers.NOTHING, tiers.CURRENT)
-    named = objects(tiers.tier(serviceAccountName="mine"), tiers.NOTHING, tiers.CURRENT)
+    own = objects(tiers.tier(), tiers.NOTHING, tiers.CURRENT, NetworkSettings())
+    named = objects(
+        tiers.tier(serviceAccountName="mine"), tiers.NOTHING, tiers.CURRENT, NetworkSettings()
+    )
     assert [each["kind"] for each in own] == [
         "ServiceAccount",
+        "NetworkPolicy",
         "Service",
         "Deployment",
         "PodDisruptionBudget",
     ]
     assert "ServiceAccount" not in [each["kind"] for each in named]
-    same = objects(tiers.tier(serviceAccountName="gold"), tiers.NOTHING, tiers.CURRENT)
+    same = objects(
+        tiers.tier(serviceAccountName="gold"), tiers.NOTHING, tiers.CURRENT, NetworkSettings()
+    )
     assert "ServiceAccount" in [each["kind"] for each in same]
     assert pod_spec(serviceAccountName="mine")["serviceAccountName"] == "mine"
 

@@ -19,6 +19,7 @@ APPLIES = [
     "status",
     "get ServiceAccount/gold",
     "apply ServiceAccount/gold",
+    "apply NetworkPolicy/gold",
     "apply Service/gold",
     "apply Deployment/gold-on-demand",
     "apply PodDisruptionBudget/gold",

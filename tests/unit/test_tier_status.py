@@ -12,7 +12,7 @@ from gameai_operator.engine.manifest import Key
 from gameai_operator.engine.plan import Child
 from gameai_operator.engine.pods import Pod
 from gameai_operator.kinds import kinds
-from gameai_operator.settings import Settings
+from gameai_operator.settings import NetworkSettings, Settings
 from gameai_operator.tier.decide import decide
 from gameai_operator.tier.objects import Live, objects
 from gameai_operator.tier.revisions import Inputs
@@ -35,7 +35,9 @@ def children(root: dict[str, Any], **facts: Any) -> dict[Key, Child]:
     """The Deployments that this tier renders, complete, with some facts replaced."""
     tier = ModelTier.model_validate(root)
     found = {}
-    for document in objects(tier, Live(on_demand=None, spot=None), tiers.CURRENT):
+    for document in objects(
+        tier, Live(on_demand=None, spot=None), tiers.CURRENT, NetworkSettings()
+    ):
         if document["kind"] != "Deployment":
             continue
         key = Key("Deployment", "eldermoor", document["metadata"]["name"])
@@ -61,7 +63,7 @@ def decided(
     root = tiers.resource(status=status, **spec)
     below = {} if live is None else children(root, **live)
     sight = Sight(root=root, children=below, pods=pods, refusals=refusals, now=NOW)
-    return decide(sight, current=tiers.CURRENT)
+    return decide(sight, current=tiers.CURRENT, network=NetworkSettings())
 
 
 def said(decision: Decision, kind: str = "Ready") -> Condition:

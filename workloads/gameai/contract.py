@@ -12,6 +12,8 @@ HEALTH_PORT = 8080
 GRPC_PORT = 50051
 VLLM_PORT = 8000
 VLLM_CONTAINER = "vllm"
+# What tells the pods of engines, of whichever tier.
+VLLM_NAME = "vllm"
 SERVICE_CONTAINER = "service"
 
 LABEL_PREFIX = "gameai.dev"
@@ -30,6 +32,11 @@ SETTINGS_HASH_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}SETTINGS_HASH"
 # The folder, not the file: a file mounted alone is never updated.
 CONFIG_FOLDER = "/etc/gameai"
 CONFIG_KEY = "world.json"
+
+# The pods of the gateway, in the operator's namespace.
+GATEWAY_LABELS = MappingProxyType({"app.kubernetes.io/name": "gameai-gateway"})
+# Who may call vLLM, which asks nobody for a name: its own namespace, and those who read its metrics on the same port.
+VLLM_CALLERS: tuple[Literal["Namespace", "Metrics", "Gateway"], ...] = ("Namespace", "Metrics")
 
 MANAGED_BY = MappingProxyType({"app.kubernetes.io/managed-by": "gameai-operator"})
 PART_OF = MappingProxyType({"app.kubernetes.io/part-of": "gameai"})

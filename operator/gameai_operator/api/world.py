@@ -14,6 +14,7 @@ from gameai_operator.api.base import (
     Text,
     list_map,
 )
+from gameai_operator.api.network import Network
 from gameai_operator.api.service import GameService, ServiceName
 
 Speed = Annotated[str, StringConstraints(max_length=8, pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?$")]
@@ -73,6 +74,8 @@ class GameWorldSpec(Model):
         tuple[GameService, ...], Field(max_length=32, json_schema_extra=list_map("name"))
     ] = ()
     """Game services, told apart by name. Default: none. Example: [{name: weather-manager, settings: {climate: Maritime}}]."""
+    network: Network = Network()
+    """Whom the world's pods may hear and call. Default: Isolated."""
     state: WorldState = WorldState.RUNNING
     """Running, or Hibernated: no pods, world time stands still, everything else is kept."""
     template_revision: Annotated[int, Field(ge=1, le=1000)] | None = None

@@ -10,6 +10,7 @@ from gameai_operator.engine.deployments import unfinished
 from gameai_operator.engine.faults import Words, fault
 from gameai_operator.engine.kind import Decision, Refusal, Sight
 from gameai_operator.engine.manifest import Key
+from gameai_operator.settings import NetworkSettings
 from gameai_operator.tier.arguments import judge
 from gameai_operator.tier.objects import Document, Live, objects, shares
 from gameai_operator.tier.revisions import Inputs, UnknownRevisionError, inputs
@@ -28,10 +29,17 @@ _WORDS = Words(
 )
 
 
-def decide(sight: Sight, *, current: Inputs, allowed_host_paths: Sequence[str] = ()) -> Decision:
+def decide(
+    sight: Sight,
+    *,
+    current: Inputs,
+    network: NetworkSettings,
+    allowed_host_paths: Sequence[str] = (),
+) -> Decision:
     """Decide for one tier.
 
-    `current` are the template inputs that a new tier gets, `allowed_host_paths` the folders below which a cache may lie.
+    `current` are the template inputs that a new tier gets, `network` tells the cluster's, `allowed_host_paths` are the
+    folders below which a cache may lie.
 
     A tier that cannot be honoured keeps the children it has: a mistake in an edit must not end what works.
     """
@@ -49,7 +57,7 @@ def decide(sight: Sight, *, current: Inputs, allowed_host_paths: Sequence[str] =
     forbidden = _forbidden_path(tier, allowed_host_paths)
     refusals = (*forbidden, *refusals)
     renders = revision is not None and verdict.fault is None and not forbidden
-    wanted = objects(tier, live, revision) if revision and renders else None
+    wanted = objects(tier, live, revision, network) if revision and renders else None
     rolling = _rolling(tier, live, wanted or ())
     judged = Judged(
         live=live,

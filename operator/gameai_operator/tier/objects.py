@@ -1,4 +1,4 @@
-"""PURE: a tier's objects: two Deployments, a headless Service, a disruption budget, a service account."""
+"""PURE: a tier's objects: two Deployments, a headless Service, a disruption budget, a network policy, an account."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,9 @@ from gameai_operator.engine.deployments import (
     changes,
 )
 from gameai_operator.engine.manifest import digest, without_empty
+from gameai_operator.engine.network import policy
+from gameai_operator.settings import NetworkSettings
+from gameai_operator.tier import network
 from gameai_operator.tier.revisions import Inputs, model_revision
 from gameai_operator.tier.split import Split, split
 from gameai_operator.tier.template import ON_DEMAND, SPOT, Group, template
@@ -38,8 +41,10 @@ def shares(tier: ModelTier) -> Split:
     return split(spec.replicas, spec.capacity.spot_percent, spec.capacity.minimum_on_demand)
 
 
-def objects(tier: ModelTier, live: Live, inputs: Inputs) -> tuple[Document, ...]:
-    """Every object of a tier, in the order in which they are applied."""
+def objects(
+    tier: ModelTier, live: Live, inputs: Inputs, settings: NetworkSettings
+) -> tuple[Document, ...]:
+    """Every object of a tier, in the order in which they are applied: pods never live without their limits."""
     spec, wanted = tier.spec, shares(tier)
     own = spec.service_account_name in (None, tier.metadata.name)
     account = (_service_account(tier),) if own else ()
@@ -48,12 +53,13 @@ def objects(tier: ModelTier, live: Live, inputs: Inputs) -> tuple[Document, ...]
     if spec.capacity.spot_percent:
         spot = _deployment(tier, SPOT, wanted.spot, inputs)
         deployments.append(_paced(spot, live, on_demand))
-    return (*account, _service(tier), *deployments, _disruption_budget(tier))
+    limits = (_network_policy(tier, settings),) if settings.policies else ()
+    return (*account, *limits, _service(tier), *deployments, _disruption_budget(tier))
 
 
 def selector(tier: ModelTier) -> dict[str, str]:
     """The labels that find every pod of a tier; fixed for life."""
-    return {contract.TIER_LABEL: tier.metadata.name, "app.kubernetes.io/name": "vllm"}
+    return {contract.TIER_LABEL: tier.metadata.name, "app.kubernetes.io/name": contract.VLLM_NAME}
 
 
 def _paced(spot: Document, live: Live, on_demand: Document) -> Document:
@@ -75,7 +81,7 @@ def _metadata(tier: ModelTier, name: str, **extra: Any) -> Document:
 
 def _labels(tier: ModelTier) -> dict[str, str]:
     return {
-        "app.kubernetes.io/name": "vllm",
+        "app.kubernetes.io/name": contract.VLLM_NAME,
         "app.kubernetes.io/instance": tier.metadata.name,
         "app.kubernetes.io/component": f"model-{tier.spec.class_.value.lower()}",
         **contract.PART_OF,
@@ -144,6 +150,12 @@ def _deployment(tier: ModelTier, capacity: str, replicas: int, inputs: Inputs) -
             "template": pods,
         },
     }
+
+
+def _network_policy(tier: ModelTier, settings: NetworkSettings) -> Document:
+    metadata = _metadata(tier, tier.metadata.name)
+    ingress, egress = network.ingress(tier, settings), network.egress(tier, settings)
+    return policy(metadata, selector(tier), ingress, egress)
 
 
 def _disruption_budget(tier: ModelTier) -> Document:

@@ -12,6 +12,7 @@ from gameai_operator.engine.deployments import unfinished
 from gameai_operator.engine.faults import Words, fault
 from gameai_operator.engine.kind import Decision, Refusal, Sight, Turn
 from gameai_operator.engine.manifest import Key
+from gameai_operator.settings import NetworkSettings
 from gameai_operator.world.catalogue import Effective, ServiceError, effective
 from gameai_operator.world.clock import Turning, reported, turning
 from gameai_operator.world.objects import Parts, deployment_name, objects
@@ -38,8 +39,10 @@ class _Reading:
     refusals: tuple[Refusal, ...] = ()
 
 
-def decide(sight: Sight, *, current: Inputs, pull_secrets: Sequence[str] = ()) -> Decision:
-    """Decide for one world; `current` are the template inputs that a new world gets.
+def decide(
+    sight: Sight, *, current: Inputs, network: NetworkSettings, pull_secrets: Sequence[str] = ()
+) -> Decision:
+    """Decide for one world; `current` are the template inputs that a new world gets, `network` tells the cluster's.
 
     A world that cannot be honoured keeps the children it has: a mistake in an edit must not end what works.
     """
@@ -54,6 +57,7 @@ def decide(sight: Sight, *, current: Inputs, pull_secrets: Sequence[str] = ()) -
             roles=roles,
             anchors=turned.anchors,
             inputs=read.inputs,
+            network=network,
             pull_secrets=pull_secrets,
         )
         wanted = objects(world, parts)

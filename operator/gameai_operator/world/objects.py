@@ -1,4 +1,4 @@
-"""PURE: a world's objects: account and configuration, then a Deployment, Service and budget for each game service."""
+"""PURE: a world's objects: account, configuration and network policy, then a Deployment, Service and budget for each game service."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,13 @@ from typing import Any
 from gameai import contract
 from gameai.worldtime import Anchor
 
+from gameai_operator.api.network import NetworkMode
 from gameai_operator.api.world import GameWorld, WorldState
 from gameai_operator.engine.deployments import TEMPLATE_HASH
 from gameai_operator.engine.manifest import digest, without_empty
+from gameai_operator.engine.network import policy
+from gameai_operator.settings import NetworkSettings
+from gameai_operator.world import network
 from gameai_operator.world.catalogue import Effective
 from gameai_operator.world.config import configuration
 from gameai_operator.world.revisions import Inputs
@@ -29,12 +33,15 @@ class Parts:
     roles: Sequence[RoleSight]
     anchors: Sequence[Anchor]
     inputs: Inputs
+    network: NetworkSettings
     pull_secrets: Sequence[str] = ()
 
 
 def objects(world: GameWorld, parts: Parts) -> tuple[Document, ...]:
     """Every object of a world, in the order in which they are applied: what pods read comes before them."""
     made = [_account(world, parts), _config(world, parts)]
+    if parts.network.policies and world.spec.network.mode is NetworkMode.ISOLATED:
+        made.append(_network_policy(world, parts.network))
     for service in parts.services:
         made += [_service(world, service), _deployment(world, service, parts.inputs)]
         made += [_budget(world, service)] if service.service.replicas > 1 else []
@@ -82,6 +89,14 @@ def _config(world: GameWorld, parts: Parts) -> Document:
         "metadata": _metadata(world, config_name(world), "world"),
         "data": {contract.CONFIG_KEY: text},
     }
+
+
+def _network_policy(world: GameWorld, settings: NetworkSettings) -> Document:
+    """One for all of its services; a user's own policies may open more, since they add up."""
+    metadata = _metadata(world, config_name(world), "world")
+    selector = {contract.WORLD_LABEL: world.metadata.name}
+    ingress, egress = network.ingress(world, settings), network.egress(world, settings)
+    return policy(metadata, selector, ingress, egress)
 
 
 def _service(world: GameWorld, service: Effective) -> Document:

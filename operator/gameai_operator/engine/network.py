@@ -1,0 +1,112 @@
+"""PURE: the parts of NetworkPolicies: who may call a set of pods, and whom they may call.
+
+An empty selector would mean everybody in a NetworkPolicy and nothing at all in a server-side apply, so that none is
+rendered: a namespace is named by the label that every namespace carries.
+"""
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gameai import contract
+
+from gameai_operator.settings import NetworkSettings
+
+NAME_LABEL = "kubernetes.io/metadata.name"
+# Instance metadata hands out the node's credentials; a pod has its own, by Pod Identity.
+METADATA_ADDRESSES = ("169.254.169.254/32", "fd00:ec2::254/128")
+EVERYWHERE = ("0.0.0.0/0", "::/0")
+_DNS_PORT = 53
+_IDENTITY_PORT = 80
+
+Document = dict[str, Any]
+
+
+def namespaces(*names: str) -> Document:
+    """The namespaces of these names, as a selector."""
+    if len(names) == 1:
+        return {"matchLabels": {NAME_LABEL: names[0]}}
+    return {"matchExpressions": [{"key": NAME_LABEL, "operator": "In", "values": list(names)}]}
+
+
+def all_namespaces() -> Document:
+    """Every namespace, as a selector."""
+    return {"matchExpressions": [{"key": NAME_LABEL, "operator": "Exists"}]}
+
+
+def pods(namespace_selector: Document, labels: Mapping[str, str] | None = None) -> Document:
+    """A peer: the pods of some namespaces, with these labels or any."""
+    selected = {"podSelector": {"matchLabels": dict(labels)}} if labels else {}
+    return {"namespaceSelector": namespace_selector, **selected}
+
+
+def block(cidr: str) -> Document:
+    """A peer: addresses, but never those of instance metadata."""
+    network = ipaddress.ip_network(cidr, strict=False)
+    metadata = map(ipaddress.ip_network, METADATA_ADDRESSES)
+    left_out = [str(each) for each in metadata if _within(each, network)]
+    return {"ipBlock": {"cidr": str(network), **({"except": left_out} if left_out else {})}}
+
+
+def ports(*numbers: int, protocols: Sequence[str] = ("TCP",)) -> list[Document]:
+    """Ports of a rule."""
+    return [{"protocol": each, "port": number} for each in protocols for number in numbers]
+
+
+def inwards(peers: Sequence[Document], which: Sequence[Document] = ()) -> Document:
+    """A rule: these may call, on these ports or on all."""
+    return {"from": list(peers), **({"ports": list(which)} if which else {})}
+
+
+def outwards(peers: Sequence[Document], which: Sequence[Document] = ()) -> Document:
+    """A rule: these may be called, on these ports or on all."""
+    return {"to": list(peers), **({"ports": list(which)} if which else {})}
+
+
+def from_metrics(settings: NetworkSettings, port: int) -> list[Document]:
+    """Whoever reads metrics may, on the port where they are."""
+    names = settings.metrics_namespaces
+    return [inwards([pods(namespaces(*names))], ports(port))] if names else []
+
+
+def gateway(settings: NetworkSettings) -> Document:
+    """A peer: the pods of the gateway."""
+    return pods(namespaces(settings.gateway_namespace), contract.GATEWAY_LABELS)
+
+
+def basics(settings: NetworkSettings) -> list[Document]:
+    """What every pod needs: names, and the exchange of its own token for credentials."""
+    labels = dict(each.split("=", 1) for each in settings.dns_labels)
+    servers = pods(namespaces(settings.dns_namespace), labels)
+    on_nodes = [block(each) for each in settings.dns_addresses]
+    names = outwards([servers, *on_nodes], ports(_DNS_PORT, protocols=("UDP", "TCP")))
+    agents = [block(each) for each in settings.identity_addresses]
+    return [names, *([outwards(agents, ports(_IDENTITY_PORT))] if agents else [])]
+
+
+def policy(
+    metadata: Document,
+    selector: Mapping[str, str],
+    ingress: Sequence[Document],
+    egress: Sequence[Document],
+) -> Document:
+    """A NetworkPolicy: what no rule names is refused."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata,
+        "spec": {
+            "podSelector": {"matchLabels": dict(selector)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": list(ingress),
+            "egress": list(egress),
+        },
+    }
+
+
+def _within(
+    inner: ipaddress.IPv4Network | ipaddress.IPv6Network,
+    outer: ipaddress.IPv4Network | ipaddress.IPv6Network,
+) -> bool:
+    same = inner.version == outer.version
+    return same and inner.network_address in outer and inner.prefixlen > outer.prefixlen

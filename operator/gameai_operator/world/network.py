@@ -1,0 +1,65 @@
+"""PURE: who may call a world's services, and whom they may call."""
+
+from typing import Any
+
+from gameai import contract
+
+from gameai_operator.api.network import Peer
+from gameai_operator.api.selector import LabelSelector
+from gameai_operator.api.world import GameWorld
+from gameai_operator.engine import network
+from gameai_operator.settings import NetworkSettings
+
+Document = dict[str, Any]
+
+
+def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
+    """The world itself, metrics, and whom the spec names."""
+    given = [network.inwards([_peer(world, each)], _ports(each)) for each in _network(world)[0]]
+    return [
+        network.inwards([_itself(world)]),
+        *network.from_metrics(settings, contract.HEALTH_PORT),
+        *given,
+    ]
+
+
+def egress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
+    """The world itself, names, credentials, its gateway, engines of its namespace, and whom the spec names."""
+    own = network.namespaces(world.metadata.namespace)
+    engines = network.pods(own, {"app.kubernetes.io/name": contract.VLLM_NAME, **contract.PART_OF})
+    given = [network.outwards([_peer(world, each)], _ports(each)) for each in _network(world)[1]]
+    return [
+        network.outwards([_itself(world)]),
+        *network.basics(settings),
+        network.outwards([network.gateway(settings)], network.ports(contract.GRPC_PORT)),
+        network.outwards([engines], network.ports(contract.VLLM_PORT)),
+        *given,
+    ]
+
+
+def _network(world: GameWorld) -> tuple[tuple[Peer, ...], tuple[Peer, ...]]:
+    return world.spec.network.allow_from, world.spec.network.allow_to
+
+
+def _itself(world: GameWorld) -> Document:
+    own = network.namespaces(world.metadata.namespace)
+    return network.pods(own, {contract.WORLD_LABEL: world.metadata.name})
+
+
+def _ports(peer: Peer) -> list[Document]:
+    return network.ports(*peer.ports)
+
+
+def _peer(world: GameWorld, peer: Peer) -> Document:
+    if peer.ip_block:
+        return network.block(peer.ip_block.cidr)
+    own = network.namespaces(world.metadata.namespace)
+    given = peer.namespace_selector
+    where = (_selector(given) or network.all_namespaces()) if given else own
+    which = _selector(peer.pod_selector) if peer.pod_selector else {}
+    return {"namespaceSelector": where, **({"podSelector": which} if which else {})}
+
+
+def _selector(selector: LabelSelector) -> Document:
+    """As Kubernetes writes it; empty where it finds everything."""
+    return selector.model_dump(mode="json", by_alias=True, exclude_defaults=True)

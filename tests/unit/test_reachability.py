@@ -1,0 +1,219 @@
+"""Who may reach whom, on which port: the rendered NetworkPolicies under NetworkPolicy's own semantics."""
+
+from typing import Any
+
+import pytest
+import tiers
+import worlds
+from gameai_devcluster.testing.reachability import End, Network
+from gameai_devcluster.testing.rendering import decided
+from gameai_operator.settings import NetworkSettings, Settings
+
+OPEN_FROM = {
+    "namespaceSelector": {"matchLabels": {"team": "servers"}},
+    "podSelector": {"matchLabels": {"app": "lobby"}},
+    "ports": [50051],
+}
+FRIENDLY: dict[str, Any] = {
+    "allowFrom": [OPEN_FROM, {"podSelector": {}, "ports": [9000]}],
+    "allowTo": [
+        {"ipBlock": {"cidr": "0.0.0.0/0"}, "ports": [443]},
+        {"namespaceSelector": {}, "ports": [5432]},
+        {"ipBlock": {"cidr": "198.51.100.9/24"}},
+    ],
+}
+
+
+def policies(root: dict[str, Any], settings: Settings | None = None) -> list[dict[str, Any]]:
+    made = decided(root, settings, references=worlds.READY_TIERS).wanted or ()
+    return [dict(each) for each in made if each["kind"] == "NetworkPolicy"]
+
+
+def named(root: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**root, "metadata": {**root["metadata"], "name": name}}
+
+
+NETWORK = Network(
+    policies=[
+        *policies(worlds.resource()),
+        *policies(named(worlds.resource(network=FRIENDLY), "friendly")),
+        *policies(named(worlds.resource(network={"mode": "Open"}), "open")),
+        *policies(tiers.resource()),
+        *policies(
+            tiers.resource(
+                name="claimed",
+                model={"source": {"persistentVolumeClaim": {"claimName": "m", "path": "m"}}},
+            )
+        ),
+        *policies(
+            tiers.resource(
+                name="mirrored",
+                model={
+                    "source": {
+                        "huggingFace": {
+                            "repository": "a/b",
+                            "endpoint": "http://hub.models.svc:8090",
+                        }
+                    }
+                },
+            )
+        ),
+    ],
+    namespaces={"game-servers": {"team": "servers"}},
+)
+
+
+def of_world(name: str, service: str = "weather-manager", namespace: str = "eldermoor") -> End:
+    labels = {"gameai.dev/world": name, "gameai.dev/service": service}
+    return End(namespace=namespace, labels=labels)
+
+
+def engine(name: str, namespace: str = "eldermoor") -> End:
+    labels = {
+        "app.kubernetes.io/name": "vllm",
+        "app.kubernetes.io/part-of": "gameai",
+        "gameai.dev/tier": name,
+    }
+    return End(namespace=namespace, labels=labels)
+
+
+def pod(namespace: str, **labels: str) -> End:
+    return End(namespace=namespace, labels={k.replace("__", "/"): v for k, v in labels.items()})
+
+
+def address(text: str) -> End:
+    return End(address=text)
+
+
+MOOR, TIME = of_world("moor"), of_world("moor", "time-manager")
+FRIEND, OPEN = of_world("friendly"), of_world("open")
+NAMESAKE = of_world("moor", namespace="elsewhere")
+GOLD, CLAIMED, MIRRORED = engine("gold"), engine("claimed"), engine("mirrored")
+NEIGHBOUR = pod("eldermoor", app="shop")
+STRANGER = pod("elsewhere", app="shop")
+LOBBY = pod("game-servers", app="lobby")
+OTHER_SERVER = pod("game-servers", app="match")
+PROMETHEUS = pod("monitoring", app="prometheus")
+DNS = End(namespace="kube-system", labels={"k8s-app": "kube-dns"})
+OTHER_SYSTEM = pod("kube-system", app="metrics-server")
+GATEWAY = End(namespace="gameai-system", labels={"app.kubernetes.io/name": "gameai-gateway"})
+OPERATOR = End(namespace="gameai-system", labels={"app.kubernetes.io/name": "gameai-operator"})
+NODE_DNS, IDENTITY = address("169.254.20.10"), address("169.254.170.23")
+METADATA, METADATA_6 = address("169.254.169.254"), address("fd00:ec2::254")
+INTERNET, INTERNET_6 = address("203.0.113.9"), address("2001:db8::9")
+
+TABLE = [
+    # a world's services
+    ("its own services call each other", TIME, MOOR, 50051, True),
+    ("its namesake in another namespace is a stranger", NAMESAKE, MOOR, 50051, False),
+    ("another world of its namespace is a stranger", FRIEND, MOOR, 50051, False),
+    ("a neighbour is a stranger", NEIGHBOUR, MOOR, 50051, False),
+    ("a foreign pod is a stranger", STRANGER, MOOR, 50051, False),
+    ("metrics are read", PROMETHEUS, MOOR, 8080, True),
+    ("who reads metrics calls no service", PROMETHEUS, MOOR, 50051, False),
+    ("names are asked for", MOOR, DNS, 53, True),
+    ("of the system's pods only DNS is open", MOOR, OTHER_SYSTEM, 53, False),
+    ("nodes answer DNS", MOOR, NODE_DNS, 53, True),
+    ("tokens are changed for credentials", MOOR, IDENTITY, 80, True),
+    ("instance metadata is closed", MOOR, METADATA, 80, False),
+    ("the gateway is called", MOOR, GATEWAY, 50051, True),
+    ("other pods beside the gateway are not", MOOR, OPERATOR, 50051, False),
+    ("engines of its namespace are called", MOOR, GOLD, 8000, True),
+    ("engines of another namespace are not", MOOR, engine("x", "shared"), 8000, False),
+    ("the internet is closed", MOOR, INTERNET, 443, False),
+    # allowFrom and allowTo
+    ("a named pod of a named namespace calls", LOBBY, FRIEND, 50051, True),
+    ("on the named port only", LOBBY, FRIEND, 8080, False),
+    ("other pods of that namespace do not", OTHER_SERVER, FRIEND, 50051, False),
+    ("pods of that label elsewhere do not", pod("elsewhere", app="lobby"), FRIEND, 50051, False),
+    ("any pod of its own namespace, where no namespace is named", NEIGHBOUR, FRIEND, 9000, True),
+    ("but none of another", STRANGER, FRIEND, 9000, False),
+    ("named addresses are called", FRIEND, INTERNET, 443, True),
+    ("on the named port", FRIEND, INTERNET, 80, False),
+    ("of all addresses, instance metadata stays closed", FRIEND, METADATA, 443, False),
+    ("an empty selector names every namespace", FRIEND, pod("elsewhere", app="db"), 5432, True),
+    ("without ports, every port", FRIEND, address("198.51.100.77"), 7777, True),
+    # an open world
+    ("an open world hears everybody", STRANGER, OPEN, 50051, True),
+    ("an open world calls everybody", OPEN, INTERNET, 443, True),
+    # a tier's engines
+    ("its own namespace calls an engine", NEIGHBOUR, GOLD, 8000, True),
+    ("on its port only", NEIGHBOUR, GOLD, 22, False),
+    ("another namespace does not", STRANGER, GOLD, 8000, False),
+    ("nor a world of another namespace", NAMESAKE, GOLD, 8000, False),
+    ("its metrics are read on the same port", PROMETHEUS, GOLD, 8000, True),
+    ("the gateway does not, until there is one", GATEWAY, GOLD, 8000, False),
+    ("an engine asks for names", GOLD, DNS, 53, True),
+    ("an engine changes its token for credentials", GOLD, IDENTITY, 80, True),
+    ("an engine downloads its model", GOLD, INTERNET, 443, True),
+    ("also by IPv6", GOLD, INTERNET_6, 443, True),
+    ("and nothing else", GOLD, INTERNET, 80, False),
+    ("never from instance metadata", GOLD, METADATA, 443, False),
+    ("nor from its IPv6 address", GOLD, METADATA_6, 443, False),
+    ("an engine calls no other pods", GOLD, NEIGHBOUR, 443, False),
+    ("a model on a volume needs no internet", CLAIMED, INTERNET, 443, False),
+    ("a mirror in the cluster is called", MIRRORED, pod("models", app="hub"), 8090, True),
+    ("then the internet is closed", MIRRORED, INTERNET, 443, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("_", "caller", "called", "port", "expected"),
+    TABLE,
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_who_reaches_whom(_: str, caller: End, called: End, port: int, expected: bool) -> None:
+    assert NETWORK.reaches(caller, called, port) is expected
+
+
+def test_names_are_asked_for_by_udp_too() -> None:
+    assert NETWORK.reaches(MOOR, DNS, 53, "UDP")
+    assert not NETWORK.reaches(MOOR, DNS, 9153, "UDP")
+
+
+def test_a_pod_that_no_policy_selects_is_open() -> None:
+    assert NETWORK.reaches(STRANGER, NEIGHBOUR, 1234)
+
+
+def test_a_tier_with_a_mirror_on_a_plain_port_gets_that_port_and_https() -> None:
+    source = {"huggingFace": {"repository": "a/b", "endpoint": "http://hub.example.com/models"}}
+    network = Network(policies=policies(tiers.resource(model={"source": source})))
+    found = [port for port in (80, 443, 8080) if network.reaches(GOLD, INTERNET, port)]
+    assert found == [80, 443]
+
+
+@pytest.mark.parametrize("root", [worlds.resource(), tiers.resource()], ids=["world", "tier"])
+def test_where_others_make_policies_none_is_rendered(root: dict[str, Any]) -> None:
+    assert policies(root)
+    assert not policies(root, Settings(network=NetworkSettings(policies=False)))
+
+
+def test_a_cluster_may_have_no_metrics_readers_and_other_dns() -> None:
+    settings = NetworkSettings(
+        metrics_namespaces=(),
+        identity_addresses=(),
+        dns_addresses=(),
+        dns_namespace="openshift-dns",
+        dns_labels=("dns.operator.openshift.io/daemonset-dns=default",),
+    )
+    found = Network(policies=policies(worlds.resource(), Settings(network=settings)))
+    labels = {"dns.operator.openshift.io/daemonset-dns": "default"}
+    assert found.reaches(MOOR, End(namespace="openshift-dns", labels=labels), 53)
+    assert not found.reaches(MOOR, DNS, 53)
+    assert not found.reaches(MOOR, NODE_DNS, 53)
+    assert not found.reaches(MOOR, IDENTITY, 80)
+    assert not found.reaches(PROMETHEUS, MOOR, 8080)
+
+
+def test_several_readers_of_metrics_are_let_in() -> None:
+    settings = NetworkSettings(metrics_namespaces=("monitoring", "observability"))
+    found = Network(policies=policies(worlds.resource(), Settings(network=settings)))
+    assert all(found.reaches(pod(each), MOOR, 8080) for each in settings.metrics_namespaces)
+
+
+@pytest.mark.parametrize("caller", ["Namespace", "Metrics", "Gateway"])
+def test_the_contract_names_who_may_call_vllm(caller: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gameai.contract.VLLM_CALLERS", (caller,))
+    found = Network(policies=policies(tiers.resource()))
+    ends = {"Namespace": NEIGHBOUR, "Metrics": PROMETHEUS, "Gateway": GATEWAY}
+    assert [name for name, end in ends.items() if found.reaches(end, GOLD, 8000)] == [caller]
