@@ -93,7 +93,8 @@ async def credentials(settings: Settings) -> Credentials:
 
 
 def _bare(token: str | None) -> str | None:
-    return token.removeprefix("Bearer").strip() if token else None
+    """Without its scheme, which the library spells in two ways."""
+    return token.split()[-1] if token else None
 
 
 # A closed session is a RuntimeError; an answer that is no JSON (a proxy's page) is a ValueError.
