@@ -157,6 +157,8 @@ class Watch:
         scope: dict[str, Any] = (
             {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
         )
+        # Without an identity kopf asks for the user's name, which a container's user does not have.
+        scope["identity"] = "gameai-operator"
         return kopf.operator(
             registry=registry, settings=settings, standalone=True, stop_flag=stop, **scope
         )
