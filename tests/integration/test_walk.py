@@ -240,16 +240,30 @@ class Stage:
         return walker.history
 
     def second_look(self, walkers: list[Walker]) -> None:
-        """Touch every root: it is reconciled once more, and nothing is written."""
+        """Touch every root: it is reconciled once more, and nothing is written.
+
+        But for a clock that waits for room: it may get it just now, and is written then.
+        """
         for each in walkers:
             self.audit.wait_rest(each.namespace)
+        waiting = {
+            each.namespace
+            for each in walkers
+            if WAITS in json.dumps(children(self.api, each.namespace))
+        }
         for each in walkers:
             name = self.api.list(each.kind, each.namespace)[0]["metadata"]["name"]
             note = {"metadata": {"annotations": {"touched": str(time.monotonic())}}}
             self.api.patch(path(each.kind, each.namespace, name), note)
         time.sleep(1.5)
         ours = {each.namespace for each in walkers}
-        assert [str(each) for each in self.audit.writes() if each.namespace in ours] == []
+        turned = ("configmaps", "gameworlds/status")
+        assert [
+            str(each)
+            for each in self.audit.writes()
+            if each.namespace in ours
+            and not (each.namespace in waiting and each.resource in turned)
+        ] == []
 
 
 @pytest.fixture(scope="module")
