@@ -11,7 +11,7 @@ unexport KUBECONFIG
 CLUSTER ?=
 
 help: ## this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(READY) ## the virtual environment with everything pinned (about a minute the first time)
 
@@ -44,6 +44,17 @@ integration: $(READY) ## tests on a local control plane
 soak: $(READY) ## every case of the fault sweeps
 	@$(BIN)/python -m gameai_devcluster build
 	$(BIN)/pytest -q tests/integration --soak -m soak --timeout 7200
+
+e2e: $(READY) ## real pods on a real node (root on Linux); CLUSTER=kubeconfig REGISTRY=… TAG=… elsewhere
+	@$(BIN)/python -m gameai_devcluster.e2e $(if $(CLUSTER),--cluster $(CLUSTER) --registry "$(REGISTRY)" --tag "$(TAG)")
+
+e2e-packages: $(READY) ## Debian packages that a real node takes (apt-get, as root)
+	@missing="$$($(BIN)/python -m gameai_devcluster missing-packages)"; \
+	  if [ -z "$$missing" ]; then echo "nothing is missing"; else \
+	  echo "installing $$missing" && apt-get update -q && apt-get install -y -q --no-install-recommends $$missing; fi
+
+images: $(READY) ## both images; BASE=image (default: an official slim Python; local: made from Debian packages)
+	@$(BIN)/python -m gameai_devcluster images $(if $(BASE),--base $(BASE))
 
 bench: $(READY) ## measure against the bars; prints tables, writes benchmarks/results/*.json
 	@$(BIN)/python -m gameai_devcluster build
@@ -100,4 +111,4 @@ lock: $(READY) ## resolve requirements/*.txt anew, with hashes, for all platform
 clean: down ## remove the virtual environment and local state
 	@rm -rf .venv .dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help setup demo down test unit integration soak bench mutants check format format-check lint types imports generated coverage crds proto golden lock clean
+.PHONY: help setup demo down test unit integration soak e2e e2e-packages images bench mutants check format format-check lint types imports generated coverage crds proto golden lock clean

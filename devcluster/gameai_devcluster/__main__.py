@@ -1,13 +1,15 @@
-"""`python -m gameai_devcluster up | down | status | build | secrets`."""
+"""`python -m gameai_devcluster up | down | status | build | images | missing-packages | secrets`."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from gameai_devcluster import cluster, operators, secrets
+from gameai_devcluster import cluster, images, operators, secrets
 from gameai_devcluster.api import Api, from_kubeconfig
 from gameai_devcluster.binary import BuildError, control_plane
+from gameai_devcluster.node import programs
 
+_BASE = "docker.io/library/python:3.13-slim-bookworm"
 DEFAULT_FOLDER = Path(".dev/cluster")
 
 
@@ -37,6 +39,14 @@ def _parser() -> argparse.ArgumentParser:
         )
     build = commands.add_parser("build", help="build the control plane's binary, or find it")
     build.set_defaults(run=_build)
+    lacking = commands.add_parser(
+        "missing-packages", help="Debian packages a real node still takes"
+    )
+    lacking.set_defaults(run=_missing_packages)
+    made = commands.add_parser("images", help="build the images of operator and game services")
+    made.add_argument("--base", default=_BASE, help=f"base image, or local (default {_BASE})")
+    made.add_argument("--prefix", default="", help="what stands before their names")
+    made.set_defaults(run=_images)
     waits = commands.add_parser("secrets", help="(internal) play the kubelets' look at Secrets")
     waits.add_argument("kubeconfig", type=Path)
     waits.set_defaults(run=_secrets)
@@ -72,6 +82,19 @@ def _status(options: argparse.Namespace) -> int:
 
 def _build(_: argparse.Namespace) -> int:
     _say(str(control_plane(_say)))
+    return 0
+
+
+def _missing_packages(_: argparse.Namespace) -> int:
+    _say(" ".join(programs.missing_packages()))
+    return 0
+
+
+def _images(options: argparse.Namespace) -> int:
+    names = ("gameai-operator", "gameai-workloads")
+    made = images.ours(names, base=options.base, progress=_say, prefix=options.prefix)
+    for image in made:
+        _say(f"{image.name}  {image.megabytes} MB  {image.archive}")
     return 0
 
 

@@ -31,6 +31,7 @@ _KINDS: Mapping[str, tuple[str, str, bool]] = {
     "Deployment": ("apps/v1", "deployments", True),
     "ReplicaSet": ("apps/v1", "replicasets", True),
     "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets", True),
+    "EndpointSlice": ("discovery.k8s.io/v1", "endpointslices", True),
     "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies", True),
     "Lease": ("coordination.k8s.io/v1", "leases", True),
     "Role": ("rbac.authorization.k8s.io/v1", "roles", True),
@@ -141,14 +142,23 @@ class Api:
         content_type: str = "application/json",
     ) -> Any:
         """One request; the decoded JSON answer, or the text where it is not JSON."""
-        answer = self._send(method, url_path, body=body, query=query, content_type=content_type)
-        text = answer.data.decode()
-        if answer.status > 299:
-            raise _error(answer.status, text)
+        text = self._text(method, url_path, body=body, query=query, content_type=content_type)
         return json.loads(text) if text.startswith(("{", "[")) else text
 
+    def text(self, url_path: str, query: Mapping[str, Any] | None = None) -> str:
+        """GET what is no JSON, whatever it begins with: a log, metrics."""
+        return self._text("GET", url_path, body=None, query=query, content_type="text/plain")
+
+    def _text(self, method: str, url_path: str, **options: Any) -> str:
+        answer = self._send(method, url_path, **options)
+        text = answer.data.decode(errors="replace")
+        if answer.status > 299:
+            raise _error(answer.status, text)
+        return text
+
     def _send(self, method: str, url_path: str, **options: Any) -> urllib3.BaseHTTPResponse:
-        headers = {"Content-Type": options["content_type"], "Accept": "application/json"}
+        accepted = "*/*" if options["content_type"] == "text/plain" else "application/json"
+        headers = {"Content-Type": options["content_type"], "Accept": accepted}
         if self.credentials.token:
             headers["Authorization"] = f"Bearer {self.credentials.token}"
         query = f"?{urlencode(options['query'])}" if options["query"] else ""

@@ -1,4 +1,4 @@
-"""EDGE: the control plane's one binary, built from Go modules once and cached by the hash of what went in."""
+"""EDGE: programs built from Go modules, once, and cached by the hash of what went in."""
 
 import fcntl
 import hashlib
@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent.parent
@@ -18,7 +19,7 @@ Progress = Callable[[str], None]
 
 _MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
 # Without its version `kubectl version` fails and Helm refuses charts with `kubeVersion`.
-_LINK_FLAGS = " ".join(
+_VERSIONED = " ".join(
     [
         "-s -w",
         f"-X k8s.io/component-base/version.gitVersion=v{KUBERNETES_VERSION}",
@@ -30,48 +31,92 @@ _SECONDS_BETWEEN_REPORTS = 10.0
 
 
 class BuildError(Exception):
-    """The control plane could not be built; the message says why and what to do."""
+    """A program could not be built; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Program:
+    """A Go program: a package of our own module (`./node`) or of another (`example.com/tool@v1.2.3`).
+
+    `about` says what it is and how long its first build takes on 2 cores. Those with `c_code` need a C compiler.
+    """
+
+    name: str
+    package: str
+    about: str
+    link_flags: str = "-s -w"
+    tags: str = ""
+    c_code: bool = False
+
+    @property
+    def own(self) -> bool:
+        """Whether it is of our own module."""
+        return self.package.startswith(".")
+
+
+CONTROL_PLANE = Program(
+    name="controlplane",
+    package=".",
+    about=f"etcd, Kubernetes {KUBERNETES_VERSION} and kwok: 5 to 10 minutes",
+    link_flags=_VERSIONED,
+)
 
 
 def control_plane(progress: Progress) -> Path:
-    """Path of the built binary; builds it when this content was never built for this user.
+    """Path of the control plane's binary; see `built`."""
+    return built(CONTROL_PLANE, progress)
+
+
+def built(program: Program, progress: Progress) -> Path:
+    """Path of a program; builds it when this content was never built for this user. Raises `BuildError`.
 
     Several callers may ask at once: one builds, the others wait for it. The lock is the kernel's,
     so a killed build leaves nothing to clean up.
     """
-    folder = _cache() / "devcluster" / _digest()
-    binary = folder / "controlplane"
+    folder = cache() / "devcluster" / _digest(program)
+    binary = folder / program.name
     if binary.exists():
         return binary
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        if not _try_lock(lock.fileno()):
-            progress("another run is building the control plane; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(folder, f"building {program.name}", progress):
         if not binary.exists():
-            _build(binary, progress)
+            _build(program, binary, progress)
     return binary
 
 
-def _cache() -> Path:
+class locked:  # noqa: N801 - read as a verb: with locked(folder, …)
+    """Holds a folder for one process of this machine; the others say so and wait."""
+
+    def __init__(self, folder: Path, doing: str, progress: Progress) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = (folder / "lock").open("w")
+        self._doing, self._progress = doing, progress
+
+    def __enter__(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._progress(f"another run is {self._doing}; waiting for it")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def cache() -> Path:
+    """This user's cache of what takes long to make."""
     chosen = os.environ.get("GAMEAI_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(chosen) if chosen else Path(base) / "gameai"
 
 
-def _digest() -> str:
-    content = hashlib.sha256(f"{_LINK_FLAGS} {platform.system()} {platform.machine()}".encode())
-    for name in ("go.mod", "go.sum", "main.go"):
-        content.update((SOURCES / name).read_bytes())
+def _digest(program: Program) -> str:
+    machine = f"{platform.system()} {platform.machine()}"
+    content = hashlib.sha256(f"{program} {machine}".encode())
+    if program.own:
+        files = [SOURCES / "go.mod", SOURCES / "go.sum"]
+        for file in (*files, *sorted((SOURCES / program.package).glob("*.go"))):
+            content.update(file.read_bytes())
     return content.hexdigest()[:20]
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _go() -> str:
@@ -82,34 +127,36 @@ def _go() -> str:
     return found
 
 
-def _environment() -> dict[str, str]:
-    # No cgo: a C compiler is not among the things a user must have.
-    return {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly"}
+def _environment(program: Program, target: Path) -> dict[str, str]:
+    # No cgo unless it must be: a C compiler is not among the things a user must have.
+    return {
+        **os.environ,
+        "CGO_ENABLED": "1" if program.c_code else "0",
+        "GOTOOLCHAIN": "local",
+        "GOFLAGS": "-mod=readonly" if program.own else "-mod=mod",
+        "GOBIN": str(target),
+    }
 
 
-def _build(binary: Path, progress: Progress) -> None:
+def _build(program: Program, binary: Path, progress: Progress) -> None:
     started = time.monotonic()
-    progress(
-        f"building etcd, Kubernetes {KUBERNETES_VERSION} and kwok: once, "
-        "5 to 10 minutes on 2 cores with empty caches"
-    )
-    progress("  downloading Go modules (about 400 MB the first time)")
-    packages = _count_packages()
-    progress(f"  compiling {packages:,} packages ({time.monotonic() - started:.0f} s so far)")
+    progress(f"building {program.about}; once, on 2 cores with empty caches")
+    packages = _count_packages(program, progress) if program.own else 0
     with tempfile.TemporaryDirectory(dir=binary.parent) as scratch:
-        target = Path(scratch) / binary.name
-        arguments = ["build", "-v", "-trimpath", "-ldflags", _LINK_FLAGS, "-o", str(target), "."]
-        _compile(arguments, packages, progress)
-        target.rename(binary)
+        verb = ["build", "-o", str(Path(scratch) / binary.name)] if program.own else ["install"]
+        flags = ["-v", "-trimpath", "-ldflags", program.link_flags, "-tags", program.tags]
+        _compile(program, [*verb, *flags, program.package], packages, Path(scratch), progress)
+        (Path(scratch) / binary.name).rename(binary)
     size = binary.stat().st_size >> 20
     progress(f"  built in {time.monotonic() - started:.0f} s, {size} MB, kept in {binary.parent}")
 
 
-def _count_packages() -> int:
-    listed = subprocess.run(  # noqa: S603 - our own go and arguments
-        [_go(), "list", "-deps", "."],
+def _count_packages(program: Program, progress: Progress) -> int:
+    progress("  downloading Go modules (about 400 MB the first time)")
+    listed = subprocess.run(
+        [_go(), "list", "-deps", program.package],
         cwd=SOURCES,
-        env=_environment(),
+        env=_environment(program, SOURCES),
         text=True,
         capture_output=True,
         check=False,
@@ -122,10 +169,17 @@ def _count_packages() -> int:
     return len(listed.stdout.splitlines())
 
 
-def _compile(arguments: list[str], packages: int, progress: Progress) -> None:
+def _compile(
+    program: Program, arguments: list[str], packages: int, target: Path, progress: Progress
+) -> None:
     started = reported = time.monotonic()
-    with subprocess.Popen(  # noqa: S603 - our own go and arguments
-        [_go(), *arguments], cwd=SOURCES, env=_environment(), text=True, stderr=subprocess.PIPE
+    of_all = f" of {packages:,}" if packages else ""
+    with subprocess.Popen(
+        [_go(), *arguments],
+        cwd=SOURCES if program.own else target,
+        env=_environment(program, target),
+        text=True,
+        stderr=subprocess.PIPE,
     ) as compiler:
         assert compiler.stderr is not None  # noqa: S101 - for the type checker: we asked for a pipe
         tail: list[str] = []
@@ -134,6 +188,6 @@ def _compile(arguments: list[str], packages: int, progress: Progress) -> None:
             if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
                 reported = time.monotonic()
                 seconds = reported - started
-                progress(f"  compiled {done:,} of {packages:,} packages, {seconds:.0f} s")
+                progress(f"  compiled {done:,}{of_all} packages, {seconds:.0f} s")
     if compiler.returncode:
-        raise BuildError("the control plane did not compile:\n" + "\n".join(tail))
+        raise BuildError(f"{program.name} did not compile:\n" + "\n".join(tail))

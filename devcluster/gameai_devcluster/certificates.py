@@ -23,14 +23,17 @@ class Issuer:
     name: x509.Name
 
 
-def write(folder: Path) -> None:
-    """Write ca, server, admin, front-proxy (`.crt`, `.key`) and service-account (`.key`, `.pub`)."""
+def write(folder: Path, *addresses: str) -> None:
+    """Write, for a server at these addresses too: ca, server, admin, front-proxy (`.crt`, `.key`) and service-account (`.key`, `.pub`)."""
     folder.mkdir(parents=True, exist_ok=True)
     issuer = _authority(folder)
     alternatives = x509.SubjectAlternativeName(
         [
             *map(x509.DNSName, _SERVER_NAMES),
-            *(x509.IPAddress(ipaddress.ip_address(address)) for address in _SERVER_ADDRESSES),
+            *(
+                x509.IPAddress(ipaddress.ip_address(address))
+                for address in (*_SERVER_ADDRESSES, *addresses)
+            ),
         ]
     )
     _issue(folder / "server", _name("kube-apiserver"), issuer, alternatives)

@@ -19,10 +19,14 @@ from typing import Any
 import psutil
 import yaml
 
-from gameai_devcluster import certificates, components, nodes, stages
+from gameai_devcluster import certificates, components, images, nodes, stages
 from gameai_devcluster.api import Api, ApiError, Credentials, from_kubeconfig
 from gameai_devcluster.binary import Progress, control_plane
 from gameai_devcluster.components import Ports, Site
+from gameai_devcluster.node import files as node_files
+from gameai_devcluster.node import machine, runtime
+from gameai_devcluster.node import programs as node_programs
+from gameai_devcluster.node.files import NodeSite
 from gameai_devcluster.processes import alive, send, start_in_background
 
 _START_SECONDS = 60.0
@@ -46,10 +50,14 @@ class StartError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """What a cluster is to have. `die_with_parent` ends it with the process that started it (Linux)."""
+    """What a cluster is to have. `die_with_parent` ends it with the process that started it (Linux).
+
+    A `real_node` takes root on Linux, and the whole machine: one at a time.
+    """
 
     audit: bool = False
     die_with_parent: bool = False
+    real_node: bool = False
     rows: tuple[nodes.NodeRow, ...] = nodes.NODES
     start_delays_ms: Mapping[str, int] = field(default_factory=lambda: stages.START_DELAYS_MS)
 
@@ -76,14 +84,20 @@ class Cluster:
 
 
 def start(folder: Path, options: Options, progress: Progress) -> Cluster:
-    """Start a cluster in `folder`, whose former cluster, if any, is stopped. Raises `StartError`."""
+    """Start a cluster in `folder`, whose former cluster, if any, is stopped.
+
+    Raises `StartError`, `BuildError`, and `MachineError` where a real node is asked for and cannot be.
+    """
     binary = control_plane(progress)
+    programs = node_programs.build_all(progress) if options.real_node else {}
     stop(folder)
     for attempt in range(1, _ATTEMPTS + 1):
         shutil.rmtree(folder, ignore_errors=True)
+        if options.real_node:
+            _take_machine(folder)
         try:
-            return _start(folder, binary, options, progress)
-        except StartError:
+            return _start(folder, binary, options, programs, progress)
+        except (StartError, node_programs.MachineError):
             stop(folder)
             if attempt == _ATTEMPTS:
                 raise
@@ -98,7 +112,8 @@ def load(folder: Path) -> Cluster | None:
     except (FileNotFoundError, ValueError):
         return None
     ports = Ports(**saved["ports"])
-    site = Site(folder=folder, ports=ports, audit=saved["audit"])
+    address = saved.get("node_address")
+    site = Site(folder=folder, ports=ports, audit=saved["audit"], node_address=address)
     processes = {name: (pid, started) for name, (pid, started) in saved["processes"].items()}
     return Cluster(site=site, processes=processes)
 
@@ -110,7 +125,7 @@ def stop(folder: Path) -> bool:
     """
     cluster = load(folder)
     if cluster is None:
-        return False
+        return _clean_node(folder)
     running = [psutil.Process(pid) for pid, at in cluster.processes.values() if alive(pid, at)]
     for process in running:
         send(process, signal.SIGTERM)
@@ -118,7 +133,24 @@ def stop(folder: Path) -> bool:
     for process in stubborn:
         send(process, signal.SIGKILL)
     psutil.wait_procs(stubborn, timeout=_STOP_SECONDS)
-    return bool(running)
+    return _clean_node(folder) or bool(running)
+
+
+def node_folder(folder: Path) -> Path:
+    """Where the real node of a cluster keeps its things."""
+    return folder / "node"
+
+
+def _take_machine(folder: Path) -> None:
+    """Take this machine for the node of this cluster; what another left that crashed is cleaned up."""
+    other = machine.occupied()
+    if other is not None and not runtime.answers():
+        stop(other.parent)
+    runtime.occupy(node_folder(folder))
+
+
+def _clean_node(folder: Path) -> bool:
+    return machine.occupied() == node_folder(folder) and machine.clean()
 
 
 def launch(cluster: Cluster, name: str, *, die_with_parent: bool) -> Cluster:
@@ -142,9 +174,20 @@ def halt(cluster: Cluster, name: str) -> None:
         psutil.wait_procs([psutil.Process(pid)] if alive(pid, started) else [], timeout=5)
 
 
-def _start(folder: Path, binary: Path, options: Options, progress: Progress) -> Cluster:
+def _start(
+    folder: Path,
+    binary: Path,
+    options: Options,
+    programs: Mapping[str, Path],
+    progress: Progress,
+) -> Cluster:
     began = time.monotonic()
-    site = Site(folder=folder, ports=Ports(**_free_ports()), audit=options.audit)
+    site = Site(
+        folder=folder,
+        ports=Ports(**_free_ports()),
+        audit=options.audit,
+        node_address=node_files.ADDRESS if options.real_node else None,
+    )
     _write_files(site, options)
     started: dict[str, tuple[int, float]] = {}
 
@@ -163,10 +206,24 @@ def _start(folder: Path, binary: Path, options: Options, progress: Progress) -> 
     spawn("kwok", [str(binary), *components.kwok(site)])
     module = [sys.executable, "-m", "gameai_devcluster", "secrets", str(site.kubeconfig)]
     spawn("secrets", module)
-    for manifest in nodes.manifests(options.rows):
+    for manifest in nodes.manifests(options.rows, beside_real=options.real_node):
         api.create(manifest)
+    if options.real_node:
+        progress("starting a real node: containerd, kubelet, kube-proxy, CoreDNS")
+        node_site = real_node(site, programs)
+        runtime.start(node_site, api, spawn, images.sandbox(programs["pause"]).archive)
     _wait("kube-controller-manager", lambda: _settled(api), cluster)
     return Cluster(site=site, processes=dict(started))
+
+
+def real_node(site: Site, programs: Mapping[str, Path]) -> NodeSite:
+    """The real node of a cluster."""
+    return NodeSite(
+        folder=node_folder(site.folder),
+        kubeconfig=site.kubeconfig,
+        certificates=site.certificates,
+        programs=programs,
+    )
 
 
 def _settled(api: Api) -> bool:
@@ -190,7 +247,7 @@ def _free_ports() -> dict[str, int]:
 
 
 def _write_files(site: Site, options: Options) -> None:
-    certificates.write(site.certificates)
+    certificates.write(site.certificates, *([site.node_address] if site.node_address else []))
     keys = site.certificates
     kubeconfig = kubeconfig_document(
         Credentials(
@@ -242,6 +299,7 @@ def _save(cluster: Cluster) -> None:
     saved = {
         "ports": asdict(cluster.site.ports),
         "audit": cluster.site.audit,
+        "node_address": cluster.site.node_address,
         "processes": dict(cluster.processes),
     }
     (cluster.site.folder / "cluster.json").write_text(json.dumps(saved))

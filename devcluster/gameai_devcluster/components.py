@@ -21,11 +21,15 @@ class Ports:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Site:
-    """Where one cluster lives: its folder, its ports, and whether it keeps an audit log."""
+    """Where one cluster lives: its folder, its ports, and whether it keeps an audit log.
+
+    With a real node, pods reach the API server at `node_address`.
+    """
 
     folder: Path
     ports: Ports
     audit: bool = False
+    node_address: str | None = None
 
     @property
     def certificates(self) -> Path:
@@ -90,6 +94,14 @@ def api_server(site: Site) -> list[str]:
         f"--proxy-client-cert-file={keys / 'front-proxy.crt'}",
         f"--proxy-client-key-file={keys / 'front-proxy.key'}",
     ]
+    if site.node_address:
+        arguments[arguments.index("--bind-address=127.0.0.1")] = "--bind-address=0.0.0.0"
+        arguments += [
+            f"--advertise-address={site.node_address}",
+            "--kubelet-preferred-address-types=InternalIP",
+            f"--kubelet-client-certificate={keys / 'admin.crt'}",
+            f"--kubelet-client-key={keys / 'admin.key'}",
+        ]
     if site.audit:
         arguments += [
             f"--audit-log-path={site.audit_log}",

@@ -194,7 +194,7 @@ def _wait_answering(api: Api, name: str, replicas: int) -> None:
 def _kubectl(stage: Stage, *arguments: str) -> None:
     kubectl = str(Path(sys.executable).parent / "kubectl")
     command = [kubectl, f"--kubeconfig={stage.kubeconfig}", *arguments]
-    subprocess.run(command, check=True)  # noqa: S603 - our own kubectl and arguments
+    subprocess.run(command, check=True)
 
 
 def _last_words(stage: Stage, seconds: float) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c")
 GPU_RESOURCE = "nvidia.com/gpu"
+SIMULATED_TAINT = "kwok.x-k8s.io/node"
 CAPACITY_LABEL = "karpenter.sh/capacity-type"
 
 
@@ -74,12 +75,20 @@ NODES = (
 )
 
 
-def manifests(rows: tuple[NodeRow, ...] = NODES) -> Iterator[dict[str, Any]]:
-    """One Node object per row, zone and count; names tell type, capacity and zone."""
+def manifests(
+    rows: tuple[NodeRow, ...] = NODES, *, beside_real: bool = False
+) -> Iterator[dict[str, Any]]:
+    """One Node object per row, zone and count; names tell type, capacity and zone.
+
+    Beside a real node those without GPUs are tainted, so that what needs no GPU really runs.
+    """
     for row in rows:
         for zone in ZONES:
             for index in range(row.per_zone):
-                yield _manifest(row, zone, index)
+                made = _manifest(row, zone, index)
+                if beside_real and not row.gpus:
+                    made["spec"]["taints"] = [{"key": SIMULATED_TAINT, "effect": "NoSchedule"}]
+                yield made
 
 
 def _manifest(row: NodeRow, zone: str, index: int) -> dict[str, Any]:

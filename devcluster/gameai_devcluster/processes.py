@@ -25,7 +25,7 @@ def start_in_background(
 ) -> subprocess.Popen[bytes]:
     """Start a process in a session of its own, with both outputs appended to a log."""
     with log.open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own programs and arguments
+        process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
             stdout=output,

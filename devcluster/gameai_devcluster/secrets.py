@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gameai_devcluster.api import Api, ApiError, Json, path
+from gameai_devcluster.node.files import NAME
 from gameai_devcluster.stages import SECRETS_ANNOTATION, SECRETS_FOUND
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -25,8 +26,8 @@ def serve(api: Api) -> None:
 
 
 def look(api: Api) -> None:
-    """One pass over the pods that are bound to a node and have not started."""
-    query = {"fieldSelector": "status.phase=Pending,spec.nodeName!="}
+    """One pass over the pods that are bound to a simulated node and have not started."""
+    query = {"fieldSelector": f"status.phase=Pending,spec.nodeName!=,spec.nodeName!={NAME}"}
     for pod in api.request("GET", path("Pod"), query=query)["items"]:
         references = list(_references(pod))
         if references and not _released(pod):

@@ -1,0 +1,250 @@
+"""`make e2e`: our images and charts on a real node beside simulated GPU nodes, or on any other cluster.
+
+Exit codes: 0 passed, 1 failed, 3 this machine can be no node (it says what is missing and how to get it).
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gameai_devcluster import cluster, images, install
+from gameai_devcluster.api import from_kubeconfig
+from gameai_devcluster.binary import BuildError
+from gameai_devcluster.node import machine, programs, runtime
+from gameai_devcluster.node.programs import MachineError
+
+CANNOT = 3
+FOLDER = install.ROOT / ".dev" / "e2e"
+REGISTRY = "registry.example/gameai"
+# The example of an own image names it so.
+DUEL_IMAGE = "registry.example/duel-judge:1.2"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Environment:
+    """What the tests are told: a kubeconfig, our images, and where evidence of failures goes.
+
+    On a cluster of our own (`real_node`) simulated GPU nodes stand beside the real one, `audit_log` tells of every
+    write, and `former` are images and charts of an earlier commit.
+    """
+
+    kubeconfig: str
+    folder: str
+    registry: str
+    operator_tag: str
+    workloads_tag: str
+    real_node: bool = False
+    audit_log: str = ""
+    former: str = ""
+    former_operator_tag: str = ""
+    former_commit: str = ""
+
+
+def read(file: Path) -> Environment:
+    """The environment that a run wrote down."""
+    return Environment(**json.loads(file.read_text()))
+
+
+def tag(image: str, other: str) -> None:
+    """Give an image of the running cluster's real node another name too. Raises `MachineError`."""
+    running = cluster.load(FOLDER / "cluster")
+    if running is None:
+        raise MachineError("no cluster of our own runs")
+    runtime.tag(cluster.real_node(running.site, programs.build_all(_say)), image, other)
+
+
+def main() -> int:
+    """Run the end-to-end tests; see the module for exit codes."""
+    options = _parser().parse_args()
+    began = time.monotonic()
+    try:
+        failed = _elsewhere(options) if options.cluster else _here(options)
+    except MachineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return CANNOT
+    except (BuildError, cluster.StartError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    _say(f"e2e: {'FAILED' if failed else 'passed'} in {time.monotonic() - began:.0f} s")
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="e2e", description=__doc__)
+    parser.add_argument("--cluster", type=Path, help="kubeconfig of another cluster")
+    parser.add_argument("--registry", default="", help="where the other cluster finds our images")
+    parser.add_argument("--tag", default="", help="their tag there")
+    parser.add_argument("--keep", action="store_true", help="leave the cluster running")
+    parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
+    return parser
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _elsewhere(options: argparse.Namespace) -> bool:
+    if not options.cluster.is_file():
+        raise MachineError(f"CLUSTER={options.cluster} is no file: give the path of a kubeconfig")
+    if not (options.registry and options.tag):
+        raise MachineError(
+            "another cluster needs our images in a registry that it reaches: make images, push "
+            "both, then make e2e CLUSTER=… REGISTRY=registry.example/studio TAG=0.1.0"
+        )
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    environment = Environment(
+        kubeconfig=str(options.cluster.resolve()),
+        folder=str(FOLDER),
+        registry=options.registry,
+        operator_tag=options.tag,
+        workloads_tag=options.tag,
+    )
+    return _pytest(environment, options.pytest)
+
+
+def _here(options: argparse.Namespace) -> bool:
+    programs.check_machine()
+    stages = _Stages()
+    # What a run left behind that was killed; it must not count as having been here before.
+    cluster.stop(FOLDER / "cluster")
+    machine.clean()
+    before = machine.traces(FOLDER / "cluster")
+    stages.done("clean up")
+    made = images.ours(
+        ("gameai-operator", "gameai-workloads"),
+        base=images.LOCAL,
+        progress=_say,
+        prefix=f"{REGISTRY}/",
+    )
+    for image in made:
+        _say(f"  {image.name}: {image.megabytes} MB")
+    former, old = _former()
+    stages.done("images")
+    wanted = cluster.Options(real_node=True, audit=True, die_with_parent=not options.keep)
+    running = cluster.start(FOLDER / "cluster", wanted, _say)
+    stages.done("programs and cluster")
+    try:
+        built = programs.build_all(_say)
+        site = cluster.real_node(running.site, built)
+        duel = images.of_program(built["duel"], DUEL_IMAGE)
+        runtime.load(site, [each.archive for each in (*made, *old, duel)])
+        stages.done("load images")
+        environment = Environment(
+            kubeconfig=str(running.kubeconfig),
+            folder=str(FOLDER),
+            registry=REGISTRY,
+            operator_tag=_tag(made[0]),
+            workloads_tag=_tag(made[1]),
+            real_node=True,
+            audit_log=str(running.site.audit_log),
+            former=str(former[0]),
+            former_commit=former[1],
+            former_operator_tag=_tag(old[0]),
+        )
+        failed = _pytest(environment, options.pytest)
+        stages.done("tests")
+    finally:
+        if not options.keep:
+            cluster.stop(FOLDER / "cluster")
+    left = [] if options.keep else _left(before)
+    stages.done("stop")
+    stages.show()
+    return failed or bool(left)
+
+
+def _left(before: dict[str, set[str]]) -> list[str]:
+    after = machine.traces(FOLDER / "cluster")
+    left = [f"{what}: {each}" for what in before for each in sorted(after[what] ^ before[what])]
+    for each in left:
+        _say(f"left behind: {each}")
+    if not left:
+        _say("nothing left behind: interfaces, packet rules, mounts, processes, settings as before")
+    return left
+
+
+def _pytest(environment: Environment, arguments: list[str]) -> bool:
+    file = FOLDER / "environment.json"
+    file.write_text(json.dumps(asdict(environment)))
+    # Refused early: a kubeconfig that does not work would fail every test for the same reason.
+    from_kubeconfig(Path(environment.kubeconfig))
+    command = [sys.executable, "-u", "-m", "pytest", "-v", "tests/e2e", f"--e2e={file}", *arguments]
+    return subprocess.run(command, check=False, cwd=install.ROOT).returncode != 0
+
+
+def _former() -> tuple[tuple[Path, str], list[images.Image]]:
+    """Charts and operator image of the last tag, else of the oldest commit that has charts and Dockerfiles."""
+    commit = _former_commit()
+    folder = FOLDER / "former"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    archive = subprocess.run(
+        ["git", "archive", commit],  # noqa: S607 - of whoever runs the tests
+        check=True,
+        capture_output=True,
+        cwd=install.ROOT,
+    )
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)  # noqa: S607 - same
+    _say(f"upgrades are tested from {commit[:10]}")
+    made = images.ours(
+        ("gameai-operator",),
+        base=images.LOCAL,
+        progress=_say,
+        prefix=f"{REGISTRY}/former-",
+        root=folder,
+    )
+    return (folder, commit), made
+
+
+def _former_commit() -> str:
+    tags = _git("tag", "--sort=-creatordate", "--merged", "HEAD~1")
+    if tags:
+        return _git("rev-list", "-1", tags.split()[0])
+    commits = _git("log", "--format=%H", "--diff-filter=A", "--", "operator.Dockerfile").split()
+    if not commits:
+        raise MachineError(
+            "no commit has operator.Dockerfile: in a shallow clone, git fetch --unshallow"
+        )
+    return commits[-1]
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments],  # noqa: S607 - of whoever runs the tests
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=install.ROOT,
+    )
+    return done.stdout.strip()
+
+
+def _tag(image: images.Image) -> str:
+    return image.name.rpartition(":")[2]
+
+
+class _Stages:
+    """How long each part took."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+        self._rows: list[tuple[str, float]] = []
+
+    def done(self, name: str) -> None:
+        now = time.monotonic()
+        self._rows.append((name, now - self._last))
+        self._last = now
+
+    def show(self) -> None:
+        for name, seconds in self._rows:
+            _say(f"  {name:<22} {seconds:6.1f} s")
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    sys.exit(main())

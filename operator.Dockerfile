@@ -1,0 +1,25 @@
+# The operator's image. Its build needs no network: `make images` puts wheels for the base's own Python beside the
+# sources (wheels/) and the requirements that are meant for it (requirements.txt).
+ARG BASE=docker.io/library/python:3.13-slim-bookworm
+
+FROM ${BASE} AS build
+COPY wheels /wheels
+COPY requirements.txt /requirements.txt
+RUN python -m venv /tools \
+ && /tools/bin/pip install --quiet --disable-pip-version-check --no-index --find-links /wheels --no-deps \
+    --require-hashes --no-compile --target /app --requirement /requirements.txt
+COPY operator/gameai_operator /app/gameai_operator
+COPY workloads/gameai /app/gameai
+# A read-only root file system keeps no bytecode, so it is made here; the files' times do not matter to it.
+RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app
+
+FROM ${BASE}
+LABEL org.opencontainers.image.title="gameai-operator" \
+      org.opencontainers.image.description="Declare a game world; get its AI." \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /app /app
+ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 65532:65532
+EXPOSE 8080
+ENTRYPOINT ["python", "-m", "gameai_operator"]
+CMD ["run"]

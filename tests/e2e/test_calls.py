@@ -1,0 +1,49 @@
+"""Clients of a world's services, by name, while pods come and go."""
+
+from collections.abc import Callable
+
+import pytest
+import real
+from gameai_devcluster import e2e
+from gameai_devcluster.api import Api, Json
+from gameai_devcluster.testing.waiting import until
+
+Kubectl = Callable[..., str]
+UPDATES = 5
+TARGET = "dns:///moor-weather-manager.eldermoor.svc:50051"
+AWAY = "UNAVAILABLE: this replica is going away: call again"
+
+
+@pytest.mark.parametrize("replicas", [2, 1])
+def test_rolling_updates_cost_no_call_and_streams_end_by_goaway_alone(
+    replicas: int,
+    examples: list[Json],
+    environment: e2e.Environment,
+    api: Api,
+    kubectl: Kubectl,
+    figures: list[str],
+) -> None:
+    real.scaled(api, replicas)
+    image = f"{environment.registry}/gameai-workloads:{environment.workloads_tag}"
+    caller = real.Caller(api, "eldermoor", image, (TARGET, "coast")).wait_answered()
+    for _ in range(UPDATES):
+        kubectl("-n", "eldermoor", "rollout", "restart", "deployment/moor-weather-manager")
+        kubectl(
+            *("-n", "eldermoor", "rollout", "status", "deployment/moor-weather-manager"),
+            "--timeout=120s",
+        )
+    # The last of the old pods still drains.
+    until(
+        "old pods are gone",
+        lambda: len(api.list("Pod", "eldermoor", selector=real.WEATHER)) == replicas,
+        seconds=120,
+    )
+    told = caller.result(kubectl)
+    figures.append(
+        f"{UPDATES} rolling updates at {replicas} replicas: {told['answered']} calls answered, "
+        f"slowest {told['slowest'] * 1000:.0f} ms, failures {told['failures']}, streams ended {told['ends']}"
+    )
+    assert told["failures"] == {}
+    assert told["answered"] > 100
+    assert set(told["ends"]) == {AWAY}
+    assert 1 <= told["ends"][AWAY] <= UPDATES * replicas

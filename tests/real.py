@@ -1,0 +1,148 @@
+"""What end-to-end tests share: the state of pods and worlds, a client's pod, and the figures that are shown."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gameai_devcluster import install
+from gameai_devcluster.api import Api, Json, path
+from gameai_devcluster.testing.waiting import settled, until, world_settled
+
+SYSTEM = install.NAMESPACE
+WEATHER = "gameai.dev/world=moor,gameai.dev/service=weather-manager"
+
+CALLER = (Path(__file__).parent / "e2e" / "caller.py").read_text()
+RESTRICTED: Json = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def live(api: Api, namespace: str, selector: str = "") -> list[Json]:
+    """Pods that are there to stay."""
+    found = api.list("Pod", namespace, selector=selector)
+    return [each for each in found if "deletionTimestamp" not in each["metadata"]]
+
+
+def is_ready(pod: Json) -> bool:
+    """Whether a pod says so."""
+    conditions = pod["status"].get("conditions", ())
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def identities(api: Api, namespace: str) -> dict[str, Any]:
+    """Every pod with the number of its restarts, and every Deployment's template, for a comparison."""
+    pods = {
+        each["metadata"]["uid"]: [s["restartCount"] for s in each["status"]["containerStatuses"]]
+        for each in live(api, namespace)
+        if each["status"].get("containerStatuses")
+    }
+    templates = {
+        each["metadata"]["name"]: each["metadata"]["annotations"]["gameai.dev/template-hash"]
+        for each in api.list("Deployment", namespace)
+    }
+    return {"pods": pods, "templates": templates}
+
+
+def operator_pods(api: Api) -> list[Json]:
+    found = api.list("Pod", SYSTEM, selector="app.kubernetes.io/name=gameai-operator")
+    return [each for each in found if "deletionTimestamp" not in each["metadata"]]
+
+
+def wait_operator(api: Api, seconds: float = 120) -> None:
+    def done() -> bool:
+        deployment = api.get("Deployment", SYSTEM, "gameai-operator")
+        status, wanted = deployment["status"], deployment["spec"]["replicas"]
+        seen = status.get("observedGeneration") == deployment["metadata"]["generation"]
+        counts = {status.get(each) for each in ("replicas", "readyReplicas", "updatedReplicas")}
+        return seen and counts == {wanted}
+
+    until("both operator pods are ready", done, seconds=seconds)
+
+
+def wait_ready(api: Api, kind: str, namespace: str, name: str, seconds: float = 180) -> Json:
+    """The object, once its present spec is Ready and nothing is in progress."""
+    whole = settled if kind == "ModelTier" else world_settled
+
+    def look() -> Json | None:
+        found = api.get(kind, namespace, name)
+        return found if whole(found) else None
+
+    return until(f"{kind} {namespace}/{name} is Ready", look, seconds=seconds)
+
+
+def scaled(api: Api, replicas: int) -> None:
+    """The example world's weather-managers, so many and settled."""
+    where = path("GameWorld", "eldermoor", "moor")
+    services = api.request("GET", where)["spec"]["services"]
+    for each in services:
+        if each["name"] == "weather-manager":
+            each["replicas"] = replicas
+    api.patch(where, {"spec": {"services": services}})
+    until("it is settled", lambda: world_settled(api.request("GET", where)), seconds=120)
+
+
+class Caller:
+    """A client's pod that calls a weather-manager without a pause."""
+
+    def __init__(self, api: Api, namespace: str, image: str, target: tuple[str, str]) -> None:
+        self._api, self._namespace = api, namespace
+        self.name = "caller"
+        script = {"caller.py": CALLER}
+        metadata = {"name": self.name, "namespace": namespace}
+        api.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": script})
+        container = {
+            "name": "caller",
+            "image": image,
+            "command": ["python", "/caller/caller.py", *target],
+            "securityContext": RESTRICTED,
+            "volumeMounts": [{"name": "caller", "mountPath": "/caller"}],
+        }
+        # As a pod of the world itself it is let in by the world's network policy.
+        labels = {"gameai.dev/world": target[0].split("-")[0].removeprefix("dns:///")}
+        api.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {**metadata, "labels": labels},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "automountServiceAccountToken": False,
+                    "securityContext": {
+                        "runAsNonRoot": True,
+                        "seccompProfile": {"type": "RuntimeDefault"},
+                    },
+                    "containers": [container],
+                    "volumes": [{"name": "caller", "configMap": {"name": self.name}}],
+                },
+            }
+        )
+
+    def log(self) -> str:
+        """What it has said."""
+        return self._api.text(f"{path('Pod', self._namespace, self.name)}/log")
+
+    def wait_answered(self) -> "Caller":
+        """Until its first call was answered."""
+        until("the first answer", lambda: "first" in self.log(), seconds=120)
+        return self
+
+    def result(self, kubectl: Any) -> Json:
+        """Stop it; calls that were answered, failures and ends of streams by status."""
+        inside = ["python", "-c", "import os, signal; os.kill(1, signal.SIGUSR1)"]
+        kubectl("-n", self._namespace, "exec", self.name, "--", *inside)
+        until("it has told", lambda: '"answered"' in self.log(), seconds=60)
+        line = next(each for each in self.log().splitlines() if '"answered"' in each)
+        self.remove()
+        told: Json = json.loads(line)
+        return told
+
+    def remove(self) -> None:
+        """Delete the pod."""
+        self._api.delete("Pod", self._namespace, self.name, gracePeriodSeconds=0)
+        until(
+            "it is gone",
+            lambda: self._api.find("Pod", self._namespace, self.name) is None,
+            seconds=60,
+        )
