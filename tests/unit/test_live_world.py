@@ -1,4 +1,6 @@
 import asyncio
+import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
@@ -17,8 +19,11 @@ from gameai.v1 import time_pb2, weather_pb2
 from gameai.worldconfig import ConfigError, parse
 from gameai.worldtime import MICROSECOND
 from gameai.worldtime import follow as follow_anchor
+from gameai_operator.world import template
 from worlds import configuration
 
+# The package gives its function `main`, which hides the module of that name.
+serving = sys.modules["gameai.serving.main"]
 CONFIG = parse(configuration(seed=42))
 T0 = CONFIG.anchors[0].effective_at
 T = TypeVar("T")
@@ -165,3 +170,26 @@ async def test_a_new_content_is_taken_up_and_a_broken_one_is_not(
         while world.config.seed != 43:
             await asyncio.sleep(0.001)
     following.cancel()
+
+
+def test_a_pods_grace_holds_the_drain_and_the_end_of_its_streams() -> None:
+    longest = serving._DRAIN_SECONDS + serving._GOAWAY_SECONDS + serving._STOP_SECONDS
+    assert longest < template.GRACE_SECONDS
+
+
+class Calls:
+    calls = 0
+
+
+@pytest.mark.parametrize(("called", "expected"), [(False, 0.05), (True, 0.2)])
+async def test_a_drain_is_short_where_nobody_calls(
+    called: bool, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_NAMES_SECONDS", 0.05)
+    heard = Calls()
+    began = time.monotonic()
+    waiting = asyncio.create_task(serving._wait_unheard(heard, 0.2))
+    await asyncio.sleep(0.01)
+    heard.calls += called
+    await waiting
+    assert expected <= time.monotonic() - began < expected + 0.14

@@ -16,7 +16,10 @@ Handler = Any  # grpc.RpcMethodHandler, whose parts grpc types as Any
 
 
 class Interceptor(aio.ServerInterceptor):
-    """Wraps handlers of unary calls and of server streams; ours has no others."""
+    """Wraps handlers of unary calls and of server streams; ours has no others. `calls` counts those that came."""
+
+    def __init__(self) -> None:
+        self.calls = 0
 
     async def intercept_service(
         self,
@@ -29,6 +32,7 @@ class Interceptor(aio.ServerInterceptor):
         # Of grpc's own services (health, reflection) nothing is counted.
         if handler is None or not method.startswith("/gameai."):
             return handler
+        self.calls += 1
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(
                 _unary(handler.unary_unary, method),

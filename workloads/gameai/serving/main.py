@@ -27,12 +27,19 @@ _LOG = logging.getLogger(__name__)
 _SETTINGS_SECONDS = 120.0
 _POLL_SECONDS = 0.5
 _STOP_SECONDS = 20.0
+# Until every connection has been told that it ends.
+_GOAWAY_SECONDS = 0.2
+# How long a caller may know a pod that is no longer ready: what it is told of names lives for 5 s.
+_NAMES_SECONDS = 6.0
+_CONNECTION_SECONDS = 10.0
+_DRAIN_SECONDS = _NAMES_SECONDS + 1.1 * _CONNECTION_SECONDS
 _OPTIONS = (
     # Requests are small; a large one is a mistake or an attack.
     ("grpc.max_receive_message_length", 64 << 10),
-    # Clients come back now and then, and so find replicas that are newer than their connection.
-    ("grpc.max_connection_age_ms", 300_000),
-    ("grpc.max_connection_age_grace_ms", 30_000),
+    # GOAWAY to every connection so often (±10 %): its client asks for names anew, and calls go by another one. So
+    # replicas that are newer are found, and one that is going away has no callers left when it stops.
+    ("grpc.max_connection_age_ms", int(_CONNECTION_SECONDS * 1000)),
+    ("grpc.max_connection_age_grace_ms", 300_000),
     ("grpc.so_reuseport", 0),
 )
 _MOST_CALLS = 1000
@@ -99,7 +106,10 @@ def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, 
         help="port of /livez, /readyz, /metrics",
     )
     parser.add_argument(
-        "--drain-seconds", type=float, default=5.0, help="time for callers to look elsewhere"
+        "--drain-seconds",
+        type=float,
+        default=_DRAIN_SECONDS,
+        help=f"time for callers to look elsewhere, if there are any (default {_DRAIN_SECONDS:.0f})",
     )
     parser.add_argument(
         "--log-level",
@@ -126,8 +136,9 @@ async def _run(service: GameService, options: Options) -> None:
     if config is None:
         return
     world = LiveWorld(config, lambda: time.time_ns() // 1000)
+    interceptor = Interceptor()
     server = aio.server(
-        interceptors=[Interceptor()], options=_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS
+        interceptors=[interceptor], options=_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS
     )
     row = contract.CATALOGUE[service.name]
     service.add(world, row.with_defaults(config.services[service.name].settings), server)
@@ -142,7 +153,10 @@ async def _run(service: GameService, options: Options) -> None:
     following = asyncio.create_task(follow(options.config, world))
     try:
         await stop.wait()
-        await _drain(server, checks, world, service, options.drain_seconds)
+        _LOG.info("draining")
+        await _say(checks, service, serving=False)
+        await _wait_unheard(interceptor, options.drain_seconds)
+        await _stop(server, world)
     finally:
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -188,17 +202,21 @@ async def _say(checks: health.aio.HealthServicer, service: GameService, *, servi
         await checks.set(name, state)
 
 
-async def _drain(
-    server: aio.Server,
-    checks: health.aio.HealthServicer,
-    world: LiveWorld,
-    service: GameService,
-    seconds: float,
-) -> None:
-    """First tell everybody, then wait until they have heard, then stop."""
-    _LOG.info("draining")
-    await _say(checks, service, serving=False)
-    await asyncio.sleep(seconds)
-    # Only now: whoever is told to call again must no longer find this replica.
+async def _wait_unheard(interceptor: Interceptor, seconds: float) -> None:
+    """Until nobody calls any more: soon where nobody does, else when the last connection has had its GOAWAY.
+
+    A call that arrives while the server stops would end as CANCELLED, which no client repeats by itself.
+    """
+    before = interceptor.calls
+    first = min(seconds, _NAMES_SECONDS)
+    await asyncio.sleep(first)
+    if interceptor.calls != before:
+        await asyncio.sleep(seconds - first)
+
+
+async def _stop(server: aio.Server, world: LiveWorld) -> None:
+    """GOAWAY, then the streams end: whoever is told to call again must not come by the same connection."""
+    stopping = asyncio.create_task(server.stop(_STOP_SECONDS))
+    await asyncio.sleep(_GOAWAY_SECONDS)
     world.drain()
-    await server.stop(_STOP_SECONDS)
+    await stopping
