@@ -13,7 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gameai_devcluster import cluster, images, install
+from gameai_devcluster import cluster, images, install, vllm
 from gameai_devcluster.api import from_kubeconfig
 from gameai_devcluster.binary import BuildError
 from gameai_devcluster.node import machine, programs, runtime
@@ -24,6 +24,7 @@ FOLDER = install.ROOT / ".dev" / "e2e"
 REGISTRY = "registry.example/gameai"
 # The example of an own image names it so.
 DUEL_IMAGE = "registry.example/duel-judge:1.2"
+_VLLM_IMAGE = f"{REGISTRY}/vllm-openai:v{vllm.VERSION}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +32,7 @@ class Environment:
     """What the tests are told: a kubeconfig, our images, and where evidence of failures goes.
 
     On a cluster of our own (`real_node`) simulated GPU nodes stand beside the real one, `audit_log` tells of every
-    write, and `former` are images and charts of an earlier commit.
+    write, and `former` are images and charts of an earlier commit. With `vllm_image` only the tests of a real engine run.
     """
 
     kubeconfig: str
@@ -44,6 +45,7 @@ class Environment:
     former: str = ""
     former_operator_tag: str = ""
     former_commit: str = ""
+    vllm_image: str = ""
 
 
 def read(file: Path) -> Environment:
@@ -80,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cluster", type=Path, help="kubeconfig of another cluster")
     parser.add_argument("--registry", default="", help="where the other cluster finds our images")
     parser.add_argument("--tag", default="", help="their tag there")
+    parser.add_argument(
+        "--vllm", action="store_true", help="instead: a real vLLM on CPUs in our own pod (6 GB)"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the cluster running")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
     return parser
@@ -125,6 +130,7 @@ def _here(options: argparse.Namespace) -> bool:
     for image in made:
         _say(f"  {image.name}: {image.megabytes} MB")
     former, old = _former()
+    engine = [vllm.image(_VLLM_IMAGE, _say)] if options.vllm else []
     stages.done("images")
     wanted = cluster.Options(real_node=True, audit=True, die_with_parent=not options.keep)
     running = cluster.start(FOLDER / "cluster", wanted, _say)
@@ -133,7 +139,7 @@ def _here(options: argparse.Namespace) -> bool:
         built = programs.build_all(_say)
         site = cluster.real_node(running.site, built)
         duel = images.of_program(built["duel"], DUEL_IMAGE)
-        runtime.load(site, [each.archive for each in (*made, *old, duel)])
+        runtime.load(site, [each.archive for each in (*made, *old, duel, *engine)])
         stages.done("load images")
         environment = Environment(
             kubeconfig=str(running.kubeconfig),
@@ -146,6 +152,7 @@ def _here(options: argparse.Namespace) -> bool:
             former=str(former[0]),
             former_commit=former[1],
             former_operator_tag=_tag(old[0]),
+            vllm_image=_VLLM_IMAGE if options.vllm else "",
         )
         failed = _pytest(environment, options.pytest)
         stages.done("tests")

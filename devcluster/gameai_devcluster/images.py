@@ -114,7 +114,7 @@ def ours(
     """Our images from the sources in `root`, named `prefix/NAME:hash`. Raises `BuildError`."""
     with locked(cache() / "images", "building images", progress):
         tool = builder()
-        found, python = _base(tool, base, progress)
+        found, python = base_image(tool, base, progress)
         return [_ours(tool, name, (found, python), prefix, root, progress) for name in names]
 
 
@@ -186,7 +186,7 @@ def _ours(
     return Image(name=image, archive=archive)
 
 
-def _base(tool: Builder, base: str, progress: Progress) -> tuple[str, str]:
+def base_image(tool: Builder, base: str, progress: Progress) -> tuple[str, str]:
     """Name and Python version of the base; a local one is made where there is none yet."""
     name = base
     if base == LOCAL:

@@ -21,6 +21,16 @@ Kubectl = Callable[..., str]
 FIGURES = pytest.StashKey[list[str]]()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Either the tests of a real engine, or all others."""
+    file = config.getoption("--e2e")
+    wanted = bool(file) and bool(e2e.read(Path(file)).vllm_image)
+    here = [each for each in items if "e2e" in each.path.parts]
+    other = [each for each in here if bool(each.get_closest_marker("vllm")) is not wanted]
+    config.hook.pytest_deselected(items=other)
+    items[:] = [each for each in items if each not in other]
+
+
 @pytest.fixture(scope="session")
 def environment(pytestconfig: pytest.Config) -> e2e.Environment:
     file = pytestconfig.getoption("--e2e")
