@@ -1,10 +1,12 @@
 """A random walk through valid specs: wherever it leads, the children are those of a fresh create of the last spec."""
 
 import copy
+import itertools
 import json
 import random
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -177,7 +179,7 @@ class Stage:
     api: Api
     operator: Operator
     audit: AuditLog
-    number: int = 0
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def apply(self, kind: str, namespace: str, spec: Json) -> None:
         # Replaced, not applied: what a former spec had and this one has not must go.
@@ -198,8 +200,7 @@ class Stage:
 
     def fresh(self, kind: str, specs: list[Json]) -> list[Json]:
         """The children after these specs, one after the other, on a new object."""
-        self.number += 1
-        namespace = f"walk-fresh{self.number:04d}"
+        namespace = f"walk-fresh{next(self.numbers):04d}"
         install.namespace(self.api, namespace)
         for spec in specs:
             self.apply(kind, namespace, spec)
@@ -244,8 +245,7 @@ class Stage:
 
         But for a clock that waits for room: it may get it just now, and is written then.
         """
-        for each in walkers:
-            self.audit.wait_rest(each.namespace)
+        self.audit.wait_rest(*(each.namespace for each in walkers))
         waiting = {
             each.namespace
             for each in walkers
@@ -297,8 +297,8 @@ def walk(stage: Stage, seed: int, transitions: int) -> None:
         # Now and then the next change comes before the last has settled.
         step(stage, walkers, chance, hurried=not due and chance.random() < 0.3)
         if due:
-            for each in walkers:
-                stage.check(each)
+            with ThreadPoolExecutor(WALKERS) as threads:
+                list(threads.map(stage.check, walkers))
             stage.second_look(walkers)
     for each in walkers:
         for root in stage.api.list(each.kind, each.namespace):

@@ -43,7 +43,7 @@ class AuditLog:
         ]
 
     def wait_rest(
-        self, namespace: str, *, still_seconds: float = 3.0, seconds: float = 60.0
+        self, *namespaces: str, still_seconds: float = 3.0, seconds: float = 60.0
     ) -> None:
         """Wait until the operator wrote nothing there for so long, then forget what it wrote until now.
 
@@ -54,8 +54,8 @@ class AuditLog:
         seen, since = -1, time.monotonic()
         while time.monotonic() < since + still_seconds:
             if time.monotonic() > end:
-                raise AssertionError(f"not in {seconds:.0f} s: no more writes in {namespace}")
-            count = sum(each.namespace == namespace for each in self.writes())
+                raise AssertionError(f"not in {seconds:.0f} s: no more writes in {namespaces}")
+            count = sum(each.namespace in namespaces for each in self.writes())
             if count != seen:
                 seen, since = count, time.monotonic()
             time.sleep(0.1)
