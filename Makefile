@@ -46,18 +46,18 @@ soak: $(READY) ## every case of the fault sweeps
 	$(BIN)/pytest -q tests/integration --soak -m soak --timeout 7200
 
 e2e: $(READY) ## real pods on a real node (root on Linux); CLUSTER=kubeconfig REGISTRY=… TAG=… elsewhere
-	@$(BIN)/python -m gameai_devcluster.e2e $(if $(CLUSTER),--cluster $(CLUSTER) --registry "$(REGISTRY)" --tag "$(TAG)")
+	@$(BIN)/python -m gameai_devcluster.e2e $(if $(BASE),--base $(BASE)) $(if $(CLUSTER),--cluster $(CLUSTER) --registry "$(REGISTRY)" --tag "$(TAG)" --duel "$(DUEL)")
 
 e2e-vllm: $(READY) ## a real vLLM on CPUs in our own pod (6 GB more, 15 minutes)
 	@$(BIN)/python -m gameai_devcluster.e2e --vllm
 
 e2e-packages: $(READY) ## Debian packages that a real node takes (apt-get, as root)
-	@missing="$$($(BIN)/python -m gameai_devcluster missing-packages)"; \
+	@missing="$$($(BIN)/python -m gameai_devcluster missing-packages)" || exit 1; \
 	  if [ -z "$$missing" ]; then echo "nothing is missing"; else \
 	  echo "installing $$missing" && apt-get update -q && apt-get install -y -q --no-install-recommends $$missing; fi
 
-images: $(READY) ## both images; BASE=image (default: an official slim Python; local: made from Debian packages)
-	@$(BIN)/python -m gameai_devcluster images $(if $(BASE),--base $(BASE))
+images: $(READY) ## both images; BASE=image (default: an official slim Python; local: from Debian packages) TAG=… REGISTRY=…
+	@$(BIN)/python -m gameai_devcluster images $(if $(BASE),--base $(BASE)) $(if $(TAG),--tag $(TAG)) $(if $(REGISTRY),--prefix $(REGISTRY)/)
 
 bench: $(READY) ## measure against the bars; prints tables, writes benchmarks/results/*.json
 	@$(BIN)/python -m gameai_devcluster build

@@ -10,7 +10,9 @@ RUN python -m venv /tools \
     --require-hashes --no-compile --target /app --requirement /requirements.txt
 COPY workloads/gameai /app/gameai
 # A read-only root file system keeps no bytecode, so it is made here; the files' times do not matter to it.
-RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app
+# A checkout may be readable for its owner alone.
+RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app \
+ && chmod -R a+rX /app
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="gameai-workloads" \

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     made = commands.add_parser("images", help="build the images of operator and game services")
     made.add_argument("--base", default=_BASE, help=f"base image, or local (default {_BASE})")
     made.add_argument("--prefix", default="", help="what stands before their names")
+    made.add_argument("--tag", default="", help="their tag (default: a hash of what is in them)")
     made.set_defaults(run=_images)
     waits = commands.add_parser("secrets", help="(internal) play the kubelets' look at Secrets")
     waits.add_argument("kubeconfig", type=Path)
@@ -68,7 +69,12 @@ def _up(options: argparse.Namespace) -> int:
 
 def _down(options: argparse.Namespace) -> int:
     folder = options.folder.resolve()
-    stopped = [operators.stop_remembered(folder.parent / "operator.json"), cluster.stop(folder)]
+    beside = folder.parent / "e2e" / "cluster"
+    stopped = [
+        operators.stop_remembered(folder.parent / "operator.json"),
+        cluster.stop(folder),
+        cluster.stop(beside),
+    ]
     _say("stopped" if any(stopped) else "nothing was running")
     return 0
 
@@ -92,9 +98,14 @@ def _missing_packages(_: argparse.Namespace) -> int:
 
 def _images(options: argparse.Namespace) -> int:
     names = ("gameai-operator", "gameai-workloads")
-    made = images.ours(names, base=options.base, progress=_say, prefix=options.prefix)
+    made = images.ours(
+        names, base=options.base, progress=_say, prefix=options.prefix, tag=options.tag
+    )
     for image in made:
         _say(f"{image.name}  {image.megabytes} MB  {image.archive}")
+    _say(
+        "To use one: docker load --input ARCHIVE, or skopeo copy docker-archive:ARCHIVE docker://IMAGE"
+    )
     return 0
 
 

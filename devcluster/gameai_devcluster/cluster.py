@@ -94,14 +94,18 @@ def start(folder: Path, options: Options, progress: Progress) -> Cluster:
     for attempt in range(1, _ATTEMPTS + 1):
         shutil.rmtree(folder, ignore_errors=True)
         if options.real_node:
-            _take_machine(folder)
+            free_machine(folder)
+            machine.prepare(node_folder(folder))
         try:
             return _start(folder, binary, options, programs, progress)
-        except (StartError, node_programs.MachineError):
+        except (StartError, runtime.NodeError):
             stop(folder)
             if attempt == _ATTEMPTS:
                 raise
             progress("a component did not start; trying again on other ports")
+        except BaseException:
+            stop(folder)
+            raise
     raise AssertionError("unreachable")
 
 
@@ -141,12 +145,16 @@ def node_folder(folder: Path) -> Path:
     return folder / "node"
 
 
-def _take_machine(folder: Path) -> None:
-    """Take this machine for the node of this cluster; what another left that crashed is cleaned up."""
+def free_machine(folder: Path) -> None:
+    """Clean up the node that this machine was left with. Raises `MachineError` where another checkout's runs."""
     other = machine.occupied()
-    if other is not None and not runtime.answers():
-        stop(other.parent)
-    runtime.occupy(node_folder(folder))
+    if other is None:
+        return
+    if other != node_folder(folder) and runtime.answers():
+        raise machine.MachineError(
+            f"this machine has a node already, of {other.parent}: stop it (make down there); one at a time"
+        )
+    stop(other.parent)
 
 
 def _clean_node(folder: Path) -> bool:

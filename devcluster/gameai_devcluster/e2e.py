@@ -17,7 +17,8 @@ from gameai_devcluster import cluster, images, install, vllm
 from gameai_devcluster.api import from_kubeconfig
 from gameai_devcluster.binary import BuildError
 from gameai_devcluster.node import machine, programs, runtime
-from gameai_devcluster.node.programs import MachineError
+from gameai_devcluster.node.machine import MachineError
+from gameai_devcluster.node.runtime import NodeError
 
 CANNOT = 3
 FOLDER = install.ROOT / ".dev" / "e2e"
@@ -46,6 +47,7 @@ class Environment:
     former_operator_tag: str = ""
     former_commit: str = ""
     vllm_image: str = ""
+    duel_image: str = DUEL_IMAGE
 
 
 def read(file: Path) -> Environment:
@@ -66,11 +68,11 @@ def main() -> int:
     options = _parser().parse_args()
     began = time.monotonic()
     try:
-        failed = _elsewhere(options) if options.cluster else _here(options)
+        failed = _elsewhere(options) if options.cluster else _held(options)
     except MachineError as error:
         print(f"error: {error}", file=sys.stderr)
         return CANNOT
-    except (BuildError, cluster.StartError) as error:
+    except (BuildError, NodeError, cluster.StartError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     _say(f"e2e: {'FAILED' if failed else 'passed'} in {time.monotonic() - began:.0f} s")
@@ -85,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--vllm", action="store_true", help="instead: a real vLLM on CPUs in our own pod (6 GB)"
     )
+    parser.add_argument("--duel", default=DUEL_IMAGE, help="there: the own image of examples/")
+    parser.add_argument("--base", default=images.LOCAL, help="base of our images (default local)")
     parser.add_argument("--keep", action="store_true", help="leave the cluster running")
     parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
     return parser
@@ -99,37 +103,44 @@ def _elsewhere(options: argparse.Namespace) -> bool:
         raise MachineError(f"CLUSTER={options.cluster} is no file: give the path of a kubeconfig")
     if not (options.registry and options.tag):
         raise MachineError(
-            "another cluster needs our images in a registry that it reaches: make images, push "
-            "both, then make e2e CLUSTER=… REGISTRY=registry.example/studio TAG=0.1.0"
+            "another cluster needs our images in a registry that it reaches: make images TAG=0.1.0, push "
+            "both, then make e2e CLUSTER=… REGISTRY=registry.example/studio TAG=0.1.0 DUEL=IMAGE"
         )
     FOLDER.mkdir(parents=True, exist_ok=True)
     environment = Environment(
         kubeconfig=str(options.cluster.resolve()),
         folder=str(FOLDER),
         registry=options.registry,
+        duel_image=options.duel or DUEL_IMAGE,
         operator_tag=options.tag,
         workloads_tag=options.tag,
     )
     return _pytest(environment, options.pytest)
 
 
+def _held(options: argparse.Namespace) -> bool:
+    programs.check_rights()
+    with machine.hold():
+        return _here(options)
+
+
 def _here(options: argparse.Namespace) -> bool:
-    programs.check_machine()
     stages = _Stages()
     # What a run left behind that was killed; it must not count as having been here before.
+    cluster.free_machine(FOLDER / "cluster")
     cluster.stop(FOLDER / "cluster")
-    machine.clean()
+    programs.check_machine()
     before = machine.traces(FOLDER / "cluster")
     stages.done("clean up")
     made = images.ours(
         ("gameai-operator", "gameai-workloads"),
-        base=images.LOCAL,
+        base=options.base,
         progress=_say,
         prefix=f"{REGISTRY}/",
     )
     for image in made:
         _say(f"  {image.name}: {image.megabytes} MB")
-    former, old = _former()
+    former, old = _former(options.base)
     engine = [vllm.image(_VLLM_IMAGE, _say)] if options.vllm else []
     stages.done("images")
     wanted = cluster.Options(real_node=True, audit=True, die_with_parent=not options.keep)
@@ -166,10 +177,14 @@ def _here(options: argparse.Namespace) -> bool:
 
 
 def _left(before: dict[str, set[str]]) -> list[str]:
-    after = machine.traces(FOLDER / "cluster")
-    left = [f"{what}: {each}" for what in before for each in sorted(after[what] ^ before[what])]
-    for each in left:
-        _say(f"left behind: {each}")
+    """What is there now and was not before; what others did meanwhile is told and does not count."""
+    folder = FOLDER / "cluster"
+    after = machine.traces(folder)
+    new = [(what, each) for what in before for each in sorted(after[what] - before[what])]
+    left = [f"{what}: {each}" for what, each in new if machine.is_ours(what, each, folder)]
+    for what, each in new:
+        said = "left behind" if machine.is_ours(what, each, folder) else "came up meanwhile"
+        _say(f"{said}: {what}: {each}")
     if not left:
         _say("nothing left behind: interfaces, packet rules, mounts, processes, settings as before")
     return left
@@ -178,13 +193,15 @@ def _left(before: dict[str, set[str]]) -> list[str]:
 def _pytest(environment: Environment, arguments: list[str]) -> bool:
     file = FOLDER / "environment.json"
     file.write_text(json.dumps(asdict(environment)))
-    # Refused early: a kubeconfig that does not work would fail every test for the same reason.
-    from_kubeconfig(Path(environment.kubeconfig))
+    try:
+        from_kubeconfig(Path(environment.kubeconfig))
+    except ValueError as error:
+        raise MachineError(str(error)) from error
     command = [sys.executable, "-u", "-m", "pytest", "-v", "tests/e2e", f"--e2e={file}", *arguments]
     return subprocess.run(command, check=False, cwd=install.ROOT).returncode != 0
 
 
-def _former() -> tuple[tuple[Path, str], list[images.Image]]:
+def _former(base: str) -> tuple[tuple[Path, str], list[images.Image]]:
     """Charts and operator image of the last tag, else of the oldest commit that has charts and Dockerfiles."""
     commit = _former_commit()
     folder = FOLDER / "former"
@@ -200,7 +217,7 @@ def _former() -> tuple[tuple[Path, str], list[images.Image]]:
     _say(f"upgrades are tested from {commit[:10]}")
     made = images.ours(
         ("gameai-operator",),
-        base=images.LOCAL,
+        base=base,
         progress=_say,
         prefix=f"{REGISTRY}/former-",
         root=folder,
@@ -209,14 +226,14 @@ def _former() -> tuple[tuple[Path, str], list[images.Image]]:
 
 
 def _former_commit() -> str:
+    if _git("rev-parse", "--is-shallow-repository") == "true":
+        raise MachineError("upgrades are tested from a former commit: git fetch --unshallow")
     tags = _git("tag", "--sort=-creatordate", "--merged", "HEAD~1")
     if tags:
         return _git("rev-list", "-1", tags.split()[0])
     commits = _git("log", "--format=%H", "--diff-filter=A", "--", "operator.Dockerfile").split()
     if not commits:
-        raise MachineError(
-            "no commit has operator.Dockerfile: in a shallow clone, git fetch --unshallow"
-        )
+        raise MachineError("no commit has operator.Dockerfile: run this in a git checkout")
     return commits[-1]
 
 
@@ -254,4 +271,6 @@ class _Stages:
 
 if __name__ == "__main__":
     os.umask(0o022)
+    # Where a plain `su` to root leaves it out, nft and debootstrap are not found.
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     sys.exit(main())

@@ -66,8 +66,13 @@ class Builder:
     def build(self, context: Path, file: Path, image: str, arguments: Mapping[str, str]) -> str:
         """Build one image; what the build said. Raises `BuildError`."""
         given = [f"--build-arg={key}={value}" for key, value in arguments.items()]
-        verb = {"buildah": ["build", "--isolation=chroot"], "docker": ["build", "--progress=plain"]}
-        command = [*verb.get(self.program, ["build"]), *given, f"--tag={image}", f"--file={file}"]
+        verb = {
+            "buildah": ["build", "--isolation=chroot"],
+            # A step that is taken from a cache says nothing, and what the base says is asked for.
+            "docker": ["build", "--progress=plain", "--no-cache"],
+            "podman": ["build", "--no-cache"],
+        }
+        command = [*verb[self.program], *given, f"--tag={image}", f"--file={file}"]
         return self._run(*command, str(context))
 
     def save(self, image: str, archive: Path) -> None:
@@ -109,23 +114,32 @@ def builder() -> Builder:
 
 
 def ours(
-    names: Iterable[str], *, base: str, progress: Progress, prefix: str, root: Path = ROOT
+    names: Iterable[str],
+    *,
+    base: str,
+    progress: Progress,
+    prefix: str,
+    tag: str = "",
+    root: Path = ROOT,
 ) -> list[Image]:
-    """Our images from the sources in `root`, named `prefix/NAME:hash`. Raises `BuildError`."""
+    """Our images from the sources in `root`, named `prefix/NAME:tag` (default: a hash). Raises `BuildError`."""
     with locked(cache() / "images", "building images", progress):
         tool = builder()
         found, python = base_image(tool, base, progress)
-        return [_ours(tool, name, (found, python), prefix, root, progress) for name in names]
+        recipe = _Recipe(base=found, python=python, prefix=prefix, tag=tag, root=root)
+        return [_ours(tool, name, recipe, progress) for name in names]
 
 
 def of_program(program: Path, image: str, arguments: str = "") -> Image:
     """An image with nothing but one static program. Raises `BuildError`."""
-    digest = hashlib.sha256(program.read_bytes() + arguments.encode()).hexdigest()[:12]
+    named = f"{image} {arguments}".encode()
+    digest = hashlib.sha256(program.read_bytes() + named).hexdigest()[:12]
     archive = _archive(program.name, digest)
     if not archive.exists():
         with tempfile.TemporaryDirectory() as scratch:
             context = Path(scratch)
             shutil.copy2(program, context / program.name)
+            (context / program.name).chmod(0o755)
             entry = f'["/{program.name}"{arguments}]'
             (context / "Dockerfile").write_text(
                 f"FROM scratch\nCOPY {program.name} /\nUSER 65532:65532\nENTRYPOINT {entry}\n"
@@ -159,12 +173,20 @@ def wheels(requirements: Path, python: str, progress: Progress) -> tuple[Path, P
     return folder / "wheels", listed
 
 
-def _ours(
-    tool: Builder, name: str, base: tuple[str, str], prefix: str, root: Path, progress: Progress
-) -> Image:
-    image_base, python = base
-    part = name.removeprefix("gameai-")
-    folder, listed = wheels(root / "requirements" / f"{part}.txt", python, progress)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Recipe:
+    """What images of ours are made of, and how they are named."""
+
+    base: str
+    python: str
+    prefix: str
+    tag: str
+    root: Path
+
+
+def _ours(tool: Builder, name: str, recipe: _Recipe, progress: Progress) -> Image:
+    part, root = name.removeprefix("gameai-"), recipe.root
+    folder, listed = wheels(root / "requirements" / f"{part}.txt", recipe.python, progress)
     with tempfile.TemporaryDirectory() as scratch:
         context = Path(scratch)
         shutil.copytree(folder, context / "wheels")
@@ -174,12 +196,12 @@ def _ours(
                 root / source, context / source, ignore=shutil.ignore_patterns("__pycache__")
             )
         file = root / f"{part}.Dockerfile"
-        digest = _digest(context, file.read_text() + image_base)
-        image = f"{prefix}{name}:{digest}"
-        archive = _archive(f"{prefix.replace('/', '_')}{name}", digest)
+        digest = _digest(context, f"{file.read_text()} {recipe.base} {recipe.tag}")
+        image = f"{recipe.prefix}{name}:{recipe.tag or digest}"
+        archive = _archive(f"{recipe.prefix.replace('/', '_')}{name}", digest)
         if not archive.exists():
             progress(f"  building {image}")
-            tool.build(context, file, image, {"BASE": image_base})
+            tool.build(context, file, image, {"BASE": recipe.base})
             tool.save(image, archive)
             tool.forget(image)
             _drop_old(archive)

@@ -19,7 +19,7 @@ _PLATFORM = "x86_64-manylinux_2_36"
 
 def image(name: str, progress: Progress) -> Image:
     """The image, built or found. Raises `BuildError`."""
-    content = hashlib.sha256(VERSION.encode())
+    content = hashlib.sha256(f"{VERSION} {name}".encode())
     for file in sorted(_FILES.iterdir()):
         content.update(file.read_bytes())
     archive = cache() / "images" / f"vllm-cpu-{content.hexdigest()[:12]}.tar"

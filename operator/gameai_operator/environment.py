@@ -3,6 +3,7 @@
 import argparse
 import ipaddress
 import os
+import re
 import socket
 import uuid
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from gameai import contract
 from gameai_operator.settings import CapacityLabels, LeaseSettings, NetworkSettings, Settings
 
 _DEFAULTS = Settings()
+# A label as a flag gives it; what a key may look like in full an API server knows.
+_LABEL = re.compile(r"[A-Za-z0-9][\w./-]*=[\w.-]*", re.ASCII)
 _NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 
@@ -153,7 +156,7 @@ def _check(made: Settings) -> None:
             network.dns_namespace and network.gateway_namespace
         ),
         "--dns-labels must be labels, key=value": not network.dns_labels
-        or not all(each.find("=") > 0 for each in network.dns_labels),
+        or not all(_LABEL.fullmatch(each) for each in network.dns_labels),
         "--dns-addresses and --identity-addresses must be IP addresses": not all(
             _is_address(each) for each in (*network.dns_addresses, *network.identity_addresses)
         ),

@@ -121,6 +121,7 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
             Watched(
                 resource=_row("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
                 project=_nothing,
+                guards=True,
             ),
             Watched(resource=_row("", "v1", "Pod", "pods"), project=_pod),
             Watched(

@@ -135,6 +135,9 @@ def examples(release: dict[str, float], environment: e2e.Environment, api: Api) 
         if environment.real_node and hardware.get("gpus") == 0:
             # Its engine is no real one here, so it goes to a simulated node beside the real one.
             hardware["tolerations"] = [{"key": SIMULATED_TAINT}]
+        for service in document["spec"].get("services", ()):
+            if service.get("image") == e2e.DUEL_IMAGE:
+                service["image"] = environment.duel_image
         api.apply(document, manager="kubectl")
     for document in documents:
         metadata = document["metadata"]

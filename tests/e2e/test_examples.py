@@ -34,10 +34,10 @@ def test_game_services_are_real_pods_of_the_strictest_kind(
 
 
 def test_somebody_elses_image_runs_and_writes_where_it_may(
-    examples: list[Json], api: Api, kubectl: Kubectl
+    examples: list[Json], api: Api, kubectl: Kubectl, environment: e2e.Environment
 ) -> None:
     [pod] = real.live(api, "eldermoor", "gameai.dev/service=duel-judge")
-    assert pod["spec"]["containers"][0]["image"] == "registry.example/duel-judge:1.2"
+    assert pod["spec"]["containers"][0]["image"] == environment.duel_image
     assert "serving on :7000 in world moor" in kubectl(
         "-n", "eldermoor", "logs", pod["metadata"]["name"]
     )

@@ -1,5 +1,6 @@
 """The operator's own pods: how they start, and what their end costs."""
 
+import contextlib
 import re
 import time
 from collections.abc import Callable
@@ -56,16 +57,33 @@ def newest_start() -> float:
     return max(
         float(each.info["create_time"])
         for each in psutil.process_iter(["cmdline", "create_time"])
-        if (each.info["cmdline"] or [])[1:4] == ["-m", "gameai_operator", "run"]
+        if operates(each)
     )
 
 
+def kill(api: Api, name: str, *, real_node: bool) -> None:
+    """End a pod as a machine's failure would: without a word to its process, where that can be reached."""
+    api.delete("Pod", real.SYSTEM, name, gracePeriodSeconds=0)
+    for process in psutil.process_iter(["cmdline"]) if real_node else ():
+        with contextlib.suppress(psutil.Error):
+            if operates(process) and process.environ().get("POD_NAME") == name:
+                process.kill()
+
+
+def operates(process: psutil.Process) -> bool:
+    return (process.info["cmdline"] or [])[1:4] == ["-m", "gameai_operator", "run"]
+
+
 def test_the_standby_goes_on_when_the_leaders_pod_is_killed(
-    examples: list[Json], api: Api, kubectl: Kubectl, figures: list[str]
+    examples: list[Json],
+    environment: e2e.Environment,
+    api: Api,
+    kubectl: Kubectl,
+    figures: list[str],
 ) -> None:
     before = leader(api)
-    api.delete("Pod", real.SYSTEM, before, gracePeriodSeconds=0)
     began = time.monotonic()
+    kill(api, before, real_node=environment.real_node)
     api.apply(world("e2e", name="after"), manager="kubectl")
     until("another leads", lambda: leader(api) not in ("", before), seconds=10 * KILLED_SECONDS)
     figures.append(

@@ -35,6 +35,11 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         HUB | CLAIM,
         CLAIM,
     ),
+    "endpoint must be a URL whose port": (
+        "spec.model.source",
+        {"huggingFace": {"repository": "a/b", "endpoint": "http://hub:99999"}},
+        {"huggingFace": {"repository": "a/b", "endpoint": "http://hub:65535/x"}},
+    ),
     "path must stay on the volume: leave out '.' and '..'": (
         "spec.model.source",
         {"persistentVolumeClaim": {"claimName": "models", "path": "a/../b"}},

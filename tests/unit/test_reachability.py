@@ -90,6 +90,7 @@ FRIEND, OPEN = of_world("friendly"), of_world("open")
 NAMESAKE = of_world("moor", namespace="elsewhere")
 GOLD, CLAIMED, MIRRORED = engine("gold"), engine("claimed"), engine("mirrored")
 NEIGHBOUR = pod("eldermoor", app="shop")
+ADDRESSED = End(namespace="eldermoor", labels={"app": "shop"}, address="10.1.2.3")
 STRANGER = pod("elsewhere", app="shop")
 LOBBY = pod("game-servers", app="lobby")
 OTHER_SERVER = pod("game-servers", app="match")
@@ -98,6 +99,7 @@ DNS = End(namespace="kube-system", labels={"k8s-app": "kube-dns"})
 OTHER_SYSTEM = pod("kube-system", app="metrics-server")
 GATEWAY = End(namespace="gameai-system", labels={"app.kubernetes.io/name": "gameai-gateway"})
 OPERATOR = End(namespace="gameai-system", labels={"app.kubernetes.io/name": "gameai-operator"})
+HUB_POD = pod("models", app="hub")
 NODE_DNS, IDENTITY = address("169.254.20.10"), address("169.254.170.23")
 METADATA, METADATA_6 = address("169.254.169.254"), address("fd00:ec2::254")
 INTERNET, INTERNET_6 = address("203.0.113.9"), address("2001:db8::9")
@@ -150,9 +152,12 @@ TABLE = [
     ("and nothing else", GOLD, INTERNET, 80, False),
     ("never from instance metadata", GOLD, METADATA, 443, False),
     ("nor from its IPv6 address", GOLD, METADATA_6, 443, False),
-    ("an engine calls no other pods", GOLD, NEIGHBOUR, 443, False),
+    ("an engine calls no other pods", GOLD, NEIGHBOUR, 8443, False),
+    ("where blocks match pods too, it reaches them on the hub's port", GOLD, ADDRESSED, 443, True),
+    ("and on no other", GOLD, ADDRESSED, 8443, False),
     ("a model on a volume needs no internet", CLAIMED, INTERNET, 443, False),
-    ("a mirror in the cluster is called", MIRRORED, pod("models", app="hub"), 8090, True),
+    ("a mirror in the cluster is called, on its pods' own port", MIRRORED, HUB_POD, 9000, True),
+    ("but no other namespace", MIRRORED, STRANGER, 8090, False),
     ("then the internet is closed", MIRRORED, INTERNET, 443, False),
 ]
 
@@ -217,3 +222,33 @@ def test_the_contract_names_who_may_call_vllm(caller: str, monkeypatch: pytest.M
     found = Network(policies=policies(tiers.resource()))
     ends = {"Namespace": NEIGHBOUR, "Metrics": PROMETHEUS, "Gateway": GATEWAY}
     assert [name for name, end in ends.items() if found.reaches(end, GOLD, 8000)] == [caller]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "open_at", "closed_at"),
+    [
+        ("http://203.0.113.9:8080/hub", (INTERNET, 8080), (address("203.0.113.10"), 8080)),
+        ("http://[2001:db8::9]:8080", (INTERNET_6, 8080), (address("2001:db8::10"), 8080)),
+        ("http://hub:8090", (pod("eldermoor", app="hub"), 9000), (HUB_POD, 9000)),
+        ("https://hub.models.svc.cluster.local", (HUB_POD, 9000), (INTERNET, 443)),
+        ("http://hub:abc", (INTERNET, 443), (INTERNET, 80)),
+        ("http://hub:99999", (INTERNET, 443), (INTERNET, 80)),
+        ("http://[bad", (INTERNET, 443), (INTERNET, 80)),
+    ],
+)
+def test_a_mirror_is_reached_where_it_is(
+    endpoint: str, open_at: tuple[End, int], closed_at: tuple[End, int]
+) -> None:
+    source = {"huggingFace": {"repository": "a/b", "endpoint": endpoint}}
+    network = Network(policies=policies(tiers.resource(model={"source": source})))
+    assert network.reaches(GOLD, *open_at)
+    assert not network.reaches(GOLD, *closed_at)
+
+
+def test_a_selector_with_a_key_that_is_none_stalls_and_changes_nothing() -> None:
+    network = {"allowFrom": [{"podSelector": {"matchLabels": {"not a key!": "x"}}}]}
+    decision = decided(worlds.resource(network=network), references=worlds.READY_TIERS)
+    assert decision.wanted is None
+    stalled = next(each for each in decision.conditions if each.type == "Stalled")
+    assert stalled.reason == "NetworkInvalid"
+    assert "'not a key!' is no label's key" in stalled.message

@@ -158,6 +158,22 @@ async def test_a_forbidden_service_account_stalls_and_the_rest_is_made(world: Wo
     assert "apply PodDisruptionBudget/gold" in calls
 
 
+@pytest.mark.parametrize(
+    "error", [refused(403, "quota"), refused(422, "invalid")], ids=["403", "422"]
+)
+async def test_pods_wait_for_the_limits_that_were_meant_for_them(
+    world: World, error: ApiError
+) -> None:
+    world.cluster.errors["apply NetworkPolicy/gold"] = error
+    calls, _ = await world.reconcile()
+    assert world.condition("Stalled")["status"] == "True"
+    assert "NetworkPolicy gold" in world.condition("Stalled")["message"]
+    assert not any("Deployment" in call for call in calls)
+    calls, _ = await world.reconcile()
+    assert "apply Deployment/gold-on-demand" in calls
+    assert world.condition("Stalled")["status"] == "False"
+
+
 @pytest.mark.parametrize("status", [0, 429, 500, 503, 504])
 async def test_what_may_succeed_later_is_raised_for_the_queue(world: World, status: int) -> None:
     world.cluster.errors["apply Service/gold"] = refused(status)

@@ -12,6 +12,7 @@ ADDRESS = "10.244.0.1"
 POD_CIDR = "10.244.0.0/24"
 DNS_ADDRESS = "10.0.0.10"
 NETWORK = "gameai-dev"
+CGROUP = "gameai-node"
 SANDBOX_IMAGE = "localhost/gameai-pause:dev"
 # Unix sockets have short names, and a checkout may lie deep.
 RUN = Path("/run/gameai-node")
@@ -113,6 +114,11 @@ root = "{folder / "containerd"}"
 state = "{RUN / "containerd"}"
 [grpc]
   address = "{SOCKET}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{folder / "opt"}"
+[plugins."io.containerd.nri.v1.nri"]
+  # Its socket has a fixed name, which may be another containerd's.
+  disable = true
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = "{SANDBOX_IMAGE}"
 [plugins."io.containerd.cri.v1.runtime"]
@@ -165,10 +171,12 @@ def _kubelet(site: NodeSite) -> Document:
         "clusterDomain": _DOMAIN,
         "resolvConf": "",
         "podLogsDir": str(site.folder / "logs"),
+        "volumePluginDir": str(site.folder / "volume-plugins"),
         "maxPods": 100,
         # The machine's owner decides how much is reserved, how cgroups lie and whether there is swap.
         "cgroupDriver": "cgroupfs",
         "cgroupsPerQOS": False,
+        "cgroupRoot": f"/{CGROUP}",
         "enforceNodeAllocatable": [],
         "failCgroupV1": False,
         "failSwapOn": False,

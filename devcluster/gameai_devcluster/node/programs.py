@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gameai_devcluster.binary import KUBERNETES_VERSION, Program, Progress, built
+from gameai_devcluster.node import machine
+from gameai_devcluster.node.machine import MachineError
 
 NODE = Program(
     name="node",
@@ -47,10 +49,6 @@ PLUGINS = Path("/usr/lib/cni")
 _TOOLS = ("buildah", "podman", "docker")
 
 
-class MachineError(Exception):
-    """This machine cannot be a node; the message says what is missing and how to get it."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Need:
     """Something that must be there before programs are built, and the Debian package that brings it."""
@@ -68,6 +66,7 @@ def needs() -> list[Need]:
         "nft": "nftables",
         "conntrack": "conntrack",
         "debootstrap": "debootstrap",
+        "git": "git",
     }
     tool = any(map(shutil.which, _TOOLS))
     return [
@@ -85,8 +84,8 @@ def missing_packages() -> list[str]:
     return [each.package for each in needs() if not each.there]
 
 
-def check_machine() -> None:
-    """Raise `MachineError` where no real node can run."""
+def check_rights() -> None:
+    """Raise `MachineError` where nobody may be a node."""
     if sys.platform != "linux":
         raise MachineError(
             "a real node needs Linux; on another system name a cluster: make e2e CLUSTER=path/to/kubeconfig"
@@ -95,8 +94,14 @@ def check_machine() -> None:
         raise MachineError(
             "a real node needs root (sudo make e2e); without it name a cluster: make e2e CLUSTER=path/to/kubeconfig"
         )
+
+
+def check_machine() -> None:
+    """Raise `MachineError` where no real node can run."""
+    check_rights()
     if lacking := missing_packages():
         raise MachineError(f"packages are missing: {' '.join(lacking)}. Run: make e2e-packages")
+    machine.check_free()
 
 
 def build_all(progress: Progress) -> dict[str, Path]:

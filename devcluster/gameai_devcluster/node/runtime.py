@@ -9,27 +9,21 @@ from pathlib import Path
 import urllib3
 
 from gameai_devcluster.api import Api
-from gameai_devcluster.node import files, machine
+from gameai_devcluster.node import files
 from gameai_devcluster.node.files import NodeSite
-from gameai_devcluster.node.programs import MachineError
 
 _WAIT_SECONDS = 60.0
+
+
+class NodeError(Exception):
+    """The node did not come up, or refused an image; the message says which part."""
+
+
 Spawn = Callable[[str, list[str]], None]
 
 
-def occupy(folder: Path) -> None:
-    """Take this machine for a node in `folder`. Raises `MachineError` where another checkout's node runs."""
-    other = machine.occupied()
-    if other is not None and answers():
-        raise MachineError(
-            f"this machine has a node already, in {other}: stop it (make down there), one at a time"
-        )
-    machine.clean()
-    machine.prepare(folder)
-
-
 def start(site: NodeSite, api: Api, spawn: Spawn, sandbox: Path) -> None:
-    """Start what a node is made of, in order; `sandbox` is the archive of the sandbox image. Raises `MachineError`."""
+    """Start what a node is made of, in order; `sandbox` is the archive of the sandbox image. Raises `NodeError`."""
     for name, text in files.files(site).items():
         file = site.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -48,18 +42,18 @@ def start(site: NodeSite, api: Api, spawn: Spawn, sandbox: Path) -> None:
 
 
 def load(site: NodeSite, archives: Iterable[Path]) -> None:
-    """Import image archives, so that pods find them without a registry. Raises `MachineError`."""
+    """Import image archives, so that pods find them without a registry. Raises `NodeError`."""
     for archive in archives:
         done = _ctr(site, "--namespace=k8s.io", "images", "import", str(archive))
         if done.returncode:
-            raise MachineError(f"{archive.name} was not imported: {done.stderr.strip()[-500:]}")
+            raise NodeError(f"{archive.name} was not imported: {done.stderr.strip()[-500:]}")
 
 
 def tag(site: NodeSite, image: str, other: str) -> None:
-    """Give an image another name too. Raises `MachineError`."""
+    """Give an image another name too. Raises `NodeError`."""
     done = _ctr(site, "--namespace=k8s.io", "images", "tag", "--force", image, other)
     if done.returncode:
-        raise MachineError(f"{image} was not tagged: {done.stderr.strip()[-500:]}")
+        raise NodeError(f"{image} was not tagged: {done.stderr.strip()[-500:]}")
 
 
 def _ctr(site: NodeSite, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -91,6 +85,6 @@ def _wait(name: str, done: Callable[[], bool]) -> None:
         if done():
             return
         time.sleep(0.1)
-    raise MachineError(
+    raise NodeError(
         f"{name} was not ready in {_WAIT_SECONDS:.0f} s; see its log in the cluster's folder"
     )

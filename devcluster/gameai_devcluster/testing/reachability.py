@@ -14,7 +14,10 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class End:
-    """One end of a connection: a pod, or an address outside of the cluster (`namespace` is empty)."""
+    """One end of a connection: a pod, or an address outside of the cluster (`namespace` is empty).
+
+    A pod with an address is one of a network plug-in whose address blocks match pods too, which the API leaves open.
+    """
 
     namespace: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -59,7 +62,7 @@ class Network:
 
     def _is(self, peer: Json, end: End, policy: Json) -> bool:
         if "ipBlock" in peer:
-            return not end.namespace and _in_block(peer["ipBlock"], end.address)
+            return bool(end.address) and _in_block(peer["ipBlock"], end.address)
         if not end.namespace:
             return False
         if "namespaceSelector" in peer:

@@ -32,6 +32,14 @@ class HuggingFace(Model):
     """URL of a mirror of the hub. Absent: the public hub. Example: https://hub.example.com."""
     token_secret_ref: SecretKey | None = None
     """Where the token for gated models is kept. Absent: no token. Example: {name: hf, key: token}."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.endpoint) || (isURL(self.endpoint) && (url(self.endpoint).getPort() == '' || "
+            "(url(self.endpoint).getPort().size() <= 5 && int(url(self.endpoint).getPort()) <= 65535)))",
+            "endpoint must be a URL whose port, if it has one, is at most 65535",
+            ".endpoint",
+        ),
+    )
 
 
 class ClaimSource(Model):

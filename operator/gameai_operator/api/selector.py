@@ -1,12 +1,18 @@
 """PURE: finding objects by their labels, as Kubernetes does."""
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from gameai_operator.api.base import LIST_SET, LabelValue, Model, Rule, Text
+from gameai_operator.api.base import LIST_SET, LabelValue, Model, Rule
+
+_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_PREFIX = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"
+_KEY = rf"^({_PREFIX}/)?{_NAME}$"
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317, pattern=_KEY)]
 
 
 class SelectorOperator(StrEnum):
@@ -21,7 +27,7 @@ class SelectorOperator(StrEnum):
 class LabelRequirement(Model):
     """One requirement on labels."""
 
-    key: Text
+    key: LabelKey
     """Key of the label. Example: studio."""
     operator: SelectorOperator
     """In, NotIn, Exists or DoesNotExist."""
@@ -49,6 +55,11 @@ class LabelSelector(Model):
     """Labels that must be there. Default: none. Example: {studio: games}."""
     match_expressions: Annotated[tuple[LabelRequirement, ...], Field(max_length=32)] = ()
     """Further requirements on labels. Default: none. Example: [{key: studio, operator: Exists}]."""
+
+    @property
+    def faulty_keys(self) -> tuple[str, ...]:
+        """Keys of `match_labels` that are none; a schema cannot say what a key looks like."""
+        return tuple(key for key in self.match_labels if not re.fullmatch(_KEY, key))
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether an object with these labels is meant."""

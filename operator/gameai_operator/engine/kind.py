@@ -80,13 +80,15 @@ class Watched:
 
     Where `look_first`, an object of that kind could be adopted without any conflict (nothing that we set need differ),
     so the first apply is preceded by a GET. Where `exact`, what is applied was derived from what the object held, so it
-    is applied onto that version only.
+    is applied onto that version only. Where `guards`, what comes after it waits until it is there: pods do not start
+    without the limits that were meant for them.
     """
 
     resource: Resource
     project: Callable[[Mapping[str, Any]], Any]
     look_first: bool = False
     exact: bool = False
+    guards: bool = False
 
 
 def _to_nothing(_: Mapping[str, Any]) -> tuple[Key, ...]:

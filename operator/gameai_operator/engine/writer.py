@@ -58,6 +58,8 @@ class Writer:
         """Apply and delete as planned; what was refused for good. Raises `ApiError` for what may pass."""
         refusals = [_conflict(each.key, each.holder) for each in steps.conflicts]
         for step in steps.applies:
+            if any(self._watched[each.key.kind].guards for each in refusals):
+                break
             refusal = await self._apply(owner, step)
             refusals += [refusal] if refusal else []
         for child in steps.deletes:

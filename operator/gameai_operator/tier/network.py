@@ -1,5 +1,6 @@
 """PURE: who may call a tier's engines, and whom they may call."""
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,9 +11,9 @@ from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine import network
 from gameai_operator.settings import NetworkSettings
 
-_HUB = "https://huggingface.co"
-_WELL_KNOWN = {"https": 443, "http": 80}
-_CLUSTER_SUFFIXES = (".svc", ".cluster.local")
+_HTTPS = 443
+_HTTP = 80
+_CLUSTER_SUFFIXES = (".svc", ".svc.cluster.local")
 
 Document = dict[str, Any]
 
@@ -35,16 +36,34 @@ def egress(tier: ModelTier, settings: NetworkSettings) -> list[Document]:
 
 
 def _downloads(tier: ModelTier) -> list[Document]:
-    """A hub sends its readers on to other hosts for large files, so its port is open to every address."""
+    """Where the hub is: in the cluster, at an address, or anywhere, since it sends its readers on to other hosts."""
     hub = tier.spec.model.source.hugging_face
     if hub is None:
         return []
-    url = urlsplit(hub.endpoint or _HUB)
-    port = url.port or _WELL_KNOWN[url.scheme]
-    host = url.hostname or ""
-    if host.endswith(_CLUSTER_SUFFIXES) or "." not in host:
-        return [network.outwards([network.pods(network.all_namespaces())], network.ports(port))]
+    host, port = _place(hub.endpoint) if hub.endpoint else ("", _HTTPS)
+    if host.endswith(_CLUSTER_SUFFIXES) or (host and "." not in host and ":" not in host):
+        # A policy sees a pod's own port, which a Service's need not be.
+        name = host.split(".")[1] if "." in host else tier.metadata.namespace
+        return [network.outwards([network.pods(network.namespaces(name))])]
+    if _is_address(host):
+        return [network.outwards([network.block(host)], network.ports(port))]
     # A hub behind a plain or odd port still hands out https addresses.
-    numbers = sorted({port, _WELL_KNOWN["https"]})
     everywhere = [network.block(each) for each in network.EVERYWHERE]
-    return [network.outwards(everywhere, network.ports(*numbers))]
+    return [network.outwards(everywhere, network.ports(*sorted({port, _HTTPS})))]
+
+
+def _place(endpoint: str) -> tuple[str, int]:
+    """Host and port of a URL. One that is none, kept from before the schema refused it, is taken for the public hub."""
+    try:
+        url = urlsplit(endpoint)
+        return url.hostname or "", url.port or (_HTTP if url.scheme == "http" else _HTTPS)
+    except ValueError:
+        return "", _HTTPS
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

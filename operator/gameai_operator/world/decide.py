@@ -15,6 +15,7 @@ from gameai_operator.engine.manifest import Key
 from gameai_operator.settings import NetworkSettings
 from gameai_operator.world.catalogue import Effective, ServiceError, effective
 from gameai_operator.world.clock import Turning, reported, turning
+from gameai_operator.world.network import faulty_keys
 from gameai_operator.world.objects import Parts, deployment_name, objects
 from gameai_operator.world.revisions import Inputs, UnknownRevisionError, inputs
 from gameai_operator.world.status import Judged, ServiceSight, conditions, grace_left, status
@@ -94,6 +95,12 @@ def _read(world: GameWorld, current: Inputs, *, turn: bool) -> _Reading:
     except UnknownRevisionError as error:
         refusal = Refusal(key=own, reason="TemplateRevisionUnknown", message=str(error))
         return _Reading(refusals=(refusal,))
+    if wrong := faulty_keys(world):
+        message = (
+            f"spec.network: {wrong[0]!r} is no label's key: write name or prefix/name, "
+            "of letters, digits, '-', '_' and '.'"
+        )
+        return _Reading(refusals=(Refusal(key=own, reason="NetworkInvalid", message=message),))
     try:
         return _Reading(services=effective(world, found.revision), inputs=found)
     except ServiceError as error:

@@ -37,6 +37,13 @@ def egress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
     ]
 
 
+def faulty_keys(world: GameWorld) -> tuple[str, ...]:
+    """Keys of selectors that no label can have; an API server would refuse the policy, and so nothing is changed."""
+    peers = (*world.spec.network.allow_from, *world.spec.network.allow_to)
+    selectors = [each for peer in peers for each in (peer.namespace_selector, peer.pod_selector)]
+    return tuple(key for each in selectors if each for key in each.faulty_keys)
+
+
 def _network(world: GameWorld) -> tuple[tuple[Peer, ...], tuple[Peer, ...]]:
     return world.spec.network.allow_from, world.spec.network.allow_to
 

@@ -29,10 +29,11 @@ _POLL_SECONDS = 0.5
 _STOP_SECONDS = 20.0
 # Until every connection has been told that it ends.
 _GOAWAY_SECONDS = 0.2
-# How long a caller may know a pod that is no longer ready: what it is told of names lives for 5 s.
-_NAMES_SECONDS = 6.0
 _CONNECTION_SECONDS = 10.0
-_DRAIN_SECONDS = _NAMES_SECONDS + 1.1 * _CONNECTION_SECONDS
+# The last connection has had its GOAWAY by then, which comes up to a tenth late.
+_QUIET_SECONDS = 1.1 * _CONNECTION_SECONDS
+# A caller who was told so up to 5 s ago may come back once to a pod that is no longer ready, for one connection's life.
+_DRAIN_SECONDS = 23.0
 _OPTIONS = (
     # Requests are small; a large one is a mistake or an attack.
     ("grpc.max_receive_message_length", 64 << 10),
@@ -109,7 +110,7 @@ def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, 
         "--drain-seconds",
         type=float,
         default=_DRAIN_SECONDS,
-        help=f"time for callers to look elsewhere, if there are any (default {_DRAIN_SECONDS:.0f})",
+        help=f"longest time for callers to look elsewhere (default {_DRAIN_SECONDS:.0f})",
     )
     parser.add_argument(
         "--log-level",
@@ -203,15 +204,16 @@ async def _say(checks: health.aio.HealthServicer, service: GameService, *, servi
 
 
 async def _wait_unheard(interceptor: Interceptor, seconds: float) -> None:
-    """Until nobody calls any more: soon where nobody does, else when the last connection has had its GOAWAY.
+    """Until nobody has called for as long as a connection lives, `seconds` at most.
 
     A call that arrives while the server stops would end as CANCELLED, which no client repeats by itself.
     """
-    before = interceptor.calls
-    first = min(seconds, _NAMES_SECONDS)
-    await asyncio.sleep(first)
-    if interceptor.calls != before:
-        await asyncio.sleep(seconds - first)
+    end = time.monotonic() + seconds
+    heard, since = interceptor.calls, time.monotonic()
+    while time.monotonic() < min(end, since + _QUIET_SECONDS):
+        await asyncio.sleep(min(_POLL_SECONDS, seconds / 4))
+        if interceptor.calls != heard:
+            heard, since = interceptor.calls, time.monotonic()
 
 
 async def _stop(server: aio.Server, world: LiveWorld) -> None:
