@@ -79,8 +79,7 @@ def check_free() -> None:
     """Raise `MachineError` where the machine is a Kubernetes node already, or our addresses are in use here."""
     if occupied() is None and any(_table_exists(family) for family in _FAMILIES):
         raise MachineError("a kube-proxy runs here: this machine is a Kubernetes node already")
-    kubelets = [each for each in psutil.process_iter(["name"]) if each.info["name"] == "kubelet"]
-    if kubelets or Path("/var/lib/kubelet/device-plugins/kubelet.sock").exists():
+    if _foreign_kubelet():
         raise MachineError("a kubelet runs here: this machine is a Kubernetes node already")
     ours = [ipaddress.ip_network(each) for each in (SERVICE_CIDR, POD_CIDR)]
     for line in _output("ip", "-4", "route").splitlines():
@@ -163,6 +162,11 @@ def is_ours(what: str, trace: str, folder: Path) -> bool:
     if what == "mount":
         return any(Path(trace).is_relative_to(each) for each in (folder, RUN))
     return True
+
+
+def _foreign_kubelet() -> bool:
+    """Ours is a part of another program, and has that one's name."""
+    return any(e.info["name"] in ("kubelet", "k3s") for e in psutil.process_iter(["name"]))
 
 
 def _settings() -> dict[str, str]:
@@ -269,19 +273,27 @@ def _remove_cgroups() -> None:
 
 def _remove_fixed(folder: Path) -> None:
     """What is ours in folders of fixed names, then those that are empty."""
-    for result in Path("/var/lib/cni/results").glob(f"{NETWORK}-*"):
-        result.unlink(missing_ok=True)
-    for link in Path("/var/log/containers").glob("*"):
-        if link.is_symlink() and link.readlink().is_relative_to(folder):
-            link.unlink(missing_ok=True)
-    if not Path("/run/containerd/containerd.sock").exists():
-        # Nobody else's containerd: sockets of shims, and runc's notes of containers, have no owner left.
-        for left in ("s", "runc/k8s.io", "io.containerd.runtime.v2.task"):
-            shutil.rmtree(Path("/run/containerd") / left, ignore_errors=True)
+    for left in _entries(folder):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
     for fixed in map(Path, _FIXED):
         for below in sorted(fixed.glob("**/"), key=lambda each: len(str(each)), reverse=True):
             with contextlib.suppress(OSError):
                 below.rmdir()
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    yield from Path("/var/lib/cni/results").glob(f"{NETWORK}-*")
+    for link in Path("/var/log/containers").glob("*"):
+        if link.is_symlink() and link.readlink().is_relative_to(folder):
+            yield link
+    if not Path("/run/containerd/containerd.sock").exists():
+        # Nobody else's containerd: sockets of shims, and runc's notes of containers, have no owner left.
+        yield from (Path("/run/containerd") / each for each in ("s", "runc/k8s.io"))
+    if not _foreign_kubelet():
+        yield Path("/var/lib/kubelet/device-plugins/kubelet.sock")
 
 
 def _remove_tree(folder: Path) -> None:
