@@ -137,18 +137,16 @@ def worlds(examples: list[Json], api: Api) -> Iterator[list[str]]:
 
 
 def rolling(api: Api) -> set[str]:
-    """Worlds under way with a new image, in all namespaces."""
-    found = [each for namespace in NAMESPACES for each in api.list("GameWorld", namespace)]
+    """Worlds under way with a new image, as of one moment."""
     return {
         each["metadata"]["name"]
-        for each in found
+        for each in api.list("GameWorld")
         if condition(each, "Reconciling").get("status") == "True"
     }
 
 
 def images(api: Api) -> set[str]:
-    found = [each for namespace in NAMESPACES for each in api.list("GameWorld", namespace)]
-    return {each["status"]["workloadsImage"] for each in found}
+    return {each["status"]["workloadsImage"] for each in api.list("GameWorld")}
 
 
 def test_a_new_image_of_the_game_services_goes_a_few_worlds_at_a_time(

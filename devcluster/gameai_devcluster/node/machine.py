@@ -290,8 +290,9 @@ def _entries(folder: Path) -> Iterator[Path]:
         if link.is_symlink() and link.readlink().is_relative_to(folder):
             yield link
     if not Path("/run/containerd/containerd.sock").exists():
-        # Nobody else's containerd: sockets of shims, and runc's notes of containers, have no owner left.
+        # Nobody else's containerd: sockets of shims, and notes of containers, have no owner left.
         yield from (Path("/run/containerd") / each for each in ("s", "runc/k8s.io"))
+        yield from Path("/var/lib/cni/results").glob("cni-loopback-*")
     if not _foreign_kubelet():
         yield Path("/var/lib/kubelet/device-plugins/kubelet.sock")
 
