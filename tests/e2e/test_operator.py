@@ -62,12 +62,15 @@ def newest_start() -> float:
 
 
 def kill(api: Api, name: str, *, real_node: bool) -> None:
-    """End a pod as a machine's failure would: without a word to its process, where that can be reached."""
-    api.delete("Pod", real.SYSTEM, name, gracePeriodSeconds=0)
+    """End a pod as a machine's failure would: without a word to its process, where that can be reached.
+
+    The process goes first: a kubelet that is told of the deletion says SIGTERM, upon which the Lease is given up.
+    """
     for process in psutil.process_iter(["cmdline"]) if real_node else ():
         with contextlib.suppress(psutil.Error):
             if operates(process) and process.environ().get("POD_NAME") == name:
                 process.kill()
+    api.delete("Pod", real.SYSTEM, name, gracePeriodSeconds=0)
 
 
 def operates(process: psutil.Process) -> bool:
