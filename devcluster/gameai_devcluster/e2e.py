@@ -140,7 +140,7 @@ def _here(options: argparse.Namespace) -> bool:
     )
     for image in made:
         _say(f"  {image.name}: {image.megabytes} MB")
-    former, old = _former(options.base)
+    former = _former(options.base)
     engine = [vllm.image(_VLLM_IMAGE, _say)] if options.vllm else []
     stages.done("images")
     wanted = cluster.Options(real_node=True, audit=True, die_with_parent=not options.keep)
@@ -150,7 +150,7 @@ def _here(options: argparse.Namespace) -> bool:
         built = programs.build_all(_say)
         site = cluster.real_node(running.site, built)
         duel = images.of_program(built["duel"], DUEL_IMAGE)
-        runtime.load(site, [each.archive for each in (*made, *old, duel, *engine)])
+        runtime.load(site, [*(each.archive for each in (*made, duel, *engine)), *former.archives])
         stages.done("load images")
         environment = Environment(
             kubeconfig=str(running.kubeconfig),
@@ -160,9 +160,9 @@ def _here(options: argparse.Namespace) -> bool:
             workloads_tag=_tag(made[1]),
             real_node=True,
             audit_log=str(running.site.audit_log),
-            former=str(former[0]),
-            former_commit=former[1],
-            former_operator_tag=_tag(old[0]),
+            former=former.folder,
+            former_commit=former.commit,
+            former_operator_tag=former.tag,
             vllm_image=_VLLM_IMAGE if options.vllm else "",
         )
         failed = _pytest(environment, options.pytest)
@@ -201,10 +201,24 @@ def _pytest(environment: Environment, arguments: list[str]) -> bool:
     return subprocess.run(command, check=False, cwd=install.ROOT).returncode != 0
 
 
-def _former(base: str) -> tuple[tuple[Path, str], list[images.Image]]:
-    """Charts and operator image of the last tag, else of the oldest commit that has charts and Dockerfiles."""
-    commit = _former_commit()
-    folder = FOLDER / "former"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Former:
+    """What upgrades are tested from: charts of a commit, and the operator's image; empty where there is none."""
+
+    folder: str = ""
+    commit: str = ""
+    tag: str = ""
+    archives: tuple[Path, ...] = ()
+
+
+def _former(base: str) -> _Former:
+    """The last tag, else the oldest commit that has charts and Dockerfiles."""
+    if _git("rev-parse", "--is-shallow-repository") == "true":
+        _say(
+            "NOT TESTED: upgrades, for a shallow clone has no former commit: git fetch --unshallow"
+        )
+        return _Former()
+    commit, folder = _former_commit(), FOLDER / "former"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     archive = subprocess.run(
@@ -215,19 +229,17 @@ def _former(base: str) -> tuple[tuple[Path, str], list[images.Image]]:
     )
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)  # noqa: S607 - same
     _say(f"upgrades are tested from {commit[:10]}")
-    made = images.ours(
+    [made] = images.ours(
         ("gameai-operator",),
         base=base,
         progress=_say,
         prefix=f"{REGISTRY}/former-",
         root=folder,
     )
-    return (folder, commit), made
+    return _Former(folder=str(folder), commit=commit, tag=_tag(made), archives=(made.archive,))
 
 
 def _former_commit() -> str:
-    if _git("rev-parse", "--is-shallow-repository") == "true":
-        raise MachineError("upgrades are tested from a former commit: git fetch --unshallow")
     tags = _git("tag", "--sort=-creatordate", "--merged", "HEAD~1")
     if tags:
         return _git("rev-list", "-1", tags.split()[0])
