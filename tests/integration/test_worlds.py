@@ -148,12 +148,12 @@ def test_a_world_whose_tier_appears_later_heals(api: Api, namespace: str) -> Non
         message
         == f"role dialogue: tier {namespace}/gold does not exist: create it, or change tierRef"
     )
-    assert config(api, namespace)["roles"]["dialogue"]["endpoint"] == ""
     until(
         "its services run meanwhile",
         lambda: condition(get(api, namespace), "ServicesReady").get("status") == "True",
         seconds=60,
     )
+    assert config(api, namespace)["roles"]["dialogue"]["endpoint"] == ""
     before = pods(api, namespace)
     ready_tier(api, namespace)
     until("the world is Ready", lambda: world_settled(get(api, namespace)), seconds=60)
