@@ -26,6 +26,15 @@ KINDS = (
     "ServiceAccount",
     "ConfigMap",
 )
+# What a world is made of.
+CHILDREN = (
+    "Deployment",
+    "Service",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+    "ConfigMap",
+    "ServiceAccount",
+)
 SYSTEM = {"default", "kube-root-ca.crt"}
 # Lease times of a test: 1.5/1/0.2 s; the Lease itself keeps whole seconds.
 FLAGS: Mapping[str, str | float] = {

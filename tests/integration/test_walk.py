@@ -28,14 +28,6 @@ CHECK_EVERY = 5
 TRANSITIONS, ALL = 300, 3000
 WAITS = "waits for room"
 SETTLED_SECONDS = 120
-CHILDREN = (
-    "Deployment",
-    "Service",
-    "PodDisruptionBudget",
-    "NetworkPolicy",
-    "ConfigMap",
-    "ServiceAccount",
-)
 Draw = Callable[[random.Random], Json]
 
 
@@ -147,7 +139,7 @@ def children(api: Api, namespace: str) -> list[Json]:
     """The children without history: a Deployment's revision, and where a clock's earlier anchors were."""
     found = []
     for each in crashing.snapshot(api, namespace):
-        if each["kind"] not in CHILDREN:
+        if each["kind"] not in crashing.CHILDREN:
             continue
         each["metadata"].get("annotations", {}).pop("deployment.kubernetes.io/revision", None)
         if each["kind"] == "ConfigMap":

@@ -15,14 +15,6 @@ from live import manifest, world
 
 SAMPLE = 6
 SHARED = "crash-shared"
-CHILDREN = (
-    "Deployment",
-    "Service",
-    "PodDisruptionBudget",
-    "NetworkPolicy",
-    "ConfigMap",
-    "ServiceAccount",
-)
 
 
 def made(namespace: str, *, role: str = "gold", services: int = 2, **spec: Any) -> Json:
@@ -63,7 +55,7 @@ def delete(api: Api, namespace: str) -> None:
 def left(api: Api, namespace: str) -> list[Json]:
     return [
         each
-        for kind in (*CHILDREN, "GameWorld", "ReplicaSet", "Pod")
+        for kind in (*crashing.CHILDREN, "GameWorld", "ReplicaSet", "Pod")
         for each in api.list(kind, namespace)
         if each["metadata"]["name"] not in crashing.SYSTEM
     ]
@@ -152,7 +144,7 @@ def test_a_world_recreated_while_the_operator_is_down_adopts_nothing_of_the_old_
     again = api.get("GameWorld", namespace, "moor")
     created = again["metadata"]["creationTimestamp"]
     assert again["status"]["clock"]["effectiveAt"] == created, "its clock is its own"
-    children = [each for kind in CHILDREN for each in api.list(kind, namespace)]
+    children = [each for kind in crashing.CHILDREN for each in api.list(kind, namespace)]
     named = [each for each in children if each["metadata"]["name"] not in crashing.SYSTEM]
     assert named
     assert before.isdisjoint({each["metadata"]["uid"] for each in named})

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import crashing
 import pytest
 import yaml
 from gameai.worldtime import parse_time
@@ -16,16 +17,7 @@ from live import manifest, world
 
 pytestmark = pytest.mark.usefixtures("operator")
 Kubectl = Callable[..., str]
-OWNED = (
-    "Deployment",
-    "Service",
-    "PodDisruptionBudget",
-    "NetworkPolicy",
-    "ConfigMap",
-    "ServiceAccount",
-    "ReplicaSet",
-    "Pod",
-)
+OWNED = (*crashing.CHILDREN, "ReplicaSet", "Pod")
 SYSTEM = {"default", "kube-root-ca.crt"}
 
 
