@@ -19,7 +19,7 @@ Progress = Callable[[str], None]
 
 _MAJOR, _MINOR, _ = KUBERNETES_VERSION.split(".")
 # Without its version `kubectl version` fails and Helm refuses charts with `kubeVersion`.
-_VERSIONED = " ".join(
+VERSIONED = " ".join(
     [
         "-s -w",
         f"-X k8s.io/component-base/version.gitVersion=v{KUBERNETES_VERSION}",
@@ -58,7 +58,7 @@ CONTROL_PLANE = Program(
     name="controlplane",
     package=".",
     about=f"etcd, Kubernetes {KUBERNETES_VERSION} and kwok: 5 to 10 minutes",
-    link_flags=_VERSIONED,
+    link_flags=VERSIONED,
 )
 
 

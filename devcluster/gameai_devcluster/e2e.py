@@ -45,7 +45,6 @@ class Environment:
     audit_log: str = ""
     former: str = ""
     former_operator_tag: str = ""
-    former_commit: str = ""
     vllm_image: str = ""
     duel_image: str = DUEL_IMAGE
 
@@ -161,7 +160,6 @@ def _here(options: argparse.Namespace) -> bool:
             real_node=True,
             audit_log=str(running.site.audit_log),
             former=former.folder,
-            former_commit=former.commit,
             former_operator_tag=former.tag,
             vllm_image=_VLLM_IMAGE if options.vllm else "",
         )
@@ -206,7 +204,6 @@ class _Former:
     """What upgrades are tested from: charts of a commit, and the operator's image; empty where there is none."""
 
     folder: str = ""
-    commit: str = ""
     tag: str = ""
     archives: tuple[Path, ...] = ()
 
@@ -236,7 +233,7 @@ def _former(base: str) -> _Former:
         prefix=f"{REGISTRY}/former-",
         root=folder,
     )
-    return _Former(folder=str(folder), commit=commit, tag=_tag(made), archives=(made.archive,))
+    return _Former(folder=str(folder), tag=_tag(made), archives=(made.archive,))
 
 
 def _former_commit() -> str:

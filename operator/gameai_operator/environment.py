@@ -1,7 +1,6 @@
 """Flags and environment → `Settings`. Every flag has a variable: `--resync-seconds` is GAMEAI_RESYNC_SECONDS."""
 
 import argparse
-import ipaddress
 import os
 import re
 import socket
@@ -11,6 +10,7 @@ from typing import Any
 
 from gameai import contract
 
+from gameai_operator.engine.network import is_address
 from gameai_operator.settings import CapacityLabels, LeaseSettings, NetworkSettings, Settings
 
 _DEFAULTS = Settings()
@@ -158,7 +158,7 @@ def _check(made: Settings) -> None:
         "--dns-labels must be labels, key=value": not network.dns_labels
         or not all(_LABEL.fullmatch(each) for each in network.dns_labels),
         "--dns-addresses and --identity-addresses must be IP addresses": not all(
-            _is_address(each) for each in (*network.dns_addresses, *network.identity_addresses)
+            is_address(each) for each in (*network.dns_addresses, *network.identity_addresses)
         ),
         "--lease-name, --lease-namespace and --lease-identity must not be empty": not (
             lease.name and lease.namespace and lease.identity
@@ -184,14 +184,6 @@ def _check(made: Settings) -> None:
     for sentence, holds in wrong.items():
         if holds:
             raise ValueError(sentence)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _words(text: str) -> tuple[str, ...]:

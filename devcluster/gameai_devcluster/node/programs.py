@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from gameai_devcluster.binary import KUBERNETES_VERSION, Program, Progress, built
+from gameai_devcluster.binary import KUBERNETES_VERSION, VERSIONED, Program, Progress, built
 from gameai_devcluster.node import machine
 from gameai_devcluster.node.machine import MachineError
 
@@ -15,10 +15,7 @@ NODE = Program(
     name="node",
     package="./node",
     about=f"kubelet and kube-proxy {KUBERNETES_VERSION}: half a minute after the control plane",
-    link_flags=(
-        f"-s -w -X k8s.io/component-base/version.gitVersion=v{KUBERNETES_VERSION} "
-        "-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"
-    ),
+    link_flags=VERSIONED,
 )
 PAUSE = Program(name="pause", package="./pause", about="the sandbox's program: a few seconds")
 DUEL = Program(name="duel", package="./duel", about="a game service of somebody else: 10 seconds")

@@ -75,7 +75,7 @@ def _pods(api: Api, namespace: str, folder: Path) -> Iterator[tuple[int, str]]:
             last = [line for line in log.splitlines() if _ERROR.search(line)][-1:]
             for line in last:
                 yield 3, f"log of {namespace}/{name}: {line.strip()[:300]}"
-        if container_port(pod) is not None:
+        if _is_operator(pod):
             _metrics(api, pod, folder)
 
 
@@ -101,10 +101,9 @@ def _log(api: Api, pod: Json, container: str, folder: Path) -> str:
     return text
 
 
-def container_port(pod: Json) -> int | None:
-    """The port that the operator's metrics are on; None for other pods."""
+def _is_operator(pod: Json) -> bool:
     labels = pod["metadata"].get("labels", {})
-    return 8080 if labels.get("app.kubernetes.io/name") == "gameai-operator" else None
+    return bool(labels.get("app.kubernetes.io/name") == "gameai-operator")
 
 
 def _metrics(api: Api, pod: Json, folder: Path) -> None:

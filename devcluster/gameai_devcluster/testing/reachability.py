@@ -45,10 +45,7 @@ class Network:
             return True
         return any(
             _on_port(rule, *where)
-            and (
-                not rule.get(peers)
-                or any(self._is(each, other, policy) for policy in [one] for each in rule[peers])
-            )
+            and (not rule.get(peers) or any(self._is(each, other, one) for each in rule[peers]))
             for one in holding
             for rule in one["spec"].get(rules, ())
         )

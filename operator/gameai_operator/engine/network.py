@@ -104,6 +104,15 @@ def policy(
     }
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _within(
     inner: ipaddress.IPv4Network | ipaddress.IPv6Network,
     outer: ipaddress.IPv4Network | ipaddress.IPv6Network,

@@ -1,6 +1,5 @@
 """PURE: who may call a tier's engines, and whom they may call."""
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,7 +44,7 @@ def _downloads(tier: ModelTier) -> list[Document]:
         # A policy sees a pod's own port, which a Service's need not be.
         name = host.split(".")[1] if "." in host else tier.metadata.namespace
         return [network.outwards([network.pods(network.namespaces(name))])]
-    if _is_address(host):
+    if network.is_address(host):
         return [network.outwards([network.block(host)], network.ports(port))]
     # A hub behind a plain or odd port still hands out https addresses.
     everywhere = [network.block(each) for each in network.EVERYWHERE]
@@ -59,11 +58,3 @@ def _place(endpoint: str) -> tuple[str, int]:
         return url.hostname or "", url.port or (_HTTP if url.scheme == "http" else _HTTPS)
     except ValueError:
         return "", _HTTPS
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
