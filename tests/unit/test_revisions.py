@@ -1,6 +1,6 @@
 import pytest
 import tiers
-from gameai_operator.api.tier import LatencyClass
+from gameai.contract import LatencyClass
 from gameai_operator.engine.deployments import TEMPLATE_INPUTS
 from gameai_operator.settings import CapacityLabels
 from gameai_operator.tier.revisions import (
@@ -19,6 +19,7 @@ EKS = Inputs(
         label="eks.amazonaws.com/capacityType", spot=("SPOT",), on_demand=("OD",)
     ),
 )
+FIRST = Inputs(revision=1, capacity=tiers.CURRENT.capacity)
 TIER = tiers.tier()
 SAME = model_revision(TIER.spec)
 
@@ -43,7 +44,8 @@ def test_another_model_takes_the_newest() -> None:
 
 def test_what_a_hand_edited_is_not_believed() -> None:
     live = tiers.deployment(model_revision=SAME, remembered={})
-    assert inputs(TIER.spec, 1, live, tiers.CURRENT) == tiers.CURRENT
+    # The revision in status is ours; of the settings there is no memory left.
+    assert inputs(TIER.spec, 1, live, tiers.CURRENT) == FIRST
     assert inputs(TIER.spec, None, live, tiers.CURRENT).revision == NEWEST
 
 
@@ -63,7 +65,7 @@ def test_asking_for_another_revision_takes_the_present_settings() -> None:
         remembered={TEMPLATE_INPUTS: Inputs(revision=99, capacity=EKS.capacity).text()},
     )
     asked = tiers.tier(templateRevision=1)
-    assert inputs(asked.spec, 99, live, tiers.CURRENT) == tiers.CURRENT
+    assert inputs(asked.spec, 99, live, tiers.CURRENT) == FIRST
 
 
 def test_a_revision_of_a_newer_operator_is_said_with_the_remedy() -> None:

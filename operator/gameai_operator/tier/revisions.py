@@ -7,10 +7,12 @@ is an input of a revision; a live tier keeps its revision and the settings it wa
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from gameai_operator.api.tier import LatencyClass, ModelTierSpec
+from gameai.contract import LatencyClass
+
+from gameai_operator.api.tier import ModelTierSpec
 from gameai_operator.engine.deployments import TEMPLATE_INPUTS, Deployment
 from gameai_operator.engine.manifest import digest
 from gameai_operator.settings import CapacityLabels
@@ -21,8 +23,9 @@ class Profile:
     """What a class means for a pod.
 
     `cpu` and `memory` are requests (memory is the limit too); `shutdown_seconds` is how long running answers may take
-    to end; `queued_requests` caps running plus waiting, beyond which vLLM answers 503; `latency_buckets` and
-    `token_buckets` are histogram bounds in seconds, fine around the class's target.
+    to end; `ends_loading` says that an engine which still loads is killed instead of waited for; `queued_requests` caps
+    running plus waiting, beyond which vLLM answers 503; `latency_buckets` and `token_buckets` are histogram bounds in
+    seconds, fine around the class's target.
     """
 
     cpu: str
@@ -31,6 +34,7 @@ class Profile:
     queued_requests: int
     latency_buckets: tuple[float, ...]
     token_buckets: tuple[float, ...]
+    ends_loading: bool = False
 
 
 _FAST_TOKENS = (0.001, 0.002, 0.003, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
@@ -81,7 +85,11 @@ _REVISION_1 = {
         token_buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5),
     ),
 }
-REVISIONS: Mapping[int, Mapping[LatencyClass, Profile]] = MappingProxyType({1: _REVISION_1})
+# A loading vLLM swallows SIGTERM, and a kubelet that has begun to end a pod hears of no shorter grace.
+_REVISION_2 = {each: replace(profile, ends_loading=True) for each, profile in _REVISION_1.items()}
+REVISIONS: Mapping[int, Mapping[LatencyClass, Profile]] = MappingProxyType(
+    {1: _REVISION_1, 2: _REVISION_2}
+)
 NEWEST = max(REVISIONS)
 
 

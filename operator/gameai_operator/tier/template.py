@@ -21,6 +21,20 @@ SPOT = "spot"
 
 USER = 2000
 PRE_STOP_SECONDS = 5
+_LOADS = 7
+_PRE_STOP = f"""\
+python3 -c "
+import socket, sys
+try:
+    socket.create_connection(('127.0.0.1', {contract.VLLM_PORT}), 1)
+except ConnectionRefusedError:
+    sys.exit({_LOADS})
+"
+if [ $? -eq {_LOADS} ]; then
+  while :; do kill -9 -1 2>/dev/null; sleep 1; done
+fi
+sleep {PRE_STOP_SECONDS}
+"""
 # Measured: 5 to 12 s from the last answer to the end of the process.
 TEARDOWN_SECONDS = 15
 # A gateway drops idle connections after 60 s; vLLM must keep them longer than that, or one is reset under a request.
@@ -123,7 +137,7 @@ def _container(tier: ModelTier, profile: Profile) -> Document:
         "ports": [{"name": "http", "containerPort": contract.VLLM_PORT, "protocol": "TCP"}],
         "resources": _resources(spec, profile),
         **_probes(spec.engine.vllm.start_timeout_seconds),
-        "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_SECONDS}}},
+        "lifecycle": {"preStop": _pre_stop(profile)},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -131,6 +145,17 @@ def _container(tier: ModelTier, profile: Profile) -> Document:
         },
         "volumeMounts": _mounts(spec),
     }
+
+
+def _pre_stop(profile: Profile) -> Document:
+    """What comes before SIGTERM: time for callers to look elsewhere; of an engine that loads, its end.
+
+    Refused connections mean that it loads. The server is process 1, which no signal of ours kills, but its engine's
+    processes are not, and it ends without them. Whatever else happens to the question, callers get their time.
+    """
+    if not profile.ends_loading:
+        return {"sleep": {"seconds": PRE_STOP_SECONDS}}
+    return {"exec": {"command": ["sh", "-c", _PRE_STOP]}}
 
 
 def _environment(spec: ModelTierSpec) -> list[Document]:
