@@ -223,6 +223,27 @@ async def test_a_status_that_came_too_late_looks_at_the_root_again(
     assert outcome.again_seconds is not None
 
 
+async def test_a_turn_is_left_once_status_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next object is seen under way while this one still seems to be."""
+    world.turns.take(ROOT)
+    held: list[bool] = []
+    write = world.cluster.apply_status
+
+    async def apply_status(*written: Any) -> dict[str, Any]:
+        held.append(world.turns.holds(ROOT))
+        return await write(*written)
+
+    monkeypatch.setattr(world.cluster, "apply_status", apply_status)
+    world.cluster.errors["status"] = refused(409)
+    await world.reconcile()
+    assert world.turns.holds(ROOT)
+    await world.reconcile()
+    assert held == [True, True]
+    assert not world.turns.holds(ROOT)
+
+
 async def test_mere_counts_are_reported_at_intervals_and_states_at_once(world: World) -> None:
     await world.reconcile()
     deployment = world.cluster.objects[Key("Deployment", "eldermoor", "gold-on-demand")]

@@ -134,7 +134,7 @@ class Reconciler:
         restart would take the word back and give it again.
         """
         decision = kind.decide(sight)
-        self._settle_turn(key, decision.turn)
+        self._claim_turn(key, decision.turn)
         untried = key not in self._refused and report.tells_of_refusal(sight.root)
         reported = Outcome(again_seconds=decision.again_seconds)
         if decision.wanted is None or not untried:
@@ -142,6 +142,9 @@ class Reconciler:
             reported = reported.and_then(await self._report(kind, sight.root, status))
             if reported.stale:
                 return reported
+        if decision.turn is Turn.NONE:
+            # Once status says so: else the next one is seen under way while this one still seems to be.
+            self._leave_turn(key)
         steps = _steps(sight, decision)
         for child in steps.intact:
             self._store.keep_judgement(child)
@@ -152,13 +155,11 @@ class Reconciler:
             return Outcome(again_seconds=REFUSED_SECONDS).and_then(reported)
         return Outcome(again_seconds=WAIT_SECONDS if steps.waits else None).and_then(reported)
 
-    def _settle_turn(self, key: Key, turn: Turn) -> None:
+    def _claim_turn(self, key: Key, turn: Turn) -> None:
         if turn is Turn.HOLDS:
             self._turns.take(key)
         elif turn is Turn.WAITS:
             self._turns.wait(key)
-        else:
-            self._leave_turn(key)
 
     def _leave_turn(self, key: Key) -> None:
         self._intake.wake(self._turns.leave(key))
