@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Literal
@@ -21,6 +22,7 @@ TIER_LABEL = f"{LABEL_PREFIX}/tier"
 CAPACITY_LABEL = f"{LABEL_PREFIX}/capacity"
 WORLD_LABEL = f"{LABEL_PREFIX}/world"
 SERVICE_LABEL = f"{LABEL_PREFIX}/service"
+MODEL_REVISION_LABEL = f"{LABEL_PREFIX}/model-revision"
 
 ENVIRONMENT_PREFIX = "GAMEAI_"
 WORLD_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}WORLD"
@@ -32,15 +34,68 @@ SETTINGS_HASH_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}SETTINGS_HASH"
 # The folder, not the file: a file mounted alone is never updated.
 CONFIG_FOLDER = "/etc/gameai"
 CONFIG_KEY = "world.json"
+# A world's archetypes, checked by the operator: all files in one document.
+ARCHETYPES_KEY = "archetypes.json"
 
 # The pods of the gateway, in the operator's namespace.
 GATEWAY_LABELS = MappingProxyType({"app.kubernetes.io/name": "gameai-gateway"})
-# Who may call vLLM, which asks nobody for a name: its own namespace, and those who read its metrics on the same port.
-VLLM_CALLERS: tuple[Literal["Namespace", "Metrics", "Gateway"], ...] = ("Namespace", "Metrics")
+# Who may call vLLM, which asks nobody for a name: the gateway, and those who read its metrics on the same port.
+VLLM_CALLERS: tuple[Literal["Namespace", "Metrics", "Gateway"], ...] = ("Gateway", "Metrics")
+# vLLM's batch slots where a tier's arguments name none, and its context where a tier names none.
+DEFAULT_SLOTS = 128
+DEFAULT_CONTEXT_TOKENS = 4096
+# Most that a manifest, a laptop's file or a question may name; as the CRDs say.
+MOST_DEADLINE_MS = 600_000
+MOST_ROLES = 32
+MOST_WEIGHT = 100
+MOST_IN_FLIGHT = 4096
 
 MANAGED_BY = MappingProxyType({"app.kubernetes.io/managed-by": "gameai-operator"})
 PART_OF = MappingProxyType({"app.kubernetes.io/part-of": "gameai"})
 
+
+GROUP_PREFIX = f"{LABEL_PREFIX}/"
+
+
+def selector(labels: Mapping[str, str]) -> str:
+    """The label selector that finds what carries these labels."""
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def config_name(world: str) -> str:
+    """A world's configuration object; its account and network policy too."""
+    return f"{world}-world"
+
+
+def archetypes_name(world: str) -> str:
+    """The object with a world's archetypes, as they were last right."""
+    return f"{world}-world-archetypes"
+
+
+class LatencyClass(StrEnum):
+    """How fast an answer is wanted."""
+
+    GOLD = "Gold"
+    SILVER = "Silver"
+    BRONZE = "Bronze"
+
+
+# What a tier promises where it says nothing else, in milliseconds.
+TARGETS_MS = MappingProxyType(
+    {LatencyClass.GOLD: 16, LatencyClass.SILVER: 250, LatencyClass.BRONZE: 30_000}
+)
+
+
+class Rung(StrEnum):
+    """What may answer in the engine's place."""
+
+    FRESH_CACHE = "FreshCache"
+    STALE_CACHE = "StaleCache"
+    DEFAULT = "Default"
+
+
+# All of them, in the order in which they are asked where nothing else is said.
+LADDER = (Rung.FRESH_CACHE, Rung.STALE_CACHE, Rung.DEFAULT)
 
 _WORD = re.compile(r"[A-Za-z0-9-]{1,32}")
 

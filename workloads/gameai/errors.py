@@ -18,6 +18,14 @@ class InvalidArgumentError(ServiceFault):
     """The request cannot be honoured; the message names the field and the remedy."""
 
 
+class PermissionDeniedError(ServiceFault):
+    """The caller is known, and may not; the message says who could allow it."""
+
+
+class UnauthenticatedError(ServiceFault):
+    """The caller is not known; the message says how to be, and nothing of what was sent."""
+
+
 class DrainingError(ServiceFault):
     """This replica is going away; another answers."""
 
@@ -26,6 +34,8 @@ CODES: Mapping[type[ServiceFault], grpc.StatusCode] = MappingProxyType(
     {
         NotFoundError: grpc.StatusCode.NOT_FOUND,
         InvalidArgumentError: grpc.StatusCode.INVALID_ARGUMENT,
+        PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
+        UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
         DrainingError: grpc.StatusCode.UNAVAILABLE,
     }
 )
