@@ -10,22 +10,23 @@ from gameai import contract
 
 from gameai_operator.api import crd
 from gameai_operator.api.base import GROUP, VERSION
-from gameai_operator.api.views import namespace_labels, tier_view
+from gameai_operator.api.views import archetypes_view, namespace_labels, tier_view
 from gameai_operator.engine.deployments import deployment
 from gameai_operator.engine.kind import Kind, Watched
-from gameai_operator.engine.manifest import Resource
+from gameai_operator.engine.manifest import Key, Resource
 from gameai_operator.engine.pods import Pod, pod
 from gameai_operator.settings import Settings
 from gameai_operator.tier import revisions as tier_revisions
 from gameai_operator.tier import status as tier_status
 from gameai_operator.tier.decide import decide as decide_tier
+from gameai_operator.world import archetypes as world_archetypes
 from gameai_operator.world import revisions as world_revisions
 from gameai_operator.world import status as world_status
 from gameai_operator.world.clock import published
 from gameai_operator.world.decide import decide as decide_world
 from gameai_operator.world.tiers import refers
 
-MANAGED_SELECTOR = ",".join(f"{key}={value}" for key, value in contract.MANAGED_BY.items())
+MANAGED_SELECTOR = contract.selector(contract.MANAGED_BY)
 
 
 def kinds(settings: Settings) -> Mapping[str, Kind]:
@@ -70,9 +71,15 @@ def _world(settings: Settings) -> Kind:
             network=settings.network,
             pull_secrets=settings.workloads_pull_secrets,
         ),
-        refers=refers,
+        refers=_world_refers,
         rolls=functools.partial(world_status.rolls, image=image),
     )
+
+
+def _world_refers(root: Mapping[str, Any]) -> tuple[Key, ...]:
+    """Tiers, archetypes, and its own namespace."""
+    files = world_archetypes.named(root)
+    return (*refers(root), *([files] if files else []))
 
 
 def _root(definition: crd.Definition) -> Resource:
@@ -109,8 +116,13 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                 look_first=True,
             ),
             Watched(
-                resource=_row("", "v1", "ConfigMap", "configmaps"),
+                # Our own, and those of users that hold archetypes.
+                resource=replace(
+                    _row("", "v1", "ConfigMap", "configmaps"),
+                    selector=contract.selector(contract.PART_OF),
+                ),
                 project=published,
+                shows=archetypes_view,
                 look_first=True,
                 exact=True,
             ),

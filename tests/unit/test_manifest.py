@@ -10,6 +10,8 @@ from gameai_operator.engine.manifest import (
     owned_by,
     without_empty,
 )
+from gameai_operator.kinds import WATCHED, kinds
+from gameai_operator.settings import Settings
 
 OWNER = Owner(kind="ModelTier", name="gold", uid="u")
 DEPLOYMENTS = Resource(group="apps", version="v1", kind="Deployment", plural="deployments")
@@ -75,3 +77,9 @@ def test_a_key_reads_as_kind_namespace_name() -> None:
     document = {"kind": "Pod", "metadata": {"name": "a", "namespace": "n"}}
     assert str(key_of(document)) == "Pod/n/a"
     assert key_of(document) == Key("Pod", "n", "a")
+
+
+def test_only_children_are_found_by_a_label() -> None:
+    found = {name for name, each in WATCHED.items() if each.resource.labelled}
+    assert found == set(WATCHED) - {"Namespace"}
+    assert not any(each.resource.labelled for each in kinds(Settings()).values())

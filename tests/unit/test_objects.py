@@ -1,4 +1,7 @@
+import ast
 import dataclasses
+import re
+import subprocess
 from typing import Any
 
 import pytest
@@ -96,9 +99,30 @@ def test_cpu_is_never_limited_and_memory_always_is() -> None:
 def test_the_grace_period_holds_the_sleep_the_drain_and_the_teardown() -> None:
     for name, profile in (("Gold", 10), ("Silver", 60), ("Bronze", 300)):
         spec = pod_spec(**{"class": name})
-        slept = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+        [*_, script] = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+        slept = int(re.findall(r"^sleep (\d+)$", script, re.MULTILINE)[-1])
         assert spec["terminationGracePeriodSeconds"] >= slept + profile + 15
         assert f"--shutdown-timeout={profile}" in spec["containers"][0]["args"]
+
+
+def test_only_an_engine_whose_port_refuses_is_killed_before_it_is_told_to_end() -> None:
+    [*_, script] = pod_spec()["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    asked, killed = script.index("except ConnectionRefusedError"), script.index("kill -9 -1")
+    assert script.index("if [ $? -eq 7 ]; then") in range(asked, killed)
+    # A shell that understands it, and Python that does; it is run by `make e2e-vllm` alone.
+    subprocess.run(["sh", "-n", "-c", script], check=True)
+    ast.parse(script.split('"')[1])
+
+
+def test_a_tier_of_the_first_revision_sleeps_as_before() -> None:
+    first = dataclasses.replace(tiers.CURRENT, revision=1)
+    [made] = [
+        each
+        for each in objects(tiers.tier(), tiers.NOTHING, first, NetworkSettings())
+        if each["kind"] == "Deployment"
+    ]
+    spec = made["spec"]["template"]["spec"]
+    assert spec["containers"][0]["lifecycle"]["preStop"] == {"sleep": {"seconds": 5}}
 
 
 def test_the_start_timeout_reaches_probe_engine_and_roll_out() -> None:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import tiers
-from gameai_operator.api.tier import LatencyClass
+from gameai.contract import LatencyClass
 from gameai_operator.tier.pricing import PRICES, USUAL, cost_per_hour
 from gameai_operator.tier.split import Split
 

@@ -14,7 +14,7 @@ from gameai_operator.api.world import GameWorld, GameWorldSpec, GameWorldStatus
 SCHEMA_HASH = f"{GROUP}/schema-hash"
 SCHEMA_REVISION = f"{GROUP}/schema-revision"
 # Raised with every release that changes a schema: an operator goes on under a newer one, not under an older.
-REVISION = 3
+REVISION = 4
 
 NAME_RULE = Rule(
     "self.metadata.name.size() <= 30 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",

@@ -63,7 +63,7 @@ class Network(Model):
     """Whom a world's pods may hear and call."""
 
     mode: NetworkMode = NetworkMode.ISOLATED
-    """Isolated (heard: the world itself, metrics, and whom allowFrom names; called: the world itself, DNS, Pod Identity, the gateway, engines of its namespace, and whom allowTo names) or Open (no limits)."""
+    """Isolated (heard: the world itself, metrics, and whom allowFrom names; called: the world itself, DNS, Pod Identity, the gateway, and whom allowTo names) or Open (no limits)."""
     allow_from: Annotated[tuple[Peer, ...], Field(max_length=16)] = ()
     """Who else may call the world's services. Default: nobody. Example: [{namespaceSelector: {matchLabels: {team: game-servers}}, ports: [50051]}]."""
     allow_to: Annotated[tuple[Peer, ...], Field(max_length=16)] = ()

@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from gameai.contract import MOST_DEADLINE_MS, LatencyClass
 from pydantic import Field, StringConstraints
 
 from gameai_operator.api.access import Access
@@ -38,14 +39,6 @@ RESERVED_ENVIRONMENT = (
     "VLLM_HTTP_TIMEOUT_KEEP_ALIVE",
     "VLLM_NO_USAGE_STATS",
 )
-
-
-class LatencyClass(StrEnum):
-    """How fast an answer is wanted."""
-
-    GOLD = "Gold"
-    SILVER = "Silver"
-    BRONZE = "Bronze"
 
 
 def _reserved_rule() -> Rule:
@@ -144,6 +137,13 @@ class Hardware(Model):
     """RuntimeClass of the pods. Absent: the cluster's default. Example: nvidia."""
 
 
+class Latency(Model):
+    """How soon answers should come."""
+
+    target_ms: Annotated[int, Field(ge=1, le=MOST_DEADLINE_MS)] | None = None
+    """p95 of answers from the engine or a fresh cache as a client sees them, in milliseconds; the deadline of roles that give none. Default by class: Gold 16, Silver 250, Bronze 30000. Example: 16."""
+
+
 class Capacity(Model):
     """Which share runs on spot nodes."""
 
@@ -193,6 +193,8 @@ class ModelTierSpec(Model):
     """Who answers. Default: vLLM with its own image."""
     hardware: Hardware = Hardware()
     """What one replica needs. Default: one GPU, CPU and memory by class."""
+    latency: Latency = Latency()
+    """What answers are judged by. Default: by class."""
     capacity: Capacity = Capacity()
     """Which share runs on spot nodes. Default: none."""
     rollout: Rollout = Rollout()

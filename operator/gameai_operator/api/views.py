@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+from gameai import archetypes
 from pydantic import ValidationError
 
 from gameai_operator.api.access import Access
@@ -41,6 +43,31 @@ def _access(document: Mapping[str, Any]) -> Access:
         return Access.model_validate(document)
     except ValidationError:
         return Access()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchetypesView:
+    """A user's archetypes as a world sees them: files by name. They are read where a world names them, and not before."""
+
+    files: tuple[tuple[str, str], ...] = ()
+
+    def read(self) -> tuple[str, str]:
+        """One document of all files, and what is wrong with them; one of the two is empty."""
+        return _read(self.files)
+
+
+def archetypes_view(config: Mapping[str, Any]) -> ArchetypesView:
+    """What a ConfigMap with archetypes shows."""
+    return ArchetypesView(files=archetypes.documents(config.get("data") or {}))
+
+
+# Reading takes a second for each 100 KiB, so it is done once for a content.
+@lru_cache(maxsize=4096)
+def _read(files: tuple[tuple[str, str], ...]) -> tuple[str, str]:
+    try:
+        return archetypes.document(archetypes.parse(dict(files))), ""
+    except archetypes.ArchetypeError as error:
+        return "", str(error)
 
 
 def namespace_labels(document: Mapping[str, Any]) -> dict[str, str]:

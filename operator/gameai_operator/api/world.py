@@ -3,10 +3,19 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from gameai.contract import (
+    LADDER,
+    MOST_DEADLINE_MS,
+    MOST_IN_FLIGHT,
+    MOST_ROLES,
+    MOST_WEIGHT,
+    Rung,
+)
 from pydantic import Field, StringConstraints
 
 from gameai_operator.api.base import (
     Condition,
+    LocalReference,
     Metadata,
     Model,
     ObjectName,
@@ -43,6 +52,15 @@ class TierReference(Model):
     """Its namespace; another than the world's must be let in by the tier's access. Absent: the world's. Example: shared."""
 
 
+class Share(Model):
+    """A role's part of its world's part of a tier."""
+
+    weight: Annotated[int, Field(ge=1, le=MOST_WEIGHT)] = 1
+    """Weight beside the world's other roles while the tier is full: 2 gets twice as many slots as 1. Worlds have equal parts."""
+    max_in_flight: Annotated[int, Field(ge=1, le=MOST_IN_FLIGHT)] = 64
+    """Most questions of this role that engines work on at once, at each gateway."""
+
+
 class Role(Model):
     """A part that NPCs play, and the tier that answers for it."""
 
@@ -50,6 +68,40 @@ class Role(Model):
     """Name, as game services ask for it. Example: dialogue."""
     tier_ref: TierReference
     """The tier that answers."""
+    deadline_ms: Annotated[int, Field(ge=1, le=MOST_DEADLINE_MS)] | None = None
+    """Time for an answer, in milliseconds, where a question brings no other. Absent: the tier's latency.targetMs. Example: 16."""
+    fallback: Annotated[tuple[Rung, ...], Field(max_length=3)] = LADDER
+    """What may answer in the engine's place: FreshCache (asked before the engine), StaleCache and Default (asked when it is late). Default: all three. Example: [FreshCache]."""
+    deferred_to: ServiceName | None = None
+    """Another role of this world, whose tier gives a second, better answer after one that was not the engine's. Absent: none. Example: dialogue."""
+    share: Share = Share()
+    """Its part of what the world gets of a full tier. Default: weight 1, 64 in flight."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        # A set would be merged from several field managers, in an order that nobody wrote.
+        Rule(
+            "!has(self.fallback) || self.fallback.all(r, self.fallback.exists_one(o, o == r))",
+            "fallback must name each rung once",
+            ".fallback",
+        ),
+    )
+
+
+class ArchetypesReference(Model):
+    """Where a world's archetypes stand."""
+
+    config_map: LocalReference
+    """A ConfigMap of the world's namespace, labelled `app.kubernetes.io/part-of: gameai`; each key that ends in .yaml or .json is a file of archetypes."""
+
+
+class Caller(Model):
+    """Who may ask for a world."""
+
+    namespace: Annotated[
+        str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    ]
+    """Namespace. Example: game-servers."""
+    service_account: ObjectName
+    """ServiceAccount whose tokens (audience gameai-gateway) it shows. Example: eldermoor."""
 
 
 class WorldState(StrEnum):
@@ -67,9 +119,16 @@ class GameWorldSpec(Model):
     clock: Clock = Clock()
     """How world time passes. Default: a day in 48 minutes."""
     roles: Annotated[
-        tuple[Role, ...], Field(max_length=32, json_schema_extra=list_map("name"))
+        tuple[Role, ...], Field(max_length=MOST_ROLES, json_schema_extra=list_map("name"))
     ] = ()
     """Parts that NPCs play, told apart by name. Default: none. Example: [{name: dialogue, tierRef: {name: silver}}]."""
+    archetypes: ArchetypesReference | None = None
+    """What kinds of NPC there are, what they answer by default, and what may be cached. Absent: none, so that only questions without an archetype are answered. Example: {configMap: {name: eldermoor-archetypes}}."""
+    callers: Annotated[
+        tuple[Caller, ...],
+        Field(max_length=64, json_schema_extra=list_map("namespace", "serviceAccount")),
+    ] = ()
+    """Who may ask the gateway for this world, beside its own account (<world>-world). Default: nobody. Example: [{namespace: game-servers, serviceAccount: eldermoor}]."""
     services: Annotated[
         tuple[GameService, ...], Field(max_length=32, json_schema_extra=list_map("name"))
     ] = ()
@@ -80,6 +139,14 @@ class GameWorldSpec(Model):
     """Running, or Hibernated: no pods, world time stands still, everything else is kept."""
     template_revision: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Revision of the operator's pod template; raise it to take a newer one. Absent: the one in status is kept. Example: 1."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.roles) || self.roles.all(r, !has(r.deferredTo) || "
+            "(r.deferredTo != r.name && self.roles.exists(o, o.name == r.deferredTo)))",
+            "deferredTo must name another role of this world",
+            ".roles",
+        ),
+    )
 
 
 class AnchorStatus(Model):
@@ -135,7 +202,7 @@ class GameWorldStatus(Model):
     conditions: Annotated[
         tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))
     ] = ()
-    """Ready, Reconciling, Stalled, Degraded, TiersReady, ServicesReady."""
+    """Ready, Reconciling, Stalled, Degraded, TiersReady, ArchetypesValid, ServicesReady."""
 
 
 class GameWorld(Model):

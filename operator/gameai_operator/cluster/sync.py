@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from gameai_operator import telemetry
 from gameai_operator.api import crd
@@ -138,7 +138,7 @@ class Lists:
         path = resource.path(namespace)
         async for page in self._client.pages(path, selector=self._of(resource)):
             for document in page["items"]:
-                self._intake.see(resource, document)
+                self._see(resource, document)
 
     async def _compare(self, resource: Resource, namespace: str | None) -> None:
         listed: dict[Key, int] = {}
@@ -163,10 +163,16 @@ class Lists:
         if document is None or int(document["metadata"]["resourceVersion"]) <= known:
             return
         telemetry.RESYNC_UNSEEN.labels(resource.kind).inc()
-        self._intake.see(resource, document)
+        self._see(resource, document)
+
+    def _see(self, resource: Resource, document: Mapping[str, Any]) -> None:
+        try:
+            self._intake.see(resource, document)
+        except Exception:  # noqa: BLE001 - one strange object must not keep the operator from starting
+            _LOG.exception("one of %s was not taken in; this is a bug", resource.plural)
 
     def _of(self, resource: Resource) -> str:
-        return self._selector if resource.labelled else ""
+        return (resource.selector or self._selector) if resource.labelled else ""
 
 
 async def patiently(what: str, call: Callable[[], Awaitable[T]], *, seconds: float) -> T:

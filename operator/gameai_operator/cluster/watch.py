@@ -152,7 +152,7 @@ class Watch:
         for resource in resources:
             where = (resource.group, resource.version, resource.plural)
             if resource.labelled:
-                settings.watching.label_selectors[where] = self._selector
+                settings.watching.label_selectors[where] = resource.selector or self._selector
             kopf.on.event(*where, registry=registry)(self._handler(resource))
         scope: dict[str, Any] = (
             {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}

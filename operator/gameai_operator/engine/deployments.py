@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gameai import contract
+
 from gameai_operator.api.base import GROUP
 from gameai_operator.engine.ownership import applied_fields
 
 TEMPLATE_HASH = f"{GROUP}/template-hash"
 TEMPLATE_INPUTS = f"{GROUP}/template-inputs"
-MODEL_REVISION = f"{GROUP}/model-revision"
 _COMPLETE = "NewReplicaSetAvailable"
 
 
@@ -45,7 +46,7 @@ def deployment(document: Mapping[str, Any]) -> Deployment:
         observed=status.get("observedGeneration", 0) >= metadata.get("generation", 0),
         create_fault=failure.get("message", "") if failure.get("status") == "True" else "",
         remembered=_remembered(metadata),
-        model_revision=metadata.get("labels", {}).get(MODEL_REVISION, ""),
+        model_revision=metadata.get("labels", {}).get(contract.MODEL_REVISION_LABEL, ""),
     )
 
 

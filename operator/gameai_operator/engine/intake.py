@@ -6,6 +6,8 @@ import marshal
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from gameai import contract
+
 from gameai_operator import telemetry
 from gameai_operator.api.base import GROUP
 from gameai_operator.engine.kind import Kind, Watched
@@ -80,17 +82,38 @@ class Intake:
     def _show(
         self, resource: Resource, touched: tuple[Key, ...], document: Mapping[str, Any] | None
     ) -> None:
-        """What others see of a root or of a context object has perhaps changed; None: it is gone."""
-        if resource.labelled or not touched:
-            return
-        key = touched[0]
-        if resource.context:
-            project = self._watched[resource.kind].project
-        else:
-            kind = self._kinds[resource.kind]
-            self._references.point(key, () if document is None else kind.refers(document))
-            project = kind.project
+        """What others see of a root, a context object or a user's object has perhaps changed; None: it is gone."""
+        for key in touched:
+            if resource.root:
+                kind = self._kinds[resource.kind]
+                self._references.point(key, () if document is None else kind.refers(document))
+                self._tell(key, kind.project, document)
+            elif resource.context:
+                self._tell(key, self._watched[resource.kind].project, document)
+            elif key.kind == resource.kind:
+                # One that has become a child of ours is nobody's reference any more.
+                foreign = document is not None and self._foreign(resource, document["metadata"])
+                shows = self._watched[resource.kind].shows or _nothing
+                self._tell(key, shows, document if foreign else None)
+
+    def _tell(
+        self,
+        key: Key,
+        project: Callable[[Mapping[str, Any]], Any],
+        document: Mapping[str, Any] | None,
+    ) -> None:
         self.wake(self._references.show(key, None if document is None else project(document)))
+
+    def _foreign(self, resource: Resource, metadata: Mapping[str, Any]) -> bool:
+        """Whether it is a user's own object, of a kind of which some are named by roots.
+
+        An owner does not make it ours: a user may want it to go with its world. Ours is what carries our mark.
+        """
+        if self._watched[resource.kind].shows is None:
+            return False
+        marked = contract.MANAGED_BY.items() <= metadata.get("labels", {}).items()
+        marked = marked or MANIFEST_HASH in metadata.get("annotations", {})
+        return not marked or self._root(metadata) is None
 
     def wrote(self, resource: Resource, document: Mapping[str, Any]) -> None:
         """The API server's answer to our own write; it needs no reconcile of its own."""
@@ -111,6 +134,8 @@ class Intake:
         if resource.root:
             text = json.dumps(_lean(resource, document), separators=(",", ":"))
             return Entry(key=key, uid=uid, version=version, root=key, value=text.encode())
+        if self._foreign(resource, metadata):
+            return Entry(key=key, uid=uid, version=version, root=key, value=None)
         root = self._root(metadata)
         if root is None:
             return None
@@ -150,11 +175,15 @@ class Intake:
         return SETTLE_SECONDS if judged else REPAIR_SECONDS
 
     def _enqueue(self, resource: Resource, roots: tuple[Key, ...], *, after: float) -> None:
-        if resource.context:
-            return
         priority = Priority.USER if resource.root else Priority.CHILD
         for root in roots:
-            self._queue.add(root, priority, after=0.0 if resource.root else after)
+            # What is neither a root nor of one has told its readers.
+            if root.kind in self._kinds:
+                self._queue.add(root, priority, after=0.0 if resource.root else after)
+
+
+def _nothing(_: Mapping[str, Any]) -> None:
+    return None
 
 
 def identity(resource: Resource, metadata: Mapping[str, Any]) -> Key:

@@ -81,7 +81,8 @@ class Watched:
     Where `look_first`, an object of that kind could be adopted without any conflict (nothing that we set need differ),
     so the first apply is preceded by a GET. Where `exact`, what is applied was derived from what the object held, so it
     is applied onto that version only. Where `guards`, what comes after it waits until it is there: pods do not start
-    without the limits that were meant for them.
+    without the limits that were meant for them. `shows` is what an object of a user's of this kind shows to the roots
+    that name it.
     """
 
     resource: Resource
@@ -89,6 +90,7 @@ class Watched:
     look_first: bool = False
     exact: bool = False
     guards: bool = False
+    shows: Callable[[Mapping[str, Any]], Any] | None = None
 
 
 def _to_nothing(_: Mapping[str, Any]) -> tuple[Key, ...]:

@@ -31,7 +31,8 @@ class Resource:
     """A kind as the API server serves it.
 
     `root` marks our own kinds, which own the others. `context` marks kinds that are neither ours nor owned: they are
-    read for what they say about an object of ours, and the operator may lack the right to.
+    read for what they say about an object of ours, and the operator may lack the right to. `selector` finds those that
+    concern us where they are more than the operator's own objects.
     """
 
     group: str
@@ -40,6 +41,7 @@ class Resource:
     plural: str
     root: bool = False
     context: bool = False
+    selector: str = ""
 
     @property
     def labelled(self) -> bool:

@@ -7,7 +7,6 @@ from gameai import contract
 
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine.deployments import (
-    MODEL_REVISION,
     TEMPLATE_HASH,
     TEMPLATE_INPUTS,
     Deployment,
@@ -123,7 +122,7 @@ def _service(tier: ModelTier) -> Document:
 
 def _deployment(tier: ModelTier, capacity: str, replicas: int, inputs: Inputs) -> Document:
     spec = tier.spec
-    revision = {MODEL_REVISION: model_revision(spec)}
+    revision = {contract.MODEL_REVISION_LABEL: model_revision(spec)}
     labels = {**_labels(tier), **revision, contract.CAPACITY_LABEL: capacity}
     pods = without_empty(template(tier, Group(capacity=capacity, labels=labels), inputs))
     notes = {TEMPLATE_HASH: digest(pods), TEMPLATE_INPUTS: inputs.text()}

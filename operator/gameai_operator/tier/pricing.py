@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from decimal import Decimal
 from types import MappingProxyType
 
-from gameai_operator.api.tier import LatencyClass, ModelTierSpec
+from gameai.contract import LatencyClass
+
+from gameai_operator.api.tier import ModelTierSpec
 from gameai_operator.tier.split import Split
 
 # USD per hour, us-east-1: on demand as published 2026-07; spot as seen in 2025-26, rounded up.

@@ -53,7 +53,7 @@ def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
         "templateRevision": judged.revision,
         "replicas": on_demand + spot,
         "readyReplicas": ready_replicas(live),
-        "selector": ",".join(f"{key}={value}" for key, value in sorted(selector(tier).items())),
+        "selector": contract.selector(dict(sorted(selector(tier).items()))),
         "capacity": {"onDemand": on_demand, "spot": spot},
         "endpoint": f"http://{name}.{namespace}.svc:{contract.VLLM_PORT}",
         "cost": {"perHour": cost} if cost else None,

@@ -7,7 +7,7 @@ from typing import Any
 from gameai import contract
 from gameai.worldtime import Anchor
 
-from gameai_operator.api.world import GameWorld
+from gameai_operator.api.world import GameWorld, Role
 from gameai_operator.world.catalogue import Effective, seed
 from gameai_operator.world.tiers import RoleSight
 
@@ -25,6 +25,7 @@ def configuration(
 ) -> str:
     """The document as text; equal inputs give equal text."""
     chance = seed(world)
+    answering = {each.name: _answering(each) for each in world.spec.roles}
     document: dict[str, Any] = {
         "world": world.metadata.name,
         "namespace": world.metadata.namespace,
@@ -35,9 +36,14 @@ def configuration(
                 "tier": each.tier.name,
                 "namespace": each.tier.namespace,
                 "endpoint": each.endpoint,
+                **answering[each.role],
             }
             for each in roles
         },
+        # Who may ask the gateway for this world, beside its own account.
+        "callers": sorted(
+            f"{each.namespace}/{each.service_account}" for each in world.spec.callers
+        ),
         "services": {
             each.name: {
                 "endpoint": endpoint(world, each),
@@ -48,3 +54,13 @@ def configuration(
         },
     }
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+def _answering(role: Role) -> dict[str, Any]:
+    """How the gateway answers for a role; without a deadline it has its tier's."""
+    return {
+        **({"deadlineMs": role.deadline_ms} if role.deadline_ms else {}),
+        **({"deferredTo": role.deferred_to} if role.deferred_to else {}),
+        "fallback": [rung.value for rung in role.fallback],
+        "share": role.share.model_dump(by_alias=True),
+    }

@@ -13,6 +13,7 @@ from gameai_operator.engine.faults import Words, fault
 from gameai_operator.engine.kind import Decision, Refusal, Sight, Turn
 from gameai_operator.engine.manifest import Key
 from gameai_operator.settings import NetworkSettings
+from gameai_operator.world import archetypes
 from gameai_operator.world.catalogue import Effective, ServiceError, effective
 from gameai_operator.world.clock import Turning, reported, turning
 from gameai_operator.world.network import faulty_keys
@@ -50,6 +51,7 @@ def decide(
     world = GameWorld.model_validate(sight.root)
     read = _read(world, current, turn=sight.turn)
     roles = sights(world, sight.references)
+    files = archetypes.sight(world, sight.references)
     turned = _turning(world, sight, acts=not read.refusals)
     wanted: tuple[Document, ...] | None = None
     if read.inputs and not read.refusals:
@@ -59,6 +61,7 @@ def decide(
             anchors=turned.anchors,
             inputs=read.inputs,
             network=network,
+            archetypes=files.document,
             pull_secrets=pull_secrets,
         )
         wanted = objects(world, parts)
@@ -70,6 +73,7 @@ def decide(
     judged = Judged(
         services=services,
         roles=roles,
+        archetypes=files,
         anchors=turned.anchors,
         revision=read.inputs.revision if read.inputs else world.status.template_revision,
         image=read.inputs.image if read.inputs else world.status.workloads_image,
@@ -83,6 +87,8 @@ def decide(
         wanted=wanted,
         status=status(world, judged),
         conditions=conditions(world, judged),
+        # A mistake in an edit must not take away what was right before it.
+        keep=() if files.valid else (archetypes.handed_on(world),),
         again_seconds=_again(turned.again_seconds, grace_left(world, judged)),
         turn=_turn(world, sight, read, current, rolling),
     )

@@ -24,15 +24,12 @@ def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
 
 
 def egress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
-    """The world itself, names, credentials, its gateway, engines of its namespace, and whom the spec names."""
-    own = network.namespaces(world.metadata.namespace)
-    engines = network.pods(own, {"app.kubernetes.io/name": contract.VLLM_NAME, **contract.PART_OF})
+    """The world itself, names, credentials, the gateway, and whom the spec names."""
     given = [network.outwards([_peer(world, each)], _ports(each)) for each in _network(world)[1]]
     return [
         network.outwards([_itself(world)]),
         *network.basics(settings),
         network.outwards([network.gateway(settings)], network.ports(contract.GRPC_PORT)),
-        network.outwards([engines], network.ports(contract.VLLM_PORT)),
         *given,
     ]
 

@@ -14,6 +14,7 @@ from gameai_operator.engine.manifest import digest, without_empty
 from gameai_operator.engine.network import policy
 from gameai_operator.settings import NetworkSettings
 from gameai_operator.world import network
+from gameai_operator.world.archetypes import handed_on
 from gameai_operator.world.catalogue import Effective
 from gameai_operator.world.config import configuration
 from gameai_operator.world.revisions import Inputs
@@ -34,12 +35,17 @@ class Parts:
     anchors: Sequence[Anchor]
     inputs: Inputs
     network: NetworkSettings
+    archetypes: str = ""
     pull_secrets: Sequence[str] = ()
 
 
 def objects(world: GameWorld, parts: Parts) -> tuple[Document, ...]:
     """Every object of a world, in the order in which they are applied: what pods read comes before them."""
-    made = [_account(world, parts), _config(world, parts)]
+    made = [_account(world, parts)]
+    if parts.archetypes:
+        # Before the configuration: a world that is there is asked for its archetypes.
+        made.append(_archetypes(world, parts.archetypes))
+    made.append(_config(world, parts))
     if parts.network.policies and world.spec.network.mode is NetworkMode.ISOLATED:
         made.append(_network_policy(world, parts.network))
     for service in parts.services:
@@ -88,6 +94,15 @@ def _config(world: GameWorld, parts: Parts) -> Document:
         "kind": "ConfigMap",
         "metadata": _metadata(world, config_name(world), "world"),
         "data": {contract.CONFIG_KEY: text},
+    }
+
+
+def _archetypes(world: GameWorld, document: str) -> Document:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _metadata(world, handed_on(world).name, "world"),
+        "data": {contract.ARCHETYPES_KEY: document},
     }
 
 

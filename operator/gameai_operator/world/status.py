@@ -14,6 +14,8 @@ from gameai_operator.engine.conditions import Condition
 from gameai_operator.engine.deployments import Deployment
 from gameai_operator.engine.faults import Fault
 from gameai_operator.engine.kind import Refusal
+from gameai_operator.world import archetypes
+from gameai_operator.world.archetypes import ArchetypesSight
 from gameai_operator.world.catalogue import Effective
 from gameai_operator.world.clock import clock_status
 from gameai_operator.world.config import endpoint
@@ -28,7 +30,15 @@ FIELDS = (
     "readyServices",
 )
 COUNTS = frozenset({"services", "readyServices"})
-CONDITIONS = ("Ready", "Reconciling", "Stalled", "Degraded", "TiersReady", "ServicesReady")
+CONDITIONS = (
+    "Ready",
+    "Reconciling",
+    "Stalled",
+    "Degraded",
+    "TiersReady",
+    archetypes.CONDITION,
+    "ServicesReady",
+)
 # How long a world goes on without a tier before it counts as not ready.
 GRACE_SECONDS = 120
 
@@ -61,6 +71,7 @@ class Judged:
 
     services: Sequence[ServiceSight]
     roles: Sequence[RoleSight]
+    archetypes: ArchetypesSight
     anchors: Sequence[Anchor]
     revision: int | None
     image: str | None
@@ -105,7 +116,7 @@ def _told(world: GameWorld) -> dict[str, Any]:
 
 
 def conditions(world: GameWorld, judged: Judged) -> tuple[Condition, ...]:
-    """Ready, Reconciling, Stalled, Degraded, TiersReady, ServicesReady, in this order."""
+    """Those of `CONDITIONS`, in this order."""
     tiers, services = _tiers_ready(judged), _services_ready(world, judged)
     stalled = _stalled(judged)
     left = grace_left(world, judged)
@@ -115,6 +126,7 @@ def conditions(world: GameWorld, judged: Judged) -> tuple[Condition, ...]:
         stalled,
         _degraded(tiers, left),
         tiers,
+        archetypes.condition(judged.archetypes),
         services,
     )
 

@@ -59,12 +59,12 @@ def template(
 
 def account_name(world: GameWorld) -> str:
     """The world's own ServiceAccount."""
-    return f"{world.metadata.name}-world"
+    return contract.config_name(world.metadata.name)
 
 
 def config_name(world: GameWorld) -> str:
     """The world's configuration object."""
-    return f"{world.metadata.name}-world"
+    return contract.config_name(world.metadata.name)
 
 
 def selector(world: GameWorld, service: Effective) -> dict[str, str]:

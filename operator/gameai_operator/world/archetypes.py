@@ -1,0 +1,64 @@
+"""PURE: a world's archetypes: what its user wrote, and what is handed on of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gameai import contract
+
+from gameai_operator.api.views import ArchetypesView
+from gameai_operator.api.world import GameWorld
+from gameai_operator.engine.conditions import Condition
+from gameai_operator.engine.manifest import Key
+
+CONDITION = "ArchetypesValid"
+_LABEL = contract.selector(contract.PART_OF)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchetypesSight:
+    """The document to hand on, empty where there is none; `reason` and `message` are the condition's."""
+
+    valid: bool
+    reason: str
+    message: str = ""
+    document: str = ""
+
+
+def named(root: Mapping[str, Any]) -> Key | None:
+    """The ConfigMap that a world names."""
+    given = root["spec"].get("archetypes")
+    if not given:
+        return None
+    return Key("ConfigMap", root["metadata"]["namespace"], given["configMap"]["name"])
+
+
+def handed_on(world: GameWorld) -> Key:
+    """The ConfigMap that the gateway reads: what was last right of the user's."""
+    name = contract.archetypes_name(world.metadata.name)
+    return Key("ConfigMap", world.metadata.namespace, name)
+
+
+def sight(world: GameWorld, references: Mapping[Key, Any]) -> ArchetypesSight:
+    """A world's archetypes as they stand."""
+    if world.spec.archetypes is None:
+        return ArchetypesSight(valid=True, reason="NoArchetypes")
+    name = world.spec.archetypes.config_map.name
+    key = Key("ConfigMap", world.metadata.namespace, name)
+    view: ArchetypesView | None = references.get(key)
+    if view is None:
+        message = (
+            f"ConfigMap {name} does not exist here, or its label is missing: "
+            f"kubectl --namespace {key.namespace} label configmap {name} {_LABEL}"
+        )
+        return ArchetypesSight(valid=False, reason="ArchetypesMissing", message=message)
+    document, fault = view.read()
+    if fault:
+        message = f"ConfigMap {name}: {fault}; what was right before stays in use"
+        return ArchetypesSight(valid=False, reason="ArchetypesInvalid", message=message)
+    return ArchetypesSight(valid=True, reason="ArchetypesRead", document=document)
+
+
+def condition(seen: ArchetypesSight) -> Condition:
+    """`ArchetypesValid`."""
+    return Condition(type=CONDITION, status=seen.valid, reason=seen.reason, message=seen.message)

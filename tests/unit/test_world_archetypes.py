@@ -1,0 +1,196 @@
+"""A world's archetypes: a user's ConfigMap, checked, and handed on as long as it is right."""
+
+from typing import Any
+
+import fakes
+import pytest
+import worlds
+from fakes import World
+from gameai import archetypes, contract
+from gameai_devcluster.testing.rendering import decided
+from gameai_operator.api.views import archetypes_view
+from gameai_operator.engine.intake import Intake
+from gameai_operator.engine.kind import Decision
+from gameai_operator.engine.manifest import Key
+from gameai_operator.kinds import WATCHED
+
+WORLD = Key("GameWorld", "eldermoor", "moor")
+NAMED = {"archetypes": {"configMap": {"name": "eldermoor-archetypes"}}}
+CONFIG = WATCHED["ConfigMap"].resource
+BROKEN = "version: 1\narchetypes:\n  guard: {actoins: [patrol]}\n"
+
+
+def made(files: dict[str, str] | None) -> Decision:
+    references = dict(worlds.READY_TIERS)
+    references[worlds.ARCHETYPES] = None
+    if files is not None:
+        references[worlds.ARCHETYPES] = archetypes_view({"data": files})
+    return decided(worlds.resource(**NAMED), references=references)
+
+
+def handed_on(decision: Decision) -> list[str]:
+    return [
+        each["data"][contract.ARCHETYPES_KEY]
+        for each in decision.wanted or ()
+        if each["kind"] == "ConfigMap" and contract.ARCHETYPES_KEY in each["data"]
+    ]
+
+
+def told(decision: Decision) -> tuple[bool | None, str, str]:
+    found = next(each for each in decision.conditions if each.type == "ArchetypesValid")
+    return found.status, found.reason, found.message
+
+
+def test_right_archetypes_are_handed_on_as_one_document() -> None:
+    other = "version: 1\narchetypes: {bard: {defaults: [Hm]}}\n"
+    decision = made({"npcs.yaml": worlds.GUARDS, "bards.yml": other, "readme.txt": "no document"})
+    [document] = handed_on(decision)
+    found = archetypes.parse_document(document)
+    assert list(found) == ["bard", "guard"]
+    assert found == archetypes.parse({"a.yaml": worlds.GUARDS, "b.yaml": other})
+    assert told(decision) == (True, "ArchetypesRead", "")
+    assert decision.keep == ()
+
+
+def test_broken_archetypes_are_told_by_file_key_and_line_and_those_before_stay() -> None:
+    decision = made({"npcs.yaml": BROKEN})
+    status, reason, message = told(decision)
+    assert (status, reason) == (False, "ArchetypesInvalid")
+    assert "ConfigMap eldermoor-archetypes: npcs.yaml line 3: archetypes.guard.actoins" in message
+    assert handed_on(decision) == []
+    assert decision.keep == (Key("ConfigMap", "eldermoor", "moor-world-archetypes"),)
+
+
+def test_a_missing_config_map_is_told_with_the_command_that_labels_it() -> None:
+    status, reason, message = told(made(None))
+    assert (status, reason) == (False, "ArchetypesMissing")
+    command = "label configmap eldermoor-archetypes app.kubernetes.io/part-of=gameai"
+    assert command in message
+
+
+def test_a_world_without_archetypes_has_none_and_is_well() -> None:
+    decision = decided(worlds.resource(), references=worlds.READY_TIERS)
+    assert told(decision) == (True, "NoArchetypes", "")
+    assert (handed_on(decision), decision.keep) == ([], ())
+
+
+def test_archetypes_never_enter_a_pod_template() -> None:
+    def templates(decision: Decision) -> list[Any]:
+        found = [each for each in decision.wanted or () if each["kind"] == "Deployment"]
+        return [each["spec"]["template"] for each in found]
+
+    with_them, without = made({"npcs.yaml": worlds.GUARDS}), made({"npcs.yaml": BROKEN})
+    assert templates(with_them) == templates(without)
+
+
+def users(version: int, text: str = worlds.GUARDS, **labels: str) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "eldermoor-archetypes",
+            "namespace": "eldermoor",
+            "uid": "c",
+            "resourceVersion": str(version),
+            "labels": {**contract.PART_OF, **labels},
+        },
+        "data": {"npcs.yaml": text},
+    }
+
+
+def watching() -> tuple[World, Intake]:
+    world = World()
+    root = worlds.resource(**NAMED)
+    world.intake.see(fakes.KINDS["GameWorld"].resource, world.cluster.put(root))
+    world.queue._waiting.clear()
+    return world, world.intake
+
+
+async def test_a_users_config_map_wakes_the_worlds_that_name_it_and_is_no_child() -> None:
+    world, intake = watching()
+    intake.see(CONFIG, users(900))
+    assert set(world.queue._waiting) == {WORLD}
+    world.queue._waiting.clear()
+    intake.see(CONFIG, users(901))
+    assert set(world.queue._waiting) == set(), "nothing that others see has changed"
+    intake.see(CONFIG, users(902, BROKEN))
+    assert set(world.queue._waiting) == {WORLD}
+    world.queue._waiting.clear()
+    intake.lose(CONFIG, users(903, BROKEN))
+    assert set(world.queue._waiting) == {WORLD}
+
+
+async def test_a_users_config_map_with_a_worlds_label_is_never_taken_for_a_child() -> None:
+    world, intake = watching()
+    intake.see(CONFIG, users(900, **{contract.WORLD_LABEL: "moor"}))
+    await world.reconciler.reconcile(WORLD)
+    calls = [each for each in world.cluster.calls if "eldermoor-archetypes" in each]
+    assert calls == []
+
+
+async def test_a_users_config_map_that_goes_with_its_world_is_no_child_either() -> None:
+    world, intake = watching()
+    config = users(900)
+    owner = {"apiVersion": "gameai.dev/v1alpha1", "kind": "GameWorld", "name": "moor"}
+    config["metadata"]["ownerReferences"] = [owner | {"uid": worlds.UID, "controller": True}]
+    intake.see(CONFIG, config)
+    await world.reconciler.reconcile(WORLD)
+    calls = [each for each in world.cluster.calls if "eldermoor-archetypes" in each]
+    assert calls == []
+    assert told(decided(worlds.resource(**NAMED), references=worlds.READY_TIERS))[0] is True
+
+
+async def test_a_config_map_of_ours_by_its_label_alone_is_kept_and_touches_nobody() -> None:
+    world, intake = watching()
+    intake.see(CONFIG, users(900, **contract.MANAGED_BY))
+    assert world.store.get(worlds.ARCHETYPES) is not None, "else each resync would ask for it again"
+
+
+async def test_a_broken_edit_leaves_what_was_handed_on_and_its_removal_takes_it_away() -> None:
+    world, intake = watching()
+    intake.see(CONFIG, users(900))
+    await world.reconciler.reconcile(WORLD)
+    handed = Key("ConfigMap", "eldermoor", "moor-world-archetypes")
+    first = world.cluster.objects[handed]
+    intake.see(CONFIG, users(901, BROKEN))
+    await world.reconciler.reconcile(WORLD)
+    assert world.cluster.objects[handed] == first
+    resource = fakes.KINDS["GameWorld"].resource
+    intake.see(resource, world.cluster.put(worlds.resource()))
+    await world.reconciler.reconcile(WORLD)
+    assert handed not in world.cluster.objects
+
+
+@pytest.mark.parametrize("text", ["{", '{"version":1,"archetypes":{}}'])
+def test_what_is_no_document_is_refused(text: str) -> None:
+    with pytest.raises(archetypes.ArchetypeError):
+        archetypes.parse_document(text)
+
+
+def test_all_files_together_have_a_limit_and_other_keys_do_not_count() -> None:
+    half = "#" * (70 << 10)
+    with pytest.raises(archetypes.ArchetypeError, match=r"a\.yaml, b\.yaml: together at most 128"):
+        archetypes.parse({"a.yaml": half, "b.yaml": half})
+    archetypes.parse({"a.yaml": worlds.GUARDS, "notes.md": half + half})
+
+
+def test_all_files_together_have_at_most_so_many_archetypes() -> None:
+    def file(letter: str) -> str:
+        names = ", ".join(f"{letter}{n}: {{}}" for n in range(300))
+        return f"version: 1\narchetypes: {{{names}}}\n"
+
+    with pytest.raises(archetypes.ArchetypeError, match="together have at most 500"):
+        archetypes.parse({"a.yaml": file("a"), "b.yaml": file("b")})
+    assert told(made({"a.yaml": file("a"), "b.yaml": file("b")}))[1] == "ArchetypesInvalid"
+
+
+@pytest.mark.parametrize("number", ["1:30", "1:30.5"])
+def test_a_number_to_the_base_of_sixty_is_refused_with_its_line(number: str) -> None:
+    text = f"version: 1\narchetypes:\n  a: {{cache: {{ttlSeconds: {number}}}}}\n"
+    with pytest.raises(archetypes.ArchetypeError, match=r"a\.yaml line 3: 1:30.* quote it"):
+        archetypes.parse({"a.yaml": text})
+
+
+def test_a_step_may_be_a_fraction() -> None:
+    text = "version: 1\narchetypes: {a: {cache: {fields: {fear: {step: 0.5}}}}}\n"
+    rules = archetypes.parse({"a.yaml": text})["a"].cache
+    assert rules is not None
+    assert rules.fields["fear"].quantise("0.7") == "1"

@@ -1,0 +1,315 @@
+"""PURE: the archetype document: what kinds of NPC there are, what they answer by default, what may be cached."""
+
+from collections.abc import Iterator, Mapping
+from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+# One label letter each, for an engine answers in one token.
+MOST_ACTIONS = 26
+MOST_DOCUMENT_BYTES = 128 << 10
+MOST_ARCHETYPES = 500
+MOST_NUMBER = 1_000_000_000_000
+# More digits than a number of a game has, so that no quotient is rounded up.
+_EXACT = Context(prec=50)
+SUFFIXES = (".yaml", ".yml", ".json")
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+FieldName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")]
+Sentence = Annotated[str, Field(min_length=1, max_length=2000)]
+Action = Annotated[str, Field(min_length=1, max_length=128)]
+Amount = Annotated[Decimal, Field(allow_inf_nan=False, ge=-MOST_NUMBER, le=MOST_NUMBER)]
+
+
+class _Part(BaseModel):
+    """Frozen, camelCase, and nothing unknown passes."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class Quantiser(_Part):
+    """How a value of the world's state becomes part of a cache key; as it is, unless a rule is given."""
+
+    step: Amount | None = Field(
+        None, description="Numbers are rounded down to a multiple of this. Example: 10.", gt=0
+    )
+    bounds: Annotated[list[Amount], Field(min_length=1, max_length=64)] | None = Field(
+        None,
+        description="Numbers fall into the ranges between these, in rising order. Example: [6, 12, 20].",
+    )
+    values: Annotated[list[Sentence], Field(min_length=1, max_length=64)] | None = Field(
+        None, description="Only these texts are told apart; every other is the same 'other'."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if sum(rule is not None for rule in (self.step, self.bounds, self.values)) > 1:
+            raise ValueError("give one of step, bounds and values")
+        if self.bounds is not None and self.bounds != sorted(set(self.bounds)):
+            raise ValueError("bounds must rise")
+        return self
+
+    def quantise(self, value: str) -> str:
+        """The part of the key that stands for a value. Raises `ValueError` where a number is wanted and it is none."""
+        if self.values is not None:
+            return value if value in self.values else "\x00other"
+        if self.step is None and self.bounds is None:
+            return value
+        number = _number(value)
+        if self.step is not None:
+            return str(_EXACT.divide(number, self.step).to_integral_value(ROUND_FLOOR))
+        return str(sum(number >= bound for bound in self.bounds or ()))
+
+
+class CacheRules(_Part):
+    """What may be answered from the cache, and for how long."""
+
+    scope: Literal["World", "Tier"] = Field(
+        "World",
+        description="World: answers stay in their world. Tier: all worlds of the tier share them, so nothing of a world may stand in its prompts.",
+    )
+    fields: Annotated[dict[FieldName, Quantiser], Field(max_length=32)] = Field(
+        default_factory=dict,
+        description="The fields of a question that an answer depends on, each with its quantiser. A question that lacks one is not cached.",
+    )
+    free_text: bool = Field(
+        False,
+        description="Whether free answers are cached too, by the text of their prompt. Conversations should not be.",
+    )
+    variants: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="So many answers are kept for one state; an NPC always gets the same one of them.",
+    )
+    ttl_seconds: int = Field(30, ge=1, le=86_400, description="An answer is fresh for so long.")
+    stale_grace_seconds: int = Field(
+        300,
+        ge=0,
+        le=604_800,
+        description="And for so long after, it is still better than a default.",
+    )
+
+
+class Archetype(_Part):
+    """One kind of NPC."""
+
+    text: str = Field("", max_length=2000, description="What it is, for people.")
+    actions: Annotated[list[Action], Field(max_length=MOST_ACTIONS)] = Field(
+        default_factory=list,
+        description=f"What it can choose from, at most {MOST_ACTIONS}; none: its answers are free text.",
+    )
+    defaults: Annotated[list[Sentence], Field(max_length=64)] = Field(
+        default_factory=list,
+        description="Answers when nothing better is to be had in time; an NPC always gets the same one of them. Of an archetype with actions they are some of these.",
+    )
+    cache: CacheRules | None = Field(None, description="Absent: nothing is cached.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.actions)) != len(self.actions):
+            raise ValueError("actions must differ from each other")
+        strange = [each for each in self.defaults if self.actions and each not in self.actions]
+        if strange:
+            raise ValueError(f"the default {strange[0]!r} is not one of the actions")
+        return self
+
+
+class ArchetypeDocument(_Part):
+    """One file of archetypes."""
+
+    version: Literal[1] = Field(description="The version of this format: 1.")
+    archetypes: Annotated[
+        dict[Name, Archetype], Field(min_length=1, max_length=MOST_ARCHETYPES)
+    ] = Field(description="Archetypes by name.")
+
+
+def _number(text: str) -> Decimal:
+    """Raises `ValueError` for what is no number, or a monstrous one."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError(f"{text[:32]!r} is not a number") from error
+    if not number.is_finite() or number.copy_abs() > MOST_NUMBER:
+        raise ValueError(
+            f"{text[:32]!r} is not a number from -{MOST_NUMBER:.0e} to {MOST_NUMBER:.0e}"
+        )
+    return number
+
+
+class ArchetypeError(ValueError):
+    """A document is not right; the message names file, key and line of everything that is wrong."""
+
+
+def documents(files: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """The files that are documents, by name, in order."""
+    return tuple((name, files[name]) for name in sorted(files) if name.endswith(SUFFIXES))
+
+
+def parse(files: Mapping[str, str]) -> Mapping[str, Archetype]:
+    """The archetypes of all files, by name. Raises `ArchetypeError`.
+
+    `files` are a ConfigMap's data; keys that do not end in .yaml, .yml or .json are passed over.
+    """
+    found: dict[str, Archetype] = {}
+    home: dict[str, str] = {}
+    faults: list[str] = []
+    mine = [name for name, _ in documents(files)]
+    _check_files(files, mine)
+    for file in mine:
+        try:
+            document = parse_file(file, files[file])
+        except ArchetypeError as error:
+            faults.append(str(error))
+            continue
+        for name, archetype in document.archetypes.items():
+            if name in found:
+                faults.append(f"{file}: archetypes.{name}: {home[name]} has it already")
+            found[name], home[name] = archetype, file
+    if len(found) > MOST_ARCHETYPES:
+        faults.append(f"all files together have at most {MOST_ARCHETYPES} archetypes")
+    if faults:
+        raise ArchetypeError("; ".join(faults))
+    return found
+
+
+def _check_files(files: Mapping[str, str], mine: list[str]) -> None:
+    if not mine:
+        raise ArchetypeError(
+            f"there is no document: name one with {', '.join(SUFFIXES)} at its end"
+        )
+    if sum(len(files[name].encode()) for name in mine) > MOST_DOCUMENT_BYTES:
+        raise ArchetypeError(
+            f"{', '.join(mine)}: together at most {MOST_DOCUMENT_BYTES >> 10} KiB are read"
+        )
+
+
+def parse_file(file: str, text: str) -> ArchetypeDocument:
+    """The document of one file. Raises `ArchetypeError`."""
+    node = _compose(file, text)
+    try:
+        value = _Loader("").construct_document(node)
+    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise ArchetypeError(f"{file} line {line}: {_short(error)}") from error
+    try:
+        return ArchetypeDocument.model_validate(value)
+    except ValidationError as error:
+        faults = [_told(file, node, each["loc"], each["msg"]) for each in error.errors()[:8]]
+        raise ArchetypeError("; ".join(faults)) from error
+
+
+def document(found: Mapping[str, Archetype]) -> str:
+    """Archetypes as one document; equal archetypes give equal text."""
+    made = ArchetypeDocument(version=1, archetypes=dict(sorted(found.items())))
+    return made.model_dump_json(by_alias=True, exclude_defaults=True)
+
+
+def parse_document(text: str) -> Mapping[str, Archetype]:
+    """The archetypes of such a document. Raises `ArchetypeError`."""
+    try:
+        return ArchetypeDocument.model_validate_json(text).archetypes
+    except ValidationError as error:
+        raise ArchetypeError(f"{error.errors()[0]['loc']}: {error.errors()[0]['msg']}") from error
+
+
+def json_schema() -> dict[str, Any]:
+    """The document's JSON Schema, for editors."""
+    return ArchetypeDocument.model_json_schema(by_alias=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only: no anchors, no key twice, no numbers to the base of sixty."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
+        """A whole number."""
+        _check_number(node)
+        return super().construct_yaml_int(node)
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> Any:
+        """A number."""
+        _check_number(node)
+        return super().construct_yaml_float(node)
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call] # PyYAML's types are unfinished
+            raise yaml.MarkedYAMLError(
+                problem="aliases are not read", problem_mark=event.start_mark
+            )
+        node = super().compose_node(parent, index)
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(node)
+        assert node is not None  # noqa: S101 - PyYAML's types are wider than what it does
+        return node
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
+
+
+def _check_number(node: yaml.ScalarNode) -> None:
+    """`1:30` is a number to YAML 1.1, read in a time that grows with the square of its length."""
+    if ":" in node.value:
+        raise yaml.MarkedYAMLError(
+            problem=f"{node.value[:32]} is neither a number nor a text: quote it",
+            problem_mark=node.start_mark,
+        )
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+            raise yaml.MarkedYAMLError(problem="a key must be text", problem_mark=key.start_mark)
+        if key.value in seen:
+            raise yaml.MarkedYAMLError(
+                problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
+            )
+        seen.add(key.value)
+
+
+def _short(error: Exception) -> str:
+    return str(getattr(error, "problem", None) or error)[:200]
+
+
+def _compose(file: str, text: str) -> yaml.Node:
+    try:
+        node = _Loader(text).get_single_node()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ArchetypeError(f"{file} line {line}: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ArchetypeError(f"{file}: no YAML: {type(error).__name__}") from error
+    if node is None:
+        raise ArchetypeError(f"{file}: the document is empty")
+    return node
+
+
+def _told(file: str, root: yaml.Node, place: tuple[int | str, ...], message: str) -> str:
+    key = ".".join(str(part) for part in place if part != "[key]")
+    return f"{file} line {_line(root, place)}: {key or 'document'}: {message}"
+
+
+def _line(root: yaml.Node, place: tuple[int | str, ...]) -> int:
+    """The line of the deepest part of a place that the document has."""
+    node, mark = root, root.start_mark
+    for part in place:
+        following = next(_children(node, part), None)
+        if following is None:
+            break
+        mark, node = following
+    return int(mark.line) + 1
+
+
+def _children(node: yaml.Node, part: int | str) -> Iterator[tuple[yaml.Mark, yaml.Node]]:
+    if isinstance(node, yaml.MappingNode):
+        yield from ((key.start_mark, value) for key, value in node.value if key.value == part)
+    elif isinstance(node, yaml.SequenceNode):
+        yield from ((each.start_mark, each) for at, each in enumerate(node.value) if at == part)
