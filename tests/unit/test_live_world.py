@@ -1,6 +1,5 @@
 import asyncio
 import sys
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
@@ -175,22 +174,3 @@ async def test_a_new_content_is_taken_up_and_a_broken_one_is_not(
 def test_a_pods_grace_holds_the_drain_and_the_end_of_its_streams() -> None:
     longest = serving._DRAIN_SECONDS + serving._GOAWAY_SECONDS + serving._STOP_SECONDS
     assert longest < template.GRACE_SECONDS
-
-
-class Calls:
-    calls = 0
-
-
-@pytest.mark.parametrize(("called", "least"), [(False, 0.1), (True, 0.4)])
-async def test_a_drain_lasts_until_nobody_calls_and_not_for_ever(
-    called: bool, least: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(serving, "_QUIET_SECONDS", 0.1)
-    monkeypatch.setattr(serving, "_POLL_SECONDS", 0.01)
-    heard = Calls()
-    began = time.monotonic()
-    waiting = asyncio.create_task(serving._wait_unheard(heard, 0.4))
-    while not waiting.done():
-        heard.calls += called
-        await asyncio.sleep(0.01)
-    assert least <= time.monotonic() - began < least + 0.25

@@ -16,10 +16,10 @@ Handler = Any  # grpc.RpcMethodHandler, whose parts grpc types as Any
 
 
 class Interceptor(aio.ServerInterceptor):
-    """Wraps handlers of unary calls and of server streams; ours has no others. `calls` counts those that came."""
+    """Wraps handlers of unary calls and of server streams; ours has no others. `heard`: when the last call came."""
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.heard = time.monotonic()
 
     async def intercept_service(
         self,
@@ -32,7 +32,7 @@ class Interceptor(aio.ServerInterceptor):
         # Of grpc's own services (health, reflection) nothing is counted.
         if handler is None or not method.startswith("/gameai."):
             return handler
-        self.calls += 1
+        self.heard = time.monotonic()
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(
                 _unary(handler.unary_unary, method),
@@ -49,9 +49,11 @@ class Interceptor(aio.ServerInterceptor):
 def _unary(inner: Any, method: str) -> Any:
     async def call(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
         began = time.perf_counter()
-        code = grpc.StatusCode.OK
+        code = grpc.StatusCode.CANCELLED
         try:
-            return await inner(request, context)
+            answer = await inner(request, context)
+            code = grpc.StatusCode.OK
+            return answer
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
             code, message = _told(error, method)
             await context.abort(code, message)

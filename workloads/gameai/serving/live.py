@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gameai.errors import DrainingError
-from gameai.serving import telemetry
+from gameai.serving import following, telemetry
 from gameai.worldconfig import ConfigError, WorldConfig, parse
 from gameai.worldtime import MICROSECOND, wall_time, world_time
 
@@ -74,26 +74,23 @@ def read(path: Path) -> WorldConfig:
         return parse(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
+    except UnicodeError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 async def follow(path: Path, world: LiveWorld) -> None:
-    """Take up every new content of the file, for ever; what cannot be read leaves what was there.
+    """Take up every new content of the file, for ever; what cannot be read leaves what was there."""
 
-    Content is compared, not times: a kubelet swaps a symbolic link, and the new file may be older.
-    """
-    faulty = ""
-    while True:
-        await asyncio.sleep(_POLL_SECONDS)
-        try:
-            found = await asyncio.to_thread(read, path)
-        except ConfigError as error:
-            if str(error) != faulty:
-                faulty = str(error)
-                telemetry.RELOADS.labels("refused").inc()
-                _LOG.error("the configuration stays as it was: %s", error)
-            continue
-        faulty = ""
+    def take(found: WorldConfig) -> None:
         if found != world.config:
             telemetry.RELOADS.labels("taken").inc()
             _LOG.info("a new configuration was taken up")
             world.take(found)
+
+    def refused(error: Exception) -> None:
+        telemetry.RELOADS.labels("refused").inc()
+        _LOG.error("the configuration stays as it was: %s", error)
+
+    await following.follow(
+        lambda: read(path), take, refused, errors=(ConfigError,), seconds=_POLL_SECONDS
+    )

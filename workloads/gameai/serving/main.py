@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grpc import aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from gameai import contract
-from gameai.serving import telemetry
+from gameai.serving import draining, telemetry
+from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
 from gameai.serving.interceptor import Interceptor
 from gameai.serving.live import LiveWorld, follow, read
@@ -29,17 +28,12 @@ _POLL_SECONDS = 0.5
 _STOP_SECONDS = 20.0
 # Until every connection has been told that it ends.
 _GOAWAY_SECONDS = 0.2
-_CONNECTION_SECONDS = 10.0
-# The last connection has had its GOAWAY by then, which comes up to a tenth late.
-_QUIET_SECONDS = 1.1 * _CONNECTION_SECONDS
 # A caller who was told so up to 5 s ago may come back once to a pod that is no longer ready, for one connection's life.
 _DRAIN_SECONDS = 23.0
 _OPTIONS = (
     # Requests are small; a large one is a mistake or an attack.
     ("grpc.max_receive_message_length", 64 << 10),
-    # GOAWAY to every connection so often (±10 %): its client asks for names anew, and calls go by another one. So
-    # replicas that are newer are found, and one that is going away has no callers left when it stops.
-    ("grpc.max_connection_age_ms", int(_CONNECTION_SECONDS * 1000)),
+    ("grpc.max_connection_age_ms", int(draining.CONNECTION_SECONDS * 1000)),
     ("grpc.max_connection_age_grace_ms", 300_000),
     ("grpc.so_reuseport", 0),
 )
@@ -143,20 +137,22 @@ async def _run(service: GameService, options: Options) -> None:
     )
     row = contract.CATALOGUE[service.name]
     service.add(world, row.with_defaults(config.services[service.name].settings), server)
-    checks = _add_health(server, service)
+    checks = GrpcHealth(server, service.wire_name)
     port = server.add_insecure_port(f"{options.address}:{options.port}")
     runner = await serve_health(
         lambda: "draining" if stop.is_set() else "", options.address, options.health_port
     )
     await server.start()
-    await _say(checks, service, serving=True)
+    await checks.say(serving=True)
     _LOG.info("serving %s on port %d, health on %s", service.name, port, runner.addresses)
     following = asyncio.create_task(follow(options.config, world))
     try:
         await stop.wait()
         _LOG.info("draining")
-        await _say(checks, service, serving=False)
-        await _wait_unheard(interceptor, options.drain_seconds)
+        await checks.say(serving=False)
+        began = time.monotonic()
+        # A caller who has just been given its name may not have come yet.
+        await draining.quiet(lambda: max(began, interceptor.heard), options.drain_seconds)
         await _stop(server, world)
     finally:
         following.cancel()
@@ -186,34 +182,6 @@ async def _first_config(
             async with asyncio.timeout(_POLL_SECONDS):
                 await stop.wait()
     return None
-
-
-def _add_health(server: aio.Server, service: GameService) -> health.aio.HealthServicer:
-    checks = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    names = (service.wire_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
-    return checks
-
-
-async def _say(checks: health.aio.HealthServicer, service: GameService, *, serving: bool) -> None:
-    states = health_pb2.HealthCheckResponse
-    state = states.SERVING if serving else states.NOT_SERVING
-    for name in ("", service.wire_name):
-        await checks.set(name, state)
-
-
-async def _wait_unheard(interceptor: Interceptor, seconds: float) -> None:
-    """Until nobody has called for as long as a connection lives, `seconds` at most.
-
-    A call that arrives while the server stops would end as CANCELLED, which no client repeats by itself.
-    """
-    end = time.monotonic() + seconds
-    heard, since = interceptor.calls, time.monotonic()
-    while time.monotonic() < min(end, since + _QUIET_SECONDS):
-        await asyncio.sleep(min(_POLL_SECONDS, seconds / 4))
-        if interceptor.calls != heard:
-            heard, since = interceptor.calls, time.monotonic()
 
 
 async def _stop(server: aio.Server, world: LiveWorld) -> None:

@@ -1,0 +1,32 @@
+"""A file that changes while a process runs: read now and then, in a thread, and taken up again and again."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def follow(
+    read: Callable[[], T],
+    take: Callable[[T], None],
+    refused: Callable[[Exception], None],
+    *,
+    errors: tuple[type[Exception], ...],
+    seconds: float,
+) -> None:
+    """For ever: give `take` what was read, the same again too; `refused` hears of each new reason why it could not be.
+
+    Content is read, not times: a kubelet swaps a symbolic link, and the new file may be older. What `take` raises of
+    `errors` is a refusal as well.
+    """
+    told = ""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            take(await asyncio.to_thread(read))
+            told = ""
+        except errors as error:
+            if str(error) != told:
+                told = str(error)
+                refused(error)
