@@ -23,10 +23,35 @@ from gameai_devcluster.node.files import SANDBOX_IMAGE
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = "local"
 _KEPT = 8
-_SOURCES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """What an image of ours is made of: sources, requirements, and the files that its Dockerfile is put together from."""
+
+    sources: tuple[str, ...]
+    requirements: str
+    files: tuple[str, ...]
+
+
+_PARTS: Mapping[str, _Part] = MappingProxyType(
     {
-        "operator": ("operator/gameai_operator", "workloads/gameai"),
-        "workloads": ("workloads/gameai",),
+        "gameai-operator": _Part(
+            sources=("operator/gameai_operator", "workloads/gameai"),
+            requirements="operator.txt",
+            files=("operator.Dockerfile",),
+        ),
+        "gameai-workloads": _Part(
+            sources=("workloads/gameai",),
+            requirements="workloads.txt",
+            files=("workloads.Dockerfile",),
+        ),
+        # Stands in for vLLM where there is no GPU: for tests.
+        "gameai-double": _Part(
+            sources=("workloads/gameai", "devcluster/double"),
+            requirements="workloads.txt",
+            files=("workloads.Dockerfile", "devcluster/double/Dockerfile"),
+        ),
     }
 )
 _BASE_PACKAGES = ("ca-certificates", "python-is-python3", "python3", "python3-venv")
@@ -107,10 +132,18 @@ class Builder:
 
 def builder() -> Builder:
     """The first that works. Raises `BuildError`."""
+    program = builder_there()
+    if program is None:
+        raise BuildError("no builder of images was found: install buildah, podman or docker")
+    return Builder(program=program)
+
+
+def builder_there() -> str | None:
+    """The first builder of images that works. A docker whose daemon does not answer is none."""
     for program in ("buildah", "podman", "docker"):
         if shutil.which(program) and (program != "docker" or _docker_answers()):
-            return Builder(program=program)
-    raise BuildError("no builder of images was found: install buildah, podman or docker")
+            return program
+    return None
 
 
 def ours(
@@ -185,22 +218,24 @@ class _Recipe:
 
 
 def _ours(tool: Builder, name: str, recipe: _Recipe, progress: Progress) -> Image:
-    part, root = name.removeprefix("gameai-"), recipe.root
-    folder, listed = wheels(root / "requirements" / f"{part}.txt", recipe.python, progress)
+    part, root = _PARTS[name], recipe.root
+    folder, listed = wheels(root / "requirements" / part.requirements, recipe.python, progress)
     with tempfile.TemporaryDirectory() as scratch:
         context = Path(scratch)
         shutil.copytree(folder, context / "wheels")
         shutil.copy2(listed, context / "requirements.txt")
-        for source in _SOURCES[part]:
+        for source in part.sources:
             shutil.copytree(
                 root / source, context / source, ignore=shutil.ignore_patterns("__pycache__")
             )
-        file = root / f"{part}.Dockerfile"
-        digest = _digest(context, f"{file.read_text()} {recipe.base} {recipe.tag}")
+        text = "".join((root / file).read_text() for file in part.files)
+        digest = _digest(context, f"{text} {recipe.base} {recipe.tag}")
         image = f"{recipe.prefix}{name}:{recipe.tag or digest}"
         archive = _archive(f"{recipe.prefix.replace('/', '_')}{name}", digest)
         if not archive.exists():
             progress(f"  building {image}")
+            file = context / "Dockerfile"
+            file.write_text(text)
             tool.build(context, file, image, {"BASE": recipe.base})
             tool.save(image, archive)
             tool.forget(image)
