@@ -1,0 +1,612 @@
+"""Sequences in which the gateway or its client once went wrong, or might."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from gameai.archetypes import parse
+from gameai.client import AskError, Gateway, Source
+from gameai.contract import LatencyClass
+from gameai.dev.vllm.engine import Latency
+from gameai.gateway import desk, process
+from gameai.gateway import service as gateway_service
+from gameai.gateway.http1 import Call, ConnectionPool, Failure
+from gameai.gateway.identity import AUDIENCE, Caller, Tokens
+from gameai.gateway.session import Session
+from gameai.gateway.turns import Turns
+from gameai.gateway.view import View
+from gameai.v1 import inference_pb2 as pb
+from grpc import aio
+from inference import BARD, GUARD, Served, engine, eventually, gateway, question, tier, view, world
+
+ENGINE, FRESH, DEFAULT = pb.SOURCE_ENGINE, pb.SOURCE_FRESH_CACHE, pb.SOURCE_DEFAULT
+SLOW = Latency(front_end_ms=0, first_token_ms=300)
+SAME = question(GUARD, fields={"threat": "1"}, deadline_ms=3000)
+
+
+async def ask(served: Served, like: pb.Question = SAME, **more: Any) -> pb.Answer:
+    return await served.infer(question(like, **more))
+
+
+async def status(call: Any) -> grpc.StatusCode:
+    with pytest.raises(aio.AioRpcError) as caught:
+        await call
+    return caught.value.code()
+
+
+async def test_a_stream_that_its_client_closes_ends_every_time() -> None:
+    async with engine() as (_, address), gateway(view([address])) as served:
+
+        async def once() -> int:
+            call = served.stub.Stream()
+            for frame in range(8):
+                asked = [question(GUARD, frame * 32 + n + 1, deadline_ms=9000) for n in range(32)]
+                await call.write(pb.StreamRequest(questions=asked))
+            await call.done_writing()
+            async with asyncio.timeout(20):
+                return sum([len(response.answers) async for response in call])
+
+        assert [await once() for _ in range(15)] == [256] * 15
+
+
+async def test_a_streamed_text_is_not_kept_as_nothing_and_actions_are_not_streamed() -> None:
+    npcs = parse({"n.yaml": "version: 1\narchetypes:\n  bard: {cache: {freeText: true}}\n"})
+    talkers = world()
+    object.__setattr__(talkers, "archetypes", {**world().archetypes, **npcs})
+    async with engine("silver") as (_, address), gateway(view([], [address], talkers)) as served:
+        parts = [part async for part in served.stub.Tokens(pb.TokensRequest(question=BARD))]
+        text = "".join(part.text for part in parts)
+        answer = await ask(served, BARD, max_tokens=20)
+        assert (answer.source, answer.text) == (ENGINE, text)
+        guard = pb.Question(role="dialogue", archetype="guard", prompt=["x"])
+        code = await status(anext(aiter(served.stub.Tokens(pb.TokensRequest(question=guard)))))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_answer_that_was_cut_is_told_as_such_and_not_kept() -> None:
+    npcs = parse({"n.yaml": "version: 1\narchetypes:\n  bard: {cache: {freeText: true}}\n"})
+    talkers = world()
+    object.__setattr__(talkers, "archetypes", npcs)
+    async with engine("silver") as (_, address), gateway(view([], [address], talkers)) as served:
+        answers = [await ask(served, BARD) for _ in range(2)]
+    assert [(each.source, each.truncated) for each in answers] == [(ENGINE, True)] * 2
+
+
+async def test_one_bad_prompt_refuses_nobody_else() -> None:
+    async with engine() as (surface, address), gateway(view([address])) as served:
+        surface.mute = True
+        long = asyncio.create_task(ask(served, prompt=["x " * 5000], deadline_ms=30_000))
+        await eventually(lambda: served.desk.open == 1)
+        others = [asyncio.create_task(ask(served, deadline_ms=30_000)) for _ in range(5)]
+        await eventually(lambda: served.desk.open == 6)
+        surface.mute = False
+        assert await status(long) is grpc.StatusCode.INVALID_ARGUMENT
+        answers = await asyncio.gather(*others)
+    assert {each.source for each in answers} == {ENGINE, FRESH}
+
+
+async def test_one_that_leaves_hands_its_call_to_those_who_wait() -> None:
+    async with engine() as (surface, address), gateway(view([address])) as served:
+        surface.mute = True
+        first = asyncio.create_task(ask(served, deadline_ms=30_000))
+        await eventually(lambda: served.desk.open == 1)
+        others = [asyncio.create_task(ask(served, deadline_ms=30_000)) for _ in range(3)]
+        await eventually(lambda: served.desk.open == 4)
+        first.cancel()
+        await eventually(lambda: served.desk.open == 3)
+        surface.mute = False
+        answers = await asyncio.gather(*others)
+        await eventually(lambda: served.desk.open == 0)
+        # The engine was asked once: a second call would be counted although the first was cut.
+        assert sum(served.desk.counts.requests.values()) == 1
+    assert {each.source for each in answers} == {ENGINE, FRESH}
+
+
+async def test_a_stream_that_breaks_takes_all_its_questions_along_at_once() -> None:
+    never = Latency(front_end_ms=0, first_token_ms=600_000)
+    async with engine(latency=never) as (surface, address), gateway(view([address])) as served:
+        call = served.stub.Stream()
+        asked = [question(SAME, n + 1, deadline_ms=60_000) for n in range(200)]
+        await call.write(pb.StreamRequest(questions=asked))
+        await eventually(lambda: surface.engine.running == 1)
+        call.cancel()
+        await eventually(lambda: served.desk.open == 0)
+        assert served.desk.pools["shared/gold"].in_flight <= 1
+
+
+async def test_who_has_less_time_does_not_wait_behind_one_with_more() -> None:
+    ended: list[str] = []
+    async with engine() as (surface, address):
+        few = tier("gold", LatencyClass.GOLD, [address], slots=1)
+        seen = View(tiers={few.key: few}, worlds={"games/eldermoor": world()})
+        async with gateway(seen) as served:
+
+            async def one(name: str, deadline_ms: int, **more: Any) -> pb.Answer:
+                answer = await ask(served, GUARD, deadline_ms=deadline_ms, **more)
+                ended.append(name)
+                return answer
+
+            surface.mute = True
+            calls = [asyncio.create_task(one("held", 90_000))]
+            await eventually(lambda: served.desk.open == 1)
+            fields = [{"threat": str(n)} for n in (10, 20, 30)]
+            calls += [asyncio.create_task(one("queued", 90_000, fields=each)) for each in fields]
+            await eventually(lambda: served.desk.open == 4)
+            # The state of the last one in the line, asked with less time.
+            calls.append(asyncio.create_task(one("urgent", 60_000, fields=fields[2])))
+            await eventually(lambda: served.desk.open == 5)
+            surface.mute = False
+            answers = await asyncio.gather(*calls)
+    assert answers[-1].source == ENGINE
+    assert {each.source for each in answers} <= {ENGINE, FRESH}
+    assert ended.index("urgent") < ended.index("queued")
+
+
+async def test_one_with_little_time_is_not_shed_for_those_with_much() -> None:
+    async with engine(latency=Latency(front_end_ms=0, first_token_ms=20)) as (_, address):
+        few = tier("gold", LatencyClass.GOLD, [address], slots=2)
+        seen = View(tiers={few.key: few}, worlds={"games/eldermoor": world()})
+        async with gateway(seen) as served:
+            await ask(served, GUARD)
+            call = served.stub.Stream()
+            asked = [question(GUARD, n + 1, deadline_ms=60_000) for n in range(256)]
+            await call.write(pb.StreamRequest(questions=asked))
+            await eventually(lambda: len(served.desk.pools["shared/gold"].queue) > 200)
+            answer = await ask(served, GUARD, deadline_ms=15_000)
+            call.cancel()
+    assert answer.source == ENGINE
+
+
+async def test_an_endpoint_that_comes_back_has_no_more_slots_than_before() -> None:
+    async with engine(latency=SLOW) as (surface, address):
+        few = tier("gold", LatencyClass.GOLD, [address], slots=4)
+        seen = View(tiers={few.key: few}, worlds={"games/eldermoor": world()})
+        async with gateway(seen) as served:
+            calls = [asyncio.create_task(ask(served, GUARD, deadline_ms=9000)) for _ in range(12)]
+            await eventually(lambda: surface.engine.running == 4)
+            served.desk.take(
+                View(tiers={few.key: tier("gold", LatencyClass.GOLD, ())}, worlds=seen.worlds)
+            )
+            served.desk.take(seen)
+            await asyncio.sleep(0.1)
+            assert surface.engine.running == 4
+            await asyncio.gather(*calls)
+
+
+async def test_time_in_which_nothing_is_asked_is_no_silence() -> None:
+    async with engine(latency=SLOW) as (_, address), gateway(view([address])) as served:
+        assert (await ask(served, GUARD, deadline_ms=50)).source == DEFAULT
+        await asyncio.sleep(2.3)
+        replica = served.desk.pools["shared/gold"].replicas[address]
+        call = asyncio.create_task(ask(served, GUARD, deadline_ms=2000))
+        await eventually(lambda: replica.in_flight > 0)
+        assert replica._probe is None
+        assert (await call).source == ENGINE
+
+
+async def test_one_that_says_nothing_is_found_out_by_one_question_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    never = Latency(front_end_ms=0, first_token_ms=600_000)
+    # A pause of this process is no fault of the replica's.
+    monkeypatch.setattr("gameai.gateway.replica._PROBE_SECONDS", 60.0)
+    async with engine(latency=never) as (_, address), gateway(view([address])) as served:
+        replica = served.desk.pools["shared/gold"].replicas[address]
+        judged: list[bool] = []
+        judge = replica.judge
+
+        def judging(*, well: bool, now: float) -> None:
+            judged.append(well)
+            judge(well=well, now=now)
+
+        monkeypatch.setattr(replica, "judge", judging)
+        async with asyncio.timeout(60):
+            while not judged:
+                await ask(served, GUARD, deadline_ms=300)
+                # So long a slot is held after its call was given up.
+                await asyncio.sleep(0.15)
+        # The double's health is well although it never answers.
+        assert all(judged)
+        assert replica.breaker.opened is None
+
+
+async def test_many_who_are_late_at_once_are_all_answered() -> None:
+    asked = [
+        question(GUARD, 2 * n + after, fields={"threat": str(10 * n)}, deadline_ms=each)
+        for n in range(1, 401)
+        for after, each in ((0, 4000), (1, 60_000))
+    ]
+    async with engine() as (_, address), gateway(view([])) as served:
+        call = served.stub.Stream()
+        for at in range(0, 800, 200):
+            await call.write(pb.StreamRequest(questions=asked[at : at + 200]))
+        await eventually(lambda: served.desk.open == 800)
+        # The loop is late: all of the first ones' deadlines pass before anybody looks.
+        time.sleep(4.1)  # noqa: ASYNC251 - it stands still on purpose
+        served.desk.take(view([address]))
+        answers: list[pb.Answer] = []
+        async with asyncio.timeout(60):
+            while len(answers) < 800:
+                answers += (await call.read()).answers
+        assert served.desk.open == 0
+    assert {each.id for each in answers} == {each.id for each in asked}
+    assert not any(each.HasField("error") for each in answers)
+
+
+async def test_a_frame_of_a_stream_that_is_over_is_not_taken() -> None:
+    async with gateway(view([])) as served:
+        over = Session(served.desk, Turns(), lambda _: world())
+        taking = asyncio.create_task(over.take(pb.StreamRequest(questions=[GUARD])))
+        await asyncio.sleep(0)
+        over.close()
+        await taking
+        assert served.desk.open == 0
+
+
+async def test_a_world_that_is_gone_for_a_moment_takes_no_stream_along() -> None:
+    async with engine() as (_, address), gateway(view([address])) as served:
+        call = served.stub.Stream()
+
+        async def answer(number: int) -> pb.Answer:
+            players = pb.Players(online=number)
+            frame = pb.StreamRequest(questions=[question(GUARD, number)], players=players)
+            await call.write(frame)
+            found: list[pb.Answer] = (await call.read()).answers
+            return found[0]
+
+        seen = served.desk.view
+        assert (await answer(1)).source == ENGINE
+        served.desk.take(View(tiers=seen.tiers, worlds={}))
+        assert (await answer(2)).error.message == "there is no world ''"
+        served.desk.take(seen)
+        assert (await answer(3)).source == ENGINE
+
+
+async def test_open_questions_hold_no_more_memory_than_there_is_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(desk, "MOST_BYTES", 10_000)
+    other = world("games/other")
+    async with gateway(view([], [], world(), other)) as served:
+
+        async def asked(name: str, number: int) -> pb.Answer:
+            like = question(GUARD, prompt=[f"{number:02}" * 500], deadline_ms=4000)
+            response = await served.stub.Infer(pb.InferRequest(world=name, question=like))
+            found: pb.Answer = response.answer
+            return found
+
+        calls = [asyncio.create_task(asked("games/eldermoor", n)) for n in range(30)]
+        await eventually(lambda: served.desk.open == 9)
+        # One that holds little has its part although another holds all.
+        assert (await asked("games/other", 99)).degraded_reason == pb.DEGRADED_REASON_NO_REPLICA
+        answers = await asyncio.gather(*calls)
+        assert (served.desk._bytes, served.desk._bytes_of) == (0, {})
+    reasons = Counter(each.degraded_reason for each in answers)
+    assert reasons == {pb.DEGRADED_REASON_NO_REPLICA: 9, pb.DEGRADED_REASON_QUEUE_FULL: 21}
+
+
+async def test_what_was_under_way_before_decides_no_trial() -> None:
+    never = Latency(front_end_ms=0, first_token_ms=60_000)
+    async with engine(latency=never) as (surface, address), gateway(view([address])) as served:
+        replica = served.desk.pools["shared/gold"].replicas[address]
+        before = asyncio.create_task(ask(served, GUARD, deadline_ms=4000))
+        await eventually(lambda: surface.engine.running == 1)
+        replica.breaker.condemned(time.monotonic() - 10)
+        trial = asyncio.create_task(ask(served, GUARD, fields={"threat": "90"}, deadline_ms=9000))
+        await eventually(lambda: surface.engine.running == 2)
+        await before
+        assert replica.breaker.trial
+        await trial
+        assert not replica.breaker.trial
+
+
+async def test_with_every_breaker_open_there_is_no_replica() -> None:
+    async with engine() as (_, address), gateway(view([address])) as served:
+        served.desk.pools["shared/gold"].replicas[address].breaker.condemned(time.monotonic())
+        answer = await ask(served, GUARD, deadline_ms=100)
+    assert answer.degraded_reason == pb.DEGRADED_REASON_NO_REPLICA
+
+
+async def test_the_roles_deadline_holds_although_the_call_has_a_longer_one() -> None:
+    never = Latency(front_end_ms=0, first_token_ms=60_000)
+    short = world(reaction={"deadline_ms": 500})
+    async with engine(latency=never) as (_, address), gateway(view([address], [], short)) as served:
+        began = time.monotonic()
+        answer = await served.infer(GUARD, timeout=20)
+        assert time.monotonic() - began < 5
+    assert answer.source == DEFAULT
+
+
+async def test_the_calls_deadline_holds_where_the_question_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Far more than the way back takes, so that a busy machine has it too.
+    monkeypatch.setattr(gateway_service, "_LONG_WAY_BACK", 0.8)
+    never = Latency(front_end_ms=0, first_token_ms=600_000)
+    patient = world(reaction={"deadline_ms": 600_000})
+    async with (
+        engine(latency=never) as (_, address),
+        gateway(view([address], [], patient)) as served,
+    ):
+        answer = await served.infer(GUARD, timeout=10.0)
+    assert (answer.source, answer.degraded_reason) == (DEFAULT, pb.DEGRADED_REASON_DEADLINE)
+
+
+async def test_one_answer_alone_is_never_provisional() -> None:
+    both = world(reaction={"deferred_to": "dialogue"})
+    async with (
+        engine("silver") as (surface, silver),
+        gateway(view([], [silver], both)) as served,
+    ):
+        answer = await ask(served, GUARD, deadline_ms=100)
+        assert (answer.source, answer.provisional) == (DEFAULT, False)
+        await asyncio.sleep(0.2)
+    assert not surface.metrics.finished
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def heard(self) -> None: ...
+
+    def streamed(self, data: bytes) -> None: ...
+
+    def replied(self, status: int, body: bytes) -> None:
+        self.told.set_result((status, body))
+
+    def failed(self, failure: Failure) -> None:
+        self.told.set_result(failure)
+
+
+@asynccontextmanager
+async def raw_server(*replies: bytes) -> AsyncIterator[str]:
+    """Answers each connection's first request with these bytes, piece by piece."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            for each in replies:
+                writer.write(each)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@asynccontextmanager
+async def connections(address: str) -> AsyncIterator[ConnectionPool]:
+    pool = ConnectionPool(address, time.monotonic)
+    try:
+        yield pool
+    finally:
+        pool.close()
+        # Transports close in the loop's next passes.
+        await asyncio.sleep(0.05)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("replies", "told"),
+    [
+        ((HEAD + b"Content-Length: 2\r\n\r\nok",), (200, b"ok")),
+        ((HEAD + b"content-le", b"ngth: 5\r\n\r\nhe", b"llo"), (200, b"hello")),
+        ((HEAD + b"Content-Length: 0\r\n\r\n",), (200, b"")),
+        ((CHUNKED + b"2\r\nok\r\n", b"3;x=y\r\nay!\r\n0\r\n\r\n"), (200, b"okay!")),
+        ((CHUNKED + b"-6\r\nok\r\n",), Failure.GARBLED),
+        ((CHUNKED + b"fffffff\r\n",), Failure.GARBLED),
+        ((CHUNKED + b"zz\r\n",), Failure.GARBLED),
+        ((HEAD + b"Content-Length: -1\r\n\r\n",), Failure.GARBLED),
+        ((HEAD + b"Content-Length: 99999999\r\n\r\n",), Failure.GARBLED),
+        ((HEAD + b"\r\n",), Failure.GARBLED),
+        ((b"SSH-2.0-nonsense\r\n\r\n",), Failure.GARBLED),
+        ((b"x" * 40_000,), Failure.GARBLED),
+        ((HEAD + b"Content-Length: 9\r\n\r\nhalf",), Failure.RESET),
+        ((), Failure.RESET),
+    ],
+)
+async def test_replies_are_read_or_their_call_fails(replies: tuple[bytes, ...], told: Any) -> None:
+    async with raw_server(*replies) as address, connections(address) as pool:
+        heard = Heard()
+        pool.send(b"GET / HTTP/1.1\r\n\r\n", heard)
+        async with asyncio.timeout(30):
+            assert await heard.told == told
+
+
+async def test_what_comes_after_a_reply_is_nobodys() -> None:
+    whole = HEAD + b"Content-Length: 2\r\n\r\nok"
+    async with raw_server(whole + HEAD) as address, connections(address) as pool:
+        heard = Heard()
+        pool.send(b"GET / HTTP/1.1\r\n\r\n", heard)
+        async with asyncio.timeout(30):
+            assert await heard.told == (200, b"ok")
+        assert pool.idle == 0
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "a..b:80", "no-such-host.invalid:80", "127.0.0.1:99999"]
+)
+async def test_an_address_that_cannot_be_called_is_refused(address: str) -> None:
+    heard = Heard()
+    async with connections(address) as pool, asyncio.timeout(30):
+        pool.send(b"", heard)
+        assert await heard.told is Failure.REFUSED
+
+
+async def test_a_kept_connection_that_was_closed_is_no_failure() -> None:
+    async with engine() as (_, address), connections(address) as pool:
+        request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+        first = Heard()
+        pool.send(request, first)
+        assert await first.told == (200, b"")
+        # The server closes it just as it is used again: seen from here, a reset with not a byte.
+        kept = pool._idle[0]
+        second = Heard()
+        call: Call = pool.send(request, second)
+        assert call.connection is kept
+        kept.transport.abort()  # type: ignore[union-attr] # it is open
+        async with asyncio.timeout(30):
+            assert await second.told == (200, b"")
+        assert call.again
+
+
+async def test_a_gateway_that_says_nothing_is_given_no_questions() -> None:
+    writers: list[asyncio.StreamWriter] = []
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    dumb = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with (
+        server,
+        engine() as (_, address),
+        gateway(view([address])) as served,
+        Gateway(f"{dumb},{served.address}") as ai,
+    ):
+        replies = [
+            await ai.ask(
+                role="reaction", archetype="guard", prompt="x", deadline_ms=20_000, default="patrol"
+            )
+            for _ in range(50)
+        ]
+    for writer in writers:
+        writer.close()
+    await asyncio.sleep(0.05)
+    assert {each.source for each in replies} == {Source.ENGINE}
+
+
+async def test_a_gateway_that_comes_later_is_waited_for_and_then_found_at_once() -> None:
+    async with engine() as (_, address):
+        async with gateway(view([address])) as first:
+            port = first.address
+        async with Gateway(port) as ai:
+            call = asyncio.create_task(
+                ai.ask(role="reaction", archetype="guard", prompt="x", deadline_ms=60_000)
+            )
+            await asyncio.sleep(1.5)
+            async with gateway(view([address]), port=int(port.rpartition(":")[2])) as second:
+                assert (await call).source is Source.ENGINE
+                await eventually(lambda: not ai._backoff)
+                for _ in range(3):
+                    # Told to go away, it comes back without a pause.
+                    before = set(ai._streams)
+                    for held in list(second.service._sessions):
+                        held.go_away()
+                    await eventually(lambda: not before & set(ai._streams))  # noqa: B023 - same turn
+                    await ai.ask(role="reaction", archetype="guard", prompt="x", deadline_ms=20_000)
+                    assert not ai._backoff
+
+
+async def test_a_name_without_addresses_is_asked_for_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = 0
+    loop = asyncio.get_running_loop()
+
+    async def nothing(*_: Any, **__: Any) -> list[Any]:
+        nonlocal looks
+        looks += 1
+        raise OSError("no such name")
+
+    monkeypatch.setattr(loop, "getaddrinfo", nothing)
+    async with Gateway("gateway.none:1") as ai:
+        for _ in range(20):
+            await ai.ask(role="r", prompt="x", deadline_ms=50, default="d")
+    assert 1 <= looks <= 30
+
+
+ISSUER = "https://issuer"
+KEYS = [rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2)]
+
+
+def key_set(number: int) -> dict[str, Any]:
+    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(KEYS[number].public_key()))
+    return {"keys": [public | {"kid": f"k{number}", "alg": "RS256"}]}
+
+
+def trusting(number: int) -> Tokens:
+    tokens = Tokens()
+    tokens.take(ISSUER, key_set(number))
+    return tokens
+
+
+def token(number: int, seconds: float = 600) -> str:
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "system:serviceaccount:games:server"}
+    return jwt.encode(claims | {"exp": time.time() + seconds}, KEYS[number], algorithm="RS256", headers={"kid": f"k{number}"})  # fmt: skip
+
+
+async def test_new_keys_of_a_cluster_are_taken_up_and_broken_ones_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_POLL_SECONDS", 0.02)
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps(key_set(0)))
+    tokens = trusting(0)
+    following = asyncio.create_task(process.follow_key_file(file, ISSUER, tokens))
+
+    def known(number: int) -> bool:
+        try:
+            return (
+                tokens.caller({"authorization": f"Bearer {token(number)}"}).name == "games/server"
+            )
+        except Exception:  # noqa: BLE001 - any refusal
+            return False
+
+    assert known(0)
+    assert not known(1)
+    for broken in (
+        "",
+        "[]",
+        "null",
+        '{"keys": [{"kty": "RSA", "kid": ["x"], "alg": ["x"]}]}',
+        '{"keys": [{}]}',
+        '{"keys": []}',
+    ):
+        file.write_text(broken)
+        await asyncio.sleep(0.1)
+        assert known(0)
+    file.write_text(json.dumps(key_set(1)))
+    await eventually(lambda: known(1))
+    assert not known(0)
+    following.cancel()
+
+
+async def test_a_stream_does_not_outlive_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_service, "LEAVE_SECONDS", 5.0)
+    monkeypatch.setattr(Caller, "seconds_left", lambda _: 0.2)
+    async with gateway(view()) as served:
+        call = aiter(served.stub.Stream())
+        response = await anext(call)
+        assert response.going_away
+        async with asyncio.timeout(60):
+            assert await status(anext(call)) is grpc.StatusCode.UNAVAILABLE
+        await eventually(lambda: served.service.streams == 0)
+
+
+async def test_a_token_that_is_refused_is_told_to_the_caller(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(token(1))
+    async with (
+        gateway(view(), trusting(0)) as served,
+        Gateway(served.address, token_file=file) as ai,
+    ):
+        with pytest.raises(AskError, match="signed with a key this cluster has not") as caught:
+            await ai.ask(role="reaction", prompt="x", deadline_ms=20_000, default="patrol")
+    assert caught.value.code is grpc.StatusCode.UNAUTHENTICATED

@@ -1,0 +1,481 @@
+"""The gateway on a cluster: it finds tiers, pods, worlds and keys by watch, under the chart's own rights."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+import pytest
+from gameai.gateway.identity import AUDIENCE
+from gameai.v1 import inference_pb2 as pb
+from gameai.v1 import inference_pb2_grpc
+from gameai_devcluster import cluster as clusters
+from gameai_devcluster import install
+from gameai_devcluster.api import Api, Json, path
+from gameai_devcluster.testing.proxy import Answer, Arrival, DropError, Proxy
+from gameai_devcluster.testing.waiting import until
+from grpc import aio
+from inference import engine, eventually, program
+from live import manifest, world
+
+pytestmark = pytest.mark.usefixtures("operator")
+SERVICE = "gameai-operator-gateway"
+ENGINE, DEFAULT = pb.SOURCE_ENGINE, pb.SOURCE_DEFAULT
+NPCS = """\
+version: 1
+archetypes:
+  guard: {actions: [patrol, flee], defaults: [patrol]}
+"""
+HIDING = NPCS.replace("patrol", "hide")
+ROLES: list[Json] = [
+    {"name": "reaction", "tierRef": {"name": "gold"}, "deadlineMs": 1500},
+    {"name": "strict", "tierRef": {"name": "gold"}, "deadlineMs": 1500, "fallback": []},
+]
+# What is stated in seconds is waited for ten times as long.
+VIEW_SECONDS, ARCHETYPES_SECONDS = 10.0, 50.0
+
+
+def npcs(api: Api, namespace: str, text: str = NPCS) -> None:
+    api.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": "moor-npcs",
+                "namespace": namespace,
+                "labels": {"app.kubernetes.io/part-of": "gameai"},
+            },
+            "data": {"npcs.yaml": text},
+        },
+        manager="kubectl",
+    )
+
+
+def replica(api: Api, namespace: str, name: str, address: str) -> None:
+    """A pod of tier `gold` whose engine listens here; no scheduler and no kubelet knows it."""
+    host, _, port = address.partition(":")
+    http = {"name": "http", "containerPort": int(port)}
+    api.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "labels": {"gameai.dev/tier": "gold", "gameai.dev/model-revision": "r1"},
+                # Else a pod that runs nowhere is gone as soon as it is told to end.
+                "finalizers": ["example.com/held"],
+            },
+            "spec": {
+                "schedulerName": "none",
+                "containers": [{"name": "vllm", "image": "double", "ports": [http]}],
+            },
+        }
+    )
+    ready(api, namespace, name, host)
+
+
+def ready(api: Api, namespace: str, name: str, host: str = "127.0.0.1", *, so: bool = True) -> None:
+    status = {
+        "podIP": host,
+        "podIPs": [{"ip": host}],
+        "conditions": [{"type": "Ready", "status": str(so)}],
+    }
+    api.patch(f"{path('Pod', namespace, name)}/status", {"status": status})
+
+
+def release(api: Api, namespace: str) -> None:
+    for pod in api.list("Pod", namespace):
+        if pod["metadata"].get("finalizers"):
+            where = path("Pod", namespace, pod["metadata"]["name"])
+            api.patch(where, {"metadata": {"finalizers": None}})
+
+
+@pytest.fixture
+def games(api: Api, namespace: str) -> Iterator[str]:
+    """A namespace with a tier that runs no pods of its own, a world, its archetypes, and who may ask."""
+    install.rights(api)
+    api.apply(manifest(namespace, replicas=0), manager="kubectl")
+    npcs(api, namespace)
+    account = {"name": "match", "namespace": namespace}
+    for name in ("match", "stranger"):
+        api.apply(
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account | {"name": name}}
+        )
+    api.apply(living(namespace), manager="kubectl")
+    until("the world is published", lambda: published(api, namespace), seconds=30)
+    yield namespace
+    release(api, namespace)
+
+
+def living(namespace: str, **spec: Any) -> Json:
+    made = {
+        "roles": ROLES,
+        "services": [],
+        "archetypes": {"configMap": {"name": "moor-npcs"}},
+        "callers": [{"namespace": namespace, "serviceAccount": "match"}],
+    }
+    return world(namespace, **(made | spec))
+
+
+def published(api: Api, namespace: str) -> bool:
+    config = api.find("ConfigMap", namespace, "moor-world")
+    handed = api.find("ConfigMap", namespace, "moor-world-archetypes")
+    if not config or not handed:
+        return False
+    return "http://gold" in config["data"]["world.json"]
+
+
+def condition(api: Api, namespace: str, kind: str) -> Json:
+    entries = api.get("GameWorld", namespace, "moor").get("status", {}).get("conditions", [])
+    found: Json = next((each for each in entries if each["type"] == kind), {})
+    return found
+
+
+@dataclass
+class Served:
+    """A gateway of its own process."""
+
+    stub: Any
+    health: str
+    session: aiohttp.ClientSession
+    metadata: list[tuple[str, str]]
+
+    async def ask(self, role: str = "reaction", **more: Any) -> pb.Answer:
+        asked = pb.Question(role=role, archetype="guard", npc="n1", prompt=["A wolf!"], **more)
+        request = pb.InferRequest(question=asked)
+        response = await self.stub.Infer(request, metadata=self.metadata, timeout=20)
+        answer: pb.Answer = response.answer
+        return answer
+
+    async def source(self) -> int:
+        return int((await self.ask()).source)
+
+    async def metrics(self) -> dict[str, float]:
+        """Every sample by its name and labels."""
+        async with self.session.get(f"{self.health}/metrics") as response:
+            lines = (await response.text()).splitlines()
+        pairs = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
+        return {name: float(value) for name, value in pairs}
+
+    async def ready(self) -> str:
+        async with self.session.get(f"{self.health}/readyz") as response:
+            return (await response.text()).strip()
+
+
+@asynccontextmanager
+async def gateway(
+    api: Api, namespace: str, folder: Path, server: str = "", account: str = "match"
+) -> AsyncIterator[Served]:
+    """A gateway that knows what there is, and a caller of the world."""
+    token = folder / "gateway.token"
+    token.write_text(install.token(api, install.NAMESPACE, SERVICE))
+    own = install.token(api, namespace, account, audience=AUDIENCE)
+    async with (
+        program(
+            *("gameai.gateway", "--cluster", f"--api-server={server or api.credentials.server}"),
+            *(f"--api-token={token}", f"--api-ca={api.credentials.ca_file}"),
+            *(f"--own-service={install.NAMESPACE}/{SERVICE}", f"--namespaces={namespace}"),
+            *("--address=127.0.0.1", "--port=0", "--health-port=0", "--log-level=WARNING"),
+        ) as (_, ports),
+        aiohttp.ClientSession() as session,
+        aio.insecure_channel(f"127.0.0.1:{ports[0]}") as channel,
+    ):
+        stub = inference_pb2_grpc.InferenceServiceStub(channel)
+        metadata = [("authorization", f"Bearer {own}")]
+        served = Served(stub, f"http://127.0.0.1:{ports[1]}", session, metadata)
+        await becomes(served.ready, "ok")
+        yield served
+
+
+async def becomes(look: Any, wanted: Any, seconds: float = VIEW_SECONDS) -> None:
+    """Until it tells this; the last other word in the error."""
+    seen: Any = None
+    try:
+        async with asyncio.timeout(seconds):
+            while (seen := await look()) != wanted:
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"not in {seconds:.0f} s: {wanted}; last: {seen}") from None
+
+
+async def refused(served: Served, **question: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(aio.AioRpcError) as caught:
+        await served.ask(**question)
+    return caught.value.code(), caught.value.details() or ""
+
+
+async def test_a_world_that_is_applied_is_answered_by_its_tiers_pods(
+    api: Api, games: str, tmp_path: Path
+) -> None:
+    async with gateway(api, games, tmp_path) as served, engine("gold") as (_, address):
+        # No pod is there: the ladder answers, and where the role has none, nobody does.
+        assert (await served.ask()).text == "patrol"
+        assert (await served.ask()).source == DEFAULT
+        code, _ = await refused(served, role="strict")
+        assert code is grpc.StatusCode.UNAVAILABLE
+        replica(api, games, "gold-1", address)
+        await becomes(served.source, ENGINE)
+        assert (await served.ask("strict")).source == ENGINE
+        code, message = await refused(served, role="dance")
+        assert code is grpc.StatusCode.NOT_FOUND
+        assert "it has reaction, strict" in message
+
+
+async def test_a_pod_that_is_told_to_end_or_is_not_ready_gets_nothing_more(
+    api: Api, games: str, tmp_path: Path
+) -> None:
+    async with gateway(api, games, tmp_path) as served, engine("gold") as (_, address):
+        replica(api, games, "gold-1", address)
+        await becomes(served.source, ENGINE)
+        ready(api, games, "gold-1", so=False)
+        await becomes(served.source, DEFAULT)
+        ready(api, games, "gold-1")
+        await becomes(served.source, ENGINE)
+        api.delete("Pod", games, "gold-1")
+        assert "deletionTimestamp" in api.get("Pod", games, "gold-1")["metadata"]
+        await becomes(served.source, DEFAULT)
+
+
+async def test_who_may_speak_for_a_world_is_what_its_spec_says(
+    api: Api, games: str, tmp_path: Path
+) -> None:
+    async with gateway(api, games, tmp_path, account="stranger") as served:
+        code, message = await refused(served)
+        assert code is grpc.StatusCode.PERMISSION_DENIED
+        assert f"{games}/stranger does not speak for any world" in message
+        callers = [{"namespace": games, "serviceAccount": "stranger"}]
+        api.apply(living(games, callers=callers), manager="kubectl")
+
+        async def let_in() -> bool:
+            try:
+                return bool((await served.ask()).text)
+            except aio.AioRpcError:
+                return False
+
+        await becomes(let_in, wanted=True)
+        # A token for the API server itself is none for the gateway.
+        other = install.token(api, games, "match")
+        served.metadata[0] = ("authorization", f"Bearer {other}")
+        code, message = await refused(served)
+        assert code is grpc.StatusCode.UNAUTHENTICATED
+        assert "audience is not gameai-gateway" in message
+
+
+async def test_archetypes_are_new_at_once_and_broken_ones_leave_the_last_good_ones(
+    api: Api, games: str, tmp_path: Path
+) -> None:
+    async with gateway(api, games, tmp_path) as served:
+
+        async def answer() -> str:
+            return str((await served.ask()).text)
+
+        assert await answer() == "patrol"
+        npcs(api, games, HIDING)
+        await becomes(answer, "hide", ARCHETYPES_SECONDS)
+        npcs(api, games, NPCS.replace("defaults", "defualts"))
+
+        def told() -> bool:
+            return condition(api, games, "ArchetypesValid").get("reason") == "ArchetypesInvalid"
+
+        await eventually(told, 30)
+        message = condition(api, games, "ArchetypesValid")["message"]
+        assert "npcs.yaml line 3: archetypes.guard.defualts" in message
+        assert await answer() == "hide"
+        # A gateway that comes only now has them too.
+        async with gateway(api, games, tmp_path) as other:
+            assert (await other.ask()).text == "hide"
+        npcs(api, games)
+        await becomes(answer, "patrol", ARCHETYPES_SECONDS)
+        assert condition(api, games, "ArchetypesValid")["status"] == "True"
+
+
+@pytest.fixture
+def proxy(cluster: clusters.Cluster, api: Api) -> Iterator[Proxy]:
+    assert api.credentials.ca_file
+    made = Proxy(api.credentials.server, api.credentials.ca_file)
+    yield made
+    made.close()
+
+
+async def test_while_the_api_server_is_gone_the_last_view_is_served_and_metrics_say_so(
+    api: Api, games: str, tmp_path: Path, proxy: Proxy
+) -> None:
+    def gone(_: Arrival) -> Answer | None:
+        raise DropError
+
+    async with (
+        gateway(api, games, tmp_path, proxy.url) as served,
+        engine("gold") as (_, address),
+    ):
+
+        async def connected() -> set[float]:
+            found = await served.metrics()
+            name = "gameai_gateway_watch_connected"
+            return {value for sample, value in found.items() if sample.startswith(name)}
+
+        replica(api, games, "gold-1", address)
+        await becomes(served.source, ENGINE)
+        assert await connected() == {1.0}
+        proxy.fault = gone
+        proxy.cut_watches()
+        await becomes(connected, {0.0})
+        assert await served.source() == ENGINE
+        assert await served.ready() == "ok", "a gateway that serves is not taken out of its Service"
+        # What happens meanwhile is made up for.
+        ready(api, games, "gold-1", so=False)
+        assert await served.source() == ENGINE
+        proxy.fault = None
+        await becomes(connected, {1.0}, 30)
+        await becomes(served.source, DEFAULT)
+
+
+async def test_a_gateway_is_not_ready_before_it_knows_what_there_is(
+    api: Api, games: str, tmp_path: Path, proxy: Proxy
+) -> None:
+    def no_pods(arrival: Arrival) -> Answer | None:
+        if arrival.path.endswith("/pods"):
+            raise DropError
+        return None
+
+    proxy.fault = no_pods
+    token = tmp_path / "gateway.token"
+    token.write_text(install.token(api, install.NAMESPACE, SERVICE))
+    async with (
+        program(
+            *("gameai.gateway", "--cluster", f"--api-server={proxy.url}"),
+            *(f"--api-token={token}", f"--api-ca={api.credentials.ca_file}"),
+            *(f"--namespaces={games}", "--address=127.0.0.1", "--port=0", "--health-port=0"),
+        ) as (_, ports),
+        aiohttp.ClientSession() as session,
+    ):
+        served = Served(None, f"http://127.0.0.1:{ports[1]}", session, [])
+        await becomes(served.ready, "not listed yet: pods")
+        async with aio.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
+            served.stub = inference_pb2_grpc.InferenceServiceStub(channel)
+            code, message = await refused(served)
+        assert code is grpc.StatusCode.UNAVAILABLE, "a client would take any other word for final"
+        assert "cannot answer yet: not listed yet: pods" in message
+        proxy.fault = None
+        await becomes(served.ready, "ok", 30)
+
+
+async def test_slots_are_divided_among_the_gateways_of_its_own_service(
+    api: Api, games: str, tmp_path: Path
+) -> None:
+    api.apply(manifest(games, replicas=0, engine={"vllm": {"args": ["--max-num-seqs=12"]}}))
+    slices = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": f"{SERVICE}-x",
+            "namespace": install.NAMESPACE,
+            "labels": {"kubernetes.io/service-name": SERVICE},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [f"10.9.0.{n}"]} for n in (1, 2, 3)],
+        "ports": [],
+    }
+    async with gateway(api, games, tmp_path) as served, engine("gold") as (_, address):
+        replica(api, games, "gold-1", address)
+
+        async def slots() -> float | None:
+            found = await served.metrics()
+            return found.get(f'gameai_gateway_slots{{tier="{games}/gold"}}')
+
+        await becomes(slots, 12.0)
+        where = f"/apis/discovery.k8s.io/v1/namespaces/{install.NAMESPACE}/endpointslices"
+        api.request("POST", where, body=slices)
+        try:
+            await becomes(slots, 4.0)
+        finally:
+            api.request("DELETE", f"{where}/{SERVICE}-x")
+        await becomes(slots, 12.0)
+
+
+async def test_a_world_that_is_made_anew_shares_nothing_with_its_namesake(
+    api: Api, games: str, tmp_path: Path
+) -> None:
+    cached = NPCS.replace("defaults: [patrol]}", "defaults: [patrol], cache: {fields: {}}}")
+    npcs(api, games, cached)
+    async with gateway(api, games, tmp_path) as served, engine("gold") as (_, address):
+        replica(api, games, "gold-1", address)
+        await becomes(served.source, ENGINE)
+        await becomes(served.source, pb.SOURCE_FRESH_CACHE)
+        before = api.get("GameWorld", games, "moor")["metadata"]["uid"]
+        api.delete("GameWorld", games, "moor")
+        until("it is gone", lambda: not api.find("ConfigMap", games, "moor-world"), seconds=30)
+        code, _ = await gone(served)
+        assert code is grpc.StatusCode.PERMISSION_DENIED
+        api.apply(living(games), manager="kubectl")
+        until("it is there", lambda: published(api, games), seconds=30)
+        assert api.get("GameWorld", games, "moor")["metadata"]["uid"] != before
+        first = None
+        async with asyncio.timeout(ARCHETYPES_SECONDS):
+            while first is None:
+                first = await _source_or_none(served)
+        assert first == ENGINE
+
+
+async def gone(served: Served) -> tuple[grpc.StatusCode, str]:
+    """The refusal, once the gateway has heard that the world is gone."""
+    await becomes(lambda: _source_or_none(served), None)
+    return await refused(served)
+
+
+async def _source_or_none(served: Served) -> int | None:
+    try:
+        return await served.source()
+    except aio.AioRpcError:
+        await asyncio.sleep(0.05)
+        return None
+
+
+def forged(namespace: str, uid: str, name: str, text: str) -> Json:
+    """An object as the operator writes it, written by somebody else."""
+    owner = {"apiVersion": "gameai.dev/v1alpha1", "kind": "GameWorld", "name": "moor", "uid": uid}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {
+                "gameai.dev/world": "moor",
+                "app.kubernetes.io/managed-by": "gameai-operator",
+            },
+            "ownerReferences": [owner | {"controller": True}],
+        },
+        "data": {"world.json": text},
+    }
+
+
+async def test_what_others_write_speaks_for_no_world_and_ends_no_gateway(
+    api: Api, games: str, tmp_path: Path
+) -> None:
+    uid = api.get("GameWorld", games, "moor")["metadata"]["uid"]
+    theirs = json.dumps({"roles": {}, "callers": [f"{games}/stranger"]})
+    async with gateway(api, games, tmp_path) as served:
+        api.create(forged(games, uid, "moor-world-too", theirs))
+        deep = api.get("ConfigMap", games, "moor-world")
+        real = deep["data"]["world.json"]
+        deep["data"]["world.json"] = "[" * 100_000
+        deep["metadata"].pop("managedFields")
+        where = path("ConfigMap", games, "moor-world")
+        api.request("PUT", where, body=deep)
+        await asyncio.sleep(1.0)
+        assert (await served.ask()).text == "patrol"
+        async with gateway(api, games, tmp_path, account="stranger") as other:
+            code, _ = await refused(other)
+        assert code is grpc.StatusCode.PERMISSION_DENIED
+
+        def restored() -> bool:
+            return bool(api.get("ConfigMap", games, "moor-world")["data"]["world.json"] == real)
+
+        await eventually(restored, 50)
+        assert (await served.ask()).text == "patrol"

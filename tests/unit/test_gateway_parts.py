@@ -1,0 +1,388 @@
+"""The gateway's small decisions: ring, breaker, estimates, players, the engine's bodies."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from gameai.gateway import counts, engine
+from gameai.gateway.breaker import MOST_FAILURES, OPEN_SECONDS, Breaker, part, warm_slots
+from gameai.gateway.cache import Cache
+from gameai.gateway.engine import Events, Wanted
+from gameai.gateway.estimate import Estimate
+from gameai.gateway.players import Players, Report
+from gameai.gateway.process import player_gauge
+from gameai.gateway.ring import BOUND, Ring, place
+from gameai.gateway.view import View
+
+HTTP = Path(__file__).parents[1] / "data/vllm/http"
+TOO_LONG = b'{"error": {"message": "max_tokens=600 cannot be greater than max_model_len=512."}}'
+ADDRESSES = [f"10.0.0.{n}:8000" for n in range(5)]
+
+
+def test_the_same_prefix_goes_to_the_same_replica() -> None:
+    ring = Ring(ADDRESSES)
+    picked = {ring.pick(place("guard"), lambda _: 0.0, lambda _: True) for _ in range(10)}
+    assert len(picked) == 1
+
+
+def test_a_replica_that_leaves_moves_only_its_own_prefixes() -> None:
+    before, after = Ring(ADDRESSES), Ring(ADDRESSES[:-1])
+    moved = 0
+    for n in range(500):
+        was = before.pick(place(str(n)), lambda _: 0.0, lambda _: True)
+        now = after.pick(place(str(n)), lambda _: 0.0, lambda _: True)
+        moved += was != now
+        assert was == ADDRESSES[-1] or was == now
+    assert 50 <= moved <= 150
+
+
+def test_prefixes_are_spread_over_replicas() -> None:
+    ring = Ring(ADDRESSES)
+    counts = Counter(ring.pick(place(str(n)), lambda _: 0.0, lambda _: True) for n in range(1000))
+    assert min(counts.values()) > 120
+
+
+def test_no_replica_is_given_more_than_the_bound() -> None:
+    ring = Ring(ADDRESSES)
+    load = dict.fromkeys(ADDRESSES, 0.0)
+    for _ in range(500):
+        picked = ring.pick(place("hot"), load.__getitem__, lambda _: True)
+        assert picked is not None
+        load[picked] += 1
+    assert max(load.values()) <= BOUND * 100 + 1
+
+
+def test_where_the_ring_has_no_room_the_least_loaded_is_picked() -> None:
+    ring = Ring(ADDRESSES)
+    load = {each: 10.0 - n for n, each in enumerate(ADDRESSES)}
+    # Only the two fullest have room, and they are above the bound of an otherwise empty tier.
+    free = ADDRESSES[:2]
+    heavy = {each: (9.0 if each in free else 0.0) for each in ADDRESSES}
+    heavy[ADDRESSES[1]] = 8.0
+    assert load
+    assert ring.pick(0, heavy.__getitem__, lambda each: each in free) == ADDRESSES[1]
+    assert ring.pick(0, heavy.__getitem__, lambda _: False) is None
+
+
+def test_one_replica_needs_no_ring() -> None:
+    ring = Ring(ADDRESSES[:1])
+    assert ring.pick(0, lambda _: 99.0, lambda _: True) == ADDRESSES[0]
+    assert ring.pick(0, lambda _: 0.0, lambda _: False) is None
+
+
+def test_an_empty_ring_picks_nobody() -> None:
+    assert Ring(()).pick(0, lambda _: 0.0, lambda _: True) is None
+
+
+def test_failures_in_a_row_open_a_breaker_and_one_trial_closes_it() -> None:
+    breaker = Breaker()
+    for _ in range(MOST_FAILURES - 1):
+        assert not breaker.failed(10.0)
+    assert breaker.allows(10.0)
+    assert breaker.failed(10.0)
+    assert not breaker.allows(10.0 + OPEN_SECONDS - 0.1)
+    assert breaker.allows(10.0 + OPEN_SECONDS)
+    breaker.sent()
+    assert not breaker.allows(10.0 + OPEN_SECONDS)
+    breaker.succeeded()
+    assert breaker.allows(0.0)
+
+
+def test_a_success_between_failures_keeps_it_closed() -> None:
+    breaker = Breaker()
+    for _ in range(3 * MOST_FAILURES):
+        breaker.sent()
+        breaker.failed(0.0)
+        breaker.succeeded()
+    assert breaker.allows(0.0)
+
+
+def test_a_failed_trial_opens_it_again_and_one_cut_by_a_deadline_may_be_repeated() -> None:
+    breaker = Breaker()
+    breaker.condemned(0.0)
+    assert breaker.allows(OPEN_SECONDS)
+    breaker.sent()
+    breaker.undecided()
+    assert breaker.allows(OPEN_SECONDS)
+    breaker.sent()
+    assert breaker.failed(OPEN_SECONDS)
+    assert not breaker.allows(OPEN_SECONDS + 1)
+
+
+@pytest.mark.parametrize(("age", "slots"), [(0, 1), (1, 6), (5, 32), (10, 64), (99, 64)])
+def test_a_new_replica_gets_its_slots_by_and_by(age: float, slots: int) -> None:
+    assert warm_slots(64, age) == slots
+
+
+@pytest.mark.parametrize(
+    ("slots", "gateways", "each"),
+    [(64, 1, 64), (64, 6, 11), (6, 6, 1), (12, 3, 4), (7, 6, 2), (16, 100, 1), (0, 1, 1)],
+)
+def test_gateways_share_a_replicas_slots(slots: int, gateways: int, each: int) -> None:
+    assert part(slots, gateways) == each
+
+
+def test_what_is_not_known_is_tried() -> None:
+    estimate = Estimate()
+    assert estimate.mean(1, 0.0) == estimate.high(1, 0.0) == 0.0
+
+
+def test_an_estimate_follows_what_is_seen_and_sizes_are_apart() -> None:
+    estimate = Estimate()
+    for step in range(200):
+        estimate.observe(1, 0.010 if step % 2 else 0.014, step / 100)
+        estimate.observe(64, 0.3, step / 100)
+    assert estimate.mean(1, 2.0) == pytest.approx(0.012, rel=0.1)
+    assert 0.012 < estimate.high(1, 2.0) < 0.02
+    assert estimate.mean(100, 2.0) == pytest.approx(0.3, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("budget", "needed"),
+    [
+        # There is time enough for all but the slowest.
+        (1.0, 0.018),
+        # The slowest of twenty would never be tried: then the mean counts, or three quarters of what there is.
+        (0.016, 0.012),
+        (0.020, 0.015),
+    ],
+)
+def test_a_slot_is_given_to_what_can_be_ready_in_time(budget: float, needed: float) -> None:
+    estimate = Estimate()
+    for step in range(400):
+        estimate.observe(1, 0.009 if step % 2 else 0.015, step / 1000)
+    assert estimate.high(1, 0.4) == pytest.approx(0.018, rel=0.05)
+    assert estimate.needed(1, budget, 0.4) == pytest.approx(needed, rel=0.05)
+
+
+def test_what_was_slow_once_is_tried_again_after_a_while() -> None:
+    estimate = Estimate()
+    estimate.observe(1, 10.0, 0.0)
+    assert estimate.mean(1, 0.5) == 10.0
+    assert estimate.mean(1, 61.0) < 0.01
+    assert estimate.high(1, 61.0) < 0.02
+
+
+def test_players_are_the_sum_of_fresh_reports() -> None:
+    players = Players()
+    players.report("a/b", 1, Report(10, 1, at=0.0))
+    players.report("a/b", 1, Report(12, 2, at=5.0))
+    players.report("a/b", 2, Report(30, 0, at=5.0))
+    assert players.worlds(6.0) == {"a/b": (42, 2)}
+
+
+def test_an_old_report_is_stale_and_not_zero() -> None:
+    players = Players()
+    players.report("a/b", 1, Report(10, 1, at=0.0))
+    assert players.worlds(60.0) == {"a/b": (10, 1)}
+    assert players.worlds(60.1) == {}
+
+
+def test_a_stream_that_ended_tells_of_nobody() -> None:
+    players = Players()
+    players.report("a/b", 1, Report(10, 1, at=0.0))
+    players.report("a/b", 2, Report(1, 0, at=0.0))
+    players.report("c/d", 1, Report(5, 0, at=0.0))
+    players.ended(1)
+    assert players.worlds(0.0) == {"a/b": (1, 0)}
+
+
+def body(request: bytes) -> dict[str, object]:
+    head, _, text = request.partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(text)}".encode() in head
+    found: dict[str, object] = json.loads(text)
+    return found
+
+
+CHAT = [{"role": "user", "content": "A wolf!"}]
+
+
+def test_actions_are_asked_for_by_one_letter_each() -> None:
+    sent = body(engine.request("h:1", "gold", CHAT, Wanted(["patrol", "flee"])))
+    assert sent["structured_outputs"] == {"choice": ["A", "B"]}
+    assert sent["max_tokens"] == 1
+    assert sent["temperature"] == 0
+    assert "seed" not in sent
+    messages = sent["messages"]
+    assert isinstance(messages, list)
+    assert "A: patrol\nB: flee" in messages[0]["content"]
+    assert messages[1:] == CHAT
+
+
+def test_a_system_message_of_the_caller_follows_the_letters_in_one() -> None:
+    chat = [{"role": "system", "content": "You guard the gate."}, *CHAT]
+    found = engine.messages_for(chat, ["patrol"])
+    assert [each["role"] for each in found] == ["system", "user"]
+    assert found[0]["content"].endswith("A: patrol\n\nYou guard the gate.")
+
+
+def test_a_free_answer_has_its_limit_and_a_variant_its_seed() -> None:
+    sent = body(engine.request("h:1", "silver", CHAT, Wanted(tokens=40, streams=True)))
+    assert sent["max_tokens"] == 40
+    assert sent["stream"] is True
+    assert sent["stream_options"] == {"include_usage": True}
+    assert "structured_outputs" not in sent
+    assert body(engine.request("h:1", "g", CHAT, Wanted(["a"], seed=3)))["seed"] == 3
+
+
+def reply(text: str | None, finish: str | None, **more: object) -> bytes:
+    choice = {"message": {"content": text}, "finish_reason": finish}
+    usage = {"prompt_tokens": 7, "completion_tokens": 1}
+    return json.dumps({"choices": [choice], "usage": usage, **more}).encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "actions", "said"),
+    [
+        ("B", "length", ["patrol", "flee"], "flee"),
+        (" A\n", "stop", ["patrol", "flee"], "patrol"),
+        ("C", "stop", ["patrol", "flee"], None),
+        ("patrol", "stop", ["patrol", "flee"], None),
+        ("", "stop", ["patrol"], None),
+        ("A", "abort", ["patrol"], None),
+        ("A", None, ["patrol"], None),
+        ("A", "error", ["patrol"], None),
+        ("Hail.", "stop", [], "Hail."),
+        (None, "tool_calls", [], ""),
+        ("Hail", "abort", [], None),
+    ],
+)
+def test_only_a_finished_answer_that_is_one_of_the_actions_counts(
+    text: str | None, finish: str | None, actions: list[str], said: str | None
+) -> None:
+    found = engine.said(reply(text, finish), actions)
+    assert (found.text if found else None) == said
+
+
+def test_a_free_answer_that_its_limit_ended_is_truncated() -> None:
+    cut = engine.said(reply("Once upon", "length"), [])
+    assert cut is not None
+    assert cut.truncated
+    assert (cut.prompt_tokens, cut.completion_tokens) == (7, 1)
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b"[]", b"null", b'{"choices": []}', b"\xff"])
+def test_what_is_no_completion_is_no_answer(text: bytes) -> None:
+    assert engine.said(text, []) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "seen"),
+    [
+        (400, TOO_LONG, "too_long well"),
+        (400, b'{"error": {"message": "System role not supported"}}', "well"),
+        (400, b"nonsense", "well"),
+        (404, b'{"error": {"message": "no model"}}', "well retry"),
+        (429, b"", "well retry"),
+        (503, b'{"error": {"message": "EngineCore encountered an issue"}}', "retry"),
+        (500, TOO_LONG, "retry"),
+    ],
+)
+def test_only_what_is_too_long_is_the_callers_mistake(status: int, text: bytes, seen: str) -> None:
+    refusal = engine.refusal(status, text)
+    flags = ("too_long", "well", "retry")
+    assert [each for each in flags if getattr(refusal, each)] == seen.split()
+
+
+def test_what_an_engine_says_is_told_in_part() -> None:
+    assert engine.refusal(400, TOO_LONG).words.startswith("max_tokens=600 cannot be greater")
+    assert engine.refusal(500, b'{"error": "none"}').words == ""
+    assert (
+        len(engine.refusal(500, json.dumps({"error": {"message": "x" * 600}}).encode()).words)
+        == 500
+    )
+
+
+def event(content: str | None, finish: str | None = None) -> bytes:
+    choice = {"delta": {} if content is None else {"content": content}, "finish_reason": finish}
+    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def test_a_streams_text_comes_in_whatever_pieces() -> None:
+    whole = (
+        b": keep-alive\n\n" + event("") + event("Once ") + event("upon") + event("", "stop") + DONE
+    )
+    events, text = Events(), ""
+    for start in range(0, len(whole), 7):
+        text += events.feed(whole[start : start + 7])
+    assert text == "Once upon"
+    assert events.succeeded()
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        [event("Once"), DONE],
+        [event("Once"), event(None, "abort"), DONE],
+        [event("Once"), b'data: {"error": {"message": "dead"}}\n\n', DONE],
+        [event("Once", "stop"), b"data: nonsense\n\n"],
+        [],
+    ],
+)
+def test_a_stream_without_a_good_reason_failed(blocks: list[bytes]) -> None:
+    events = Events()
+    for block in blocks:
+        events.feed(block)
+    assert not events.succeeded()
+    assert events.said() is None
+
+
+def test_a_usage_chunk_says_nothing() -> None:
+    events = Events()
+    usage = b'{"prompt_tokens": 7, "completion_tokens": 3}'
+    assert events.feed(event("Hm", "length")) == "Hm"
+    assert events.feed(b'data: {"choices": [], "usage": ' + usage + b"}\n\n") == ""
+    said = events.said()
+    assert said is not None
+    assert (said.prompt_tokens, said.completion_tokens, said.truncated) == (7, 3, True)
+
+
+def test_an_empty_view_has_no_worlds() -> None:
+    assert View().worlds_of("a/b") == []
+
+
+def test_an_engine_that_takes_no_more_is_busy_and_not_broken() -> None:
+    captured = json.loads((HTTP / "error-queue-full-503.json").read_text())["response"]
+    body = json.dumps(captured["json"]).encode()
+    busy = engine.refusal(captured["status"], body)
+    assert (busy.well, busy.retry, busy.too_long) == (True, True, False)
+    assert not engine.refusal(500, body).well
+
+
+def test_worlds_without_a_label_of_their_own_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts, "MOST_WORLDS", 1)
+    told = player_gauge({"a/a": (1, 2), "b/b": (10, 20), "c/c": (100, 200)}, counts.Counts())
+    assert {tuple(each.labels.values()): each.value for each in told.samples} == {
+        ("a/a", "online"): 1,
+        ("a/a", "lobby"): 2,
+        ("other", "online"): 110,
+        ("other", "lobby"): 220,
+    }
+    assert len(told.samples) == 4
+
+
+def test_a_full_cache_takes_new_answers() -> None:
+    cache = Cache(100)
+    for number in range(100):
+        cache.put((f"old-{number}",), ("patrol", "gold", 1e9, 1e9))
+        assert cache.fresh((f"old-{number}",), 0.0)
+    hits = 0
+    for number in range(1000):
+        key = (f"new-{number % 50}",)
+        hits += cache.fresh(key, 0.0) is not None
+        cache.put(key, ("patrol", "gold", 1e9, 1e9))
+    assert hits == 950
+
+
+def test_a_world_that_is_gone_leaves_its_label_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts, "MOST_WORLDS", 1)
+    held = counts.Counts()
+    held.requests[held.world("a/a"), "gold"] += 1
+    assert held.world("b/b") == counts.OTHER
+    held.forget(["b/b"])
+    assert held.world("b/b") == "b/b"
+    assert held.requests == {}

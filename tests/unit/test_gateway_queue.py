@@ -1,0 +1,262 @@
+"""The gateway's queue: fair between flows, earliest deadline first within one, bounded, and nothing lost."""
+
+from dataclasses import dataclass
+
+import pytest
+from gameai.gateway.fair import FairQueue
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@dataclass(eq=False)
+class Entry:
+    flow: str = "a"
+    deadline: float = 1.0
+    weight: int = 1
+    most_in_flight: int = 1000
+    cost: float = 1.0
+    waiting: bool = True
+    world: str = "moor"
+
+
+def queue_of(*entries: Entry, most: int = 100) -> FairQueue[Entry]:
+    queue: FairQueue[Entry] = FairQueue(most)
+    for entry in entries:
+        assert queue.push(entry) is None
+    return queue
+
+
+def popped(queue: FairQueue[Entry], many: int = 1000) -> list[Entry]:
+    found: list[Entry] = []
+    while len(found) < many and (entry := queue.pop()) is not None:
+        entry.waiting = False
+        found.append(entry)
+    return found
+
+
+def test_within_a_flow_the_earliest_deadline_goes_first() -> None:
+    queue = queue_of(*(Entry(deadline=each) for each in (3, 1, 2)))
+    assert [entry.deadline for entry in popped(queue)] == [1, 2, 3]
+
+
+def test_flows_take_turns_however_long_one_of_them_is() -> None:
+    queue = queue_of(*(Entry("flood") for _ in range(50)), *(Entry("calm") for _ in range(5)))
+    first = [entry.flow for entry in popped(queue, 10)]
+    assert first.count("calm") == 5
+
+
+def test_a_weight_is_a_share() -> None:
+    queue = queue_of(
+        *(Entry("big", weight=3) for _ in range(40)), *(Entry("small") for _ in range(40))
+    )
+    first = [entry.flow for entry in popped(queue, 40)]
+    assert first.count("big") == 30
+
+
+def test_a_world_of_many_roles_gets_no_more_than_one_of_a_single_role() -> None:
+    crowd = (Entry(f"role-{n % 10}", weight=100, world="crowd") for n in range(200))
+    queue = queue_of(*crowd, *(Entry("only", world="calm") for _ in range(40)), most=1000)
+    first = [entry.world for entry in popped(queue, 60)]
+    assert 28 <= first.count("calm") <= 32
+
+
+def test_a_role_with_nothing_to_do_leaves_its_part_to_the_worlds_others() -> None:
+    queue = queue_of(
+        *(Entry("a", weight=1) for _ in range(40)),
+        *(Entry("b", world="other") for _ in range(40)),
+        Entry("c", weight=50),
+    )
+    first = [entry.flow for entry in popped(queue, 41)]
+    assert 18 <= first.count("a") <= 21
+
+
+def test_a_costly_entry_is_paid_for_in_rounds() -> None:
+    queue = queue_of(
+        *(Entry("text", cost=5) for _ in range(20)), *(Entry("choice") for _ in range(40))
+    )
+    first = [entry.flow for entry in popped(queue, 24)]
+    assert first.count("text") in {4, 5}
+
+
+def test_of_cheap_entries_several_go_in_a_turn() -> None:
+    queue = queue_of(
+        *(Entry("cheap", cost=0.25) for _ in range(8)), *(Entry("dear") for _ in range(8))
+    )
+    first = [entry.flow for entry in popped(queue, 10)]
+    assert first.count("cheap") == 8
+
+
+def test_a_lone_flow_never_waits_for_its_debt() -> None:
+    queue = queue_of(*(Entry(cost=100) for _ in range(5)))
+    assert len(popped(queue)) == 5
+
+
+def test_a_flow_has_its_most_in_flight_and_others_go_on() -> None:
+    queue = queue_of(
+        *(Entry("a", most_in_flight=2) for _ in range(5)), *(Entry("b") for _ in range(3))
+    )
+    assert [entry.flow for entry in popped(queue)].count("a") == 2
+    assert len(queue) == 3
+    queue.done("a")
+    assert [entry.flow for entry in popped(queue)] == ["a"]
+
+
+def test_who_waits_no_longer_is_passed_over() -> None:
+    gone, kept = Entry(deadline=1), Entry(deadline=2)
+    queue = queue_of(gone, kept)
+    gone.waiting = False
+    queue.forget()
+    assert len(queue) == 1
+    assert popped(queue) == [kept]
+
+
+def test_a_full_queue_takes_nothing_from_the_flow_that_filled_it() -> None:
+    queue = queue_of(*(Entry("flood") for _ in range(10)), most=10)
+    late = Entry("flood")
+    assert queue.push(late) is late
+    assert len(queue) == 10
+
+
+def test_in_a_full_queue_the_longest_flow_makes_room_for_another() -> None:
+    queue = queue_of(*(Entry("flood", deadline=each) for each in range(10)), most=10)
+    calm = Entry("calm")
+    gone = queue.push(calm)
+    assert gone is not None
+    assert gone.flow == "flood"
+    assert gone.deadline > 0
+    assert calm in popped(queue)
+
+
+def test_a_newcomer_that_is_refused_leaves_nothing_behind() -> None:
+    queue = queue_of(Entry("a"), Entry("b"), most=2)
+    late = Entry("c")
+    assert queue.push(late) is late
+    assert "c" not in queue._flows
+
+
+def test_room_is_made_even_where_the_longest_flow_holds_only_those_that_went() -> None:
+    old = [Entry("a") for _ in range(4)]
+    queue = queue_of(*old, *(Entry("b") for _ in range(2)), most=6)
+    for entry in old:
+        entry.waiting = False
+    # They are not yet forgotten: the length still counts them.
+    late = Entry("c")
+    assert queue.push(late) is late
+
+
+def test_a_flow_that_is_done_is_forgotten() -> None:
+    queue = queue_of(Entry("a"))
+    popped(queue)
+    queue.done("a")
+    queue.pop()
+    assert queue._flows == {}
+
+
+def test_entries_that_are_cancelled_behind_a_long_one_do_not_pile_up() -> None:
+    queue = queue_of(Entry(deadline=0), most=10)
+    for _ in range(1000):
+        entry = Entry(deadline=5)
+        queue.push(entry)
+        entry.waiting = False
+        queue.forget()
+    assert len(queue) == 1
+    assert len(queue._flows["a"].heap) <= 22
+
+
+def test_entries_that_expire_unserved_do_not_pile_up() -> None:
+    queue: FairQueue[Entry] = FairQueue(10)
+    for step in range(1000):
+        entry = Entry(deadline=1e9 - step)
+        queue.push(entry)
+        entry.waiting = False
+        queue.forget()
+    assert len(queue) == 0
+    assert len(queue._flows["a"].heap) <= 21
+
+
+@pytest.mark.parametrize(("mine", "others", "ahead"), [(0, 5, 0), (2, 5, 4), (5, 0, 5)])
+def test_who_goes_before_is_told_roughly(mine: int, others: int, ahead: int) -> None:
+    queue = queue_of(*(Entry("a") for _ in range(mine)), *(Entry("b") for _ in range(others)))
+    assert queue.wait(Entry("a", deadline=2.0), 10) == ahead / 10
+
+
+def test_only_those_with_less_time_go_before() -> None:
+    queue = queue_of(*(Entry(deadline=each) for each in range(100)))
+    assert queue.wait(Entry(deadline=9.5), 1) == 10
+    queue = queue_of(*(Entry(deadline=1) for _ in range(2000)), most=5000)
+    assert 512 <= queue.wait(Entry(deadline=2.0), 1) <= 520
+
+
+def test_a_world_waits_for_other_worlds_and_not_for_each_of_their_roles() -> None:
+    crowd = (Entry(f"role-{n % 32}", world="crowd") for n in range(64))
+    queue = queue_of(*crowd, *(Entry("calm", world="calm") for _ in range(10)), most=1000)
+    assert queue.wait(Entry("calm", deadline=2.0, world="calm"), 10) == 2
+    assert queue.wait(Entry("role-0", deadline=2.0, world="crowd"), 10) == 7.4
+
+
+def test_in_a_full_queue_the_world_with_most_makes_room_however_it_divides_them() -> None:
+    crowd = (Entry(f"role-{n % 10}", deadline=n, world="crowd") for n in range(20))
+    queue = queue_of(*crowd, *(Entry("calm", world="calm") for _ in range(10)), most=30)
+    gone = queue.push(Entry("calm", world="calm"))
+    assert gone is not None
+    assert gone.world == "crowd"
+
+
+def test_in_a_full_queue_of_equal_worlds_nobody_makes_room() -> None:
+    queue = queue_of(*(Entry(each, world=each) for each in "ab" for _ in range(10)), most=20)
+    late = Entry("a", world="a")
+    assert queue.push(late) is late
+
+
+def test_what_a_flow_may_have_in_flight_is_all_it_waits_for() -> None:
+    queue = queue_of(*(Entry() for _ in range(20)))
+    assert queue.wait(Entry(deadline=2.0, most_in_flight=4), 100) == 5
+
+
+def test_a_debt_is_kept_while_the_flow_is_at_an_engine() -> None:
+    queue = queue_of(Entry("text", cost=100), Entry("choice"))
+    popped(queue)
+    for _ in range(200):
+        queue.push(Entry("choice"))
+    queue.push(Entry("text", cost=100))
+    first = [entry.flow for entry in popped(queue, 60)]
+    assert "text" not in first
+
+
+def test_a_flow_that_was_alone_owes_its_last_entry_and_no_more() -> None:
+    queue = queue_of(*(Entry("old") for _ in range(60)), most=1000)
+    popped(queue, 50)
+    for _ in range(20):
+        queue.push(Entry("new"))
+    first = [entry.flow for entry in popped(queue, 10)]
+    assert first.count("old") >= 4
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abc"),
+            st.floats(0, 9),
+            st.integers(1, 5),
+            st.floats(0.1, 50),
+            st.booleans(),
+        ),
+        max_size=60,
+    )
+)
+def test_every_entry_leaves_exactly_once(rows: list[tuple[str, float, int, float, bool]]) -> None:
+    queue: FairQueue[Entry] = FairQueue(30)
+    left: list[Entry] = []
+    entries = []
+    for flow, deadline, weight, cost, pops in rows:
+        entry = Entry(flow, deadline, weight, cost=cost)
+        entries.append(entry)
+        gone = queue.push(entry)
+        if gone is not None:
+            gone.waiting = False
+            left.append(gone)
+        if pops:
+            left += popped(queue, 1)
+    left += popped(queue)
+    assert len(queue) == 0
+    assert sorted(map(id, left)) == sorted(map(id, entries))

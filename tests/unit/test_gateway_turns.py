@@ -1,0 +1,75 @@
+"""Frames take turns: a pass of the loop stays short however many there are."""
+
+import asyncio
+from functools import partial
+
+import pytest
+from gameai.gateway.turns import Turns
+
+
+class Clock:
+    """Seconds that work alone moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.done: list[str] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def work(self, name: str, seconds: float) -> None:
+        self.now += seconds
+        self.done.append(name)
+
+
+async def test_a_pass_does_as_much_as_fits_and_keeps_the_order() -> None:
+    clock = Clock()
+    turns = Turns(0.005, clock)
+    waiting = [asyncio.create_task(turns.run(partial(clock.work, str(n), 0.002))) for n in range(7)]
+    # One pass in which they ask for a turn, then those that do them.
+    passes = []
+    for _ in range(5):
+        await asyncio.sleep(0)
+        passes.append(len(clock.done))
+    assert passes == [0, 3, 6, 7, 7]
+    await asyncio.gather(*waiting)
+    assert clock.done == list("0123456")
+
+
+async def test_what_fits_into_the_rest_of_a_pass_does_not_wait() -> None:
+    clock = Clock()
+    turns = Turns(0.005, clock)
+    await turns.run(partial(clock.work, "first", 0.001))
+    coroutine = turns.run(partial(clock.work, "second", 0.001))
+    with pytest.raises(StopIteration):
+        coroutine.send(None)
+    assert clock.done == ["first", "second"]
+
+
+async def test_work_longer_than_a_pass_is_done_alone() -> None:
+    clock = Clock()
+    turns = Turns(0.005, clock)
+    waiting = [asyncio.create_task(turns.run(partial(clock.work, str(n), 0.02))) for n in range(3)]
+    await asyncio.sleep(0)
+    for done in (1, 2, 3):
+        await asyncio.sleep(0)
+        assert len(clock.done) == done
+    await asyncio.gather(*waiting)
+
+
+async def test_what_was_cancelled_is_not_done_and_what_raises_raises_to_who_asked() -> None:
+    clock = Clock()
+    turns = Turns(0.005, clock)
+
+    def fail() -> None:
+        raise ValueError("no such world")
+
+    cancelled = asyncio.create_task(turns.run(partial(clock.work, "cancelled", 0.001)))
+    failing = asyncio.create_task(turns.run(fail))
+    last = asyncio.create_task(turns.run(partial(clock.work, "last", 0.001)))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    with pytest.raises(ValueError, match="no such world"):
+        await failing
+    await last
+    assert clock.done == ["last"]

@@ -1,0 +1,1 @@
+"""The gateway: NPCs' questions in, answers in time out."""

@@ -1,0 +1,153 @@
+"""`python -m gameai.gateway`: one process, one core, one pod."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from gameai import contract
+from gameai.gateway.discovery import Scope
+from gameai.gateway.laptop import ViewError
+from gameai.gateway.process import Listening, Sources, StartError, run
+from gameai.gateway.watch import TOKEN_FOLDER, Server
+from gameai.serving.telemetry import configure_logging
+
+_DRAIN_SECONDS = 30.0
+_ISSUER = "https://kubernetes.default.svc.cluster.local"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM; 0 then, 1 where it cannot start."""
+    given = _parse(arguments)
+    configure_logging(given.log_level.upper())
+    try:
+        _runner()(run(_listening(given), _sources(given)))
+    except (StartError, ViewError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _runner() -> Callable[..., None]:
+    try:
+        import uvloop  # noqa: PLC0415 - not on every system
+    except ImportError:
+        return asyncio.run
+    return uvloop.run  # type: ignore[no-any-return,unused-ignore] # typed on some systems only
+
+
+def _listening(given: argparse.Namespace) -> Listening:
+    return Listening(
+        address=given.address,
+        port=given.port,
+        health_port=given.health_port,
+        certificate=given.tls_certificate,
+        key=given.tls_key,
+        drain_seconds=given.drain_seconds,
+    )
+
+
+def _sources(given: argparse.Namespace) -> Sources:
+    server = None
+    if given.cluster:
+        url = given.api_server or _own_server()
+        server = Server(url=url, token_file=given.api_token, ca_file=given.api_ca)
+    return Sources(
+        view=given.view,
+        server=server,
+        scope=Scope(
+            namespaces=tuple(filter(None, given.namespaces.split(","))),
+            own_namespace=given.own_service.partition("/")[0],
+            own_service=given.own_service.partition("/")[2],
+        ),
+        keys=given.keys,
+        issuer=given.issuer,
+        identity=not given.insecure_no_identity,
+    )
+
+
+def _own_server() -> str:
+    host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
+    if not host:
+        raise StartError("--cluster: this is no pod of a cluster; name its API with --api-server")
+    port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="gameai.gateway", description="NPCs' questions in, answers in time out."
+    )
+    add_flags(parser)
+    given = parser.parse_args(arguments)
+    if bool(given.view) == given.cluster:
+        parser.error("give one of --view and --cluster")
+    if given.keys and given.insecure_no_identity:
+        parser.error("give one of --keys and --insecure-no-identity")
+    if not (given.cluster or given.keys or given.insecure_no_identity):
+        parser.error("--view needs one of --keys and --insecure-no-identity")
+    if bool(given.tls_certificate) != bool(given.tls_key):
+        parser.error("--tls-certificate and --tls-key go together")
+    if given.own_service and given.own_service.count("/") != 1:
+        parser.error("--own-service must be namespace/name")
+    return given
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """All flags."""
+    where = parser.add_argument_group("tiers and worlds").add_argument
+    where("--view", type=Path, help="a YAML file of them; read again when it changes")
+    where("--cluster", action="store_true", help="by watching the cluster")
+    where("--namespaces", default="", help="with commas; none: all")
+    where(
+        "--own-service",
+        default="",
+        help="namespace/name of the gateways' own Service: slots of replicas are divided among its pods",
+    )
+    where("--api-server", default="", help="URL of the cluster's API (default: that of the pod)")
+    where("--api-token", type=Path, default=TOKEN_FOLDER / "token", help="token for it")
+    where("--api-ca", type=Path, default=TOKEN_FOLDER / "ca.crt", help="who signs its certificate")
+    who = parser.add_argument_group("callers").add_argument
+    who(
+        "--keys",
+        type=Path,
+        help="a JSON Web Key Set; read again when it changes (default with --cluster: the cluster's)",
+    )
+    who("--issuer", default=_ISSUER, help="with --keys: who signs ServiceAccount tokens")
+    who(
+        "--insecure-no-identity",
+        action="store_true",
+        help="anybody may speak for every world: for laptops",
+    )
+    add = parser.add_argument
+    add("--address", default="0.0.0.0", help="address to listen on")  # noqa: S104 - a pod is called on its own address
+    add("--port", type=int, default=contract.GRPC_PORT, help="port of gRPC; 0: a free one, printed")
+    add(
+        "--health-port",
+        type=int,
+        default=contract.HEALTH_PORT,
+        help="port of /livez, /readyz, /metrics",
+    )
+    add(
+        "--tls-certificate",
+        type=Path,
+        help="certificate (PEM), read again when it changes; without it connections are not encrypted",
+    )
+    add("--tls-key", type=Path, help="its key (PEM)")
+    add(
+        "--drain-seconds",
+        type=float,
+        default=_DRAIN_SECONDS,
+        help="longest time for streams to end after SIGTERM",
+    )
+    add(
+        "--log-level",
+        default=os.environ.get("LOG_LEVEL", "INFO"),
+        help="DEBUG, INFO, WARNING or ERROR",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""What the gateway counts: plain numbers on the hot path, told to Prometheus when it asks."""
+
+import bisect
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+# Milliseconds around the targets of Gold and Silver.
+BUCKETS_MS = (1, 2, 4, 8, 12, 16, 25, 50, 100, 150, 250, 500, 1000, 5000, 30_000)
+_EDGES = tuple(edge / 1000 for edge in BUCKETS_MS)
+# Worlds are users' words: further ones are counted together.
+MOST_WORLDS = 200
+OTHER = "other"
+
+
+class Spread:
+    """A histogram's counts."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_EDGES) + 1)
+        self.total = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count a time."""
+        self.counts[bisect.bisect_left(_EDGES, seconds)] += 1
+        self.total += seconds
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulated, as Prometheus wants them."""
+        told, below = [], 0
+        for edge, count in zip([*map(str, _EDGES), "+Inf"], self.counts, strict=True):
+            below += count
+            told.append((edge, float(below)))
+        return told
+
+
+class Counts(Collector):
+    """Everything since the start. Keys are label values in the order of the metric's labels."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], int] = defaultdict(int)
+        self.degraded: dict[tuple[str, str], int] = defaultdict(int)
+        self.faults: dict[tuple[str, str], int] = defaultdict(int)
+        self.engine_failures: dict[tuple[str, str], int] = defaultdict(int)
+        self.tokens: dict[tuple[str, str, str], int] = defaultdict(int)
+        self.requests: dict[tuple[str, str], int] = defaultdict(int)
+        self.seconds: dict[tuple[str, str], Spread] = defaultdict(Spread)
+        self.queued: dict[tuple[str], Spread] = defaultdict(Spread)
+        self.engine_seconds: dict[tuple[str], Spread] = defaultdict(Spread)
+        self.late: dict[tuple[str], int] = defaultdict(int)
+        self.events: dict[tuple[str], int] = defaultdict(int)
+        self.gauges: Callable[[], Iterable[Metric]] = tuple
+        self._worlds: set[str] = set()
+
+    def world(self, key: str) -> str:
+        """A world's label: its own, or `other` once there are too many."""
+        if key not in self._worlds:
+            if len(self._worlds) >= MOST_WORLDS:
+                return OTHER
+            self._worlds.add(key)
+        return key
+
+    def forget(self, worlds: Collection[str]) -> None:
+        """Of worlds that are gone nothing is told any more: their labels are for those that come."""
+        gone = self._worlds - set(worlds)
+        self._worlds -= gone
+        for counts in (self.tokens, self.requests):
+            for key in [each for each in counts if each[0] in gone]:
+                del counts[key]  # type: ignore[arg-type] # keys are its own
+
+    def collect(self) -> Iterable[Metric]:
+        """Every metric."""
+        yield from map(_counter, _COUNTERS, (getattr(self, name) for name, *_ in _COUNTERS))
+        yield _histogram(
+            "gameai_gateway_seconds",
+            "Seconds from arrival to answer.",
+            ("tier", "source"),
+            self.seconds,
+        )
+        yield _histogram(
+            "gameai_gateway_queue_seconds", "Seconds until a slot.", ("tier",), self.queued
+        )
+        yield _histogram(
+            "gameai_gateway_engine_seconds",
+            "Seconds of an engine's call that ended by itself.",
+            ("tier",),
+            self.engine_seconds,
+        )
+        yield from self.gauges()
+
+
+_COUNTERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    ("answers", "gameai_gateway_answers", "Answers by where they come from.", ("tier", "source")),
+    ("degraded", "gameai_gateway_degraded", "Answers that are not the engine's or fresh, by reason.", ("tier", "reason")),
+    ("faults", "gameai_gateway_faults", "Questions without an answer, by status.", ("tier", "code")),
+    ("engine_failures", "gameai_gateway_engine_failures", "Calls of an engine that failed, by how.", ("tier", "failure")),
+    ("tokens", "gameai_gateway_engine_tokens", "Tokens that engines read and wrote.", ("world", "tier", "kind")),
+    ("requests", "gameai_gateway_engine_requests", "Calls of engines.", ("world", "tier")),
+    ("late", "gameai_gateway_late", "Answers after their deadline.", ("tier",)),
+    ("events", "gameai_gateway_events", "What happened to streams, callers and views.", ("event",)),
+)  # fmt: skip
+
+
+def _counter(
+    row: tuple[str, str, str, tuple[str, ...]], values: dict[tuple[str, ...], int]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(row[1], row[2], labels=row[3])
+    for labels, value in list(values.items()):
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(
+    name: str, text: str, labels: Sequence[str], values: Mapping[Any, Spread]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for held, spread in list(values.items()):
+        family.add_metric(held, spread.buckets(), spread.total)
+    return family
+
+
+def gauge(
+    name: str, text: str, labels: Sequence[str], values: Iterable[tuple[Sequence[str], float]]
+) -> GaugeMetricFamily:
+    """A metric of present values."""
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for held, value in values:
+        family.add_metric(held, value)
+    return family

@@ -1,0 +1,387 @@
+"""EDGE: takes questions, finds their answers down the ladder, and gives each exactly one that is final."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import defaultdict
+from time import monotonic
+
+import grpc
+
+from gameai.contract import Rung
+from gameai.errors import InvalidArgumentError, ServiceFault, told
+from gameai.gateway.cache import MOST_TEXT, Cache, Kept, Key
+from gameai.gateway.counts import Counts
+from gameai.gateway.engine import Said
+from gameai.gateway.job import Job, Reason, Sink
+from gameai.gateway.plan import Plan, Planner, messages
+from gameai.gateway.pool import Pool
+from gameai.gateway.teller import ENGINES, Fault, Form, Teller, desk_gauges, why_none
+from gameai.gateway.view import View, WorldView
+from gameai.v1 import inference_pb2 as pb
+
+_LOG = logging.getLogger(__name__)
+_LOOK_SECONDS = 0.05
+# What the loop's clock is rounded to.
+_TICK_SECONDS = 0.001
+# Who asks the same at once, of one flight; more are a flood.
+MOST_FOLLOWERS = 4096
+# Of all open questions, in bytes of the wire: what they hold while a tier rolls. Beyond it a world has its part of it,
+# and beyond twice as much nobody has any.
+MOST_BYTES = 32 << 20
+
+
+def _answered_by(job: Job) -> float:
+    """When an answer must leave to be in time."""
+    return job.deadline - job.margin
+
+
+class Desk:
+    """All pools and the cache behind one counter. Belongs to one loop."""
+
+    def __init__(self, view: View, counts: Counts) -> None:
+        self.counts = counts
+        self.cache = Cache()
+        self.pools: dict[str, Pool] = {}
+        self.open = 0
+        self._bytes = 0
+        self._bytes_of: dict[str, int] = defaultdict(int)
+        self._flights: dict[Key, Job] = {}
+        self._loop = asyncio.get_running_loop()
+        self._teller = Teller(counts)
+        counts.gauges = lambda: desk_gauges(self.pools, len(self.cache), self.open)
+        self.take(view)
+
+    @property
+    def view(self) -> View:
+        """What is known of tiers and worlds."""
+        return self._planner.view
+
+    def take(self, view: View) -> None:
+        """From now on this is the view."""
+        self._planner = Planner(view)
+        self.counts.forget(view.worlds)
+        for key, tier in view.tiers.items():
+            if key not in self.pools:
+                self.pools[key] = Pool(tier, self, self.counts)
+            self.pools[key].update(tier, view.gateways)
+        for key in set(self.pools) - set(view.tiers):
+            self.pools[key].empty()
+            if self.pools[key].forgotten:
+                del self.pools[key]
+
+    async def look(self) -> None:
+        """For ever: what waits for time to pass."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            for pool in list(self.pools.values()):
+                try:
+                    pool.look()
+                except Exception:  # noqa: BLE001 - a bug in one pool must not end the looks at all others
+                    _LOG.exception("looking after %s failed; this is a bug", pool.tier.key)
+
+    def ask(
+        self,
+        world: WorldView,
+        question: pb.Question,
+        sink: Sink,
+        *,
+        streams: bool = False,
+        arrived: float | None = None,
+        within: float = math.inf,
+    ) -> Job | None:
+        """Take a question, which came now or had `arrived` before; its answers come to the sink.
+
+        Its deadline is over `within` so many seconds, if not sooner. The job, if there is something to wait for.
+        """
+        now = monotonic()
+        try:
+            plan = self._planner.plan(world, question)
+            if streams and plan.actions:
+                raise InvalidArgumentError(
+                    "Tokens tells free text: ask for actions by Infer or Stream"
+                )
+        except ServiceFault as fault:
+            self.refuse(question, sink, fault)
+            return None
+        if plan.shares and question.cache != pb.CACHE_USE_REFRESH:
+            kept = self._fresh(plan, now)
+            if kept is not None:
+                waited = 0.0 if arrived is None else now - arrived
+                self._teller.at_once(question, plan, sink, kept, waited)
+                return None
+        left = min(within, plan.deadline_ms / 1000 - question.elapsed_us / 1_000_000)
+        job = Job(question.id, plan, sink, now if arrived is None else arrived, left)
+        job.streams = streams
+        job.size = question.ByteSize()
+        self._hold(job)
+        job.messages = messages(question)
+        if self._full(job.world):
+            self._fall(job, Reason.DEGRADED_REASON_QUEUE_FULL, now)
+            return None
+        self._start(job, now)
+        return job
+
+    def _hold(self, job: Job) -> None:
+        self.open += 1
+        self._bytes += job.size
+        self._bytes_of[job.world] += job.size
+
+    def _release(self, job: Job) -> None:
+        self.open -= 1
+        self._bytes -= job.size
+        self._bytes_of[job.world] -= job.size
+        if not self._bytes_of[job.world]:
+            del self._bytes_of[job.world]
+
+    def _full(self, world: str) -> bool:
+        """Whether there is no memory for more of this world's questions."""
+        if self._bytes <= MOST_BYTES:
+            return False
+        part = MOST_BYTES / len(self._bytes_of)
+        return self._bytes > 2 * MOST_BYTES or self._bytes_of[world] > part
+
+    def refuse(self, question: pb.Question, sink: Sink, fault: ServiceFault) -> None:
+        """Say why a question is not taken."""
+        self._teller.fault(sink, question.id, Fault(status=told(fault)))
+
+    def abandon(self, job: Job) -> None:
+        """Nobody listens to this job's sink any more."""
+        for each in (job, job.later):
+            if each is not None:
+                self._finish(each)
+
+    def answered(self, job: Job, said: Said, revision: str, now: float) -> None:
+        """An engine answered: whoever asked the same is answered too."""
+        plan = job.plan
+        self._teller.tokens(job, said)
+        # Of a streamed answer the text is gone, and one that was cut is no answer for another.
+        whole = not job.streams and not said.truncated and len(said.text) <= MOST_TEXT
+        if plan.key is not None and plan.rules is not None and whole:
+            fresh = now + plan.rules.ttl_seconds
+            stale = fresh + plan.rules.stale_grace_seconds
+            kept = (said.text, plan.post.tier.key, fresh, stale)
+            self.cache.put(plan.keyed(revision), kept)
+        followers = self._land(job)
+        form = Form(truncated=True) if said.truncated else ENGINES
+        self._answer(job, pb.SOURCE_ENGINE, said.text, form)
+        for follower in followers:
+            follower.leader = None
+            self._answer(follower, pb.SOURCE_FRESH_CACHE, said.text, form)
+
+    def failed(self, job: Job, reason: pb.DegradedReason.ValueType, now: float) -> None:
+        """No engine will answer it in time: it goes down its ladder, and who asked the same may try."""
+        followers = self._land(job)
+        self._fall(job, reason, now)
+        self._follow(followers, now)
+
+    def refused(self, job: Job, message: str) -> None:
+        """An engine says that the question is wrong. Others of the same state may have worded theirs better."""
+        followers = self._land(job)
+        self._end(job, Fault(status=(grpc.StatusCode.INVALID_ARGUMENT, message)))
+        self._follow(followers, monotonic())
+
+    def _start(self, job: Job, now: float) -> None:
+        """Queue a job, or let it wait for one that asks the same."""
+        if job.timer is None:
+            self._wake(job, _answered_by(job), now)
+        if now >= job.deadline:
+            self._fall(job, Reason.DEGRADED_REASON_TOO_LATE, now)
+            return
+        key = job.plan.key
+        if key is not None and job.plan.shares and not job.streams:
+            leader = self._flights.setdefault(key, job)
+            if leader is not job and not self._overtakes(job, leader):
+                if len(leader.followers) >= MOST_FOLLOWERS:
+                    self._fall(job, Reason.DEGRADED_REASON_QUEUE_FULL, now)
+                    return
+                job.leader = leader
+                leader.followers.append(job)
+                return
+        pool = self._pool(job)
+        reason = pool.submit(job, now)
+        if reason is not None:
+            self.failed(job, reason, now)
+        elif job.waiting and pool.callable:
+            # One that has no slot by then is told so at once: its caller gains what an engine would have needed.
+            self._wake(job, pool.latest(job, now), now)
+
+    def _wake(self, job: Job, at: float, now: float) -> None:
+        """Look at a job then, and not before."""
+        if job.timer is not None:
+            job.timer.cancel()
+        job.timer = self._loop.call_later(max(0.0, at - now), self._expire, job)
+
+    def _overtakes(self, job: Job, leader: Job) -> bool:
+        """One with less time does not wait in the place of one with more: it leads, and the other follows."""
+        if not leader.waiting or job.deadline >= leader.deadline:
+            return False
+        assert job.plan.key is not None  # noqa: S101 - else it has no leader
+        self._pool(leader).give_up(leader)
+        job.followers, leader.followers = [*leader.followers, leader], []
+        for each in job.followers:
+            each.leader = job
+        self._flights[job.plan.key] = job
+        return True
+
+    def _expire(self, job: Job) -> None:
+        """Its time is over, wherever it is; for one that waits for a slot it is over sooner."""
+        if job.over:
+            return
+        now, end = monotonic(), _answered_by(job)
+        if job.waiting and job.leader is None:
+            pool = self._pool(job)
+            # What is known of the engine may have changed, or it may be gone: then it is waited for.
+            end = min(end, pool.latest(job, now)) if pool.callable else end
+        if now < end - _TICK_SECONDS:
+            self._wake(job, end, now)
+            return
+        if job.leader is not None:
+            job.leader.followers.remove(job)
+            job.leader = None
+            self._fall(job, Reason.DEGRADED_REASON_DEADLINE, now)
+            return
+        pool = self._pool(job)
+        waited = job.waiting or job.attempt is None
+        if waited:
+            late = Reason.DEGRADED_REASON_TOO_LATE
+            reason = late if pool.callable else Reason.DEGRADED_REASON_NO_REPLICA
+        else:
+            reason = Reason.DEGRADED_REASON_DEADLINE
+            self._bequeath(job)
+        pool.give_up(job)
+        self.failed(job, reason, now)
+
+    def _bequeath(self, job: Job) -> None:
+        """A call that runs goes to the follower with the most time, who still awaits its answer."""
+        now = monotonic()
+        heirs = [each for each in job.followers if each.deadline > now and not each.sink.closed]
+        if not heirs or job.attempt is None or job.plan.key is None:
+            return
+        heir = max(heirs, key=lambda each: each.deadline)
+        followers, job.followers = job.followers, []
+        job.attempt.hand_to(heir)
+        heir.leader = None
+        heir.followers = [each for each in followers if each is not heir]
+        for each in heir.followers:
+            each.leader = heir
+        self._flights[job.plan.key] = heir
+
+    def _follow(self, followers: list[Job], now: float) -> None:
+        """Those whose leader got no answer: the first of them leads."""
+        for job in followers:
+            job.leader = None
+        for job in followers:
+            if job.sink.closed:
+                self._finish(job)
+            elif not job.over and job.leader is None:
+                self._start(job, now)
+
+    def _land(self, job: Job) -> list[Job]:
+        """The flight is over; those who followed it."""
+        key = job.plan.key
+        if key is not None and self._flights.get(key) is job:
+            del self._flights[key]
+        followers, job.followers = job.followers, []
+        return followers
+
+    def _fall(self, job: Job, reason: pb.DegradedReason.ValueType, now: float) -> None:
+        """Down the ladder: the first rung that has an answer gives it."""
+        if job.spoken:
+            self._answer(job, pb.SOURCE_ENGINE, "", Form(reason=reason, truncated=True))
+            return
+        found = None if job.second else self._best(job, now)
+        if found is None:
+            tier = job.plan.post.tier.key
+            fault = Fault(status=why_none(job, reason), tier=tier, reason=reason, second=job.second)
+            self._end(job, fault)
+            return
+        source, text, tier = found
+        second = self._second(job, now)
+        form = Form(tier=tier, reason=reason, provisional=second is not None)
+        job.later = second
+        self._answer(job, source, text, form)
+        if second is not None:
+            self._hold(second)
+            self._start(second, now)
+
+    def _best(self, job: Job, now: float) -> tuple[pb.Source.ValueType, str, str] | None:
+        """Source, text and tier of the first rung that has an answer."""
+        plan = job.plan
+        for rung in plan.post.role.ladder:
+            if rung is Rung.DEFAULT:
+                if plan.default:
+                    return pb.SOURCE_DEFAULT, plan.default, ""
+            elif plan.key is not None:
+                fresh = rung is Rung.FRESH_CACHE
+                kept = self._fresh(plan, now) if fresh else self._stale(plan, now)
+                if kept is not None:
+                    source = pb.SOURCE_FRESH_CACHE if fresh else pb.SOURCE_STALE_CACHE
+                    text, tier, _, _ = kept
+                    return source, text, tier
+        return None
+
+    def _second(self, job: Job, now: float) -> Job | None:
+        """The same question to the role that gives deferred answers, if there is one."""
+        post = job.plan.post
+        name = post.role.deferred_to
+        if not name or not job.sink.defers or job.sink.closed or self._full(job.world):
+            return None
+        try:
+            later = self._planner.post(post.world, name)
+        except ServiceFault:
+            return None
+        plan = job.plan.moved(later)
+        second = Job(job.question, plan, job.sink, now, plan.deadline_ms / 1000)
+        second.messages, second.size, second.second = job.messages, job.size, True
+        return second
+
+    def _fresh(self, plan: Plan, now: float) -> Kept | None:
+        for revision in plan.post.revisions:
+            if (kept := self.cache.fresh(plan.keyed(revision), now)) is not None:
+                return kept
+        return None
+
+    def _stale(self, plan: Plan, now: float) -> Kept | None:
+        for revision in plan.post.revisions:
+            if (kept := self.cache.stale(plan.keyed(revision), now)) is not None:
+                return kept
+        return None
+
+    def _answer(
+        self, job: Job, source: pb.Source.ValueType, text: str, form: Form = ENGINES
+    ) -> None:
+        self._finish(job)
+        self._teller.answer(job, source, text, form)
+
+    def _end(self, job: Job, fault: Fault) -> None:
+        self._finish(job)
+        self._teller.fault(job.sink, job.question, fault)
+
+    def _finish(self, job: Job) -> None:
+        """Nothing more will be done for it."""
+        if job.over:
+            return
+        job.over = True
+        self._release(job)
+        # The queue may remember a job for longer than its prompt should be.
+        job.messages = []
+        if job.timer is not None:
+            job.timer.cancel()
+        if job.leader is not None:
+            job.leader.followers.remove(job)
+            job.leader = None
+        self._bequeath(job)
+        self._pool(job).give_up(job)
+        followers = self._land(job)
+        if followers:
+            self._follow(followers, monotonic())
+
+    def _pool(self, job: Job) -> Pool:
+        """The tier's pool; of a tier that is gone, an empty one, where the job waits for its deadline."""
+        tier = job.plan.post.tier
+        if tier.key not in self.pools:
+            self.pools[tier.key] = Pool(tier, self, self.counts)
+        return self.pools[tier.key]

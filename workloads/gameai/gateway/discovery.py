@@ -1,0 +1,178 @@
+"""EDGE: the view by watch: tiers, their pods, what the operator publishes of worlds, and how many gateways there are."""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import aiohttp
+from prometheus_client.core import Metric
+
+from gameai import contract
+from gameai.gateway.counts import Counts, gauge
+from gameai.gateway.identity import Tokens
+from gameai.gateway.objects import Assembly, config, ready_addresses, replica, tier
+from gameai.gateway.view import View
+from gameai.gateway.watch import Object, Server, Watched
+
+_LOG = logging.getLogger(__name__)
+# Changes come in bursts; one view is made of what comes within so long.
+_SETTLE_SECONDS = 0.02
+_KEYS_SECONDS = 300.0
+_RETRY_SECONDS, _SOON_SECONDS = 1.0, 5.0
+_CONFIGURATION = "/.well-known/openid-configuration"
+_KEYS = "/openid/v1/jwks"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope:
+    """Where to look: namespaces, all where there are none; and the gateway's own Service, none where it is alone."""
+
+    namespaces: tuple[str, ...] = ()
+    own_namespace: str = ""
+    own_service: str = ""
+
+
+class Discovery:
+    """Watches, and gives each new view to `take`."""
+
+    def __init__(
+        self, server: Server, scope: Scope, counts: Counts, take: Callable[[View], None]
+    ) -> None:
+        self._server = server
+        self._counts = counts
+        self._take = take
+        self._changed = asyncio.Event()
+        self._assembly = Assembly()
+        self._view: View | None = None
+        group = "/apis/gameai.dev/v1alpha1"
+        self._tiers = self._everywhere(scope, group, "modeltiers", "", tier)
+        self._pods = self._everywhere(scope, "/api/v1", "pods", contract.TIER_LABEL, replica)
+        selector = f"{contract.WORLD_LABEL},{contract.selector(contract.MANAGED_BY)}"
+        self._configs = self._everywhere(scope, "/api/v1", "configmaps", selector, config)
+        self._slices = self._own_slices(scope)
+
+    @property
+    def missing(self) -> list[str]:
+        """What was never listed yet."""
+        return sorted({each.resource for each in self._all() if not each.synced})
+
+    @property
+    def blind(self) -> str:
+        """Why there is no view yet; empty once there is one, which every call asks."""
+        if self._view is not None:
+            return ""
+        missing = self.missing
+        return f"not listed yet: {', '.join(missing)}" if missing else "no view was made yet"
+
+    def gauges(self) -> list[Metric]:
+        """How old what is known may be."""
+        now = monotonic()
+        connected: dict[str, bool] = {}
+        silent: dict[str, float] = {}
+        for each in self._all():
+            connected[each.resource] = connected.get(each.resource, True) and each.connected
+            silent[each.resource] = max(silent.get(each.resource, 0.0), now - each.heard_at)
+        return [
+            gauge(
+                "gameai_gateway_watch_connected",
+                "1 while the API server tells of changes; while 0, the last view is served.",
+                ("resource",),
+                [((name,), float(is_so)) for name, is_so in connected.items()],
+            ),
+            gauge(
+                "gameai_gateway_watch_silent_seconds",
+                "Seconds since the API server was heard; it tells at least once in two minutes.",
+                ("resource",),
+                [((name,), seconds) for name, seconds in silent.items()],
+            ),
+        ]
+
+    async def run(self) -> None:
+        """For ever."""
+        async with asyncio.TaskGroup() as group:
+            for each in self._all():
+                group.create_task(each.run(self._counts))
+            group.create_task(self._build())
+
+    async def _build(self) -> None:
+        spent = 0.0
+        while True:
+            await self._changed.wait()
+            # While much changes, nine tenths of the time are for questions.
+            await asyncio.sleep(max(_SETTLE_SECONDS, 9 * spent))
+            self._changed.clear()
+            if self.missing:
+                # Half a view would refuse questions of worlds that are there.
+                continue
+            began = monotonic()
+            view = self._assembly.view(
+                _held(self._tiers), _held(self._pods), _held(self._configs), self._gateways()
+            )
+            if view != self._view:
+                self._view = view
+                try:
+                    self._take(view)
+                except Exception:  # noqa: BLE001 - a bug in taking one view must not end the gateway
+                    _LOG.exception("a view was not taken up; this is a bug")
+            spent = monotonic() - began
+
+    def _gateways(self) -> int:
+        return len({address for each in _held(self._slices) for address in each})
+
+    def _all(self) -> list[Watched]:
+        return [*self._tiers, *self._pods, *self._configs, *self._slices]
+
+    def _everywhere(
+        self,
+        scope: Scope,
+        group: str,
+        plural: str,
+        selector: str,
+        project: Callable[[Object], Any],
+    ) -> list[Watched]:
+        places = [f"{group}/namespaces/{each}" for each in scope.namespaces] or [group]
+        return [
+            Watched(self._server, f"{place}/{plural}", selector, project, self._changed.set)
+            for place in places
+        ]
+
+    def _own_slices(self, scope: Scope) -> list[Watched]:
+        if not scope.own_service:
+            return []
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{scope.own_namespace}/endpointslices"
+        selector = f"kubernetes.io/service-name={scope.own_service}"
+        return [Watched(self._server, path, selector, ready_addresses, self._changed.set)]
+
+
+def _held(watched: Sequence[Watched]) -> list[Any]:
+    return list(itertools.chain.from_iterable(each.objects.values() for each in watched))
+
+
+async def follow_keys(server: Server, tokens: Tokens) -> None:
+    """For ever: the cluster's keys, every five minutes, and soon after a token came with a key that is not known.
+
+    Those that are known stay while the API server does not answer.
+    """
+    while True:
+        tokens.unknown.clear()
+        try:
+            async with server.session() as session:
+                tokens.take(*await _keys(server, session))
+        except Exception as error:  # noqa: BLE001 - whatever an API server says must not end the gateway
+            kept = "those that are known stay" if tokens.ready else "nobody is let in without"
+            _LOG.warning("keys of tokens: %s; %s", error or type(error), kept)
+        await asyncio.sleep(_SOON_SECONDS if tokens.ready else _RETRY_SECONDS)
+        if tokens.ready:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_KEYS_SECONDS):
+                    await tokens.unknown.wait()
+
+
+async def _keys(server: Server, session: aiohttp.ClientSession) -> tuple[str, dict[str, Any]]:
+    issuer = (await server.document(session, _CONFIGURATION))["issuer"]
+    return str(issuer), await server.document(session, _KEYS)

@@ -1,0 +1,127 @@
+"""EDGE: who calls: a projected ServiceAccount token, verified with the cluster's public keys and without a call."""
+
+import asyncio
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jwt
+
+from gameai.errors import UnauthenticatedError
+
+AUDIENCE = "gameai-gateway"
+_ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256")
+_SUBJECT = re.compile(r"system:serviceaccount:([a-z0-9-]{1,63}):([a-z0-9.-]{1,253})")
+_MOST_KNOWN = 1024
+_MOST_TOKEN = 8192
+_LEEWAY_SECONDS = 10
+_RENEW_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`namespace/account`, None where identity is switched off; and when its token ends (Unix seconds)."""
+
+    name: str | None
+    ends_at: float
+
+    def seconds_left(self) -> float:
+        """Until its token should have been replaced."""
+        return max(1.0, self.ends_at - time.time() - _RENEW_SECONDS)
+
+
+class Identity(Protocol):
+    """Tells a caller by its metadata."""
+
+    def caller(self, metadata: Mapping[str, str | bytes]) -> Caller:
+        """Raises `UnauthenticatedError`."""
+
+
+class Anybody:
+    """Everybody may speak for every world: for laptops."""
+
+    def caller(self, metadata: Mapping[str, str | bytes]) -> Caller:  # noqa: ARG002 - the protocol's
+        """Nobody in particular."""
+        return Caller(None, float("inf"))
+
+
+class Tokens:
+    """Verifies tokens of one issuer; keys are a JSON Web Key Set, which may be replaced at any time.
+
+    Before the first keys are taken nobody is let in.
+    """
+
+    def __init__(self) -> None:
+        self._issuer = ""
+        self._known: OrderedDict[str, Caller] = OrderedDict()
+        self._keys: dict[str, jwt.PyJWK] = {}
+        # Set when a token came whose key is not known: the cluster may have new ones.
+        self.unknown = asyncio.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are keys."""
+        return bool(self._keys)
+
+    def take(self, issuer: str, keys: Mapping[str, Any]) -> None:
+        """From now on these are issuer and keys; what was verified by others is verified anew.
+
+        Raises `jwt.PyJWTError` or `ValueError` for what is no key set; then all stays as it was.
+        """
+        found = {key.key_id or "": key for key in jwt.PyJWKSet.from_dict(dict(keys)).keys}
+        self._keys, self._issuer = found, issuer
+        self._known.clear()
+
+    def caller(self, metadata: Mapping[str, str | bytes]) -> Caller:
+        """Raises `UnauthenticatedError`, which says what to do but nothing of the token."""
+        held = metadata.get("authorization", "")
+        kind, _, token = (held if isinstance(held, str) else "").partition(" ")
+        if kind.lower() != "bearer" or not token or len(token) > _MOST_TOKEN:
+            raise UnauthenticatedError(
+                f"send `authorization: Bearer <token>` with a ServiceAccount token of audience {AUDIENCE}"
+            )
+        known = self._known.get(token)
+        if known is None:
+            known = self._verify(token)
+            self._known[token] = known
+            if len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+        if time.time() > known.ends_at + _LEEWAY_SECONDS:
+            self._known.pop(token, None)
+            raise UnauthenticatedError(
+                "the token has expired: read its file again before each call"
+            )
+        return known
+
+    def _verify(self, token: str) -> Caller:
+        try:
+            key = self._keys[jwt.get_unverified_header(token).get("kid", "")]
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=_ALGORITHMS,
+                audience=AUDIENCE,
+                issuer=self._issuer,
+                leeway=_LEEWAY_SECONDS,
+                options={"require": ["exp", "sub", "iss", "aud"]},
+            )
+        except KeyError as error:
+            self.unknown.set()
+            raise UnauthenticatedError(
+                "the token is signed with a key this cluster has not"
+            ) from error
+        except jwt.ExpiredSignatureError as error:
+            raise UnauthenticatedError(
+                "the token has expired: read its file again before each call"
+            ) from error
+        except jwt.InvalidAudienceError as error:
+            raise UnauthenticatedError(f"the token's audience is not {AUDIENCE}") from error
+        except jwt.PyJWTError as error:
+            raise UnauthenticatedError("the token is not one of this cluster") from error
+        subject = _SUBJECT.fullmatch(claims["sub"])
+        if subject is None:
+            raise UnauthenticatedError("the token is not a ServiceAccount's")
+        return Caller(f"{subject[1]}/{subject[2]}", float(claims["exp"]))

@@ -1,0 +1,308 @@
+"""PURE: what the gateway reads off objects of a cluster, and the view that all of it makes."""
+
+import json
+import operator
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+from gameai import contract
+from gameai.archetypes import MOST_DOCUMENT_BYTES, Archetype, parse_document
+from gameai.contract import LADDER, TARGETS_MS, LatencyClass, Rung
+from gameai.gateway.view import Endpoint, RoleView, TierView, View, WorldView
+
+Object = Mapping[str, Any]
+# The operator hands them on with every default written out.
+_MOST_ARCHETYPES = 4 * MOST_DOCUMENT_BYTES
+# The engine's batch slots, and how many requests it takes in all before it answers 503.
+_SLOTS_FLAG = re.compile(r"--max[-_]num[-_]seqs(?:=|\s+)?(\d+)?$")
+_TAKEN_FLAG = re.compile(r"--max[-_]num[-_]queued[-_]reqs(?:=|\s+)?(\d+)?$")
+# Of a tier of which nothing is known but that a role names it.
+_UNKNOWN_CLASS = LatencyClass.SILVER
+_ABSENT = " (not available)"
+_NONE: Mapping[str, Archetype] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A pod of a tier that may be called."""
+
+    tier: str
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class TierFound:
+    """A tier without its replicas; `closed` to worlds of all other namespaces."""
+
+    view: TierView
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorldFound:
+    """A world's configuration; `open` are the roles whose tier may be used."""
+
+    view: WorldView
+    open: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchetypesFound:
+    """A world's archetypes."""
+
+    world: str
+    archetypes: Mapping[str, Archetype]
+
+
+def replica(pod: Object) -> Replica | None:
+    """The replica that a pod is; None while it is not ready, or once it is told to end."""
+    metadata, status = pod["metadata"], pod.get("status", {})
+    ready = any(
+        each["type"] == "Ready" and each["status"] == "True"
+        for each in status.get("conditions") or ()
+    )
+    labels = metadata.get("labels", {})
+    name, address = labels.get(contract.TIER_LABEL), status.get("podIP")
+    if not (ready and name and address) or metadata.get("deletionTimestamp"):
+        return None
+    host = f"[{address}]" if ":" in address else address
+    revision = labels.get(contract.MODEL_REVISION_LABEL, "")
+    endpoint = Endpoint(address=f"{host}:{_port(pod)}", revision=revision)
+    return Replica(f"{metadata['namespace']}/{name}", endpoint)
+
+
+def tier(document: Object) -> TierFound | None:
+    """A ModelTier, without its replicas; None for one of a class that this gateway does not know."""
+    metadata, spec = document["metadata"], document["spec"]
+    if spec["class"] not in set(LatencyClass):
+        return None
+    tier_class = LatencyClass(spec["class"])
+    arguments = spec.get("engine", {}).get("vllm", {}).get("args") or ()
+    view = TierView(
+        key=f"{metadata['namespace']}/{metadata['name']}",
+        tier_class=tier_class,
+        # As the operator serves it: always the tier's name.
+        model=metadata["name"],
+        target_ms=spec.get("latency", {}).get("targetMs") or TARGETS_MS[tier_class],
+        slots=_slots(arguments),
+        context_tokens=spec.get("model", {}).get("maxContextTokens")
+        or contract.DEFAULT_CONTEXT_TOKENS,
+    )
+    return TierFound(view, closed=spec.get("access", {}).get("from", "Same") == "Same")
+
+
+def config(document: Object) -> WorldFound | ArchetypesFound | None:
+    """What the operator publishes of a world; None for an object that is neither.
+
+    Raises `ValueError`, `KeyError`, `TypeError` or `AttributeError` where it cannot be read.
+    """
+    metadata, data = document["metadata"], document.get("data") or {}
+    name = metadata.get("labels", {}).get(contract.WORLD_LABEL)
+    owner = next((each for each in metadata.get("ownerReferences") or () if _rules(each)), None)
+    if not name or owner is None or owner["name"] != name:
+        # Written by others: a label alone makes nobody a world's voice.
+        return None
+    key = f"{metadata['namespace']}/{name}"
+    if metadata["name"] == contract.config_name(name) and contract.CONFIG_KEY in data:
+        return _world(key, owner["uid"], metadata, json.loads(data[contract.CONFIG_KEY]))
+    if metadata["name"] == contract.archetypes_name(name) and contract.ARCHETYPES_KEY in data:
+        return ArchetypesFound(key, _archetypes(data[contract.ARCHETYPES_KEY]))
+    return None
+
+
+def _rules(owner: Mapping[str, Any]) -> bool:
+    """Whether this owner is the GameWorld that the operator made an object for."""
+    ours = owner["kind"] == "GameWorld" and owner["apiVersion"].startswith(contract.GROUP_PREFIX)
+    return ours and owner.get("controller") is True
+
+
+# Worlds of one studio often have the same: read once, kept once. Few, for each edit leaves one behind.
+@lru_cache(maxsize=32)
+def _archetypes(text: str) -> Mapping[str, Archetype]:
+    if len(text) > _MOST_ARCHETYPES:
+        raise ValueError(f"archetypes have at most {_MOST_ARCHETYPES >> 10} KiB")
+    return parse_document(text)
+
+
+def ready_addresses(slice_: Object) -> tuple[str, ...]:
+    """The ready addresses of a slice of a Service."""
+    return tuple(
+        address
+        for endpoint in slice_.get("endpoints") or ()
+        if endpoint.get("conditions", {}).get("ready") is not False
+        for address in endpoint["addresses"]
+    )
+
+
+class Assembly:
+    """Makes views. A world that stays as it is stays the same object: with a thousand of them, making all anew takes 50 ms."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[tuple[object, ...], WorldView]] = {}
+
+    def view(
+        self,
+        tiers: Iterable[TierFound],
+        replicas: Iterable[Replica],
+        configs: Iterable[WorldFound | ArchetypesFound],
+        gateways: int,
+    ) -> View:
+        """The whole view. A role without a deadline has its tier's; one whose tier is not to be had keeps its ladder."""
+        endpoints: dict[str, list[Endpoint]] = {}
+        for each in replicas:
+            endpoints.setdefault(each.tier, []).append(each.endpoint)
+        known = {each.view.key: each for each in tiers}
+        worlds, archetypes = {}, {}
+        for found in configs:
+            if isinstance(found, WorldFound):
+                worlds[found.view.key] = found
+            else:
+                archetypes[found.world] = found.archetypes
+        made = {
+            key: self._world(found, archetypes.get(key, _NONE), known)
+            for key, found in worlds.items()
+        }
+        self._made = {key: each for key, each in self._made.items() if key in made}
+        named = {role.tier for world in made.values() for role in world.roles.values()}
+        absent = {key: _absent(key, known) for key in named - set(known)}
+        with_pods = {key: _with(each.view, endpoints.get(key, ())) for key, each in known.items()}
+        return View(tiers=with_pods | absent, worlds=made, gateways=max(1, gateways))
+
+    def _world(
+        self,
+        found: WorldFound,
+        archetypes: Mapping[str, Archetype],
+        known: Mapping[str, TierFound],
+    ) -> WorldView:
+        tiers = tuple(known.get(role.tier) for role in found.view.roles.values())
+        parts = (found, archetypes, *tiers)
+        before = self._made.get(found.view.key)
+        if before is not None and all(map(operator.is_, before[0], parts)):
+            return before[1]
+        space = found.view.key.partition("/")[0]
+        roles = {
+            name: _role(role, tier, usable=name in found.open and _lets_in(tier, space))
+            for (name, role), tier in zip(found.view.roles.items(), tiers, strict=True)
+        }
+        made = replace(found.view, archetypes=archetypes, roles=roles)
+        self._made[found.view.key] = parts, made
+        return made
+
+
+def _lets_in(tier: "TierFound | None", space: str) -> bool:
+    """Whether a tier may be used from a namespace.
+
+    The operator says so too, in an object of that namespace, which others there may be able to write; here the tier's
+    owner says it. Of a selector only the operator knows whom it finds.
+    """
+    if tier is None:
+        return False
+    return not tier.closed or tier.view.key.partition("/")[0] == space
+
+
+def _role(role: RoleView, tier: TierFound | None, *, usable: bool) -> RoleView:
+    target = tier.view.target_ms if tier else TARGETS_MS[_UNKNOWN_CLASS]
+    return replace(
+        role,
+        deadline_ms=role.deadline_ms or target,
+        tier=role.tier if usable else f"{role.tier}{_ABSENT}",
+    )
+
+
+def _absent(key: str, known: Mapping[str, TierFound]) -> TierView:
+    """A tier that is not there, or not for this role: nobody answers there."""
+    like = known.get(key.removesuffix(_ABSENT))
+    if like is not None:
+        return replace(like.view, key=key)
+    return TierView(
+        key=key,
+        tier_class=_UNKNOWN_CLASS,
+        model="",
+        target_ms=TARGETS_MS[_UNKNOWN_CLASS],
+        slots=1,
+        context_tokens=contract.DEFAULT_CONTEXT_TOKENS,
+    )
+
+
+def _with(view: TierView, endpoints: Sequence[Endpoint]) -> TierView:
+    return replace(view, endpoints=tuple(sorted(endpoints, key=lambda each: each.address)))
+
+
+def _world(
+    key: str, epoch: str, metadata: Mapping[str, Any], document: Mapping[str, Any]
+) -> WorldFound:
+    given = document["roles"]
+    if len(given) > contract.MOST_ROLES:
+        raise ValueError(f"a world has at most {contract.MOST_ROLES} roles")
+    roles = {name: _given_role(name, each) for name, each in given.items()}
+    # The account that stands beside its configuration, under which its services run.
+    own = f"{metadata['namespace']}/{metadata['name']}"
+    view = WorldView(
+        key=key,
+        # A world of the same name that comes later is another one.
+        epoch=epoch,
+        roles=roles,
+        callers=frozenset({own, *map(str, document.get("callers", ()))}),
+    )
+    return WorldFound(view, frozenset(name for name, each in given.items() if each["endpoint"]))
+
+
+def _given_role(name: str, given: Mapping[str, Any]) -> RoleView:
+    """What an older operator does not tell has its default; rungs of a newer one are passed over."""
+    known = set(Rung)
+    share = given.get("share", {})
+    ladder = given.get("fallback")
+    return RoleView(
+        name=name,
+        tier=f"{given['namespace']}/{given['tier']}",
+        deadline_ms=_whole(given, "deadlineMs", 0, least=0, most=contract.MOST_DEADLINE_MS),
+        ladder=LADDER if ladder is None else tuple(Rung(each) for each in ladder if each in known),
+        deferred_to=str(given.get("deferredTo", "")),
+        weight=_whole(share, "weight", 1, least=1, most=contract.MOST_WEIGHT),
+        most_in_flight=_whole(share, "maxInFlight", 64, least=1, most=contract.MOST_IN_FLIGHT),
+    )
+
+
+def _whole(given: Mapping[str, Any], name: str, default: int, *, least: int, most: int) -> int:
+    """A number as the operator writes it. Raises `ValueError`."""
+    value = given.get(name, default)
+    if not isinstance(value, int) or not least <= value <= most:
+        raise ValueError(f"{name} must be from {least} to {most}")
+    return value
+
+
+def _slots(arguments: Sequence[str]) -> int:
+    """Batch slots of a replica, from its arguments, but no more than it takes at all."""
+    slots = _number_of(_SLOTS_FLAG, arguments) or contract.DEFAULT_SLOTS
+    return min(
+        slots,
+        _number_of(_TAKEN_FLAG, arguments) or contract.MOST_IN_FLIGHT,
+        contract.MOST_IN_FLIGHT,
+    )
+
+
+def _number_of(flag: re.Pattern[str], arguments: Sequence[str]) -> int:
+    """The number that a flag has: the last one counts, as in vLLM; 0 where there is none."""
+    found = 0
+    for at, argument in enumerate(arguments):
+        match = flag.fullmatch(argument)
+        if match is None:
+            continue
+        value = match[1] or (arguments[at + 1] if at + 1 < len(arguments) else "")
+        if value.isdigit() and int(value) > 0:
+            found = int(value)
+    return found
+
+
+def _port(pod: Object) -> int:
+    """The port named `http` of the engine's container."""
+    for container in pod["spec"]["containers"]:
+        if container["name"] == contract.VLLM_CONTAINER:
+            for port in container.get("ports") or ():
+                if port.get("name") == "http":
+                    return int(port["containerPort"])
+    return contract.VLLM_PORT

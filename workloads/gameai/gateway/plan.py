@@ -1,0 +1,311 @@
+"""What a question amounts to: its tier, time, form, cache key and default; or what is wrong with it. Nothing here waits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import NamedTuple
+from zlib import crc32
+
+from gameai.archetypes import MOST_ACTIONS, Archetype, CacheRules
+from gameai.contract import MOST_DEADLINE_MS, Rung
+from gameai.errors import InvalidArgumentError, NotFoundError
+from gameai.gateway.view import RoleView, TierView, View, WorldView
+from gameai.v1 import inference_pb2
+
+MOST_PROMPT_CHARACTERS = 64 << 10
+MOST_MESSAGES = 64
+MOST_ACTION_BYTES = 128
+MOST_TOKENS = 2048
+MOST_NAME_CHARACTERS = 128
+MOST_FIELDS = 64
+MOST_FIELD_CHARACTERS = 256
+DEFAULT_TOKENS = 64
+# vLLM's own bound, before it counts tokens: its longest one has so many characters.
+CHARACTERS_PER_TOKEN = 13
+_NAMES_TOLD = 10
+# Rules by identity, with themselves so that an identity is not given away twice.
+_DIGESTS: dict[int, tuple[CacheRules, str]] = {}
+_MOST_DIGESTS = 10_000
+_SPEAKERS = MappingProxyType(
+    {
+        inference_pb2.SPEAKER_SYSTEM: "system",
+        inference_pb2.SPEAKER_USER: "user",
+        inference_pb2.SPEAKER_ASSISTANT: "assistant",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A role of a world with its tier: what is the same for every question to it.
+
+    `fresh`: whether another's fresh answer will do; `characters`: the longest prompt.
+    """
+
+    world: WorldView
+    role: RoleView
+    tier: TierView
+    flow: str
+    revisions: tuple[str, ...]
+    fresh: bool
+    characters: int
+
+
+class Plan(NamedTuple):
+    """One question, ready to be answered. `keys` are where a cached answer may be, likeliest first; none: not cached."""
+
+    post: Post
+    archetype: Archetype | None
+    actions: Sequence[str]
+    tokens: int
+    deadline_ms: int
+    rules: CacheRules | None
+    key: tuple[str, ...] | None
+    seed: int
+    default: str
+    affinity: str
+
+    @property
+    def shares(self) -> bool:
+        """Whether another's fresh answer will do: it may be cached, and the role's ladder says so."""
+        return self.key is not None and self.post.fresh
+
+    @property
+    def cost(self) -> float:
+        """Its part of an engine's time, where an action is 1."""
+        return 1.0 + self.tokens / 16
+
+    def moved(self, post: Post) -> "Plan":
+        """The same question to another role, whose answer is worth waiting for: its time, its tier, no cache."""
+        return self._replace(post=post, deadline_ms=post.role.deadline_ms, key=None, rules=None)
+
+    def keyed(self, revision: str) -> tuple[str, ...]:
+        """Where answers of a model's revision are kept."""
+        return (revision, *(self.key or ()))
+
+
+class Planner:
+    """Plans over one view; a new view needs a new planner."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self._posts: dict[tuple[str, str], Post] = {}
+        self._stems: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._revisions = {key: _revisions(tier) for key, tier in view.tiers.items()}
+
+    def plan(self, world: WorldView, question: inference_pb2.Question) -> Plan:
+        """Raises `NotFoundError` and `InvalidArgumentError`, which name the field and the remedy."""
+        post = self.post(world, question.role)
+        world = post.world
+        archetype = self._archetype(world, question.archetype)
+        npc, own = question.npc, question.actions
+        actions = _actions(own, archetype)
+        tokens = 1 if actions else _tokens(question.max_tokens, post.tier)
+        rules = archetype.cache if archetype is not None else None
+        if rules is not None and not actions and not rules.free_text:
+            rules = None
+        seed = 0
+        if rules is not None and rules.variants > 1:
+            seed = 1 + crc32(npc.encode()) % rules.variants
+        deadline = question.deadline_ms or post.role.deadline_ms
+        if deadline > MOST_DEADLINE_MS:
+            raise InvalidArgumentError(f"deadline_ms must be at most {MOST_DEADLINE_MS}")
+        if len(npc) > MOST_NAME_CHARACTERS:
+            raise InvalidArgumentError(f"npc must have at most {MOST_NAME_CHARACTERS} characters")
+        _check_prompt(question, post)
+        return Plan(
+            post,
+            archetype,
+            actions,
+            tokens,
+            deadline,
+            rules,
+            None if rules is None else self._key(question, post, rules, own, seed),
+            seed,
+            _default(npc, actions, archetype),
+            question.archetype if actions else npc or question.archetype,
+        )
+
+    def post(self, world: WorldView, name: str) -> Post:
+        """A role of a world, with its tier. Raises `NotFoundError`."""
+        found = self._posts.get((world.key, name))
+        if found is not None:
+            return found
+        # The world as this view has it: who asks may have looked it up in an older one.
+        seen = self.view.worlds.get(world.key)
+        if seen is None:
+            raise NotFoundError(f"world {world.key} is not there any more")
+        world = seen
+        role = world.roles.get(name)
+        if role is None:
+            raise NotFoundError(f"role {name[:64]!r} is none of {world.key}: {_named(world.roles)}")
+        tier = self.view.tiers.get(role.tier)
+        if tier is None:
+            raise NotFoundError(
+                f"role {name!r} of {world.key} has no tier: {role.tier} is not there"
+            )
+        made = Post(
+            world,
+            role,
+            tier,
+            f"{world.key}/{name}",
+            self._revisions[tier.key],
+            Rung.FRESH_CACHE in role.ladder,
+            min(MOST_PROMPT_CHARACTERS, tier.context_tokens * CHARACTERS_PER_TOKEN),
+        )
+        self._posts[world.key, name] = made
+        return made
+
+    def _key(
+        self,
+        question: inference_pb2.Question,
+        post: Post,
+        rules: CacheRules,
+        actions: Sequence[str],
+        seed: int,
+    ) -> tuple[str, ...] | None:
+        """The key but for the model's revision; None where the question lacks a field that its answer depends on."""
+        if question.cache == inference_pb2.CACHE_USE_OFF:
+            return None
+        parts = _parts(question, rules) if rules.fields else ()
+        if parts is None:
+            return None
+        return (*self._stem(question, post, rules, actions), str(seed), *parts)
+
+    def _stem(
+        self,
+        question: inference_pb2.Question,
+        post: Post,
+        rules: CacheRules,
+        actions: Sequence[str],
+    ) -> tuple[str, ...]:
+        """What a key begins with; for an archetype's own actions it is the same each time."""
+        name = question.archetype
+        where = (post.flow, name)
+        if not actions and (found := self._stems.get(where)) is not None:
+            return found
+        world = post.world
+        scope = (world.key, world.epoch) if rules.scope == "World" else ("", "")
+        form = actions or world.archetypes[name].actions
+        said = "\x1f".join(form) if form else _digest(question)
+        made = (*scope, post.tier.key, name, rules_digest(rules), said)
+        if form and not actions:
+            if len(self._stems) >= _MOST_DIGESTS:
+                self._stems.clear()
+            self._stems[where] = made
+        return made
+
+    def _archetype(self, world: WorldView, name: str) -> Archetype | None:
+        if not name:
+            return None
+        found = world.archetypes.get(name)
+        if found is None:
+            told = _named(world.archetypes)
+            raise NotFoundError(f"archetype {name[:64]!r} is none of {world.key}: {told}")
+        return found
+
+
+def messages(question: inference_pb2.Question) -> list[dict[str, str]]:
+    """The chat that a question holds."""
+    if question.prompt:
+        return [{"role": "user", "content": "\n".join(question.prompt)}]
+    return [{"role": _SPEAKERS[each.speaker], "content": each.text} for each in question.messages]
+
+
+def _actions(given: Sequence[str], archetype: Archetype | None) -> Sequence[str]:
+    if not given:
+        return archetype.actions if archetype is not None else ()
+    if len(given) > MOST_ACTIONS:
+        raise InvalidArgumentError(
+            f"actions must be at most {MOST_ACTIONS}, one letter each: {len(given)} were given"
+        )
+    if len(set(given)) != len(given):
+        raise InvalidArgumentError("actions must differ from each other")
+    if not all(given) or max(len(each.encode()) for each in given) > MOST_ACTION_BYTES:
+        raise InvalidArgumentError(f"each of actions must have 1 to {MOST_ACTION_BYTES} bytes")
+    return list(given)
+
+
+def _tokens(given: int, tier: TierView) -> int:
+    most = min(MOST_TOKENS, tier.context_tokens)
+    if given > most:
+        raise InvalidArgumentError(f"max_tokens must be at most {most}")
+    return given or min(DEFAULT_TOKENS, most)
+
+
+def _check_prompt(question: inference_pb2.Question, post: Post) -> None:
+    parts, chat = len(question.prompt), len(question.messages)
+    if bool(parts) == bool(chat):
+        raise InvalidArgumentError("give one of prompt and messages")
+    if chat > MOST_MESSAGES or parts > MOST_MESSAGES:
+        raise InvalidArgumentError(f"messages and prompt have at most {MOST_MESSAGES} parts")
+    if chat and any(each.speaker not in _SPEAKERS for each in question.messages):
+        raise InvalidArgumentError("messages.speaker must be SYSTEM, USER or ASSISTANT")
+    tier, most = post.tier, post.characters
+    if question.ByteSize() <= most:
+        # No text has more characters than bytes.
+        return
+    length = sum(map(len, question.prompt)) + sum(len(each.text) for each in question.messages)
+    if length > most:
+        raise InvalidArgumentError(
+            f"the prompt has {length} characters; at most {most} fit the {tier.context_tokens} tokens of {tier.key}"
+        )
+
+
+def _parts(question: inference_pb2.Question, rules: CacheRules) -> list[str] | None:
+    """The declared fields, quantised; None where the question lacks one. Raises `InvalidArgumentError`."""
+    fields: Mapping[str, str] = question.fields
+    if len(fields) > MOST_FIELDS:
+        raise InvalidArgumentError(f"fields must be at most {MOST_FIELDS}")
+    parts = []
+    for name, quantiser in rules.fields.items():
+        if name not in fields:
+            return None
+        if len(fields[name]) > MOST_FIELD_CHARACTERS:
+            raise InvalidArgumentError(
+                f"fields.{name} must have at most {MOST_FIELD_CHARACTERS} characters"
+            )
+        try:
+            parts.append(quantiser.quantise(fields[name]))
+        except ValueError as error:
+            raise InvalidArgumentError(f"fields.{name}: {error}") from error
+    return parts
+
+
+def rules_digest(rules: CacheRules) -> str:
+    """Stands for what the parts of a key mean: with other fields or quantisers, answers are others."""
+    found = _DIGESTS.get(id(rules))
+    if found is None or found[0] is not rules:
+        if len(_DIGESTS) >= _MOST_DIGESTS:
+            _DIGESTS.clear()
+        held = rules.model_dump_json(include={"fields"}).encode()
+        found = _DIGESTS[id(rules)] = (rules, blake2b(held, digest_size=8).hexdigest())
+    return found[1]
+
+
+def _digest(question: inference_pb2.Question) -> str:
+    """Stands for a free question: its whole prompt and the length of its answer."""
+    said = repr((messages(question), question.max_tokens)).encode()
+    return blake2b(said, digest_size=16).hexdigest()
+
+
+def _default(npc: str, actions: Sequence[str], archetype: Archetype | None) -> str:
+    """An archetype's default for an NPC, if it is one of the actions that were asked for."""
+    if archetype is None or not archetype.defaults:
+        return ""
+    fitting = [each for each in archetype.defaults if not actions or each in actions]
+    return fitting[crc32(npc.encode()) % len(fitting)] if fitting else ""
+
+
+def _revisions(tier: TierView) -> tuple[str, ...]:
+    """Revisions of the models that reply, the commonest first."""
+    found = [endpoint.revision for endpoint in tier.endpoints]
+    return tuple(sorted(set(found), key=lambda each: (-found.count(each), each))) or ("",)
+
+
+def _named(names: Mapping[str, object]) -> str:
+    """What there is, in a sentence that stays short."""
+    told = sorted(names)
+    rest = f" and {len(told) - _NAMES_TOLD} more" if len(told) > _NAMES_TOLD else ""
+    return f"it has {', '.join(told[:_NAMES_TOLD])}{rest}" if told else "it has none"

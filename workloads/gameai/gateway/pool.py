@@ -1,0 +1,363 @@
+"""EDGE: a tier's queue and replicas: who goes next, where to, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from http import HTTPStatus
+from time import monotonic
+from typing import Protocol
+
+from gameai.contract import LatencyClass
+from gameai.gateway import engine
+from gameai.gateway.breaker import part
+from gameai.gateway.counts import Counts
+from gameai.gateway.engine import Events, Said, Wanted
+from gameai.gateway.estimate import Estimate
+from gameai.gateway.fair import FairQueue
+from gameai.gateway.http1 import Call, ConnectionPool, Failure
+from gameai.gateway.job import Job, Reason
+from gameai.gateway.replica import Replica
+from gameai.gateway.ring import Ring, place
+from gameai.gateway.view import TierView
+from gameai.v1 import inference_pb2 as pb
+
+MOST_QUEUED = 4096
+# An engine needs a moment to notice that a connection is closed.
+_CANCELLED_SECONDS = 0.1
+# Of its time a question must have so much left to be tried a second time.
+_RETRY_PART = 0.4
+_SILENT_SECONDS = 10.0
+_LOG = logging.getLogger(__name__)
+
+
+class Outcome(Protocol):
+    """Who is told what became of a job."""
+
+    def answered(self, job: Job, said: Said, revision: str, now: float) -> None:
+        """An engine answered it."""
+
+    def failed(self, job: Job, reason: pb.DegradedReason.ValueType, now: float) -> None:
+        """No engine will, in time."""
+
+    def refused(self, job: Job, message: str) -> None:
+        """An engine says that the question is wrong."""
+
+
+class Pool:
+    """One tier."""
+
+    def __init__(self, tier: TierView, outcome: Outcome, counts: Counts) -> None:
+        self.tier = tier
+        self.queue: FairQueue[Job] = FairQueue(MOST_QUEUED)
+        self.replicas: dict[str, Replica] = {}
+        self.estimate = Estimate()
+        self._outcome = outcome
+        self._counts = counts
+        self._ring = Ring(())
+        self._loop = asyncio.get_running_loop()
+        self._told = False
+        self._pumping = False
+        self._silent_until = 0.0
+        # This gateway's share of all slots.
+        self.slots = 0
+
+    @property
+    def in_flight(self) -> int:
+        """Requests at engines."""
+        return sum(replica.in_flight for replica in self.replicas.values())
+
+    @property
+    def callable(self) -> bool:
+        """Whether any replica may be called, were there room."""
+        return any(
+            not each.leaving and each.breaker.opened is None for each in self.replicas.values()
+        )
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether nothing is left of it."""
+        return not self.replicas and not len(self.queue)
+
+    def update(self, tier: TierView, gateways: int) -> None:
+        """Replicas come and go. Those that went get nothing more, and end what they have."""
+        now = monotonic()
+        self.tier = tier
+        wanted = {endpoint.address: endpoint for endpoint in tier.endpoints}
+        for address, endpoint in wanted.items():
+            replica = self.replicas.get(address)
+            if replica is None:
+                # The first ones that are ever seen are warm: it is the gateway that is new.
+                since = now if self._told else -1e9
+                connections = ConnectionPool(address, monotonic)
+                replica = Replica(endpoint, connections, since, self.pump)
+                self.replicas[address] = replica
+            replica.endpoint = endpoint
+            replica.slots = part(tier.slots, gateways)
+        for address, replica in self.replicas.items():
+            replica.leaving = address not in wanted
+        self.slots = sum(self.replicas[address].slots for address in wanted)
+        self._told = self._told or bool(wanted)
+        if wanted.keys() != set(self._ring.addresses):
+            self._ring = Ring(wanted)
+        self.look()
+
+    def empty(self) -> None:
+        """The tier is gone: nothing new is sent to its replicas."""
+        for replica in self.replicas.values():
+            replica.leaving = True
+        self._ring, self.slots = Ring(()), 0
+        self.look()
+
+    def submit(self, job: Job, now: float) -> pb.DegradedReason.ValueType | None:
+        """Queue a job; why not, if it is shed at once."""
+        if now >= job.deadline:
+            return Reason.DEGRADED_REASON_TOO_LATE
+        # One at a time is tried all the same: else nobody would notice that the engine has become faster.
+        if self.slots and self.in_flight:
+            service = self.estimate.mean(job.plan.tokens, now)
+            wait = service * self.queue.wait(job, self.slots)
+            if now + wait > self.latest(job, now):
+                return Reason.DEGRADED_REASON_TOO_LATE
+        job.queued, job.waiting = now, True
+        gone = self.queue.push(job)
+        if gone is job:
+            job.waiting = False
+            return Reason.DEGRADED_REASON_QUEUE_FULL
+        if gone is not None:
+            gone.waiting = False
+            # Not at once: those who followed it come here, and each may put out another.
+            self._loop.call_soon(self._put_out, gone)
+        self.pump()
+        return None
+
+    def _put_out(self, job: Job) -> None:
+        if not job.over:
+            self._outcome.failed(job, Reason.DEGRADED_REASON_QUEUE_FULL, monotonic())
+
+    def latest(self, job: Job, now: float) -> float:
+        """When a job must have begun to be ready in time."""
+        needed = self.estimate.needed(job.plan.tokens, job.budget, now)
+        return job.deadline - job.margin - needed
+
+    def give_up(self, job: Job) -> None:
+        """Nobody waits for this job any more."""
+        if job.waiting:
+            job.waiting = False
+            self.queue.forget()
+        elif job.attempt is not None:
+            job.attempt.cancel()
+
+    def pump(self) -> None:
+        """Send what may be sent. One that fails brings others here: they are sent by the same pass, not inside of it."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            self._send()
+        finally:
+            self._pumping = False
+
+    def _send(self) -> None:
+        now = monotonic()
+        queue = self.queue
+        while len(queue) and self._room(now):
+            job = queue.pop()
+            if job is None:
+                return
+            job.waiting = False
+            if now >= job.deadline or (now > self.latest(job, now) and self.in_flight):
+                self.queue.done(job.flow)
+                self._outcome.failed(job, Reason.DEGRADED_REASON_TOO_LATE, now)
+                continue
+            self._dispatch(job, now)
+
+    def _room(self, now: float) -> bool:
+        for replica in self.replicas.values():  # noqa: SIM110 - a generator costs more than what it asks
+            if replica.room(now):
+                return True
+        return False
+
+    def look(self) -> None:
+        """Now and then: what waits for time to pass."""
+        now = monotonic()
+        for address, replica in list(self.replicas.items()):
+            replica.look(now)
+            if replica.leaving and not replica.in_flight:
+                replica.close()
+                del self.replicas[address]
+        self.pump()
+
+    def _dispatch(self, job: Job, now: float) -> None:
+        replica = self._pick(job, now)
+        job.started = now
+        plan = job.plan
+        wanted = Wanted(plan.actions, plan.tokens, plan.seed, streams=job.streams)
+        request = engine.request(replica.address, plan.post.tier.model, job.messages, wanted)
+        attempt = Attempt(self, job, replica)
+        job.attempt = attempt
+        world = self._counts.world(plan.post.world.key)
+        self._counts.requests[world, self.tier.key] += 1
+        attempt.call = replica.send(request, attempt, now, streams=job.streams)
+
+    def _pick(self, job: Job, now: float) -> Replica:
+        if len(self.replicas) == 1:
+            return next(iter(self.replicas.values()))
+
+        def room(address: str) -> bool:
+            return self.replicas[address].room(now) and address != job.avoid
+
+        def load(address: str) -> float:
+            return self.replicas[address].load()
+
+        where = place(job.plan.affinity) if len(self._ring.addresses) > 1 else 0
+        address = self._ring.pick(where, load, room)
+        if address is None:
+            # Only the one where it failed before has room.
+            address = next(each for each, found in self.replicas.items() if found.room(now))
+        return self.replicas[address]
+
+    def ended(self, attempt: Attempt, now: float) -> Job:
+        """An attempt ended by itself: its slot is free."""
+        job = attempt.job
+        job.attempt = None
+        self._release(attempt)
+        self.estimate.observe(job.plan.tokens, now - job.started, now)
+        self._counts.engine_seconds[self.tier.key,].observe(now - job.started)
+        return job
+
+    def cancelled(self, attempt: Attempt) -> None:
+        """An attempt was given up: the engine is still at it for a moment."""
+        job, now = attempt.job, monotonic()
+        job.attempt = None
+        passed = now - job.started
+        if passed > self.estimate.mean(job.plan.tokens, now):
+            self.estimate.observe(job.plan.tokens, passed, now)
+        self._loop.call_later(_CANCELLED_SECONDS, self._free, attempt)
+
+    def _release(self, attempt: Attempt) -> None:
+        """Its slot, and its flow's part of those in flight, are free."""
+        attempt.replica.free(monotonic())
+        self.queue.done(attempt.flow)
+
+    def _free(self, attempt: Attempt) -> None:
+        self._release(attempt)
+        self.pump()
+
+    def succeeded(self, attempt: Attempt, said: Said) -> None:
+        """An engine's answer."""
+        now = monotonic()
+        attempt.replica.breaker.succeeded()
+        job = self.ended(attempt, now)
+        self._outcome.answered(job, said, attempt.replica.endpoint.revision, now)
+        self.pump()
+
+    def refused(self, attempt: Attempt, message: str) -> None:
+        """The engine is well, the question is not."""
+        attempt.replica.breaker.succeeded()
+        self._outcome.refused(self.ended(attempt, monotonic()), message)
+        self.pump()
+
+    def broke(self, attempt: Attempt, how: str, *, blame: bool, retry: bool = True) -> None:
+        """An attempt failed; `blame` where that speaks against the replica, `retry` where another may do better."""
+        now = monotonic()
+        self._counts.engine_failures[self.tier.key, how] += 1
+        if blame:
+            attempt.replica.breaker.failed(now)
+        elif attempt.trial:
+            attempt.replica.breaker.undecided()
+        job = attempt.job
+        job.attempt = None
+        self._release(attempt)
+        if retry and self._may_retry(job, attempt.replica.address, now):
+            job.avoid = attempt.replica.address
+            if self.submit(job, now) is None:
+                return
+        self._outcome.failed(job, Reason.DEGRADED_REASON_ENGINE_FAILED, now)
+        self.pump()
+
+    def tell(self, status: int, words: str) -> None:
+        """Log an engine's words, now and then: a tier may refuse everything."""
+        now = monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + _SILENT_SECONDS
+            _LOG.warning("%s: an engine answered %d: %s", self.tier.key, status, words)
+
+    def _may_retry(self, job: Job, failed: str, now: float) -> bool:
+        """Once, on another replica, with time left; never for Gold, which has no time to lose."""
+        return (
+            self.tier.tier_class is not LatencyClass.GOLD
+            and not job.avoid
+            and not job.spoken
+            and any(each != failed for each in self._ring.addresses)
+            and job.deadline - now >= _RETRY_PART * job.budget
+        )
+
+
+class Attempt:
+    """A job at a replica: hears what comes back."""
+
+    __slots__ = ("call", "events", "flow", "job", "pool", "replica", "trial")
+
+    def __init__(self, pool: Pool, job: Job, replica: Replica) -> None:
+        self.pool = pool
+        self.job = job
+        self.flow = job.flow
+        self.replica = replica
+        # What an open breaker lets through is its trial; what was under way before decides nothing.
+        self.trial = replica.breaker.opened is not None
+        self.call: Call | None = None
+        self.events = Events() if job.streams else None
+
+    def cancel(self) -> None:
+        """Nobody waits for it."""
+        if self.call is not None:
+            self.call.cancel()
+        if self.trial:
+            # Our deadline is no verdict.
+            self.replica.breaker.undecided()
+        self.pool.cancelled(self)
+
+    def hand_to(self, job: Job) -> None:
+        """From now on it is another job's, which asked the same."""
+        self.job.attempt, job.attempt = None, self
+        job.started = self.job.started
+        self.job = job
+
+    def heard(self) -> None:
+        """A first byte."""
+        self.replica.heard()
+
+    def streamed(self, data: bytes) -> None:
+        """A part of a stream."""
+        assert self.events is not None  # noqa: S101 - only streams are told in parts
+        if text := self.events.feed(data):
+            self.job.spoken = True
+            self.job.sink.spoke(self.job.question, text)
+
+    def replied(self, status: int, body: bytes) -> None:
+        """The whole reply."""
+        if status != HTTPStatus.OK:
+            self._refused(status, engine.refusal(status, body))
+            return
+        if self.events is not None:
+            said = self.events.said()
+        else:
+            said = engine.said(body, self.job.plan.actions)
+        if said is None:
+            self.pool.broke(self, "unfinished", blame=False)
+        else:
+            self.pool.succeeded(self, said)
+
+    def _refused(self, status: int, refusal: engine.Refusal) -> None:
+        if refusal.too_long:
+            self.pool.refused(self, refusal.words)
+            return
+        self.pool.tell(status, refusal.words)
+        if refusal.well:
+            self.replica.breaker.succeeded()
+        self.pool.broke(self, str(status), blame=not refusal.well, retry=refusal.retry)
+
+    def failed(self, failure: Failure) -> None:
+        """No reply."""
+        self.pool.broke(self, failure.value, blame=True)

@@ -1,0 +1,119 @@
+"""EDGE: one replica of a tier: its connections, its slots, its breaker, and a look whether it lives."""
+
+from collections.abc import Callable
+from time import monotonic
+
+from gameai.gateway.breaker import SILENT_SECONDS, SLOW_START_SECONDS, Breaker, warm_slots
+from gameai.gateway.http1 import Call, ConnectionPool, Failure, Listener
+from gameai.gateway.view import Endpoint
+
+_HEALTH = "GET /health HTTP/1.1\r\nHost: {}\r\n\r\n"
+_PROBE_SECONDS = 2.0
+_OK = 200
+
+
+class Replica:
+    """Counts its own requests in flight; `slots` are this gateway's share."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        pool: ConnectionPool,
+        known_since: float,
+        judged: Callable[[], None],
+    ) -> None:
+        self.endpoint = endpoint
+        self.address = endpoint.address
+        self.pool = pool
+        self.slots = 1
+        self.in_flight = 0
+        self.leaving = False
+        self.breaker = Breaker()
+        self._known_since = known_since
+        self._judged = judged
+        # Seconds with something in flight and not a byte: those that are over, and since when it is so again.
+        self._silence = 0.0
+        self._silent_since: float | None = None
+        self._probe: _Probe | None = None
+
+    def load(self) -> float:
+        """What is in flight, as a part of its slots."""
+        return self.in_flight / self.slots
+
+    def room(self, now: float) -> bool:
+        """Whether one more request may be sent."""
+        if self.in_flight >= self.slots or self.leaving or self._probe is not None:
+            return False
+        age = now - self._known_since
+        if age < SLOW_START_SECONDS and self.in_flight >= warm_slots(self.slots, age):
+            return False
+        return self.breaker.opened is None or self.breaker.allows(now)
+
+    def send(self, request: bytes, listener: Listener, now: float, *, streams: bool) -> Call:
+        """Send a request; its slot counts until `free`."""
+        self.in_flight += 1
+        self.breaker.sent()
+        if self._silent_since is None:
+            self._silent_since = now
+        if self._silence + now - self._silent_since > SILENT_SECONDS and self._probe is None:
+            # Nothing was heard of it for long, maybe for our deadlines are shorter than it needs.
+            self._probe = _Probe(self, now)
+        return self.pool.send(request, listener, streams=streams)
+
+    def heard(self) -> None:
+        """A byte came: it is not silent."""
+        self._silence, self._silent_since = 0.0, None
+
+    def free(self, now: float) -> None:
+        """A request's slot is free. Time in which nothing is asked is no silence."""
+        self.in_flight -= 1
+        if not self.in_flight and self._silent_since is not None:
+            self._silence += now - self._silent_since
+            self._silent_since = None
+
+    def look(self, now: float) -> None:
+        """Now and then: give up a probe that gets no answer, close old connections."""
+        self.pool.drop_old()
+        if self._probe is not None and now - self._probe.began > _PROBE_SECONDS:
+            self._probe.call.cancel()
+            self.judge(well=False, now=now)
+
+    def close(self) -> None:
+        """It is gone: nothing is asked of it any more."""
+        if self._probe is not None:
+            self._probe.call.cancel()
+            self._probe = None
+        self.pool.close()
+
+    def judge(self, *, well: bool, now: float) -> None:
+        """What its health says; times of the pool's clock."""
+        self._probe = None
+        self.heard()
+        if well:
+            self.breaker.succeeded()
+        else:
+            self.breaker.condemned(now)
+        self._judged()
+
+
+class _Probe:
+    """A question after its health."""
+
+    def __init__(self, replica: Replica, now: float) -> None:
+        self.began = now
+        self._replica = replica
+        self.call = replica.pool.send(_HEALTH.format(replica.address).encode(), self)
+
+    def heard(self) -> None:
+        """Not yet an answer."""
+
+    def streamed(self, data: bytes) -> None:
+        """Health is not streamed."""
+
+    def replied(self, status: int, body: bytes) -> None:  # noqa: ARG002 - a listener's signature
+        """It lives, or says that it does not."""
+        self._replica.judge(well=status == _OK, now=monotonic())
+
+    def failed(self, failure: Failure) -> None:  # noqa: ARG002 - same
+        """It does not."""
+        self._replica.judge(well=False, now=monotonic())

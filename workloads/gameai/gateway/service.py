@@ -1,0 +1,325 @@
+"""EDGE: InferenceService over gRPC."""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import math
+from collections.abc import AsyncIterator, Callable
+from time import monotonic
+from typing import Any, Self
+
+import grpc
+from grpc import aio
+
+from gameai.errors import (
+    DrainingError,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+    ServiceFault,
+    told,
+)
+from gameai.gateway.counts import Counts
+from gameai.gateway.desk import Desk
+from gameai.gateway.identity import Caller, Identity
+from gameai.gateway.players import Players, Report
+from gameai.gateway.session import Session, StuckError
+from gameai.gateway.turns import Turns
+from gameai.gateway.view import WorldView
+from gameai.v1 import inference_pb2 as pb
+from gameai.v1 import inference_pb2_grpc
+
+# Left of a call's own deadline for the way back: a tenth, 100 ms at most; but a fiftieth of a long one, for gRPC rounds
+# it up on its way here, by a hundredth at most.
+_WAY_BACK, _WAY_BACK_SECONDS, _LONG_WAY_BACK = 0.1, 0.1, 0.02
+_LOG = logging.getLogger(__name__)
+# Told to open another stream after so long, so that new gateways get their share.
+STREAM_SECONDS = 300.0
+# And ended so long after.
+LEAVE_SECONDS = 40.0
+_REFUSED = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
+    """Answers everyone who may speak for a world."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        identity: Identity,
+        players: Players,
+        fault: Callable[[], str] = str,
+    ) -> None:
+        self._fault = fault
+        self._desk = desk
+        self._identity = identity
+        self._players = players
+        self._turns = Turns()
+        self._sessions: set[Session] = set()
+        self._numbers = itertools.count()
+        self._draining = False
+        # When a single call came last, by the monotonic clock.
+        self.heard = -math.inf
+        self._loop = asyncio.get_running_loop()
+
+    def drain(self) -> None:
+        """Tell every stream to go elsewhere."""
+        self._draining = True
+        for session in self._sessions:
+            session.go_away()
+
+    @property
+    def streams(self) -> int:
+        """Streams that are open."""
+        return len(self._sessions)
+
+    async def Stream(  # type: ignore[override] # grpc.aio takes handlers that write themselves too
+        self, request_iterator: Any, context: aio.ServicerContext[Any, Any]
+    ) -> None:
+        """Frames in, frames out."""
+        with _Mapped(self._desk.counts) as mapped:
+            caller = self._caller(context)
+            # At once, so that the client knows that it was let in.
+            await context.send_initial_metadata(())
+            session = Session(self._desk, self._turns, lambda name: self._world(caller, name))
+            await self._serve(session, caller, request_iterator, context)
+        await mapped.end(context)
+
+    async def Infer(
+        self, request: pb.InferRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.InferResponse:
+        """One question, one answer."""
+        with _Mapped(self._desk.counts) as mapped:
+            self.heard = monotonic()
+            world = self._world(self._caller(context), request.world)
+            single = _Single()
+            job = self._desk.ask(world, request.question, single, within=_left(context))
+            try:
+                answer = await single.wait()
+            finally:
+                single.closed = True
+                if job is not None:
+                    self._desk.abandon(job)
+            if not answer.HasField("error"):
+                return pb.InferResponse(answer=answer)
+            mapped.fault(answer.error)
+        await mapped.end(context)
+        raise AssertionError  # `end` raised
+
+    async def Tokens(
+        self, request: pb.TokensRequest, context: aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[pb.TokensResponse]:
+        """Text as it is made."""
+        with _Mapped(self._desk.counts) as mapped:
+            self.heard = monotonic()
+            world = self._world(self._caller(context), request.world)
+            spoken = _Spoken()
+            left = _left(context)
+            job = self._desk.ask(world, request.question, spoken, streams=True, within=left)
+            try:
+                async for message in spoken.messages():
+                    if message.end.HasField("error"):
+                        mapped.fault(message.end.error)
+                        break
+                    yield message
+            finally:
+                spoken.closed = True
+                if job is not None:
+                    self._desk.abandon(job)
+        await mapped.end(context)
+
+    async def _serve(
+        self,
+        session: Session,
+        caller: Caller,
+        frames: AsyncIterator[pb.StreamRequest],
+        context: aio.ServicerContext[Any, Any],
+    ) -> None:
+        number = next(self._numbers)
+        self._sessions.add(session)
+        if self._draining:
+            session.go_away()
+        # Not all in the same moment, of a client's two streams in particular.
+        end = min(STREAM_SECONDS * (0.8 + 0.2 * (monotonic() % 1)), caller.seconds_left())
+        leaving = self._loop.call_later(end, session.go_away)
+        ending = asyncio.create_task(asyncio.sleep(end + LEAVE_SECONDS))
+        writing = asyncio.create_task(session.write(context))
+        reading = asyncio.create_task(self._read(session, caller, number, frames))
+        try:
+            tasks = (writing, reading, ending)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if ending.done():
+                raise DrainingError("this stream was told to leave: open another one")
+            for task in (writing, reading):
+                if task.done():
+                    task.result()
+        finally:
+            leaving.cancel()
+            for task in (writing, reading, ending):
+                task.cancel()
+            self._sessions.discard(session)
+            session.close()
+            for task in (writing, reading, ending):
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+            self._players.ended(number)
+
+    async def _read(
+        self, session: Session, caller: Caller, number: int, frames: AsyncIterator[pb.StreamRequest]
+    ) -> None:
+        """Every frame, then until all is answered."""
+        async for frame in frames:
+            if frame.HasField("players"):
+                self._report(session, caller, number, frame)
+            await session.take(frame)
+        await session.drained()
+
+    def _report(
+        self, session: Session, caller: Caller, number: int, frame: pb.StreamRequest
+    ) -> None:
+        try:
+            world = self._world(caller, frame.world)
+        except ServiceFault:
+            if session.served:
+                # Of a world that is gone for a moment nobody counts the players.
+                return
+            raise
+        told_now = Report(frame.players.online, frame.players.lobby, monotonic())
+        self._players.report(world.key, number, told_now)
+
+    def _caller(self, context: aio.ServicerContext[Any, Any]) -> Caller:
+        if fault := self._fault():
+            # Without a view every caller would be refused, and taken at its word.
+            raise DrainingError(f"this gateway cannot answer yet: {fault}")
+        return self._identity.caller(dict(context.invocation_metadata() or ()))
+
+    def _world(self, caller: Caller, name: str) -> WorldView:
+        """The world that a caller speaks for. Raises what the caller is told."""
+        worlds = self._desk.view.worlds
+        if caller.name is None:
+            mine = list(worlds.values())
+        else:
+            mine = self._desk.view.worlds_of(caller.name)
+        if name:
+            for world in mine:
+                if world.key == name:
+                    return world
+        elif (only := _only(mine, caller)) is not None:
+            return only
+        if caller.name is not None and (not mine or name):
+            raise PermissionDeniedError(
+                f"{caller.name} does not speak for {name[:64] or 'any world'}: add it to the world's callers"
+            )
+        if name or not mine:
+            raise NotFoundError(f"there is no world {name[:64]!r}")
+        raise InvalidArgumentError(
+            f"world must be named: one of {', '.join(sorted(world.key for world in mine)[:10])}"
+        )
+
+
+def _only(mine: list[WorldView], caller: Caller) -> WorldView | None:
+    """The world that a caller means who names none: its only one, or the only one beside it.
+
+    Whoever makes a world elsewhere and lists this caller takes nothing away from the one of its own namespace.
+    """
+    if len(mine) > 1 and caller.name is not None:
+        beside = f"{caller.name.partition('/')[0]}/"
+        mine = [world for world in mine if world.key.startswith(beside)]
+    return mine[0] if len(mine) == 1 else None
+
+
+class _Mapped:
+    """Errors inside become the call's status, once the handler's own clean-up is done."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._status: tuple[grpc.StatusCode, str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if error is None or not isinstance(error, Exception):
+            return False
+        if isinstance(error, StuckError):
+            self._counts.events["stream not read",] += 1
+            self._status = grpc.StatusCode.RESOURCE_EXHAUSTED, "the answers are not read"
+            return True
+        self._status = told(error)
+        if self._status[0] in _REFUSED:
+            self._counts.events["caller refused",] += 1
+        if self._status[0] is grpc.StatusCode.INTERNAL:
+            _LOG.error("a call failed; this is a bug", exc_info=error)
+        return True
+
+    def fault(self, fault: pb.Fault) -> None:
+        """The call ends with what an answer told."""
+        self._status = _CODES[fault.code], fault.message
+
+    async def end(self, context: aio.ServicerContext[Any, Any]) -> None:
+        """Abort the call, if there is a reason to."""
+        if self._status is not None:
+            await context.abort(*self._status)
+
+
+class _Single:
+    """A sink for one question and one answer."""
+
+    defers = False
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._answer: asyncio.Future[pb.Answer] = asyncio.get_running_loop().create_future()
+
+    def answer(self, answer: pb.Answer, *, last: bool) -> None:  # noqa: ARG002 - a sink's signature
+        """Take the answer."""
+        if not self._answer.done():
+            self._answer.set_result(answer)
+
+    def spoke(self, question: int, text: str) -> None:
+        """A single answer is not told in parts."""
+        raise NotImplementedError
+
+    async def wait(self) -> pb.Answer:
+        """The answer."""
+        return await self._answer
+
+
+class _Spoken:
+    """A sink for a streamed text."""
+
+    defers = False
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._messages: asyncio.Queue[pb.TokensResponse] = asyncio.Queue()
+
+    def answer(self, answer: pb.Answer, *, last: bool) -> None:  # noqa: ARG002 - a sink's signature
+        """The end."""
+        self._messages.put_nowait(pb.TokensResponse(end=answer))
+
+    def spoke(self, question: int, text: str) -> None:  # noqa: ARG002 - same
+        """A part."""
+        self._messages.put_nowait(pb.TokensResponse(text=text))
+
+    async def messages(self) -> AsyncIterator[pb.TokensResponse]:
+        """Parts, then the end."""
+        while True:
+            message = await self._messages.get()
+            yield message
+            if message.HasField("end"):
+                return
+
+
+def _left(context: aio.ServicerContext[Any, Any]) -> float:
+    """Seconds in which an answer must have been found: the call's own deadline, less the way back.
+
+    A question's `deadline_ms` may be missed by a moment, and the answer still arrives; after a call's deadline none does.
+    """
+    # None where the call has no deadline, whatever its type says.
+    left: float | None = context.time_remaining()
+    if left is None:
+        return math.inf
+    return left - max(min(_WAY_BACK_SECONDS, left * _WAY_BACK), left * _LONG_WAY_BACK)

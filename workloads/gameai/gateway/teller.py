@@ -1,0 +1,158 @@
+"""Says answers and faults, and counts them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import grpc
+from prometheus_client.core import Metric
+
+from gameai.gateway.cache import Kept
+from gameai.gateway.counts import Counts, gauge
+from gameai.gateway.engine import Said
+from gameai.gateway.job import Job, Reason, Sink
+from gameai.gateway.plan import Plan
+from gameai.v1 import inference_pb2 as pb
+
+if TYPE_CHECKING:
+    from gameai.gateway.pool import Pool
+
+_CODES = MappingProxyType(
+    {
+        Reason.DEGRADED_REASON_QUEUE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+        Reason.DEGRADED_REASON_TOO_LATE: grpc.StatusCode.DEADLINE_EXCEEDED,
+        Reason.DEGRADED_REASON_DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+)
+_SHORT = MappingProxyType(
+    {value: name.removeprefix("DEGRADED_REASON_") for name, value in Reason.items()}
+)
+_SOURCES = MappingProxyType(
+    {value: name.removeprefix("SOURCE_") for name, value in pb.Source.items()}
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form:
+    """What stands beside an answer; `tier` None is the question's own."""
+
+    tier: str | None = None
+    reason: pb.DegradedReason.ValueType = Reason.DEGRADED_REASON_UNSPECIFIED
+    provisional: bool = False
+    truncated: bool = False
+
+
+ENGINES = Form()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """Why there is no answer: a status with its message, and the tier's reason if it has one."""
+
+    status: tuple[grpc.StatusCode, str]
+    tier: str = ""
+    reason: pb.DegradedReason.ValueType = Reason.DEGRADED_REASON_UNSPECIFIED
+    second: bool = False
+
+
+class Teller:
+    """Tells sinks, which may be closed by then."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def at_once(
+        self, question: pb.Question, plan: Plan, sink: Sink, kept: Kept, seconds: float
+    ) -> None:
+        """An answer from the fresh cache to a question that never became a job, so many seconds after it came."""
+        labels = (plan.post.tier.key, "FRESH_CACHE")
+        self._counts.answers[labels] += 1
+        self._counts.seconds[labels].observe(seconds)
+        text, tier, _, _ = kept
+        answer = pb.Answer(
+            id=question.id, text=text, source=pb.SOURCE_FRESH_CACHE, served_tier=tier
+        )
+        sink.answer(answer, last=True)
+
+    def answer(self, job: Job, source: pb.Source.ValueType, text: str, form: Form) -> None:
+        """A job's answer."""
+        now = monotonic()
+        self._count(job, source, form, now)
+        if job.sink.closed:
+            return
+        answer = pb.Answer(
+            id=job.question,
+            text=text,
+            source=source,
+            served_tier=job.plan.post.tier.key if form.tier is None else form.tier,
+            supersedes=job.second,
+            total_us=_micros(now - job.arrived),
+        )
+        if job.started:
+            answer.queue_us = _micros(job.started - job.queued)
+            if source == pb.SOURCE_ENGINE:
+                answer.engine_us = _micros(now - job.started)
+        # Most answers are none of these, and a field costs its time.
+        if form is not ENGINES:
+            answer.degraded_reason = form.reason
+            answer.provisional = form.provisional
+            answer.truncated = form.truncated
+        job.sink.answer(answer, last=not form.provisional)
+
+    def fault(self, sink: Sink, question: int, fault: Fault) -> None:
+        """There is no answer."""
+        code, message = fault.status
+        self._counts.faults[fault.tier, code.name] += 1
+        told = pb.Fault(code=code.value[0], message=message, reason=fault.reason)
+        if not sink.closed:
+            sink.answer(pb.Answer(id=question, error=told, supersedes=fault.second), last=True)
+
+    def tokens(self, job: Job, said: Said) -> None:
+        """What an engine read and wrote for a world."""
+        post = job.plan.post
+        world = self._counts.world(post.world.key)
+        self._counts.tokens[world, post.tier.key, "prompt"] += said.prompt_tokens
+        self._counts.tokens[world, post.tier.key, "completion"] += said.completion_tokens
+
+    def _count(self, job: Job, source: pb.Source.ValueType, form: Form, now: float) -> None:
+        counts, tier = self._counts, job.plan.post.tier.key
+        counts.answers[tier, _SOURCES[source]] += 1
+        counts.seconds[tier, _SOURCES[source]].observe(now - job.arrived)
+        if form.reason:
+            counts.degraded[tier, _SHORT[form.reason]] += 1
+        if job.started:
+            counts.queued[tier,].observe(max(0.0, job.started - job.queued))
+        if now > job.deadline:
+            counts.late[tier,] += 1
+
+
+def why_none(job: Job, reason: pb.DegradedReason.ValueType) -> tuple[grpc.StatusCode, str]:
+    """The status of a question without any answer."""
+    code = _CODES.get(reason, grpc.StatusCode.UNAVAILABLE)
+    why = _SHORT[reason].lower().replace("_", " ")
+    tier = job.plan.post.tier.key
+    return code, f"{tier} gives no answer ({why}), and the role's ladder has none"
+
+
+def desk_gauges(pools: Mapping[str, Pool], cached: int, waiting: int) -> Iterable[Metric]:
+    """Present values."""
+    rows: list[tuple[str, str, Callable[[Pool], float]]] = [
+        ("queue_depth", "Questions that wait for a slot.", lambda pool: len(pool.queue)),
+        ("in_flight", "Requests at engines.", lambda pool: pool.in_flight),
+        ("slots", "This gateway's share of slots.", lambda pool: pool.slots),
+    ]
+    for name, text, value in rows:
+        values = [((key,), float(value(pool))) for key, pool in list(pools.items())]
+        yield gauge(f"gameai_gateway_{name}", text, ("tier",), values)
+    yield gauge("gameai_gateway_cache_entries", "Answers that are kept.", (), [((), cached)])
+    yield gauge(
+        "gameai_gateway_open_questions", "Questions without an answer yet.", (), [((), waiting)]
+    )
+
+
+def _micros(seconds: float) -> int:
+    return max(0, int(seconds * 1_000_000))

@@ -1,0 +1,239 @@
+"""EDGE: objects of a cluster by LIST and watch.
+
+Nothing here is on the way of a question: while the API server is gone, what was seen last stays.
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import aiohttp
+import orjson
+
+from gameai.gateway.counts import Counts
+
+_LOG = logging.getLogger(__name__)
+TOKEN_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+# A page is decoded in one piece, while questions wait.
+_PAGE = 100
+_PIECE = 20
+_WATCH_SECONDS = 300
+# The API server sends a bookmark each minute.
+_SILENCE_SECONDS = 130.0
+# A server under load may end watches at once.
+_SHORT_SECONDS = 1.0
+_FIRST_BACKOFF_SECONDS, _MOST_BACKOFF_SECONDS = 0.5, 10.0
+_CALL_SECONDS = 30.0
+_OK, _GONE = 200, 410
+
+Object = Mapping[str, Any]
+Key = tuple[str, str]
+
+
+class ApiError(Exception):
+    """The API server did not answer as wanted; `status` is 0 where that says nothing."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Server:
+    """Where the API server is, and who asks. Files are read anew for each call: a kubelet replaces them."""
+
+    url: str
+    token_file: Path = TOKEN_FOLDER / "token"
+    ca_file: Path = TOKEN_FOLDER / "ca.crt"
+
+    def session(self) -> aiohttp.ClientSession:
+        """Connections to it, under the certificate authority of now. Raises `OSError` where there is none."""
+        trusted = ssl.create_default_context(cafile=str(self.ca_file))
+        connector = aiohttp.TCPConnector(ssl=trusted, limit=0)
+        return aiohttp.ClientSession(connector=connector, read_bufsize=1 << 20)
+
+    def get(
+        self,
+        session: aiohttp.ClientSession,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        silence_seconds: float = _CALL_SECONDS,
+    ) -> Any:
+        """A request; it ends when nothing is heard for so long."""
+        return session.get(
+            f"{self.url}{path}",
+            params=query,
+            headers={"Authorization": f"Bearer {self.token_file.read_text().strip()}"},
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=_CALL_SECONDS, sock_read=silence_seconds
+            ),
+        )
+
+    async def document(
+        self, session: aiohttp.ClientSession, path: str, query: Mapping[str, str] | None = None
+    ) -> Any:
+        """What a path answers. Raises `ApiError`, and what connections raise."""
+        async with (
+            asyncio.timeout(_CALL_SECONDS),
+            self.get(session, path, query) as response,
+        ):
+            if response.status != _OK:
+                raise ApiError(f"GET {path} was answered {response.status}", response.status)
+            return orjson.loads(await response.read())
+
+
+class Watched:
+    """The objects of one collection, each kept as what `project` makes of it; None is not kept.
+
+    Of an object that cannot be read, what was read of it before stays. `changed` is called after each change.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        path: str,
+        selector: str,
+        project: Callable[[Object], Any],
+        changed: Callable[[], None],
+    ) -> None:
+        self.objects: dict[Key, Any] = {}
+        self.synced = False
+        self.connected = False
+        self.heard_at = monotonic()
+        self.resource = path.rpartition("/")[2]
+        self._server = server
+        self._path = path
+        self._query = {"labelSelector": selector} if selector else {}
+        self._project = project
+        self._changed = changed
+        # Where the next watch goes on; empty: everything is listed first.
+        self._version = ""
+        self._seen: dict[Key, tuple[str, str]] = {}
+
+    async def run(self, counts: Counts) -> None:
+        """For ever: list, then watch; after a failure the watch goes on where it ended, as long as the server lets it."""
+        backoff = _FIRST_BACKOFF_SECONDS
+        while True:
+            began = monotonic()
+            try:
+                async with self._server.session() as session:
+                    if not self._version:
+                        await self._list(session, counts)
+                    await self._follow(session, counts)
+            except Exception as error:  # noqa: BLE001 - whatever an API server says must not end the gateway
+                counts.events[f"watch of {self.resource} failed",] += 1
+                _LOG.warning("%s: %s; what was seen stays", self._path, error or type(error))
+                if isinstance(error, ApiError) and error.status:
+                    self._version = ""
+            self.connected = False
+            if monotonic() - began > _MOST_BACKOFF_SECONDS:
+                backoff = _FIRST_BACKOFF_SECONDS
+            await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries
+            backoff = min(_MOST_BACKOFF_SECONDS, 2 * backoff)
+
+    async def _list(self, session: aiohttp.ClientSession, counts: Counts) -> None:
+        found: dict[Key, Any] = {}
+        seen: dict[Key, tuple[str, str]] = {}
+        query = {**self._query, "limit": str(_PAGE)}
+        while True:
+            page = await self._server.document(session, self._path, query)
+            for number, item in enumerate(page["items"]):
+                self._put(found, seen, item, counts)
+                if number % _PIECE == 0:
+                    await asyncio.sleep(0)
+            metadata = page["metadata"]
+            if not metadata.get("continue"):
+                break
+            query["continue"] = metadata["continue"]
+        self.heard_at, self.synced, self.connected = monotonic(), True, True
+        self.objects, self._seen = found, seen
+        self._version = str(metadata["resourceVersion"])
+        self._changed()
+
+    async def _follow(self, session: aiohttp.ClientSession, counts: Counts) -> None:
+        """Every event until the watch fails; bookmarks say that the server is there."""
+        while True:
+            began = monotonic()
+            query = {
+                **self._query,
+                "watch": "true",
+                "resourceVersion": self._version,
+                "allowWatchBookmarks": "true",
+                "timeoutSeconds": str(_WATCH_SECONDS),
+            }
+            async with self._server.get(
+                session, self._path, query, silence_seconds=_SILENCE_SECONDS
+            ) as response:
+                if response.status != _OK:
+                    raise ApiError(f"watch was answered {response.status}", response.status)
+                self.heard_at, self.connected = monotonic(), True
+                async for event in _events(response):
+                    self.heard_at = monotonic()
+                    self._take(event, counts)
+            if monotonic() - began < _SHORT_SECONDS:
+                raise ApiError("the watch ended at once")
+
+    def _take(self, event: Object, counts: Counts) -> None:
+        kind, item = event["type"], event["object"]
+        if kind == "ERROR":
+            told = f"watch ended: {item.get('code')} {item.get('reason')}"
+            raise ApiError(told, item.get("code") or _GONE)
+        key = _key(item)
+        before = self.objects.get(key)
+        if kind == "DELETED":
+            self.objects.pop(key, None)
+            self._seen.pop(key, None)
+        elif kind != "BOOKMARK":
+            self._put(self.objects, self._seen, item, counts)
+        self._version = str(item["metadata"]["resourceVersion"])
+        if self.objects.get(key) is not before:
+            self._changed()
+
+    def _put(
+        self,
+        objects: dict[Key, Any],
+        seen: dict[Key, tuple[str, str]],
+        item: Object,
+        counts: Counts,
+    ) -> None:
+        """Keep what an object is; the same version again is not read again, and the same content stays the same object."""
+        key, metadata = _key(item), item["metadata"]
+        before = self.objects.get(key)
+        mark = metadata.get("uid", ""), metadata.get("resourceVersion", "")
+        made = before
+        if self._seen.get(key) != mark:
+            try:
+                made = self._project(item)
+            except Exception as error:  # noqa: BLE001 - one object, of whoever may write it, must not end all others
+                counts.events[f"one of {self.resource} unreadable",] += 1
+                _LOG.error("%s %s/%s: %r; what was read before stays", self.resource, *key, error)
+        seen[key] = mark
+        if made is None:
+            objects.pop(key, None)
+        else:
+            objects[key] = before if made == before else made
+
+
+async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Object]:
+    """JSON documents, one a line, however long."""
+    parts: list[bytes] = []
+    async for data in response.content.iter_any():
+        first, *others = data.split(b"\n")
+        parts.append(first)
+        for other in others:
+            line = b"".join(parts)
+            parts = [other]
+            if line:
+                yield orjson.loads(line)
+
+
+def _key(item: Object) -> Key:
+    metadata = item["metadata"]
+    return metadata.get("namespace", ""), metadata.get("name", "")
