@@ -3,8 +3,11 @@
 import json
 import re
 
+import pytest
 from gameai import channel
+from gameai.v1 import inference_pb2
 from gameai_devcluster.install import ROOT
+from google.protobuf import json_format
 
 DOCUMENT = (ROOT / "docs" / "clients.md").read_text()
 
@@ -20,3 +23,18 @@ def test_the_published_interval_between_names_is_the_one_in_code() -> None:
     name = "grpc.dns_min_time_between_resolutions_ms"
     assert dict(channel.OPTIONS)[name] == channel.NAMES_MS
     assert f"`{name}` = {channel.NAMES_MS}" in DOCUMENT
+
+
+def vectors() -> list[tuple[str, str, str]]:
+    rows = re.findall(r"^\| `(Stream\w+)` \| `(.*)` \| `(\w+)` \|$", DOCUMENT, re.MULTILINE)
+    return [(name, text, held) for name, text, held in rows]
+
+
+@pytest.mark.parametrize(("name", "text", "held"), vectors())
+def test_the_published_vectors_are_what_the_wire_carries(name: str, text: str, held: str) -> None:
+    message = json_format.Parse(text, getattr(inference_pb2, name)())
+    assert message.SerializeToString(deterministic=True).hex() == held
+
+
+def test_there_are_vectors_of_both_directions() -> None:
+    assert {name for name, *_ in vectors()} == {"StreamRequest", "StreamResponse"}

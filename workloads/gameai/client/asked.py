@@ -1,0 +1,137 @@
+"""A question that waits for its answer."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal
+
+import grpc
+
+from gameai.client.reply import AskError, Reply, Source, from_answer, from_fault
+from gameai.v1 import inference_pb2 as pb
+
+# A gateway has this long beyond a deadline before it is given up, where the caller brings no default of his own.
+GRACE_SECONDS = 1.0
+# Where the caller names no deadline, the role's holds, which only the gateway knows.
+LONGEST_SECONDS = 660.0
+CacheUse = Literal["declared", "off", "refresh"]
+CACHE_USES: Mapping[CacheUse, pb.CacheUse.ValueType] = MappingProxyType(
+    {
+        "declared": pb.CACHE_USE_UNSPECIFIED,
+        "off": pb.CACHE_USE_OFF,
+        "refresh": pb.CACHE_USE_REFRESH,
+    }
+)
+
+
+class Asked:
+    """One question; its clock started when it was asked."""
+
+    __slots__ = ("answer", "attempts", "began", "better", "deadline_ms", "default", "number", "question", "size", "timer")  # fmt: skip
+
+    def __init__(self, question: pb.Question, default: str | None) -> None:
+        loop = asyncio.get_running_loop()
+        self.question = question
+        self.number = question.id
+        self.size = question.ByteSize()
+        self.default = default
+        self.deadline_ms = question.deadline_ms
+        self.began = time.perf_counter()
+        self.answer: asyncio.Future[Reply] = loop.create_future()
+        self.better: asyncio.Future[Reply | None] | None = None
+        self.attempts = 0
+        seconds = self.deadline_ms / 1000 if self.deadline_ms else LONGEST_SECONDS
+        self.timer = loop.call_later(
+            seconds + (0 if default is not None else GRACE_SECONDS), self._late
+        )
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is awaited."""
+        return self.answer.done() and (self.better is None or self.better.done())
+
+    def stamp(self) -> pb.Question:
+        """The question as it leaves: with the time that passed in here."""
+        self.question.elapsed_us = int((time.perf_counter() - self.began) * 1_000_000)
+        return self.question
+
+    def in_time(self) -> bool:
+        """Whether asking again could help."""
+        left = self.deadline_ms / 1000 if self.deadline_ms else LONGEST_SECONDS
+        return not self.over and time.perf_counter() - self.began < left
+
+    def take(self, answer: pb.Answer) -> None:
+        """The gateway says something of it."""
+        seconds = time.perf_counter() - self.began
+        if answer.supersedes:
+            self._take_better(answer, seconds)
+            return
+        if self.answer.done():
+            return
+        self.timer.cancel()
+        if answer.HasField("error"):
+            self._fail(from_fault(answer.error))
+            return
+        if answer.provisional:
+            self.better = asyncio.get_running_loop().create_future()
+        self.answer.set_result(from_answer(answer, seconds, self.better))
+
+    def lost(self, message: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
+        """No gateway will answer."""
+        self.timer.cancel()
+        if self.better is not None and not self.better.done():
+            self.better.set_result(None)
+        if not self.answer.done():
+            self._fail(AskError(code, message))
+
+    def _take_better(self, answer: pb.Answer, seconds: float) -> None:
+        if self.better is not None and not self.better.done():
+            none = answer.HasField("error")
+            self.better.set_result(None if none else from_answer(answer, seconds))
+
+    def _late(self) -> None:
+        if not self.answer.done():
+            message = "no answer in time, nor from the gateway a word of it"
+            self._fail(AskError(grpc.StatusCode.DEADLINE_EXCEEDED, message))
+
+    def _fail(self, error: AskError) -> None:
+        """The caller's own default stands in for an overload or a loss; a mistake of his is told."""
+        if self.default is None or error.code in MISTAKES:
+            self.answer.set_exception(error)
+            return
+        seconds = time.perf_counter() - self.began
+        self.answer.set_result(
+            Reply(
+                text=self.default,
+                source=Source.OWN_DEFAULT,
+                degraded_reason=error.code.name,
+                seconds=seconds,
+            )
+        )
+
+
+MISTAKES = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+    }
+)
+
+
+def chat(messages: Sequence[tuple[str, str]]) -> list[pb.Message]:
+    """Messages from pairs of speaker (`system`, `user`, `assistant`) and text."""
+    return [
+        pb.Message(speaker=pb.Speaker.Value(f"SPEAKER_{speaker.upper()}"), text=text)
+        for speaker, text in messages
+    ]
+
+
+def fields_as_text(fields: Mapping[str, object]) -> dict[str, str]:
+    """The values of fields as they are sent; truth is `true` and `false`."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in fields.items()
+    }

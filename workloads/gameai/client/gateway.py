@@ -1,0 +1,288 @@
+"""EDGE: the gateways as one: streams to two of them, the one with less to do is asked."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from gameai.client.asked import CACHE_USES, MISTAKES, Asked, CacheUse, chat, fields_as_text
+from gameai.client.reply import AskError, Reply
+from gameai.client.stream import Access, Ended, Stream
+from gameai.v1 import inference_pb2 as pb
+
+STREAMS = 2
+_RESOLVE_SECONDS = 5.0
+_FIRST_BACKOFF_SECONDS, _MOST_BACKOFF_SECONDS = 0.05, 2.0
+_MOST_ATTEMPTS = 3
+_MOST_OPEN = 20_000
+_HOMELESS_SECONDS = 5.0
+_MOST_BYTES = 1 << 20
+
+
+class Gateway:
+    """A client for all NPCs of a process; belongs to one event loop.
+
+    `address` is `host:port`, or several with commas; a name with several addresses (a headless Service) counts as all of
+    them. With `ca_file` connections are encrypted, and a gateway's certificate must be for the name in `address` or for
+    `server_name`. `world` is `namespace/name`, needed where the caller speaks for more than one. `token_file` is a projected
+    ServiceAccount token of audience `gameai-gateway`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        world: str = "",
+        token_file: str | Path | None = None,
+        ca_file: str | Path | None = None,
+        server_name: str = "",
+    ) -> None:
+        self._targets = [each.strip() for each in address.split(",") if each.strip()]
+        self._access = Access(
+            world=world,
+            token_file=Path(token_file) if token_file else None,
+            ca_file=Path(ca_file) if ca_file else None,
+            server_name=server_name,
+        )
+        self._addresses: list[str] = []
+        self._seed = os.urandom(16)
+        self._hosts: dict[str, str] = {}
+        self._streams: list[Stream] = []
+        self._closing: set[Stream] = set()
+        self._homeless: dict[int, Asked] = {}
+        self._numbers = itertools.count(1)
+        self._backoff: dict[str, float] = {}
+        self._not_before: dict[str, float] = {}
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._why = "no gateway was reached yet"
+
+    async def __aenter__(self) -> Self:
+        """Start connecting; does not wait for it."""
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End all streams; what is open is lost."""
+        assert self._task is not None  # noqa: S101 - it was entered
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        for stream in [*self._streams, *self._closing]:
+            await stream.close()
+        for asked in self._homeless.values():
+            asked.lost("the client was closed")
+        self._homeless.clear()
+
+    async def ask(
+        self,
+        *,
+        role: str,
+        npc: str = "",
+        archetype: str = "",
+        prompt: str | Sequence[str] = "",
+        messages: Sequence[tuple[str, str]] = (),
+        actions: Sequence[str] = (),
+        fields: Mapping[str, object] | None = None,
+        deadline_ms: int = 0,
+        max_tokens: int = 0,
+        default: str | None = None,
+        cache: CacheUse = "declared",
+    ) -> Reply:
+        """Ask for an NPC. Raises `AskError` where there is no answer and no default.
+
+        The deadline counts from here (0: the role's, and 5 s where no gateway is reached). `prompt` is one user message
+        or its parts, stable ones first; `messages` are pairs of speaker and text instead. `default` answers when no
+        gateway does. `cache`: what the archetype has declared, `off` for neither reading nor keeping, `refresh` for a
+        new answer that is kept.
+        """
+        question = pb.Question(
+            id=next(self._numbers),
+            role=role,
+            archetype=archetype,
+            npc=npc,
+            prompt=[prompt] if isinstance(prompt, str) and prompt else list(prompt),
+            messages=chat(messages),
+            actions=actions,
+            max_tokens=max_tokens,
+            deadline_ms=deadline_ms,
+            fields=fields_as_text(fields or {}),
+            cache=CACHE_USES[cache],
+        )
+        asked = Asked(question, default)
+        if asked.size > _MOST_BYTES:
+            asked.timer.cancel()
+            message = f"a question has at most {_MOST_BYTES} bytes, this one has {asked.size}"
+            raise AskError(grpc.StatusCode.INVALID_ARGUMENT, message)
+        self._send(asked)
+        try:
+            return await asked.answer
+        finally:
+            if not asked.answer.done() or asked.over:
+                asked.timer.cancel()
+            self._drop(asked)
+
+    def report_players(self, online: int, lobby: int = 0) -> None:
+        """Say who plays on this game server; say it at least every 60 s."""
+        # One stream alone tells it; one that is yet to connect keeps it until then.
+        streams = sorted(self._streams, key=lambda each: (each.leaving, not each.proven))
+        for stream in streams[:1]:
+            stream.report(pb.Players(online=online, lobby=lobby))
+
+    def _send(self, asked: Asked) -> None:
+        """To the gateway with the least to do, of those that are connected; else it waits for one."""
+        usable = [stream for stream in self._streams if stream.proven and not stream.leaving]
+        if usable:
+            asked.attempts += 1
+            min(usable, key=lambda stream: stream.outstanding).ask(asked)
+        elif len(self._homeless) < _MOST_OPEN:
+            self._homeless[asked.number] = asked
+            if not asked.deadline_ms:
+                loop = asyncio.get_running_loop()
+                loop.call_later(_HOMELESS_SECONDS, self._give_up, asked, asked.attempts)
+        else:
+            asked.lost(f"{_MOST_OPEN} questions wait for a gateway: {self._why}")
+
+    def _give_up(self, asked: Asked, attempts: int) -> None:
+        """Without a deadline of its own a question does not wait for a gateway for ever."""
+        if asked.attempts == attempts and self._homeless.pop(asked.number, None) is not None:
+            asked.lost(f"no gateway in {_HOMELESS_SECONDS:.0f} s: {self._why}")
+
+    def _drop(self, asked: Asked) -> None:
+        """What its caller no longer awaits is forgotten, unless a better answer was promised."""
+        if asked.over:
+            for stream in [*self._streams, *self._closing]:
+                stream.forget(asked)
+            self._homeless.pop(asked.number, None)
+
+    def _ended(self, stream: Stream, ended: Ended) -> None:
+        """A stream is over; its questions are asked again while there is time, unless the caller must mend something."""
+        self._why = ended.message
+        if stream in self._streams:
+            self._streams.remove(stream)
+        self._closing.discard(stream)
+        mistake = ended.code in MISTAKES
+        if not stream.proven or mistake:
+            waited = self._backoff.get(stream.address, 0.0)
+            wait = min(_MOST_BACKOFF_SECONDS, max(_FIRST_BACKOFF_SECONDS, 2 * waited))
+            self._backoff[stream.address] = wait
+            self._not_before[stream.address] = asyncio.get_running_loop().time() + wait
+        if mistake and not stream.proven:
+            homeless, self._homeless = self._homeless, {}
+            for asked in homeless.values():
+                asked.lost(ended.message, ended.code)
+        for asked in ended.left:
+            again = asked.in_time() and asked.attempts < _MOST_ATTEMPTS and not mistake
+            if again and not asked.answer.done():
+                self._send(asked)
+            else:
+                asked.lost(ended.message, ended.code)
+        self._changed.set()
+
+    async def _keep(self) -> None:
+        """For ever: streams to as many gateways as there should be."""
+        while True:
+            self._changed.clear()
+            # To those that are known, before names are asked for again: that may take long.
+            self._part()
+            self._open_streams()
+            await self._resolve()
+            self._part()
+            for stream in self._streams:
+                # One that connected may be refused all the same.
+                if stream.answered:
+                    self._backoff.pop(stream.address, None)
+            self._open_streams()
+            self._house()
+            # A pass at most every 50 ms, however much changes.
+            await asyncio.sleep(_FIRST_BACKOFF_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause()):
+                    await self._changed.wait()
+
+    def _part(self) -> None:
+        """Streams whose gateways go away are asked nothing more."""
+        for stream in [each for each in self._streams if each.leaving]:
+            self._streams.remove(stream)
+            self._closing.add(stream)
+
+    def _look(self) -> None:
+        """A stream connected or leaves."""
+        self._house()
+        self._changed.set()
+
+    def _house(self) -> None:
+        """Questions that wait for a gateway go to one, if one is connected."""
+        if any(stream.proven and not stream.leaving for stream in self._streams):
+            homeless, self._homeless = self._homeless, {}
+            for asked in homeless.values():
+                if not asked.over:
+                    self._send(asked)
+
+    def _pause(self) -> float:
+        """Until the next look at names, or until an address may be tried again where one is wanting."""
+        now = asyncio.get_running_loop().time()
+        held = {stream.address for stream in self._streams}
+        if len(held) >= min(STREAMS, len(self._addresses)):
+            return _RESOLVE_SECONDS
+        waits = (
+            self._not_before.get(each, 0.0) - now for each in self._addresses if each not in held
+        )
+        return max(0.0, min(_RESOLVE_SECONDS, *waits))
+
+    def _open_streams(self) -> None:
+        """To addresses that have none and may be tried; to one that is leaving only where there is no other."""
+        now = asyncio.get_running_loop().time()
+        held = {stream.address for stream in self._streams}
+        avoided = {stream.address for stream in self._closing}
+        free = [
+            each
+            for each in self._addresses
+            if each not in held and self._not_before.get(each, 0.0) <= now
+        ]
+        free.sort(key=lambda each: each in avoided)
+        for address in free[: max(0, min(STREAMS, len(self._addresses)) - len(self._streams))]:
+            name = self._access.server_name or self._hosts.get(address, "")
+            access = replace(self._access, server_name=name)
+            self._streams.append(Stream(address, access, self._ended, self._look))
+
+    def _place(self, address: str) -> bytes:
+        return blake2b(address.encode(), digest_size=8, key=self._seed).digest()
+
+    async def _resolve(self) -> None:
+        loop = asyncio.get_running_loop()
+        found: list[str] = []
+        for target in self._targets:
+            host, _, port = target.rpartition(":")
+            try:
+                infos = await loop.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+            except (OSError, ValueError) as error:
+                self._why = f"{target}: {error}"
+                continue
+            for family, *_, pair in infos:
+                name = str(pair[0])
+                address = f"[{name}]:{port}" if family is socket.AF_INET6 else f"{name}:{port}"
+                found.append(address)
+                if name != host.strip("[]"):
+                    # A certificate is for the name, and what is dialled is an address.
+                    self._hosts[address] = host
+        if found:
+            # Each client in an order of its own, that stays: names are often told in the same order to everybody.
+            self._addresses = sorted(set(found), key=self._place)
+            for kept in (self._backoff, self._not_before, self._hosts):
+                for gone in set(kept) - set(found):
+                    del kept[gone]
