@@ -6,6 +6,8 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
+from gameai import contract
+from gameai.gateway import __main__ as gateway_main
 from gameai_devcluster import charts
 from gameai_operator.api import crd
 from gameai_operator.environment import add_flags, settings
@@ -42,8 +44,12 @@ def of_kind(documents: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [each for each in documents if each["kind"] == kind]
 
 
+def named(documents: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    return next(each for each in of_kind(documents, kind) if each["metadata"]["name"] == name)
+
+
 def pod(values: dict[str, Any] | None = None) -> dict[str, Any]:
-    deployment = of_kind(charts.rendered(values=values), "Deployment")[0]
+    deployment = named(charts.rendered(values=values), "Deployment", "gameai-operator")
     template: dict[str, Any] = deployment["spec"]["template"]
     return template
 
@@ -93,7 +99,7 @@ def test_every_value_reaches_the_pod() -> None:
     assert made["metadata"]["annotations"] == {"c": "d"}
     for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName"):
         assert spec[name] == EVERY[name]
-    account = of_kind(charts.rendered(values=EVERY), "ServiceAccount")[0]
+    account = named(charts.rendered(values=EVERY), "ServiceAccount", "gameai-operator")
     assert account["metadata"]["annotations"] == {"a": "b"}
 
 
@@ -111,8 +117,12 @@ def test_the_operators_pod_is_restricted_and_stoppable() -> None:
 
 
 def test_one_replica_needs_no_budget_and_two_have_one() -> None:
-    assert len(of_kind(charts.rendered(), "PodDisruptionBudget")) == 1
-    assert of_kind(charts.rendered(values={"replicas": 1}), "PodDisruptionBudget") == []
+    def budgets(values: dict[str, Any] | None = None) -> list[str]:
+        found = of_kind(charts.rendered(values=values), "PodDisruptionBudget")
+        return [each["metadata"]["name"] for each in found]
+
+    assert "gameai-operator" in budgets()
+    assert "gameai-operator" not in budgets({"replicas": 1})
 
 
 def rights(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -165,6 +175,10 @@ def test_the_crds_chart_holds_every_kind_and_keeps_them_when_it_goes() -> None:
         ({"policy": {"allowedHostPaths": ["models"]}}, "allowedHostPaths"),
         ({"logLevel": "LOUD"}, "logLevel"),
         ({"capacity": {"spot": []}}, "spot"),
+        ({"gateway": {"replicas": 0}}, "replicas"),
+        ({"gateway": {"autoscaling": {"minReplicas": 20}}}, "minReplicas must be at most"),
+        ({"gateway": {"autoscaling": {"cpuPercent": 0}}}, "cpuPercent"),
+        ({"gateway": {"tls": {"secret": "x"}}}, "secret"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(values: dict[str, Any], word: str) -> None:
@@ -185,3 +199,104 @@ def test_charts_carry_the_projects_version(chart: Any) -> None:
     described = yaml.safe_load((chart / "Chart.yaml").read_text())
     assert f'\nversion = "{described["appVersion"]}"\n' in project
     assert described["version"] == described["appVersion"]
+
+
+GATEWAY = "gameai-operator-gateway"
+GATEWAY_EVERY: dict[str, Any] = {
+    "enabled": True,
+    "image": "gateway:3",
+    "replicas": 4,
+    "autoscaling": {"enabled": False},
+    "tls": {"secretName": "gateway-tls"},
+    "drainSeconds": 50,
+    "resources": {"requests": {"cpu": "2"}},
+    "podLabels": {"team": "npc"},
+    "podAnnotations": {"c": "d"},
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "tolerations": [{"key": "system", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "priorityClassName": "high",
+}
+
+
+def gateway(values: dict[str, Any] | None = None) -> dict[str, Any]:
+    return named(charts.rendered(values=values), "Deployment", GATEWAY)
+
+
+def gateway_flags(values: dict[str, Any] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    gateway_main.add_flags(parser)
+    return parser.parse_args(gateway(values)["spec"]["template"]["spec"]["containers"][0]["args"])
+
+
+def test_the_gateway_knows_every_flag_that_the_chart_gives() -> None:
+    plain = gateway_flags()
+    assert plain.cluster
+    assert plain.own_service == f"gameai-system/{GATEWAY}"
+    assert (plain.namespaces, plain.tls_certificate) == ("", None)
+    every = gateway_flags({**EVERY, "gateway": GATEWAY_EVERY})
+    assert every.namespaces == "one,two"
+    assert (str(every.tls_certificate), str(every.tls_key)) == ("/tls/tls.crt", "/tls/tls.key")
+    assert (every.drain_seconds, every.log_level) == (50, "DEBUG")
+
+
+def test_every_value_reaches_the_gateways_pod() -> None:
+    made = gateway({**EVERY, "gateway": GATEWAY_EVERY})
+    assert made["spec"]["replicas"] == 4
+    template = made["spec"]["template"]
+    spec = template["spec"]
+    assert spec["containers"][0]["image"] == "registry.example/mirror/gateway:3"
+    assert spec["containers"][0]["resources"]["requests"]["cpu"] == "2"
+    assert spec["imagePullSecrets"] == [{"name": "registry"}]
+    assert template["metadata"]["labels"]["team"] == "npc"
+    assert template["metadata"]["annotations"] == {"c": "d"}
+    for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName"):
+        assert spec[name] == GATEWAY_EVERY[name]
+    secret = next(each["secret"] for each in spec["volumes"] if each["name"] == "tls")
+    assert secret["secretName"] == "gateway-tls"
+
+
+def test_the_gateways_pods_are_those_that_engines_let_in() -> None:
+    labels = gateway()["spec"]["template"]["metadata"]["labels"]
+    assert contract.GATEWAY_LABELS.items() <= labels.items()
+    service = named(charts.rendered(), "Service", GATEWAY)
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"].items() <= labels.items()
+
+
+def test_the_gateways_pod_is_restricted_and_has_time_to_drain() -> None:
+    made = gateway({"gateway": {"drainSeconds": 40}})["spec"]["template"]["spec"]
+    container = made["containers"][0]
+    assert made["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    wait = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert made["terminationGracePeriodSeconds"] > wait + 40
+
+
+def test_the_gateway_is_scaled_by_its_cpu() -> None:
+    documents = charts.rendered()
+    scaler = named(documents, "HorizontalPodAutoscaler", GATEWAY)["spec"]
+    assert scaler["scaleTargetRef"]["name"] == GATEWAY
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 10)
+    metric = scaler["metrics"][0]["containerResource"]
+    assert (metric["container"], metric["target"]["averageUtilization"]) == ("gateway", 70)
+    # Else every `helm upgrade` would take back what the autoscaler did.
+    assert "replicas" not in gateway()["spec"]
+    fixed = charts.rendered(values={"gateway": {"autoscaling": {"enabled": False}}})
+    assert of_kind(fixed, "HorizontalPodAutoscaler") == []
+
+
+def test_the_gateway_may_read_and_nothing_else_and_can_be_left_out() -> None:
+    for values in (None, {"namespaces": ["one"]}):
+        documents = charts.rendered(values=values)
+        roles = of_kind(documents, "ClusterRole") + of_kind(documents, "Role")
+        mine = [each for each in roles if each["metadata"]["name"].startswith(GATEWAY)]
+        assert {verb for rule in rights(mine) for verb in rule["verbs"]} == {"get", "list", "watch"}
+        wide = any(each["kind"] == "ClusterRole" for each in mine)
+        assert wide is (values is None)
+    without = charts.rendered(values={"gateway": {"enabled": False}})
+    assert [e for e in without if e["metadata"]["name"].startswith(GATEWAY)] == []

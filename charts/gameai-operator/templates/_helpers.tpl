@@ -16,6 +16,20 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{- define "gameai.gateway.selector" -}}
+app.kubernetes.io/name: gameai-gateway
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "gameai.gateway.labels" -}}
+{{ include "gameai.gateway.selector" . }}
+app.kubernetes.io/component: gateway
+app.kubernetes.io/part-of: gameai
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
 {{/* An image with the registry that stands before all of them. */}}
 {{- define "gameai.image" -}}
 {{- with .root.Values.global.imageRegistry }}{{ . }}/{{ end }}{{ .image }}
