@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
 from gameai.v1 import weather_pb2, weather_pb2_grpc
 
-from gameai_devcluster import cluster, install, operators
+from gameai_devcluster import cluster, inference, install, operators
 from gameai_devcluster.api import Api, Json, from_kubeconfig
 from gameai_devcluster.binary import BuildError
 from gameai_devcluster.services import Service, ServiceLaunch
 
 _DEV = install.ROOT / ".dev"
-_EXAMPLES = install.ROOT / "examples"
 _READY_SECONDS = 120.0
 _SCALED = 7
 
@@ -44,7 +42,7 @@ class Stage:
 
 
 def main() -> int:
-    """Run the demo; 0 when every tier and world became Ready, Gold was scaled, and the weather was told."""
+    """Run the demo; 0 when every tier and world became Ready, Gold was scaled, the weather told, and NPCs were answered."""
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument(
         "--cluster", type=Path, help="kubeconfig of another cluster; nothing is simulated there"
@@ -69,14 +67,14 @@ def _stage(other: Path | None) -> Stage:
     if other is not None:
         if not other.is_file():
             raise DemoError(f"CLUSTER={other} is no file: give the path of a kubeconfig")
-        _say(f"1/6 using the cluster of {other}")
+        _say(f"1/7 using the cluster of {other}")
         return Stage(other.resolve(), simulated=False)
     folder = _DEV / "cluster"
     running = cluster.load(folder)
     if running is not None and running.ready():
-        _say("1/6 the local control plane runs already")
+        _say("1/7 the local control plane runs already")
     else:
-        _say("1/6 starting etcd, kube-apiserver, controllers, scheduler and simulated nodes")
+        _say("1/7 starting etcd, kube-apiserver, controllers, scheduler and simulated nodes")
         running = cluster.start(folder, cluster.Options(), lambda text: _say(f"    {text}"))
     kubeconfig = _DEV / "kubeconfig"
     kubeconfig.unlink(missing_ok=True)
@@ -86,20 +84,30 @@ def _stage(other: Path | None) -> Stage:
 
 def _play(stage: Stage) -> None:
     api = Api(from_kubeconfig(stage.kubeconfig))
-    _say("2/6 installing the CRDs and the operator's rights")
+    _say("2/7 installing the CRDs and the operator's rights")
     install.crds(api)
     install.rights(api)
-    _say("3/6 starting the operator under its own service account")
+    _say("3/7 starting the operator under its own service account")
     _start_operator(api)
-    _say("4/6 applying examples/; waiting until every tier and world is Ready")
+    _say("4/7 applying examples/; waiting until every tier and world is Ready")
     _wait_ready(api, _apply_examples(api))
     _kubectl(stage, "get", "gameai", "-A")
-    _say(f"5/6 kubectl scale modeltier/gold -n eldermoor --replicas={_SCALED}")
+    _say(f"5/7 kubectl scale modeltier/gold -n eldermoor --replicas={_SCALED}")
     _kubectl(stage, "scale", "modeltier/gold", "-n", "eldermoor", f"--replicas={_SCALED}")
     _wait_answering(api, "gold", _SCALED)
     _kubectl(stage, "get", "modeltier", "gold", "-n", "eldermoor")
-    _say("6/6 starting a weather-manager here, from the world's own configuration object")
+    _say("6/7 starting a weather-manager here, from the world's own configuration object")
     _ask_the_weather(api)
+    _say("7/7 a game loop asks Gold and Silver through a gateway on this machine")
+    _say("    (two simulators stand for vLLM: no model, made-up words, latencies as declared)")
+    _ask_the_gateway()
+
+
+def _ask_the_gateway() -> None:
+    try:
+        inference.play(_DEV / "inference")
+    except subprocess.CalledProcessError as error:
+        raise DemoError(f"the game loop failed with exit code {error.returncode}") from error
 
 
 def _start_operator(api: Api) -> None:
@@ -116,18 +124,14 @@ def _start_operator(api: Api) -> None:
 
 
 def _apply_examples(api: Api) -> list[Named]:
-    """Apply every example, tiers before the worlds that name them; what was applied."""
-    documents = [
-        document
-        for file in _EXAMPLES.glob("*.yaml")
-        for document in yaml.safe_load_all(file.read_text())
-    ]
+    """Apply every example; those that become Ready."""
     named = []
-    for document in sorted(documents, key=lambda each: str(each["kind"]), reverse=True):
+    for document in install.examples():
         metadata = document["metadata"]
         install.namespace(api, metadata["namespace"])
         api.apply(document, manager="kubectl")
-        named.append(Named(document["kind"], metadata["namespace"], metadata["name"]))
+        if install.has_status(document):
+            named.append(Named(document["kind"], metadata["namespace"], metadata["name"]))
     return named
 
 
@@ -167,11 +171,11 @@ def _ask_the_weather(api: Api) -> None:
     launch = ServiceLaunch(name="weather-manager", config=config, log=_DEV / "weather.log")
     service = Service(launch).wait_serving()
     try:
-        with service.channel() as channel:
-            stub = weather_pb2_grpc.WeatherServiceStub(channel)
-            answer = stub.GetWeather(weather_pb2.GetWeatherRequest(region="coast"), timeout=10)
-    finally:
+        stub = weather_pb2_grpc.WeatherServiceStub(service.channel())
+        answer = stub.GetWeather(weather_pb2.GetWeatherRequest(region="coast"), timeout=10)
         service.stop()
+    finally:
+        service.close()
     found = answer.weather
     sky = weather_pb2.Sky.Name(found.sky).removeprefix("SKY_").lower()
     _say(

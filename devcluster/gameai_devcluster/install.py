@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from gameai_devcluster import charts
-from gameai_devcluster.api import Api, ApiError, path
+from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.cluster import kubeconfig_document
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +36,21 @@ def crds(api: Api, folder: Path = ROOT / "crds") -> None:
         _wait_established(api, document["metadata"]["name"])
 
 
+def examples() -> list[Json]:
+    """Every document of examples/, in the order of applying: what worlds name comes before them."""
+    documents: list[Json] = [
+        document
+        for file in sorted((ROOT / "examples").glob("*.yaml"))
+        for document in yaml.safe_load_all(file.read_text())
+    ]
+    return sorted(documents, key=lambda each: each["kind"] == "GameWorld")
+
+
+def has_status(document: Json) -> bool:
+    """Whether it is of one of our kinds, which say whether they are Ready."""
+    return str(document["apiVersion"]).startswith("gameai.dev/")
+
+
 def namespace(api: Api, name: str) -> None:
     """Make sure that a namespace exists."""
     api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
@@ -52,23 +67,31 @@ def rights(api: Api, *, namespaces: Sequence[str] = ()) -> None:
 
 def operator_kubeconfig(api: Api, file: Path, *, server: str | None = None) -> Path:
     """Write a kubeconfig with a token of the operator's service account, good for a week."""
-    where = path("ServiceAccount", NAMESPACE, ACCOUNT) + "/token"
-    request = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenRequest",
-        "spec": {"expirationSeconds": _TOKEN_SECONDS},
-    }
-    token = api.request("POST", where, body=request)["status"]["token"]
     credentials = replace(
         api.credentials,
         server=server or api.credentials.server,
         certificate_file=None,
         key_file=None,
-        token=token,
+        token=token(api, NAMESPACE, ACCOUNT),
     )
     file.touch(mode=0o600)
     file.write_text(yaml.safe_dump(kubeconfig_document(credentials)))
     return file
+
+
+def token(api: Api, namespace: str, account: str, *, audience: str = "") -> str:
+    """A token of a ServiceAccount, good for a week; for the API server itself unless an audience is named."""
+    request = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {
+            "expirationSeconds": _TOKEN_SECONDS,
+            **({"audiences": [audience]} if audience else {}),
+        },
+    }
+    where = path("ServiceAccount", namespace, account) + "/token"
+    made: str = api.request("POST", where, body=request)["status"]["token"]
+    return made
 
 
 def _wait_established(api: Api, name: str, seconds: float = 20.0) -> None:

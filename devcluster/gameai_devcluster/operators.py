@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 import psutil
@@ -85,8 +87,10 @@ class Operator:
         return 0, ""
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over its labels; 0 where it has no sample."""
-        _, text = self.get("/metrics")
+        """The sum of a metric over its labels: 0 where it has no sample, not a number while the operator tells none."""
+        status, text = self.get("/metrics")
+        if status != HTTPStatus.OK:
+            return math.nan
         pattern = re.compile(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", re.MULTILINE)
         return sum(float(value) for value in pattern.findall(text))
 
@@ -99,7 +103,7 @@ class Operator:
             time.sleep(0.05)
         raise TimeoutError(f"the operator is not ready:\n{self.output()[-3000:]}")
 
-    def stop(self, seconds: float = 15.0) -> int:
+    def stop(self, seconds: float = 60.0) -> int:
         """SIGTERM, then wait; the exit code."""
         self.process.send_signal(signal.SIGTERM)
         try:

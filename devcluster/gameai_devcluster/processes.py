@@ -1,8 +1,8 @@
 """EDGE: processes of this machine that outlive, or must not outlive, who started them."""
 
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +11,16 @@ from pathlib import Path
 
 import psutil
 
-_PR_SET_PDEATHSIG = 1
+# Between fork and exec a process with threads may only do what is safe in a signal handler: code run there
+# (`preexec_fn`) can wait for ever for a lock that another thread, one of gRPC's say, held at the fork. So a small
+# process asks the kernel to end it with its parent (1 is PR_SET_PDEATHSIG), looks that the parent is still there,
+# and becomes the program.
+_LEASH = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
 # A Popen that is collected while its process runs warns; these run on by design.
 _BACKGROUND: list[subprocess.Popen[bytes]] = []
 
@@ -23,7 +32,14 @@ def start_in_background(
     die_with_parent: bool,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own, with both outputs appended to a log."""
+    """Start a process in a session of its own, with both outputs appended to a log.
+
+    Raises FileNotFoundError. With `die_with_parent` the kernel kills it when the thread that started it ends (Linux;
+    elsewhere nothing happens).
+    """
+    if die_with_parent and sys.platform == "linux":
+        leash = [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid())]
+        arguments = [*leash, _found(arguments[0]), *arguments[1:]]
     with log.open("ab") as output:
         process = subprocess.Popen(
             arguments,
@@ -32,16 +48,15 @@ def start_in_background(
             stderr=output,
             env=environment,
             start_new_session=True,
-            preexec_fn=end_with_parent if die_with_parent else None,  # noqa: PLW1509 - one prctl
         )
     _BACKGROUND.append(process)
     return process
 
 
-def end_with_parent() -> None:
-    """Ask the kernel to end this process with its parent (Linux; elsewhere nothing happens)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _found(program: str) -> str:
+    if path := shutil.which(program):
+        return path
+    raise FileNotFoundError(f"there is no program {program}")
 
 
 def alive(pid: int, started: float) -> bool:

@@ -46,6 +46,7 @@ class Service:
             die_with_parent=True,
             environment={**kept, **launch.environment},
         )
+        self._channel: grpc.Channel | None = None
 
     def output(self) -> str:
         """What it has logged since its start."""
@@ -68,8 +69,10 @@ class Service:
         return f"127.0.0.1:{self._port(0)}"
 
     def channel(self) -> grpc.Channel:
-        """A channel to it; the caller closes it."""
-        return grpc.insecure_channel(self.endpoint)
+        """The channel to it, until `close`."""
+        if self._channel is None:
+            self._channel = grpc.insecure_channel(self.endpoint)
+        return self._channel
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of one of its HTTP endpoints."""
@@ -81,6 +84,13 @@ class Service:
     def terminate(self) -> None:
         """SIGTERM: it begins to drain."""
         self.process.send_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        """Kill it if it still runs, and close the channel to it."""
+        if self._channel is not None:
+            self._channel.close()
+        if self.process.poll() is None:
+            self.process.kill()
 
     def stop(self, seconds: float = 30.0) -> int:
         """SIGTERM, then wait; the exit code."""
