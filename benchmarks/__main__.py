@@ -6,7 +6,7 @@ import sys
 
 from benchmarks.report import RESULTS
 
-NAMES = ("repair", "leadership", "ready", "worlds")
+NAMES = ("repair", "leadership", "ready", "worlds", "inference", "goodput", "dispatch", "endurance")
 
 
 def main(names: list[str]) -> int:
