@@ -6,6 +6,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 PROTOS := $(wildcard proto/gameai/v1/*.proto)
 PROTO = PATH="$(CURDIR)/$(BIN):$$PATH" sh -c '$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$$0 --grpc_python_out=$$0 "$$@"'
+SCHEMA = docs/archetypes.schema.json
+WRITE_SCHEMA = $(BIN)/python -c 'import json; from gameai import archetypes; print(json.dumps(archetypes.json_schema(), indent=2))'
 # A kubeconfig in the environment is never used; another cluster is named by CLUSTER=path/to/kubeconfig.
 unexport KUBECONFIG
 CLUSTER ?=
@@ -37,9 +39,10 @@ test: unit integration ## unit and integration tests, with a seeded sample of th
 unit: $(READY) ## unit tests: no sockets, under 10 s
 	$(BIN)/pytest -q tests/unit
 
+# A test that stands still where no signal reaches it ends the run, with the stacks of all threads.
 integration: $(READY) ## tests on a local control plane
 	@$(BIN)/python -m gameai_devcluster build
-	$(BIN)/pytest -q tests/integration
+	$(BIN)/pytest -q tests/integration -o faulthandler_timeout=1500 -o faulthandler_exit_on_timeout=true
 
 soak: $(READY) ## every case of the fault sweeps
 	@$(BIN)/python -m gameai_devcluster build
@@ -56,8 +59,8 @@ e2e-packages: $(READY) ## Debian packages that a real node takes (apt-get, as ro
 	  if [ -z "$$missing" ]; then echo "nothing is missing"; else \
 	  echo "installing $$missing" && apt-get update -q && apt-get install -y -q --no-install-recommends $$missing; fi
 
-images: $(READY) ## both images; BASE=image (default: an official slim Python; local: from Debian packages) TAG=… REGISTRY=…
-	@$(BIN)/python -m gameai_devcluster images $(if $(BASE),--base $(BASE)) $(if $(TAG),--tag $(TAG)) $(if $(REGISTRY),--prefix $(REGISTRY)/)
+images: $(READY) ## the images; BASE=image (default: an official slim Python; local: from Debian packages) TAG=… REGISTRY=…
+	@$(BIN)/python -m gameai_devcluster images $(if $(BASE),--base $(BASE)) $(if $(TAG),--tag $(TAG)) $(if $(REGISTRY),--prefix $(REGISTRY)/) $(if $(DOUBLE),--double)
 
 bench: $(READY) ## measure against the bars; prints tables, writes benchmarks/results/*.json
 	@$(BIN)/python -m gameai_devcluster build
@@ -88,6 +91,7 @@ generated: $(READY) ## are generated files current?
 	@$(BIN)/python -m gameai_operator crds --output .dev/generated/crds
 	@diff -r crds charts/gameai-crds/files || { echo "error: charts/gameai-crds/files is stale: run make crds"; exit 1; }
 	@diff -r crds .dev/generated/crds || { echo "error: crds/ is stale: run make crds"; exit 1; }
+	@$(WRITE_SCHEMA) | diff $(SCHEMA) - || { echo "error: $(SCHEMA) is stale: run make crds"; exit 1; }
 	@$(PROTO) .dev/generated --mypy_out=.dev/generated --mypy_grpc_out=.dev/generated $(PROTOS) 2>/dev/null
 	@diff -r -x __init__.py -x __pycache__ workloads/gameai/v1 .dev/generated/gameai/v1 || { echo "error: workloads/gameai/v1 is stale: run make proto"; exit 1; }
 	@$(BIN)/buf lint proto
@@ -96,9 +100,10 @@ generated: $(READY) ## are generated files current?
 coverage: $(READY) ## has every branch of the PURE modules its test?
 	@$(BIN)/pytest -q tests/unit --cov --cov-report=term
 
-crds: $(READY) ## write crds/ from the types
+crds: $(READY) ## write crds/ and the archetypes' JSON Schema from the types
 	@$(BIN)/python -m gameai_operator crds --output crds
 	@$(BIN)/python -m gameai_operator crds --output charts/gameai-crds/files
+	@$(WRITE_SCHEMA) > $(SCHEMA)
 
 proto: $(READY) ## write workloads/gameai/v1 from proto/
 	@$(PROTO) workloads --mypy_out=workloads --mypy_grpc_out=workloads $(PROTOS)

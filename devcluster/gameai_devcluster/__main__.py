@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     made = commands.add_parser("images", help="build the images of operator and game services")
     made.add_argument("--base", default=_BASE, help=f"base image, or local (default {_BASE})")
     made.add_argument("--prefix", default="", help="what stands before their names")
+    made.add_argument("--double", action="store_true", help="the double of vLLM too: for make e2e")
     made.add_argument("--tag", default="", help="their tag (default: a hash of what is in them)")
     made.set_defaults(run=_images)
     waits = commands.add_parser("secrets", help="(internal) play the kubelets' look at Secrets")
@@ -97,7 +98,8 @@ def _missing_packages(_: argparse.Namespace) -> int:
 
 
 def _images(options: argparse.Namespace) -> int:
-    names = ("gameai-operator", "gameai-workloads")
+    double = ("gameai-double",) if options.double else ()
+    names = ("gameai-operator", "gameai-workloads", *double)
     made = images.ours(
         names, base=options.base, progress=_say, prefix=options.prefix, tag=options.tag
     )

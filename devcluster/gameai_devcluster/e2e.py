@@ -41,6 +41,7 @@ class Environment:
     registry: str
     operator_tag: str
     workloads_tag: str
+    double_image: str
     real_node: bool = False
     audit_log: str = ""
     former: str = ""
@@ -102,8 +103,8 @@ def _elsewhere(options: argparse.Namespace) -> bool:
         raise MachineError(f"CLUSTER={options.cluster} is no file: give the path of a kubeconfig")
     if not (options.registry and options.tag):
         raise MachineError(
-            "another cluster needs our images in a registry that it reaches: make images TAG=0.1.0, push "
-            "both, then make e2e CLUSTER=… REGISTRY=registry.example/studio TAG=0.1.0 DUEL=IMAGE"
+            "another cluster needs our images in a registry that it reaches: make images TAG=0.1.0 DOUBLE=1, push "
+            "all three, then make e2e CLUSTER=… REGISTRY=registry.example/studio TAG=0.1.0 DUEL=IMAGE"
         )
     FOLDER.mkdir(parents=True, exist_ok=True)
     environment = Environment(
@@ -113,6 +114,7 @@ def _elsewhere(options: argparse.Namespace) -> bool:
         duel_image=options.duel or DUEL_IMAGE,
         operator_tag=options.tag,
         workloads_tag=options.tag,
+        double_image=f"{options.registry}/gameai-double:{options.tag}",
     )
     return _pytest(environment, options.pytest)
 
@@ -132,7 +134,7 @@ def _here(options: argparse.Namespace) -> bool:
     before = machine.traces(FOLDER / "cluster")
     stages.done("clean up")
     made = images.ours(
-        ("gameai-operator", "gameai-workloads"),
+        ("gameai-operator", "gameai-workloads", "gameai-double"),
         base=options.base,
         progress=_say,
         prefix=f"{REGISTRY}/",
@@ -157,6 +159,7 @@ def _here(options: argparse.Namespace) -> bool:
             registry=REGISTRY,
             operator_tag=_tag(made[0]),
             workloads_tag=_tag(made[1]),
+            double_image=made[2].name,
             real_node=True,
             audit_log=str(running.site.audit_log),
             former=former.folder,

@@ -10,7 +10,6 @@ from typing import Any
 import helm_python
 import pytest
 import real
-import yaml
 from gameai_devcluster import charts, e2e, install
 from gameai_devcluster.api import Api, Json, from_kubeconfig
 from gameai_devcluster.nodes import SIMULATED_TAINT
@@ -69,6 +68,8 @@ def values(environment: e2e.Environment) -> Json:
             "image": f"gameai-workloads:{environment.workloads_tag}",
             "worldsAtATime": 2,
         },
+        # A machine of two cores has room for little.
+        "gateway": {"resources": {"requests": {"cpu": "20m", "memory": "96Mi"}}},
     }
 
 
@@ -123,26 +124,22 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(scope="session")
 def examples(release: dict[str, float], environment: e2e.Environment, api: Api) -> list[Json]:
-    """Every example, applied as its user would, tiers before worlds."""
-    documents = [
-        document
-        for file in (install.ROOT / "examples").glob("*.yaml")
-        for document in yaml.safe_load_all(file.read_text())
-    ]
-    documents.sort(key=lambda each: str(each["kind"]), reverse=True)
+    """Every example that becomes Ready, applied as its user would."""
+    documents = install.examples()
     for document in documents:
-        hardware = document["spec"].get("hardware", {})
+        hardware = document.get("spec", {}).get("hardware", {})
         if environment.real_node and hardware.get("gpus") == 0:
             # Its engine is no real one here, so it goes to a simulated node beside the real one.
             hardware["tolerations"] = [{"key": SIMULATED_TAINT}]
-        for service in document["spec"].get("services", ()):
+        for service in document.get("spec", {}).get("services", ()):
             if service.get("image") == e2e.DUEL_IMAGE:
                 service["image"] = environment.duel_image
         api.apply(document, manager="kubectl")
-    for document in documents:
+    with_status = [each for each in documents if install.has_status(each)]
+    for document in with_status:
         metadata = document["metadata"]
         real.wait_ready(api, document["kind"], metadata["namespace"], metadata["name"])
-    return documents
+    return with_status
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,10 @@ def test_rolling_updates_cost_no_call_and_streams_end_by_goaway_alone(
 ) -> None:
     real.scaled(api, replicas)
     image = f"{environment.registry}/gameai-workloads:{environment.workloads_tag}"
-    caller = real.Caller(api, "eldermoor", image, (TARGET, "coast")).wait_answered()
+    # As a pod of the world itself it is let in by the world's network policy.
+    labels = {"gameai.dev/world": "moor"}
+    caller = real.Caller(api, "eldermoor", image, (TARGET, "coast"), labels=labels)
+    caller.wait_said('"first"')
     for _ in range(UPDATES):
         kubectl("-n", "eldermoor", "rollout", "restart", "deployment/moor-weather-manager")
         kubectl(

@@ -1,5 +1,6 @@
 """Every example, as its user would see it; and what a real kubelet says when something is missing."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from gameai_devcluster.testing.waiting import condition, until, world_settled
 from live import world
 
 Kubectl = Callable[..., str]
+RELOADS = re.compile(r'^gameai_service_config_reloads_total{result="taken"} (\S+)$', re.MULTILINE)
 
 
 def test_kubectl_waits_for_every_example(examples: list[Json], kubectl: Kubectl) -> None:
@@ -81,21 +83,28 @@ def test_an_image_that_cannot_be_pulled_is_told_in_the_kubelets_words(
     api.delete("GameWorld", "e2e", "broken")
 
 
+def reloads(api: Api, pod: Json) -> float:
+    """How often a replica took a new configuration up."""
+    at = f"{path('Pod', 'eldermoor', pod['metadata']['name'] + ':8080')}/proxy/metrics"
+    return sum(map(float, RELOADS.findall(api.text(at))))
+
+
 def test_a_changed_configuration_reaches_running_pods(
     examples: list[Json], api: Api, kubectl: Kubectl
 ) -> None:
     pods = real.live(api, "eldermoor", "gameai.dev/world=moor,gameai.dev/service=weather-manager")
     before = {each["metadata"]["uid"] for each in pods}
+    earlier = {each["metadata"]["name"]: reloads(api, each) for each in pods}
     where = path("GameWorld", "eldermoor", "moor")
     roles = api.request("GET", where)["spec"]["roles"]
     api.patch(where, {"spec": {"roles": [*roles, {"name": "rumour", "tierRef": {"name": "gold"}}]}})
 
-    def taken(pod: Json) -> bool:
-        at = f"{path('Pod', 'eldermoor', pod['metadata']['name'] + ':8080')}/proxy/metrics"
-        return 'config_reloads_total{result="taken"}' in api.text(at)
-
     # A kubelet looks after mounted files once a minute or so.
-    until("every replica took it up", lambda: all(map(taken, pods)), seconds=180)
+    until(
+        "every replica took it up",
+        lambda: all(reloads(api, each) > earlier[each["metadata"]["name"]] for each in pods),
+        seconds=180,
+    )
     api.patch(where, {"spec": {"roles": roles}})
     after = real.live(api, "eldermoor", "gameai.dev/world=moor,gameai.dev/service=weather-manager")
     assert {each["metadata"]["uid"] for each in after} == before

@@ -1,6 +1,8 @@
 """Upgrades, rollbacks and removals of the operator, and new images of the game services."""
 
+import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from live import manifest, world
 Kubectl = Callable[..., str]
 NAMESPACES = ("eldermoor", "shared", "e2e")
 WORLDS = 6
+RECONCILED = re.compile(r"^controller_runtime_reconcile_total\S* (\S+)$", re.MULTILINE)
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -50,7 +53,9 @@ def test_an_upgrade_and_a_rollback_of_the_operator_restart_no_pod(
         pytest.skip("takes charts and an image of a former commit")
     former = Path(environment.former) / "charts" / "gameai-operator"
     image = {"repository": "former-gameai-operator", "tag": environment.former_operator_tag}
-    helm.upgrade(former, "gameai-operator", values={**values, "image": image}, reset_values=True)
+    known = json.loads((former / "values.schema.json").read_text())["properties"]
+    given = {name: each for name, each in values.items() if name in known} | {"image": image}
+    helm.upgrade(former, "gameai-operator", values=given, reset_values=True)
     wait_acting(api, "former")
     hardware = {"gpus": 0, "cpu": "10m", "memory": "16Mi"}
     hardware |= {"tolerations": [{"key": SIMULATED_TAINT}]}
@@ -89,7 +94,7 @@ def test_an_uninstalled_operator_leaves_everything_and_a_new_one_writes_nothing(
 ) -> None:
     before, versions = state(api), generations(api)
     helm.uninstall("gameai-operator")
-    until("its pods are gone", lambda: not api.list("Pod", real.SYSTEM), seconds=90)
+    until("its pods are gone", lambda: not api.list("Pod", real.SYSTEM), seconds=180)
     assert state(api) == before
     audit = AuditLog(Path(environment.audit_log)) if environment.audit_log else None
     helm.install(charts.OPERATOR, "gameai-operator", values=values)
@@ -103,6 +108,10 @@ def test_an_uninstalled_operator_leaves_everything_and_a_new_one_writes_nothing(
     for each in examples:
         metadata = each["metadata"]
         real.wait_ready(api, each["kind"], metadata["namespace"], metadata["name"])
+    roots = len(api.list("ModelTier") + api.list("GameWorld"))
+    until("it has looked at everything", lambda: reconciled(api) >= roots, seconds=60)
+    # What it would write goes out at once, and its line in the audit log follows.
+    time.sleep(3.0)
     assert state(api) == before
     assert generations(api) == versions
     if audit:
@@ -112,6 +121,12 @@ def test_an_uninstalled_operator_leaves_everything_and_a_new_one_writes_nothing(
 def metrics(api: Api, pod: Json) -> str:
     name = f"{pod['metadata']['name']}:8080"
     return api.text(f"/api/v1/namespaces/{real.SYSTEM}/pods/{name}/proxy/metrics")
+
+
+def reconciled(api: Api) -> float:
+    """How many roots the operators looked at, all told."""
+    found = (RECONCILED.findall(metrics(api, each)) for each in real.operator_pods(api))
+    return sum(float(value) for values in found for value in values)
 
 
 def generations(api: Api) -> dict[str, int]:

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-import yaml
-from gameai_devcluster import components, images, nodes
+from gameai import archetypes, contract
+from gameai_devcluster import components, images, install, nodes
 from gameai_devcluster.components import Ports, Site
 from gameai_devcluster.install import ROOT
-from gameai_devcluster.node import files
+from gameai_devcluster.node import files, programs
 from gameai_devcluster.node.files import NodeSite
 from packaging.requirements import Requirement
 
@@ -94,10 +94,27 @@ def test_the_chart_and_the_images_agree_on_users() -> None:
     assert "runAsUser: 65532" in deployment
 
 
-def test_every_document_of_the_examples_is_a_kind_of_ours() -> None:
-    found = {
-        document["kind"]
-        for file in (ROOT / "examples").glob("*.yaml")
-        for document in yaml.safe_load_all(file.read_text())
-    }
+def test_the_examples_show_every_kind_of_ours() -> None:
+    found = {each["kind"] for each in install.examples() if install.has_status(each)}
     assert found == {"ModelTier", "GameWorld"}
+
+
+def test_the_examples_archetypes_are_right_and_those_that_its_world_names() -> None:
+    [config] = [each for each in install.examples() if not install.has_status(each)]
+    assert set(archetypes.parse(config["data"])) == {"guard", "bard"}
+    worlds = [each for each in install.examples() if each["kind"] == "GameWorld"]
+    named = [each["spec"]["archetypes"] for each in worlds if "archetypes" in each["spec"]]
+    assert named == [{"configMap": {"name": config["metadata"]["name"]}}]
+    assert contract.PART_OF.items() <= config["metadata"]["labels"].items()
+
+
+def test_a_docker_that_does_not_answer_builds_no_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\nexit 1\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "buildah" in programs.missing_packages()
+    docker.write_text("#!/bin/sh\nexit 0\n")
+    assert "buildah" not in programs.missing_packages()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gameai_devcluster.binary import KUBERNETES_VERSION, VERSIONED, Program, Progress, built
+from gameai_devcluster.images import builder_there
 from gameai_devcluster.node import machine
 from gameai_devcluster.node.machine import MachineError
 
@@ -43,7 +44,6 @@ COREDNS = Program(
 )
 ALL = (NODE, PAUSE, DUEL, CONTAINERD, SHIM, CTR, RUNC, COREDNS)
 PLUGINS = Path("/usr/lib/cni")
-_TOOLS = ("buildah", "podman", "docker")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,14 +65,13 @@ def needs() -> list[Need]:
         "debootstrap": "debootstrap",
         "git": "git",
     }
-    tool = any(map(shutil.which, _TOOLS))
     return [
         *(Need(package=package, there=bool(_which(name))) for name, package in commands.items()),
         Need(package="libc6-dev", there=Path("/usr/include/stdlib.h").exists()),
         Need(package="libseccomp-dev", there=Path("/usr/include/seccomp.h").exists()),
         Need(package="libseccomp2", there=bool(ctypes.util.find_library("seccomp"))),
         Need(package="containernetworking-plugins", there=(PLUGINS / "bridge").exists()),
-        Need(package="buildah", there=tool),
+        Need(package="buildah", there=builder_there() is not None),
     ]
 
 

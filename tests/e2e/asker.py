@@ -1,0 +1,70 @@
+"""Runs in a game server's pod: asks the gateway for NPCs until SIGUSR1, then tells how it went."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections import Counter
+
+from gameai.client import AskError, Gateway
+
+ASKS_PER_SECOND = 20
+DEADLINE_MS = 3000
+
+
+class Told:
+    """How it went: answers by source and reason, errors by what they say."""
+
+    def __init__(self) -> None:
+        self.sources: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.slowest = 0.0
+
+
+async def ask(ai: Gateway, number: int, told: Told) -> None:
+    try:
+        reply = await ai.ask(
+            role="reaction",
+            archetype="guard",
+            npc=f"npc-{number % 50}",
+            prompt="A wolf!",
+            deadline_ms=DEADLINE_MS,
+        )
+    except AskError as error:
+        told.errors[str(error)] += 1
+        return
+    told.sources[reply.source.name] += 1
+    told.slowest = max(told.slowest, reply.seconds)
+    if reply.degraded_reason:
+        told.reasons[reply.degraded_reason] += 1
+
+
+async def main(address: str) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stop.set)
+    told = Told()
+    asks: set[asyncio.Task[None]] = set()
+    async with Gateway(address, world="e2e/tavern", token_file="/var/run/gameai/token") as ai:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            task = asyncio.create_task(ask(ai, number, told))
+            asks.add(task)
+            task.add_done_callback(asks.discard)
+            if number % ASKS_PER_SECOND == 0:
+                print(json.dumps({"sources": told.sources, "errors": told.errors}), flush=True)
+            await asyncio.sleep(1 / ASKS_PER_SECOND)
+        await asyncio.gather(*asks)
+    summary = {
+        "asked": number,
+        "sources": told.sources,
+        "reasons": told.reasons,
+        "failures": told.errors,
+        "slowest": told.slowest,
+        "answered": sum(told.sources.values()),
+    }
+    print(json.dumps(summary), flush=True)
+
+
+asyncio.run(main(*sys.argv[1:]))
