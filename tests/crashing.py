@@ -3,6 +3,7 @@
 import copy
 import difflib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,8 @@ FLAGS: Mapping[str, str | float] = {
     "workers": 1,
 }
 CONVERGED_SECONDS = 90
+# Counts in a status follow at most two seconds later.
+REST_SECONDS = 2.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,9 +70,15 @@ class Stage:
     prepared: Callable[[Api, str], bool]
     references: dict[str, tuple[list[Named], list[Json]]] = field(default_factory=dict)
     number: int = 0
+    kills: int = 0
 
-    def run(self, name: str, arm: Callable[[str], None] | None = None) -> list[Json]:
-        """Run a workload in a fresh namespace; its end state."""
+    def run(
+        self,
+        name: str,
+        arm: Callable[[str], None] | None = None,
+        expected: list[Json] | None = None,
+    ) -> list[Json]:
+        """Run a workload in a fresh namespace; its end state, which is the expected one or stays as it is."""
         workload = self.workloads[name]
         self.number += 1
         namespace = f"crash{self.operator.launch.log.stem}{self.number:03d}"
@@ -84,10 +93,20 @@ class Stage:
         workload.act(self.api, namespace)
         self.wait(f"{name} has ended", lambda: workload.ended(self.api, namespace))
         self.proxy.before = self.proxy.after = None
-        state = snapshot(self.api, namespace)
+        state = self.rest(namespace, expected)
         for kind in ("GameWorld", "ModelTier"):
             for root in self.api.list(kind, namespace):
                 self.api.delete(kind, namespace, root["metadata"]["name"])
+        return state
+
+    def rest(self, namespace: str, expected: list[Json] | None) -> list[Json]:
+        """The expected state, or what is there when the time for that is over; where none is expected, what stays."""
+        if expected is None:
+            return at_rest(self.api, namespace)
+        end = time.monotonic() + CONVERGED_SECONDS
+        while (state := snapshot(self.api, namespace)) != expected and time.monotonic() < end:
+            time.sleep(0.2)
+            self.revive()
         return state
 
     @property
@@ -132,7 +151,7 @@ class Stage:
     def check(self, name: str, target: Named, *, after: bool) -> None:
         """Kill the operator at a write; in the end all is as if it had not been."""
         _, expected = self.reference(name)
-        state = self.run(name, self._kill_at(target, after=after))
+        state = self.run(name, self._kill_at(target, after=after), expected)
         where = f"{name}: killed {'after' if after else 'before'} {target}"
         assert state == expected, f"{where}\n{difference(expected, state)}"
 
@@ -144,6 +163,7 @@ class Stage:
                 same = Named(named.verb, named.path.replace(namespace, "NAMESPACE"), named.nth)
                 if same == target and self.operator.alive():
                     self.operator.kill()
+                    self.kills += 1
                     self.proxy.before = self.proxy.after = None
                     raise DropError
 
@@ -177,6 +197,15 @@ def begin(
     )
     operator.kill()
     proxy.close()
+
+
+def at_rest(api: Api, namespace: str) -> list[Json]:
+    """What is there once nothing changes any more: counts in a status and the garbage collector come a moment later."""
+    before, state = None, snapshot(api, namespace)
+    while state != before:
+        time.sleep(REST_SECONDS)
+        before, state = state, snapshot(api, namespace)
+    return state
 
 
 def snapshot(api: Api, namespace: str) -> list[Json]:
@@ -231,8 +260,7 @@ def without_chance(document: Json, namespace: str) -> Json:
         entry.pop("observedGeneration")
     status.pop("observedGeneration", None)
     _timeless(status)
-    text = yaml.safe_dump(made).replace(namespace, "NAMESPACE")
-    cleaned: Json = yaml.safe_load(text)
+    cleaned: Json = json.loads(json.dumps(made).replace(namespace, "NAMESPACE"))
     return cleaned
 
 

@@ -111,6 +111,7 @@ class World:
             queue=self.queue,
             clock=lambda: 0.0,
         )
+        self.turns = Turns(1)
         self.events: list[str] = []
         recorder = Recorder(self._never)
         recorder.offer = lambda document: self.events.append(document["reason"])  # type: ignore[method-assign] # heard here
@@ -119,7 +120,7 @@ class World:
             WATCHED,
             store=self.store,
             references=references,
-            turns=Turns(1),
+            turns=self.turns,
             intake=self.intake,
             cluster=self.cluster,
             recorder=recorder,

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gameai.gateway.identity import AUDIENCE
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json, path
 from gameai_devcluster.testing.waiting import settled, until, world_settled
@@ -11,7 +12,7 @@ from gameai_devcluster.testing.waiting import settled, until, world_settled
 SYSTEM = install.NAMESPACE
 WEATHER = "gameai.dev/world=moor,gameai.dev/service=weather-manager"
 
-CALLER = (Path(__file__).parent / "e2e" / "caller.py").read_text()
+_SCRIPTS = Path(__file__).parent / "e2e"
 RESTRICTED: Json = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,
@@ -84,37 +85,59 @@ def scaled(api: Api, replicas: int) -> None:
 
 
 class Caller:
-    """A client's pod that calls a weather-manager without a pause."""
+    """A client's pod that runs a script of ours until it is told to stop, and then tells how it went.
 
-    def __init__(self, api: Api, namespace: str, image: str, target: tuple[str, str]) -> None:
+    With an `account` it has that account's token for the gateway.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        image: str,
+        target: tuple[str, ...],
+        *,
+        name: str = "caller",
+        labels: Json | None = None,
+        account: str = "",
+    ) -> None:
         self._api, self._namespace = api, namespace
-        self.name = "caller"
-        script = {"caller.py": CALLER}
+        self.name = name
+        script = {f"{name}.py": (_SCRIPTS / f"{name}.py").read_text()}
         metadata = {"name": self.name, "namespace": namespace}
         api.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": script})
         container = {
-            "name": "caller",
+            "name": name,
             "image": image,
-            "command": ["python", "/caller/caller.py", *target],
+            "command": ["python", f"/caller/{name}.py", *target],
             "securityContext": RESTRICTED,
-            "volumeMounts": [{"name": "caller", "mountPath": "/caller"}],
+            "volumeMounts": [
+                {"name": "caller", "mountPath": "/caller"},
+                {"name": "token", "mountPath": "/var/run/gameai"},
+            ],
         }
-        # As a pod of the world itself it is let in by the world's network policy.
-        labels = {"gameai.dev/world": target[0].split("-")[0].removeprefix("dns:///")}
+        projected = {"audience": AUDIENCE, "path": "token", "expirationSeconds": 600}
         api.create(
             {
                 "apiVersion": "v1",
                 "kind": "Pod",
-                "metadata": {**metadata, "labels": labels},
+                "metadata": {**metadata, "labels": labels or {}},
                 "spec": {
                     "restartPolicy": "Never",
+                    **({"serviceAccountName": account} if account else {}),
                     "automountServiceAccountToken": False,
                     "securityContext": {
                         "runAsNonRoot": True,
                         "seccompProfile": {"type": "RuntimeDefault"},
                     },
                     "containers": [container],
-                    "volumes": [{"name": "caller", "configMap": {"name": self.name}}],
+                    "volumes": [
+                        {"name": "caller", "configMap": {"name": self.name}},
+                        {
+                            "name": "token",
+                            "projected": {"sources": [{"serviceAccountToken": projected}]},
+                        },
+                    ],
                 },
             }
         )
@@ -123,9 +146,9 @@ class Caller:
         """What it has said."""
         return self._api.text(f"{path('Pod', self._namespace, self.name)}/log")
 
-    def wait_answered(self) -> "Caller":
-        """Until its first call was answered."""
-        until("the first answer", lambda: "first" in self.log(), seconds=120)
+    def wait_said(self, word: str) -> "Caller":
+        """Until it has said this."""
+        until(f"it says {word}", lambda: word in self.log(), seconds=120)
         return self
 
     def result(self, kubectl: Any) -> Json:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gameai import contract
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine.deployments import (
-    MODEL_REVISION,
     TEMPLATE_HASH,
     TEMPLATE_INPUTS,
     Deployment,
@@ -72,6 +72,6 @@ def as_live(document: Mapping[str, Any], **facts: Any) -> Deployment:
         "ready": replicas,
         "paused": document["spec"].get("paused", False),
         "remembered": remembered,
-        "model_revision": metadata["labels"][MODEL_REVISION],
+        "model_revision": metadata["labels"][contract.MODEL_REVISION_LABEL],
     }
     return deployment(**(given | facts))

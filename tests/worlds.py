@@ -5,7 +5,7 @@ from typing import Any
 from gameai import contract
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.api.access import Access
-from gameai_operator.api.views import TierView
+from gameai_operator.api.views import TierView, archetypes_view
 from gameai_operator.api.world import GameWorld
 from gameai_operator.engine.manifest import Key
 
@@ -27,10 +27,17 @@ def view(**facts: Any) -> TierView:
 GOLD = Key("ModelTier", "shared", "gold")
 SILVER = Key("ModelTier", "eldermoor", "silver")
 NAMESPACE = Key("Namespace", "", "eldermoor")
+ARCHETYPES = Key("ConfigMap", "eldermoor", "eldermoor-archetypes")
+GUARDS = """\
+version: 1
+archetypes:
+  guard: {actions: [patrol, flee], defaults: [patrol], cache: {fields: {threat: {step: 10}}}}
+"""
 READY_TIERS: dict[Key, Any] = {
     GOLD: view(),
     SILVER: view(endpoint="http://silver.eldermoor.svc:8000"),
     NAMESPACE: {},
+    ARCHETYPES: archetypes_view({"data": {"npcs.yaml": GUARDS}}),
 }
 
 

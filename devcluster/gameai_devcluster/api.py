@@ -132,7 +132,7 @@ class Api:
     def __init__(self, credentials: Credentials, *, timeout_seconds: float = 15.0) -> None:
         self.credentials = credentials
         self._pool = urllib3.PoolManager(
-            maxsize=8,
+            maxsize=16,
             ca_certs=credentials.ca_file,
             cert_file=credentials.certificate_file,
             key_file=credentials.key_file,

@@ -99,11 +99,23 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         {"karpenter.sh/do-not-disrupt": "true"},
     ),
 }
+REACTION = {"name": "reaction", "tierRef": {"name": "gold"}}
+DIALOGUE = {"name": "dialogue", "tierRef": {"name": "silver"}}
 OWN = {"name": "duel", "image": "registry.example/duel:1"}
 WEATHER = {"name": "weather-manager"}
 WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
     NAME_SENTENCE: ("metadata.name", "1st", "a" * 30),
     "speed must be above 0: use paused to stop": ("spec.clock.speed", "0.0", "0.5"),
+    "deferredTo must name another role of this world": (
+        "spec.roles",
+        [REACTION | {"deferredTo": "reaction"}, DIALOGUE | {"deferredTo": "nobody"}],
+        [REACTION | {"deferredTo": "dialogue"}, DIALOGUE],
+    ),
+    "fallback must name each rung once": (
+        "spec.roles",
+        [REACTION | {"fallback": ["Default", "Default"]}],
+        [REACTION | {"fallback": ["StaleCache", "Default"]}, DIALOGUE | {"fallback": []}],
+    ),
     "port goes with image, and only with it": (
         "spec.services",
         [WEATHER | {"port": 7000}],
@@ -185,6 +197,11 @@ WORLD_FORMS: list[tuple[str, Any, str]] = [
     ("spec.services", [{"name": "a", "port": 80}], "should be greater than or equal to 1024"),
     ("spec.services", [WEATHER | {"settings": {"climate": True}}], "must be of type"),
     ("spec.roles", [{"name": "a"}], "spec.roles[0].tierRef: Required value"),
+    ("spec.roles", [REACTION | {"deadlineMs": 0}], "should be greater than or equal to 1"),
+    ("spec.roles", [REACTION | {"fallback": ["Oracle"]}], 'supported values: "FreshCache"'),
+    ("spec.roles", [REACTION | {"share": {"weight": 101}}], "should be less than or equal to 100"),
+    ("spec.callers", [{"namespace": "a"}], "spec.callers[0].serviceAccount: Required value"),
+    ("spec.archetypes", {"configMap": {}}, "spec.archetypes.configMap.name: Required value"),
     ("spec.clock.speed", "fast", "spec.clock.speed in body should match"),
     ("spec.clock.dayLengthMinutes", 0, "should be greater than or equal to 1"),
     ("spec.seed", -1, "should be greater than or equal to 0"),

@@ -60,16 +60,14 @@ def delete(api: Api, namespace: str) -> None:
 
 
 def gone(api: Api, namespace: str) -> bool:
-    kinds = (
-        "ModelTier",
-        "Deployment",
-        "Service",
-        "PodDisruptionBudget",
-        "NetworkPolicy",
-        "ReplicaSet",
-        "Pod",
+    """Nothing is left but pods that are told to end: a vLLM takes all of its grace."""
+    kinds = (*crashing.CHILDREN, "ModelTier", "ReplicaSet", "Pod")
+    return all(
+        each["metadata"]["name"] in crashing.SYSTEM
+        or (kind == "Pod" and "deletionTimestamp" in each["metadata"])
+        for kind in kinds
+        for each in api.list(kind, namespace)
     )
-    return not any(api.list(kind, namespace) for kind in kinds)
 
 
 def ended(api: Api, namespace: str) -> bool:
@@ -113,19 +111,24 @@ def stage(api: Api, folder: Path) -> Iterator[Stage]:
 
 def test_a_seeded_sample_of_crashes_ends_as_an_undisturbed_run(stage: Stage, seed: int) -> None:
     every = stage.points()
-    assert len(every) >= 30
+    assert len([each for _, each, _ in every if not each.path.endswith("/status")]) >= 15
+    before = stage.kills
     for workload, target, after in random.Random(seed).sample(every, SAMPLE):
         stage.check(workload, target, after=after)
+    # How many writes there are of one kind is chance: a status may tell of two changes at once.
+    assert stage.kills - before >= SAMPLE // 2
 
 
 @pytest.mark.soak
 def test_a_crash_at_every_write_ends_as_an_undisturbed_run(stage: Stage) -> None:
     every = stage.points()
+    before = stage.kills
     failures = []
     for workload, target, after in every:
         try:
             stage.check(workload, target, after=after)
         except AssertionError as error:
             failures.append(str(error)[:2000])
-    print(f"{len(every)} crashes, {len(failures)} differences")
+    print(f"{stage.kills - before} crashes of {len(every)}, {len(failures)} differences")
     assert failures == []
+    assert stage.kills - before >= len(every) // 2

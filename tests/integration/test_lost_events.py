@@ -4,7 +4,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,19 +50,31 @@ class Stage:
     proxy: Proxy
     operator: Operator
     number: int = 0
+    gapped: bool = True
     seen: list[Event] = field(default_factory=list)
     dropped: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, target: Event | None, *, gap: bool = False) -> list[list[Json]]:
-        """Create, edit, delete, in a fresh namespace; the state after each. The target never arrives."""
+    def run(
+        self,
+        target: Event | None,
+        expected: Sequence[list[Json]] = (),
+        *,
+        gap: bool = False,
+    ) -> list[list[Json]]:
+        """Create, edit, delete, in a fresh namespace; the state after each. The target never arrives.
+
+        What is expected after a step is waited for: an operator that has not heard yet that a
+        parent is gone makes a child again, which the garbage collector then takes away.
+        """
         self.number += 1
         namespace = f"lost{self.number:03d}"
         install.namespace(self.api, namespace)
         # A gap of the run before may have ended the watch, which comes back after up to 10 s.
         self.proxy.reset()
         until("every watch stays open", self.watched, seconds=60)
+        self.gapped = gap
         self.arm(namespace, target, gap=gap)
-        states = []
+        states: list[list[Json]] = []
         for act, ended in ((create, made), (edit, edited), (delete, empty)):
             act(self.api, namespace)
             until(
@@ -70,13 +82,25 @@ class Stage:
                 lambda: ended(self.api, namespace),  # noqa: B023 - it is called before the next turn
                 seconds=20 * RESYNC_SECONDS,
             )
-            states.append(crashing.snapshot(self.api, namespace))
+            if expected:
+                states.append(self.snapshot(namespace, expected[len(states)]))
+            else:
+                states.append(crashing.at_rest(self.api, namespace))
         assert self.operator.alive()
         return states
 
+    def snapshot(self, namespace: str, wanted: list[Json]) -> list[Json]:
+        """The state once it is the wanted one; or as it is when the time for that is over."""
+        end = time.monotonic() + 10 * RESYNC_SECONDS
+        state = crashing.snapshot(self.api, namespace)
+        while state != wanted and time.monotonic() < end:
+            time.sleep(0.2)
+            state = crashing.snapshot(self.api, namespace)
+        return state
+
     def watched(self) -> bool:
-        """Whether every watch is open, and still is a while later: one that is ending closes its streams one by one."""
-        for _ in range(10):
+        """Whether every watch is open; after a gap, still a while later: one that is ending closes its streams one by one."""
+        for _ in range(10 if self.gapped else 1):
             if self.proxy.watches != WATCHES:
                 return False
             time.sleep(0.3)
@@ -170,7 +194,7 @@ def edited(api: Api, namespace: str) -> bool:
 
 def empty(api: Api, namespace: str) -> bool:
     """Pods aside: a vLLM takes all of its grace to end."""
-    kinds = ("GameWorld", "ModelTier", "Deployment", "Service", "ConfigMap", "ReplicaSet")
+    kinds = ("GameWorld", "ModelTier", *crashing.CHILDREN, "ReplicaSet")
     found = [each for kind in kinds for each in api.list(kind, namespace)]
     return all(each["metadata"]["name"] in crashing.SYSTEM for each in found)
 
@@ -195,13 +219,15 @@ def undisturbed(stage: Stage) -> tuple[list[Event], list[list[Json]]]:
     return list(stage.seen), states
 
 
-def check(stage: Stage, target: Event, states: list[list[Json]], *, gap: bool) -> bool:
+def check(
+    stage: Stage, target: Event, states: list[list[Json]], *, gap: bool, seconds: float = 3.0
+) -> bool:
     """Whether the event came about at all in this run; if so, all ended as undisturbed."""
-    found = stage.run(target, gap=gap)
+    found = stage.run(target, states, gap=gap)
     for expected, state in zip(states, found, strict=True):
         assert state == expected, f"without {target}:\n{crashing.difference(expected, state)}"
     # The last events may still be on their way when everything is gone already.
-    return stage.dropped.wait(3.0)
+    return stage.dropped.wait(seconds)
 
 
 def test_a_seeded_sample_of_lost_events_is_made_up_for_by_a_resync(
@@ -227,7 +253,7 @@ def test_lost_deletions_are_found_and_counted(
     assert {each.kind for each in deletions} == {"services", "gameworlds"}
     for each in (deletions[0], deletions[-1]):
         before = stage.operator.metric("gameai_operator_resync_ghosts_total")
-        assert check(stage, each, states, gap=False)
+        assert check(stage, each, states, gap=False, seconds=60)
         until(
             "the ghost is counted",
             lambda: stage.operator.metric("gameai_operator_resync_ghosts_total") > before,  # noqa: B023 - same turn

@@ -10,6 +10,7 @@ from gameai_devcluster.testing.waiting import settled, until
 from live import manifest
 
 TIERS = 200
+WITH_PODS = 50
 RESYNC_SECONDS = 3
 
 
@@ -23,7 +24,8 @@ def test_a_restart_and_two_resyncs_of_200_ready_tiers_write_nothing(
     )
     operator = Operator(launch).wait_ready()
     for number in range(TIERS):
-        api.create(manifest(namespace, name=f"t{number:03d}", replicas=1))
+        replicas = int(number < WITH_PODS)
+        api.create(manifest(namespace, name=f"t{number:03d}", replicas=replicas))
     until(
         "every tier is settled",
         lambda: all(settled(tier) for tier in api.list("ModelTier", namespace)),
@@ -43,8 +45,15 @@ def test_a_restart_and_two_resyncs_of_200_ready_tiers_write_nothing(
         ),
         seconds=120,
     )
-    assert operator.stop() == 0
+    # What modules before left behind is still ending, which tells the operator of changes.
+    until(
+        "no pod is ending",
+        lambda: not any("deletionTimestamp" in each["metadata"] for each in api.list("Pod")),
+        seconds=120,
+    )
     assert audit.writes()
+    audit.wait_rest(namespace)
+    assert operator.stop() == 0
     quiet = AuditLog(audit._file)
     operator.start()
     operator.wait_ready()

@@ -1,6 +1,8 @@
 """A user's day with tiers: apply, wait, scale, edit, break, mend, delete."""
 
 import re
+import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,15 @@ from live import manifest
 
 pytestmark = pytest.mark.usefixtures("operator")
 Kubectl = Callable[..., str]
-OWNED = ("Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "Pod", "ReplicaSet")
+OWNED = (
+    "Deployment",
+    "Service",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+    "ReplicaSet",
+    "ServiceAccount",
+    "Pod",
+)
 EXAMPLES = sorted((install.ROOT / "examples").glob("modeltier-*.yaml"))
 
 
@@ -35,6 +45,16 @@ def applied(api: Api, document: Json, *, seconds: float = 60) -> Json:
         ),
         seconds=seconds,
     )
+
+
+def left(api: Api, namespace: str) -> set[str]:
+    """What a tier may have made; pods that are told to end take all of their grace."""
+    return {
+        f"{kind} {each['metadata']['name']}"
+        for kind in OWNED
+        for each in api.list(kind, namespace)
+        if kind != "Pod" or "deletionTimestamp" not in each["metadata"]
+    }
 
 
 def stalled(api: Api, namespace: str, reason: str) -> str:
@@ -88,12 +108,9 @@ def test_apply_wait_scale_and_delete_as_a_user_would(
     kubectl("-n", namespace, "delete", "mt/gold")
     until(
         "nothing owned is left",
-        lambda: not any(api.list(kind, namespace) for kind in OWNED),
+        lambda: left(api, namespace) == {"ServiceAccount default"},
         seconds=120,
     )
-    assert [each["metadata"]["name"] for each in api.list("ServiceAccount", namespace)] == [
-        "default"
-    ]
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
@@ -213,16 +230,16 @@ def test_a_paused_tier_says_so_once_and_is_left_alone(
         lambda: condition(tier(api, namespace), "Ready")["message"].startswith("Paused:"),
         seconds=20,
     )
+    audit.wait_rest(namespace)
     api.patch(where, {"spec": {"replicas": 4}})
     api.patch(where, {"spec": {"replicas": 5}})
+    time.sleep(2.0)
     found = tier(api, namespace)
     assert found["status"]["observedGeneration"] == generation
-    writes = [each for each in audit.writes() if each.namespace == namespace]
-    pausing = [each for each in writes if each.resource == "modeltiers/status"]
+    assert [str(each) for each in audit.writes() if each.namespace == namespace] == []
     api.patch(where, {"metadata": {"annotations": {"gameai.dev/paused": None}}})
     until("the tier has five", lambda: settled(tier(api, namespace)), seconds=60)
     assert api.get("Deployment", namespace, "gold-on-demand")["spec"]["replicas"] == 5
-    assert pausing[-1].status == 200
 
 
 def test_a_changed_model_rolls_on_demand_before_spot(api: Api, namespace: str) -> None:
@@ -248,20 +265,23 @@ def test_a_changed_model_rolls_on_demand_before_spot(api: Api, namespace: str) -
         "both have the new model", lambda: all(map(of_new_model, ("on-demand", "spot"))), seconds=20
     )
     assert condition(tier(api, namespace), "Reconciling")["status"] == "True"
-    surging = 0
-    while not settled(tier(api, namespace)):
-        old_and_new = [
-            sum(
-                each["metadata"]["labels"]["gameai.dev/capacity"] == capacity
-                and "deletionTimestamp" not in each["metadata"]
-                for each in api.list("Pod", namespace)
-            )
-            > 1
-            for capacity in ("on-demand", "spot")
-        ]
-        assert old_and_new != [True, True]
-        surging += any(old_and_new)
-    assert surging
+    surged = set()
+
+    def settled_without_both_surging() -> bool:
+        # One look at both: between two looks the one may end and the other begin.
+        running = Counter(
+            each["metadata"]["labels"]["gameai.dev/capacity"]
+            for each in api.list("Pod", namespace)
+            if "deletionTimestamp" not in each["metadata"]
+        )
+        surging = {capacity for capacity, count in running.items() if count > 1}
+        surged.update(surging)
+        both = surging == {"on-demand", "spot"}
+        return both or settled(tier(api, namespace))
+
+    until("it has settled", settled_without_both_surging, seconds=120)
+    assert surged
+    assert settled(tier(api, namespace)), "both surged at once"
 
 
 def test_explain_has_words_for_every_field(kubectl: Kubectl, api: Api) -> None:
@@ -300,6 +320,9 @@ def test_events_are_one_per_change_of_state(api: Api, namespace: str, operator: 
             if each["involvedObject"]["kind"] == "ModelTier"
         ]
 
-    until("the Event is there", reasons, seconds=20)
-    assert reasons() == [("Normal", "AllReplicasReady")]
+    ready = ("Normal", "AllReplicasReady")
+    until("the Event is there", lambda: ready in reasons(), seconds=20)
+    # One replica may be Ready a moment before the others.
+    assert set(reasons()) <= {("Normal", "MinimumReplicasReady"), ready}
+    assert max(Counter(reasons()).values()) == 1
     assert operator.metric("gameai_operator_events_dropped_total") == 0

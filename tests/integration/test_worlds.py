@@ -238,16 +238,17 @@ def test_an_own_image_gets_all_its_fields(api: Api, namespace: str) -> None:
 def test_every_example_becomes_ready(api: Api) -> None:
     """Worlds and the tiers they name; tiers alone have their own test."""
     applied_here = []
-    for file in sorted((install.ROOT / "examples").glob("*.yaml"), reverse=True):
-        for document in yaml.safe_load_all(file.read_text()):
-            install.namespace(api, document["metadata"]["namespace"])
-            api.apply(document, manager="kubectl")
-            applied_here.append(document)
+    for document in install.examples():
+        install.namespace(api, document["metadata"]["namespace"])
+        api.apply(document, manager="kubectl")
+        applied_here.append(document)
     worlds = [each for each in applied_here if each["kind"] == "GameWorld"]
     assert {each["metadata"]["name"] for each in worlds} == {"moor", "frost"}
     for document in worlds:
         applied(api, document)
     assert condition(get(api, "eldermoor", "frost"), "Ready")["reason"] == "Hibernated"
+    read = condition(get(api, "eldermoor", "moor"), "ArchetypesValid")
+    assert (read["status"], read["reason"]) == ("True", "ArchetypesRead")
     for document in applied_here:
         metadata = document["metadata"]
         api.delete(document["kind"], metadata["namespace"], metadata["name"])

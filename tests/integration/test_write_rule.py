@@ -16,6 +16,7 @@ from gameai_devcluster.testing.waiting import settled, until
 from gameai_operator.engine.manifest import Key, Owner
 from gameai_operator.engine.ownership import applied_fields, lost
 from gameai_operator.engine.plan import Child, plan
+from gameai_operator.tier.revisions import NEWEST
 from live import manifest
 
 GOLDEN = install.ROOT / "tests" / "data" / "tier"
@@ -154,7 +155,7 @@ def sample(namespace: str) -> Json:
 
 
 @pytest.fixture
-def tier(api: Api, namespace: str, operator: Operator, audit: AuditLog) -> str:
+def tier(api: Api, namespace: str, operator: Operator) -> str:
     """A namespace with a tier that renders nearly every field; its pods find no node and so stay quiet."""
     api.apply(sample(namespace), manager="kubectl")
     until(
@@ -170,7 +171,6 @@ def tier(api: Api, namespace: str, operator: Operator, audit: AuditLog) -> str:
         ),
         seconds=30,
     )
-    audit.wait_rest(namespace)
     return namespace
 
 
@@ -215,7 +215,17 @@ def test_every_rendered_leaf_that_a_hand_changes_or_removes_is_restored(
     assert counts["restored"] > 150
 
 
+def writes(audit: AuditLog, namespace: str) -> list[str]:
+    """What the operator wrote there; its Events wait for their turn, and are another matter."""
+    return [
+        str(each)
+        for each in audit.writes()
+        if each.namespace == namespace and each.resource != "events"
+    ]
+
+
 def test_what_others_add_stays_and_causes_no_write(api: Api, tier: str, audit: AuditLog) -> None:
+    audit.wait_rest(tier)
     additions = []
     for rendered in objects(api, tier):
         here = path_of(rendered)
@@ -230,7 +240,7 @@ def test_what_others_add_stays_and_causes_no_write(api: Api, tier: str, audit: A
                 content_type=JSON_PATCH,
             )
     time.sleep(2.0)
-    assert [str(each) for each in audit.writes() if each.namespace == tier] == []
+    assert writes(audit, tier) == []
     for rendered, added in additions:
         live = api.get(rendered["kind"], tier, rendered["metadata"]["name"])
         assert live["metadata"]["labels"]["a-team"] == added["metadata"]["labels"]["a-team"]
@@ -292,6 +302,7 @@ def edited_while_down(rendered: Json, number: int) -> list[tuple[Step, ...]]:
 def test_edits_made_while_the_operator_was_down_are_repaired_at_its_start(
     api: Api, tier: str, operator: Operator, audit: AuditLog
 ) -> None:
+    audit.wait_rest(tier)
     rendered = objects(api, tier)
     before = [api.get(each["kind"], tier, each["metadata"]["name"]) for each in rendered]
     assert operator.stop() == 0
@@ -305,14 +316,20 @@ def test_edits_made_while_the_operator_was_down_are_repaired_at_its_start(
     for each, old in zip(rendered, before, strict=True):
         wait_restored(api, f"{each['kind']} is repaired", each, old)
     assert edited > 20
-    applies = [each for each in audit.writes() if each.namespace == tier and each.verb == "patch"]
+    applies = [
+        each
+        for each in audit.writes()
+        if each.namespace == tier and each.verb == "patch" and not each.resource.endswith("/status")
+    ]
     assert len(applies) <= 3 * len(rendered)
 
 
 @pytest.mark.parametrize(
     "case",
     sorted(
-        str(e.parent.relative_to(GOLDEN.parent)) for e in GOLDEN.parent.glob("*/*/resource.yaml")
+        str(e.parent.relative_to(GOLDEN.parent))
+        for e in GOLDEN.parent.glob("*/*/resource.yaml")
+        if e.with_name("objects.yaml").read_text().strip()
     ),
 )
 def test_a_golden_file_applied_and_read_back_gives_an_empty_plan(
@@ -334,9 +351,9 @@ def test_a_golden_file_applied_and_read_back_gives_an_empty_plan(
             manifest_hash=live["metadata"]["annotations"]["gameai.dev/manifest-hash"],
             fields=applied_fields(live["metadata"]),
         )
-    owner = next((each.owner for each in children.values()), None)
-    if owner is not None:
-        assert plan(owner, documents, children).writes == 0
+    owner = next(each.owner for each in children.values())
+    assert owner is not None
+    assert plan(owner, documents, children).writes == 0
     for key in children:
         api.delete(key.kind, namespace, key.name)
 
@@ -350,8 +367,8 @@ def test_an_idle_tier_is_settled_and_quiet(
         lambda: seen if settled(seen := api.get("ModelTier", namespace, "gold")) else None,
         seconds=60,
     )
-    assert found["status"]["templateRevision"] == 1
+    assert found["status"]["templateRevision"] == NEWEST
     assert operator.alive()
     audit.wait_rest(namespace)
     time.sleep(2.5)
-    assert [str(each) for each in audit.writes() if each.namespace == namespace] == []
+    assert writes(audit, namespace) == []

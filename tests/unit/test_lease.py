@@ -10,6 +10,7 @@ from gameai_operator.engine.manifest import Resource
 from gameai_operator.settings import LeaseSettings
 
 FAST = LeaseSettings(identity="me", duration_seconds=0.3, renew_seconds=0.2, retry_seconds=0.02)
+PATIENT = dataclasses.replace(FAST, duration_seconds=3600, renew_seconds=1800)
 
 
 class FakeLeases:
@@ -97,7 +98,7 @@ def open_(gate: WriteGate) -> bool:
 
 async def test_a_free_lease_is_taken_and_renewed(leases: FakeLeases, gate: WriteGate) -> None:
     lead = Leading()
-    task = asyncio.create_task(Elector(leases, FAST, gate).run(lead))
+    task = asyncio.create_task(Elector(leases, PATIENT, gate).run(lead))
     await wait_for(lead.on.is_set)
     assert open_(gate)
     puts = leases.puts
@@ -170,9 +171,8 @@ async def test_a_gate_that_closed_does_not_open_in_the_same_term(
 
 
 async def test_a_stolen_lease_closes_the_gate(leases: FakeLeases, gate: WriteGate) -> None:
-    patient = dataclasses.replace(FAST, duration_seconds=3600, renew_seconds=1800)
     lead = Leading()
-    task = asyncio.create_task(Elector(leases, patient, gate).run(lead))
+    task = asyncio.create_task(Elector(leases, PATIENT, gate).run(lead))
     await wait_for(lead.on.is_set)
     leases.hold({"holderIdentity": "thief", "leaseDurationSeconds": 60})
     await wait_for(lambda: not lead.on.is_set())
