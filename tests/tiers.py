@@ -50,6 +50,7 @@ def tier(**options: Any) -> ModelTier:
 def deployment(**facts: Any) -> Deployment:
     """The facts of a complete Deployment of one ready replica; `facts` replace some."""
     given: dict[str, Any] = {
+        "wanted": 1,
         "replicas": 1,
         "ready": 1,
         "paused": False,
@@ -58,6 +59,7 @@ def deployment(**facts: Any) -> Deployment:
         "create_fault": "",
         "remembered": {},
         "model_revision": "",
+        "changed": None,
     }
     return Deployment(**(given | facts))
 
@@ -68,6 +70,7 @@ def as_live(document: Mapping[str, Any], **facts: Any) -> Deployment:
     remembered = {name: metadata["annotations"][name] for name in (TEMPLATE_HASH, TEMPLATE_INPUTS)}
     replicas = document["spec"]["replicas"]
     given: dict[str, Any] = {
+        "wanted": replicas,
         "replicas": replicas,
         "ready": replicas,
         "paused": document["spec"].get("paused", False),

@@ -15,6 +15,7 @@ from typing import Any
 
 import crashing
 import pytest
+import yaml
 from gameai_devcluster import install
 from gameai_devcluster.api import JSON_PATCH, Api, Json, path
 from gameai_devcluster.operators import Launch, Operator
@@ -29,6 +30,7 @@ CHECK_EVERY = 5
 TRANSITIONS, ALL = 300, 3000
 WAITS = "waits for room"
 SETTLED_SECONDS = 120
+SHOWN = ("ModelTier", "GameWorld", "Deployment", "ReplicaSet", "Pod")
 Draw = Callable[[random.Random], Json]
 
 
@@ -134,6 +136,13 @@ def quiet(api: Api, kind: str, namespace: str) -> bool:
     )
 
 
+def shown(document: Json) -> Json:
+    """What tells why an object is not quiet."""
+    metadata = document["metadata"]
+    told = {name: metadata.get(name) for name in ("name", "generation", "annotations")}
+    return {**told, "status": document.get("status"), "replicas": document["spec"].get("replicas")}
+
+
 def children(api: Api, namespace: str) -> list[Json]:
     """The children without history: a Deployment's revision, and where a clock's earlier anchors were."""
     found = []
@@ -183,11 +192,15 @@ class Stage:
         self.api.patch(path(kind, namespace, name), patch, content_type=JSON_PATCH)
 
     def settle(self, kind: str, namespace: str, spec: Json) -> None:
-        until(
-            f"{kind} in {namespace} is quiet after {json.dumps(spec)}",
-            lambda: quiet(self.api, kind, namespace),
-            seconds=SETTLED_SECONDS,
-        )
+        try:
+            until(
+                f"{kind} in {namespace} is quiet after {json.dumps(spec)}",
+                lambda: quiet(self.api, kind, namespace),
+                seconds=SETTLED_SECONDS,
+            )
+        except AssertionError as error:
+            found = [each for one in SHOWN for each in self.api.list(one, namespace)]
+            raise AssertionError(f"{error}\n{yaml.safe_dump_all(map(shown, found))}") from None
 
     @contextmanager
     def fresh(self, kind: str, specs: list[Json]) -> Iterator[str]:

@@ -1,15 +1,26 @@
+import datetime
 from typing import Any
 
 import pytest
-from gameai_operator.engine.deployments import TEMPLATE_HASH, TEMPLATE_INPUTS, deployment
+import tiers
+from gameai_operator.engine.deployments import (
+    STUCK_SECONDS,
+    TEMPLATE_HASH,
+    TEMPLATE_INPUTS,
+    deployment,
+    nudged,
+    stuck_in,
+)
+
+THEN = datetime.datetime(2026, 11, 23, 2, 12, 7, tzinfo=datetime.UTC)
 
 
 def document(status: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
     return {"metadata": metadata, "spec": {}, **({"status": status} if status else {})}
 
 
-def progressing(reason: str) -> dict[str, Any]:
-    return {"conditions": [{"type": "Progressing", "status": "True", "reason": reason}]}
+def progressing(reason: str, **counts: int) -> dict[str, Any]:
+    return {"conditions": [{"type": "Progressing", "status": "True", "reason": reason}], **counts}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +31,10 @@ def progressing(reason: str) -> dict[str, Any]:
         (progressing("DeploymentPaused"), True),
         (progressing("ProgressDeadlineExceeded"), True),
         (progressing("NewReplicaSetAvailable"), False),
+        (progressing("NewReplicaSetAvailable", replicas=2, updatedReplicas=2), False),
+        # A word about a former template.
+        (progressing("NewReplicaSetAvailable", replicas=2, updatedReplicas=1), True),
+        (progressing("NewReplicaSetAvailable", replicas=2), True),
     ],
 )
 def test_a_deployment_rolls_until_its_new_pods_were_all_there(
@@ -57,3 +72,73 @@ def test_annotations_are_remembered_only_while_they_are_ours() -> None:
     found = deployment(document(annotations=annotations, managedFields=[entry]))
     assert found.remembered == {TEMPLATE_HASH: "h"}
     assert deployment(document(annotations=annotations)).remembered == {}
+
+
+def test_a_deployment_has_changed_when_anybody_last_wrote_a_value() -> None:
+    entries = [
+        {"manager": "gameai-operator", "time": "2026-11-23T02:12:07Z"},
+        {"manager": "kube-controller-manager", "time": "2026-11-23T02:11:47Z"},
+        {"manager": "somebody"},
+    ]
+    assert deployment(document(managedFields=entries)).changed == THEN
+    assert deployment(document()).changed is None
+
+
+STILL: dict[str, Any] = {
+    "wanted": 2,
+    "replicas": 2,
+    "ready": 2,
+    "rolling": True,
+    "changed": THEN,
+}
+
+
+def later(seconds: float) -> datetime.datetime:
+    return THEN + datetime.timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("facts", "seconds", "expected"),
+    [
+        ({}, 0, STUCK_SECONDS),
+        ({}, 4, STUCK_SECONDS - 4),
+        ({}, STUCK_SECONDS, 0.0),
+        ({}, 1000, 0.0),
+        ({"rolling": False}, 1000, None),
+        ({"paused": True}, 1000, None),
+        ({"observed": False}, 1000, None),
+        ({"create_fault": "exceeded quota"}, 1000, None),
+        ({"changed": None}, 1000, None),
+        # It surges, a pod is missing, it is about to scale in, none is wanted.
+        ({"replicas": 3}, 1000, None),
+        ({"ready": 1}, 1000, None),
+        ({"wanted": 1}, 1000, None),
+        ({"wanted": 0, "replicas": 0, "ready": 0}, 1000, None),
+    ],
+)
+def test_a_roll_out_with_all_pods_there_does_not_go_on_after_a_while(
+    facts: dict[str, Any], seconds: float, expected: float | None
+) -> None:
+    assert stuck_in(tiers.deployment(**(STILL | facts)), later(seconds)) == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "applied"),
+    [
+        ({}, 3),
+        # The controller has yet to see it.
+        ({"wanted": 3, "observed": False}, 3),
+        ({"wanted": 3}, 2),
+        ({"rolling": False}, 2),
+        # Another number is another number already.
+        ({"wanted": 1, "replicas": 1, "ready": 1}, 2),
+        ({"wanted": 4, "observed": False}, 2),
+    ],
+)
+def test_what_does_not_go_on_gets_a_replica_more_until_that_is_seen(
+    facts: dict[str, Any], applied: int
+) -> None:
+    rendered = {"kind": "Deployment", "spec": {"replicas": 2, "paused": False}}
+    made = nudged(rendered, tiers.deployment(**(STILL | facts)), later(60))
+    assert made == {"kind": "Deployment", "spec": {"replicas": applied, "paused": False}}
+    assert rendered["spec"]["replicas"] == 2

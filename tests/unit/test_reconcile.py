@@ -254,9 +254,38 @@ async def test_mere_counts_are_reported_at_intervals_and_states_at_once(world: W
     assert await world.reconcile() == ([], Outcome(again_seconds=0.5))
     world.clock = 2.0
     assert await world.reconcile() == (["status"], Outcome())
-    world.see(deployment | {"status": {"replicas": 1, "readyReplicas": 1, "conditions": complete}})
+    counts = {"replicas": 1, "readyReplicas": 1, "updatedReplicas": 1}
+    world.see(deployment | {"status": {**counts, "conditions": complete}})
     assert await world.reconcile() == (["status"], Outcome())
     assert world.condition("Ready")["status"] == "True"
+
+
+async def test_a_deployment_that_does_not_go_on_is_nudged_once_and_set_back(world: World) -> None:
+    """Its controller has lost sight of it: all pods answer, of a former template."""
+    await world.reconcile()
+    key = Key("Deployment", "eldermoor", "gold-on-demand")
+
+    def see(at: str, **status: int) -> None:
+        told = [{"type": "Progressing", "reason": "DeploymentResumed"}]
+        counts = {"replicas": 1, "readyReplicas": 1, **status}
+        found = world.cluster.objects[key]
+        fields = [{**each, "time": at} for each in found["metadata"]["managedFields"]]
+        seen = found | {"status": {**counts, "conditions": told}}
+        world.see(seen, generation=7, managedFields=fields)
+
+    see("2026-11-22T09:59:54Z", observedGeneration=7)
+    calls, outcome = await world.reconcile()
+    assert (calls, outcome) == (["status"], Outcome(again_seconds=4.0))
+    see("2026-11-22T09:59:50Z", observedGeneration=7)
+    calls, _ = await world.reconcile()
+    assert calls == ["apply Deployment/gold-on-demand force"]
+    assert world.cluster.objects[key]["spec"]["replicas"] == 2
+    see("2026-11-22T09:59:50Z", observedGeneration=6)
+    assert await world.reconcile() == ([], Outcome())
+    see("2026-11-22T09:59:50Z", observedGeneration=7)
+    calls, _ = await world.reconcile()
+    assert calls == ["apply Deployment/gold-on-demand force"]
+    assert world.cluster.objects[key]["spec"]["replicas"] == 1
 
 
 async def test_a_root_that_is_gone_is_buried(world: World) -> None:
@@ -274,6 +303,7 @@ async def test_a_child_no_longer_wanted_is_looked_at_and_deleted(world: World) -
     deployment["status"] = {
         "readyReplicas": 1,
         "replicas": 1,
+        "updatedReplicas": 1,
         "conditions": [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}],
     }
     world.see(deployment)
@@ -288,6 +318,7 @@ async def test_a_child_no_longer_wanted_is_looked_at_and_deleted(world: World) -
             "status": {
                 "readyReplicas": 1,
                 "replicas": 1,
+                "updatedReplicas": 1,
                 "conditions": [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}],
             }
         }

@@ -1,5 +1,6 @@
 """PURE: the few facts of a Deployment that decisions use."""
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from gameai_operator.engine.ownership import applied_fields
 TEMPLATE_HASH = f"{GROUP}/template-hash"
 TEMPLATE_INPUTS = f"{GROUP}/template-inputs"
 _COMPLETE = "NewReplicaSetAvailable"
+# Far longer than a Deployment controller that works stays in such a state.
+STUCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,10 +22,12 @@ class Deployment:
     """A Deployment's state.
 
     `rolling` means that pods of its present template are not all there yet, a mere change of replicas left out; it is
-    the Deployment controller's word, and of the present spec only where that has been `observed`.
+    the Deployment controller's word, and of the present spec only where that has been `observed`. `wanted` replicas are
+    those of its spec, `changed` is when anything of it last did.
     `remembered` are our own annotations, those that a hand has not touched since we wrote them.
     """
 
+    wanted: int
     replicas: int
     ready: int
     paused: bool
@@ -31,6 +36,7 @@ class Deployment:
     create_fault: str
     remembered: Mapping[str, str]
     model_revision: str
+    changed: datetime.datetime | None
 
 
 def deployment(document: Mapping[str, Any]) -> Deployment:
@@ -38,15 +44,20 @@ def deployment(document: Mapping[str, Any]) -> Deployment:
     metadata, status = document["metadata"], document.get("status", {})
     conditions = {entry["type"]: entry for entry in status.get("conditions", ())}
     failure = conditions.get("ReplicaFailure", {})
+    replicas = status.get("replicas", 0)
+    complete = conditions.get("Progressing", {}).get("reason") == _COMPLETE
     return Deployment(
-        replicas=status.get("replicas", 0),
+        wanted=document["spec"].get("replicas", 1),
+        replicas=replicas,
         ready=status.get("readyReplicas", 0),
         paused=document["spec"].get("paused", False),
-        rolling=conditions.get("Progressing", {}).get("reason") != _COMPLETE,
+        # The word may be of a former template: the controller does not take it back when it loses sight of a roll-out.
+        rolling=not complete or status.get("updatedReplicas", 0) != replicas,
         observed=status.get("observedGeneration", 0) >= metadata.get("generation", 0),
         create_fault=failure.get("message", "") if failure.get("status") == "True" else "",
         remembered=_remembered(metadata),
         model_revision=metadata.get("labels", {}).get(contract.MODEL_REVISION_LABEL, ""),
+        changed=_changed(metadata),
     )
 
 
@@ -70,6 +81,39 @@ def unfinished(document: Mapping[str, Any], live: Deployment | None, *, before: 
     if live is None or changes(document, live):
         return True
     return live.rolling if live.observed else before or live.rolling
+
+
+def stuck_in(live: Deployment, now: datetime.datetime) -> float | None:
+    """Seconds until a Deployment counts as one that does not go on, 0.0 if it does; None where it is through or goes on.
+
+    Where a scale-in amid a roll-out meets a ReplicaSet that has the new size already, its note of the wanted size stays
+    old; the controller takes every later pass for one of scaling, and replaces no pod again (kubernetes/kubernetes#138036).
+    All that were wanted are there and answer then, although the roll-out is not through, which else lasts a moment.
+    """
+    still = live.wanted == live.replicas == live.ready != 0
+    held = live.paused or not live.observed or live.create_fault
+    if held or not still or not live.rolling or live.changed is None:
+        return None
+    return max(0.0, STUCK_SECONDS - (now - live.changed).total_seconds())
+
+
+def nudged(document: Mapping[str, Any], live: Deployment, now: datetime.datetime) -> dict[str, Any]:
+    """A rendered Deployment as it is to be applied: one that does not go on gets a replica more until that is seen.
+
+    Only another number of replicas makes the controller note the wanted size anew.
+    """
+    replicas = document["spec"]["replicas"]
+    more = live.wanted == replicas and stuck_in(live, now) == 0.0
+    unseen = live.wanted == replicas + 1 and not live.observed
+    if not more and not unseen:
+        return dict(document)
+    return {**document, "spec": {**document["spec"], "replicas": replicas + 1}}
+
+
+def _changed(metadata: Mapping[str, Any]) -> datetime.datetime | None:
+    """When anybody last changed a value; conditions tell less, such as nothing of a return to a former template."""
+    times = [each["time"] for each in metadata.get("managedFields", ()) if each.get("time")]
+    return datetime.datetime.fromisoformat(max(times)) if times else None
 
 
 def _remembered(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gameai_operator.engine import conditions, report
+from gameai_operator.engine import conditions, deployments, report
 from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.events import Recorder, event
 from gameai_operator.engine.intake import Intake
@@ -136,7 +136,7 @@ class Reconciler:
         decision = kind.decide(sight)
         self._claim_turn(key, decision.turn)
         untried = key not in self._refused and report.tells_of_refusal(sight.root)
-        reported = Outcome(again_seconds=decision.again_seconds)
+        reported = Outcome(again_seconds=decision.again_seconds).and_then(_watchful(sight))
         if decision.wanted is None or not untried:
             status = report.status_of(sight.root, decision, self._now())
             reported = reported.and_then(await self._report(kind, sight.root, status))
@@ -256,5 +256,26 @@ def _steps(sight: Sight, decision: Decision) -> Plan:
     if decision.wanted is None:
         return Plan()
     owner = _owner(sight.root)
-    wanted = [owned_by(owner, each) for each in decision.wanted]
+    wanted = [owned_by(owner, _nudged(sight, each)) for each in decision.wanted]
     return plan(owner, wanted, sight.children, decision.keep)
+
+
+def _nudged(sight: Sight, manifest: Manifest) -> Manifest:
+    """A Deployment that its controller has lost sight of is nudged; everything else is applied as it is."""
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    live = sight.facts(kind, name) if kind == "Deployment" else None
+    if live is None:
+        return manifest
+    made = deployments.nudged(manifest, live, sight.now)
+    if made["spec"]["replicas"] not in (manifest["spec"]["replicas"], live.wanted):
+        _LOG.info("Deployment %s does not go on: nudging it with one replica more", name)
+    return made
+
+
+def _watchful(sight: Sight) -> Outcome:
+    """A Deployment that does not go on tells nobody: look again once it counts as one."""
+    live = [
+        sight.facts(each.kind, each.name) for each in sight.children if each.kind == "Deployment"
+    ]
+    waits = [deployments.stuck_in(each, sight.now) for each in live if each is not None]
+    return Outcome(again_seconds=min((each for each in waits if each), default=None))
