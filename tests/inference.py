@@ -1,6 +1,7 @@
 """Gateways and engines for tests: real gRPC and HTTP on this machine, in this process or beside it."""
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -136,6 +137,26 @@ async def gateway(
             pool.empty()
         # Connections close in the loop's next pass.
         await asyncio.sleep(0)
+
+
+def write_view(folder: Path, *addresses: str) -> Path:
+    """The file of a laptop's gateway: one Gold tier, one world with a role and archetypes."""
+    file = folder / "view.yaml"
+    document = {
+        "tiers": [{"name": "gold", "class": "Gold", "endpoints": list(addresses)}],
+        "worlds": [
+            {
+                "name": "eldermoor",
+                "roles": [{"name": "reaction", "tier": "gold", "deadlineMs": 30_000}],
+                "archetypes": "npcs.yaml",
+            }
+        ],
+    }
+    (folder / "npcs.yaml").write_text(
+        "version: 1\narchetypes:\n  guard: {actions: [patrol, flee]}\n"
+    )
+    file.write_text(json.dumps(document))
+    return file
 
 
 @asynccontextmanager

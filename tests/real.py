@@ -51,15 +51,24 @@ def operator_pods(api: Api) -> list[Json]:
     return [each for each in found if "deletionTimestamp" not in each["metadata"]]
 
 
-def wait_operator(api: Api, seconds: float = 120) -> None:
-    def done() -> bool:
-        deployment = api.get("Deployment", SYSTEM, "gameai-operator")
-        status, wanted = deployment["status"], deployment["spec"]["replicas"]
-        seen = status.get("observedGeneration") == deployment["metadata"]["generation"]
-        counts = {status.get(each) for each in ("replicas", "readyReplicas", "updatedReplicas")}
-        return seen and counts == {wanted}
+def metrics(api: Api, pod: Json) -> str:
+    """What a pod of ours tells of itself."""
+    metadata = pod["metadata"]
+    at = path("Pod", metadata["namespace"], f"{metadata['name']}:8080")
+    return api.text(f"{at}/proxy/metrics")
 
-    until("both operator pods are ready", done, seconds=seconds)
+
+def rolled(api: Api, name: str) -> bool:
+    """Whether every pod of a Deployment of the chart is of the present template, and ready."""
+    deployment = api.get("Deployment", SYSTEM, name)
+    status, wanted = deployment["status"], deployment["spec"]["replicas"]
+    seen = status.get("observedGeneration") == deployment["metadata"]["generation"]
+    counts = {status.get(each) for each in ("replicas", "readyReplicas", "updatedReplicas")}
+    return seen and counts == {wanted}
+
+
+def wait_operator(api: Api, seconds: float = 120) -> None:
+    until("both operator pods are ready", lambda: rolled(api, "gameai-operator"), seconds=seconds)
 
 
 def wait_ready(api: Api, kind: str, namespace: str, name: str, seconds: float = 180) -> Json:

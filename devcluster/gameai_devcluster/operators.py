@@ -18,6 +18,7 @@ import psutil
 import urllib3
 
 from gameai_devcluster.processes import alive, start_in_background
+from gameai_devcluster.testing.metrics import total
 
 _PORT = re.compile(r"serving health and metrics on \[\('127\.0\.0\.1', (\d+)\)\]")
 
@@ -91,8 +92,7 @@ class Operator:
         status, text = self.get("/metrics")
         if status != HTTPStatus.OK:
             return math.nan
-        pattern = re.compile(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", re.MULTILINE)
-        return sum(float(value) for value in pattern.findall(text))
+        return total(text, name)
 
     def wait_ready(self, seconds: float = 60.0) -> "Operator":
         """Wait until `/readyz` says ok; TimeoutError with the end of the log."""

@@ -1,17 +1,17 @@
 """Every example, as its user would see it; and what a real kubelet says when something is missing."""
 
-import re
 from collections.abc import Callable
 
 import pytest
 import real
 from gameai_devcluster import e2e
 from gameai_devcluster.api import Api, Json, path
+from gameai_devcluster.testing.metrics import total
 from gameai_devcluster.testing.waiting import condition, until, world_settled
 from live import world
 
 Kubectl = Callable[..., str]
-RELOADS = re.compile(r'^gameai_service_config_reloads_total{result="taken"} (\S+)$', re.MULTILINE)
+RELOADS = 'gameai_service_config_reloads_total{result="taken"}'
 
 
 def test_kubectl_waits_for_every_example(examples: list[Json], kubectl: Kubectl) -> None:
@@ -85,8 +85,7 @@ def test_an_image_that_cannot_be_pulled_is_told_in_the_kubelets_words(
 
 def reloads(api: Api, pod: Json) -> float:
     """How often a replica took a new configuration up."""
-    at = f"{path('Pod', 'eldermoor', pod['metadata']['name'] + ':8080')}/proxy/metrics"
-    return sum(map(float, RELOADS.findall(api.text(at))))
+    return total(real.metrics(api, pod), RELOADS)
 
 
 def test_a_changed_configuration_reaches_running_pods(

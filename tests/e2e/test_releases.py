@@ -13,13 +13,14 @@ from gameai_devcluster import charts, e2e, install
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.nodes import SIMULATED_TAINT
 from gameai_devcluster.testing.audit import AuditLog
+from gameai_devcluster.testing.metrics import total
 from gameai_devcluster.testing.waiting import condition, until, world_settled
 from live import manifest, world
 
 Kubectl = Callable[..., str]
 NAMESPACES = ("eldermoor", "shared", "e2e")
 WORLDS = 6
-RECONCILED = re.compile(r"^controller_runtime_reconcile_total\S* (\S+)$", re.MULTILINE)
+RECONCILED = "controller_runtime_reconcile_total"
 pytestmark = pytest.mark.timeout(900)
 
 
@@ -102,7 +103,7 @@ def test_an_uninstalled_operator_leaves_everything_and_a_new_one_writes_nothing(
     leads = "gameai_operator_leader 1.0"
     until(
         "one leads",
-        lambda: any(leads in metrics(api, p) for p in real.operator_pods(api)),
+        lambda: any(leads in real.metrics(api, p) for p in real.operator_pods(api)),
         seconds=60,
     )
     for each in examples:
@@ -118,15 +119,9 @@ def test_an_uninstalled_operator_leaves_everything_and_a_new_one_writes_nothing(
         assert [str(each) for each in audit.writes()] == []
 
 
-def metrics(api: Api, pod: Json) -> str:
-    name = f"{pod['metadata']['name']}:8080"
-    return api.text(f"/api/v1/namespaces/{real.SYSTEM}/pods/{name}/proxy/metrics")
-
-
 def reconciled(api: Api) -> float:
     """How many roots the operators looked at, all told."""
-    found = (RECONCILED.findall(metrics(api, each)) for each in real.operator_pods(api))
-    return sum(float(value) for values in found for value in values)
+    return sum(total(real.metrics(api, each), RECONCILED) for each in real.operator_pods(api))
 
 
 def generations(api: Api) -> dict[str, int]:

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import json
-import shutil
 import signal
 import time
 from collections import Counter
@@ -12,16 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
-from gameai.client import AskError, Gateway, Source
+from gameai.client import Gateway, Source
 from gameai.dev.vllm.engine import Engine, Latency, Limits
 from gameai.gateway import process, session
-from gameai.gateway.identity import AUDIENCE, Tokens
 from gameai.v1 import inference_pb2 as pb
 from gameai.v1 import inference_pb2_grpc
-from gameai_devcluster import certificates
 from grpc import aio
 from inference import (
     BARD,
@@ -36,6 +30,7 @@ from inference import (
     question,
     view,
     world,
+    write_view,
 )
 
 ENGINE, DEFAULT = pb.SOURCE_ENGINE, pb.SOURCE_DEFAULT
@@ -199,25 +194,6 @@ async def test_while_a_tier_rolls_questions_are_held_however_slow_it_was() -> No
         began = time.monotonic()
         assert (await ask(served, deadline_ms=1500)).source == DEFAULT
         assert time.monotonic() - began > 1.3
-
-
-def write_view(folder: Path, *addresses: str) -> Path:
-    file = folder / "view.yaml"
-    document = {
-        "tiers": [{"name": "gold", "class": "Gold", "endpoints": list(addresses)}],
-        "worlds": [
-            {
-                "name": "eldermoor",
-                "roles": [{"name": "reaction", "tier": "gold", "deadlineMs": 30_000}],
-                "archetypes": "npcs.yaml",
-            }
-        ],
-    }
-    (folder / "npcs.yaml").write_text(
-        "version: 1\narchetypes:\n  guard: {actions: [patrol, flee]}\n"
-    )
-    file.write_text(json.dumps(document))
-    return file
 
 
 async def test_a_gateway_told_to_stop_under_load_loses_no_question(tmp_path: Path) -> None:
@@ -504,109 +480,6 @@ async def test_a_prompt_that_is_too_long_is_told_the_limit() -> None:
         assert "maximum context length is 4096 tokens" in message
 
 
-ISSUER = "https://kubernetes.default.svc.cluster.local"
-OURS, THEIRS = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
-
-
-def token(key: rsa.RSAPrivateKey = OURS, **claims: Any) -> str:
-    held = {
-        "iss": ISSUER,
-        "aud": [AUDIENCE],
-        "sub": "system:serviceaccount:games:server",
-        # Long: those among the parameters are made when tests are collected.
-        "exp": time.time() + 86_400,
-    }
-    return jwt.encode(held | claims, key, algorithm="RS256", headers={"kid": "k1"})
-
-
-def identity() -> Tokens:
-    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(OURS.public_key()))
-    tokens = Tokens()
-    tokens.take(ISSUER, {"keys": [public | {"kid": "k1", "alg": "RS256"}]})
-    return tokens
-
-
-def unsigned() -> str:
-    return jwt.encode({"iss": ISSUER, "aud": AUDIENCE, "sub": "system:serviceaccount:games:server", "exp": 9e9}, "", algorithm="none", headers={"kid": "k1"})  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("presented", "code", "told"),
-    [
-        ("", "UNAUTHENTICATED", "send `authorization: Bearer <token>`"),
-        ("Basic abc", "UNAUTHENTICATED", "send `authorization: Bearer <token>`"),
-        ("Bearer nonsense", "UNAUTHENTICATED", "the token is not one of this cluster"),
-        (f"Bearer {token(exp=time.time() - 60)}", "UNAUTHENTICATED", "the token has expired"),
-        (f"Bearer {token(THEIRS)}", "UNAUTHENTICATED", "the token is not one of this cluster"),
-        (f"Bearer {unsigned()}", "UNAUTHENTICATED", "the token is not one of this cluster"),
-        (f"Bearer {token(aud=['other'])}", "UNAUTHENTICATED", "the token's audience is not gameai-gateway"),
-        (f"Bearer {token(iss='https://elsewhere')}", "UNAUTHENTICATED", "the token is not one of this cluster"),
-        (f"Bearer {token(sub='somebody')}", "UNAUTHENTICATED", "the token is not a ServiceAccount's"),
-        (f"Bearer {token(sub='system:serviceaccount:games:other')}", "PERMISSION_DENIED",
-         "games/other does not speak for any world: add it to the world's callers"),
-    ],
-)  # fmt: skip
-async def test_who_may_not_speak_for_a_world_is_told_so(
-    presented: str, code: str, told: str
-) -> None:
-    metadata = [("authorization", presented)] if presented else []
-    async with gateway(view(), identity()) as served:
-        found, message = await failure(served.infer(question(GUARD), metadata=metadata))
-        assert (found.name, told in message) == (code, True)
-        assert presented.rsplit(" ", maxsplit=1)[-1] not in message or not presented
-        call = served.stub.Stream(metadata=metadata)
-        await call.write(pb.StreamRequest(questions=[GUARD]))
-        found, _ = await failure(anext(aiter(call)))
-        assert found.name == code
-
-
-async def test_a_caller_of_the_world_is_served_and_no_other_world_is_open_to_it() -> None:
-    metadata = [("authorization", f"Bearer {token()}")]
-    foreign = world("games/foreign")
-    object.__setattr__(foreign, "callers", frozenset())
-    async with (
-        engine() as (_, address),
-        gateway(view([address], [], world(), foreign), identity()) as served,
-    ):
-        assert (await served.infer(question(GUARD), metadata=metadata)).source == ENGINE
-        request = pb.InferRequest(world="games/foreign", question=GUARD)
-        code, _ = await failure(served.stub.Infer(request, metadata=metadata))
-        assert code is grpc.StatusCode.PERMISSION_DENIED
-
-
-async def test_a_client_that_is_refused_comes_back_ever_more_slowly() -> None:
-    async with gateway(view()) as served, Gateway(served.address, world="games/none") as ai:
-        end, refused = time.monotonic() + 2, Counter[str]()
-        while time.monotonic() < end:
-            try:
-                await ai.ask(role="reaction", prompt="x", deadline_ms=3000)
-            except AskError as error:
-                refused[error.code.name] += 1
-        opened = next(served.service._numbers)
-    assert refused["NOT_FOUND"] >= 3
-    # After 50, 100, 200, 400 and 800 ms, and the first one.
-    assert opened <= 7
-
-
-async def test_a_stream_is_told_to_leave_before_its_token_ends(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    file.write_text(token(exp=time.time() + 32))
-    async with (
-        engine() as (_, address),
-        gateway(view([address]), identity()) as served,
-        Gateway(served.address, token_file=file) as ai,
-    ):
-        assert (
-            await ai.ask(role="reaction", archetype="guard", prompt="x")
-        ).source is Source.ENGINE
-        before = ai._streams[0]
-        file.write_text(token())
-        await eventually(lambda: ai._streams and ai._streams[0] is not before, 20)
-        assert (
-            await ai.ask(role="reaction", archetype="guard", prompt="x")
-        ).source is Source.ENGINE
-
-
 async def test_a_file_broken_while_it_runs_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -623,51 +496,3 @@ async def test_a_file_broken_while_it_runs_leaves_what_was_there(
             await eventually(lambda: served.desk.counts.events["view taken",] == 1)
             assert (await ask(served)).text == "hide"
             following.cancel()
-
-
-async def test_a_renewed_certificate_is_shown_to_the_next_connection(tmp_path: Path) -> None:
-    def put(name: str) -> None:
-        for suffix in ("crt", "key"):
-            shutil.copy(tmp_path / name / f"server.{suffix}", tmp_path / f"tls.{suffix}")
-
-    async def answers(name: str) -> bool:
-        try:
-            async with Gateway(address, ca_file=tmp_path / name / "ca.crt") as ai:
-                reply = await ai.ask(role="reaction", prompt="A wolf!", deadline_ms=3000)
-        except AskError:
-            return False
-        return reply.source is Source.ENGINE
-
-    for name in ("first", "second"):
-        certificates.write(tmp_path / name)
-    put("first")
-    flags = (f"--tls-certificate={tmp_path}/tls.crt", f"--tls-key={tmp_path}/tls.key")
-    async with AsyncExitStack() as stack:
-        _, backend = await stack.enter_async_context(engine())
-        file = write_view(tmp_path, backend)
-        _, address = await stack.enter_async_context(gateway_program(file, *flags))
-        assert await answers("first")
-        assert not await answers("second")
-        put("second")
-        assert await answers("second")
-        assert not await answers("first")
-
-
-async def test_a_certificate_is_for_the_name_although_an_address_is_dialled(tmp_path: Path) -> None:
-    certificates.write(tmp_path / "ours")
-    flags = (
-        f"--tls-certificate={tmp_path}/ours/server.crt",
-        f"--tls-key={tmp_path}/ours/server.key",
-    )
-    async with AsyncExitStack() as stack:
-        _, backend = await stack.enter_async_context(engine())
-        file = write_view(tmp_path, backend)
-        _, address = await stack.enter_async_context(gateway_program(file, *flags))
-        named = f"localhost:{address.rpartition(':')[2]}"
-        ca = tmp_path / "ours/ca.crt"
-        async with Gateway(named, ca_file=ca) as ai:
-            reply = await ai.ask(role="reaction", prompt="A wolf!", deadline_ms=3000)
-        assert reply.source is Source.ENGINE
-        async with Gateway(named, ca_file=ca, server_name="elsewhere.example") as ai:
-            with pytest.raises(AskError):
-                await ai.ask(role="reaction", prompt="A wolf!", deadline_ms=1000)

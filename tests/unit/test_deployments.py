@@ -138,7 +138,7 @@ def test_a_roll_out_with_all_pods_there_does_not_go_on_after_a_while(
 def test_what_does_not_go_on_gets_a_replica_more_until_that_is_seen(
     facts: dict[str, Any], applied: int
 ) -> None:
-    rendered = {"kind": "Deployment", "spec": {"replicas": 2, "paused": False}}
+    rendered: dict[str, Any] = {"kind": "Deployment", "spec": {"replicas": 2, "paused": False}}
     made = nudged(rendered, tiers.deployment(**(STILL | facts)), later(60))
     assert made == {"kind": "Deployment", "spec": {"replicas": applied, "paused": False}}
     assert rendered["spec"]["replicas"] == 2

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from gameai_devcluster import components, nodes, secrets, stages
 from gameai_devcluster.components import Ports, Site
+from gameai_devcluster.testing.metrics import total
 
 SITE = Site(
     folder=Path("/x"),
@@ -75,3 +76,20 @@ def test_every_kind_of_pod_has_one_start_delay(delays: dict[str, int]) -> None:
 )
 def test_a_missing_secret_is_told_in_a_kubelets_words(secret: Any, words: str | None) -> None:
     assert secrets.fault(secret, "hf", "token", "n") == words
+
+
+METRICS = """\
+# TYPE taken counter
+taken{from="a"} 2.0
+taken{from="b"} 3.0
+taken_seconds 9.0
+alone 4
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("taken", 5.0), ('taken{from="b"}', 3.0), ("alone", 4.0), ("none", 0.0), ("take", 0.0)],
+)
+def test_a_metric_is_summed_over_its_labels(name: str, expected: float) -> None:
+    assert total(METRICS, name) == expected

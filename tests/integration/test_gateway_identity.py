@@ -1,0 +1,239 @@
+"""Who may speak for a world, and by which keys and certificates that is known."""
+
+import asyncio
+import json
+import shutil
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from gameai.client import AskError, Gateway, Source
+from gameai.gateway import process
+from gameai.gateway import service as gateway_service
+from gameai.gateway.identity import AUDIENCE, Caller, Tokens
+from gameai.v1 import inference_pb2 as pb
+from gameai_devcluster import certificates
+from grpc import aio
+from inference import (
+    GUARD,
+    engine,
+    eventually,
+    gateway,
+    gateway_program,
+    question,
+    view,
+    world,
+    write_view,
+)
+
+ENGINE = pb.SOURCE_ENGINE
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+OURS, THEIRS = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
+
+
+async def failure(call: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), str(caught.value.details())
+
+
+def token(key: rsa.RSAPrivateKey = OURS, kid: str = "k1", **claims: Any) -> str:
+    held = {
+        "iss": ISSUER,
+        "aud": [AUDIENCE],
+        "sub": "system:serviceaccount:games:server",
+        # Long: those among the parameters are made when tests are collected.
+        "exp": time.time() + 86_400,
+    }
+    return jwt.encode(held | claims, key, algorithm="RS256", headers={"kid": kid})
+
+
+def key_set(key: rsa.RSAPrivateKey = OURS) -> dict[str, Any]:
+    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
+    return {"keys": [public | {"kid": "k1", "alg": "RS256"}]}
+
+
+def identity() -> Tokens:
+    tokens = Tokens()
+    tokens.take(ISSUER, key_set())
+    return tokens
+
+
+def unsigned() -> str:
+    return jwt.encode({"iss": ISSUER, "aud": AUDIENCE, "sub": "system:serviceaccount:games:server", "exp": 9e9}, "", algorithm="none", headers={"kid": "k1"})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("presented", "code", "told"),
+    [
+        ("", "UNAUTHENTICATED", "send `authorization: Bearer <token>`"),
+        ("Basic abc", "UNAUTHENTICATED", "send `authorization: Bearer <token>`"),
+        ("Bearer nonsense", "UNAUTHENTICATED", "the token is not one of this cluster"),
+        (f"Bearer {token(exp=time.time() - 60)}", "UNAUTHENTICATED", "the token has expired"),
+        (f"Bearer {token(THEIRS)}", "UNAUTHENTICATED", "the token is not one of this cluster"),
+        (f"Bearer {unsigned()}", "UNAUTHENTICATED", "the token is not one of this cluster"),
+        (f"Bearer {token(aud=['other'])}", "UNAUTHENTICATED", "the token's audience is not gameai-gateway"),
+        (f"Bearer {token(iss='https://elsewhere')}", "UNAUTHENTICATED", "the token is not one of this cluster"),
+        (f"Bearer {token(sub='somebody')}", "UNAUTHENTICATED", "the token is not a ServiceAccount's"),
+        (f"Bearer {token(sub='system:serviceaccount:games:other')}", "PERMISSION_DENIED",
+         "games/other does not speak for any world: add it to the world's callers"),
+    ],
+)  # fmt: skip
+async def test_who_may_not_speak_for_a_world_is_told_so(
+    presented: str, code: str, told: str
+) -> None:
+    metadata = [("authorization", presented)] if presented else []
+    async with gateway(view(), identity()) as served:
+        found, message = await failure(served.infer(question(GUARD), metadata=metadata))
+        assert (found.name, told in message) == (code, True)
+        assert presented.rsplit(" ", maxsplit=1)[-1] not in message or not presented
+        call = served.stub.Stream(metadata=metadata)
+        await call.write(pb.StreamRequest(questions=[GUARD]))
+        found, _ = await failure(anext(aiter(call)))
+        assert found.name == code
+
+
+async def test_a_caller_of_the_world_is_served_and_no_other_world_is_open_to_it() -> None:
+    metadata = [("authorization", f"Bearer {token()}")]
+    foreign = world("games/foreign")
+    object.__setattr__(foreign, "callers", frozenset())
+    async with (
+        engine() as (_, address),
+        gateway(view([address], [], world(), foreign), identity()) as served,
+    ):
+        assert (await served.infer(question(GUARD), metadata=metadata)).source == ENGINE
+        request = pb.InferRequest(world="games/foreign", question=GUARD)
+        code, _ = await failure(served.stub.Infer(request, metadata=metadata))
+        assert code is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_stream_is_told_to_leave_before_its_token_ends(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(token(exp=time.time() + 32))
+    async with (
+        engine() as (_, address),
+        gateway(view([address]), identity()) as served,
+        Gateway(served.address, token_file=file) as ai,
+    ):
+        assert (
+            await ai.ask(role="reaction", archetype="guard", prompt="x")
+        ).source is Source.ENGINE
+        before = ai._streams[0]
+        file.write_text(token())
+        await eventually(lambda: ai._streams and ai._streams[0] is not before, 20)
+        assert (
+            await ai.ask(role="reaction", archetype="guard", prompt="x")
+        ).source is Source.ENGINE
+
+
+async def test_new_keys_of_a_cluster_are_taken_up_and_broken_ones_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_POLL_SECONDS", 0.02)
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps(key_set()))
+    tokens = identity()
+    following = asyncio.create_task(process.follow_key_file(file, ISSUER, tokens))
+
+    def known(key: rsa.RSAPrivateKey) -> bool:
+        presented = {"authorization": f"Bearer {token(key)}"}
+        try:
+            return tokens.caller(presented).name == "games/server"
+        except Exception:  # noqa: BLE001 - any refusal
+            return False
+
+    assert known(OURS)
+    assert not known(THEIRS)
+    for broken in (
+        "",
+        "[]",
+        "null",
+        '{"keys": [{"kty": "RSA", "kid": ["x"], "alg": ["x"]}]}',
+        '{"keys": [{}]}',
+        '{"keys": []}',
+    ):
+        file.write_text(broken)
+        await asyncio.sleep(0.1)
+        assert known(OURS)
+    file.write_text(json.dumps(key_set(THEIRS)))
+    await eventually(lambda: known(THEIRS))
+    assert not known(OURS)
+    following.cancel()
+
+
+async def test_a_stream_does_not_outlive_its_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_service, "LEAVE_SECONDS", 5.0)
+    monkeypatch.setattr(Caller, "seconds_left", lambda _: 0.2)
+    async with gateway(view()) as served:
+        call = aiter(served.stub.Stream())
+        response = await anext(call)
+        assert response.going_away
+        async with asyncio.timeout(60):
+            code, _ = await failure(anext(call))
+        assert code is grpc.StatusCode.UNAVAILABLE
+        await eventually(lambda: served.service.streams == 0)
+
+
+async def test_a_token_that_is_refused_is_told_to_the_caller(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(token(THEIRS, kid="k2"))
+    async with (
+        gateway(view(), identity()) as served,
+        Gateway(served.address, token_file=file) as ai,
+    ):
+        with pytest.raises(AskError, match="signed with a key this cluster has not") as caught:
+            await ai.ask(role="reaction", prompt="x", deadline_ms=20_000, default="patrol")
+    assert caught.value.code is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_renewed_certificate_is_shown_to_the_next_connection(tmp_path: Path) -> None:
+    def put(name: str) -> None:
+        for suffix in ("crt", "key"):
+            shutil.copy(tmp_path / name / f"server.{suffix}", tmp_path / f"tls.{suffix}")
+
+    async def answers(name: str) -> bool:
+        try:
+            async with Gateway(address, ca_file=tmp_path / name / "ca.crt") as ai:
+                reply = await ai.ask(role="reaction", prompt="A wolf!", deadline_ms=3000)
+        except AskError:
+            return False
+        return reply.source is Source.ENGINE
+
+    for name in ("first", "second"):
+        certificates.write(tmp_path / name)
+    put("first")
+    flags = (f"--tls-certificate={tmp_path}/tls.crt", f"--tls-key={tmp_path}/tls.key")
+    async with AsyncExitStack() as stack:
+        _, backend = await stack.enter_async_context(engine())
+        file = write_view(tmp_path, backend)
+        _, address = await stack.enter_async_context(gateway_program(file, *flags))
+        assert await answers("first")
+        assert not await answers("second")
+        put("second")
+        assert await answers("second")
+        assert not await answers("first")
+
+
+async def test_a_certificate_is_for_the_name_although_an_address_is_dialled(tmp_path: Path) -> None:
+    certificates.write(tmp_path / "ours")
+    flags = (
+        f"--tls-certificate={tmp_path}/ours/server.crt",
+        f"--tls-key={tmp_path}/ours/server.key",
+    )
+    async with AsyncExitStack() as stack:
+        _, backend = await stack.enter_async_context(engine())
+        file = write_view(tmp_path, backend)
+        _, address = await stack.enter_async_context(gateway_program(file, *flags))
+        named = f"localhost:{address.rpartition(':')[2]}"
+        ca = tmp_path / "ours/ca.crt"
+        async with Gateway(named, ca_file=ca) as ai:
+            reply = await ai.ask(role="reaction", prompt="A wolf!", deadline_ms=3000)
+        assert reply.source is Source.ENGINE
+        async with Gateway(named, ca_file=ca, server_name="elsewhere.example") as ai:
+            with pytest.raises(AskError):
+                await ai.ask(role="reaction", prompt="A wolf!", deadline_ms=1000)
