@@ -52,7 +52,9 @@ def deployment(**facts: Any) -> Deployment:
     given: dict[str, Any] = {
         "wanted": 1,
         "replicas": 1,
+        "updated": 1,
         "ready": 1,
+        "available": 1,
         "paused": False,
         "rolling": False,
         "observed": True,
@@ -72,7 +74,9 @@ def as_live(document: Mapping[str, Any], **facts: Any) -> Deployment:
     given: dict[str, Any] = {
         "wanted": replicas,
         "replicas": replicas,
+        "updated": replicas,
         "ready": replicas,
+        "available": replicas,
         "paused": document["spec"].get("paused", False),
         "remembered": remembered,
         "model_revision": metadata["labels"][contract.MODEL_REVISION_LABEL],

@@ -288,6 +288,7 @@ def test_a_changed_model_rolls_on_demand_before_spot(api: Api, namespace: str) -
     assert surged
 
 
+@pytest.mark.timeout(900)
 def test_a_roll_out_that_its_controller_has_lost_sight_of_goes_on(
     api: Api, namespace: str, operator: Operator
 ) -> None:
@@ -295,11 +296,11 @@ def test_a_roll_out_that_its_controller_has_lost_sight_of_goes_on(
     applied(api, manifest(namespace, replicas=1))
     before = nudges(operator)
     (only,) = api.list("ReplicaSet", namespace)
-    note = {"deployment.kubernetes.io/desired-replicas": "2"}
+    note = {"deployment.kubernetes.io/desired-replicas": "3"}
     where = path("ReplicaSet", namespace, only["metadata"]["name"])
     api.patch(where, {"metadata": {"annotations": note}})
     changed = {"source": {"huggingFace": {"repository": "a/c"}}}
-    applied(api, manifest(namespace, replicas=1, model=changed), seconds=100)
+    applied(api, manifest(namespace, replicas=1, model=changed), seconds=600)
     assert api.get("Deployment", namespace, "gold-on-demand")["spec"]["replicas"] == 1
     (pod,) = (
         each for each in api.list("Pod", namespace) if "deletionTimestamp" not in each["metadata"]

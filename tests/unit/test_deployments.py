@@ -84,13 +84,17 @@ def test_a_deployment_has_changed_when_anybody_last_wrote_a_value() -> None:
     assert deployment(document()).changed is None
 
 
+# Its pods are of a former template.
 STILL: dict[str, Any] = {
     "wanted": 2,
     "replicas": 2,
+    "updated": 0,
     "ready": 2,
+    "available": 2,
     "rolling": True,
     "changed": THEN,
 }
+UNTOLD = STILL | {"updated": 2}
 
 
 def later(seconds: float) -> datetime.datetime:
@@ -100,45 +104,59 @@ def later(seconds: float) -> datetime.datetime:
 @pytest.mark.parametrize(
     ("facts", "seconds", "expected"),
     [
-        ({}, 0, STUCK_SECONDS),
-        ({}, 4, STUCK_SECONDS - 4),
-        ({}, STUCK_SECONDS, 0.0),
-        ({}, 1000, 0.0),
-        ({"rolling": False}, 1000, None),
-        ({"paused": True}, 1000, None),
-        ({"observed": False}, 1000, None),
-        ({"create_fault": "exceeded quota"}, 1000, None),
-        ({"changed": None}, 1000, None),
-        # It surges, a pod is missing, it is about to scale in, none is wanted.
-        ({"replicas": 3}, 1000, None),
-        ({"ready": 1}, 1000, None),
-        ({"wanted": 1}, 1000, None),
-        ({"wanted": 0, "replicas": 0, "ready": 0}, 1000, None),
+        (STILL, 0, STUCK_SECONDS),
+        (STILL, 4, STUCK_SECONDS - 4),
+        (STILL, STUCK_SECONDS, 0.0),
+        (STILL, 1000, 0.0),
+        (STILL | {"ready": 0, "available": 0}, 1000, 0.0),
+        (UNTOLD, 1000, 0.0),
+        (UNTOLD | {"rolling": False}, 1000, None),
+        # The new pods are loading, or have to be ready for a while.
+        (UNTOLD | {"available": 1}, 1000, None),
+        (STILL | {"paused": True}, 1000, None),
+        (STILL | {"observed": False}, 1000, None),
+        (STILL | {"create_fault": "exceeded quota"}, 1000, None),
+        (STILL | {"changed": None}, 1000, None),
+        # It is amid a roll-out, surges, has yet to make a pod, is about to scale in, or wants none.
+        (STILL | {"updated": 1}, 1000, None),
+        (STILL | {"replicas": 3}, 1000, None),
+        (STILL | {"replicas": 1}, 1000, None),
+        (STILL | {"wanted": 1}, 1000, None),
+        (STILL | {"wanted": 0, "replicas": 0}, 1000, None),
     ],
 )
-def test_a_roll_out_with_all_pods_there_does_not_go_on_after_a_while(
+def test_a_roll_out_that_neither_makes_nor_removes_pods_does_not_go_on_after_a_while(
     facts: dict[str, Any], seconds: float, expected: float | None
 ) -> None:
-    assert stuck_in(tiers.deployment(**(STILL | facts)), later(seconds)) == expected
+    assert stuck_in(tiers.deployment(**facts), later(seconds)) == expected
+
+
+NUDGED = {"gameai.dev/nudged": "true"}
 
 
 @pytest.mark.parametrize(
-    ("facts", "applied"),
+    ("facts", "applied", "notes"),
     [
-        ({}, 3),
+        ({}, 3, NUDGED),
         # The controller has yet to see it.
-        ({"wanted": 3, "observed": False}, 3),
-        ({"wanted": 3}, 2),
-        ({"rolling": False}, 2),
+        ({"wanted": 3, "observed": False, "remembered": NUDGED}, 3, NUDGED),
+        ({"wanted": 3, "remembered": NUDGED}, 2, {}),
+        # Somebody wanted three until now.
+        ({"wanted": 3, "observed": False}, 2, {}),
+        ({"rolling": False}, 2, {}),
         # Another number is another number already.
-        ({"wanted": 1, "replicas": 1, "ready": 1}, 2),
-        ({"wanted": 4, "observed": False}, 2),
+        ({"wanted": 1, "replicas": 1}, 2, {}),
+        ({"wanted": 4, "observed": False, "remembered": NUDGED}, 2, {}),
     ],
 )
 def test_what_does_not_go_on_gets_a_replica_more_until_that_is_seen(
-    facts: dict[str, Any], applied: int
+    facts: dict[str, Any], applied: int, notes: dict[str, str]
 ) -> None:
-    rendered: dict[str, Any] = {"kind": "Deployment", "spec": {"replicas": 2, "paused": False}}
+    rendered: dict[str, Any] = {
+        "metadata": {"name": "gold-spot", "annotations": {"a": "b"}},
+        "spec": {"replicas": 2, "paused": False},
+    }
     made = nudged(rendered, tiers.deployment(**(STILL | facts)), later(60))
-    assert made == {"kind": "Deployment", "spec": {"replicas": applied, "paused": False}}
-    assert rendered["spec"]["replicas"] == 2
+    assert made["spec"] == {"replicas": applied, "paused": False}
+    assert made["metadata"] == {"name": "gold-spot", "annotations": {"a": "b", **notes}}
+    assert (rendered["spec"]["replicas"], rendered["metadata"]["annotations"]) == (2, {"a": "b"})

@@ -273,16 +273,16 @@ async def test_a_deployment_that_does_not_go_on_is_nudged_once_and_set_back(worl
         seen = found | {"status": {**counts, "conditions": told}}
         world.see(seen, generation=7, managedFields=fields)
 
-    see("2026-11-22T09:59:54Z", observedGeneration=7)
+    see("2026-11-22T09:59:04Z", observedGeneration=7)
     calls, outcome = await world.reconcile()
     assert (calls, outcome) == (["status"], Outcome(again_seconds=4.0))
-    see("2026-11-22T09:59:50Z", observedGeneration=7)
+    see("2026-11-22T09:59:00Z", observedGeneration=7)
     calls, _ = await world.reconcile()
     assert calls == ["apply Deployment/gold-on-demand force"]
     assert world.cluster.objects[key]["spec"]["replicas"] == 2
-    see("2026-11-22T09:59:50Z", observedGeneration=6)
+    see("2026-11-22T09:59:00Z", observedGeneration=6)
     assert await world.reconcile() == ([], Outcome())
-    see("2026-11-22T09:59:50Z", observedGeneration=7)
+    see("2026-11-22T09:59:00Z", observedGeneration=7)
     calls, _ = await world.reconcile()
     assert calls == ["apply Deployment/gold-on-demand force"]
     assert world.cluster.objects[key]["spec"]["replicas"] == 1
