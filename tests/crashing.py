@@ -45,7 +45,7 @@ FLAGS: Mapping[str, str | float] = {
     "resync_seconds": 3600,
     "workers": 1,
 }
-CONVERGED_SECONDS = 90
+CONVERGED_SECONDS = 240
 # Counts in a status follow at most two seconds later.
 REST_SECONDS = 2.5
 

@@ -120,6 +120,8 @@ class Caller:
             "image": image,
             "command": ["python", f"/caller/{name}.py", *target],
             "securityContext": RESTRICTED,
+            # Else what starts beside it takes all of the machine, and it is late by itself.
+            "resources": {"requests": {"cpu": "100m"}},
             "volumeMounts": [
                 {"name": "caller", "mountPath": "/caller"},
                 {"name": "token", "mountPath": "/var/run/gameai"},

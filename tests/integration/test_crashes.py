@@ -113,10 +113,11 @@ def test_a_seeded_sample_of_crashes_ends_as_an_undisturbed_run(stage: Stage, see
     every = stage.points()
     assert len([each for _, each, _ in every if not each.path.endswith("/status")]) >= 15
     before = stage.kills
-    for workload, target, after in random.Random(seed).sample(every, SAMPLE):
-        stage.check(workload, target, after=after)
-    # How many writes there are of one kind is chance: a status may tell of two changes at once.
-    assert stage.kills - before >= SAMPLE // 2
+    # How many writes there are of one kind is chance: a status may tell of two changes at once. So some do not come again.
+    for workload, target, after in random.Random(seed).sample(every, min(len(every), 4 * SAMPLE)):
+        if stage.kills - before < SAMPLE:
+            stage.check(workload, target, after=after)
+    assert stage.kills - before == SAMPLE
 
 
 @pytest.mark.soak

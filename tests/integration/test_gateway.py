@@ -322,6 +322,7 @@ async def test_the_client_asks_for_a_thousand_npcs_at_once() -> None:
                     npc=f"n{n}",
                     prompt="A wolf!",
                     fields={"threat": n % 30},
+                    deadline_ms=60_000,
                 )
                 for n in range(1000)
             )
@@ -370,7 +371,7 @@ async def test_the_client_asks_for_a_new_answer_or_for_none_to_be_kept() -> None
                 archetype="guard",
                 prompt="x",
                 fields={"threat": 5},
-                deadline_ms=3000,
+                deadline_ms=30_000,
                 cache=cache,
             )
             return reply.source

@@ -405,8 +405,8 @@ async def test_a_world_that_is_made_anew_shares_nothing_with_its_namesake(
     npcs(api, games, cached)
     async with gateway(api, games, tmp_path) as served, engine("gold") as (_, address):
         replica(api, games, "gold-1", address)
-        await becomes(served.source, ENGINE)
-        await becomes(served.source, pb.SOURCE_FRESH_CACHE)
+        await becomes(served.source, ENGINE, ARCHETYPES_SECONDS)
+        await becomes(served.source, pb.SOURCE_FRESH_CACHE, ARCHETYPES_SECONDS)
         before = api.get("GameWorld", games, "moor")["metadata"]["uid"]
         api.delete("GameWorld", games, "moor")
         until("it is gone", lambda: not api.find("ConfigMap", games, "moor-world"), seconds=30)

@@ -103,16 +103,19 @@ def test_a_killed_time_manager_moves_world_time_by_nothing(tmp_path: Path, start
     def drift(service: Service) -> float:
         """World time less what the wall clock says it should be, in wall seconds."""
         stub = time_pb2_grpc.TimeServiceStub(service.channel())
-        before = time.time()
-        told = stub.GetTime(time_pb2.GetTimeRequest()).time
-        after = time.time()
-        assert after - before < 5
-        return told.world_microseconds / told.rate_millionths - (before + after) / 2
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            before = time.time()
+            told = stub.GetTime(time_pb2.GetTimeRequest()).time
+            after = time.time()
+            # One that took longer, as a channel's first does, tells too little.
+            if after - before < 0.5:
+                return told.world_microseconds / told.rate_millionths - (before + after) / 2
+        raise AssertionError("no call took less than half a second")
 
     expected = drift(second)
     first.process.kill()
     again = start("time-manager", config).wait_serving()
-    drift(again)  # the first call of a channel opens it
     assert drift(again) == pytest.approx(expected, abs=1.0)
 
 

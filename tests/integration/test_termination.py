@@ -48,7 +48,7 @@ def test_a_pod_that_never_was_ready_is_gone_at_once(
     api.apply(manifest(namespace, podAnnotations=LOADING))
     loading = started(api, namespace, 2)
     scale(api, namespace, 0)
-    until("both pods are gone", lambda: not pods(api, namespace), seconds=15)
+    until("both pods are gone", lambda: not pods(api, namespace), seconds=25)
     deletes = pod_deletes(audit, namespace)
     assert {each.name for each in deletes} == {each["metadata"]["name"] for each in loading}
     uids = {each["metadata"]["name"]: each["metadata"]["uid"] for each in loading}
@@ -64,7 +64,7 @@ def test_loading_pods_of_a_deleted_tier_are_gone_at_once(
     api.apply(manifest(namespace, podAnnotations=LOADING))
     started(api, namespace, 2)
     api.delete("ModelTier", namespace, "gold")
-    until("both pods are gone", lambda: not pods(api, namespace), seconds=15)
+    until("both pods are gone", lambda: not pods(api, namespace), seconds=25)
     assert len(pod_deletes(audit, namespace)) == 2
 
 
