@@ -2,8 +2,13 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 PYTHON ?= python3
-BIN := .venv/bin
-READY := .venv/.ready
+# Another place for the virtual environment, and the version of pip that fills it (default: Python's own).
+VENV ?= .venv
+PIP ?=
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Nothing is resolved at installation: the lock is complete (tests/unit/test_locks.py proves it).
+INSTALL = $(BIN)/python -m pip --disable-pip-version-check install -q --no-deps
 PROTOS := $(wildcard proto/gameai/v1/*.proto)
 PROTO = PATH="$(CURDIR)/$(BIN):$$PATH" sh -c '$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$$0 --grpc_python_out=$$0 "$$@"'
 SCHEMA = docs/archetypes.schema.json
@@ -15,17 +20,19 @@ CLUSTER ?=
 help: ## this list
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-setup: $(READY) ## the virtual environment with everything pinned (about a minute the first time)
+setup: $(READY) ## the virtual environment with everything pinned (one to three minutes the first time)
 
 $(READY): requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or later is needed; name one with make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo "error: this Python has no venv; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
-	@echo "setting up .venv: about a minute, most of it downloads"
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e .
+	@echo "setting up $(VENV): one to three minutes, most of it downloads"
+	@$(PYTHON) -m venv $(VENV)
+	@$(if $(PIP),$(INSTALL) pip==$(PIP))
+	@$(INSTALL) --require-hashes -r requirements/dev.txt
+	@$(INSTALL) --no-build-isolation -e .
+	@$(BIN)/python -m pip --disable-pip-version-check check
 	@touch $@
 
 demo: $(READY) ## a control plane, the operator, and Ready tiers; CLUSTER=kubeconfig for another cluster
@@ -111,9 +118,9 @@ proto: $(READY) ## write workloads/gameai/v1 from proto/
 golden: $(READY) ## write the golden files anew; read the diff before you commit it
 	@$(BIN)/pytest -q tests/unit/test_golden.py --write-golden
 
-lock: $(READY) ## resolve requirements/*.txt anew, with hashes, for all platforms
+lock: $(READY) ## resolve requirements/*.txt again, complete, with hashes, for all platforms
 	@for extra in operator workloads dev; do \
-	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	  $(BIN)/uv pip compile -q --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header \
 	    --extra $$extra --no-emit-package gameai-operator pyproject.toml -o requirements/$$extra.txt; done
 
 clean: down ## remove the virtual environment and local state

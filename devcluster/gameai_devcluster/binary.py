@@ -57,7 +57,7 @@ class Program:
 CONTROL_PLANE = Program(
     name="controlplane",
     package=".",
-    about=f"etcd, Kubernetes {KUBERNETES_VERSION} and kwok: 5 to 10 minutes",
+    about=f"etcd, Kubernetes {KUBERNETES_VERSION} and kwok: 6 to 20 minutes",
     link_flags=VERSIONED,
 )
 
@@ -111,7 +111,8 @@ def cache() -> Path:
 
 def _digest(program: Program) -> str:
     machine = f"{platform.system()} {platform.machine()}"
-    content = hashlib.sha256(f"{program} {machine}".encode())
+    recipe = (program.name, program.package, program.link_flags, program.tags, program.c_code)
+    content = hashlib.sha256(f"{recipe} {machine}".encode())
     if program.own:
         files = [SOURCES / "go.mod", SOURCES / "go.sum"]
         for file in (*files, *sorted((SOURCES / program.package).glob("*.go"))):
@@ -140,15 +141,33 @@ def _environment(program: Program, target: Path) -> dict[str, str]:
 
 def _build(program: Program, binary: Path, progress: Progress) -> None:
     started = time.monotonic()
-    progress(f"building {program.about}; once, on 2 cores with empty caches")
+    progress(
+        f"building {program.about} on 2 cores with empty caches (here: {_cores()}); once"
+    )
     packages = _count_packages(program, progress) if program.own else 0
     with tempfile.TemporaryDirectory(dir=binary.parent) as scratch:
         verb = ["build", "-o", str(Path(scratch) / binary.name)] if program.own else ["install"]
-        flags = ["-v", "-trimpath", "-ldflags", program.link_flags, "-tags", program.tags]
+        flags = ["-v", f"-p={_cores()}", "-trimpath", "-ldflags", program.link_flags, "-tags", program.tags]
         _compile(program, [*verb, *flags, program.package], packages, Path(scratch), progress)
         (Path(scratch) / binary.name).rename(binary)
     size = binary.stat().st_size >> 20
     progress(f"  built in {time.monotonic() - started:.0f} s, {size} MB, kept in {binary.parent}")
+
+
+def _cores() -> int:
+    """CPUs that this process may use; the compiler runs as many packages side by side."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def remaining(done: int, total: int, seconds: float) -> str:
+    """What is left of a build in words, or "" while there is nothing to estimate from.
+
+    Packages are compiled from the leaves up and the large ones come last, so the mean rate is taken off one half.
+    """
+    if not total or done < total // 20:
+        return ""
+    minutes = (total - done) * seconds / done * 1.5 / 60
+    return f"; about {max(1, round(minutes))} min left"
 
 
 def _count_packages(program: Program, progress: Progress) -> int:
@@ -188,6 +207,7 @@ def _compile(
             if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
                 reported = time.monotonic()
                 seconds = reported - started
-                progress(f"  compiled {done:,}{of_all} packages, {seconds:.0f} s")
+                left = remaining(done, packages, seconds)
+                progress(f"  compiled {done:,}{of_all} packages, {seconds:.0f} s{left}")
     if compiler.returncode:
         raise BuildError(f"{program.name} did not compile:\n" + "\n".join(tail))
