@@ -9,7 +9,8 @@ from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.events import Recorder
 from gameai_operator.engine.intake import Intake
 from gameai_operator.engine.manifest import Key, Manifest, Resource
-from gameai_operator.engine.reconcile import Outcome, Reconciler
+from gameai_operator.engine.outcome import Outcome
+from gameai_operator.engine.reconcile import Reconciler
 from gameai_operator.engine.references import References
 from gameai_operator.engine.store import Store
 from gameai_operator.engine.turns import Turns
@@ -28,6 +29,23 @@ def fields_of(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         return {}
     return {f"f:{name}": fields_of(each) for name, each in value.items()}
+
+
+def _entry(manager: str, manifest: Manifest) -> dict[str, Any]:
+    body = {k: v for k, v in manifest.items() if k not in ("apiVersion", "kind")}
+    return {"manager": manager, "operation": "Apply", "fieldsV1": fields_of(body)}
+
+
+class FakeClaims:
+    """Operators by name, and which of them run."""
+
+    own = "gameai-system/gameai-operator"
+
+    def __init__(self) -> None:
+        self.running: set[str] = set()
+
+    async def alive(self, claim: str) -> bool:
+        return claim in self.running
 
 
 class FakeCluster:
@@ -59,17 +77,49 @@ class FakeCluster:
         self._note(f"get {resource.kind}/{name}")
         return self.objects.get(Key(resource.kind, namespace, name))
 
-    async def apply(self, resource: Resource, manifest: Manifest, *, force: bool) -> dict[str, Any]:
+    async def apply(
+        self,
+        resource: Resource,
+        manifest: Manifest,
+        *,
+        force: bool,
+        manager: str = "gameai-operator",
+    ) -> dict[str, Any]:
         metadata = manifest["metadata"]
+        if manager != "gameai-operator":
+            return self._apply_replicas(resource, manifest, manager)
         self._note(f"apply {resource.kind}/{metadata['name']}{' force' if force else ''}")
         self.pinned += [metadata["resourceVersion"]] if "resourceVersion" in metadata else []
-        body = {k: v for k, v in manifest.items() if k not in ("apiVersion", "kind")}
-        entry = {
-            "manager": "gameai-operator",
-            "operation": "Apply",
-            "fieldsV1": fields_of(body),
-        }
-        return self.put(manifest, uid=f"uid-{metadata['name']}", managedFields=[entry])
+        live = self.objects.get(Key(resource.kind, metadata["namespace"], metadata["name"]), {})
+        others = [
+            each
+            for each in live.get("metadata", {}).get("managedFields", [])
+            if each["manager"] != "gameai-operator"
+        ]
+        made = json.loads(json.dumps(manifest))
+        if any(each["manager"] == "gameai-operator-replicas" for each in others):
+            made["spec"]["replicas"] = live["spec"]["replicas"]
+            note = live["metadata"]["annotations"]["gameai.dev/replicas"]
+            made["metadata"]["annotations"]["gameai.dev/replicas"] = note
+        entries = [_entry("gameai-operator", manifest), *others]
+        return self.put(made, uid=f"uid-{metadata['name']}", managedFields=entries)
+
+    def _apply_replicas(
+        self, resource: Resource, manifest: Manifest, manager: str
+    ) -> dict[str, Any]:
+        metadata, number = manifest["metadata"], manifest["spec"]["replicas"]
+        notes = metadata.get("annotations", {})
+        self._note(f"scale {resource.kind}/{metadata['name']} {number}")
+        made = json.loads(
+            json.dumps(self.objects[Key(resource.kind, metadata["namespace"], metadata["name"])])
+        )
+        made["spec"]["replicas"] = number
+        known = made["metadata"].setdefault("annotations", {})
+        known.pop("gameai.dev/nudged", None)
+        known |= notes
+        before = made["metadata"].get("managedFields", [])
+        others = [each for each in before if each["manager"] != manager]
+        return self.put(made, managedFields=[*others, _entry(manager, manifest)])
 
     async def replace_spec(
         self, resource: Resource, manifest: Manifest, version: str
@@ -111,7 +161,8 @@ class World:
             queue=self.queue,
             clock=lambda: 0.0,
         )
-        self.turns = Turns(1)
+        self.turns = Turns(lambda: 1)
+        self.claims = FakeClaims()
         self.events: list[str] = []
         recorder = Recorder(self._never)
         recorder.offer = lambda document: self.events.append(document["reason"])  # type: ignore[method-assign] # heard here
@@ -120,7 +171,8 @@ class World:
             WATCHED,
             store=self.store,
             references=references,
-            turns=self.turns,
+            turns=dict.fromkeys(KINDS, self.turns),
+            claims=self.claims,
             intake=self.intake,
             cluster=self.cluster,
             recorder=recorder,

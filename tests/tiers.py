@@ -25,6 +25,7 @@ def resource(
     """A ModelTier as the API server gives it; `spec` replaces fields of a minimal one."""
     minimal = {
         "class": "Gold",
+        "replicas": 1,
         "model": {"source": {"huggingFace": {"repository": "Qwen/Qwen2.5-3B-Instruct-AWQ"}}},
     }
     return {
@@ -61,7 +62,6 @@ def deployment(**facts: Any) -> Deployment:
         "create_fault": "",
         "remembered": {},
         "model_revision": "",
-        "changed": None,
     }
     return Deployment(**(given | facts))
 
@@ -70,9 +70,11 @@ def as_live(document: Mapping[str, Any], **facts: Any) -> Deployment:
     """The facts that a rendered Deployment has once it is complete."""
     metadata = document["metadata"]
     remembered = {name: metadata["annotations"][name] for name in (TEMPLATE_HASH, TEMPLATE_INPUTS)}
-    replicas = document["spec"]["replicas"]
+    replicas: int = facts.pop("replicas_wanted", 1)
     given: dict[str, Any] = {
         "wanted": replicas,
+        "asked": replicas,
+        "apart": True,
         "replicas": replicas,
         "updated": replicas,
         "ready": replicas,

@@ -141,13 +141,19 @@ def _environment(program: Program, target: Path) -> dict[str, str]:
 
 def _build(program: Program, binary: Path, progress: Progress) -> None:
     started = time.monotonic()
-    progress(
-        f"building {program.about} on 2 cores with empty caches (here: {_cores()}); once"
-    )
+    progress(f"building {program.about} on 2 cores with empty caches (here: {_cores()}); once")
     packages = _count_packages(program, progress) if program.own else 0
     with tempfile.TemporaryDirectory(dir=binary.parent) as scratch:
         verb = ["build", "-o", str(Path(scratch) / binary.name)] if program.own else ["install"]
-        flags = ["-v", f"-p={_cores()}", "-trimpath", "-ldflags", program.link_flags, "-tags", program.tags]
+        flags = [
+            "-v",
+            f"-p={_cores()}",
+            "-trimpath",
+            "-ldflags",
+            program.link_flags,
+            "-tags",
+            program.tags,
+        ]
         _compile(program, [*verb, *flags, program.package], packages, Path(scratch), progress)
         (Path(scratch) / binary.name).rename(binary)
     size = binary.stat().st_size >> 20

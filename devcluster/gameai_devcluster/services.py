@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc
 import urllib3
-from gameai import contract
+from gameai import channel, contract
 
 from gameai_devcluster.processes import start_in_background
 
@@ -71,7 +71,7 @@ class Service:
     def channel(self) -> grpc.Channel:
         """The channel to it, until `close`."""
         if self._channel is None:
-            self._channel = grpc.insecure_channel(self.endpoint)
+            self._channel = grpc.insecure_channel(self.endpoint, options=channel.OPTIONS)
         return self._channel
 
     def get(self, path: str) -> tuple[int, str]:

@@ -10,8 +10,16 @@ from typing import Any
 
 from gameai import contract
 
+from gameai_operator.api.base import GROUP
 from gameai_operator.engine.network import is_address
-from gameai_operator.settings import CapacityLabels, LeaseSettings, NetworkSettings, Settings
+from gameai_operator.settings import (
+    CapacityLabels,
+    LeaseSettings,
+    NetworkSettings,
+    Pace,
+    PodSettings,
+    Settings,
+)
 
 _DEFAULTS = Settings()
 # A label as a flag gives it; what a key may look like in full an API server knows.
@@ -30,6 +38,9 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
     work = _Flags(parser.add_argument_group("work"), environment)
     work("--workers", _DEFAULTS.workers, "objects reconciled side by side (1 to 100)", int)
     work("--resync-seconds", _DEFAULTS.resync_seconds, "comparison with a LIST, ±20 %%", float)
+    work(
+        "--probe-seconds", _DEFAULTS.probe_seconds, "a cheap look for missed events, ±20 %%", float
+    )
     work(
         "--discovery-seconds", _DEFAULTS.discovery_seconds, "poll until all kinds are served", float
     )
@@ -60,15 +71,19 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
     image = _DEFAULTS.workloads_image
     pods("--workloads-image", image, "image of the catalogue's game services")
     pods("--workloads-pull-secrets", "", "Secrets of a world's namespace to pull it with, commas")
-    pods(
-        "--worlds-at-a-time", _DEFAULTS.worlds_at_a_time, "worlds that take a new one at once", int
-    )
+    pods("--worlds-at-a-time", "5", "worlds that take a new one at once: a number, or 10%% of all")
+    pods("--pod-ids", "fixed", "fixed user ids, or namespace: the cluster's (OpenShift)")
+    pods("--common-labels", "", "labels of everything that is made, key=value, commas")
     pods("--allowed-host-paths", "", "folders of nodes below which model caches may lie, commas")
 
     _add_network_flags(_Flags(parser.add_argument_group("network policies"), environment))
 
     own = _Flags(parser.add_argument_group("this process"), environment)
-    own("--health-address", _DEFAULTS.health_address, "address of /livez, /readyz and /metrics")
+    own(
+        "--health-address",
+        _DEFAULTS.health_address,
+        "address of /livez, /readyz and /metrics; empty: all",
+    )
     own("--health-port", _DEFAULTS.health_port, "port of the same; 0 takes a free one", int)
     own("--log-level", _DEFAULTS.log_level, "DEBUG, INFO, WARNING or ERROR")
 
@@ -79,6 +94,7 @@ def _add_network_flags(flag: "_Flags") -> None:
     flag("--dns-namespace", default.dns_namespace, "where the cluster's DNS servers are")
     flag("--dns-labels", ",".join(default.dns_labels), "labels of their pods, key=value, commas")
     flag("--dns-addresses", ",".join(default.dns_addresses), "where nodes answer DNS, commas")
+    flag("--dns-ports", "53", "ports of the DNS pods, commas; OpenShift's listen on 5353")
     flag("--identity-addresses", ",".join(default.identity_addresses), "of Pod Identity, commas")
     flag("--metrics-namespaces", ",".join(default.metrics_namespaces), "who reads metrics, commas")
     flag("--gateway-namespace", _own_namespace() or default.gateway_namespace, "of the gateway")
@@ -92,10 +108,15 @@ def settings(options: argparse.Namespace) -> Settings:
         request_seconds=options.request_seconds,
         allowed_host_paths=_words(options.allowed_host_paths),
         workloads_image=options.workloads_image,
-        workloads_pull_secrets=_words(options.workloads_pull_secrets),
-        worlds_at_a_time=options.worlds_at_a_time,
+        pods=PodSettings(
+            pull_secrets=_words(options.workloads_pull_secrets),
+            fixed_ids=options.pod_ids == "fixed",
+            labels=_labels(options.common_labels),
+        ),
+        worlds_at_a_time=_pace(options.worlds_at_a_time),
         workers=options.workers,
         resync_seconds=options.resync_seconds,
+        probe_seconds=options.probe_seconds,
         discovery_seconds=options.discovery_seconds,
         lease=LeaseSettings(
             name=options.lease_name,
@@ -115,6 +136,7 @@ def settings(options: argparse.Namespace) -> Settings:
             dns_namespace=options.dns_namespace,
             dns_labels=_words(options.dns_labels),
             dns_addresses=_words(options.dns_addresses),
+            dns_ports=_ports(options.dns_ports),
             identity_addresses=_words(options.identity_addresses),
             metrics_namespaces=_words(options.metrics_namespaces),
             gateway_namespace=options.gateway_namespace,
@@ -125,6 +147,8 @@ def settings(options: argparse.Namespace) -> Settings:
     )
     if options.network_policies not in ("on", "off"):
         raise ValueError("--network-policies must be on or off")
+    if options.pod_ids not in ("fixed", "namespace"):
+        raise ValueError("--pod-ids must be fixed or namespace")
     _check(made)
     return made
 
@@ -164,7 +188,6 @@ def _check(made: Settings) -> None:
             lease.name and lease.namespace and lease.identity
         ),
         "--workloads-image must name an image": not made.workloads_image,
-        "--worlds-at-a-time must be at least 1": made.worlds_at_a_time < 1,
         "--allowed-host-paths must be absolute folders": not all(
             each.startswith("/") for each in made.allowed_host_paths
         ),
@@ -173,6 +196,7 @@ def _check(made: Settings) -> None:
             0 < lease.retry_seconds < lease.renew_seconds < lease.duration_seconds
         ),
         "--resync-seconds must be at least 0.5": made.resync_seconds < 0.5,
+        "--probe-seconds must be at least 0.5": made.probe_seconds < 0.5,
         "--discovery-seconds must be at least 0.1": made.discovery_seconds < 0.1,
         "--request-seconds must be at least 0.1": made.request_seconds < 0.1,
         "--capacity-spot and --capacity-on-demand must each name a value": not (
@@ -184,6 +208,31 @@ def _check(made: Settings) -> None:
     for sentence, holds in wrong.items():
         if holds:
             raise ValueError(sentence)
+
+
+def _pace(text: str) -> Pace:
+    number, percent = text.removesuffix("%"), text.endswith("%")
+    if not number.isdecimal() or not 1 <= int(number) <= (100 if percent else 10_000):
+        raise ValueError("--worlds-at-a-time must be from 1 to 10000, or from 1% to 100%")
+    return Pace(percent=int(number)) if percent else Pace(number=int(number))
+
+
+def _ports(text: str) -> tuple[int, ...]:
+    words = _words(text)
+    if not words or not all(each.isdecimal() and 0 < int(each) < 65536 for each in words):
+        raise ValueError("--dns-ports must be port numbers from 1 to 65535")
+    return tuple(map(int, words))
+
+
+def _labels(text: str) -> dict[str, str]:
+    words = _words(text)
+    if not all(_LABEL.fullmatch(each) for each in words):
+        raise ValueError("--common-labels must be labels, key=value")
+    found = dict(each.split("=", 1) for each in words)
+    taken = [each for each in found if each.startswith((f"{GROUP}/", "app.kubernetes.io/"))]
+    if taken:
+        raise ValueError(f"--common-labels must not set {taken[0]}: the operator does")
+    return found
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The table of kinds: one row per custom resource, one per kind of child."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -12,8 +12,8 @@ from gameai_operator.api import crd
 from gameai_operator.api.base import GROUP, VERSION
 from gameai_operator.api.views import archetypes_view, namespace_labels, tier_view
 from gameai_operator.engine.deployments import deployment
-from gameai_operator.engine.kind import Kind, Watched
-from gameai_operator.engine.manifest import Key, Resource
+from gameai_operator.engine.kind import Decision, Kind, Sight, Watched
+from gameai_operator.engine.manifest import Key, Manifest, Resource
 from gameai_operator.engine.pods import Pod, pod
 from gameai_operator.settings import Settings
 from gameai_operator.tier import revisions as tier_revisions
@@ -37,7 +37,9 @@ def kinds(settings: Settings) -> Mapping[str, Kind]:
 
 
 def _tier(settings: Settings) -> Kind:
-    current = tier_revisions.Inputs(revision=tier_revisions.NEWEST, capacity=settings.capacity)
+    current = tier_revisions.Inputs(
+        revision=tier_revisions.NEWEST, capacity=settings.capacity, pods=settings.pods
+    )
     return Kind(
         definition=crd.MODEL_TIER,
         resource=_root(crd.MODEL_TIER),
@@ -45,11 +47,14 @@ def _tier(settings: Settings) -> Kind:
         status_fields=tier_status.FIELDS,
         condition_types=tier_status.CONDITIONS,
         counts=tier_status.COUNTS,
-        decide=functools.partial(
-            decide_tier,
-            current=current,
-            network=settings.network,
-            allowed_host_paths=settings.allowed_host_paths,
+        decide=_labelled(
+            functools.partial(
+                decide_tier,
+                current=current,
+                network=settings.network,
+                allowed_host_paths=settings.allowed_host_paths,
+            ),
+            settings.pods.labels,
         ),
         project=tier_view,
     )
@@ -57,7 +62,9 @@ def _tier(settings: Settings) -> Kind:
 
 def _world(settings: Settings) -> Kind:
     image = settings.workloads_image
-    current = world_revisions.Inputs(revision=world_revisions.NEWEST, image=image)
+    current = world_revisions.Inputs(
+        revision=world_revisions.NEWEST, image=image, pods=settings.pods
+    )
     return Kind(
         definition=crd.GAME_WORLD,
         resource=_root(crd.GAME_WORLD),
@@ -65,15 +72,32 @@ def _world(settings: Settings) -> Kind:
         status_fields=world_status.FIELDS,
         condition_types=world_status.CONDITIONS,
         counts=world_status.COUNTS,
-        decide=functools.partial(
-            decide_world,
-            current=current,
-            network=settings.network,
-            pull_secrets=settings.workloads_pull_secrets,
+        decide=_labelled(
+            functools.partial(decide_world, current=current, network=settings.network),
+            settings.pods.labels,
         ),
         refers=_world_refers,
         rolls=functools.partial(world_status.rolls, image=image),
     )
+
+
+def _labelled(
+    decide: Callable[[Sight], Decision], labels: Mapping[str, str]
+) -> Callable[[Sight], Decision]:
+    """The same decision, with the cluster's common labels on every object; labels of our own stand before them."""
+
+    def labelled(sight: Sight) -> Decision:
+        decision = decide(sight)
+        return replace(
+            decision, wanted=tuple(_with_labels(each, labels) for each in decision.wanted)
+        )
+
+    return labelled if labels else decide
+
+
+def _with_labels(manifest: Manifest, labels: Mapping[str, str]) -> Manifest:
+    metadata = manifest["metadata"]
+    return {**manifest, "metadata": {**metadata, "labels": {**labels, **metadata["labels"]}}}
 
 
 def _world_refers(root: Mapping[str, Any]) -> tuple[Key, ...]:

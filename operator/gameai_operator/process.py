@@ -6,10 +6,13 @@ import datetime
 import logging
 import signal
 import time
+from collections.abc import Callable
 
 from gameai_operator import telemetry
+from gameai_operator.cluster.claims import LeaseClaims
 from gameai_operator.cluster.client import Client, CredentialsError, configuration, credentials
 from gameai_operator.cluster.lease import Elector, WriteGate
+from gameai_operator.cluster.probe import Probe
 from gameai_operator.cluster.sync import Discovery, Lists, jittered, patiently
 from gameai_operator.cluster.watch import Watch
 from gameai_operator.engine.controller import Controller
@@ -46,7 +49,7 @@ async def run(settings: Settings) -> int:
     process = Process(settings, client, gate)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.close)
-        app = application(process.live_faults, process.ready_faults)
+        app = application(process.live_faults, process.ready_faults, process.notes)
         runner = await serve(app, settings.health_address, settings.health_port)
         stack.push_async_callback(runner.cleanup)
         _LOG.info("serving health and metrics on %s", runner.addresses)
@@ -99,20 +102,12 @@ class Process:
             namespaces=settings.namespaces,
             selector=MANAGED_SELECTOR,
         )
-        self._elector = Elector(client, settings.lease, gate)
-        self._recorder = Recorder(client.create_event)
-        self._reconciler = Reconciler(
-            self._kinds,
-            WATCHED,
-            store=self._store,
-            references=self._references,
-            turns=Turns(settings.worlds_at_a_time),
-            intake=self._intake,
-            cluster=client,
-            recorder=self._recorder,
-            now=_now,
-            clock=time.monotonic,
+        self._probe = Probe(
+            client, self._store, namespaces=settings.namespaces, selector=MANAGED_SELECTOR
         )
+        self._elector = Elector(client, settings.lease, gate, self._may_lead)
+        self._recorder = Recorder(client.create_event)
+        self._reconciler = self._make_reconciler(client)
         self._controller = Controller(self._queue, self._reconciler, workers=settings.workers)
         self._watch = Watch(
             lambda: credentials(settings),
@@ -120,11 +115,40 @@ class Process:
             selector=MANAGED_SELECTOR,
             see=self._intake.see,
             lose=self._intake.lose,
+            relisted=self._compare_soon,
         )
         self._filled = asyncio.Event()
         self._due = asyncio.Event()
         self._electing: asyncio.Task[None] | None = None
         self._beat = time.monotonic()
+
+    def _make_reconciler(self, client: Client) -> Reconciler:
+        lease = self._settings.lease
+        own = f"{lease.namespace}/{lease.name}"
+        return Reconciler(
+            self._kinds,
+            WATCHED,
+            store=self._store,
+            references=self._references,
+            turns={name: Turns(self._pace(name)) for name in self._kinds},
+            intake=self._intake,
+            cluster=client,
+            claims=LeaseClaims(client, own, time.monotonic),
+            recorder=self._recorder,
+            now=_now,
+            clock=time.monotonic,
+        )
+
+    def _may_lead(self) -> bool:
+        """Under CRDs of an older release a status field would be lost, and every status write with it."""
+        return not self._discovery.outdated
+
+    def _compare_soon(self) -> None:
+        self._due.set()
+
+    def _pace(self, kind: str) -> Callable[[], int]:
+        """How many objects of a kind a roll-out may reach at once, by how many there are."""
+        return lambda: self._settings.worlds_at_a_time.of(len(self._store.keys(kind)))
 
     def live_faults(self) -> list[str]:
         """What only a restart can cure: a loop that hangs, an election that ended. Never an API error."""
@@ -135,8 +159,24 @@ class Process:
 
     def ready_faults(self) -> list[str]:
         """Why this process is not yet of use: kinds not served, or objects not yet known."""
-        faults = list(self._discovery.faults)
+        faults = [*self._discovery.faults, *self._stands_down()]
         return faults if self._filled.is_set() else [*faults, "objects are still being listed"]
+
+    def _stands_down(self) -> list[str]:
+        """Another operator's objects are left alone, which is no state to stay in."""
+        foreign = self._reconciler.foreign
+        if not foreign:
+            return []
+        key, claim = min(foreign.items())
+        fault = (
+            f"{len(foreign)} objects are managed by another operator and left alone, such as {key} "
+            f"(Lease {claim}): uninstall one of the two, or give them different namespaces"
+        )
+        return [fault]
+
+    def notes(self) -> list[str]:
+        """What does not hinder the rest: namespaces that may not be read."""
+        return list(self._lists.faults)
 
     async def run(self, stop: asyncio.Event) -> int:
         """Everything at once; the first part that ends ends the run."""
@@ -146,6 +186,7 @@ class Process:
             electing,
             asyncio.create_task(self._follow(), name="watch"),
             asyncio.create_task(self._compare(), name="resync"),
+            asyncio.create_task(self._look_for_gaps(), name="probe"),
             asyncio.create_task(self._recorder.run(), name="events"),
             asyncio.create_task(self._measure_lag(), name="lag"),
         ]
@@ -199,14 +240,26 @@ class Process:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(jittered(self._settings.resync_seconds)):
                     await self._due.wait()
-                    self._due.clear()
                     await asyncio.sleep(_SETTLE_SECONDS)
+            self._due.clear()
             try:
                 await self._discovery.look()
-                await self._lists.resync(self._discovery.served)
+                if await self._lists.resync(self._discovery.served):
+                    # It waits for versions that will not come for a long time.
+                    self._watch.restart()
             except ApiError as error:
                 _LOG.warning("the comparison with a LIST failed: %s", error)
             self._rewatch()
+
+    async def _look_for_gaps(self) -> None:
+        """Have everything compared as soon as a cheap look finds that events were missed."""
+        await self._filled.wait()
+        while True:
+            await asyncio.sleep(jittered(self._settings.probe_seconds))
+            reason = await self._probe.missed(self._discovery.served)
+            if reason:
+                _LOG.warning("events were missed (%s): comparing everything", reason)
+                self._due.set()
 
     async def _elect(self) -> None:
         await self._filled.wait()

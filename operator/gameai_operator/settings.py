@@ -1,6 +1,9 @@
 """PURE: what a run of the operator was told, as one frozen value."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 from gameai import contract
 
@@ -27,16 +30,63 @@ class LeaseSettings:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PodSettings:
+    """What a cluster asks of every pod.
+
+    `pull_secrets` are names of Secrets, for the image of built-in services; with `fixed_ids` pods name the user they
+    run as, without it the cluster does (OpenShift gives each namespace a range of its own); `labels` are added.
+    """
+
+    pull_secrets: tuple[str, ...] = ()
+    fixed_ids: bool = True
+    labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def document(self) -> dict[str, Any]:
+        """As JSON, for an annotation; the inverse of `parse`."""
+        return {
+            "pullSecrets": list(self.pull_secrets),
+            "fixedIds": self.fixed_ids,
+            "labels": dict(self.labels),
+        }
+
+    @classmethod
+    def parse(cls, entry: Any) -> "PodSettings | None":
+        """The settings in a JSON value; None where it holds none."""
+        try:
+            return cls(
+                pull_secrets=tuple(map(str, entry["pullSecrets"])),
+                fixed_ids=bool(entry["fixedIds"]),
+                labels={str(key): str(value) for key, value in entry["labels"].items()},
+            )
+        except (AttributeError, KeyError, TypeError):
+            return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pace:
+    """How many worlds a new image reaches at once: a number, or a percentage of all worlds."""
+
+    number: int = 5
+    percent: int = 0
+
+    def of(self, worlds: int) -> int:
+        """The number for so many worlds, rounded up; at least 1."""
+        return max(1, -(-worlds * self.percent // 100)) if self.percent else self.number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkSettings:
     """What a cluster's network looks like, for NetworkPolicies; without `policies` none are made.
 
-    DNS is found by namespace and labels (`key=value`) or, where nodes answer it themselves, by address.
+    DNS is found by namespace and labels (`key=value`) or, where nodes answer it themselves, by address. Its ports are
+    those of its pods, which a policy sees (5353 on OpenShift), not the Service's.
     """
 
     policies: bool = True
     dns_namespace: str = "kube-system"
     dns_labels: tuple[str, ...] = ("k8s-app=kube-dns",)
     dns_addresses: tuple[str, ...] = ("169.254.20.10",)
+    dns_ports: tuple[int, ...] = (53,)
     identity_addresses: tuple[str, ...] = ("169.254.170.23", "fd00:ec2::23")
     metrics_namespaces: tuple[str, ...] = ("monitoring",)
     gateway_namespace: str = "gameai-system"
@@ -53,12 +103,14 @@ class Settings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     allowed_host_paths: tuple[str, ...] = ()
     workloads_image: str = "gameai-workloads:0.1.0"
-    workloads_pull_secrets: tuple[str, ...] = ()
-    worlds_at_a_time: int = 5
+    pods: PodSettings = field(default_factory=PodSettings)
+    worlds_at_a_time: Pace = field(default_factory=Pace)
     workers: int = 10
     resync_seconds: float = 450.0
+    probe_seconds: float = 20.0
     discovery_seconds: float = 3.0
     request_seconds: float = 10.0
-    health_address: str = "0.0.0.0"  # noqa: S104 - a pod is probed and scraped on its own address
+    # Empty: every address of the pod, IPv4 and IPv6.
+    health_address: str = ""
     health_port: int = contract.HEALTH_PORT
     log_level: str = "INFO"

@@ -52,16 +52,22 @@ WATCH_EVENTS = _counter("gameai_operator_watch_events_total", "Watch events take
 WATCH_RESTARTS = _counter(
     "gameai_operator_watch_restarts_total", "Restarts of the watch after it ended by itself."
 )
+REWINDS = _counter(
+    "gameai_operator_rewinds_total",
+    "Times that resourceVersions of a kind went back, as after a restore of etcd.",
+    "kind",
+)
 RESYNC_GHOSTS = _counter(
     "gameai_operator_resync_ghosts_total",
-    "Kept objects that a LIST did not have; stays 0 while no event is lost.",
+    "Kept objects that a comparison did not find; stays 0 while no event is lost.",
     "kind",
 )
 RESYNC_UNSEEN = _counter(
     "gameai_operator_resync_unseen_total", "Listed objects that no watch event had told of.", "kind"
 )
 EVENTS_DROPPED = _counter(
-    "gameai_operator_events_dropped_total", "Kubernetes Events not sent because too many waited."
+    "gameai_operator_events_dropped_total",
+    "Kubernetes Events not sent: too many waited, or the API server refused them.",
 )
 OBJECTS = _gauge("gameai_operator_objects", "Objects in the store.")
 LOOP_LAG = _gauge("gameai_operator_loop_lag_seconds", "How late the event loop is.")

@@ -189,7 +189,7 @@ def made(api: Api, namespace: str) -> bool:
 
 def edited(api: Api, namespace: str) -> bool:
     budgets = {each["metadata"]["name"] for each in api.list("PodDisruptionBudget", namespace)}
-    return both(api, namespace, {"weather-manager"}) and budgets == {"gold"}
+    return both(api, namespace, {"weather-manager"}) and budgets == {"gold-on-demand"}
 
 
 def empty(api: Api, namespace: str) -> bool:

@@ -6,7 +6,7 @@ IMAGE = f"vllm/vllm-openai:v{VLLM_VERSION}"
 
 
 def fault(*arguments: str, image: str = IMAGE) -> tuple[str, str] | None:
-    return judge(arguments, image).fault
+    return next(iter(judge(arguments, image).faults), None)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,6 @@ def test_a_refused_flag_does_not_hide_behind_a_mistake() -> None:
         ("--max-num-sqs=3", "vLLM 0.32.0 has no flag --max-num-sqs; did you mean --max-num-seqs?"),
         ("--qqqqqqqqqqqq=s3cret", "vLLM 0.32.0 has no flag --qqqqqqqqqqqq"),
         ("s3cret", "a value stands where no flag takes one"),
-        ("--flaggg s3cret", "vLLM 0.32.0 has no flag --flaggg"),
     ],
 )
 def test_an_unknown_flag_is_told_with_the_nearest(argument: str, words: str) -> None:
@@ -130,8 +129,42 @@ def test_flags_of_another_version_are_not_judged_but_refusals_stay(
     image: str, version: str
 ) -> None:
     verdict = judge(("--flag-of-tomorrow=1",), image)
-    assert (verdict.checked, verdict.version, verdict.fault) == (False, version, None)
+    assert (verdict.checked, verdict.version, verdict.faults) == (False, version, ())
     assert fault("--trust", image=image) is not None
+
+
+@pytest.mark.parametrize("image", [IMAGE, "vllm/vllm-openai:nightly"])
+@pytest.mark.parametrize(
+    ("arguments", "reason", "words"),
+    [
+        (["--max-num-seqs 64"], INVALID, "write --max-num-seqs=VALUE, or two items"),
+        (["--max-num-seqs = 64"], INVALID, "write --max-num-seqs=VALUE, or two items"),
+        (["--flaggg s3cret"], INVALID, "write --flaggg=VALUE, or two items"),
+        (["--enable-prefix-caching true"], INVALID, "--enable-prefix-caching takes no value"),
+        (["--port 9000"], REFUSED, "--port is not for args"),
+        (["-tp 2"], REFUSED, "use hardware.gpus"),
+        (["--model x/y"], REFUSED, "use model.source"),
+    ],
+)
+def test_arguments_as_a_shell_takes_them_are_corrected_in_one_sentence(
+    arguments: list[str], reason: str, words: str, image: str
+) -> None:
+    (found,) = judge(tuple(arguments), image).faults
+    assert found[0] == reason
+    assert words in found[1]
+    assert "did you mean" not in found[1]
+    assert "s3cret" not in found[1]
+
+
+def test_a_value_after_a_flag_that_takes_none_is_named_by_the_flag() -> None:
+    found = fault("--enable-prefix-caching", "true")
+    assert found is not None
+    assert "--enable-prefix-caching takes no value: remove the item after it" in found[1]
+
+
+def test_every_refused_flag_is_named_at_once() -> None:
+    found = judge(("--port=1", "--model=x", "--max-num-seqs 3"), IMAGE).faults
+    assert [reason for reason, _ in found] == [REFUSED, REFUSED, INVALID]
 
 
 def test_a_suffix_of_the_tag_is_no_other_version() -> None:

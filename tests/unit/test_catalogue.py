@@ -8,7 +8,7 @@ from gameai import contract
 from gameai_devcluster.testing import rendering
 from gameai_operator.engine.deployments import TEMPLATE_HASH
 from gameai_operator.settings import Settings
-from gameai_operator.world.catalogue import ServiceError, effective, seed
+from gameai_operator.world.catalogue import effective, seed
 from gameai_operator.world.revisions import REVISIONS
 
 
@@ -73,10 +73,17 @@ def test_every_row_of_the_catalogue_can_be_started(row: contract.CatalogueServic
 def test_what_cannot_be_honoured_is_named_with_what_to_write_instead(
     service: dict[str, Any], reason: str, words: str
 ) -> None:
-    with pytest.raises(ServiceError) as raised:
-        only(**service)
-    assert raised.value.reason == reason
-    assert words in str(raised.value)
+    (fault,) = only(**service).faults
+    assert fault.reason == reason
+    assert words in fault.message
+
+
+def test_every_mistake_of_a_service_is_named_at_once() -> None:
+    settings = {"climate": "Maritme", "stepMinute": "30", "regions": "coast"}
+    found = only(name="weather-manager", settings=settings)
+    assert [each.reason for each in found.faults] == ["InvalidSetting", "UnknownSetting"]
+    assert "did you mean Maritime?" in found.faults[0].message
+    assert "did you mean stepMinutes?" in found.faults[1].message
 
 
 def test_only_given_settings_are_told_and_the_service_fills_in_the_rest() -> None:
@@ -95,8 +102,8 @@ def test_an_own_image_keeps_its_settings_as_they_are() -> None:
 
 
 def test_an_own_image_of_a_catalogue_service_has_its_typed_settings() -> None:
-    with pytest.raises(ServiceError, match="is not a setting"):
-        only(name="weather-manager", image="fork:1", settings={"x": "y"})
+    (fault,) = only(name="weather-manager", image="fork:1", settings={"x": "y"}).faults
+    assert "is not a setting" in fault.message
     fork = only(name="weather-manager", image="fork:1", settings={"climate": "Arid"})
     assert (fork.settings, fork.module) == ({"climate": "Arid"}, None)
 
@@ -111,6 +118,8 @@ def test_a_revision_has_the_resources_of_the_last_that_changed_them() -> None:
 FROZEN = {
     (1, "time-manager"): "10a59611382e29a4",
     (1, "weather-manager"): "4f8b9707378dc07d",
+    (2, "time-manager"): "c3e2d62be969c063",
+    (2, "weather-manager"): "c3ff681ee5b41fbd",
 }
 
 

@@ -1,6 +1,8 @@
 """What the charts render: rights, restricted pods, and only flags that the operator knows."""
 
 import argparse
+import re
+from pathlib import Path
 from typing import Any
 
 import helm_python
@@ -68,7 +70,7 @@ def test_the_charts_defaults_are_the_operators_own() -> None:
         "capacity",
         "allowed_host_paths",
         "workloads_image",
-        "workloads_pull_secrets",
+        "pods",
         "worlds_at_a_time",
         "workers",
         "resync_seconds",
@@ -85,8 +87,8 @@ def test_every_value_reaches_the_operator() -> None:
     assert made.capacity.spot == ("SPOT",)
     assert made.allowed_host_paths == ("/mnt/models", "/data")
     assert made.workloads_image == "registry.example/mirror/workloads:7"
-    assert made.workloads_pull_secrets == ("registry",)
-    assert (made.worlds_at_a_time, made.workers, made.log_level) == (3, 4, "DEBUG")
+    assert made.pods.pull_secrets == ("registry",)
+    assert (made.worlds_at_a_time.number, made.workers, made.log_level) == (3, 4, "DEBUG")
     assert (made.resync_seconds, made.lease.retry_seconds) == (600, 4)
 
 
@@ -140,7 +142,7 @@ def test_rights_have_no_wildcard_and_no_secrets() -> None:
 
 def test_listed_namespaces_have_their_rights_and_the_cluster_none_to_write() -> None:
     documents = charts.rendered(values={"namespaces": ["one", "two"]})
-    everywhere = rights(of_kind(documents, "ClusterRole"))
+    everywhere = rights([named(documents, "ClusterRole", "gameai-operator-gameai-system")])
     assert {verb for rule in everywhere for verb in rule["verbs"]} <= {"get", "list", "watch"}
     roles = {each["metadata"]["namespace"] for each in of_kind(documents, "Role")}
     assert roles == {"one", "two", "gameai-system"}
@@ -151,8 +153,9 @@ def test_listed_namespaces_have_their_rights_and_the_cluster_none_to_write() -> 
 
 def test_deletion_protection_speaks_of_all_our_kinds_and_can_be_left_out() -> None:
     policy = of_kind(charts.rendered(), "ValidatingAdmissionPolicy")[0]
-    rule = policy["spec"]["matchConstraints"]["resourceRules"][0]
-    assert set(rule["resources"]) == {each.plural for each in crd.DEFINITIONS}
+    rules = policy["spec"]["matchConstraints"]["resourceRules"]
+    assert set(rules[0]["resources"]) == {each.plural for each in crd.DEFINITIONS}
+    assert rules[1]["resources"] == ["namespaces"]
     without = charts.rendered(values={"deletionProtection": {"enabled": False}})
     assert of_kind(without, "ValidatingAdmissionPolicy") == []
 
@@ -174,6 +177,12 @@ def test_the_crds_chart_holds_every_kind_and_keeps_them_when_it_goes() -> None:
         ({"namespaces": ["Games"]}, "namespaces"),
         ({"policy": {"allowedHostPaths": ["models"]}}, "allowedHostPaths"),
         ({"logLevel": "LOUD"}, "logLevel"),
+        ({"image": {"digest": "sha256:short"}}, "digest"),
+        ({"image": {"tag": "1@sha256:ab"}}, "tag"),
+        ({"commonLabels": {"gameai.dev/tier": "x"}}, "gameai.dev/tier"),
+        ({"podSecurity": {"userIds": "Any"}}, "userIds"),
+        ({"workloads": {"worldsAtATime": "0%"}}, "worldsAtATime"),
+        ({"network": {"dns": {"ports": []}}}, "ports"),
         ({"capacity": {"spot": []}}, "spot"),
         ({"gateway": {"replicas": 0}}, "replicas"),
         ({"gateway": {"autoscaling": {"minReplicas": 20}}}, "minReplicas must be at most"),
@@ -184,6 +193,103 @@ def test_the_crds_chart_holds_every_kind_and_keeps_them_when_it_goes() -> None:
 def test_a_wrong_value_is_refused_by_its_name(values: dict[str, Any], word: str) -> None:
     with pytest.raises(helm_python.HelmError, match=word):
         charts.rendered(values=values)
+
+
+LABELS = {"cost-center": "games", "answer": "yes"}
+DIGEST = f"sha256:{'ab' * 32}"
+
+
+def test_settings_of_other_clusters_reach_the_operator() -> None:
+    values = {
+        "commonLabels": LABELS,
+        "podSecurity": {"userIds": "Namespace"},
+        "network": {"dns": {"namespace": "openshift-dns", "ports": [5353]}},
+        "workloads": {"worldsAtATime": "10%"},
+    }
+    made = told(values)
+    assert dict(made.pods.labels) == LABELS
+    assert made.pods.fixed_ids is False
+    assert made.network.dns_ports == (5353,)
+    assert made.worlds_at_a_time.of(42) == 5
+    for name in ("gameai-operator", GATEWAY):
+        template = named(charts.rendered(values=values), "Deployment", name)["spec"]["template"]
+        assert "runAsUser" not in template["spec"]["securityContext"]
+        assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+
+
+def test_common_labels_stand_on_every_object_and_in_every_pod() -> None:
+    documents = charts.rendered(values={"commonLabels": LABELS})
+    for each in documents:
+        assert LABELS.items() <= each["metadata"]["labels"].items(), each["metadata"]["name"]
+        if each["kind"] == "Deployment":
+            assert LABELS.items() <= each["spec"]["template"]["metadata"]["labels"].items()
+            assert not LABELS.items() & each["spec"]["selector"]["matchLabels"].items()
+
+
+def test_a_new_chart_alone_restarts_no_gateway() -> None:
+    for name in ("gameai-operator", GATEWAY):
+        template = named(charts.rendered(), "Deployment", name)["spec"]["template"]
+        labels = template["metadata"]["labels"]
+        assert not {"helm.sh/chart", "app.kubernetes.io/version"} & set(labels)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ({}, "gameai-operator:0.1.0"),
+        ({"tag": "9"}, "gameai-operator:9"),
+        ({"digest": DIGEST}, f"gameai-operator@{DIGEST}"),
+        ({"tag": "9", "digest": DIGEST}, f"gameai-operator:9@{DIGEST}"),
+    ],
+)
+def test_the_operators_image_is_named_by_tag_or_digest(
+    image: dict[str, str], expected: str
+) -> None:
+    assert pod({"image": image})["spec"]["containers"][0]["image"] == expected
+
+
+NUMBERLIKE = ("2024", "0x1f", "07", "0b1", "1e3", "on", "yes", "true", "null")
+TEMPLATES = sorted((charts.OPERATOR / "templates").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", NUMBERLIKE)
+def test_names_that_look_like_numbers_are_texts(name: str) -> None:
+    for each in charts.rendered(name=name, namespace=name, values={"namespaces": [name]}):
+        metadata = each["metadata"]
+        texts = [metadata["name"], metadata.get("namespace", ""), *metadata["labels"].values()]
+        texts += [part for one in each.get("subjects", ()) for part in one.values()]
+        assert all(isinstance(text, str) for text in texts), each["kind"]
+        if each["kind"] == "Service":
+            assert metadata["name"][0].isalpha(), "a Service's name begins with a letter"
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_names_in_templates_are_quoted_by_rule(template: Path) -> None:
+    names = r"(?:\b[a-zA-Z]*[nN]ame|namespace): (\{\{[^}]*\}\})"
+    bare = [each for each in re.findall(names, template.read_text()) if "quote" not in each]
+    assert bare == []
+
+
+def test_as_a_subchart_it_takes_a_condition_and_a_name_of_its_own() -> None:
+    plain = {"enabled": True, "nameOverride": "ai", "tags": {"games": True}}
+    names = {each["metadata"]["name"] for each in charts.rendered(values=plain, name="studio")}
+    assert {"studio-ai", "studio-ai-gateway", "studio-ai-metrics"} <= names
+    full = charts.rendered(values={"fullnameOverride": "brain"}, name="studio")
+    assert {"brain", "brain-gateway"} <= {each["metadata"]["name"] for each in full}
+
+
+def test_the_clusters_own_roles_may_use_our_kinds() -> None:
+    roles = of_kind(charts.rendered(), "ClusterRole")
+    labelled = {
+        label.rpartition("-")[2]: {verb for rule in each["rules"] for verb in rule["verbs"]}
+        for each in roles
+        for label in each["metadata"]["labels"]
+        if label.startswith("rbac.authorization.k8s.io/aggregate-to-")
+    }
+    assert labelled["view"] == {"get", "list", "watch"}
+    assert {"create", "delete", "patch"} <= labelled["edit"] & labelled["admin"]
+    without = of_kind(charts.rendered(values={"aggregateRoles": False}), "ClusterRole")
+    assert not any("aggregate" in label for each in without for label in each["metadata"]["labels"])
 
 
 @pytest.mark.parametrize("chart", [charts.OPERATOR, charts.CRDS], ids=lambda path: path.name)

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from gameai import channel
+from gameai.client import stream
 from gameai.v1 import inference_pb2
 from gameai_devcluster.install import ROOT
 from google.protobuf import json_format
@@ -23,6 +24,11 @@ def test_the_published_interval_between_names_is_the_one_in_code() -> None:
     name = "grpc.dns_min_time_between_resolutions_ms"
     assert dict(channel.OPTIONS)[name] == channel.NAMES_MS
     assert f"`{name}` = {channel.NAMES_MS}" in DOCUMENT
+
+
+def test_a_proxy_of_the_environment_is_passed_by() -> None:
+    for options in (channel.OPTIONS, stream._OPTIONS):
+        assert dict(options)["grpc.enable_http_proxy"] == 0
 
 
 def vectors() -> list[tuple[str, str, str]]:

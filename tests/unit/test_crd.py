@@ -101,7 +101,7 @@ def test_a_tier_ignores_fields_of_a_newer_crd_and_refuses_nonsense() -> None:
     source = {"huggingFace": {"repository": "a/b"}}
     spec = {"class": "Gold", "model": {"source": source}, "tomorrow": 1}
     tier = ModelTier.model_validate({"metadata": metadata, "spec": spec})
-    assert tier.spec.replicas == 1
+    assert tier.spec.replicas is None
     with pytest.raises(ValidationError):
         ModelTier.model_validate({"metadata": metadata, "spec": spec | {"class": "Iron"}})
 
@@ -115,7 +115,7 @@ def test_a_number_is_a_quantity_too() -> None:
 
 def test_the_operator_owns_every_status_field_there_is() -> None:
     fields = {each.alias for each in ModelTierStatus.model_fields.values()}
-    assert {*FIELDS, "conditions"} == fields
+    assert {*FIELDS, "operator", "conditions"} == fields
 
 
 def test_the_table_of_kinds_and_the_crds_are_one() -> None:

@@ -1,4 +1,3 @@
-import datetime
 from typing import Any
 
 import pytest
@@ -8,11 +7,8 @@ from gameai_operator.engine.deployments import (
     TEMPLATE_HASH,
     TEMPLATE_INPUTS,
     deployment,
-    nudged,
-    stuck_in,
+    stuck,
 )
-
-THEN = datetime.datetime(2026, 11, 23, 2, 12, 7, tzinfo=datetime.UTC)
 
 
 def document(status: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
@@ -74,17 +70,6 @@ def test_annotations_are_remembered_only_while_they_are_ours() -> None:
     assert deployment(document(annotations=annotations)).remembered == {}
 
 
-def test_a_deployment_has_changed_when_anybody_last_wrote_a_value() -> None:
-    entries = [
-        {"manager": "gameai-operator", "time": "2026-11-23T02:12:07Z"},
-        {"manager": "kube-controller-manager", "time": "2026-11-23T02:11:47Z"},
-        {"manager": "somebody"},
-    ]
-    assert deployment(document(managedFields=entries)).changed == THEN
-    assert deployment(document()).changed is None
-
-
-# Its pods are of a former template.
 STILL: dict[str, Any] = {
     "wanted": 2,
     "replicas": 2,
@@ -92,13 +77,8 @@ STILL: dict[str, Any] = {
     "ready": 2,
     "available": 2,
     "rolling": True,
-    "changed": THEN,
 }
-UNTOLD = STILL | {"updated": 2}
-
-
-def later(seconds: float) -> datetime.datetime:
-    return THEN + datetime.timedelta(seconds=seconds)
+UNREPORTED = STILL | {"updated": 2}
 
 
 @pytest.mark.parametrize(
@@ -109,14 +89,13 @@ def later(seconds: float) -> datetime.datetime:
         (STILL, STUCK_SECONDS, 0.0),
         (STILL, 1000, 0.0),
         (STILL | {"ready": 0, "available": 0}, 1000, 0.0),
-        (UNTOLD, 1000, 0.0),
-        (UNTOLD | {"rolling": False}, 1000, None),
+        (UNREPORTED, 1000, 0.0),
+        (UNREPORTED | {"rolling": False}, 1000, None),
         # The new pods are loading, or have to be ready for a while.
-        (UNTOLD | {"available": 1}, 1000, None),
+        (UNREPORTED | {"available": 1}, 1000, None),
         (STILL | {"paused": True}, 1000, None),
         (STILL | {"observed": False}, 1000, None),
         (STILL | {"create_fault": "exceeded quota"}, 1000, None),
-        (STILL | {"changed": None}, 1000, None),
         # It is amid a roll-out, surges, has yet to make a pod, is about to scale in, or wants none.
         (STILL | {"updated": 1}, 1000, None),
         (STILL | {"replicas": 3}, 1000, None),
@@ -128,35 +107,51 @@ def later(seconds: float) -> datetime.datetime:
 def test_a_roll_out_that_neither_makes_nor_removes_pods_does_not_go_on_after_a_while(
     facts: dict[str, Any], seconds: float, expected: float | None
 ) -> None:
-    assert stuck_in(tiers.deployment(**facts), later(seconds)) == expected
+    assert stuck(tiers.deployment(**facts), seconds) == expected
 
 
-NUDGED = {"gameai.dev/nudged": "true"}
+def managed(annotations: dict[str, str], *owners: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "f:metadata": {"f:annotations": {"f:gameai.dev/replicas": {}}},
+        "f:spec": {"f:replicas": {}},
+    }
+    entries = [{"manager": each, "operation": "Apply", "fieldsV1": fields} for each in owners]
+    return {"annotations": annotations, "managedFields": entries}
 
 
 @pytest.mark.parametrize(
-    ("facts", "applied", "notes"),
+    ("owner", "asked", "apart"),
     [
-        ({}, 3, NUDGED),
-        # The controller has yet to see it.
-        ({"wanted": 3, "observed": False, "remembered": NUDGED}, 3, NUDGED),
-        ({"wanted": 3, "remembered": NUDGED}, 2, {}),
-        # Somebody wanted three until now.
-        ({"wanted": 3, "observed": False}, 2, {}),
-        ({"rolling": False}, 2, {}),
-        # Another number is another number already.
-        ({"wanted": 1, "replicas": 1}, 2, {}),
-        ({"wanted": 4, "observed": False, "remembered": NUDGED}, 2, {}),
+        ("gameai-operator", 7, False),  # as it was created
+        ("gameai-operator-replicas", 7, True),
+        ("kubectl", None, False),
     ],
 )
-def test_what_does_not_go_on_gets_a_replica_more_until_that_is_seen(
-    facts: dict[str, Any], applied: int, notes: dict[str, str]
+def test_the_number_of_replicas_is_ours_while_no_other_manager_took_it(
+    owner: str, asked: int | None, apart: bool
 ) -> None:
-    rendered: dict[str, Any] = {
-        "metadata": {"name": "gold-spot", "annotations": {"a": "b"}},
-        "spec": {"replicas": 2, "paused": False},
-    }
-    made = nudged(rendered, tiers.deployment(**(STILL | facts)), later(60))
-    assert made["spec"] == {"replicas": applied, "paused": False}
-    assert made["metadata"] == {"name": "gold-spot", "annotations": {"a": "b", **notes}}
-    assert (rendered["spec"]["replicas"], rendered["metadata"]["annotations"]) == (2, {"a": "b"})
+    metadata = managed({"gameai.dev/replicas": "7"}, owner)
+    found = deployment({"metadata": metadata, "spec": {"replicas": 7}})
+    assert (found.asked, found.apart, found.overridden) == (asked, apart, False)
+
+
+def test_a_number_that_a_policy_overrides_is_noticed() -> None:
+    metadata = managed({"gameai.dev/replicas": "7"}, "gameai-operator-replicas")
+    assert deployment({"metadata": metadata, "spec": {"replicas": 1}}).overridden
+
+
+@pytest.mark.parametrize(
+    ("facts", "replacing"),
+    [
+        ({}, False),
+        ({"updated": 0}, True),
+        ({"updated": 0, "exceeded": True}, False),
+        # All pods are of the present template, and some still start: there is one ReplicaSet.
+        ({"rolling": True}, False),
+        ({"rolling": True, "observed": False}, True),
+    ],
+)
+def test_a_deployment_replaces_pods_while_those_of_two_templates_are_there(
+    facts: dict[str, Any], replacing: bool
+) -> None:
+    assert tiers.deployment(**facts).replacing is replacing

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gameai_devcluster import components, nodes, secrets, stages
+from gameai_devcluster import binary, components, nodes, secrets, stages
 from gameai_devcluster.components import Ports, Site
 from gameai_devcluster.testing.metrics import total
 
@@ -93,3 +93,19 @@ alone 4
 )
 def test_a_metric_is_summed_over_its_labels(name: str, expected: float) -> None:
     assert total(METRICS, name) == expected
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "words"),
+    [
+        (0, 2700, 5, ""),
+        (100, 2700, 10, ""),
+        (1350, 2700, 120, "; about 3 min left"),
+        (2690, 2700, 240, "; about 1 min left"),
+        (500, 0, 60, ""),
+    ],
+)
+def test_a_build_estimates_what_is_left_once_it_knows_its_pace(
+    done: int, total: int, seconds: float, words: str
+) -> None:
+    assert binary.remaining(done, total, seconds) == words

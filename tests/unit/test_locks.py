@@ -103,6 +103,15 @@ def required_by(name: str, locked: Locked, extras: frozenset[str]) -> list[tuple
     return [(each, extra) for each in found for extra in ("", *sorted(extras))]
 
 
+def faults(requirement: Requirement, entry: Locked | None) -> list[str]:
+    if entry is None:
+        return [", which is not in the lock"]
+    fits = requirement.specifier.contains(entry.version, prereleases=True)
+    found = [] if fits else [f", but {entry.version} is locked"]
+    extras = requirement.extras <= entry.requirement.extras
+    return found if extras else [*found, "; the lock leaves the extra out"]
+
+
 def missing(extra: str, text: str, environment: Environment) -> list[str]:
     """What an installation would have to ask an index for."""
     locked = by_name(lines(text), environment)
@@ -115,17 +124,9 @@ def missing(extra: str, text: str, environment: Environment) -> list[str]:
             continue
         name = canonicalize_name(requirement.name)
         entry = locked.get(name)
-        if entry is None:
-            problems.append(f"{source} needs {requirement}, which is not in the lock")
-            continue
-        if not requirement.specifier.contains(entry.version, prereleases=True):
-            problems.append(f"{source} needs {requirement}, but {entry.version} is locked")
-        if lacking := requirement.extras - entry.requirement.extras:
-            problems.append(
-                f"{source} needs {name}[{','.join(sorted(lacking))}]; the lock leaves the extra out"
-            )
+        problems += [f"{source} needs {requirement}{fault}" for fault in faults(requirement, entry)]
         reached = (name, frozenset(requirement.extras))
-        if reached in seen:
+        if entry is None or reached in seen:
             continue
         seen.add(reached)
         for below, with_extra in required_by(name, entry, reached[1]):

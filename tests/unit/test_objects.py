@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 import tiers
+from gameai_devcluster.testing.rendering import NOW
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine.deployments import TEMPLATE_HASH, changes
+from gameai_operator.engine.kind import Sight
 from gameai_operator.settings import NetworkSettings
-from gameai_operator.tier.objects import Live, objects
+from gameai_operator.tier import objects
+from gameai_operator.tier.decide import decide
+from gameai_operator.tier.objects import Live
 from gameai_operator.tier.revisions import REVISIONS
 from gameai_operator.tier.template import KEEP_ALIVE_SECONDS, arguments
 
@@ -18,12 +22,15 @@ SPOT = {"capacity": {"spotPercent": 80}, "replicas": 5}
 
 def deployments(tier: ModelTier, live: Live = tiers.NOTHING) -> dict[str, dict[str, Any]]:
     """Rendered Deployments by capacity."""
-    made = objects(tier, live, tiers.CURRENT, NetworkSettings())
-    return {
-        each["metadata"]["labels"]["gameai.dev/capacity"]: each
-        for each in made
-        if each["kind"] == "Deployment"
-    }
+    made = objects.deployments(tier, live, tiers.CURRENT)
+    return {each["metadata"]["labels"]["gameai.dev/capacity"]: each for each in made}
+
+
+def sizes(tier: ModelTier) -> dict[str, int]:
+    """Replicas of the Deployments of a new tier, by capacity."""
+    sight = Sight(root=tier.model_dump(by_alias=True), children={}, pods=(), now=NOW)
+    found = decide(sight, current=tiers.CURRENT, network=NetworkSettings()).replicas
+    return {key.name.removeprefix("gold-"): number for key, number in found.items()}
 
 
 def pod_spec(**spec: Any) -> dict[str, Any]:
@@ -38,16 +45,14 @@ def environment(**spec: Any) -> dict[str, Any]:
 def test_without_spot_there_is_one_deployment_and_no_affinity() -> None:
     made = deployments(tiers.tier(replicas=3))
     assert set(made) == {"on-demand"}
-    assert made["on-demand"]["spec"]["replicas"] == 3
+    assert sizes(tiers.tier(replicas=3)) == {"on-demand": 3, "spot": 0}
+    assert "replicas" not in made["on-demand"]["spec"]
     assert "affinity" not in made["on-demand"]["spec"]["template"]["spec"]
 
 
 def test_with_spot_each_deployment_asks_for_its_capacity_type() -> None:
     made = deployments(tiers.tier(**SPOT, hardware={"instanceTypes": ["g5.xlarge"]}))
-    assert {name: each["spec"]["replicas"] for name, each in made.items()} == {
-        "on-demand": 1,
-        "spot": 4,
-    }
+    assert sizes(tiers.tier(**SPOT)) == {"on-demand": 1, "spot": 4}
     terms = made["spot"]["spec"]["template"]["spec"]["affinity"]["nodeAffinity"][
         "requiredDuringSchedulingIgnoredDuringExecution"
     ]["nodeSelectorTerms"][0]["matchExpressions"]
@@ -57,24 +62,32 @@ def test_with_spot_each_deployment_asks_for_its_capacity_type() -> None:
     ]
 
 
+def kinds_around(**spec: Any) -> list[str]:
+    return [each["kind"] for each in objects.surroundings(tiers.tier(**spec), NetworkSettings())]
+
+
 def test_a_service_account_is_made_only_where_none_is_named() -> None:
-    own = objects(tiers.tier(), tiers.NOTHING, tiers.CURRENT, NetworkSettings())
-    named = objects(
-        tiers.tier(serviceAccountName="mine"), tiers.NOTHING, tiers.CURRENT, NetworkSettings()
-    )
-    assert [each["kind"] for each in own] == [
-        "ServiceAccount",
-        "NetworkPolicy",
-        "Service",
-        "Deployment",
-        "PodDisruptionBudget",
-    ]
-    assert "ServiceAccount" not in [each["kind"] for each in named]
-    same = objects(
-        tiers.tier(serviceAccountName="gold"), tiers.NOTHING, tiers.CURRENT, NetworkSettings()
-    )
-    assert "ServiceAccount" in [each["kind"] for each in same]
+    around = ["ServiceAccount", "NetworkPolicy", "Service", "PodDisruptionBudget"]
+    assert kinds_around() == around
+    assert kinds_around(serviceAccountName="mine") == around[1:]
+    assert kinds_around(serviceAccountName="gold") == around
     assert pod_spec(serviceAccountName="mine")["serviceAccountName"] == "mine"
+
+
+def test_three_of_four_reclaimed_spot_nodes_can_be_drained_at_once() -> None:
+    made = objects.surroundings(tiers.tier(**SPOT), NetworkSettings())
+    budgets = {
+        each["metadata"]["name"]: each["spec"]
+        for each in made
+        if each["kind"] == "PodDisruptionBudget"
+    }
+    assert {name: spec["maxUnavailable"] for name, spec in budgets.items()} == {
+        "gold-on-demand": 1,
+        "gold-spot": "75%",
+    }
+    for name, spec in budgets.items():
+        label = spec["selector"]["matchLabels"]["gameai.dev/capacity"]
+        assert name == f"gold-{label}", "a pod in two budgets could not be evicted at all"
 
 
 def test_a_cpu_tier_asks_for_no_gpu_and_tolerates_none() -> None:
@@ -116,11 +129,7 @@ def test_only_an_engine_whose_port_refuses_is_killed_before_it_is_told_to_end() 
 
 def test_a_tier_of_the_first_revision_sleeps_as_before() -> None:
     first = dataclasses.replace(tiers.CURRENT, revision=1)
-    [made] = [
-        each
-        for each in objects(tiers.tier(), tiers.NOTHING, first, NetworkSettings())
-        if each["kind"] == "Deployment"
-    ]
+    [made] = objects.deployments(tiers.tier(), tiers.NOTHING, first)
     spec = made["spec"]["template"]["spec"]
     assert spec["containers"][0]["lifecycle"]["preStop"] == {"sleep": {"seconds": 5}}
 

@@ -153,3 +153,76 @@ def test_an_injected_container_does_not_speak_for_the_engine() -> None:
     proxy = {"name": "istio-proxy", "state": {"running": {"startedAt": "2026-11-22T09:00:00Z"}}}
     raw["status"]["containerStatuses"].insert(0, proxy)
     assert seen(raw).hasten
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (
+            {"phase": "Failed", "reason": "Evicted", "message": "Usage of volume exceeds 40Gi"},
+            "Evicted: Usage of volume exceeds 40Gi",
+        ),
+        (
+            {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no GPU"},
+            "UnexpectedAdmissionError: no GPU",
+        ),
+        ({"phase": "Failed"}, "Failed"),
+        ({"phase": "Running"}, ""),
+    ],
+)
+def test_a_pod_that_ended_for_good_says_why(status: dict[str, str], words: str) -> None:
+    raw = document()
+    raw["status"] |= status
+    assert seen(raw).dead == words
+
+
+CRASH = {
+    "restartCount": 4,
+    "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+    "lastState": {"terminated": {"exitCode": 1, "message": "iptables: permission denied"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (
+            {"initContainerStatuses": [{"name": "istio-init", **CRASH}]},
+            "init container istio-init: ends: exit code 1 after 4 restarts: iptables: permission denied",
+        ),
+        (
+            {
+                "containerStatuses": [
+                    {"name": "vllm"},
+                    {
+                        "name": "log-shipper",
+                        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "denied"}},
+                    },
+                ]
+            },
+            "container log-shipper: denied",
+        ),
+        ({"initContainerStatuses": [{"name": "done", "ready": True}]}, ""),
+    ],
+)
+def test_a_container_beside_the_main_one_says_what_is_wrong_with_it(
+    status: dict[str, Any], words: str
+) -> None:
+    raw = document()
+    raw["status"] |= status
+    assert seen(raw).beside == words
+
+
+def test_scheduling_gates_are_named() -> None:
+    raw = document()
+    raw["spec"]["schedulingGates"] = [{"name": "example.com/quota"}]
+    assert seen(raw).gates == "example.com/quota"
+    assert seen(document()).gates == ""
+
+
+def test_readiness_gates_are_named_once_the_containers_are_ready() -> None:
+    raw = document()
+    raw["spec"]["readinessGates"] = [{"conditionType": "target-health.elbv2.k8s.aws/tg"}]
+    assert seen(raw).unready == ""
+    raw["status"]["conditions"].append({"type": "ContainersReady", "status": "True"})
+    assert seen(raw).unready == "target-health.elbv2.k8s.aws/tg"

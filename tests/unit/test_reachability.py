@@ -7,6 +7,7 @@ import tiers
 import worlds
 from gameai_devcluster.testing.reachability import End, Network
 from gameai_devcluster.testing.rendering import decided
+from gameai_operator.engine.manifest import Key
 from gameai_operator.settings import NetworkSettings, Settings
 
 OPEN_FROM = {
@@ -249,7 +250,8 @@ def test_a_mirror_is_reached_where_it_is(
 def test_a_selector_with_a_key_that_is_none_stalls_and_changes_nothing() -> None:
     network = {"allowFrom": [{"podSelector": {"matchLabels": {"not a key!": "x"}}}]}
     decision = decided(worlds.resource(network=network), references=worlds.READY_TIERS)
-    assert decision.wanted is None
+    assert "NetworkPolicy" not in {each["kind"] for each in decision.wanted}
+    assert Key("NetworkPolicy", "eldermoor", "moor-world") in decision.keep
     stalled = next(each for each in decision.conditions if each.type == "Stalled")
     assert stalled.reason == "NetworkInvalid"
     assert "'not a key!' is no label's key" in stalled.message

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from gameai import archetypes, contract
-from gameai_devcluster import components, images, install, nodes
+from gameai_devcluster import charts, components, images, install, nodes
 from gameai_devcluster.components import Ports, Site
 from gameai_devcluster.install import ROOT
 from gameai_devcluster.node import files, programs
@@ -90,8 +90,9 @@ def test_an_image_is_small_and_has_no_user_but_its_own(part: str) -> None:
 
 
 def test_the_chart_and_the_images_agree_on_users() -> None:
-    deployment = (ROOT / "charts/gameai-operator/templates/deployment.yaml").read_text()
-    assert "runAsUser: 65532" in deployment
+    for each in charts.rendered():
+        if each["kind"] == "Deployment":
+            assert each["spec"]["template"]["spec"]["securityContext"]["runAsUser"] == 65532
 
 
 def test_the_examples_show_every_kind_of_ours() -> None:

@@ -5,7 +5,7 @@ import tiers
 from fakes import ROOT, TIERS, World
 from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.reconcile import Outcome
+from gameai_operator.engine.outcome import Outcome
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ APPLIES = [
     "apply ServiceAccount/gold",
     "apply NetworkPolicy/gold",
     "apply Service/gold",
+    "apply PodDisruptionBudget/gold-on-demand",
     "apply Deployment/gold-on-demand",
-    "apply PodDisruptionBudget/gold",
 ]
 
 
@@ -155,7 +155,7 @@ async def test_a_forbidden_service_account_stalls_and_the_rest_is_made(world: Wo
     world.cluster.errors["apply ServiceAccount/gold"] = refused(403, "quota")
     calls, _ = await world.reconcile()
     assert world.condition("Stalled")["reason"] == "Forbidden"
-    assert "apply PodDisruptionBudget/gold" in calls
+    assert "apply PodDisruptionBudget/gold-on-demand" in calls
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,117 @@ async def test_pods_wait_for_the_limits_that_were_meant_for_them(
 
 
 @pytest.mark.parametrize("status", [0, 429, 500, 503, 504])
-async def test_what_may_succeed_later_is_raised_for_the_queue(world: World, status: int) -> None:
+async def test_what_may_succeed_later_fails_alone_and_is_tried_again(
+    world: World, status: int
+) -> None:
     world.cluster.errors["apply Service/gold"] = refused(status)
-    with pytest.raises(ApiError):
+    calls, outcome = await world.reconcile()
+    assert calls == APPLIES
+    assert outcome.failed
+    assert world.condition("Reconciling")["reason"] == "RollingOut"
+    assert await world.reconcile() == (["apply Service/gold"], Outcome())
+
+
+async def test_a_write_that_keeps_failing_is_a_condition_until_it_succeeds(world: World) -> None:
+    for _ in range(3):
+        world.cluster.errors["apply Service/gold"] = refused(500, "webhook: connection refused")
         await world.reconcile()
+    reconciling = world.condition("Reconciling")
+    assert (reconciling["status"], reconciling["reason"]) == ("True", "ApplyFailing")
+    assert reconciling["message"] == "Service gold: 500 webhook: connection refused"
+    assert world.condition("Ready")["reason"] == "ApplyFailing"
+    assert "ApplyFailing" in world.events
+    await world.reconcile()
+    assert world.condition("Reconciling")["reason"] != "ApplyFailing"
+
+
+async def test_a_failing_policy_stops_no_scaling(world: World) -> None:
+    await world.reconcile()
+    world.see(world.cluster.objects[ROOT] | {"spec": tiers.resource(replicas=7)["spec"]})
+    del world.cluster.objects[Key("NetworkPolicy", "eldermoor", "gold")]
+    live = world.store.get(Key("NetworkPolicy", "eldermoor", "gold"))
+    assert live is not None
+    world.store.drop(live.key, live.uid, 10_000, 0.0)
+    world.cluster.errors["apply NetworkPolicy/gold"] = refused(500, "webhook")
+    calls, outcome = await world.reconcile()
+    assert "scale Deployment/gold-on-demand 7" in calls
+    assert outcome.failed
+
+
+async def test_a_delete_that_is_forbidden_is_reported(world: World) -> None:
+    world.see(tiers.resource(capacity={"spotPercent": 80}, replicas=1))
+    await world.reconcile()
+    root = world.cluster.objects[ROOT]
+    world.see(root | {"spec": tiers.resource()["spec"]})
+    call = "delete PodDisruptionBudget/gold-spot ['resourceVersion', 'uid'] None"
+    key = Key("Deployment", "eldermoor", "gold-spot")
+    spot = world.cluster.objects[key]
+    world.see(spot | {"spec": spot["spec"] | {"replicas": 0}, "status": {"replicas": 0}})
+    world.cluster.errors[call] = refused(403, "no rights to delete")
+    await world.reconcile()
+    assert "no rights to delete" in world.condition("Stalled")["message"]
+
+
+async def test_what_a_rival_keeps_changing_is_left_longer_each_time_and_the_rival_named(
+    world: World,
+) -> None:
+    await world.reconcile()
+    key = Key("Service", "eldermoor", "gold")
+    repairs = 0
+    for _ in range(60):  # a minute
+        live = world.cluster.objects[key]
+        ours = live["metadata"]["managedFields"][0]
+        if "f:ports" in ours["fieldsV1"].get("f:spec", {}):
+            fields = {**ours["fieldsV1"], "f:spec": {"f:type": {}}}
+            rival = {
+                "manager": "other-operator",
+                "operation": "Apply",
+                "fieldsV1": {"f:spec": {"f:ports": {}}},
+            }
+            world.see(live, managedFields=[{**ours, "fieldsV1": fields}, rival])
+        calls, _ = await world.reconcile()
+        repairs += calls.count("apply Service/gold force")
+        world.clock += 1.0
+    assert 5 <= repairs <= 10
+    stalled = world.condition("Stalled")
+    assert (stalled["status"], stalled["reason"]) == ("True", "Contended")
+    assert "other-operator keeps changing" in stalled["message"]
+
+
+async def test_an_object_of_another_running_operator_is_left_alone(world: World) -> None:
+    await world.reconcile()
+    root = world.cluster.objects[ROOT]
+    assert root["status"]["operator"] == world.claims.own
+    world.claims.running.add("b/b")
+    world.see(root | {"status": root["status"] | {"operator": "b/b"}}, generation=2)
+    assert await world.reconcile() == ([], Outcome(again_seconds=10.0))
+    assert world.reconciler.foreign == {ROOT: "b/b"}
+    world.claims.running.clear()
+    calls, _ = await world.reconcile()
+    assert calls == ["status"]
+    assert world.reconciler.foreign == {}
+
+
+async def test_replicas_that_a_manifest_left_out_are_filled_in_and_stay(world: World) -> None:
+    world.see(tiers.resource(replicas=6))
+    await world.reconcile()
+    spec = {k: v for k, v in tiers.resource()["spec"].items() if k != "replicas"}
+    world.see(world.cluster.objects[ROOT] | {"spec": spec})
+    calls, _ = await world.reconcile()
+    assert calls == ["scale ModelTier/gold 6"]
+    assert world.cluster.objects[ROOT]["spec"]["replicas"] == 6
+    assert await world.reconcile() == ([], Outcome())
+
+
+async def test_a_template_that_cannot_be_rendered_stops_no_scaling(world: World) -> None:
+    await world.reconcile()
+    broken = {"vllm": {"args": ["--no-such-flag"], "image": "vllm/vllm-openai:v0.32.0"}}
+    world.see(
+        world.cluster.objects[ROOT] | {"spec": tiers.resource(engine=broken, replicas=7)["spec"]}
+    )
+    calls, _ = await world.reconcile()
+    assert "scale Deployment/gold-on-demand 7" in calls
+    assert not any(call.startswith("apply Deployment") for call in calls)
 
 
 async def test_an_edited_list_key_is_cleared_by_a_patch_of_the_spec(world: World) -> None:
@@ -227,7 +334,7 @@ async def test_a_turn_is_left_once_status_says_so(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the next object is seen under way while this one still seems to be."""
-    world.turns.take(ROOT)
+    world.turns.take(ROOT, healthy=True)
     held: list[bool] = []
     write = world.cluster.apply_status
 
@@ -248,7 +355,8 @@ async def test_mere_counts_are_reported_at_intervals_and_states_at_once(world: W
     await world.reconcile()
     deployment = world.cluster.objects[Key("Deployment", "eldermoor", "gold-on-demand")]
     complete = [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}]
-    world.see(deployment | {"status": {"replicas": 1, "conditions": []}})
+    moving = {"replicas": 1, "updatedReplicas": 1, "conditions": []}
+    world.see(deployment | {"status": moving})
     assert await world.reconcile() == ([], Outcome(again_seconds=2.0))
     world.clock = 1.5
     assert await world.reconcile() == ([], Outcome(again_seconds=0.5))
@@ -260,32 +368,32 @@ async def test_mere_counts_are_reported_at_intervals_and_states_at_once(world: W
     assert world.condition("Ready")["status"] == "True"
 
 
-async def test_a_deployment_that_does_not_go_on_is_nudged_once_and_set_back(world: World) -> None:
+async def test_a_deployment_that_makes_no_progress_is_nudged_once_and_set_back(
+    world: World,
+) -> None:
     """Its controller has lost sight of it: all pods answer, of a former template."""
     await world.reconcile()
     key = Key("Deployment", "eldermoor", "gold-on-demand")
 
-    def see(at: str, **status: int) -> None:
-        told = [{"type": "Progressing", "reason": "DeploymentResumed"}]
-        counts = {"replicas": 1, "readyReplicas": 1, **status}
-        found = world.cluster.objects[key]
-        fields = [{**each, "time": at} for each in found["metadata"]["managedFields"]]
-        seen = found | {"status": {**counts, "conditions": told}}
-        world.see(seen, generation=7, managedFields=fields)
+    def see(observed: int) -> None:
+        reported = [{"type": "Progressing", "reason": "DeploymentResumed"}]
+        counts = {"replicas": 1, "readyReplicas": 1, "observedGeneration": observed}
+        status = {**counts, "conditions": reported}
+        world.see(world.cluster.objects[key] | {"status": status}, generation=7)
 
-    see("2026-11-22T09:59:04Z", observedGeneration=7)
+    see(7)
     calls, outcome = await world.reconcile()
-    assert (calls, outcome) == (["status"], Outcome(again_seconds=4.0))
-    see("2026-11-22T09:59:00Z", observedGeneration=7)
+    assert (calls, outcome) == (["status"], Outcome(again_seconds=60.0))
+    world.clock = 56.0
+    assert await world.reconcile() == ([], Outcome(again_seconds=4.0))
+    world.clock = 60.0
     calls, _ = await world.reconcile()
-    assert calls == ["apply Deployment/gold-on-demand force"]
-    assert world.cluster.objects[key]["spec"]["replicas"] == 2
-    see("2026-11-22T09:59:00Z", observedGeneration=6)
-    assert await world.reconcile() == ([], Outcome())
-    see("2026-11-22T09:59:00Z", observedGeneration=7)
+    assert calls == ["scale Deployment/gold-on-demand 2"]
+    see(6)
+    assert (await world.reconcile())[0] == []
+    see(7)
     calls, _ = await world.reconcile()
-    assert calls == ["apply Deployment/gold-on-demand force"]
-    assert world.cluster.objects[key]["spec"]["replicas"] == 1
+    assert calls == ["scale Deployment/gold-on-demand 1"]
 
 
 async def test_a_root_that_is_gone_is_buried(world: World) -> None:

@@ -40,26 +40,26 @@ def test_a_source_that_points_elsewhere_hears_no_more() -> None:
 
 
 def test_only_so_many_hold_a_turn_and_the_next_is_named_when_one_leaves() -> None:
-    turns = Turns(1)
+    turns = Turns(lambda: 1)
     assert turns.free(A)
-    turns.take(A)
+    turns.take(A, healthy=True)
     assert turns.free(A)
     assert not turns.free(B)
     turns.wait(B)
     assert turns.leave(A) == (B,)
-    turns.take(B)
+    turns.take(B, healthy=True)
     assert turns.leave(B) == ()
 
 
 def test_one_that_leaves_without_a_turn_frees_none() -> None:
-    turns = Turns(1)
-    turns.take(A)
+    turns = Turns(lambda: 1)
+    turns.take(A, healthy=True)
     turns.wait(B)
     assert turns.leave(GOLD) == ()
 
 
 def test_those_under_way_before_a_restart_may_be_more_than_the_limit() -> None:
-    turns = Turns(1)
+    turns = Turns(lambda: 1)
     turns.begin([A, B])
     turns.wait(GOLD)
     assert turns.leave(A) == ()
@@ -67,18 +67,51 @@ def test_those_under_way_before_a_restart_may_be_more_than_the_limit() -> None:
 
 
 def test_one_that_waits_no_more_makes_way_for_the_next() -> None:
-    turns = Turns(1)
+    turns = Turns(lambda: 1)
     turns.wait(A)
     turns.wait(B)
     assert turns.leave(A) == (B,)
 
 
 def test_as_many_are_named_as_there_is_room_for() -> None:
-    turns = Turns(2)
+    turns = Turns(lambda: 2)
     for each in (A, B):
-        turns.take(each)
+        turns.take(each, healthy=True)
         assert turns.holds(each)
     turns.wait(GOLD)
     turns.wait(SILVER)
     assert turns.leave(A) == (GOLD,)
     assert turns.leave(B) == (GOLD, SILVER)
+
+
+def test_a_roll_out_halts_once_a_fifth_of_those_that_worked_before_fail() -> None:
+    turns = Turns(lambda: 5)
+    keys = [Key("GameWorld", "n", f"w{number}") for number in range(20)]
+    for each in keys[:4]:
+        turns.take(each, healthy=True)
+        turns.leave(each)
+    for each in keys[4:6]:
+        turns.take(each, healthy=True)
+        turns.fail(each)
+    assert turns.free(keys[9])
+    turns.take(keys[6], healthy=True)
+    turns.fail(keys[6])
+    assert turns.halted == "3 of the first 7 did not become ready"
+    assert not turns.free(keys[9])
+    turns.wait(keys[9])
+    assert turns.leave(keys[6]) == (keys[9],), "one that recovers lets the next ones try"
+
+
+def test_worlds_that_were_broken_before_give_their_turns_back_and_halt_nothing() -> None:
+    turns = Turns(lambda: 5)
+    broken = [Key("GameWorld", "n", f"w{number}") for number in range(5)]
+    for each in broken:
+        turns.take(each, healthy=False)
+    later = Key("GameWorld", "n", "later")
+    turns.wait(later)
+    assert not turns.free(later)
+    assert turns.fail(broken[0]) == (later,)
+    for each in broken[1:]:
+        turns.fail(each)
+    assert turns.halted == ""
+    assert turns.free(later)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from gameai_operator.engine.pods import Pod
 from gameai_operator.kinds import kinds
 from gameai_operator.settings import NetworkSettings, Settings
 from gameai_operator.tier.decide import decide
-from gameai_operator.tier.objects import Live, objects
+from gameai_operator.tier.objects import Live, deployments
 from gameai_operator.tier.revisions import Inputs
 
 
@@ -35,11 +36,7 @@ def children(root: dict[str, Any], **facts: Any) -> dict[Key, Child]:
     """The Deployments that this tier renders, complete, with some facts replaced."""
     tier = ModelTier.model_validate(root)
     found = {}
-    for document in objects(
-        tier, Live(on_demand=None, spot=None), tiers.CURRENT, NetworkSettings()
-    ):
-        if document["kind"] != "Deployment":
-            continue
+    for document in deployments(tier, Live(on_demand=None, spot=None), tiers.CURRENT):
         key = Key("Deployment", "eldermoor", document["metadata"]["name"])
         found[key] = Child(
             key=key,
@@ -144,6 +141,16 @@ def test_what_only_the_user_can_mend_stalls(pod: Pod, reason: str, words: str) -
         (a_pod(waiting=("ImagePullBackOff", "no host")), "ImagePullFailed", "kubelet: no host"),
         (a_pod(waiting=("CreateContainerError", "x")), "ContainerNotCreated", "kubelet: x"),
         (a_pod(crash="exit code 2"), "EngineCrashing", "vLLM ends: exit code 2"),
+        (a_pod(beside="init container x: denied"), "ContainerFailing", "init container x: denied"),
+        (a_pod(gates="example.com/quota"), "SchedulingGated", "example.com/quota"),
+        (a_pod(unready="elb/tg"), "ReadinessGatesClosed", "elb/tg"),
+        (a_pod(dead="Evicted: too much"), "PodsEvicted", "Evicted: too much (see spec.model)"),
+        (a_pod(dead="NodeShutdown: bye"), "PodsFailed", "NodeShutdown: bye"),
+        (
+            a_pod(unschedulable="0/3 nodes: 3 node(s) didn't match Pod's node affinity/selector"),
+            "InsufficientCapacity",
+            "(see spec.hardware.instanceTypes, spec.hardware.nodeSelector, spec.capacity.spotPercent)",
+        ),
     ],
 )
 def test_what_may_heal_by_itself_does_not_stall(pod: Pod, reason: str, words: str) -> None:
@@ -152,6 +159,45 @@ def test_what_may_heal_by_itself_does_not_stall(pod: Pod, reason: str, words: st
     assert words in said(decision).message
     assert said(decision, "Stalled").status is False
     assert said(decision, "Reconciling").status is True
+
+
+def test_a_dead_pod_never_speaks_for_a_tier_whose_pods_all_answer() -> None:
+    dead = a_pod(crash="exit code 1 after 2 restarts: Error", dead="Evicted: too much")
+    assert said(decided(dead, live={})).message == "1 of 1 replicas answer"
+    living = a_pod(unschedulable="0/3 nodes")
+    short = decided(dead, living, live={"ready": 0})
+    assert said(short).reason == "InsufficientCapacity", "a living pod says why"
+
+
+def test_a_tier_without_gpus_needs_an_image_that_needs_none() -> None:
+    decision = decided(live={"ready": 0}, hardware={"gpus": 0})
+    assert (said(decision).reason, said(decision, "Stalled").status) == ("ImageNeedsGPU", True)
+    assert "spec.engine.vllm.image" in said(decision).message
+    own = {"vllm": {"image": "registry.example:5000/vllm-cpu:v0.32.0"}}
+    assert said(decided(hardware={"gpus": 0}, engine=own)).reason == "Starting"
+    assert said(decided(live={}, hardware={"gpus": 0})).status is True, "it answers all the same"
+
+
+def test_all_mistakes_of_a_tier_are_told_at_once() -> None:
+    pod = a_pod(waiting=("CreateContainerConfigError", 'secret "hf" not found'))
+    args = {"vllm": {"args": ["--port=1", "--max-num-seqs 3"]}}
+    message = said(decided(pod, live={"ready": 0}, engine=args), "Stalled").message
+    assert "--port is not for args" in message
+    assert "--max-num-seqs=VALUE" in message
+    assert 'Secret "hf" is missing' in message
+
+
+def test_a_roll_out_without_room_for_a_surge_names_the_remedy() -> None:
+    pod = a_pod(unschedulable="0/39 nodes are available")
+    decision = decided(pod, live={"rolling": True, "exceeded": True})
+    reconciling = said(decision, "Reconciling")
+    assert (reconciling.status, reconciling.reason) == (True, "ProgressDeadlineExceeded")
+    assert "maxSurge: 0, maxUnavailable: 1" in reconciling.message
+
+
+def test_a_number_of_replicas_that_a_policy_overrides_is_told() -> None:
+    decision = decided(live={"asked": 2, "wanted": 1, "ready": 1}, replicas=2)
+    assert "2 replicas were asked for and 1 are kept" in said(decision).message
 
 
 def test_pods_that_the_api_server_refuses_are_told() -> None:
@@ -178,9 +224,25 @@ def test_the_same_words_are_told_whatever_the_order_of_pods() -> None:
     assert messages == {"0 of 1 replicas answer; scheduler: a"}
 
 
-def test_a_refused_argument_stalls_and_leaves_the_children_alone() -> None:
-    decision = decided(live={}, engine={"vllm": {"args": ["--uds=x"]}})
-    assert decision.wanted is None
+def kinds_of(decision: Decision) -> set[str]:
+    return {each["kind"] for each in decision.wanted}
+
+
+ON_DEMAND_KEY = Key("Deployment", "eldermoor", "gold-on-demand")
+SPOT_KEY = Key("Deployment", "eldermoor", "gold-spot")
+
+
+def test_a_refused_argument_stalls_and_freezes_the_pod_template_alone() -> None:
+    args = {"vllm": {"args": ["--uds=x"]}}
+    decision = decided(live={"ready": 7}, engine=args, replicas=7)
+    assert ON_DEMAND_KEY in decision.keep
+    assert decision.replicas[ON_DEMAND_KEY] == 7
+    assert kinds_of(decision) == {
+        "ServiceAccount",
+        "NetworkPolicy",
+        "Service",
+        "PodDisruptionBudget",
+    }
     assert said(decision, "Stalled").reason == "ArgumentRefused"
     assert (said(decision).status, said(decision).reason) == (True, "AllReplicasReady")
     assert said(decision, "ArgumentsChecked").status is False
@@ -188,7 +250,7 @@ def test_a_refused_argument_stalls_and_leaves_the_children_alone() -> None:
 
 def test_another_vllm_version_is_applied_unchecked() -> None:
     decision = decided(engine={"vllm": {"image": "v:v0.1.2", "args": ["--new"]}})
-    assert decision.wanted is not None
+    assert "Deployment" in kinds_of(decision)
     checked = said(decision, "ArgumentsChecked")
     assert (checked.status, checked.reason) == (False, "UnknownVersion")
     assert "0.1.2" in checked.message
@@ -196,7 +258,8 @@ def test_another_vllm_version_is_applied_unchecked() -> None:
 
 def test_an_unknown_template_revision_stalls_and_keeps_what_is_there() -> None:
     decision = decided(status={"templateRevision": 99})
-    assert decision.wanted is None
+    assert "Deployment" not in kinds_of(decision)
+    assert ON_DEMAND_KEY in decision.keep
     assert said(decision, "Stalled").reason == "TemplateRevisionUnknown"
     assert decision.status["templateRevision"] == 99
 
@@ -229,26 +292,37 @@ def test_a_tier_without_a_known_price_tells_no_cost() -> None:
     assert decided().status["cost"] == {"perHour": "1.006"}
 
 
-SPOT_KEY = Key("Deployment", "eldermoor", "gold-spot")
+def with_spot(spot: dict[str, Any], **spec: Any) -> Decision:
+    """A tier that has both Deployments, and is to have none on spot nodes any more."""
+    root = tiers.resource(**spec)
+    before = tiers.resource(capacity={"spotPercent": 80}, **spec)
+    below = children(root)
+    facts = replace(children(before)[SPOT_KEY].facts, **spot)
+    below[SPOT_KEY] = replace(below[ON_DEMAND_KEY], key=SPOT_KEY, facts=facts)
+    sight = Sight(root=root, children=below, pods=(), now=NOW)
+    return decide(sight, current=tiers.CURRENT, network=NetworkSettings())
 
 
 @pytest.mark.parametrize(
     ("facts", "kept"),
     [
-        ({}, False),
-        ({"rolling": True}, True),
-        ({"observed": False}, True),
-        ({"ready": 0}, True),
+        ({}, True),
+        ({"wanted": 0, "replicas": 1}, True),
+        ({"wanted": 0, "replicas": 0}, False),
     ],
 )
-def test_spot_pods_stay_until_those_on_demand_can_take_over(
-    facts: dict[str, Any], kept: bool
-) -> None:
-    assert (SPOT_KEY in decided(live=facts).keep) is kept
+def test_the_spot_deployment_goes_once_it_has_no_pods(facts: dict[str, Any], kept: bool) -> None:
+    decision = with_spot(facts)
+    assert (SPOT_KEY in decision.keep) is kept
+    assert (SPOT_KEY._replace(kind="PodDisruptionBudget") in decision.keep) is kept
 
 
-def test_spot_pods_stay_while_there_are_none_on_demand() -> None:
-    assert SPOT_KEY in decided().keep
+def test_a_tier_whose_spot_deployment_cannot_be_made_runs_on_demand() -> None:
+    decision = decided(
+        live={}, engine={"vllm": {"args": ["--uds=x"]}}, replicas=5, capacity={"spotPercent": 80}
+    )
+    broken = decision.replicas
+    assert broken[ON_DEMAND_KEY] + broken[SPOT_KEY] >= 5
 
 
 def test_an_old_service_account_stays_while_old_pods_may_still_be_made() -> None:
@@ -274,7 +348,7 @@ def test_a_cache_on_the_node_lies_only_where_the_chart_allows(
     root = tiers.resource(model={"source": source, "cache": cache})
     decision = rendering.decided(root, Settings(allowed_host_paths=allowed))
     assert said(decision, "Stalled").status is stalled
-    assert (decision.wanted is None) is stalled
+    assert ("Deployment" not in kinds_of(decision)) is stalled
     if stalled:
         assert said(decision, "Stalled").reason == "HostPathNotAllowed"
         assert "policy.allowedHostPaths" in said(decision).message

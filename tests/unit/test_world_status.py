@@ -8,13 +8,14 @@ import worlds
 from gameai_devcluster.testing.rendering import NOW, decided
 from gameai_operator.api.access import Access
 from gameai_operator.engine.conditions import Condition
-from gameai_operator.engine.deployments import TEMPLATE_HASH, Deployment
+from gameai_operator.engine.deployments import TEMPLATE_HASH, TEMPLATE_INPUTS, Deployment
 from gameai_operator.engine.kind import Decision, Refusal, Turn
 from gameai_operator.engine.manifest import Key, Owner
 from gameai_operator.engine.plan import Child
 from gameai_operator.engine.pods import Pod
-from gameai_operator.settings import Settings
+from gameai_operator.settings import PodSettings, Settings
 from gameai_operator.world.clock import turning
+from gameai_operator.world.revisions import Inputs
 from gameai_operator.world.status import GRACE_SECONDS, rolls
 from gameai_operator.world.tiers import refers
 
@@ -27,14 +28,18 @@ def children(root: dict[str, Any], **facts: Any) -> dict[Key, Child]:
     """The Deployments that the world wants, complete; `facts` replace some."""
     found = {}
     used = root["status"].get("workloadsImage", IMAGE)
-    made = decided(root, Settings(workloads_image=used), references=worlds.READY_TIERS)
-    for document in made.wanted or ():
+    rendered = decided(root, Settings(workloads_image=used), references=worlds.READY_TIERS)
+    for document in rendered.wanted:
         if document["kind"] != "Deployment":
             continue
         name = document["metadata"]["name"]
-        replicas = document["spec"]["replicas"]
+        replicas = rendered.replicas[Key("Deployment", "eldermoor", name)]
         given: dict[str, Any] = {
+            "wanted": replicas,
+            "asked": replicas,
+            "apart": True,
             "replicas": replicas,
+            "updated": replicas,
             "ready": replicas,
             "remembered": {TEMPLATE_HASH: document["metadata"]["annotations"][TEMPLATE_HASH]},
         }
@@ -162,10 +167,7 @@ def test_a_service_that_does_not_answer_says_why(
 def test_a_hibernated_world_is_ready_and_wants_no_pods() -> None:
     decision = see(state="Hibernated", roles=ROLES, references={worlds.SILVER: None})
     assert (said(decision).status, said(decision).reason) == (True, "Hibernated")
-    replicas = {
-        each["spec"]["replicas"] for each in decision.wanted or () if each["kind"] == "Deployment"
-    }
-    assert replicas == {0}
+    assert set(decision.replicas.values()) == {0}
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ def test_a_tier_that_is_not_there_or_not_ready_is_named(view: Any, reason: str) 
     assert said(decision, "TiersReady").reason == reason
     assert (said(decision).status, said(decision).reason) == (False, reason)
     assert "tier eldermoor/silver" in said(decision).message
-    assert said(decision, "Degraded").status is False
+    assert said(decision, "Degraded").reason == reason
 
 
 def test_a_missing_and_a_refused_foreign_tier_read_the_same() -> None:
@@ -220,7 +222,7 @@ def test_the_grace_of_a_lost_tier_runs_out() -> None:
     assert soon.again_seconds == 20
     over = lost(ago=GRACE_SECONDS)
     assert (said(over).status, said(over).reason) == (False, "TierMissing")
-    assert said(over, "Degraded").status is False
+    assert said(over, "Degraded").reason == "TierMissing"
     assert over.again_seconds is None
 
 
@@ -241,26 +243,52 @@ def test_a_lost_tier_changes_no_pod_template() -> None:
 
 def test_a_mistake_is_stalled_and_leaves_children_and_clock_alone() -> None:
     status = {"clock": see().status["clock"], "templateRevision": 1, "workloadsImage": "old"}
-    status |= {"services": see().status["services"], "readyServices": "1/1"}
     decision = see(
         settings=NEW,
         services=[{"name": "nobody"}],
+        seen={"children": children(worlds.resource())},
         clock={"dayLengthMinutes": 48, "speed": "7", "paused": False},
         status=status,
     )
     assert decision.status["workloadsImage"] == "old", "a world that renders nothing took no image"
-    assert decision.status["services"] == status["services"], "what runs is not forgotten"
-    assert decision.status["readyServices"] == "1/1"
-    assert said(decision, "ServicesReady").status is None
-    assert decision.wanted is None
+    assert made(decision) == {"NetworkPolicy"}
+    kept = {(key.kind, key.name) for key in decision.keep}
+    assert kept >= {("Deployment", "moor-weather-manager"), ("ConfigMap", "moor-world")}
     assert said(decision).reason == said(decision, "Stalled").reason == "UnknownService"
     assert decision.status["clock"]["speed"] == "1"
     assert decision.turn is Turn.NONE
 
 
+def test_a_mistake_in_a_running_service_pages_nobody_and_stops_no_hibernation() -> None:
+    wrong = [{"name": "weather-manager", "replicas": 1, "settings": {"climate": "Maritme"}}]
+    below = {"children": children(worlds.resource())}
+    decision = see(services=wrong, seen=below)
+    assert (said(decision).status, said(decision).reason) == (True, "WorldReady")
+    assert "did you mean Maritime?" in said(decision).message
+    assert said(decision, "Stalled").reason == "InvalidSetting"
+    asleep = see(services=wrong, seen=below, state="Hibernated")
+    assert asleep.replicas == {Key("Deployment", "eldermoor", "moor-weather-manager"): 0}
+
+
+def test_a_service_that_a_mistake_hides_is_kept_and_ends_only_in_hibernation() -> None:
+    below = {"children": children(worlds.resource())}
+    key = Key("Deployment", "eldermoor", "moor-weather-manager")
+    renamed: dict[str, Any] = {"services": [{"name": "weather-manger"}], "seen": below}
+    assert key in see(**renamed).keep
+    assert key not in see(**renamed).replicas
+    assert see(**renamed, state="Hibernated").replicas[key] == 0
+
+
+def test_all_mistakes_of_a_world_are_told_at_once() -> None:
+    network = {"allowFrom": [{"podSelector": {"matchLabels": {"not a key!": "x"}}}]}
+    message = said(see(services=[{"name": "nobody"}], network=network), "Stalled").message
+    assert "not a key!" in message
+    assert "nobody is not in the catalogue" in message
+
+
 def test_a_revision_nobody_knows_is_stalled() -> None:
     decision = see(templateRevision=99, status={"workloadsImage": "old", "templateRevision": 1})
-    assert decision.wanted is None
+    assert made(decision) == {"NetworkPolicy", "Service"}
     assert said(decision).reason == "TemplateRevisionUnknown"
     assert decision.status["workloadsImage"] == "old"
 
@@ -268,8 +296,37 @@ def test_a_revision_nobody_knows_is_stalled() -> None:
 def test_a_refused_write_is_stalled() -> None:
     refusal = Refusal(key=Key("Service", "n", "x"), reason="NameConflict", message="taken")
     decision = see(seen={"refusals": (refusal,)})
-    assert (said(decision).status, said(decision).reason) == (False, "NameConflict")
-    assert decision.wanted is not None
+    assert (said(decision, "Stalled").status, said(decision, "Stalled").reason) == (
+        True,
+        "NameConflict",
+    )
+    assert said(decision).status is True, "everything answers all the same"
+    assert "NameConflict: taken" in said(decision).message
+    silent = see(facts={"ready": 0}, seen={"refusals": (refusal,)})
+    assert (said(silent).status, said(silent).reason) == (False, "NameConflict")
+
+
+def test_a_write_that_keeps_failing_is_reported_with_the_servers_words() -> None:
+    failure = Refusal(key=Key("Service", "n", "x"), reason="ApplyFailing", message="500 webhook")
+    decision = see(seen={"failures": (failure,)})
+    reconciling = said(decision, "Reconciling")
+    assert (reconciling.status, reconciling.reason, reconciling.message) == (
+        True,
+        "ApplyFailing",
+        "500 webhook",
+    )
+
+
+def test_a_halted_roll_out_is_reported_by_the_worlds_that_wait() -> None:
+    waits = see(settings=NEW, status=OLD, seen={"turn": False, "halted": "3 of the first 4"})
+    assert said(waits, "Reconciling").reason == "RolloutHalted"
+    assert "3 of the first 4" in said(waits, "Reconciling").message
+
+
+def test_a_world_that_makes_no_progress_gives_its_turn_back() -> None:
+    facts = {"rolling": True, "exceeded": True}
+    decision = see(settings=NEW, facts=facts, status=BEGUN, seen={"holds_turn": True})
+    assert decision.turn is Turn.FAILED
 
 
 def test_a_rollout_is_told_until_every_pod_is_new() -> None:
@@ -288,6 +345,10 @@ OLD: dict[str, Any] = {"workloadsImage": IMAGE, "templateRevision": 1}
 
 
 BEGUN: dict[str, Any] = {"workloadsImage": "gameai-workloads:9", "templateRevision": 1}
+
+
+def made(decision: Decision) -> set[str]:
+    return {each["kind"] for each in decision.wanted}
 
 
 def image(decision: Decision) -> str:
@@ -371,14 +432,39 @@ def test_a_world_refers_to_its_tiers_and_to_its_namespace_where_one_is_foreign()
     assert refers(worlds.resource()) == ()
 
 
-def test_pull_secrets_of_the_chart_stand_on_the_account_and_in_no_template() -> None:
-    plain, secret = see(), see(settings=Settings(workloads_pull_secrets=("registry",)))
-    account = next(e for e in secret.wanted or () if e["kind"] == "ServiceAccount")
-    assert account["imagePullSecrets"] == [{"name": "registry"}]
-    deployments = [
-        [e for e in each.wanted or () if e["kind"] == "Deployment"] for each in (plain, secret)
-    ]
-    assert deployments[0] == deployments[1]
+SECRET = Settings(pods=PodSettings(pull_secrets=("registry",)))
+
+
+def pod_spec(decision: Decision) -> dict[str, Any]:
+    deployment = next(e for e in decision.wanted if e["kind"] == "Deployment")
+    found: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    return found
+
+
+def account(decision: Decision) -> dict[str, Any]:
+    return dict(next(e for e in decision.wanted if e["kind"] == "ServiceAccount"))
+
+
+def test_pull_secrets_of_the_chart_stand_in_the_pods_of_own_accounts_too() -> None:
+    own = [{"name": "duel", "image": "duel:1", "replicas": 1, "serviceAccountName": "mine"}]
+    decision = see(settings=SECRET, services=own)
+    assert pod_spec(decision)["imagePullSecrets"] == [{"name": "registry"}]
+    assert "imagePullSecrets" not in account(decision), "other controllers write there as well"
+
+
+def test_pull_secrets_of_a_world_of_the_first_revision_stay_on_its_account() -> None:
+    decision = see(settings=SECRET, status=OLD)
+    assert account(decision)["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod_spec(decision).get("imagePullSecrets") in (None, [])
+
+
+def test_a_changed_chart_setting_restarts_no_pod() -> None:
+    known = {"workloadsImage": IMAGE, "templateRevision": 2}
+    notes = {TEMPLATE_INPUTS: Inputs(revision=2, image=IMAGE).text()}
+    decision = see(settings=SECRET, status=known, facts={"remembered": notes})
+    assert pod_spec(decision).get("imagePullSecrets") in (None, [])
+    renewed = see(settings=replace(SECRET, workloads_image="new:1"), status=known)
+    assert pod_spec(renewed)["imagePullSecrets"] == [{"name": "registry"}]
 
 
 def test_a_child_that_goes_does_not_count() -> None:

@@ -26,4 +26,6 @@ NAMES_MS = 1000
 OPTIONS: tuple[tuple[str, str | int], ...] = (
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
     ("grpc.dns_min_time_between_resolutions_ms", NAMES_MS),
+    # Pods are called directly; a proxy of the environment is for what lies outside of the cluster.
+    ("grpc.enable_http_proxy", 0),
 )

@@ -219,3 +219,10 @@ def settings_hash(seed: int, settings: Mapping[str, str]) -> str:
     """
     text = json.dumps([seed, dict(settings)], sort_keys=True)
     return blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def listening(address: str, port: int) -> str:
+    """An address for gRPC to listen on: empty is every one of this pod, and an IPv6 address stands in brackets."""
+    if not address:
+        return f"[::]:{port}"
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

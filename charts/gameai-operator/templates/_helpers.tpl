@@ -1,16 +1,31 @@
+{{/* The name of everything: the release's, or an override; a Service's name begins with a letter. */}}
 {{- define "gameai.name" -}}
-{{ .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- $name := .Values.fullnameOverride }}
+{{- if and (not $name) .Values.nameOverride }}{{ $name = printf "%s-%s" .Release.Name .Values.nameOverride }}{{ end }}
+{{- $name = $name | default .Release.Name | replace "." "-" }}
+{{- if not (regexMatch "^[a-z]" $name) }}{{ $name = printf "gameai-%s" $name }}{{ end }}
+{{- $name | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "gameai.selector" -}}
 app.kubernetes.io/name: gameai-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{/* Labels of a pod: nothing that a new chart changes, for that would restart it. */}}
+{{- define "gameai.podLabels" -}}
+{{- with .Values.commonLabels }}{{ toYaml . }}
+{{ end }}{{ include "gameai.selector" . }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/part-of: gameai
 {{- end }}
 
 {{- define "gameai.labels" -}}
-{{ include "gameai.selector" . }}
-app.kubernetes.io/component: operator
-app.kubernetes.io/part-of: gameai
+{{ include "gameai.podLabels" . }}
+{{ include "gameai.chartLabels" . }}
+{{- end }}
+
+{{- define "gameai.chartLabels" -}}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
@@ -18,19 +33,38 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- define "gameai.gateway.selector" -}}
 app.kubernetes.io/name: gameai-gateway
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{- define "gameai.gateway.podLabels" -}}
+{{- with .Values.commonLabels }}{{ toYaml . }}
+{{ end }}{{ include "gameai.gateway.selector" . }}
+app.kubernetes.io/component: gateway
+app.kubernetes.io/part-of: gameai
 {{- end }}
 
 {{- define "gameai.gateway.labels" -}}
-{{ include "gameai.gateway.selector" . }}
-app.kubernetes.io/component: gateway
-app.kubernetes.io/part-of: gameai
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{ include "gameai.gateway.podLabels" . }}
+{{ include "gameai.chartLabels" . }}
 {{- end }}
 
 {{/* An image with the registry that stands before all of them. */}}
 {{- define "gameai.image" -}}
 {{- with .root.Values.global.imageRegistry }}{{ . }}/{{ end }}{{ .image }}
+{{- end }}
+
+{{/* The operator's image: by digest where one is given, else by tag. */}}
+{{- define "gameai.operatorImage" -}}
+{{- $image := .Values.image }}
+{{- $tag := $image.tag | default (ternary "" .Chart.AppVersion (not (empty $image.digest))) }}
+{{- $named := printf "%s%s%s" $image.repository (ternary (printf ":%s" $tag) "" (not (empty $tag))) (ternary (printf "@%s" $image.digest) "" (not (empty $image.digest))) }}
+{{- include "gameai.image" (dict "root" . "image" $named) }}
+{{- end }}
+
+{{/* User ids of our own pods, unless the cluster chooses them. */}}
+{{- define "gameai.userIds" -}}
+{{- if eq .Values.podSecurity.userIds "Fixed" }}
+runAsUser: 65532
+runAsGroup: 65532
+{{- end }}
 {{- end }}

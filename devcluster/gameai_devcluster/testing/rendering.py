@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gameai_operator.engine.kind import Decision, Sight
-from gameai_operator.engine.manifest import Owner, owned_by
+from gameai_operator.engine.manifest import Owner, key_of, owned_by
+from gameai_operator.engine.replicas import with_replicas
 from gameai_operator.kinds import kinds
 from gameai_operator.settings import Settings
 
@@ -20,7 +21,12 @@ def decided(root: Mapping[str, Any], settings: Settings | None = None, **seen: A
 
 
 def owned(root: Mapping[str, Any], decision: Decision) -> list[dict[str, Any]]:
-    """The wanted objects as they are applied."""
+    """The wanted objects as they are created, Deployments with their numbers of replicas."""
     metadata = root["metadata"]
     owner = Owner(kind=root["kind"], name=metadata["name"], uid=metadata["uid"])
-    return [owned_by(owner, each) for each in decision.wanted or ()]
+    made = [owned_by(owner, each) for each in decision.wanted]
+    numbers = decision.replicas
+    return [
+        dict(with_replicas(each, numbers[key_of(each)])) if key_of(each) in numbers else each
+        for each in made
+    ]

@@ -14,7 +14,7 @@ from gameai_operator.api.world import GameWorld, GameWorldSpec, GameWorldStatus
 SCHEMA_HASH = f"{GROUP}/schema-hash"
 SCHEMA_REVISION = f"{GROUP}/schema-revision"
 # Raised with every release that changes a schema: an operator goes on under a newer one, not under an older.
-REVISION = 4
+REVISION = 5
 
 NAME_RULE = Rule(
     "self.metadata.name.size() <= 30 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
@@ -68,7 +68,7 @@ MODEL_TIER = Definition(
         _column("Ready", "string", f"{_READY}.status", "Whether enough replicas answer."),
         _column("Reason", "string", f"{_READY}.reason", "Why it is ready or not."),
         _column("Class", "string", ".spec.class", "Latency class."),
-        _column("Wanted", "integer", ".spec.replicas", "Replicas wanted."),
+        _column("Wanted", "integer", ".status.wantedReplicas", "Replicas wanted."),
         _column("Answering", "integer", ".status.readyReplicas", "Pods that answer."),
         _column("On-demand", "integer", ".status.capacity.onDemand", "Pods on demand."),
         _column("Spot", "integer", ".status.capacity.spot", "Pods on spot nodes."),

@@ -47,6 +47,8 @@ class Resources(Model):
 
     cpu: Quantity | None = None
     """CPU request, in cores; never a limit. Default: by the catalogue, or 50m. Example: 100m."""
+    cpu_limit: Quantity | None = None
+    """CPU limit, in cores, for namespaces whose ResourceQuota or LimitRange wants one. Default: none. Example: "1"."""
     memory: Quantity | None = None
     """Memory request and limit, in bytes. Default: by the catalogue, or 128Mi. Example: 256Mi."""
 

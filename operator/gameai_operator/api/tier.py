@@ -127,6 +127,8 @@ class Hardware(Model):
     """Instance types allowed, in order of price preference. Default: any. Example: [g5.xlarge, g6.xlarge]."""
     cpu: Quantity | None = None
     """CPU request of one replica, in cores; never a limit. Default by class: Gold 3, Silver and Bronze 6. Example: "3"."""
+    cpu_limit: Quantity | None = None
+    """CPU limit of one replica, in cores, for namespaces whose ResourceQuota or LimitRange wants one; it throttles the process that feeds the GPU. Default: none. Example: "8"."""
     memory: Quantity | None = None
     """Memory request and limit of one replica, in bytes. Default by class: Gold 11Gi, Silver and Bronze 24Gi. Example: 11Gi."""
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=32)] = {}
@@ -199,8 +201,8 @@ class ModelTierSpec(Model):
     """Which share runs on spot nodes. Default: none."""
     rollout: Rollout = Rollout()
     """How pods are replaced. Default: one more pod, never one less."""
-    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
-    """Replicas wanted; the scale subresource writes here, so leave it out of Git when an autoscaler does."""
+    replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Replicas wanted; the scale subresource writes here, so leave it out of Git when an autoscaler does. Absent: the operator fills in the number in use, 1 at first."""
     pricing: Annotated[
         tuple[InstancePrice, ...], Field(max_length=32, json_schema_extra=list_map("instanceType"))
     ] = ()
@@ -268,6 +270,10 @@ class ModelTierStatus(Model):
     """Generation of the spec that was last acted on; -1 before the first."""
     template_revision: int | None = None
     """Revision of the pod template in use."""
+    operator: Annotated[str, Field(max_length=512)] | None = None
+    """Operator that manages this tier, by namespace and name of its Lease. Example: gameai-system/gameai-operator."""
+    wanted_replicas: int | None = None
+    """Replicas last acted on; they stay where spec.replicas is left out."""
     replicas: int | None = None
     """Pods that exist."""
     ready_replicas: int | None = None

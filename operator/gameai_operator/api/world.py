@@ -189,6 +189,8 @@ class GameWorldStatus(Model):
     """Generation of the spec that was last acted on; -1 before the first."""
     template_revision: int | None = None
     """Revision of the pod template in use."""
+    operator: Annotated[str, Field(max_length=512)] | None = None
+    """Operator that manages this world, by namespace and name of its Lease. Example: gameai-system/gameai-operator."""
     workloads_image: Annotated[str, Field(max_length=512)] | None = None
     """Image of the catalogue's services in use."""
     clock: ClockStatus | None = None

@@ -136,11 +136,18 @@ class Client:
             raise
         return answer
 
-    async def apply(self, resource: Resource, manifest: Manifest, *, force: bool) -> dict[str, Any]:
+    async def apply(
+        self,
+        resource: Resource,
+        manifest: Manifest,
+        *,
+        force: bool,
+        manager: str = FIELD_MANAGER,
+    ) -> dict[str, Any]:
         """Server-side apply with strict field validation; the object as it is now."""
         metadata = manifest["metadata"]
         path = resource.path(metadata["namespace"], metadata["name"])
-        return await self._apply(resource, path, manifest, force=force)
+        return await self._apply(resource, path, manifest, force=force, manager=manager)
 
     async def apply_status(self, resource: Resource, manifest: Manifest) -> dict[str, Any]:
         """Server-side apply of the status subresource."""
@@ -149,10 +156,16 @@ class Client:
         return await self._apply(resource, path, manifest, force=True)
 
     async def _apply(
-        self, resource: Resource, path: str, manifest: Manifest, *, force: bool
+        self,
+        resource: Resource,
+        path: str,
+        manifest: Manifest,
+        *,
+        force: bool,
+        manager: str = FIELD_MANAGER,
     ) -> dict[str, Any]:
         query = {
-            "fieldManager": FIELD_MANAGER,
+            "fieldManager": manager,
             "force": str(force).lower(),
             "fieldValidation": "Strict",
         }
@@ -218,10 +231,10 @@ class Client:
         return answer
 
     async def pages(
-        self, path: str, *, selector: str = "", metadata_only: bool = False
+        self, path: str, *, selector: str = "", metadata_only: bool = False, limit: int = _PAGE
     ) -> AsyncIterator[dict[str, Any]]:
         """A LIST, page by page. `resourceVersion=0` would ignore the limit, so it is not sent."""
-        query: dict[str, Any] = {"limit": _PAGE} | ({"labelSelector": selector} if selector else {})
+        query: dict[str, Any] = {"limit": limit} | ({"labelSelector": selector} if selector else {})
         accept = _METADATA_LIST if metadata_only else _JSON
         while True:
             page = await self.request(

@@ -69,10 +69,20 @@ class Leases(Protocol):
 
 
 class Elector:
-    """Leads whenever it can: acquires, holds, and on loss begins anew."""
+    """Leads whenever it can: acquires, holds, and on loss starts again.
 
-    def __init__(self, leases: Leases, settings: LeaseSettings, gate: WriteGate) -> None:
+    While `eligible` says no, the lease is not asked for, and given up by who holds it.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        settings: LeaseSettings,
+        gate: WriteGate,
+        eligible: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._leases = leases
+        self._eligible = eligible
         self._settings = settings
         self._gate = gate
         self._lease: dict[str, Any] | None = None
@@ -119,7 +129,7 @@ class Elector:
             leading.result()
 
     async def _acquire(self) -> None:
-        while not await self._attempt():
+        while not (self._eligible() and await self._attempt()):
             spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads retries
             await asyncio.sleep(self._settings.retry_seconds * spread)
 
@@ -127,6 +137,9 @@ class Elector:
         """Renew until the gate closes; a gate that has closed does not open again under this leadership."""
         while (left := self._gate.remaining_seconds()) > 0:
             await asyncio.sleep(min(self._settings.retry_seconds, left))
+            if not self._eligible():
+                await self.release()
+                return
             try:
                 async with asyncio.timeout(max(0.0, self._gate.remaining_seconds())):
                     await self._attempt()

@@ -37,6 +37,7 @@ class Discovery:
         self._definitions = tuple(definitions)
         self.served: tuple[Resource, ...] = ()
         self.faults: tuple[str, ...] = ("the API server was not asked yet",)
+        self.outdated: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -60,7 +61,8 @@ class Discovery:
             if each not in allowed and (each in self.served or not self.served):
                 _LOG.warning("%s may not be listed: what they say is not known", each.plural)
         self.served = tuple(allowed)
-        self._say((*faults, *filter(None, found)))
+        self.outdated = tuple(filter(None, found))
+        self._say((*faults, *self.outdated))
 
     def _say(self, faults: tuple[str, ...]) -> None:
         for fault in faults:
@@ -118,18 +120,60 @@ class Lists:
         self._intake = intake
         self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
         self._selector = selector
+        self._unreadable: dict[tuple[str, str], str] = {}
+        self._went_back = False
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What may not be listed, in words: a namespace that is gone or has no rights for us must not stop the others."""
+        return tuple(self._unreadable.values())
 
     async def prefill(self, resources: Sequence[Resource]) -> None:
-        """Take in every object there is. Raises `ApiError`."""
+        """Take in every object there is. Raises `ApiError`, but for a namespace that may not be read."""
         for resource in resources:
-            for namespace in self._scopes(resource):
-                await self._take_in(resource, namespace)
+            await self._each_scope(resource, self._take_in)
 
-    async def resync(self, resources: Sequence[Resource]) -> None:
-        """Compare with a LIST of metadata; get what was missed, bury what is gone. Raises `ApiError`."""
+    async def resync(self, resources: Sequence[Resource]) -> bool:
+        """Compare with a LIST of metadata; get what was missed, bury what is gone.
+
+        Returns whether the API server's resourceVersions went back, as after a restore of etcd. Raises the last
+        `ApiError` once everything was tried.
+        """
+        failed: ApiError | None = None
+        self._went_back = False
         for resource in resources:
-            for namespace in self._scopes(resource):
-                await self._compare(resource, namespace)
+            try:
+                await self._each_scope(resource, self._compare)
+            except ApiError as error:
+                failed = error
+        if failed:
+            raise failed
+        return self._went_back
+
+    async def _each_scope(
+        self, resource: Resource, act: Callable[[Resource, str | None], Awaitable[None]]
+    ) -> None:
+        """Act on every namespace; raises only what is not of one namespace alone, or where none may be read."""
+        scopes = self._scopes(resource)
+        refused: list[ApiError] = []
+        for namespace in scopes:
+            try:
+                await act(resource, namespace)
+            except ApiError as error:
+                if error.status not in (403, 404) or namespace is None:
+                    raise
+                refused.append(error)
+                self._note(resource, namespace, error)
+            else:
+                self._unreadable.pop((resource.plural, namespace or ""), None)
+        if refused and len(refused) == len(scopes):
+            raise refused[0]
+
+    def _note(self, resource: Resource, namespace: str, error: ApiError) -> None:
+        text = f"{resource.plural} of namespace {namespace} may not be listed: {error.explained}"
+        if self._unreadable.get((resource.plural, namespace)) != text:
+            _LOG.warning("%s", text)
+        self._unreadable[resource.plural, namespace] = text
 
     def _scopes(self, resource: Resource) -> tuple[str | None, ...]:
         return (None,) if resource.context else self._namespaces
@@ -143,17 +187,24 @@ class Lists:
     async def _compare(self, resource: Resource, namespace: str | None) -> None:
         listed: dict[Key, int] = {}
         version = 0
+        within = (namespace,) if namespace else ()
+        known = self._store.newest(resource.kind, within)
         path = resource.path(namespace)
         async for page in self._client.pages(path, selector=self._of(resource), metadata_only=True):
             version = version or int(page["metadata"]["resourceVersion"])
             for document in page["items"]:
                 metadata = document["metadata"]
                 listed[identity(resource, metadata)] = int(metadata["resourceVersion"])
-        within = (namespace,) if namespace else ()
+        if known is not None and version < known:
+            self._store.rewind(resource.kind, version, within)
+            _LOG.warning("resourceVersions of %s went back: reading all again", resource.plural)
+            telemetry.REWINDS.labels(resource.kind).inc()
+            self._went_back = True
         drift = self._store.drift(resource.kind, listed, version, within)
         for key in drift.unseen:
             await self._get(resource, key)
         for key in drift.ghosts:
+            telemetry.RESYNC_GHOSTS.labels(resource.kind).inc()
             self._intake.bury(resource, key, version)
 
     async def _get(self, resource: Resource, key: Key) -> None:

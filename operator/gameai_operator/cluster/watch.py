@@ -50,12 +50,14 @@ class Watch:
         selector: str,
         see: See,
         lose: See,
+        relisted: Callable[[], None],
     ) -> None:
         self._login = login
         self._namespaces = tuple(namespaces)
         self._selector = selector
         self._see = see
         self._lose = lose
+        self._relisted = relisted
         self._loop = asyncio.get_running_loop()
         self._inbox: collections.deque[tuple[Resource, str | None, Mapping[str, Any]]] = (
             collections.deque()
@@ -188,6 +190,9 @@ class Watch:
             telemetry.WATCH_EVENTS.labels(resource.kind).inc()
             try:
                 (self._lose if kind == "DELETED" else self._see)(resource, document)
+                if kind is None:
+                    # kopf listed again, after 410 Gone for instance, and a LIST tells of no deletions.
+                    self._relisted()
             except Exception:  # noqa: BLE001 - one strange object must not stop the rest
                 _LOG.exception("an event of %s was not taken in; this is a bug", resource.plural)
 

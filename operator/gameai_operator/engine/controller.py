@@ -54,8 +54,11 @@ class Controller:
             _LOG.exception("a reconcile failed; this is a bug")
             self._failed(key, 0.0)
             return
-        self._queue.forget(key)
         again = outcome.again_seconds
+        if outcome.failed:
+            self._failed(key, again or 0.0)
+            return
+        self._queue.forget(key)
         result = "success" if again is None else "requeue_after"
         telemetry.RECONCILES.labels(key.kind.lower(), result).inc()
         if again is not None:

@@ -1,6 +1,5 @@
 """PURE: the few facts of a Deployment that decisions use."""
 
-import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +7,14 @@ from typing import Any
 from gameai import contract
 
 from gameai_operator.api.base import GROUP
+from gameai_operator.engine import replicas as numbers
+from gameai_operator.engine.manifest import FIELD_MANAGER
 from gameai_operator.engine.ownership import applied_fields
 
 TEMPLATE_HASH = f"{GROUP}/template-hash"
 TEMPLATE_INPUTS = f"{GROUP}/template-inputs"
 _COMPLETE = "NewReplicaSetAvailable"
-_NUDGED = f"{GROUP}/nudged"
+_DEADLINE = "ProgressDeadlineExceeded"
 # Longer than a controller with hundreds of roll-outs (at its 20 writes a second), or a change of its leader, takes to come by.
 STUCK_SECONDS = 60.0
 
@@ -23,8 +24,11 @@ class Deployment:
     """A Deployment's state.
 
     `rolling` means that pods of its present template are not all there yet, a mere change of replicas left out; it is
-    the Deployment controller's word, and of the present spec only where that has been `observed`. `wanted` replicas are
-    those of its spec, `updated` ones of its present template; `changed` is when anything of it last did.
+    the Deployment controller's word, and of the present spec only where that has been `observed`. `exceeded` means that
+    a roll-out made no progress within its deadline. `wanted` replicas are those of its spec, `updated` ones of its
+    present template.
+    `asked` is the number of replicas that we last asked for, None once another field manager has taken the field;
+    `apart` says that the number is held by its own field manager already, `nudged` that it is one more for a moment.
     `remembered` are our own annotations, those that a hand has not touched since we wrote them.
     """
 
@@ -39,7 +43,26 @@ class Deployment:
     create_fault: str
     remembered: Mapping[str, str]
     model_revision: str
-    changed: datetime.datetime | None
+    exceeded: bool = False
+    asked: int | None = None
+    apart: bool = False
+    nudged: bool = False
+
+    @property
+    def size(self) -> int:
+        """Replicas as far as they are meant: without a nudge, and with what a policy takes away."""
+        return self.wanted if self.asked is None else min(self.wanted, self.asked)
+
+    @property
+    def replacing(self) -> bool:
+        """Whether pods of two templates may be there side by side, and the roll-out still makes progress."""
+        mixed = self.updated != self.replicas or (self.rolling and not self.observed)
+        return mixed and not self.exceeded
+
+    @property
+    def overridden(self) -> bool:
+        """Whether something keeps another number of replicas than the one that we own and asked for."""
+        return self.asked not in (None, self.wanted) and not self.nudged
 
 
 def deployment(document: Mapping[str, Any]) -> Deployment:
@@ -48,7 +71,8 @@ def deployment(document: Mapping[str, Any]) -> Deployment:
     conditions = {entry["type"]: entry for entry in status.get("conditions", ())}
     failure = conditions.get("ReplicaFailure", {})
     replicas, updated = status.get("replicas", 0), status.get("updatedReplicas", 0)
-    complete = conditions.get("Progressing", {}).get("reason") == _COMPLETE
+    progress = conditions.get("Progressing", {}).get("reason")
+    complete = progress == _COMPLETE
     return Deployment(
         wanted=document["spec"].get("replicas", 1),
         replicas=replicas,
@@ -62,7 +86,10 @@ def deployment(document: Mapping[str, Any]) -> Deployment:
         create_fault=failure.get("message", "") if failure.get("status") == "True" else "",
         remembered=_remembered(metadata),
         model_revision=metadata.get("labels", {}).get(contract.MODEL_REVISION_LABEL, ""),
-        changed=_changed(metadata),
+        exceeded=progress == _DEADLINE,
+        asked=numbers.owned(metadata, numbers.FIELD_MANAGER, FIELD_MANAGER),
+        nudged=numbers.NUDGED in metadata.get("annotations", {}),
+        apart=numbers.owned(metadata, numbers.FIELD_MANAGER) is not None,
     )
 
 
@@ -88,47 +115,20 @@ def unfinished(document: Mapping[str, Any], live: Deployment | None, *, before: 
     return live.rolling if live.observed else before or live.rolling
 
 
-def stuck_in(live: Deployment, now: datetime.datetime) -> float | None:
-    """Seconds until a Deployment counts as one that does not go on, 0.0 if it does; None where it is through or goes on.
+def stuck(live: Deployment, still_seconds: float) -> float | None:
+    """Seconds until a Deployment counts as one whose controller has lost sight of it, 0.0 if it does; else None.
 
-    Where a scale-in amid a roll-out meets the one ReplicaSet that has pods, and that has the new size already, its note of
-    the wanted size stays old; the controller takes every later pass for one of scaling, and replaces no pod again
-    (kubernetes/kubernetes#138036). Its pods, all that are wanted, are of a former template or of the present one then. A
-    controller that works makes or removes one at once, or says that all is done.
+    `still_seconds` is how long it has been seen without any change. Where a scale-in during a roll-out meets the one
+    ReplicaSet that has pods, and that has the new size already, its note of the wanted size stays old; the controller
+    takes every later pass for one of scaling, and replaces no pod again (kubernetes/kubernetes#138036). We make no such
+    scale-in, but others may, and one whose deadline has passed may be shrunk. All pods that are wanted are of a former
+    template or of the present one then. A working controller makes or removes one at once, or reports completion.
     """
     untouched = live.updated == 0
-    untold = live.updated == live.replicas == live.available
-    still = live.rolling and live.wanted == live.replicas != 0 and (untouched or untold)
+    unreported = live.updated == live.replicas == live.available
+    still = live.rolling and live.wanted == live.replicas != 0 and (untouched or unreported)
     held = live.paused or not live.observed or live.create_fault
-    if held or not still or live.changed is None:
-        return None
-    return max(0.0, STUCK_SECONDS - (now - live.changed).total_seconds())
-
-
-def nudged(document: Mapping[str, Any], live: Deployment, now: datetime.datetime) -> dict[str, Any]:
-    """A rendered Deployment as it is to be applied: one that does not go on gets a replica more until that is seen.
-
-    Only another number of replicas makes the controller note the wanted size anew. An annotation tells our nudge from a
-    number that somebody wanted.
-    """
-    replicas = document["spec"]["replicas"]
-    due = live.wanted == replicas and stuck_in(live, now) == 0.0
-    unseen = _NUDGED in live.remembered and live.wanted == replicas + 1 and not live.observed
-    if not due and not unseen:
-        return dict(document)
-    metadata = document["metadata"]
-    annotations = {**metadata["annotations"], _NUDGED: "true"}
-    return {
-        **document,
-        "metadata": {**metadata, "annotations": annotations},
-        "spec": {**document["spec"], "replicas": replicas + 1},
-    }
-
-
-def _changed(metadata: Mapping[str, Any]) -> datetime.datetime | None:
-    """When anybody last changed a value; conditions tell less, such as nothing of a return to a former template."""
-    times = [each["time"] for each in metadata.get("managedFields", ()) if each.get("time")]
-    return datetime.datetime.fromisoformat(max(times)) if times else None
+    return None if held or not still else max(0.0, STUCK_SECONDS - still_seconds)
 
 
 def _remembered(metadata: Mapping[str, Any]) -> dict[str, str]:
@@ -137,6 +137,6 @@ def _remembered(metadata: Mapping[str, Any]) -> dict[str, str]:
     annotations = metadata.get("annotations", {})
     return {
         name: annotations[name]
-        for name in (TEMPLATE_HASH, TEMPLATE_INPUTS, _NUDGED)
+        for name in (TEMPLATE_HASH, TEMPLATE_INPUTS)
         if name in annotations and f"f:{name}" in owned
     }

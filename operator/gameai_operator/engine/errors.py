@@ -21,6 +21,11 @@ class ApiError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
     @property
+    def explained(self) -> str:
+        """Status and message for a person; an answer that never came is named as that."""
+        return f"{self.status} {self.message}" if self.status else f"no answer: {self.message}"
+
+    @property
     def permanent(self) -> bool:
         """Whether the same request can never succeed."""
         return self.status in (400, 422) or (self.status == 500 and _TYPED_PATCH in self.message)

@@ -58,7 +58,11 @@ def event(
 
 
 def _type(transition: Transition) -> str | None:
-    """Ready tells of arrivals, losses and faults; Stalled would only repeat it."""
+    """Ready tells of arrivals, losses and faults; the others of what may be wrong while enough pods answer."""
+    if transition.type in ("Stalled", "Reconciling"):
+        return (
+            "Warning" if transition.word == "True" and transition.reason != "RollingOut" else None
+        )
     if transition.type != "Ready":
         return None
     if transition.word == "True":

@@ -14,7 +14,7 @@ _CLAIM = re.compile(r'persistentvolumeclaim "(?P<name>[^"]+)" not found')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """What is wrong. `stalled` means that only the user can mend it."""
+    """What is wrong. `stalled` means that only the user can correct it."""
 
     reason: str
     message: str
@@ -23,27 +23,40 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Words:
-    """What a kind says of its pods: which field names a Secret or a volume, and who it is that crashes."""
+    """How a kind names its pods' faults: the fields to change, and the program that crashes.
+
+    `hints` pair a part of the scheduler's words with the fields that asked for it.
+    """
 
     secret_field: str
     volume_field: str
     crash_reason: str
     program: str
+    hints: tuple[tuple[str, str], ...] = ()
 
 
 def fault(
     pods: Iterable[Pod], deployments: Iterable[Deployment | None], words: Words
 ) -> Fault | None:
-    """The fault that matters most: first what the user must mend, then what the cluster lacks."""
-    waiting = [each for each in pods if not each.ready and not each.terminating]
+    """The fault that matters most: first what the user must correct, then what the cluster lacks.
+
+    Pods that ended for good speak only while pods are missing and no living one says why.
+    """
+    seen, live = list(pods), [each for each in deployments if each]
+    waiting = [each for each in seen if not (each.ready or each.terminating or each.dead)]
     judges: tuple[Callable[[list[Pod], Words], Fault | None], ...] = (
         _configuration,
         _pull,
+        _beside,
         _crash,
+        _gated,
         _scheduling,
+        _not_ready,
     )
     found = next(filter(None, (judge(waiting, words) for judge in judges)), None)
-    return found or _creation(deployments)
+    found = found or _creation(live) or _overridden(live)
+    missing = sum(each.ready for each in live) < sum(each.wanted for each in live)
+    return found or (_dead(seen, words) if missing else None)
 
 
 def _chosen(texts: Iterable[str]) -> str:
@@ -77,6 +90,27 @@ def _crash(pods: list[Pod], kind: Words) -> Fault | None:
     )
 
 
+def _beside(pods: list[Pod], _: Words) -> Fault | None:
+    words = _chosen(pod.beside for pod in pods)
+    return Fault(reason="ContainerFailing", message=f"kubelet: {words}") if words else None
+
+
+def _gated(pods: list[Pod], _: Words) -> Fault | None:
+    names = _chosen(pod.gates for pod in pods)
+    if not names:
+        return None
+    message = f"pods wait for their scheduling gates to be removed by who set them: {names}"
+    return Fault(reason="SchedulingGated", message=message)
+
+
+def _not_ready(pods: list[Pod], _: Words) -> Fault | None:
+    names = _chosen(pod.unready for pod in pods)
+    if not names:
+        return None
+    message = f"containers are ready, but readiness gates of the pods are not: {names}"
+    return Fault(reason="ReadinessGatesClosed", message=message)
+
+
 def _scheduling(pods: list[Pod], kind: Words) -> Fault | None:
     words = _chosen(pod.unschedulable for pod in pods)
     if not words:
@@ -84,9 +118,33 @@ def _scheduling(pods: list[Pod], kind: Words) -> Fault | None:
     if match := _CLAIM.search(words):
         said = f'PersistentVolumeClaim "{match["name"]}" is missing: create it, or change {kind.volume_field} (scheduler: {words})'
         return Fault(reason="VolumeClaimMissing", message=said, stalled=True)
-    return Fault(reason="InsufficientCapacity", message=f"scheduler: {words}")
+    fields = [field for part, field in kind.hints if part in words]
+    hint = f" (see {'; '.join(fields)})" if fields else ""
+    return Fault(reason="InsufficientCapacity", message=f"scheduler: {words}{hint}")
 
 
-def _creation(deployments: Iterable[Deployment | None]) -> Fault | None:
-    words = _chosen(each.create_fault for each in deployments if each)
+def _creation(deployments: Iterable[Deployment]) -> Fault | None:
+    words = _chosen(each.create_fault for each in deployments)
     return Fault(reason="PodsRefused", message=f"API server: {words}") if words else None
+
+
+def _overridden(deployments: Iterable[Deployment]) -> Fault | None:
+    """A number that we own and that differs from what we asked for was changed on its way in."""
+    words = _chosen(
+        f"{each.asked} replicas were asked for and {each.wanted} are kept"
+        for each in deployments
+        if each.overridden
+    )
+    if not words:
+        return None
+    message = f"{words}: an admission policy or webhook overrides the number"
+    return Fault(reason="ReplicasOverridden", message=message)
+
+
+def _dead(pods: list[Pod], kind: Words) -> Fault | None:
+    words = _chosen(pod.dead for pod in pods if not pod.terminating)
+    if not words:
+        return None
+    if words.startswith("Evicted"):
+        return Fault(reason="PodsEvicted", message=f"kubelet: {words} (see {kind.volume_field})")
+    return Fault(reason="PodsFailed", message=f"kubelet: {words}")

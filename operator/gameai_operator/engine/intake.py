@@ -65,7 +65,6 @@ class Intake:
         """A list of this version no longer has a kept object: its deletion was missed."""
         entry = self._store.get(key)
         if entry is not None and entry.version <= version:
-            telemetry.RESYNC_GHOSTS.labels(resource.kind).inc()
             self._drop(resource, key, entry.uid, version)
 
     def wake(self, keys: Iterable[Key]) -> None:

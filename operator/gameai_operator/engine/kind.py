@@ -20,11 +20,12 @@ class Turn(Enum):
     NONE = "none"
     WAITS = "waits"
     HOLDS = "holds"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """A write that the API server or another owner will not have, for good; `reason` is a condition's."""
+    """A write that was not done; `reason` is a condition's."""
 
     key: Key
     reason: str
@@ -33,10 +34,12 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sight:
-    """What is there: the root as the API server gave it, its children and pods, and what was refused.
+    """What is there: the root as the API server gave it, its children and pods, and which writes were not done.
 
+    `refusals` last until somebody acts; `failures` are writes that may succeed later but have failed several times.
     `references` are projections of what the root refers to, None for what is absent; `turn` says whether it may begin
-    a roll-out that goes a few objects at a time, `holds_turn` whether it is under way in one.
+    a roll-out that goes a few objects at a time, `holds_turn` whether it is under way in one, `halted` why that roll-out
+    was stopped.
     """
 
     root: Mapping[str, Any]
@@ -44,9 +47,11 @@ class Sight:
     pods: tuple[Pod, ...]
     now: datetime.datetime
     refusals: tuple[Refusal, ...] = ()
+    failures: tuple[Refusal, ...] = ()
     references: Mapping[Key, Any] = field(default_factory=lambda: MappingProxyType({}))
     turn: bool = True
     holds_turn: bool = False
+    halted: str = ""
 
     def facts(self, kind: str, name: str) -> Any:
         """The facts kept of a child; None where it is absent, going, or of a former root of this name."""
@@ -60,18 +65,23 @@ class Sight:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What is to be: children (None leaves them as they are), status fields, conditions.
+    """What is to be: children, status fields, conditions.
 
-    Children in `keep` are no longer wanted, but needed until others have taken their place. `again_seconds` is when
-    time alone changes the decision. `turn` says what it has to do with a paced roll-out.
+    Children in `keep` are left as they are: their manifest cannot be rendered, or others have not taken their place
+    yet. `replicas` are the numbers of Deployments, of those in `keep` too; `own_replicas` is filled into the root's own
+    `spec.replicas`, which its scale subresource needs, where that is absent. `again_seconds` is when time alone changes
+    the decision. `turn` says what it has to do with a paced roll-out, `healthy` whether it works as that begins.
     """
 
-    wanted: tuple[Manifest, ...] | None
+    wanted: tuple[Manifest, ...]
     status: Mapping[str, Any]
     conditions: tuple[Condition, ...]
     keep: tuple[Key, ...] = ()
+    replicas: Mapping[Key, int] = field(default_factory=lambda: MappingProxyType({}))
+    own_replicas: int | None = None
     again_seconds: float | None = None
     turn: Turn = Turn.NONE
+    healthy: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,8 +90,8 @@ class Watched:
 
     Where `look_first`, an object of that kind could be adopted without any conflict (nothing that we set need differ),
     so the first apply is preceded by a GET. Where `exact`, what is applied was derived from what the object held, so it
-    is applied onto that version only. Where `guards`, what comes after it waits until it is there: pods do not start
-    without the limits that were meant for them. `shows` is what an object of a user's of this kind shows to the roots
+    is applied onto the version that the decision saw. Where `guards`, no Deployment is created before it is there: pods
+    do not start without the limits that were meant for them. `shows` is what an object of a user's of this kind shows to the roots
     that name it.
     """
 

@@ -16,7 +16,6 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 # Instance metadata hands out the node's credentials; a pod has its own, by Pod Identity.
 METADATA_ADDRESSES = ("169.254.169.254/32", "fd00:ec2::254/128")
 EVERYWHERE = ("0.0.0.0/0", "::/0")
-_DNS_PORT = 53
 _IDENTITY_PORT = 80
 
 Document = dict[str, Any]
@@ -79,7 +78,7 @@ def basics(settings: NetworkSettings) -> list[Document]:
     labels = dict(each.split("=", 1) for each in settings.dns_labels)
     servers = pods(namespaces(settings.dns_namespace), labels)
     on_nodes = [block(each) for each in settings.dns_addresses]
-    names = outwards([servers, *on_nodes], ports(_DNS_PORT, protocols=("UDP", "TCP")))
+    names = outwards([servers, *on_nodes], ports(*settings.dns_ports, protocols=("UDP", "TCP")))
     agents = [block(each) for each in settings.identity_addresses]
     return [names, *([outwards(agents, ports(_IDENTITY_PORT))] if agents else [])]
 

@@ -6,7 +6,7 @@ order inside a list of environment variables were found.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gameai_operator.engine.manifest import FIELD_MANAGER, Manifest
@@ -25,6 +25,24 @@ def applied_fields(metadata: Mapping[str, Any]) -> Fields | None:
             fields: Fields = entry["fieldsV1"]
             return fields
     return None
+
+
+def rivals(
+    manifest: Manifest, entries: Iterable[Mapping[str, Any]], own: str = FIELD_MANAGER
+) -> tuple[str, ...]:
+    """Names of other field managers that hold what an apply of this manifest would write, in alphabetical order."""
+    others: dict[str, set[str]] = {}
+    ours: tuple[str, ...] = lost(manifest, {"f:": {}})
+    for entry in entries:
+        if entry.get("subresource"):
+            continue
+        name, fields = entry.get("manager", ""), entry.get("fieldsV1", {})
+        missing = lost(manifest, fields)
+        if name == own and entry.get("operation") == "Apply":
+            ours = missing
+        else:
+            others.setdefault(name, set()).update(missing)
+    return tuple(sorted(name for name, missing in others.items() if set(ours) - missing))
 
 
 def lost(manifest: Manifest, fields: Fields) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 """PURE: what is wanted and what is there → what to write. The one place where the write rule stands."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
+from gameai_operator.engine import replicas
 from gameai_operator.engine.manifest import MANIFEST_HASH, Key, Manifest, Owner, key_of
 from gameai_operator.engine.ownership import Fields, lost
 
@@ -27,17 +29,59 @@ class Child:
 
     @property
     def ours(self) -> bool:
-        """Whether we ever applied it."""
-        return self.intact or self.fields is not None
+        """Whether we ever applied it.
+
+        An object restored from a backup may have lost its owner and its managedFields. Our labels found it, and our
+        hash stands on it, so it is ours unless another controller owns it.
+        """
+        return self.intact or self.fields is not None or bool(self.manifest_hash)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Apply:
-    """One server-side apply. `force` takes fields from other managers; without it another's object is refused."""
+    """One server-side apply. `force` takes fields from other managers; without it another's object is refused.
+
+    `version` is the resourceVersion that the decision saw, None where the child was absent. `digest` tells a repair
+    (the same digest again) from a change.
+    """
 
     manifest: Manifest
     force: bool
     why: str
+    version: int | None = None
+    digest: str = ""
+
+    @property
+    def key(self) -> Key:
+        """What is written."""
+        return key_of(self.manifest)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Number:
+    """Replicas of a Deployment; `nudged` adds one until its controller has seen that."""
+
+    wanted: int
+    nudged: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Count:
+    """One write of a Deployment's number of replicas, under the field manager that this number has for itself."""
+
+    manifest: Manifest
+    number: Number
+    why: str
+
+    @property
+    def key(self) -> Key:
+        """What is written."""
+        return key_of(self.manifest)
+
+    @property
+    def digest(self) -> str:
+        """What tells a repair from a change."""
+        return f"replicas {self.number.wanted} {self.number.nudged}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,19 +96,15 @@ class Conflict:
 class Plan:
     """The writes that bring the children to what is wanted, in order; empty parts mean nothing to do.
 
-    `waits` must go away before they can be made anew; `intact` were judged unchanged.
+    `waits` must go away before they can be created again; `intact` were judged unchanged.
     """
 
+    counts: tuple[Count, ...] = ()
     applies: tuple[Apply, ...] = ()
     deletes: tuple[Child, ...] = ()
     waits: tuple[Child, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     intact: tuple[Child, ...] = ()
-
-    @property
-    def writes(self) -> int:
-        """How many calls it takes."""
-        return len(self.applies) + len(self.deletes)
 
 
 def plan(
@@ -72,15 +112,26 @@ def plan(
     wanted: Sequence[Manifest],
     children: Mapping[Key, Child],
     keep: Collection[Key] = (),
+    numbers: Mapping[Key, int] = MappingProxyType({}),
+    nudges: Collection[Key] = (),
 ) -> Plan:
     """Decide for every wanted manifest and every child of `owner`; children of others are never touched.
 
-    Those in `keep` stay as they are for now, though nothing wants them any more.
+    Those in `keep` stay as they are, though nothing wants them at present. `numbers` are the replicas of Deployments,
+    whether their manifest is wanted now or not; those in `nudges` get one more for a moment.
     """
     verdicts = [_verdict(owner, manifest, children.get(key_of(manifest))) for manifest in wanted]
+    applies = [each for each in verdicts if isinstance(each, Apply)]
     stays = {*keep, *(key_of(manifest) for manifest in wanted)}
+    changed = {each.key for each in applies}
+    seen = {key: children[key] for key in numbers if key in children}
+    counts = [
+        _count(owner, each, Number(wanted=numbers[key], nudged=key in nudges), key in changed)
+        for key, each in seen.items()
+    ]
     return Plan(
-        applies=tuple(each for each in verdicts if isinstance(each, Apply)),
+        counts=tuple(each for each in counts if each),
+        applies=tuple(_created(each, numbers) for each in applies),
         conflicts=tuple(each for each in verdicts if isinstance(each, Conflict)),
         waits=tuple(each for each in verdicts if isinstance(each, Child) and _waited(owner, each)),
         intact=tuple(
@@ -95,20 +146,47 @@ def plan(
 
 
 def _verdict(owner: Owner, manifest: Manifest, child: Child | None) -> Apply | Conflict | Child:
+    digest: str = manifest["metadata"]["annotations"][MANIFEST_HASH]
     if child is None:
-        return Apply(manifest=manifest, force=False, why="absent")
+        return Apply(manifest=manifest, force=False, why="absent", digest=digest)
     if _waited(owner, child):
         return child
     if not owner.owns(child.owner) and (child.owner is not None or not child.ours):
         return Conflict(key=child.key, holder=holder(child.owner))
-    if child.manifest_hash != manifest["metadata"]["annotations"][MANIFEST_HASH]:
-        return Apply(manifest=manifest, force=True, why="changed")
-    if child.intact:
+    why = _difference(manifest, child, digest)
+    if why is None:
         return child
+    return Apply(manifest=manifest, force=True, why=why, version=child.version, digest=digest)
+
+
+def _difference(manifest: Manifest, child: Child, digest: str) -> str | None:
+    if child.manifest_hash != digest:
+        return "changed"
+    if child.intact:
+        return None
     missing = ("everything",) if child.fields is None else lost(manifest, child.fields)
-    if missing:
-        return Apply(manifest=manifest, force=True, why=f"edited: {missing[0]}")
-    return child
+    return f"edited: {missing[0]}" if missing else None
+
+
+def _count(owner: Owner, child: Child, number: Number, changes: bool) -> Count | None:  # noqa: FBT001 - of one caller
+    """The number goes first where a template follows that leaves it out: else the server would fall back to 1."""
+    foreign = child.owner is not None and not owner.owns(child.owner)
+    if child.terminating or foreign or not child.ours:
+        return None
+    live = child.facts
+    same = (live.asked, live.nudged) == (number.wanted, number.nudged)
+    if same and (live.apart or not changes):
+        return None
+    manifest = replicas.manifest(child.key, number.wanted, nudged=number.nudged)
+    why = f"{live.asked} → {number.wanted} replicas{' and one more' if number.nudged else ''}"
+    return Count(manifest=manifest, number=number, why=why)
+
+
+def _created(step: Apply, numbers: Mapping[Key, int]) -> Apply:
+    """A new Deployment is created with its number, so that no pod too many or too few is ever started."""
+    if step.version is not None or step.key not in numbers:
+        return step
+    return replace(step, manifest=replicas.with_replicas(step.manifest, numbers[step.key]))
 
 
 def _waited(owner: Owner, child: Child) -> bool:

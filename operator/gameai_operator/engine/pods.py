@@ -16,11 +16,17 @@ _PULL_FAULTS = frozenset(
 _CONFIG_FAULTS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
 
 
+_DEAD = frozenset({"Failed", "Succeeded"})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pod:
-    """A pod's state; `waiting` is the container's own reason and the kubelet's words.
+    """A pod's state; `waiting` is the main container's own reason and the kubelet's words.
 
-    `hasten` says that it is terminating and that its present process never was ready.
+    `hasten` says that it is terminating and that its present process never was ready. `dead` is why it ended for good:
+    an evicted or refused pod stays as an object, and says nothing about those that took its place. `gates` keep it from
+    being scheduled, `unready` from being ready though its containers are; `beside` is what is wrong with a container
+    beside the main one: an init container, or a sidecar.
     """
 
     namespace: str
@@ -33,18 +39,20 @@ class Pod:
     unschedulable: str = ""
     waiting: tuple[str, str] = ("", "")
     crash: str = ""
+    dead: str = ""
+    gates: str = ""
+    unready: str = ""
+    beside: str = ""
 
     @property
     def pull_fault(self) -> str:
         """The kubelet's words where the image cannot be pulled."""
-        reason, message = self.waiting
-        return message or reason if reason in _PULL_FAULTS else ""
+        return _pull_fault(*self.waiting)
 
     @property
     def config_fault(self) -> str:
         """The kubelet's words where the container cannot be made: a missing Secret, key or ConfigMap."""
-        reason, message = self.waiting
-        return message or reason if reason in _CONFIG_FAULTS else ""
+        return _config_fault(*self.waiting)
 
 
 def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
@@ -72,7 +80,59 @@ def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
         unschedulable=_unschedulable(conditions.get("PodScheduled", {})),
         waiting=(waiting.get("reason", ""), waiting.get("message", "")),
         crash=_crash(container),
+        dead=_dead(status),
+        gates=_gates(document, conditions.get("PodScheduled", {})),
+        unready=_unready(document, conditions),
+        beside=_beside(status, main),
     )
+
+
+def _pull_fault(reason: str, message: str) -> str:
+    return message or reason if reason in _PULL_FAULTS else ""
+
+
+def _config_fault(reason: str, message: str) -> str:
+    return message or reason if reason in _CONFIG_FAULTS else ""
+
+
+def _dead(status: Mapping[str, Any]) -> str:
+    """Why a pod ended for good; a container of it that once crashed is not the reason."""
+    phase = status.get("phase")
+    if phase not in _DEAD:
+        return ""
+    reason, message = status.get("reason", phase), status.get("message", "")
+    return f"{reason}: {message}" if message else str(reason)
+
+
+def _gates(document: Mapping[str, Any], scheduled: Mapping[str, Any]) -> str:
+    names = [each["name"] for each in document["spec"].get("schedulingGates", ())]
+    gated = names or scheduled.get("reason") == "SchedulingGated"
+    return ", ".join(names) or "unnamed" if gated else ""
+
+
+def _unready(document: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
+    """Readiness gates that are not open, once the containers themselves are ready."""
+    if conditions.get("ContainersReady", {}).get("status") != "True":
+        return ""
+    wanted = [each["conditionType"] for each in document["spec"].get("readinessGates", ())]
+    closed = [name for name in wanted if conditions.get(name, {}).get("status") != "True"]
+    return ", ".join(closed)
+
+
+def _beside(status: Mapping[str, Any], main: str) -> str:
+    """What is wrong with the first container beside the main one that has a fault."""
+    first = [("init container", each) for each in status.get("initContainerStatuses", ())]
+    others = [
+        ("container", each) for each in status.get("containerStatuses", ()) if each["name"] != main
+    ]
+    for role, container in (*first, *others):
+        waiting = container.get("state", {}).get("waiting", {})
+        known = (waiting.get("reason", ""), waiting.get("message", ""))
+        crash = _crash(container)
+        words = _pull_fault(*known) or _config_fault(*known) or (f"ends: {crash}" if crash else "")
+        if words:
+            return f"{role} {container['name']}: {words}"
+    return ""
 
 
 def _hasten(

@@ -5,11 +5,12 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
-from gameai_operator.engine import conditions, deployments, report
+from gameai_operator.engine import deployments, replicas, report
+from gameai_operator.engine.contention import Contention
 from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.events import Recorder, event
+from gameai_operator.engine.events import Recorder
 from gameai_operator.engine.intake import Intake
 from gameai_operator.engine.kind import Decision, Kind, Refusal, Sight, Turn, Watched
 from gameai_operator.engine.manifest import (
@@ -20,37 +21,51 @@ from gameai_operator.engine.manifest import (
     key_of,
     owned_by,
 )
+from gameai_operator.engine.outcome import Outcome
 from gameai_operator.engine.plan import Child, Plan, plan
 from gameai_operator.engine.pods import Pod
 from gameai_operator.engine.references import References
+from gameai_operator.engine.reporter import Reporter
+from gameai_operator.engine.stillness import Stillness
 from gameai_operator.engine.store import Store
 from gameai_operator.engine.turns import Turns
-from gameai_operator.engine.writer import Cluster, Writer
+from gameai_operator.engine.writer import Cluster, Writer, Written
 
 _LOG = logging.getLogger(__name__)
 # A refusal may end without any event that we see (a foreign object goes), so it is tried again after this long.
 REFUSED_SECONDS = 30.0
 # Events end these waits; the time is for the event that never comes.
 WAIT_SECONDS = 5.0
-STALE_SECONDS = 0.5
-# Pods come and go in bursts; between two reports of mere counts lies at least this long.
-COUNTS_SECONDS = 2.0
+# A write that failed this often in a row is reported; a single failure is usually over at the next try.
+FAILURES_REPORTED = 3
+# How soon an object that another operator manages is looked at again.
+FOREIGN_SECONDS = 10.0
+
+
+class Claims(Protocol):
+    """Which operator manages an object: each writes its own name into the object's status."""
+
+    own: str
+
+    async def alive(self, claim: str) -> bool:
+        """Whether the operator of this name still runs. Raises `ApiError`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """How a pass ended: nothing more to do, or look again after so many seconds.
+class _Unwritten:
+    """What of a root's children could not be written at the last pass, and how often that was so in a row."""
 
-    `stale` means that the root was not what the store said, so that nothing else was done.
-    """
+    refusals: tuple[Refusal, ...] = ()
+    failures: tuple[Refusal, ...] = ()
+    tries: int = 0
 
-    again_seconds: float | None = None
-    stale: bool = False
+    @property
+    def reported(self) -> tuple[Refusal, ...]:
+        """Failures that have lasted."""
+        return self.failures if self.tries >= FAILURES_REPORTED else ()
 
-    def and_then(self, other: "Outcome") -> "Outcome":
-        """Both, one after the other: the earlier wish counts."""
-        wishes = [each.again_seconds for each in (self, other) if each.again_seconds is not None]
-        return Outcome(again_seconds=min(wishes, default=None), stale=self.stale or other.stale)
+
+_NOTHING_UNWRITTEN = _Unwritten()
 
 
 class Reconciler:
@@ -63,9 +78,10 @@ class Reconciler:
         *,
         store: Store,
         references: References,
-        turns: Turns,
+        turns: Mapping[str, Turns],
         intake: Intake,
         cluster: Cluster,
+        claims: Claims,
         recorder: Recorder,
         now: Callable[[], datetime.datetime],
         clock: Callable[[], float],
@@ -77,23 +93,33 @@ class Reconciler:
         self._turns = turns
         self._intake = intake
         self._cluster = cluster
+        self._claims = claims
         self._writer = Writer(watched, store=store, intake=intake, cluster=cluster)
-        self._recorder = recorder
+        self._contention = Contention(self._writer, clock)
+        self._stillness = Stillness()
+        self._reporter = Reporter(
+            intake=intake, cluster=cluster, recorder=recorder, now=now, clock=clock
+        )
         self._now = now
         self._clock = clock
-        self._refused: dict[Key, tuple[Refusal, ...]] = {}
-        self._reported: dict[Key, float] = {}
+        self._unwritten: dict[Key, _Unwritten] = {}
         self._hastened: dict[str, Key] = {}
+        self.foreign: dict[Key, str] = {}
 
     def begin_term(self) -> None:
         """Forget what an earlier leadership knew of refusals and turns: others have written since."""
-        self._refused.clear()
-        self._turns.begin(
+        self._unwritten.clear()
+        self._contention.clear()
+        self.foreign.clear()
+        for name, turns in self._turns.items():
+            turns.begin(self._rolling(self._kinds[name]))
+
+    def _rolling(self, kind: Kind) -> list[Key]:
+        return [
             key
-            for name, kind in self._kinds.items()
-            for key in self._store.keys(name)
+            for key in self._store.keys(kind.resource.kind)
             if (entry := self._store.get(key)) and kind.rolls(json.loads(entry.value))
-        )
+        ]
 
     async def reconcile(self, key: Key) -> Outcome:
         """Bring the children and the status of one root to what its spec says. Raises `ApiError`."""
@@ -102,128 +128,196 @@ class Reconciler:
         entry = self._store.get(key)
         root = None if entry is None else json.loads(entry.value)
         if root is None or "deletionTimestamp" in root["metadata"]:
-            self._refused.pop(key, None)
-            self._reported.pop(key, None)
-            self._leave_turn(key)
+            self._forget(key)
             await self._hasten(key, pods)
             return Outcome()
+        if await self._is_foreign(key, root):
+            return Outcome(again_seconds=FOREIGN_SECONDS)
         kind = self._kinds[key.kind]
         if root["metadata"].get("annotations", {}).get(PAUSED) == "true":
             self._leave_turn(key)
             status = report.paused(kind, root, self._now())
-            return await self._report(kind, root, status, at_once=True)
+            return await self._reporter.report(kind, root, status, at_once=True)
         children = {value.key: value for value in below if isinstance(value, Child)}
-        sight = Sight(
+        outcome = await self._pursue(kind, key, self._sight(key, root, children, pods))
+        await self._hasten(key, pods)
+        return outcome
+
+    def _sight(
+        self,
+        key: Key,
+        root: Mapping[str, Any],
+        children: Mapping[Key, Child],
+        pods: tuple[Pod, ...],
+    ) -> Sight:
+        unwritten = self._unwritten.get(key, _NOTHING_UNWRITTEN)
+        turns = self._turns[key.kind]
+        return Sight(
             root=root,
             children=children,
             pods=pods,
-            refusals=self._refused.get(key, ()),
+            refusals=unwritten.refusals,
+            failures=unwritten.reported,
             references=self._references.seen_by(key),
             now=self._now(),
-            turn=self._turns.free(key),
-            holds_turn=self._turns.holds(key),
+            turn=turns.free(key),
+            holds_turn=turns.holds(key),
+            halted=turns.halted,
         )
-        outcome = await self._pursue(kind, key, sight)
-        await self._hasten(key, pods)
-        return outcome
+
+    def _forget(self, key: Key) -> None:
+        self._unwritten.pop(key, None)
+        self._reporter.forget(key)
+        self.foreign.pop(key, None)
+        self._stillness.forget(key)
+        self._leave_turn(key)
+
+    async def _is_foreign(self, key: Key, root: Mapping[str, Any]) -> bool:
+        """Whether another operator that still runs manages this object: two would overwrite each other for ever."""
+        claim = root.get("status", {}).get(report.CLAIM, "")
+        if claim in ("", self._claims.own) or not await self._claims.alive(claim):
+            self.foreign.pop(key, None)
+            return False
+        if key not in self.foreign:
+            _LOG.warning(
+                "%s is managed by another operator (Lease %s): leaving it alone", key, claim
+            )
+        self.foreign[key] = claim
+        return True
 
     async def _pursue(self, kind: Kind, key: Key, sight: Sight) -> Outcome:
         """Status first, so that a reader never sees an old verdict on a new spec; then the writes.
 
-        Only where status tells of a refusal that this process has not met itself do the writes go first: else each
-        restart would take the word back and give it again.
+        Only where status reports something unwritten that this process has not met itself do the writes go first: else
+        each restart would take the report back and give it again.
         """
         decision = kind.decide(sight)
-        self._claim_turn(key, decision.turn)
-        untried = key not in self._refused and report.tells_of_refusal(sight.root)
-        reported = Outcome(again_seconds=decision.again_seconds).and_then(_watchful(sight))
-        if decision.wanted is None or not untried:
-            status = report.status_of(sight.root, decision, self._now())
-            reported = reported.and_then(await self._report(kind, sight.root, status))
+        self._claim_turn(key, decision)
+        untried = key not in self._unwritten and report.reports_unwritten(sight.root)
+        steps, reported = self._steps(key, sight, decision)
+        if not untried:
+            status = self._status(sight.root, decision)
+            reported = reported.and_then(await self._reporter.report(kind, sight.root, status))
             if reported.stale:
                 return reported
-        if decision.turn is Turn.NONE:
+        if decision.turn in (Turn.NONE, Turn.FAILED):
             # Once status says so: else the next one is seen under way while this one still seems to be.
-            self._leave_turn(key)
-        steps = _steps(sight, decision)
+            self._leave_turn(key, failed=decision.turn is Turn.FAILED)
         for child in steps.intact:
             self._store.keep_judgement(child)
-        refusals = await self._writer.act(_owner(sight.root), steps)
-        if decision.wanted is not None and (untried or refusals != sight.refusals):
-            return reported.and_then(await self._refuse(kind, key, sight, refusals))
-        if refusals:
-            return Outcome(again_seconds=REFUSED_SECONDS).and_then(reported)
-        return Outcome(again_seconds=WAIT_SECONDS if steps.waits else None).and_then(reported)
+        written = await self._act(key, sight, steps)
+        if decision.own_replicas is not None:
+            await self._fill_in(kind, sight.root, decision.own_replicas)
+        unwritten = self._unwritten.get(key, _NOTHING_UNWRITTEN)
+        if untried or (unwritten.refusals, unwritten.reported) != (sight.refusals, sight.failures):
+            reported = reported.and_then(await self._redecide(kind, key, sight))
+        return reported.and_then(self._wait(steps, written))
 
-    def _claim_turn(self, key: Key, turn: Turn) -> None:
-        if turn is Turn.HOLDS:
-            self._turns.take(key)
-        elif turn is Turn.WAITS:
-            self._turns.wait(key)
-
-    def _leave_turn(self, key: Key) -> None:
-        self._intake.wake(self._turns.leave(key))
-
-    async def _refuse(
-        self, kind: Kind, key: Key, sight: Sight, refusals: tuple[Refusal, ...]
-    ) -> Outcome:
-        """What is refused has changed: decide once more, with that in sight, and say so."""
-        if refusals:
-            self._refused[key] = refusals
+    async def _act(self, key: Key, sight: Sight, steps: Plan) -> Written:
+        """Write what is due; a child that a rival keeps changing is left for a while, and the rival named."""
+        due, held = self._contention.divide(steps)
+        written = await self._writer.act(_owner(sight.root), due)
+        self._contention.note(written.steps)
+        contended = await self._contention.refusals(held, steps.intact)
+        written = replace(written, refusals=(*written.refusals, *contended))
+        before = self._unwritten.get(key, _NOTHING_UNWRITTEN)
+        if written.refusals or written.failures:
+            self._unwritten[key] = _Unwritten(
+                refusals=written.refusals,
+                failures=written.failures,
+                tries=before.tries + 1 if written.failures else 0,
+            )
         else:
-            self._refused.pop(key, None)
-        entry = self._store.get(key)
-        root = sight.root if entry is None else json.loads(entry.value)
-        decision = kind.decide(replace(sight, root=root, refusals=refusals))
-        reported = await self._report(kind, root, report.status_of(root, decision, self._now()))
-        return reported.and_then(Outcome(again_seconds=REFUSED_SECONDS if refusals else None))
+            self._unwritten.pop(key, None)
+        return written
 
-    async def _report(
-        self, kind: Kind, root: Mapping[str, Any], status: Manifest, *, at_once: bool = False
-    ) -> Outcome:
-        """Write what is ours of status, where it differs; mere counts at intervals, unless `at_once`."""
-        before = report.ours(kind, root)
-        if status == before:
-            return Outcome()
+    async def _fill_in(self, kind: Kind, root: Mapping[str, Any], number: int) -> None:
+        """Write `spec.replicas` where it is absent, since the scale subresource cannot do without.
+
+        Onto this version only: somebody may just have written another number, or deleted the object.
+        """
         metadata = root["metadata"]
-        key = key_of(root)
-        wait = self._reported.get(key, -COUNTS_SECONDS) + COUNTS_SECONDS - self._clock()
-        if wait > 0 and not at_once and report.same_state(kind, before, status):
-            return Outcome(again_seconds=wait)
         manifest = {
             "apiVersion": kind.resource.api_version,
             "kind": kind.resource.kind,
-            # Without the resourceVersion this could land on a recreated object of the same name.
             "metadata": {
                 "name": metadata["name"],
                 "namespace": metadata["namespace"],
-                "resourceVersion": metadata["resourceVersion"],
+                "resourceVersion": self._version(root),
             },
-            "status": status,
+            "spec": {"replicas": number},
         }
         try:
-            written = await self._cluster.apply_status(kind.resource, manifest)
+            written = await self._cluster.apply(
+                kind.resource, manifest, force=False, manager=replicas.FIELD_MANAGER
+            )
         except ApiError as error:
-            if error.status in (404, 409):
-                return await self._look_again(kind, root)
-            raise
-        self._reported[key] = self._clock()
-        self._intake.wrote(kind.resource, written)
-        for change in conditions.transitions(before["conditions"], status["conditions"]):
-            document = event(root, change, self._now())
-            if document is not None:
-                self._recorder.offer(document)
-        return Outcome()
+            if error.status not in (404, 409):
+                raise
+            await self._reporter.look_again(kind, root)
+        else:
+            self._intake.see(kind.resource, written)
 
-    async def _look_again(self, kind: Kind, root: Mapping[str, Any]) -> Outcome:
-        """The root is not what the store says: a watch event is on its way, or was lost."""
-        key = key_of(root)
-        live = await self._cluster.get(kind.resource, key.namespace, key.name)
-        if live is None:
-            self._intake.bury(kind.resource, key, int(root["metadata"]["resourceVersion"]))
-            return Outcome(stale=True)
-        self._intake.see(kind.resource, live)
-        return Outcome(again_seconds=STALE_SECONDS, stale=True)
+    def _version(self, root: Mapping[str, Any]) -> str:
+        """The newest version known of a root: our own status write made one since it was read."""
+        entry = self._store.get(key_of(root))
+        version: str = root["metadata"]["resourceVersion"]
+        return version if entry is None else str(entry.version)
+
+    def _wait(self, steps: Plan, written: Written) -> Outcome:
+        """When to look again for what no event will tell."""
+        waits = [WAIT_SECONDS] if steps.waits else []
+        waits += [REFUSED_SECONDS] if written.refusals else []
+        wait = self._contention.wait_seconds(steps)
+        waits += [] if wait is None else [wait]
+        if written.failures:
+            return Outcome(again_seconds=written.retry_after_seconds, failed=True)
+        return Outcome(again_seconds=min(waits, default=None))
+
+    def _status(self, root: Mapping[str, Any], decision: Decision) -> Manifest:
+        return report.status_of(root, decision, self._now(), claim=self._claims.own)
+
+    def _claim_turn(self, key: Key, decision: Decision) -> None:
+        turns = self._turns[key.kind]
+        if decision.turn is Turn.HOLDS:
+            turns.take(key, healthy=decision.healthy)
+        elif decision.turn is Turn.WAITS:
+            turns.wait(key)
+
+    def _leave_turn(self, key: Key, *, failed: bool = False) -> None:
+        turns = self._turns[key.kind]
+        self._intake.wake(turns.fail(key) if failed else turns.leave(key))
+
+    async def _redecide(self, kind: Kind, key: Key, sight: Sight) -> Outcome:
+        """What is unwritten has changed: decide once more, with that in sight, and report it."""
+        unwritten = self._unwritten.get(key, _NOTHING_UNWRITTEN)
+        entry = self._store.get(key)
+        root = sight.root if entry is None else json.loads(entry.value)
+        changed = replace(
+            sight, root=root, refusals=unwritten.refusals, failures=unwritten.reported
+        )
+        return await self._reporter.report(kind, root, self._status(root, kind.decide(changed)))
+
+    def _steps(self, key: Key, sight: Sight, decision: Decision) -> tuple[Plan, Outcome]:
+        """The writes of a decision, and when time alone changes them.
+
+        A Deployment whose controller has lost sight of its roll-out gets one replica more, until that was seen.
+        """
+        owner = _owner(sight.root)
+        live = {
+            each: facts
+            for each in decision.replicas
+            if (facts := sight.facts(each.kind, each.name)) is not None
+        }
+        still = self._stillness.note(
+            key, ((each, sight.children[each].version) for each in live), self._clock()
+        )
+        waits = {each: deployments.stuck(facts, still[each]) for each, facts in live.items()}
+        nudges = [each for each, facts in live.items() if _nudged(each, facts, waits[each])]
+        wanted = [owned_by(owner, each) for each in decision.wanted]
+        steps = plan(owner, wanted, sight.children, decision.keep, decision.replicas, nudges)
+        again = [each for each in (*waits.values(), decision.again_seconds) if each]
+        return steps, Outcome(again_seconds=min(again, default=None))
 
     async def _hasten(self, key: Key, pods: tuple[Pod, ...]) -> None:
         """End pods whose loading process swallows SIGTERM, once each."""
@@ -252,30 +346,11 @@ def _owner(root: Mapping[str, Any]) -> Owner:
     return Owner(kind=root["kind"], name=metadata["name"], uid=metadata["uid"])
 
 
-def _steps(sight: Sight, decision: Decision) -> Plan:
-    if decision.wanted is None:
-        return Plan()
-    owner = _owner(sight.root)
-    wanted = [owned_by(owner, _nudged(sight, each)) for each in decision.wanted]
-    return plan(owner, wanted, sight.children, decision.keep)
-
-
-def _nudged(sight: Sight, manifest: Manifest) -> Manifest:
-    """A Deployment that its controller has lost sight of is nudged; everything else is applied as it is."""
-    kind, name = manifest["kind"], manifest["metadata"]["name"]
-    live = sight.facts(kind, name) if kind == "Deployment" else None
-    if live is None:
-        return manifest
-    made = deployments.nudged(manifest, live, sight.now)
-    if made["spec"]["replicas"] not in (manifest["spec"]["replicas"], live.wanted):
-        _LOG.info("Deployment %s does not go on: nudging it with one replica more", name)
-    return made
-
-
-def _watchful(sight: Sight) -> Outcome:
-    """A Deployment that does not go on tells nobody: look again once it counts as one."""
-    live = [
-        sight.facts(each.kind, each.name) for each in sight.children if each.kind == "Deployment"
-    ]
-    waits = [deployments.stuck_in(each, sight.now) for each in live if each is not None]
-    return Outcome(again_seconds=min((each for each in waits if each), default=None))
+def _nudged(key: Key, live: deployments.Deployment, stuck_in: float | None) -> bool:
+    """Whether a Deployment gets one replica more: its controller lost sight of it, or has not seen the nudge yet."""
+    if live.nudged:
+        return not live.observed
+    if stuck_in != 0.0:
+        return False
+    _LOG.info("Deployment %s makes no progress: nudging it with one replica more", key.name)
+    return True

@@ -11,11 +11,20 @@ from gameai_operator.engine.manifest import PAUSED, Manifest
 NAME_CONFLICT = "NameConflict"
 OBJECT_REFUSED = "ObjectRefused"
 FORBIDDEN = "Forbidden"
-REFUSALS = frozenset({NAME_CONFLICT, OBJECT_REFUSED, FORBIDDEN})
+CONTENDED = "Contended"
+APPLY_FAILING = "ApplyFailing"
+NAMESPACE_TERMINATING = "NamespaceTerminating"
+UNWRITTEN = frozenset(
+    {NAMESPACE_TERMINATING, NAME_CONFLICT, OBJECT_REFUSED, FORBIDDEN, CONTENDED, APPLY_FAILING}
+)
+# The status field in which an operator writes its own name (the namespace and name of its Lease).
+CLAIM = "operator"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
-def status_of(root: Mapping[str, Any], decision: Decision, now: datetime.datetime) -> Manifest:
+def status_of(
+    root: Mapping[str, Any], decision: Decision, now: datetime.datetime, *, claim: str
+) -> Manifest:
     """The whole status of a decision, conditions folded into those that the root has."""
     before = root.get("status", {}).get("conditions", ())
     folded = conditions.fold(
@@ -24,13 +33,13 @@ def status_of(root: Mapping[str, Any], decision: Decision, now: datetime.datetim
         generation=root["metadata"]["generation"],
         now=now.strftime(_TIME),
     )
-    return {**decision.status, "conditions": folded}
+    return {CLAIM: claim, **decision.status, "conditions": folded}
 
 
 def ours(kind: Kind, root: Mapping[str, Any]) -> dict[str, Any]:
     """The part of status that this operator writes; others (a scaler, a hand) may add theirs."""
     status = root.get("status", {})
-    fields = {name: status[name] for name in kind.status_fields if name in status}
+    fields = {name: status[name] for name in (CLAIM, *kind.status_fields) if name in status}
     entries = status.get("conditions", ())
     return {**fields, "conditions": [e for e in entries if e["type"] in kind.condition_types]}
 
@@ -50,10 +59,13 @@ def _state(kind: Kind, status: Manifest) -> tuple[Any, ...]:
     return {**fields, "conditions": None}, states
 
 
-def tells_of_refusal(root: Mapping[str, Any]) -> bool:
-    """Whether the root's status says that a write was refused."""
+def reports_unwritten(root: Mapping[str, Any]) -> bool:
+    """Whether the root's status says that a write was refused, fails, or is contended."""
     entries = root.get("status", {}).get("conditions", ())
-    return any(each["type"] == "Stalled" and each["reason"] in REFUSALS for each in entries)
+    return any(
+        each["type"] in ("Stalled", "Reconciling") and each["reason"] in UNWRITTEN
+        for each in entries
+    )
 
 
 def paused(kind: Kind, root: Mapping[str, Any], now: datetime.datetime) -> Manifest:

@@ -107,6 +107,33 @@ class Store:
             ),
         )
 
+    def newest(self, kind: str, namespaces: Iterable[str] = ()) -> int | None:
+        """The highest resourceVersion known of a kind, of some namespaces only if any are given; None without objects."""
+        within = frozenset(namespaces)
+        return max(
+            (
+                self._entries[key].version
+                for key in self._by_kind[kind]
+                if not within or key.namespace in within
+            ),
+            default=None,
+        )
+
+    def rewind(self, kind: str, version: int, namespaces: Iterable[str] = ()) -> None:
+        """Forget the versions of a kind that are above that of a consistent LIST.
+
+        Only a restore of etcd from a backup makes versions go back. The objects stay until the LIST is compared.
+        """
+        within = frozenset(namespaces)
+        ahead = [
+            key
+            for key in self._by_kind[kind]
+            if self._entries[key].version > version and (not within or key.namespace in within)
+        ]
+        for key in ahead:
+            self._entries[key] = replace(self._entries[key], version=-1)
+        self._tombstones.clear()
+
     def _version(self, key: Key) -> int:
         entry = self._entries.get(key)
         return -1 if entry is None else entry.version

@@ -1,32 +1,50 @@
-"""PURE: whose turn it is: a roll-out of many objects takes so many of them at a time."""
+"""PURE: whose turn it is: a roll-out over many objects takes so many of them at a time, and stops when too many fail."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gameai_operator.engine.manifest import Key
 
+# A roll-out stops once this many objects that had worked before failed, and they are this share of those that ended.
+LEAST_FAILED = 3
+FAILED_PERCENT = 20
+
 
 class Turns:
-    """At most `limit` holders at once; others wait in the order in which they asked."""
+    """At most `limit()` holders at once; others wait in the order in which they asked."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: Callable[[], int]) -> None:
         self._limit = limit
-        self._holders: set[Key] = set()
+        self._holders: dict[Key, bool] = {}
         self._waiting: dict[Key, None] = {}
+        self._failed: set[Key] = set()
+        self._through = 0
 
     def begin(self, holders: Iterable[Key]) -> None:
-        """Start anew with those who are under way already; they may be more than the limit."""
-        self._holders = set(holders)
+        """Start again with those that are under way already; they may be more than the limit."""
+        self._holders = dict.fromkeys(holders, False)
         self._waiting = {}
+        self._failed = set()
+        self._through = 0
+
+    @property
+    def halted(self) -> str:
+        """Why nobody may begin: how many failed of how many; "" while the roll-out goes on."""
+        failed, ended = len(self._failed), len(self._failed) + self._through
+        if failed < LEAST_FAILED or failed * 100 < ended * FAILED_PERCENT:
+            return ""
+        return f"{failed} of the first {ended} did not become ready"
 
     def free(self, key: Key) -> bool:
         """Whether this one holds a turn or may take one now."""
-        return key in self._holders or len(self._holders) < self._limit
+        if key in self._holders:
+            return True
+        return not self.halted and len(self._holders) < self._limit()
 
-    def take(self, key: Key) -> None:
-        """This one is under way."""
+    def take(self, key: Key, *, healthy: bool) -> None:
+        """This one is under way; whether it worked before decides if a failure counts against the roll-out."""
         self._waiting.pop(key, None)
-        self._holders.add(key)
+        self._holders.setdefault(key, healthy)
 
     def wait(self, key: Key) -> None:
         """This one would like a turn."""
@@ -36,11 +54,27 @@ class Turns:
         """Whether this one is under way."""
         return key in self._holders
 
+    def fail(self, key: Key) -> tuple[Key, ...]:
+        """This one made no progress within its deadline; who should be asked, if that left room."""
+        if self._holders.get(key):
+            self._failed.add(key)
+        return self._leave(key)
+
     def leave(self, key: Key) -> tuple[Key, ...]:
         """This one is through, or no longer wants it; who should be asked, if that left room."""
+        was_halted = self.halted
+        self._failed.discard(key)
+        if key in self._holders:
+            self._through += 1
+        return self._leave(key) or (self._next() if was_halted and not self.halted else ())
+
+    def _leave(self, key: Key) -> tuple[Key, ...]:
         if key not in self._holders and key not in self._waiting:
             return ()
         self._waiting.pop(key, None)
-        self._holders.discard(key)
-        room = max(0, self._limit - len(self._holders))
+        self._holders.pop(key, None)
+        return self._next()
+
+    def _next(self) -> tuple[Key, ...]:
+        room = 0 if self.halted else max(0, self._limit() - len(self._holders))
         return tuple(itertools.islice(self._waiting, room))

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 
 from gameai_operator import telemetry
 from gameai_operator.engine.backoff import delay_seconds
@@ -61,7 +62,10 @@ class Workqueue:
         old = place.get(key)
         place[key] = _merged(old, wish)
         if old is None:
-            telemetry.QUEUE_ADDS.labels(key.kind.lower()).inc()
+            name = key.kind.lower()
+            telemetry.QUEUE_ADDS.labels(name).inc()
+            # Counted when it is read, so that an empty queue is never reported as the last full one.
+            telemetry.QUEUE_DEPTH.labels(name).set_function(partial(self._depth, key.kind))
         if place is self._waiting and place[key] != old:
             self._push(key, place[key])
 
@@ -102,12 +106,15 @@ class Workqueue:
             self._waiting[key] = again
             self._push(key, again)
 
+    def _depth(self, kind: str) -> int:
+        now = self._clock()
+        return sum(each.due <= now for key, each in self._waiting.items() if key.kind == kind)
+
     def _hand_out(self, key: Key, due: float, now: float) -> Key:
         del self._waiting[key]
         self._taken[key] = now
         name = key.kind.lower()
         telemetry.QUEUE_WAIT.labels(name).observe(now - due)
-        telemetry.QUEUE_DEPTH.labels(name).set(len(self._ready))
         return key
 
     def _push(self, key: Key, waiting: _Waiting) -> None:

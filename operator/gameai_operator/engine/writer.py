@@ -1,17 +1,30 @@
-"""asyncio: carries a plan out: server-side apply, adoption, deletion, and what to do when they are refused."""
+"""asyncio: carries a plan out: server-side apply, adoption, deletion, and what to do when they are refused or fail."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gameai_operator.engine import report
+from gameai_operator.engine import replicas, report
 from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.intake import Intake
 from gameai_operator.engine.kind import Refusal, Watched
-from gameai_operator.engine.manifest import Key, Manifest, Owner, Resource, controller, key_of
-from gameai_operator.engine.plan import Apply, Child, Plan, holder
+from gameai_operator.engine.manifest import (
+    FIELD_MANAGER,
+    MANIFEST_HASH,
+    Key,
+    Manifest,
+    Owner,
+    Resource,
+    controller,
+    key_of,
+)
+from gameai_operator.engine.ownership import rivals
+from gameai_operator.engine.plan import Apply, Child, Count, Plan, holder
 from gameai_operator.engine.store import Store
 
+# What an API server says where a namespace is being deleted.
+_ENDING = "because it is being terminated"
 _LOG = logging.getLogger(__name__)
 
 
@@ -21,7 +34,14 @@ class Cluster(Protocol):
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         """A live object; None where there is none."""
 
-    async def apply(self, resource: Resource, manifest: Manifest, *, force: bool) -> dict[str, Any]:
+    async def apply(
+        self,
+        resource: Resource,
+        manifest: Manifest,
+        *,
+        force: bool,
+        manager: str = FIELD_MANAGER,
+    ) -> dict[str, Any]:
         """Server-side apply; the object as it is now."""
 
     async def replace_spec(
@@ -43,6 +63,19 @@ class Cluster(Protocol):
         """Delete if the preconditions hold; an absent object is no error."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """What did not go through: `refusals` last until somebody acts, `failures` may succeed later.
+
+    `steps` did. `retry_after_seconds` is how long the API server asked us to wait, at least.
+    """
+
+    steps: tuple[Apply | Count | Child, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    failures: tuple[Refusal, ...] = ()
+    retry_after_seconds: float = 0.0
+
+
 class Writer:
     """Writes the children of roots."""
 
@@ -54,52 +87,82 @@ class Writer:
         self._intake = intake
         self._cluster = cluster
 
-    async def act(self, owner: Owner, steps: Plan) -> tuple[Refusal, ...]:
-        """Apply and delete as planned; what was refused for good. Raises `ApiError` for what may pass."""
-        refusals = [_conflict(each.key, each.holder) for each in steps.conflicts]
+    async def act(self, owner: Owner, steps: Plan) -> Written:
+        """Try every write of a plan, whatever becomes of the others; raises only `NotLeadingError`.
+
+        Numbers of replicas go first. A Deployment is not created while something that guards it is not there.
+        """
+        attempts = _Attempts()
+        attempts.refusals += [_conflict(each.key, each.holder) for each in steps.conflicts]
+        for count in steps.counts:
+            await attempts.make(count, self._set_number(count))
         for step in steps.applies:
-            if any(self._watched[each.key.kind].guards for each in refusals):
-                break
-            refusal = await self._apply(owner, step)
-            refusals += [refusal] if refusal else []
+            if not self._guarded(step, attempts):
+                await attempts.make(step, self._apply(owner, step))
         for child in steps.deletes:
-            await self._delete(owner, child)
-        return tuple(refusals)
+            await attempts.make(child, self._delete(owner, child))
+        return attempts.written()
+
+    def _guarded(self, step: Apply, attempts: "_Attempts") -> bool:
+        """Whether pods would start without limits that could not be written."""
+        missing = [each.key for each in (*attempts.refusals, *attempts.failures)]
+        absent = step.version is None and step.key.kind == "Deployment"
+        return absent and any(self._watched[each.kind].guards for each in missing)
+
+    async def rivals(self, step: Apply | Count) -> tuple[str, ...]:
+        """Field managers that hold what we would write; our own name stands for another operator. Raises `ApiError`."""
+        key = step.key
+        live = await self._cluster.get(self._watched[key.kind].resource, key.namespace, key.name)
+        if live is None:
+            return ()
+        own = replicas.FIELD_MANAGER if isinstance(step, Count) else FIELD_MANAGER
+        found = rivals(step.manifest, live["metadata"].get("managedFields", ()), own)
+        return found or (f"another operator that calls itself {own}",)
+
+    async def _set_number(self, step: Count) -> Refusal | None:
+        resource = self._watched[step.key.kind].resource
+        _LOG.info("scaling %s: %s", step.key, step.why)
+        try:
+            written = await self._cluster.apply(
+                resource, step.manifest, force=True, manager=replicas.FIELD_MANAGER
+            )
+        except ApiError as error:
+            if not (error.permanent or error.status in (403, 404)):
+                raise
+            gone = not await self._see_live(resource, step.key)
+            return None if gone else _refused(step.key, error)
+        self._intake.wrote(resource, written)
+        return None
 
     async def _apply(self, owner: Owner, step: Apply) -> Refusal | None:
-        key = key_of(step.manifest)
-        watched = self._watched[key.kind]
-        _LOG.info("applying %s: %s", key, step.why)
+        watched = self._watched[step.key.kind]
+        _LOG.info("applying %s: %s", step.key, step.why)
         if watched.look_first and not step.force:
             return await self._adopt(owner, watched.resource, step.manifest)
         try:
-            manifest = self._pinned(step.manifest) if watched.exact else step.manifest
+            manifest = _pinned(step) if watched.exact else step.manifest
             written = await self._cluster.apply(watched.resource, manifest, force=step.force)
         except ApiError as error:
             if watched.exact and error.status == 409:
-                await self._see_live(watched.resource, key)
+                await self._see_live(watched.resource, step.key)
             return await self._after_error(owner, step, error)
         self._intake.wrote(watched.resource, written)
         return None
 
-    def _pinned(self, manifest: Manifest) -> Manifest:
-        """The manifest for the version that it was derived from: a lost answer may have made another."""
-        entry = self._store.get(key_of(manifest))
-        if entry is None:
-            return manifest
-        metadata = {**manifest["metadata"], "resourceVersion": str(entry.version)}
-        return {**manifest, "metadata": metadata}
-
-    async def _see_live(self, resource: Resource, key: Key) -> None:
+    async def _see_live(self, resource: Resource, key: Key) -> bool:
+        """Take in what is there now; False where the object is gone."""
         live = await self._cluster.get(resource, key.namespace, key.name)
+        entry = self._store.get(key)
         if live is not None:
             self._intake.see(resource, live)
+        elif entry is not None:
+            self._intake.bury(resource, key, entry.version)
+        return live is not None
 
     async def _after_error(self, owner: Owner, step: Apply, error: ApiError) -> Refusal | None:
-        key = key_of(step.manifest)
-        resource = self._watched[key.kind].resource
+        resource = self._watched[step.key.kind].resource
         if error.status == 403:
-            return _refused(key, error)
+            return _refused(step.key, error)
         if error.status != 409 and not error.permanent:
             raise error
         if not step.force:
@@ -118,7 +181,7 @@ class Writer:
         """Apply what we had not in store, taking a present object only if it is our own."""
         key = key_of(manifest)
         live = await self._cluster.get(resource, key.namespace, key.name)
-        if live is not None and not owner.owns(controller(live["metadata"])):
+        if live is not None and not _takes(owner, manifest, live["metadata"]):
             return _conflict(key, holder(controller(live["metadata"])))
         if live is None and error is not None and error.permanent:
             return _refused(key, error)
@@ -153,19 +216,74 @@ class Writer:
         self._intake.wrote(resource, written)
         return None
 
-    async def _delete(self, owner: Owner, child: Child) -> None:
+    async def _delete(self, owner: Owner, child: Child) -> Refusal | None:
         """Prune; what the store says is checked against the live object, and the server checks it again."""
         resource = self._watched[child.key.kind].resource
         live = await self._cluster.get(resource, child.key.namespace, child.key.name)
         if live is None or not owner.owns(controller(live["metadata"])):
-            return
+            return None
         metadata = live["metadata"]
         _LOG.info("deleting %s: no longer wanted", child.key)
-        await self._cluster.delete(
-            resource,
-            child.key,
-            preconditions={"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]},
+        at = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        try:
+            await self._cluster.delete(resource, child.key, preconditions=at)
+        except ApiError as error:
+            if error.permanent or error.status == 403:
+                return _refused(child.key, error)
+            raise
+        return None
+
+
+class _Attempts:
+    """Gathers what went through and what did not."""
+
+    def __init__(self) -> None:
+        self._steps: list[Apply | Count | Child] = []
+        self.refusals: list[Refusal] = []
+        self.failures: list[Refusal] = []
+        self._retry_after_seconds = 0.0
+
+    async def make(self, step: Apply | Count | Child, write: Awaitable[Refusal | None]) -> None:
+        """Await one write; keep its refusal or failure."""
+        key = step.key
+        try:
+            refusal = await write
+        except ApiError as error:
+            _LOG.warning("will try again: %s: %s", key, error)
+            self.failures.append(_failed(key, error))
+            self._retry_after_seconds = max(self._retry_after_seconds, error.retry_after_seconds)
+        else:
+            if refusal is None:
+                self._steps.append(step)
+            else:
+                self.refusals.append(refusal)
+
+    def written(self) -> Written:
+        """All of it."""
+        return Written(
+            steps=tuple(self._steps),
+            refusals=tuple(self.refusals),
+            failures=tuple(self.failures),
+            retry_after_seconds=self._retry_after_seconds,
         )
+
+
+def _pinned(step: Apply) -> Manifest:
+    """The manifest for the version that the decision saw: a lost answer, or a rival, may have made another."""
+    if step.version is None:
+        return step.manifest
+    metadata = {**step.manifest["metadata"], "resourceVersion": str(step.version)}
+    return {**step.manifest, "metadata": metadata}
+
+
+def _takes(owner: Owner, manifest: Manifest, metadata: Mapping[str, Any]) -> bool:
+    """Whether a present object is ours: by its owner, or, restored from a backup without one, by labels and hash."""
+    holds = controller(metadata)
+    if holds is not None:
+        return owner.owns(holds)
+    labels = manifest["metadata"].get("labels", {})
+    marked = MANIFEST_HASH in metadata.get("annotations", {})
+    return marked and labels.items() <= metadata.get("labels", {}).items()
 
 
 def _conflict(key: Key, owner: str) -> Refusal:
@@ -173,6 +291,15 @@ def _conflict(key: Key, owner: str) -> Refusal:
     return Refusal(key=key, reason=report.NAME_CONFLICT, message=message)
 
 
+def _failed(key: Key, error: ApiError) -> Refusal:
+    return Refusal(
+        key=key, reason=report.APPLY_FAILING, message=f"{key.kind} {key.name}: {error.explained}"
+    )
+
+
 def _refused(key: Key, error: ApiError) -> Refusal:
     reason = report.FORBIDDEN if error.status == 403 else report.OBJECT_REFUSED
+    if error.status == 403 and _ENDING in error.message:
+        message = f"namespace {key.namespace} is being deleted: nothing can be created in it"
+        return Refusal(key=key, reason=report.NAMESPACE_TERMINATING, message=message)
     return Refusal(key=key, reason=reason, message=f"{key.kind} {key.name}: {error.message}")

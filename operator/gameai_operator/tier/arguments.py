@@ -6,7 +6,7 @@ lists of values mean here what they mean there. Messages name flags, never value
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, lru_cache
@@ -65,12 +65,12 @@ _RELEASE = re.compile(r"v?(\d+\.\d+\.\d+)")
 class Verdict:
     """What is to be said of a tier's arguments.
 
-    `fault` is a reason and a message where they are not accepted; `checked` says whether the flag list fits the image.
+    `faults` are reasons and messages where they are not accepted; `checked` says whether the flag list fits the image.
     """
 
     checked: bool
     version: str
-    fault: tuple[str, str] | None = None
+    faults: tuple[tuple[str, str], ...] = ()
 
 
 @lru_cache(maxsize=256)
@@ -79,10 +79,11 @@ def judge(arguments: tuple[str, ...], image: str) -> Verdict:
     version = _version(image)
     checked = version == VLLM_VERSION
     tokens = [_canonical(each) for each in arguments]
-    fault = _refused(tokens, certain=checked)
-    if fault is None and checked:
-        fault = _mistaken(tokens)
-    return Verdict(checked=checked, version=version, fault=fault)
+    faults = [*_refused(tokens, certain=checked), *_spaced(tokens)]
+    if not faults and checked:
+        mistake = _mistaken(tokens)
+        faults += [mistake] if mistake else []
+    return Verdict(checked=checked, version=version, faults=tuple(dict.fromkeys(faults)))
 
 
 def _version(image: str) -> str:
@@ -92,15 +93,36 @@ def _version(image: str) -> str:
     return match[1] if match else tag or "untagged"
 
 
-def _refused(tokens: Sequence[str], *, certain: bool) -> tuple[str, str] | None:
-    """The first flag that is not for users; where the flag list is another version's, a doubt counts as well."""
+def _refused(tokens: Sequence[str], *, certain: bool) -> Iterator[tuple[str, str]]:
+    """Flags that are not for users; where the flag list is another version's, a doubt counts as well."""
     for token in tokens:
-        flags = _candidates(token.partition("=")[0]) if _OPTION.match(token) else ()
+        flags = _candidates(_flag(token)) if _OPTION.match(token) else ()
         for flag in flags if len(flags) == 1 or not certain else ():
             if flag in _INSTEAD:
                 name = "--help" if flag == "-h" else flag
-                return REFUSED, f"spec.engine.vllm.args: {name} is not for args: {_INSTEAD[flag]}"
-    return None
+                yield REFUSED, f"spec.engine.vllm.args: {name} is not for args: {_INSTEAD[flag]}"
+                break
+
+
+def _flag(token: str) -> str:
+    """The flag of a token, without a value that is attached to it or follows after a space."""
+    return re.split(r"[=\s]", token, maxsplit=1)[0]
+
+
+def _spaced(tokens: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Flags with their value in one item, as a shell would split it; vLLM takes each item as it is."""
+    for token in tokens:
+        name = _flag(token)
+        if not _OPTION.match(token) or not re.match(r"\s", token[len(name) :]):
+            continue
+        if any(name in row[0] and row[1] == 0 for row in FLAGS):
+            yield INVALID, f"spec.engine.vllm.args: {name} takes no value: write {name} alone"
+        elif not any(flag in _INSTEAD for flag in _candidates(name)):
+            message = (
+                f"spec.engine.vllm.args: {name} and its value stand in one item, with a space: "
+                f"write {name}=VALUE, or two items"
+            )
+            yield INVALID, message
 
 
 def _candidates(name: str) -> tuple[str, ...]:
@@ -122,16 +144,23 @@ def _mistaken(tokens: Sequence[str]) -> tuple[str, str] | None:
         _, extras = _parser().parse_known_args(list(tokens))
     except _ComplaintError as complaint:
         return INVALID, f"spec.engine.vllm.args: {_without_value(str(complaint))}"
-    return _unknown(extras)
+    return _unknown(tokens, extras)
 
 
-def _unknown(extras: Sequence[str]) -> tuple[str, str] | None:
+def _unknown(tokens: Sequence[str], extras: Sequence[str]) -> tuple[str, str] | None:
     if not extras:
         return None
     first = extras[0]
     if not _OPTION.match(first):
-        return UNKNOWN, "spec.engine.vllm.args: a value stands where no flag takes one"
-    flag = re.split(r"[=\s]", first, maxsplit=1)[0]
+        before = tokens[: tokens.index(first)]
+        flag = _flag(before[-1]) if before and _OPTION.match(before[-1]) else ""
+        words = (
+            f"{flag} takes no value: remove the item after it"
+            if flag
+            else "a value stands where no flag takes one"
+        )
+        return UNKNOWN, f"spec.engine.vllm.args: {words}"
+    flag = _flag(first)
     near = get_close_matches(flag, [name for row in FLAGS for name in row[0]], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return UNKNOWN, f"spec.engine.vllm.args: vLLM {VLLM_VERSION} has no flag {flag}{hint}"

@@ -7,12 +7,14 @@ from gameai import contract
 from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine.deployments import unfinished
-from gameai_operator.engine.faults import Words, fault
+from gameai_operator.engine.faults import Fault, Words, fault
 from gameai_operator.engine.kind import Decision, Refusal, Sight
 from gameai_operator.engine.manifest import Key
 from gameai_operator.settings import NetworkSettings
 from gameai_operator.tier.arguments import judge
-from gameai_operator.tier.objects import Document, Live, objects, shares
+from gameai_operator.tier.effective import Effective, effective
+from gameai_operator.tier.handover import Limits, handover
+from gameai_operator.tier.objects import Document, Live, deployments, surroundings
 from gameai_operator.tier.revisions import Inputs, UnknownRevisionError, inputs
 from gameai_operator.tier.status import Judged, conditions, status
 from gameai_operator.tier.template import ON_DEMAND, SPOT
@@ -26,7 +28,20 @@ _WORDS = Words(
     volume_field="spec.model",
     crash_reason="EngineCrashing",
     program="vLLM",
+    hints=(
+        (
+            "affinity/selector",
+            "spec.hardware.instanceTypes, spec.hardware.nodeSelector, spec.capacity.spotPercent",
+        ),
+        ("untolerated taint", "spec.hardware.tolerations"),
+        ("Insufficient cpu", "spec.hardware.cpu"),
+        ("Insufficient memory", "spec.hardware.memory"),
+        ("Insufficient nvidia", "spec.hardware.gpus"),
+        ("Insufficient amd", "spec.hardware.gpus"),
+    ),
 )
+# The image that vLLM publishes is built for GPUs; an engine in it ends at once without one.
+_GPU_IMAGE = "vllm/vllm-openai"
 
 
 def decide(
@@ -40,39 +55,77 @@ def decide(
 
     `current` are the template inputs that a new tier gets, `network` tells the cluster's, `allowed_host_paths` are the
     folders below which a cache may lie.
-
-    A tier that cannot be honoured keeps the children it has: a mistake in an edit must not end what works.
+    A mistake in an edit must not end what works: a pod template that cannot be rendered leaves the Deployments as they
+    are, but for their numbers of replicas. Everything around them is written whatever happens to the template.
     """
     tier = ModelTier.model_validate(sight.root)
     live = _live(sight, tier.metadata.name)
     verdict = judge(tier.spec.engine.vllm.args, tier.spec.engine.vllm.image)
-    refusals = sight.refusals
-    revision: Inputs | None = None
-    try:
-        revision = inputs(
-            tier.spec, tier.status.template_revision, live.on_demand or live.spot, current
-        )
-    except UnknownRevisionError as error:
-        refusals = (_unknown_revision(tier, str(error)), *refusals)
-    forbidden = _forbidden_path(tier, allowed_host_paths)
-    refusals = (*forbidden, *refusals)
-    renders = revision is not None and verdict.fault is None and not forbidden
-    wanted = objects(tier, live, revision, network) if revision and renders else None
-    rolling = _rolling(tier, live, wanted or ())
+    revision, unknown = _revision(tier, live, current)
+    faults = (*unknown, *_forbidden_path(tier, allowed_host_paths))
+    rendered: tuple[Document, ...] = ()
+    if revision is not None and not verdict.faults and not faults:
+        rendered = deployments(tier, live, revision)
+    wants = effective(tier, has_spot=bool(rendered) or live.spot is not None)
+    rolling = _rolling(tier, live, rendered)
     judged = Judged(
         live=live,
+        wants=wants,
         rolling=rolling,
         arguments=verdict,
         revision=revision.revision if revision else tier.status.template_revision,
-        fault=fault(sight.pods, (live.on_demand, live.spot), _WORDS),
-        refusals=refusals,
+        fault=_needs_gpu(tier, live) or fault(sight.pods, (live.on_demand, live.spot), _WORDS),
+        refusals=(*faults, *sight.refusals),
+        failures=sight.failures,
     )
     return Decision(
-        wanted=wanted,
+        wanted=(*surroundings(tier, network), *rendered),
         status=status(tier, judged),
-        conditions=conditions(tier, judged),
-        keep=_keep(tier, live, rolling=rolling),
+        conditions=conditions(judged),
+        keep=_keep(tier, live, rendered, rolling=rolling),
+        replicas=_replicas(tier, live, wants),
+        own_replicas=wants.replicas if tier.spec.replicas is None else None,
     )
+
+
+def _revision(
+    tier: ModelTier, live: Live, current: Inputs
+) -> tuple[Inputs | None, tuple[Refusal, ...]]:
+    known = live.on_demand or live.spot
+    try:
+        return inputs(tier.spec, tier.status.template_revision, known, current), ()
+    except UnknownRevisionError as error:
+        key = Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
+        return None, (Refusal(key=key, reason="TemplateRevisionUnknown", message=str(error)),)
+
+
+def _needs_gpu(tier: ModelTier, live: Live) -> Fault | None:
+    """A tier without GPUs and without an image of its own cannot start; one that answers has proven us wrong."""
+    image = tier.spec.engine.vllm.image
+    repository = image.partition("@")[0].rpartition(":")[0] or image
+    answers = any(each.ready for each in (live.on_demand, live.spot) if each)
+    if tier.spec.hardware.gpus or answers or not repository.endswith(_GPU_IMAGE):
+        return None
+    message = (
+        f"spec.hardware.gpus is 0, but {image} needs a GPU: set spec.engine.vllm.image to a build of vLLM for CPUs, "
+        "or spec.hardware.gpus to at least 1"
+    )
+    return Fault(reason="ImageNeedsGPU", message=message, stalled=True)
+
+
+def _deployment(tier: ModelTier, capacity: str) -> Key:
+    return Key("Deployment", tier.metadata.namespace, f"{tier.metadata.name}-{capacity}")
+
+
+def _replicas(tier: ModelTier, live: Live, wants: Effective) -> dict[Key, int]:
+    """The size of each Deployment now."""
+    rollout = tier.spec.rollout
+    limits = Limits(surge=rollout.max_surge, unavailable=rollout.max_unavailable)
+    sizes = handover(wants.shares, live.on_demand, live.spot, limits)
+    return {
+        _deployment(tier, ON_DEMAND): sizes.on_demand,
+        _deployment(tier, SPOT): sizes.spot,
+    }
 
 
 def _forbidden_path(tier: ModelTier, allowed: Sequence[str]) -> tuple[Refusal, ...]:
@@ -96,39 +149,32 @@ def _live(sight: Sight, name: str) -> Live:
     )
 
 
-def _keep(tier: ModelTier, live: Live, *, rolling: bool) -> tuple[Key, ...]:
+def _keep(
+    tier: ModelTier, live: Live, rendered: Sequence[Document], *, rolling: bool
+) -> tuple[Key, ...]:
     """What must outlast the wish for it.
 
-    A tier that turns its spot share to 0 keeps its spot pods until those on demand can take over; pods of an old
-    template are still made with the old service account.
+    Deployments whose template cannot be rendered; spot pods, with their budget, until those on demand have taken over;
+    the old service account, with which pods of an old template are still made.
     """
     name, namespace = tier.metadata.name, tier.metadata.namespace
-    ahead = live.on_demand
-    taken_over = (
-        ahead is not None
-        and ahead.observed
-        and not ahead.rolling
-        and ahead.ready >= shares(tier).on_demand
-    )
-    spot = () if taken_over else (Key("Deployment", namespace, f"{name}-{SPOT}"),)
-    account = (Key("ServiceAccount", namespace, name),) if rolling else ()
-    return (*spot, *account)
+    on_demand, spot = _deployment(tier, ON_DEMAND), _deployment(tier, SPOT)
+    kept = [] if rendered else [on_demand, spot]
+    if live.spot is not None and (live.spot.wanted or live.spot.replicas):
+        kept += [spot, spot._replace(kind="PodDisruptionBudget")]
+    if rolling or not rendered:
+        kept.append(Key("ServiceAccount", namespace, name))
+    return tuple(kept)
 
 
-def _rolling(tier: ModelTier, live: Live, wanted: tuple[Document, ...]) -> bool:
+def _rolling(tier: ModelTier, live: Live, rendered: Sequence[Document]) -> bool:
     """Whether pods of the present template are missing, or a wanted Deployment would replace some."""
     seen = {ON_DEMAND: live.on_demand, SPOT: live.spot}
-    deployments = [document for document in wanted if document["kind"] == "Deployment"]
     before = any(
         each.type == "Reconciling" and each.status == ConditionStatus.TRUE
         for each in tier.status.conditions
     )
     return any(
         unfinished(each, seen[each["metadata"]["labels"][CAPACITY]], before=before)
-        for each in deployments
+        for each in rendered
     )
-
-
-def _unknown_revision(tier: ModelTier, message: str) -> Refusal:
-    key = Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
-    return Refusal(key=key, reason="TemplateRevisionUnknown", message=message)

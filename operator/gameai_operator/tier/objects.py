@@ -1,4 +1,4 @@
-"""PURE: a tier's objects: two Deployments, a headless Service, a disruption budget, a network policy, an account."""
+"""PURE: a tier's objects: two Deployments, each with a disruption budget, a headless Service, a network policy, an account."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +17,12 @@ from gameai_operator.engine.network import policy
 from gameai_operator.settings import NetworkSettings
 from gameai_operator.tier import network
 from gameai_operator.tier.revisions import Inputs, model_revision
-from gameai_operator.tier.split import Split, split
 from gameai_operator.tier.template import ON_DEMAND, SPOT, Group, template
 
 # How long a node and an image may take before a roll-out counts as stuck, on top of the start itself.
 _NODE_AND_IMAGE_SECONDS = 600
+# Three of four reclaimed nodes can be drained at once, within the two minutes that a cloud gives; never all pods.
+_SPOT_DISRUPTIONS = "75%"
 
 Document = dict[str, Any]
 
@@ -34,26 +35,22 @@ class Live:
     spot: Deployment | None
 
 
-def shares(tier: ModelTier) -> Split:
-    """How the wanted replicas are split."""
-    spec = tier.spec
-    return split(spec.replicas, spec.capacity.spot_percent, spec.capacity.minimum_on_demand)
-
-
-def objects(
-    tier: ModelTier, live: Live, inputs: Inputs, settings: NetworkSettings
-) -> tuple[Document, ...]:
-    """Every object of a tier, in the order in which they are applied: pods never live without their limits."""
-    spec, wanted = tier.spec, shares(tier)
-    own = spec.service_account_name in (None, tier.metadata.name)
+def surroundings(tier: ModelTier, settings: NetworkSettings) -> tuple[Document, ...]:
+    """The objects around a tier's pods, which no fault of a pod template holds up; limits first."""
+    own = tier.spec.service_account_name in (None, tier.metadata.name)
     account = (_service_account(tier),) if own else ()
-    on_demand = _deployment(tier, ON_DEMAND, wanted.on_demand, inputs)
-    deployments = [on_demand]
-    if spec.capacity.spot_percent:
-        spot = _deployment(tier, SPOT, wanted.spot, inputs)
-        deployments.append(_paced(spot, live, on_demand))
     limits = (_network_policy(tier, settings),) if settings.policies else ()
-    return (*account, *limits, _service(tier), *deployments, _disruption_budget(tier))
+    groups = (ON_DEMAND, SPOT) if tier.spec.capacity.spot_percent else (ON_DEMAND,)
+    budgets = [_disruption_budget(tier, each) for each in groups]
+    return (*account, *limits, _service(tier), *budgets)
+
+
+def deployments(tier: ModelTier, live: Live, inputs: Inputs) -> tuple[Document, ...]:
+    """A tier's Deployments without their numbers of replicas."""
+    on_demand = _deployment(tier, ON_DEMAND, inputs)
+    if not tier.spec.capacity.spot_percent:
+        return (on_demand,)
+    return (on_demand, _paced(_deployment(tier, SPOT, inputs), live, on_demand))
 
 
 def selector(tier: ModelTier) -> dict[str, str]:
@@ -120,7 +117,7 @@ def _service(tier: ModelTier) -> Document:
     }
 
 
-def _deployment(tier: ModelTier, capacity: str, replicas: int, inputs: Inputs) -> Document:
+def _deployment(tier: ModelTier, capacity: str, inputs: Inputs) -> Document:
     spec = tier.spec
     revision = {contract.MODEL_REVISION_LABEL: model_revision(spec)}
     labels = {**_labels(tier), **revision, contract.CAPACITY_LABEL: capacity}
@@ -133,9 +130,8 @@ def _deployment(tier: ModelTier, capacity: str, replicas: int, inputs: Inputs) -
             tier, f"{tier.metadata.name}-{capacity}", labels=labels, annotations=notes
         ),
         "spec": {
-            "replicas": replicas,
             "paused": False,
-            "selector": {"matchLabels": {**selector(tier), contract.CAPACITY_LABEL: capacity}},
+            "selector": {"matchLabels": _group_selector(tier, capacity)},
             "revisionHistoryLimit": 3,
             "progressDeadlineSeconds": spec.engine.vllm.start_timeout_seconds
             + _NODE_AND_IMAGE_SECONDS,
@@ -157,14 +153,19 @@ def _network_policy(tier: ModelTier, settings: NetworkSettings) -> Document:
     return policy(metadata, selector(tier), ingress, egress)
 
 
-def _disruption_budget(tier: ModelTier) -> Document:
+def _group_selector(tier: ModelTier, capacity: str) -> dict[str, str]:
+    return {**selector(tier), contract.CAPACITY_LABEL: capacity}
+
+
+def _disruption_budget(tier: ModelTier, capacity: str) -> Document:
+    """One for each group: spot nodes are reclaimed several at once, and what is not drained by then is killed."""
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": _metadata(tier, tier.metadata.name),
+        "metadata": _metadata(tier, f"{tier.metadata.name}-{capacity}"),
         "spec": {
-            "maxUnavailable": 1,
-            "selector": {"matchLabels": selector(tier)},
+            "maxUnavailable": _SPOT_DISRUPTIONS if capacity == SPOT else 1,
+            "selector": {"matchLabels": _group_selector(tier, capacity)},
             # A pod that never became ready must not hold up a node's drain.
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },

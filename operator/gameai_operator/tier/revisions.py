@@ -7,7 +7,7 @@ is an input of a revision; a live tier keeps its revision and the settings it wa
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from gameai.contract import LatencyClass
@@ -15,7 +15,7 @@ from gameai.contract import LatencyClass
 from gameai_operator.api.tier import ModelTierSpec
 from gameai_operator.engine.deployments import TEMPLATE_INPUTS, Deployment
 from gameai_operator.engine.manifest import digest
-from gameai_operator.settings import CapacityLabels
+from gameai_operator.settings import CapacityLabels, PodSettings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +23,8 @@ class Profile:
     """What a class means for a pod.
 
     `cpu` and `memory` are requests (memory is the limit too); `shutdown_seconds` is how long running answers may take
-    to end; `ends_loading` says that an engine which still loads is killed instead of waited for; `queued_requests` caps
+    to end; `ends_loading` says that an engine which still loads is killed instead of waited for; `last_words` that the
+    last log lines of an engine that failed are its termination message; `queued_requests` caps
     running plus waiting, beyond which vLLM answers 503; `latency_buckets` and `token_buckets` are histogram bounds in
     seconds, fine around the class's target.
     """
@@ -35,6 +36,7 @@ class Profile:
     latency_buckets: tuple[float, ...]
     token_buckets: tuple[float, ...]
     ends_loading: bool = False
+    last_words: bool = False
 
 
 _FAST_TOKENS = (0.001, 0.002, 0.003, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
@@ -87,10 +89,16 @@ _REVISION_1 = {
 }
 # A loading vLLM swallows SIGTERM, and a kubelet that has begun to end a pod hears of no shorter grace.
 _REVISION_2 = {each: replace(profile, ends_loading=True) for each, profile in _REVISION_1.items()}
+# Why an engine ended stands in its log only; the user's ids and common labels of the cluster are settings since then.
+_REVISION_3 = {each: replace(profile, last_words=True) for each, profile in _REVISION_2.items()}
 REVISIONS: Mapping[int, Mapping[LatencyClass, Profile]] = MappingProxyType(
-    {1: _REVISION_1, 2: _REVISION_2}
+    {1: _REVISION_1, 2: _REVISION_2, 3: _REVISION_3}
 )
+# What a new template gets. One release knows a revision before the next defaults to it, so that a rollback by one
+# release can still render every tier; 3 became known and the default at once, since no release was published before.
 NEWEST = max(REVISIONS)
+# From this revision on the settings of pods are an input.
+_SETTINGS_SINCE = 3
 
 
 class UnknownRevisionError(Exception):
@@ -103,15 +111,17 @@ class Inputs:
 
     revision: int
     capacity: CapacityLabels
+    pods: PodSettings = field(default_factory=PodSettings)
 
     def text(self) -> str:
         """One line of JSON, for the Deployment's annotation."""
+        pods = {} if self.revision < _SETTINGS_SINCE else {"pods": self.pods.document()}
         capacity = {
             "label": self.capacity.label,
             "spot": self.capacity.spot,
             "onDemand": self.capacity.on_demand,
         }
-        return json.dumps({"revision": self.revision, "capacity": capacity}, sort_keys=True)
+        return json.dumps({"revision": self.revision, "capacity": capacity, **pods}, sort_keys=True)
 
 
 def model_revision(spec: ModelTierSpec) -> str:
@@ -135,18 +145,18 @@ def inputs(
             f"pod template revision {number} is not known to this operator (1 to {NEWEST}): "
             "upgrade the operator, or set spec.templateRevision to one it knows"
         )
-    return kept if number == kept.revision else Inputs(revision=number, capacity=current.capacity)
+    return kept if number == kept.revision else replace(current, revision=number)
 
 
 def _kept(
     spec: ModelTierSpec, reported: int | None, live: Deployment | None, current: Inputs
 ) -> Inputs:
     if live is None:
-        return Inputs(revision=reported or current.revision, capacity=current.capacity)
+        return replace(current, revision=reported or current.revision)
     if live.model_revision != model_revision(spec):
         return current
     remembered = parse(live.remembered.get(TEMPLATE_INPUTS, ""))
-    return remembered or Inputs(revision=reported or current.revision, capacity=current.capacity)
+    return remembered or replace(current, revision=reported or current.revision)
 
 
 def parse(text: str) -> Inputs | None:
@@ -158,6 +168,7 @@ def parse(text: str) -> Inputs | None:
             spot=tuple(entry["capacity"]["spot"]),
             on_demand=tuple(entry["capacity"]["onDemand"]),
         )
-        return Inputs(revision=int(entry["revision"]), capacity=capacity)
+        pods = PodSettings.parse(entry.get("pods")) or PodSettings()
+        return Inputs(revision=int(entry["revision"]), capacity=capacity, pods=pods)
     except (ValueError, KeyError, TypeError):
         return None

@@ -10,6 +10,11 @@ class Split:
     on_demand: int
     spot: int
 
+    @property
+    def total(self) -> int:
+        """Replicas in all."""
+        return self.on_demand + self.spot
+
 
 def split(replicas: int, spot_percent: int, minimum_on_demand: int) -> Split:
     """On demand: min(N, max(minimum, ⌈N·(100 - spot)/100⌉)); the rest on spot. Percent from 0 to 100."""

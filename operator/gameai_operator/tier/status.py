@@ -10,13 +10,15 @@ from gameai_operator.engine.conditions import Condition
 from gameai_operator.engine.faults import Fault
 from gameai_operator.engine.kind import Refusal
 from gameai_operator.tier.arguments import Verdict
-from gameai_operator.tier.objects import Live, selector, shares
+from gameai_operator.tier.effective import Effective
+from gameai_operator.tier.objects import Live, selector
 from gameai_operator.tier.pricing import cost_per_hour
 from gameai_operator.tier.vllm_flags import VLLM_VERSION
 
 FIELDS = (
     "observedGeneration",
     "templateRevision",
+    "wantedReplicas",
     "replicas",
     "readyReplicas",
     "selector",
@@ -34,11 +36,13 @@ class Judged:
     """All that a status is derived from. `rolling` says that a roll-out is unfinished or about to begin."""
 
     live: Live
+    wants: Effective
     rolling: bool
     arguments: Verdict
     revision: int | None
     fault: Fault | None
     refusals: tuple[Refusal, ...] = ()
+    failures: tuple[Refusal, ...] = ()
 
 
 def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
@@ -46,11 +50,12 @@ def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
     live = judged.live
     on_demand = live.on_demand.replicas if live.on_demand else 0
     spot = live.spot.replicas if live.spot else 0
-    cost = cost_per_hour(tier.spec, shares(tier))
+    cost = cost_per_hour(tier.spec, judged.wants.shares)
     name, namespace = tier.metadata.name, tier.metadata.namespace
     fields = {
         "observedGeneration": tier.metadata.generation,
         "templateRevision": judged.revision,
+        "wantedReplicas": judged.wants.replicas,
         "replicas": on_demand + spot,
         "readyReplicas": ready_replicas(live),
         "selector": contract.selector(dict(sorted(selector(tier).items()))),
@@ -61,11 +66,11 @@ def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def conditions(tier: ModelTier, judged: Judged) -> tuple[Condition, ...]:
+def conditions(judged: Judged) -> tuple[Condition, ...]:
     """Ready, Reconciling, Stalled, ArgumentsChecked, in this order."""
     stalled = _stalled(judged)
     return (
-        _ready(tier, judged, stalled),
+        _ready(judged, stalled),
         _reconciling(judged, stalled),
         stalled,
         _arguments_checked(judged.arguments),
@@ -77,39 +82,54 @@ def ready_replicas(live: Live) -> int:
     return sum(each.ready for each in (live.on_demand, live.spot) if each)
 
 
-def needed(tier: ModelTier) -> int:
-    """How many pods must answer for the tier to be Ready: min(N, max(1, minimumOnDemand))."""
-    return min(tier.spec.replicas, max(1, tier.spec.capacity.minimum_on_demand))
-
-
 def _stalled(judged: Judged) -> Condition:
-    if judged.arguments.fault:
-        reason, message = judged.arguments.fault
-        return Condition(type="Stalled", status=True, reason=reason, message=message)
-    if judged.refusals:
-        refusal = judged.refusals[0]
-        return Condition(
-            type="Stalled", status=True, reason=refusal.reason, message=refusal.message
-        )
-    if judged.fault and judged.fault.stalled:
-        fault = judged.fault
-        return Condition(type="Stalled", status=True, reason=fault.reason, message=fault.message)
-    return _NOT_STALLED
+    """What only the user can correct, all of it at once; the reason is that of the first."""
+    problems = [*judged.arguments.faults]
+    problems += [(each.reason, each.message) for each in judged.refusals]
+    fault = judged.fault
+    problems += [(fault.reason, fault.message)] if fault and fault.stalled else []
+    if not problems:
+        return _NOT_STALLED
+    message = "; ".join(dict.fromkeys(text for _, text in problems))
+    return Condition(type="Stalled", status=True, reason=problems[0][0], message=message)
 
 
 def _reconciling(judged: Judged, stalled: Condition) -> Condition:
-    """A roll-out that waits for the user is stalled, not in progress."""
+    """A roll-out that waits for the user is stalled, not in progress; writes that fail may heal."""
+    if judged.failures:
+        failure = judged.failures[0]
+        return Condition(
+            type="Reconciling", status=True, reason=failure.reason, message=failure.message
+        )
+    stuck = any(each.exceeded for each in (judged.live.on_demand, judged.live.spot) if each)
+    if judged.rolling and stuck and not stalled.status:
+        return _stuck(judged)
     if judged.rolling and not stalled.status:
         message = "pods of the present template are not all there yet"
         return Condition(type="Reconciling", status=True, reason="RollingOut", message=message)
     return Condition(type="Reconciling", status=False, reason="AsExpected")
 
 
-def _ready(tier: ModelTier, judged: Judged, stalled: Condition) -> Condition:
-    ready, wanted = ready_replicas(judged.live), tier.spec.replicas
+def _stuck(judged: Judged) -> Condition:
+    """A roll-out that made no progress within its deadline, with the remedy where it lacks room for a surge."""
+    message = "pods of the present template did not become ready within the deadline"
+    if judged.fault:
+        message = f"{message}; {judged.fault.reason}: {judged.fault.message}"
+    if judged.fault and judged.fault.reason == "InsufficientCapacity":
+        message += (
+            "; a roll-out needs room for spec.rollout.maxSurge more pods: add nodes, "
+            "or set spec.rollout to {maxSurge: 0, maxUnavailable: 1}"
+        )
+    return Condition(
+        type="Reconciling", status=True, reason="ProgressDeadlineExceeded", message=message
+    )
+
+
+def _ready(judged: Judged, stalled: Condition) -> Condition:
+    ready, wanted = ready_replicas(judged.live), judged.wants.replicas
     count = f"{ready} of {wanted} replicas answer"
     problem = _problem(judged, stalled)
-    if ready < needed(tier):
+    if ready < judged.wants.needed:
         reason, words = problem or ("Starting", "")
         return _condition(reason, count, words, state=False)
     if not wanted:
@@ -121,6 +141,8 @@ def _ready(tier: ModelTier, judged: Judged, stalled: Condition) -> Condition:
 def _problem(judged: Judged, stalled: Condition) -> tuple[str, str] | None:
     if stalled.status:
         return stalled.reason, stalled.message
+    if judged.failures:
+        return judged.failures[0].reason, judged.failures[0].message
     return (judged.fault.reason, judged.fault.message) if judged.fault else None
 
 
@@ -134,8 +156,9 @@ def _condition(reason: str, count: str, words: str, *, state: bool) -> Condition
 
 
 def _arguments_checked(verdict: Verdict) -> Condition:
-    if verdict.fault:
-        reason, message = verdict.fault
+    if verdict.faults:
+        message = "; ".join(text for _, text in verdict.faults)
+        reason = verdict.faults[0][0]
         return Condition(type="ArgumentsChecked", status=False, reason=reason, message=message)
     if verdict.checked:
         message = f"checked against the flags of vLLM {VLLM_VERSION}"

@@ -60,9 +60,12 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
     """The pod template of a tier's Deployment."""
     spec = tier.spec
     profile = REVISIONS[inputs.revision][spec.class_]
+    common = inputs.pods.labels if profile.last_words else {}
+    fixed = inputs.pods.fixed_ids or not profile.last_words
+    ids = {"runAsUser": USER, "runAsGroup": USER, "fsGroup": USER} if fixed else {}
     return {
         "metadata": {
-            "labels": {**spec.pod_labels, **group.labels},
+            "labels": {**common, **spec.pod_labels, **group.labels},
             "annotations": dict(spec.pod_annotations),
         },
         "spec": {
@@ -76,9 +79,7 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
             "terminationGracePeriodSeconds": _grace_seconds(profile),
             "securityContext": {
                 "runAsNonRoot": True,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "fsGroup": USER,
+                **ids,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [_container(tier, profile)],
@@ -137,6 +138,7 @@ def _container(tier: ModelTier, profile: Profile) -> Document:
         "ports": [{"name": "http", "containerPort": contract.VLLM_PORT, "protocol": "TCP"}],
         "resources": _resources(spec, profile),
         **_probes(spec.engine.vllm.start_timeout_seconds),
+        **({"terminationMessagePolicy": "FallbackToLogsOnError"} if profile.last_words else {}),
         "lifecycle": {"preStop": _pre_stop(profile)},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -177,13 +179,14 @@ def _environment(spec: ModelTierSpec) -> list[Document]:
 
 
 def _resources(spec: ModelTierSpec, profile: Profile) -> Document:
-    """CPU is a request only: a limit would throttle the loop that feeds the GPU."""
+    """CPU is a request only, unless a limit is asked for: it would throttle the loop that feeds the GPU."""
     hardware = spec.hardware
     memory = hardware.memory or profile.memory
     gpus = {hardware.gpu_resource: str(hardware.gpus)} if hardware.gpus else {}
+    limit = {"cpu": hardware.cpu_limit} if hardware.cpu_limit else {}
     return {
         "requests": {"cpu": hardware.cpu or profile.cpu, "memory": memory, **gpus},
-        "limits": {"memory": memory, **gpus},
+        "limits": {"memory": memory, **gpus, **limit},
     }
 
 

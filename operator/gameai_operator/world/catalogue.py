@@ -1,7 +1,7 @@
 """PURE: what a world's services come to: catalogue row or own image, with every default filled in."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gameai import contract
@@ -15,17 +15,20 @@ OWN_CPU, OWN_MEMORY = "50m", "128Mi"
 SEED_BITS = 48
 
 
-class ServiceError(Exception):
-    """A service that cannot be honoured; `reason` is a condition's, the text says what to write instead."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceFault:
+    """Why a service cannot be honoured; `reason` is a condition's, the message says what to write instead."""
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
+    reason: str
+    message: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effective:
-    """A service with its defaults: `module` is None for an own image, `image` for one of the catalogue."""
+    """A service with its defaults: `module` is None for an own image, `image` for one of the catalogue.
+
+    With `faults` it cannot be rendered; what runs of it is left as it is.
+    """
 
     service: GameService
     module: str | None
@@ -35,6 +38,7 @@ class Effective:
     cpu: str
     memory: str
     settings: Mapping[str, str]
+    faults: tuple[ServiceFault, ...] = ()
 
     @property
     def name(self) -> str:
@@ -51,19 +55,12 @@ def seed(world: GameWorld) -> int:
 
 
 def effective(world: GameWorld, revision: int) -> tuple[Effective, ...]:
-    """Every service of a world, as a template's revision has it. Raises `ServiceError` for the first that cannot be."""
+    """Every service of a world, as a template's revision has it; those that cannot be honoured with all their faults."""
     return tuple(_effective(each, revision) for each in world.spec.services)
 
 
 def _effective(service: GameService, revision: int) -> Effective:
     row = contract.CATALOGUE.get(service.name)
-    if row is None and service.image is None:
-        known = ", ".join(contract.CATALOGUE)
-        hint = _nearest(service.name, contract.CATALOGUE)
-        raise ServiceError(
-            "UnknownService",
-            f"spec.services: {service.name} is not in the catalogue ({known}){hint}: choose one of these, or set image",
-        )
     own = service.resources
     cpu, memory = row.resources_of(revision) if row else (OWN_CPU, OWN_MEMORY)
     return Effective(
@@ -74,31 +71,42 @@ def _effective(service: GameService, revision: int) -> Effective:
         probe=service.probe or Probe.GRPC,
         cpu=own.cpu or cpu,
         memory=own.memory or memory,
-        settings=_checked(service, row),
+        settings=service.settings,
+        faults=tuple(_faults(service, row)),
     )
 
 
-def _checked(service: GameService, row: contract.CatalogueService | None) -> Mapping[str, str]:
-    """The settings that are given; those of an own image that is not in the catalogue are its own affair."""
-    if row is None:
-        return service.settings
-    for name, value in service.settings.items():
-        where = f"spec.services[{service.name}].settings"
-        if name not in row.settings:
-            known = ", ".join(row.settings)
-            hint = _nearest(name, row.settings)
-            raise ServiceError(
-                "UnknownSetting", f"{where}: {name} is not a setting ({known}){hint}"
-            )
-        fault = row.settings[name].fault(value)
-        if fault:
-            hint = _nearest(value, row.settings[name].choices)
-            raise ServiceError("InvalidSetting", f"{where}.{name}: {value!r} {fault}{hint}")
-    return service.settings
+def _faults(service: GameService, row: contract.CatalogueService | None) -> Iterator[ServiceFault]:
+    """Settings of an own image that is not in the catalogue are not ours to check."""
+    if row is None and service.image is None:
+        known = ", ".join(contract.CATALOGUE)
+        hint = nearest(service.name, contract.CATALOGUE)
+        yield ServiceFault(
+            reason="UnknownService",
+            message=f"spec.services: {service.name} is not in the catalogue ({known}){hint}: "
+            "choose one of these, or set image",
+        )
+    where = f"spec.services[{service.name}].settings"
+    for name, value in service.settings.items() if row else ():
+        yield from _setting_faults(where, name, value, row.settings if row else {})
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    """Did you mean …?"""
+def _setting_faults(
+    where: str, name: str, value: str, known: Mapping[str, contract.Setting]
+) -> Iterator[ServiceFault]:
+    if name not in known:
+        hint = nearest(name, known)
+        message = f"{where}: {name} is not a setting ({', '.join(known)}){hint}"
+        yield ServiceFault(reason="UnknownSetting", message=message)
+    elif fault := known[name].fault(value):
+        hint = nearest(value, known[name].choices)
+        yield ServiceFault(
+            reason="InvalidSetting", message=f"{where}.{name}: {value!r} {fault}{hint}"
+        )
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at the known word that is most like this one; "" where none is."""
     lower = {each.lower(): each for each in known}
     found = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)
     return f"; did you mean {lower[found[0]]}?" if found else ""

@@ -1,23 +1,23 @@
 """PURE: the whole decision for a GameWorld: what is seen → what is to be."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gameai.worldtime import MICROSECOND, Anchor
 
 from gameai_operator.api.base import ConditionStatus
-from gameai_operator.api.world import GameWorld
+from gameai_operator.api.world import GameWorld, WorldState
 from gameai_operator.engine.deployments import unfinished
 from gameai_operator.engine.faults import Words, fault
 from gameai_operator.engine.kind import Decision, Refusal, Sight, Turn
 from gameai_operator.engine.manifest import Key
 from gameai_operator.settings import NetworkSettings
 from gameai_operator.world import archetypes
-from gameai_operator.world.catalogue import Effective, ServiceError, effective
+from gameai_operator.world.catalogue import Effective, effective
 from gameai_operator.world.clock import Turning, reported, turning
 from gameai_operator.world.network import faulty_keys
-from gameai_operator.world.objects import Parts, deployment_name, objects
+from gameai_operator.world.objects import Parts, deployment_name, isolated, objects, replicas
 from gameai_operator.world.revisions import Inputs, UnknownRevisionError, inputs
 from gameai_operator.world.status import Judged, ServiceSight, conditions, grace_left, status
 from gameai_operator.world.template import config_name
@@ -28,48 +28,51 @@ _WORDS = Words(
     volume_field="spec.services",
     crash_reason="ServiceCrashing",
     program="the service",
+    hints=(
+        ("Insufficient cpu", "spec.services[].resources.cpu"),
+        ("Insufficient memory", "spec.services[].resources.memory"),
+    ),
 )
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Reading:
-    """A spec as far as it can be honoured; `refusals` say what cannot."""
+    """A spec as far as it can be honoured; `refusals` say what cannot.
 
-    services: tuple[Effective, ...] = ()
-    inputs: Inputs | None = None
-    refusals: tuple[Refusal, ...] = ()
+    Without `inputs` no pod template is rendered; without `network` the policy is left as it is.
+    """
+
+    services: tuple[Effective, ...]
+    inputs: Inputs | None
+    network: bool
+    refusals: tuple[Refusal, ...]
 
 
-def decide(
-    sight: Sight, *, current: Inputs, network: NetworkSettings, pull_secrets: Sequence[str] = ()
-) -> Decision:
+def decide(sight: Sight, *, current: Inputs, network: NetworkSettings) -> Decision:
     """Decide for one world; `current` are the template inputs that a new world gets, `network` tells the cluster's.
 
-    A world that cannot be honoured keeps the children it has: a mistake in an edit must not end what works.
+    A mistake in an edit must not end what works: what it touches is left as it is, but for the numbers of pods.
     """
     world = GameWorld.model_validate(sight.root)
-    read = _read(world, current, turn=sight.turn)
+    read = _read(world, sight, current)
     roles = sights(world, sight.references)
     files = archetypes.sight(world, sight.references)
-    turned = _turning(world, sight, acts=not read.refusals)
-    wanted: tuple[Document, ...] | None = None
-    if read.inputs and not read.refusals:
-        parts = Parts(
-            services=read.services,
-            roles=roles,
-            anchors=turned.anchors,
-            inputs=read.inputs,
-            network=network,
-            archetypes=files.document,
-            pull_secrets=pull_secrets,
-        )
-        wanted = objects(world, parts)
+    turned = _turning(world, sight, acts=read.inputs is not None)
+    policy = read.network and isolated(world, network)
+    parts = Parts(
+        services=[each for each in read.services if not each.faults],
+        roles=roles,
+        anchors=turned.anchors,
+        inputs=read.inputs,
+        network=network if policy else None,
+        archetypes=files.document,
+    )
+    wanted = objects(world, parts)
     services = [
         ServiceSight(service=each, live=sight.facts("Deployment", deployment_name(world, each)))
         for each in read.services
     ]
-    rolling = _rolling(world, sight, wanted or ())
+    rolling = _rolling(world, sight, wanted)
     judged = Judged(
         services=services,
         roles=roles,
@@ -78,40 +81,103 @@ def decide(
         revision=read.inputs.revision if read.inputs else world.status.template_revision,
         image=read.inputs.image if read.inputs else world.status.workloads_image,
         rolling=bool(rolling),
-        refused=bool(read.refusals),
+        halted=_halted(world, sight, current),
         fault=fault(sight.pods, [each.live for each in services], _WORDS),
         refusals=(*read.refusals, *sight.refusals),
+        failures=sight.failures,
         now=sight.now,
     )
     return Decision(
         wanted=wanted,
         status=status(world, judged),
         conditions=conditions(world, judged),
-        # A mistake in an edit must not take away what was right before it.
-        keep=() if files.valid else (archetypes.handed_on(world),),
+        keep=_keep(world, sight, read, files.valid),
+        replicas=_replicas(world, sight, read),
         again_seconds=_again(turned.again_seconds, grace_left(world, judged)),
         turn=_turn(world, sight, read, current, rolling),
+        healthy=_was_ready(world),
     )
 
 
-def _read(world: GameWorld, current: Inputs, *, turn: bool) -> _Reading:
+def _read(world: GameWorld, sight: Sight, current: Inputs) -> _Reading:
     own = Key("GameWorld", world.metadata.namespace, world.metadata.name)
+    refusals = []
+    found: Inputs | None = None
+    deployments = [
+        sight.facts(key.kind, key.name)
+        for key in sorted(sight.children)
+        if key.kind == "Deployment"
+    ]
     try:
-        found = inputs(world, current, turn=turn)
+        found = inputs(world, current, deployments, turn=sight.turn)
     except UnknownRevisionError as error:
-        refusal = Refusal(key=own, reason="TemplateRevisionUnknown", message=str(error))
-        return _Reading(refusals=(refusal,))
-    if wrong := faulty_keys(world):
-        message = (
-            f"spec.network: {wrong[0]!r} is no label's key: write name or prefix/name, "
-            "of letters, digits, '-', '_' and '.'"
-        )
-        return _Reading(refusals=(Refusal(key=own, reason="NetworkInvalid", message=message),))
-    try:
-        return _Reading(services=effective(world, found.revision), inputs=found)
-    except ServiceError as error:
-        refusal = Refusal(key=own, reason=error.reason, message=str(error))
-        return _Reading(refusals=(refusal,))
+        refusals.append(Refusal(key=own, reason="TemplateRevisionUnknown", message=str(error)))
+    wrong = faulty_keys(world)
+    refusals += (
+        [Refusal(key=own, reason="NetworkInvalid", message=_no_key(wrong[0]))] if wrong else []
+    )
+    services = effective(world, found.revision if found else current.revision)
+    faults = [each for service in services for each in service.faults]
+    refusals += [Refusal(key=own, reason=each.reason, message=each.message) for each in faults]
+    return _Reading(
+        services=services,
+        inputs=None if faults else found,
+        network=not wrong,
+        refusals=tuple(refusals),
+    )
+
+
+def _no_key(text: str) -> str:
+    return (
+        f"spec.network: {text!r} is no label's key: write name or prefix/name, "
+        "of letters, digits, '-', '_' and '.'"
+    )
+
+
+def _keep(
+    world: GameWorld,
+    sight: Sight,
+    read: _Reading,
+    archetypes_valid: bool,  # noqa: FBT001 - of one caller
+) -> tuple[Key, ...]:
+    """What stays as it is: what a mistake touches, until it is corrected."""
+    kept = [] if archetypes_valid else [archetypes.handed_on(world)]
+    if read.inputs is None:
+        kinds = ("Deployment", "Service", "PodDisruptionBudget")
+        kept += [key for key in sight.children if key.kind in kinds]
+        kept += [
+            Key(kind, world.metadata.namespace, config_name(world))
+            for kind in ("ConfigMap", "ServiceAccount")
+        ]
+    if not read.network:
+        kept.append(Key("NetworkPolicy", world.metadata.namespace, config_name(world)))
+    return tuple(kept)
+
+
+def _replicas(world: GameWorld, sight: Sight, read: _Reading) -> dict[Key, int]:
+    """The number of pods of every service; of a Deployment that a mistake keeps without a service, 0 in hibernation."""
+    namespace = world.metadata.namespace
+    numbers = {
+        Key("Deployment", namespace, deployment_name(world, each)): replicas(world, each)
+        for each in read.services
+    }
+    if read.inputs is None and world.spec.state is WorldState.HIBERNATED:
+        kept = [key for key in sight.children if key.kind == "Deployment"]
+        numbers = {**dict.fromkeys(kept, 0), **numbers}
+    return numbers
+
+
+def _was_ready(world: GameWorld) -> bool:
+    return any(
+        each.type == "Ready" and each.status is ConditionStatus.TRUE
+        for each in world.status.conditions
+    )
+
+
+def _halted(world: GameWorld, sight: Sight, current: Inputs) -> str:
+    """Why a new image does not reach this world: too many that took it failed."""
+    waits = world.status.workloads_image not in (None, current.image)
+    return sight.halted if waits and not sight.turn else ""
 
 
 def _turning(world: GameWorld, sight: Sight, *, acts: bool) -> Turning:
@@ -122,7 +188,7 @@ def _turning(world: GameWorld, sight: Sight, *, acts: bool) -> Turning:
     return turning(world, known, int(sight.now.timestamp() * MICROSECOND))
 
 
-def _rolling(world: GameWorld, sight: Sight, wanted: Sequence[Document]) -> list[str]:
+def _rolling(world: GameWorld, sight: Sight, wanted: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of Deployments whose pods of the present template are missing, or that are about to replace some."""
     before = any(
         each.type == "Reconciling" and each.status is ConditionStatus.TRUE
@@ -139,16 +205,23 @@ def _rolling(world: GameWorld, sight: Sight, wanted: Sequence[Document]) -> list
 def _turn(
     world: GameWorld, sight: Sight, read: _Reading, current: Inputs, rolling: Sequence[str]
 ) -> Turn:
-    """A new image of the catalogue goes to a few worlds at a time; own images are their owners' affair."""
+    """A new image of the catalogue goes to a few worlds at a time; own images are their owners' affair.
+
+    A world whose pods made no progress within their deadline gives its turn back.
+    """
     builtin = {deployment_name(world, each) for each in read.services if each.module}
     used = world.status.workloads_image
     if read.inputs is None or not builtin:
         return Turn.NONE
     if read.inputs.image != current.image:
         return Turn.WAITS
-    begins = used not in (None, current.image)
-    goes_on = sight.holds_turn and not builtin.isdisjoint(rolling)
-    return Turn.HOLDS if begins or goes_on else Turn.NONE
+    if used not in (None, current.image):
+        return Turn.HOLDS
+    under_way = [sight.facts("Deployment", name) for name in builtin.intersection(rolling)]
+    if not sight.holds_turn or not under_way:
+        return Turn.NONE
+    failed = any(each is not None and each.exceeded for each in under_way)
+    return Turn.FAILED if failed else Turn.HOLDS
 
 
 def _again(*seconds: float | None) -> float | None:

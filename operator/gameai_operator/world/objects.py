@@ -9,7 +9,7 @@ from gameai.worldtime import Anchor
 
 from gameai_operator.api.network import NetworkMode
 from gameai_operator.api.world import GameWorld, WorldState
-from gameai_operator.engine.deployments import TEMPLATE_HASH
+from gameai_operator.engine.deployments import TEMPLATE_HASH, TEMPLATE_INPUTS
 from gameai_operator.engine.manifest import digest, without_empty
 from gameai_operator.engine.network import policy
 from gameai_operator.settings import NetworkSettings
@@ -28,30 +28,45 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """All that a world's objects are made of beside its spec."""
+    """All that a world's objects are made of beside its spec; `services` are those that can be rendered.
+
+    Without `inputs` nothing that pods are started with is rendered: no Deployment, no account, and no configuration,
+    which must stay that of the pods that run. `network` is None where its policy cannot be rendered or is not wanted.
+    """
 
     services: Sequence[Effective]
     roles: Sequence[RoleSight]
     anchors: Sequence[Anchor]
-    inputs: Inputs
-    network: NetworkSettings
+    inputs: Inputs | None
+    network: NetworkSettings | None
     archetypes: str = ""
-    pull_secrets: Sequence[str] = ()
 
 
 def objects(world: GameWorld, parts: Parts) -> tuple[Document, ...]:
     """Every object of a world, in the order in which they are applied: what pods read comes before them."""
-    made = [_account(world, parts)]
+    made = [_account(world, parts.inputs)] if parts.inputs else []
     if parts.archetypes:
         # Before the configuration: a world that is there is asked for its archetypes.
         made.append(_archetypes(world, parts.archetypes))
-    made.append(_config(world, parts))
-    if parts.network.policies and world.spec.network.mode is NetworkMode.ISOLATED:
+    if parts.inputs:
+        made.append(_config(world, parts))
+    if parts.network:
         made.append(_network_policy(world, parts.network))
     for service in parts.services:
-        made += [_service(world, service), _deployment(world, service, parts.inputs)]
+        made.append(_service(world, service))
+        made += [_deployment(world, service, parts.inputs)] if parts.inputs else []
         made += [_budget(world, service)] if service.service.replicas > 1 else []
     return tuple(made)
+
+
+def isolated(world: GameWorld, settings: NetworkSettings) -> bool:
+    """Whether a world gets a network policy."""
+    return settings.policies and world.spec.network.mode is NetworkMode.ISOLATED
+
+
+def replicas(world: GameWorld, service: Effective) -> int:
+    """Pods of a service now."""
+    return service.service.replicas if world.spec.state is WorldState.RUNNING else 0
 
 
 def deployment_name(world: GameWorld, service: Effective) -> str:
@@ -75,9 +90,13 @@ def _metadata(world: GameWorld, name: str, component: str, **extra: Any) -> Docu
     return {"name": name, "namespace": world.metadata.namespace, "labels": labels, **extra}
 
 
-def _account(world: GameWorld, parts: Parts) -> Document:
-    """Pull secrets of the chart stand here and not in templates, so that changing them restarts nothing."""
-    secrets = [{"name": each} for each in parts.pull_secrets]
+def _account(world: GameWorld, inputs: Inputs) -> Document:
+    """Its pull secrets are those of the first template revision; since the second they stand in the pods.
+
+    Other controllers write into an account's list too (OpenShift's does), and two writers would never agree.
+    """
+    names = inputs.pods.pull_secrets if inputs.revision == 1 else ()
+    secrets = [{"name": each} for each in names]
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -135,7 +154,6 @@ def _service(world: GameWorld, service: Effective) -> Document:
 def _deployment(world: GameWorld, service: Effective, inputs: Inputs) -> Document:
     labels = {**_labels(world, service.name), contract.SERVICE_LABEL: service.name}
     pods = without_empty(template(world, service, labels, inputs))
-    runs = world.spec.state is WorldState.RUNNING
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -144,10 +162,9 @@ def _deployment(world: GameWorld, service: Effective, inputs: Inputs) -> Documen
             deployment_name(world, service),
             service.name,
             labels=labels,
-            annotations={TEMPLATE_HASH: digest(pods)},
+            annotations=_notes(pods, inputs),
         ),
         "spec": {
-            "replicas": service.service.replicas if runs else 0,
             "selector": {"matchLabels": selector(world, service)},
             "revisionHistoryLimit": 3,
             "progressDeadlineSeconds": _PROGRESS_SECONDS,
@@ -158,6 +175,11 @@ def _deployment(world: GameWorld, service: Effective, inputs: Inputs) -> Documen
             "template": pods,
         },
     }
+
+
+def _notes(pods: Document, inputs: Inputs) -> dict[str, str]:
+    own = {TEMPLATE_HASH: digest(pods)}
+    return own if inputs.revision == 1 else {**own, TEMPLATE_INPUTS: inputs.text()}
 
 
 def _budget(world: GameWorld, service: Effective) -> Document:

@@ -1,10 +1,15 @@
-"""PURE: what a world's pods are made of beside its spec: the template's revision and the image of the catalogue."""
+"""PURE: what a world's pods are made of beside its spec: revision of the template, image of the catalogue, chart settings."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from gameai_operator.api.world import GameWorld
+from gameai_operator.engine.deployments import TEMPLATE_INPUTS, Deployment
+from gameai_operator.settings import PodSettings
 
-REVISIONS = (1,)
+# 2: pull secrets of the chart stand in the pod template, and a container's last log lines are its termination message.
+REVISIONS = (1, 2)
 NEWEST = REVISIONS[-1]
 
 
@@ -14,22 +19,44 @@ class UnknownRevisionError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inputs:
-    """Revision of the template, and image of the catalogue's services."""
+    """Revision of the template, image of the catalogue's services, and chart settings of pods."""
 
     revision: int
     image: str
+    pods: PodSettings = field(default_factory=PodSettings)
+
+    def text(self) -> str:
+        """One line of JSON, for the annotation of each Deployment; image and revision stand in status."""
+        return json.dumps(self.pods.document(), sort_keys=True)
 
 
-def inputs(world: GameWorld, current: Inputs, *, turn: bool) -> Inputs:
-    """The inputs a world has now: those in status, a newer image once it is its `turn`.
+def inputs(
+    world: GameWorld, current: Inputs, live: Iterable[Deployment | None] = (), *, turn: bool
+) -> Inputs:
+    """The inputs a world has now: those it was made with, and all of the newest once a new image has its `turn`.
 
-    Raises `UnknownRevisionError`.
+    `live` are its Deployments, which remember the chart settings. Raises `UnknownRevisionError`.
     """
-    number = world.spec.template_revision or world.status.template_revision or current.revision
+    used = world.status.workloads_image
+    image = current.image if turn or used is None else used
+    renewed = image != used
+    kept = (current.revision if renewed else None) or world.status.template_revision
+    number = world.spec.template_revision or kept or current.revision
     if number not in REVISIONS:
         raise UnknownRevisionError(
             f"pod template revision {number} is not known to this operator (1 to {NEWEST}): "
             "upgrade the operator, or set spec.templateRevision to one it knows"
         )
-    used = world.status.workloads_image
-    return Inputs(revision=number, image=current.image if turn or used is None else used)
+    found = replace(current, revision=number, image=image)
+    if renewed or number != world.status.template_revision:
+        return found
+    texts = (each.remembered.get(TEMPLATE_INPUTS, "") for each in live if each)
+    remembered = next(filter(None, map(_parsed, texts)), None)
+    return replace(found, pods=remembered) if remembered else found
+
+
+def _parsed(text: str) -> PodSettings | None:
+    try:
+        return PodSettings.parse(json.loads(text))
+    except ValueError:
+        return None

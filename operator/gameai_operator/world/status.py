@@ -58,15 +58,14 @@ class ServiceSight:
     @property
     def answers(self) -> bool:
         """Whether at least one pod answers, or none is wanted."""
-        return self.ready > 0 or not self.service.service.replicas
+        return self.ready > 0 or not (self.service.service.replicas or self.service.faults)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
     """All that a status is derived from.
 
-    `rolling` says that a roll-out is unfinished or about to begin, `refused` that the spec cannot be honoured, so that
-    nothing is known of its services.
+    `rolling` says that a roll-out is unfinished or about to begin, `halted` why a new image does not come.
     """
 
     services: Sequence[ServiceSight]
@@ -76,9 +75,10 @@ class Judged:
     revision: int | None
     image: str | None
     rolling: bool
-    refused: bool
     fault: Fault | None
     refusals: Sequence[Refusal]
+    failures: Sequence[Refusal]
+    halted: str
     now: datetime.datetime
 
 
@@ -89,7 +89,7 @@ def status(world: GameWorld, judged: Judged) -> dict[str, Any]:
         "templateRevision": judged.revision,
         "workloadsImage": judged.image,
         "clock": clock_status(judged.anchors) if judged.anchors else None,
-        **(_told(world) if judged.refused else _services(world, judged)),
+        **_services(world, judged),
     }
     return {key: value for key, value in fields.items() if value is not None}
 
@@ -109,22 +109,18 @@ def _services(world: GameWorld, judged: Judged) -> dict[str, Any]:
     return {"services": services or None, "readyServices": f"{answering}/{len(wanted)}"}
 
 
-def _told(world: GameWorld) -> dict[str, Any]:
-    """What was said of services before: a spec that cannot be read says nothing of those that run."""
-    told = world.status.model_dump(by_alias=True, include={"services", "ready_services"})
-    return {**told, "services": list(told["services"]) or None}
-
-
 def conditions(world: GameWorld, judged: Judged) -> tuple[Condition, ...]:
     """Those of `CONDITIONS`, in this order."""
     tiers, services = _tiers_ready(judged), _services_ready(world, judged)
     stalled = _stalled(judged)
     left = grace_left(world, judged)
+    degraded = _degraded(world, judged, tiers, left)
+    verdicts = _Verdicts(stalled=stalled, services=services, tiers=tiers, degraded=degraded)
     return (
-        _ready(world, stalled=stalled, services=services, tiers=tiers, left=left),
+        _ready(world, verdicts, left),
         _reconciling(judged, stalled),
         stalled,
-        _degraded(tiers, left),
+        degraded,
         tiers,
         archetypes.condition(judged.archetypes),
         services,
@@ -160,11 +156,6 @@ def _tiers_ready(judged: Judged) -> Condition:
 
 
 def _services_ready(world: GameWorld, judged: Judged) -> Condition:
-    if judged.refused:
-        refusal = judged.refusals[0]
-        return Condition(
-            type="ServicesReady", status=None, reason=refusal.reason, message=refusal.message
-        )
     if world.spec.state is WorldState.HIBERNATED:
         return Condition(type="ServicesReady", status=True, reason="Hibernated")
     silent = [each.service.name for each in judged.services if not each.answers]
@@ -186,39 +177,70 @@ def _stalled(judged: Judged) -> Condition:
         problem = judged.fault
     if problem is None:
         return Condition(type="Stalled", status=False, reason="AsExpected")
-    return Condition(type="Stalled", status=True, reason=problem.reason, message=problem.message)
+    said = list(dict.fromkeys(each.message for each in judged.refusals)) or [problem.message]
+    message = "; ".join(said)
+    return Condition(type="Stalled", status=True, reason=problem.reason, message=message)
 
 
 def _reconciling(judged: Judged, stalled: Condition) -> Condition:
-    """A roll-out that waits for the user is stalled, not in progress."""
+    """A roll-out that waits for the user is stalled, not in progress; writes that fail may heal."""
+    if judged.failures:
+        failure = judged.failures[0]
+        return Condition(
+            type="Reconciling", status=True, reason=failure.reason, message=failure.message
+        )
+    if judged.halted:
+        message = (
+            f"a new image of the built-in services waits: {judged.halted}; correct it, "
+            "or restart the operator to let the next worlds try"
+        )
+        return Condition(type="Reconciling", status=True, reason="RolloutHalted", message=message)
     if judged.rolling and not stalled.status:
         message = "pods of the present template are not all there yet"
         return Condition(type="Reconciling", status=True, reason="RollingOut", message=message)
     return Condition(type="Reconciling", status=False, reason="AsExpected")
 
 
-def _degraded(tiers: Condition, left: float) -> Condition:
-    if not left:
-        return Condition(type="Degraded", status=False, reason="AsExpected")
-    return Condition(type="Degraded", status=True, reason="TierLost", message=tiers.message)
+def _degraded(world: GameWorld, judged: Judged, tiers: Condition, left: float) -> Condition:
+    """What is missing while the rest goes on; after a while without its tier a world is not Ready either."""
+    asleep = world.spec.state is WorldState.HIBERNATED
+    if not tiers.status and not asleep:
+        reason = "TierLost" if left else tiers.reason
+        return Condition(type="Degraded", status=True, reason=reason, message=tiers.message)
+    files = judged.archetypes
+    if not files.valid:
+        return Condition(type="Degraded", status=True, reason=files.reason, message=files.message)
+    return Condition(type="Degraded", status=False, reason="AsExpected")
 
 
-def _ready(
-    world: GameWorld, *, stalled: Condition, services: Condition, tiers: Condition, left: float
-) -> Condition:
-    if stalled.status:
-        return _not_ready(stalled)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Verdicts:
+    """The conditions that Ready is derived from."""
+
+    stalled: Condition
+    services: Condition
+    tiers: Condition
+    degraded: Condition
+
+
+def _ready(world: GameWorld, verdicts: _Verdicts, left: float) -> Condition:
+    """Whether everything that was asked for answers; a mistake in the spec that touches nothing live is only told."""
+    stalled, services, tiers = verdicts.stalled, verdicts.services, verdicts.tiers
     if world.spec.state is WorldState.HIBERNATED:
         message = "no pods wanted and world time stands still"
-        return Condition(type="Ready", status=True, reason="Hibernated", message=message)
+        return _is_ready("Hibernated", message, stalled)
     if not services.status:
-        return _not_ready(services)
-    if not tiers.status and left:
-        return Condition(type="Ready", status=True, reason="Degraded", message=tiers.message)
-    if not tiers.status:
+        return _not_ready(stalled if stalled.status else services)
+    if not tiers.status and not left:
         return _not_ready(tiers)
-    message = "every service answers, every tier is ready"
-    return Condition(type="Ready", status=True, reason="WorldReady", message=message)
+    if verdicts.degraded.status:
+        return _is_ready("Degraded", verdicts.degraded.message, stalled)
+    return _is_ready("WorldReady", "every service answers, every tier is ready", stalled)
+
+
+def _is_ready(reason: str, message: str, stalled: Condition) -> Condition:
+    more = f"; {stalled.reason}: {stalled.message}" if stalled.status else ""
+    return Condition(type="Ready", status=True, reason=reason, message=f"{message}{more}")
 
 
 def _not_ready(why: Condition) -> Condition:

@@ -24,15 +24,17 @@ def template(
 ) -> Document:
     """The pod template of a service's Deployment."""
     given = service.service
-    user = {"runAsUser": USER, "runAsGroup": USER} if service.module else {}
+    ours = service.module and inputs.pods.fixed_ids
+    user = {"runAsUser": USER, "runAsGroup": USER} if ours else {}
+    common = inputs.pods.labels if inputs.revision > 1 else {}
     return {
-        "metadata": {"labels": dict(labels)},
+        "metadata": {"labels": {**common, **labels}},
         "spec": {
             "serviceAccountName": given.service_account_name or account_name(world),
             "automountServiceAccountToken": given.service_account_name is not None,
             # Variables of every Service in the namespace could shadow a service's own.
             "enableServiceLinks": False,
-            "imagePullSecrets": [{"name": each.name} for each in given.image_pull_secrets],
+            "imagePullSecrets": [{"name": each} for each in _pull_secrets(service, inputs)],
             "terminationGracePeriodSeconds": GRACE_SECONDS,
             "securityContext": {
                 "runAsNonRoot": True,
@@ -55,6 +57,13 @@ def template(
             ],
         },
     }
+
+
+def _pull_secrets(service: Effective, inputs: Inputs) -> list[str]:
+    """The service's own, then those of the chart; each once."""
+    own = [each.name for each in service.service.image_pull_secrets]
+    chart = inputs.pods.pull_secrets if inputs.revision > 1 else ()
+    return list(dict.fromkeys((*own, *chart)))
 
 
 def account_name(world: GameWorld) -> str:
@@ -91,8 +100,9 @@ def _container(world: GameWorld, service: Effective, inputs: Inputs) -> Document
         ],
         "resources": {
             "requests": {"cpu": service.cpu, "memory": service.memory},
-            "limits": {"memory": service.memory},
+            "limits": {"memory": service.memory, **_cpu_limit(service)},
         },
+        **({"terminationMessagePolicy": "FallbackToLogsOnError"} if inputs.revision > 1 else {}),
         **_probes(service),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -104,6 +114,11 @@ def _container(world: GameWorld, service: Effective, inputs: Inputs) -> Document
             *({"name": name, "mountPath": path} for name, path, _ in _paths(service)),
         ],
     }
+
+
+def _cpu_limit(service: Effective) -> Document:
+    limit = service.service.resources.cpu_limit
+    return {"cpu": limit} if limit else {}
 
 
 def _environment(world: GameWorld, service: Effective) -> list[Document]:

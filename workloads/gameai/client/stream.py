@@ -24,6 +24,8 @@ _OPTIONS = (
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.use_local_subchannel_pool", 1),
+    # Gateways are called by address, inside the cluster or on this machine; a proxy of the environment is for elsewhere.
+    ("grpc.enable_http_proxy", 0),
 )
 
 

@@ -122,7 +122,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="anybody may speak for every world: for laptops",
     )
     add = parser.add_argument
-    add("--address", default="0.0.0.0", help="address to listen on")  # noqa: S104 - a pod is called on its own address
+    add(
+        "--address",
+        default="",
+        help="address to listen on (default: every one of this pod, IPv4 and IPv6)",
+    )
     add("--port", type=int, default=contract.GRPC_PORT, help="port of gRPC; 0: a free one, printed")
     add(
         "--health-port",

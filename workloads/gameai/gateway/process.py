@@ -21,6 +21,7 @@ from jwt import PyJWTError
 from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
 
+from gameai import contract
 from gameai.gateway.counts import Counts, gauge
 from gameai.gateway.desk import Desk
 from gameai.gateway.discovery import Discovery, Scope, follow_keys
@@ -280,7 +281,7 @@ def _identity(sources: Sources) -> Identity:
 def _server(listening: Listening, service: InferenceService) -> tuple[aio.Server, int]:
     server = aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS)
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
-    address = f"{listening.address}:{listening.port}"
+    address = contract.listening(listening.address, listening.port)
     if listening.certificate is None or listening.key is None:
         return server, server.add_insecure_port(address)
     pair = _Pair(listening.certificate, listening.key)

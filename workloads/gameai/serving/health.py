@@ -25,5 +25,5 @@ async def serve(ready: Callable[[], str], address: str, port: int) -> web.AppRun
     )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, address, port).start()
+    await web.TCPSite(runner, address or None, port).start()
     return runner

@@ -90,7 +90,11 @@ def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, 
     parser.add_argument(
         "--config", type=Path, default=Path(config), help="the world's configuration"
     )
-    parser.add_argument("--address", default="0.0.0.0", help="address to listen on")  # noqa: S104 - a pod is called on its own address
+    parser.add_argument(
+        "--address",
+        default="",
+        help="address to listen on (default: every one of this pod, IPv4 and IPv6)",
+    )
     parser.add_argument(
         "--port", type=int, default=contract.GRPC_PORT, help="port of gRPC; 0: a free one"
     )
@@ -138,7 +142,7 @@ async def _run(service: GameService, options: Options) -> None:
     row = contract.CATALOGUE[service.name]
     service.add(world, row.with_defaults(config.services[service.name].settings), server)
     checks = GrpcHealth(server, service.wire_name)
-    port = server.add_insecure_port(f"{options.address}:{options.port}")
+    port = server.add_insecure_port(contract.listening(options.address, options.port))
     runner = await serve_health(
         lambda: "draining" if stop.is_set() else "", options.address, options.health_port
     )

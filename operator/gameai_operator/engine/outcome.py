@@ -1,0 +1,25 @@
+"""PURE: how a pass over one object ended."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a pass ended: nothing more to do, or look again after so many seconds.
+
+    `stale` means that the root was not what the store said, so that nothing else was done. `failed` means that some
+    writes failed and are to be tried again, later each time.
+    """
+
+    again_seconds: float | None = None
+    stale: bool = False
+    failed: bool = False
+
+    def and_then(self, other: "Outcome") -> "Outcome":
+        """Both, one after the other: the earlier wish counts."""
+        wishes = [each.again_seconds for each in (self, other) if each.again_seconds is not None]
+        return Outcome(
+            again_seconds=min(wishes, default=None),
+            stale=self.stale or other.stale,
+            failed=self.failed or other.failed,
+        )

@@ -1,0 +1,40 @@
+"""PURE: what a tier amounts to: its spec with the defaults that depend on other fields or on what is there.
+
+The only reader of `spec.replicas` and of the fields that split it, so that clamps and lending have one place.
+"""
+
+from dataclasses import dataclass
+
+from gameai_operator.api.tier import ModelTier
+from gameai_operator.tier.split import Split, split
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effective:
+    """The replicas wanted in all, how they are split in the end, and how many must answer for Ready.
+
+    `needed` is min(N, max(1, minimumOnDemand)).
+    """
+
+    replicas: int
+    shares: Split
+    needed: int
+
+
+def effective(tier: ModelTier, *, has_spot: bool = True) -> Effective:
+    """What a tier wants now; without `has_spot` no spot Deployment can be made, so that all run on demand.
+
+    Where `spec.replicas` is absent, the number that was last acted on stays: a manifest that no longer names it hands
+    the field over, and must not scale the tier in.
+    """
+    spec = tier.spec
+    replicas = spec.replicas
+    if replicas is None:
+        replicas = 1 if tier.status.wanted_replicas is None else tier.status.wanted_replicas
+    percent = spec.capacity.spot_percent if has_spot else 0
+    minimum = spec.capacity.minimum_on_demand
+    return Effective(
+        replicas=replicas,
+        shares=split(replicas, percent, minimum),
+        needed=min(replicas, max(1, minimum)),
+    )

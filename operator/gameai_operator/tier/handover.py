@@ -1,0 +1,62 @@
+"""PURE: how a tier's replicas move between its on-demand and its spot Deployment without losing ready pods.
+
+A side gives up pods only as the other side's become ready. With A the side that shrinks, B the other, and N replicas
+wanted in all, A keeps
+
+    max(wanted of A, min(size of A, ready of A, N - maxUnavailable - min(ready of B, wanted of B)))
+
+so that min(ready now, N - maxUnavailable) pods stay ready: pods that are not ready go first when a ReplicaSet shrinks.
+A growing side takes what is free of N + maxSurge. A Deployment that rolls out a template is not shrunk, except to 0:
+its controller can lose sight of the roll-out then (kubernetes/kubernetes#138036).
+"""
+
+from dataclasses import dataclass
+
+from gameai_operator.engine.deployments import Deployment
+from gameai_operator.tier.split import Split
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How many pods may be above and below the wanted number meanwhile: `spec.rollout`."""
+
+    surge: int
+    unavailable: int
+
+
+def handover(
+    wanted: Split, on_demand: Deployment | None, spot: Deployment | None, limits: Limits
+) -> Split:
+    """The sizes that both Deployments should have now, on the way to `wanted`; None is one that does not exist."""
+    total = wanted.total
+    if total == 0:
+        return wanted
+    floor = total - limits.unavailable
+    kept = Split(
+        on_demand=_kept(wanted.on_demand, on_demand, floor - _serving(spot, wanted.spot)),
+        spot=_kept(wanted.spot, spot, floor - _serving(on_demand, wanted.on_demand)),
+    )
+    ceiling = total + limits.surge
+    return Split(
+        on_demand=_grown(kept.on_demand, wanted.on_demand, ceiling - kept.spot),
+        spot=_grown(kept.spot, wanted.spot, ceiling - kept.on_demand),
+    )
+
+
+def _serving(live: Deployment | None, wanted: int) -> int:
+    """Ready pods that will still be there at the end."""
+    return min(live.ready, wanted) if live else 0
+
+
+def _kept(wanted: int, live: Deployment | None, needed: int) -> int:
+    """The size of a side before anything grows: at most what it has, at least what it is to have or must keep."""
+    if live is None:
+        return 0
+    if live.size <= wanted:
+        return live.size
+    size = max(wanted, min(live.size, live.ready, needed))
+    return live.size if live.replacing and size else size
+
+
+def _grown(kept: int, wanted: int, free: int) -> int:
+    return max(kept, min(wanted, free))

@@ -1,0 +1,149 @@
+"""Replicas move between on-demand and spot without losing ready pods."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import tiers
+from gameai_operator.engine.deployments import Deployment
+from gameai_operator.tier.handover import Limits, handover
+from gameai_operator.tier.split import Split, split
+from hypothesis import given
+from hypothesis import strategies as st
+
+NO_LOSS = Limits(surge=1, unavailable=0)
+
+
+def live(wanted: int, ready: int | None = None, **facts: bool) -> Deployment:
+    answering = wanted if ready is None else ready
+    return tiers.deployment(
+        wanted=wanted, asked=wanted, replicas=wanted, updated=wanted, ready=answering, **facts
+    )
+
+
+def moved(wanted: tuple[int, int], *seen: Deployment | None, limits: Limits = NO_LOSS) -> Split:
+    on_demand, spot = seen
+    return handover(Split(on_demand=wanted[0], spot=wanted[1]), on_demand, spot, limits)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "on_demand", "spot", "expected"),
+    [
+        # A new tier gets all at once.
+        ((2, 8), None, None, (2, 8)),
+        # 0 % → 80 % spot: nothing is given up before something else is ready.
+        ((2, 8), live(10), None, (10, 1)),
+        ((2, 8), live(10), live(1, 0), (10, 1)),
+        ((2, 8), live(10), live(1, 1), (9, 2)),
+        ((2, 8), live(9), live(1, 1), (9, 2)),
+        ((2, 8), live(3), live(8, 7), (3, 8)),
+        ((2, 8), live(3), live(8, 8), (2, 8)),
+        # 80 % → 20 % spot.
+        ((8, 2), live(2), live(8), (3, 8)),
+        ((8, 2), live(8), live(8, 3), (8, 2)),
+        # Scaling in without a change of shares happens at once; pods that are not ready go first.
+        ((3, 2), live(5), live(5), (3, 2)),
+        ((3, 2), live(5, 0), live(5), (3, 5)),
+        # Scaling out is never held up.
+        ((4, 16), live(2), live(8), (4, 16)),
+        ((4, 16), live(10), live(0), (10, 11)),
+        ((0, 0), live(10), live(4), (0, 0)),
+        # Pods on nodes that cannot be had are no capacity to keep.
+        ((1, 4), live(5, 0), None, (1, 4)),
+    ],
+)
+def test_sizes_on_the_way(
+    wanted: tuple[int, int],
+    on_demand: Deployment | None,
+    spot: Deployment | None,
+    expected: tuple[int, int],
+) -> None:
+    found = moved(wanted, on_demand, spot)
+    assert (found.on_demand, found.spot) == expected
+
+
+def test_a_side_that_rolls_out_a_template_is_not_shrunk_but_to_nothing() -> None:
+    rolling = replace(live(10), updated=3)
+    assert moved((2, 8), rolling, live(8)).on_demand == 10
+    assert moved((0, 8), rolling, live(8)).on_demand == 0
+    assert moved((0, 9), rolling, live(9, 5)).on_demand == 10, "4 of 10 would be kept"
+    stuck = replace(rolling, exceeded=True)
+    assert moved((2, 8), stuck, live(8)).on_demand == 2
+
+
+def test_without_surge_pods_go_first_as_far_as_the_roll_out_allows() -> None:
+    limits = Limits(surge=0, unavailable=2)
+    assert moved((2, 8), live(10), live(0), limits=limits) == Split(on_demand=8, spot=2)
+
+
+def ready_after(before: Deployment | None, size: int) -> int:
+    """A ReplicaSet that shrinks removes pods that are not ready first; new ones are not ready yet."""
+    return 0 if before is None else min(before.ready, size)
+
+
+SIDES = st.none() | st.integers(0, 20).flatmap(
+    lambda wanted: st.builds(live, st.just(wanted), st.integers(0, wanted), exceeded=st.booleans())
+)
+SPLITS = st.builds(
+    split,
+    st.integers(0, 20),
+    spot_percent=st.integers(0, 100),
+    minimum_on_demand=st.integers(0, 20),
+)
+LIMITS = st.tuples(st.integers(0, 3), st.integers(0, 3)).filter(any)
+
+
+@given(wanted=SPLITS, on_demand=SIDES, spot=SIDES, limits=LIMITS)
+def test_no_decision_takes_ready_pods_below_what_was_there_or_is_wanted(
+    wanted: Split, on_demand: Deployment | None, spot: Deployment | None, limits: tuple[int, int]
+) -> None:
+    allowed = Limits(surge=limits[0], unavailable=limits[1])
+    found = handover(wanted, on_demand, spot, allowed)
+    before = sum(each.ready for each in (on_demand, spot) if each)
+    after = ready_after(on_demand, found.on_demand) + ready_after(spot, found.spot)
+    assert after >= min(before, wanted.total - allowed.unavailable)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Two Deployments whose controllers act at once and whose pods become ready one after the other."""
+
+    on_demand: Deployment
+    spot: Deployment
+
+    def after(self, sizes: Split) -> "Cluster":
+        return Cluster(_resized(self.on_demand, sizes.on_demand), _resized(self.spot, sizes.spot))
+
+    def with_one_more_ready(self) -> "Cluster":
+        for name in ("spot", "on_demand"):
+            side: Deployment = getattr(self, name)
+            if side.ready < side.wanted:
+                return replace(self, **{name: replace(side, ready=side.ready + 1)})
+        return self
+
+    @property
+    def ready(self) -> int:
+        return self.on_demand.ready + self.spot.ready
+
+
+def _resized(side: Deployment, size: int) -> Deployment:
+    return replace(side, wanted=size, replicas=size, updated=size, ready=min(side.ready, size))
+
+
+@given(before=SPLITS, wanted=SPLITS, surge=st.integers(1, 5))
+def test_a_move_ends_where_it_should_and_never_dips(
+    before: Split, wanted: Split, surge: int
+) -> None:
+    limits = Limits(surge=surge, unavailable=0)
+    cluster = Cluster(live(before.on_demand), live(before.spot))
+    bound = min(before.total, wanted.total)
+    for _ in range(200):
+        sizes = handover(wanted, cluster.on_demand, cluster.spot, limits)
+        assert sizes.total <= max(
+            wanted.total + surge, cluster.on_demand.wanted + cluster.spot.wanted
+        )
+        cluster = cluster.after(sizes)
+        assert cluster.ready >= bound
+        cluster = cluster.with_one_more_ready()
+        if sizes == wanted and cluster.ready == wanted.total:
+            return
+    raise AssertionError(f"{before} → {wanted} stands still at {cluster}")
