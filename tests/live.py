@@ -10,6 +10,7 @@ def manifest(namespace: str, name: str = "gold", **spec: Any) -> Json:
     small = {
         "class": "Gold",
         "model": {"source": {"huggingFace": {"repository": "a/b"}}},
+        "engine": {"vllm": {"image": "registry.example/vllm-cpu:v0.32.0"}},
         "hardware": {"gpus": 0, "cpu": "10m", "memory": "16Mi"},
         "replicas": 2,
     }

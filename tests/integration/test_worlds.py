@@ -193,7 +193,9 @@ def test_a_service_nobody_knows_is_named_and_what_runs_goes_on(api: Api, namespa
     wrong = [{"name": "weather-manager", "settings": {"climat": "Arid"}}]
     api.apply(world(namespace, services=wrong), manager="kubectl")
     assert "did you mean climate?" in says(api, namespace, "Stalled", "UnknownSetting")
-    assert condition(get(api, namespace), "Ready")["status"] == "False"
+    ready = condition(get(api, namespace), "Ready")
+    assert ready["status"] == "True", "what was asked for before still answers"
+    assert "UnknownSetting" in ready["message"]
     assert pods(api, namespace) == before
     applied(api, world(namespace))
     assert pods(api, namespace) == before

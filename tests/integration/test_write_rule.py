@@ -162,7 +162,7 @@ def tier(api: Api, namespace: str, operator: Operator) -> str:
         "every object is there and the roll-out was seen",
         lambda: (
             len(api.list("Deployment", namespace)) == 2
-            and len(api.list("PodDisruptionBudget", namespace)) == 1
+            and len(api.list("PodDisruptionBudget", namespace)) == 2
             and all(
                 "status" in each and each["status"].get("unavailableReplicas")
                 for each in api.list("Deployment", namespace)

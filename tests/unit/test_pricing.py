@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import tiers
 from gameai.contract import LatencyClass
-from gameai_operator.tier.pricing import PRICES, USUAL, cost_per_hour
+from gameai_operator.tier.pricing import PRICES, USUAL, price
 from gameai_operator.tier.split import Split
 
 OWN = {"instanceType": "g5.xlarge", "onDemandPerHour": "2", "spotPerHour": "0.5"}
@@ -34,7 +34,17 @@ OWN = {"instanceType": "g5.xlarge", "onDemandPerHour": "2", "spotPerHour": "0.5"
 def test_a_tier_costs_its_replicas_by_share_and_price(
     spec: dict[str, Any], shares: Split, expected: str | None
 ) -> None:
-    assert cost_per_hour(tiers.tier(**spec).spec, shares) == expected
+    found = price(tiers.tier(**spec).spec)
+    assert (found.of(shares) if found else None) == expected
+
+
+def test_a_price_names_the_instance_type_that_it_is_taken_from() -> None:
+    known = price(tiers.tier(hardware={"instanceTypes": ["new", "g6.xlarge"]}).spec)
+    assert known is not None
+    assert known.instance_type == "g6.xlarge"
+    usual = price(tiers.tier().spec)
+    assert usual is not None
+    assert usual.instance_type == "g5.xlarge"
 
 
 def test_every_class_is_priced_by_a_known_type() -> None:

@@ -80,7 +80,7 @@ def test_a_tier_whose_replicas_answer_is_ready() -> None:
     decision = decided(live={})
     assert (said(decision).status, said(decision).reason) == (True, "AllReplicasReady")
     assert said(decision, "Reconciling").status is False
-    assert decision.status["capacity"] == {"onDemand": 1, "spot": 0}
+    assert decision.status["capacity"] == {"onDemand": 0, "spot": 0, "any": 1}
     assert decision.status["endpoint"] == "http://gold.eldermoor.svc:8000"
     assert decision.status["selector"] == "app.kubernetes.io/name=vllm,gameai.dev/tier=gold"
 
@@ -287,9 +287,17 @@ def test_an_unseen_write_keeps_what_was_said_of_the_roll_out(before: str) -> Non
     assert said(decision, "Reconciling").word == before
 
 
+def test_pods_are_counted_by_the_capacity_that_they_ask_for() -> None:
+    split = decided(live={}, capacity={"spotPercent": 50}, replicas=2)
+    assert split.status["capacity"] == {"onDemand": 1, "spot": 1, "any": 0}
+
+
 def test_a_tier_without_a_known_price_tells_no_cost() -> None:
     assert "cost" not in decided(hardware={"gpus": 0}).status
-    assert decided().status["cost"] == {"perHour": "1.006"}
+    waiting = decided(a_pod(), replicas=2).status["cost"]
+    assert waiting == {"perHour": "0.000", "wantedPerHour": "2.012", "instanceType": "g5.xlarge"}
+    placed = decided(a_pod(placed=True), replicas=2).status["cost"]
+    assert placed["perHour"] == "1.006", "what has no node costs nothing"
 
 
 def with_spot(spot: dict[str, Any], **spec: Any) -> Decision:

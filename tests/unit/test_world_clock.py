@@ -11,6 +11,7 @@ from gameai_operator.world.clock import (
     clock_status,
     published,
     reported,
+    started,
     turning,
 )
 from gameai_operator.world.config import configuration
@@ -150,3 +151,49 @@ def test_what_a_hand_wrote_is_not_believed() -> None:
     text = configuration(worlds.world(), (), (), FIRST)
     assert published(config_map(text, ours=False)) is None
     assert published({"metadata": {}, "data": {}}) is None
+
+
+def made(**spec: Any) -> tuple[str, str]:
+    started = turning(worlds.world(**spec), None, T0 + HOUR).started
+    assert started is not None
+    return started
+
+
+def test_a_world_that_begins_says_from_when_and_why() -> None:
+    reason, message = made()
+    assert reason == "Created"
+    assert worlds.CREATED in message
+    assert "spec.clock.startAt" in message
+    assert turning(worlds.world(), FIRST, T0 + HOUR).started is None
+
+
+def test_a_restored_world_goes_on_from_the_start_that_its_spec_names() -> None:
+    early = "2026-03-01T08:00:00Z"
+    (anchor,) = turned(None, T0, clock=clock(startAt=early))
+    assert anchor.effective_at == parse_time(early)
+    assert made(clock=clock(startAt=early))[0] == "StartAt"
+    late = "2036-03-01T08:00:00Z"
+    assert [e.effective_at for e in turned(None, T0, clock=clock(startAt=late))] == [T0]
+    assert "in the future" in made(clock=clock(startAt=late))[1]
+    assert turned(FIRST, T0 + HOUR, clock=clock(startAt=early)) == FIRST, (
+        "a clock that goes on stays"
+    )
+
+
+def test_what_was_said_of_the_start_stays() -> None:
+    going = turning(worlds.world(), FIRST, T0 + HOUR)
+    assert started(worlds.world(), going).reason == "Continued"
+    before = {"type": "ClockStarted", "status": "True", "reason": "Created", "message": "m"}
+    status = {"conditions": [{**before, "lastTransitionTime": worlds.CREATED}]}
+    assert started(worlds.world(status=status), going).message == "m"
+    assert started(worlds.world(), turning(worlds.world(), None, T0)).reason == "Created"
+
+
+def test_anchors_survive_a_restore_without_owners_and_managed_fields() -> None:
+    text = configuration(worlds.world(), (), (), FIRST)
+    restored: dict[str, Any] = {"annotations": {"gameai.dev/manifest-hash": "x"}}
+    data = {contract.CONFIG_KEY: text}
+    assert published({"metadata": restored, "data": data}) == FIRST
+    owner = {"kind": "Release", "name": "r", "uid": "u", "controller": True}
+    foreign = restored | {"ownerReferences": [owner]}
+    assert published({"metadata": foreign, "data": data}) is None

@@ -16,7 +16,7 @@ from gameai_operator.engine.pods import Pod
 from gameai_operator.settings import PodSettings, Settings
 from gameai_operator.world.clock import turning
 from gameai_operator.world.revisions import Inputs
-from gameai_operator.world.status import GRACE_SECONDS, rolls
+from gameai_operator.world.status import ASLEEP_SECONDS, GRACE_SECONDS, rolls
 from gameai_operator.world.tiers import refers
 
 ROLES = [{"name": "dialogue", "tierRef": {"name": "silver"}}]
@@ -162,6 +162,40 @@ def test_a_service_that_does_not_answer_says_why(
     assert (said(decision).status, said(decision).reason) == (False, reason)
     assert words in said(decision).message
     assert said(decision, "Stalled").status is stalled
+
+
+def test_a_hibernated_world_says_when_time_stands_still_and_what_its_tiers_cost() -> None:
+    view = worlds.view(cost_per_hour="1.006")
+    awake = see(roles=ROLES)
+    decision = see(
+        state="Hibernated",
+        roles=ROLES,
+        references={worlds.SILVER: view},
+        status={"clock": awake.status["clock"]},
+    )
+    message = said(decision).message
+    assert f"world time stands still from {decision.status['clock']['effectiveAt']}" in message
+    assert "its tiers go on: eldermoor/silver (1.006 USD/h)" in message
+    assert decision.again_seconds == ASLEEP_SECONDS
+    later = see(
+        state="Hibernated",
+        status={"clock": decision.status["clock"]},
+        seen={"now": NOW + datetime.timedelta(hours=1)},
+    )
+    assert "stands still since" in said(later).message
+
+
+def test_broken_archetypes_are_seen_without_looking_for_them() -> None:
+    decision = see(archetypes={"configMap": {"name": "nowhere"}})
+    assert (said(decision).status, said(decision).reason) == (True, "Degraded")
+    assert said(decision, "Degraded").reason == "ArchetypesMissing"
+
+
+def test_a_misspelt_tier_is_told_with_the_nearest_name() -> None:
+    decision = see(
+        roles=ROLES, references={}, seen={"neighbours": (Key("ModelTier", "eldermoor", "silvr"),)}
+    )
+    assert "did you mean silvr?" in said(decision, "TiersReady").message
 
 
 def test_a_hibernated_world_is_ready_and_wants_no_pods() -> None:

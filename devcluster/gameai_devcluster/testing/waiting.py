@@ -41,7 +41,9 @@ def settled(document: Json) -> bool:
     ready = condition(document, "Ready").get("status") == "True"
     quiet = condition(document, "Reconciling").get("status") == "False"
     status = document.get("status", {})
-    counted = status.get("replicas") == status.get("readyReplicas") == document["spec"]["replicas"]
+    counted = (
+        status.get("replicas") == status.get("readyReplicas") == document["spec"].get("replicas")
+    )
     return seen and ready and quiet and counted
 
 

@@ -29,6 +29,7 @@ def _column(name: str, kind: str, path: str, text: str, priority: int = 0) -> di
 
 
 _TIERS = '.status.conditions[?(@.type=="TiersReady")]'
+_ARCHETYPES = '.status.conditions[?(@.type=="ArchetypesValid")]'
 _READY = '.status.conditions[?(@.type=="Ready")]'
 
 
@@ -72,8 +73,11 @@ MODEL_TIER = Definition(
         _column("Answering", "integer", ".status.readyReplicas", "Pods that answer."),
         _column("On-demand", "integer", ".status.capacity.onDemand", "Pods on demand."),
         _column("Spot", "integer", ".status.capacity.spot", "Pods on spot nodes."),
-        _column("USD/h", "string", ".status.cost.perHour", "Cost per hour."),
+        _column("Any", "integer", ".status.capacity.any", "Pods that ask for no capacity type."),
+        _column("USD/h", "string", ".status.cost.perHour", "Cost per hour of pods with a node."),
         _column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
+        _column("Wanted USD/h", "string", ".status.cost.wantedPerHour", "If all had one.", 1),
+        _column("Priced as", "string", ".status.cost.instanceType", "Instance type.", 1),
         _column("Endpoint", "string", ".status.endpoint", "Where it answers.", 1),
         _column("Message", "string", f"{_READY}.message", "What Ready says.", 1),
     ),
@@ -92,6 +96,7 @@ GAME_WORLD = Definition(
         _column("State", "string", ".spec.state", "Running or Hibernated."),
         _column("Services", "string", ".status.readyServices", "Services that answer, of all."),
         _column("Tiers", "string", f"{_TIERS}.reason", "How the tiers of its roles are."),
+        _column("Archetypes", "string", f"{_ARCHETYPES}.reason", "Whether they are valid."),
         _column("Speed", "string", ".status.clock.speed", "Speed of its clock; 0 stands still."),
         _column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
         _column("Image", "string", ".status.workloadsImage", "Image of built-in services.", 1),

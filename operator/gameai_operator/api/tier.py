@@ -254,13 +254,19 @@ class CapacityStatus(Model):
     """Pods of the on-demand Deployment."""
     spot: int
     """Pods of the spot Deployment."""
+    any: int = 0
+    """Pods that ask for no capacity type, as all do while capacity.spotPercent is 0: their nodes may be of either."""
 
 
 class CostStatus(Model):
     """What the tier costs."""
 
     per_hour: Text
-    """USD per hour of the wanted replicas, by the price table and the spot share. Example: "2.892"."""
+    """USD per hour of the pods that have a node, by the price table; pods of any capacity at the price on demand. Example: "2.892"."""
+    wanted_per_hour: Text | None = None
+    """USD per hour of the wanted replicas. Example: "3.898"."""
+    instance_type: Text | None = None
+    """Instance type whose price is taken: the first of hardware.instanceTypes with a known one, or the class's usual. Example: g5.xlarge."""
 
 
 class ModelTierStatus(Model):

@@ -1,7 +1,7 @@
 """PURE: what one of our objects shows to others that refer to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -13,12 +13,16 @@ from gameai_operator.api.access import Access
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TierView:
-    """A tier as a world sees it. `reason` says why it is not ready; `endpoint` is where its pods answer."""
+    """A tier as a world sees it. `reason` says why it is not ready; `endpoint` is where its pods answer.
+
+    `cost_per_hour` is in USD and changes with every pod, so that it makes no difference to who sees the tier.
+    """
 
     access: Access
     ready: bool
     reason: str
     endpoint: str
+    cost_per_hour: str = field(default="", compare=False)
 
 
 def tier_view(root: Mapping[str, Any]) -> TierView | None:
@@ -34,6 +38,7 @@ def tier_view(root: Mapping[str, Any]) -> TierView | None:
         ready=is_ready,
         reason="" if is_ready else ready.get("reason", "Unseen"),
         endpoint=status.get("endpoint", ""),
+        cost_per_hour=status.get("cost", {}).get("perHour", ""),
     )
 
 

@@ -28,6 +28,12 @@ from gameai_operator.api.service import GameService, ServiceName
 
 Speed = Annotated[str, StringConstraints(max_length=8, pattern=r"^[0-9]{1,3}(\.[0-9]{1,3})?$")]
 
+Time = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"),
+    Field(json_schema_extra={"format": "date-time"}),
+]
+
 
 class Clock(Model):
     """How world time passes; a change takes effect two minutes later, at one instant for all replicas."""
@@ -38,6 +44,8 @@ class Clock(Model):
     """Factor on the passing of world time, above 0, with up to three decimals; text, since YAML numbers round."""
     paused: bool = False
     """Whether world time stands still while services go on."""
+    start_at: Time | None = None
+    """When world time began, in UTC; read only while the world has no clock yet, as when it is made or restored from a backup without status. Absent: its creation. Example: 2026-03-01T08:00:00Z."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("double(self.speed) > 0.0", "speed must be above 0: use paused to stop", ".speed"),
     )
@@ -204,7 +212,7 @@ class GameWorldStatus(Model):
     conditions: Annotated[
         tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))
     ] = ()
-    """Ready, Reconciling, Stalled, Degraded, TiersReady, ArchetypesValid, ServicesReady."""
+    """Ready, Reconciling, Stalled, Degraded, TiersReady, ArchetypesValid, ServicesReady, ClockStarted."""
 
 
 class GameWorld(Model):

@@ -26,7 +26,7 @@ class Pod:
     `hasten` says that it is terminating and that its present process never was ready. `dead` is why it ended for good:
     an evicted or refused pod stays as an object, and says nothing about those that took its place. `gates` keep it from
     being scheduled, `unready` from being ready though its containers are; `beside` is what is wrong with a container
-    beside the main one: an init container, or a sidecar.
+    beside the main one: an init container, or a sidecar. `placed` means that it has a node, and so a price.
     """
 
     namespace: str
@@ -43,6 +43,7 @@ class Pod:
     gates: str = ""
     unready: str = ""
     beside: str = ""
+    placed: bool = False
 
     @property
     def pull_fault(self) -> str:
@@ -84,6 +85,7 @@ def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
         gates=_gates(document, conditions.get("PodScheduled", {})),
         unready=_unready(document, conditions),
         beside=_beside(status, main),
+        placed=bool(document["spec"].get("nodeName")) and status.get("phase") not in _DEAD,
     )
 
 

@@ -159,10 +159,21 @@ class Reconciler:
             refusals=unwritten.refusals,
             failures=unwritten.reported,
             references=self._references.seen_by(key),
+            neighbours=self._neighbours(key),
             now=self._now(),
             turn=turns.free(key),
             holds_turn=turns.holds(key),
             halted=turns.halted,
+        )
+
+    def _neighbours(self, key: Key) -> tuple[Key, ...]:
+        """Roots that others may refer to are few; worlds, of which there may be thousands, nobody refers to."""
+        return tuple(
+            each
+            for name, kind in self._kinds.items()
+            if kind.referred_to
+            for each in sorted(self._store.keys(name))
+            if each.namespace == key.namespace
         )
 
     def _forget(self, key: Key) -> None:

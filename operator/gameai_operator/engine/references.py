@@ -35,12 +35,14 @@ class References:
 
     def show(self, target: Key, projection: Any) -> tuple[Key, ...]:
         """A target looks like this now (None: it is gone); the sources that must hear of it."""
-        if self._projections.get(target) == projection:
-            return ()
+        before = self._projections.get(target)
+        # What is equal may still hold something newer, which makes no difference to who is to hear of it.
         if projection is None:
-            del self._projections[target]
+            self._projections.pop(target, None)
         else:
             self._projections[target] = projection
+        if before == projection:
+            return ()
         return tuple(sorted(self._sources.get(target, ())))
 
     def seen_by(self, source: Key) -> Mapping[Key, Any]:

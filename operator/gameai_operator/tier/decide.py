@@ -16,6 +16,7 @@ from gameai_operator.tier.effective import Effective, effective
 from gameai_operator.tier.handover import Limits, handover
 from gameai_operator.tier.objects import Document, Live, deployments, surroundings
 from gameai_operator.tier.revisions import Inputs, UnknownRevisionError, inputs
+from gameai_operator.tier.split import Split
 from gameai_operator.tier.status import Judged, conditions, status
 from gameai_operator.tier.template import ON_DEMAND, SPOT
 
@@ -71,6 +72,10 @@ def decide(
     judged = Judged(
         live=live,
         wants=wants,
+        placed=Split(
+            on_demand=sum(pod.placed and pod.group == ON_DEMAND for pod in sight.pods),
+            spot=sum(pod.placed and pod.group == SPOT for pod in sight.pods),
+        ),
         rolling=rolling,
         arguments=verdict,
         revision=revision.revision if revision else tier.status.template_revision,

@@ -1,6 +1,7 @@
 """PURE: what a tier costs per hour, from a price table."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -38,8 +39,22 @@ USUAL: Mapping[LatencyClass, str] = MappingProxyType(
 _CENT_FRACTION = Decimal("0.001")
 
 
-def cost_per_hour(spec: ModelTierSpec, shares: Split) -> str | None:
-    """USD per hour of the wanted replicas; None where no price is known (a CPU tier without instance types)."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Price:
+    """USD per hour of one replica, and the instance type that it is taken from."""
+
+    instance_type: str
+    on_demand: Decimal
+    spot: Decimal
+
+    def of(self, shares: Split) -> str:
+        """USD per hour of so many replicas, to a tenth of a cent."""
+        total = self.on_demand * shares.on_demand + self.spot * shares.spot
+        return str(total.quantize(_CENT_FRACTION))
+
+
+def price(spec: ModelTierSpec) -> Price | None:
+    """The price of the first instance type with a known one; None where there is none (CPU tiers without types)."""
     own = {
         row.instance_type: (row.on_demand_per_hour, row.spot_per_hour or row.on_demand_per_hour)
         for row in spec.pricing
@@ -47,8 +62,8 @@ def cost_per_hour(spec: ModelTierSpec, shares: Split) -> str | None:
     prices = {**PRICES, **own}
     usual = (USUAL[spec.class_],) if spec.hardware.gpus else ()
     candidates = spec.hardware.instance_types or usual
-    known = next((prices[name] for name in candidates if name in prices), None)
-    if known is None:
+    name = next((each for each in candidates if each in prices), None)
+    if name is None:
         return None
-    on_demand, spot = map(Decimal, known)
-    return str((on_demand * shares.on_demand + spot * shares.spot).quantize(_CENT_FRACTION))
+    on_demand, spot = map(Decimal, prices[name])
+    return Price(instance_type=name, on_demand=on_demand, spot=spot)

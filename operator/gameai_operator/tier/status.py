@@ -12,7 +12,8 @@ from gameai_operator.engine.kind import Refusal
 from gameai_operator.tier.arguments import Verdict
 from gameai_operator.tier.effective import Effective
 from gameai_operator.tier.objects import Live, selector
-from gameai_operator.tier.pricing import cost_per_hour
+from gameai_operator.tier.pricing import price
+from gameai_operator.tier.split import Split
 from gameai_operator.tier.vllm_flags import VLLM_VERSION
 
 FIELDS = (
@@ -26,17 +27,21 @@ FIELDS = (
     "endpoint",
     "cost",
 )
-COUNTS = frozenset({"replicas", "readyReplicas", "capacity"})
+COUNTS = frozenset({"replicas", "readyReplicas", "capacity", "cost"})
 CONDITIONS = ("Ready", "Reconciling", "Stalled", "ArgumentsChecked")
 _NOT_STALLED = Condition(type="Stalled", status=False, reason="AsExpected")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """All that a status is derived from. `rolling` says that a roll-out is unfinished or about to begin."""
+    """All that a status is derived from.
+
+    `rolling` says that a roll-out is unfinished or about to begin; `placed` are the pods that have a node.
+    """
 
     live: Live
     wants: Effective
+    placed: Split
     rolling: bool
     arguments: Verdict
     revision: int | None
@@ -50,7 +55,6 @@ def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
     live = judged.live
     on_demand = live.on_demand.replicas if live.on_demand else 0
     spot = live.spot.replicas if live.spot else 0
-    cost = cost_per_hour(tier.spec, judged.wants.shares)
     name, namespace = tier.metadata.name, tier.metadata.namespace
     fields = {
         "observedGeneration": tier.metadata.generation,
@@ -59,11 +63,29 @@ def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
         "replicas": on_demand + spot,
         "readyReplicas": ready_replicas(live),
         "selector": contract.selector(dict(sorted(selector(tier).items()))),
-        "capacity": {"onDemand": on_demand, "spot": spot},
+        "capacity": _capacity(tier, on_demand, spot),
         "endpoint": f"http://{name}.{namespace}.svc:{contract.VLLM_PORT}",
-        "cost": {"perHour": cost} if cost else None,
+        "cost": _cost(tier, judged),
     }
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def _capacity(tier: ModelTier, on_demand: int, spot: int) -> dict[str, int]:
+    """Pods by what they ask for: without a spot share they ask for nothing, and may be on either."""
+    if tier.spec.capacity.spot_percent:
+        return {"onDemand": on_demand, "spot": spot, "any": 0}
+    return {"onDemand": 0, "spot": spot, "any": on_demand}
+
+
+def _cost(tier: ModelTier, judged: Judged) -> dict[str, str] | None:
+    known = price(tier.spec)
+    if known is None:
+        return None
+    return {
+        "perHour": known.of(judged.placed),
+        "wantedPerHour": known.of(judged.wants.shares),
+        "instanceType": known.instance_type,
+    }
 
 
 def conditions(judged: Judged) -> tuple[Condition, ...]:

@@ -23,20 +23,27 @@ from gameai.worldtime import (
 )
 
 from gameai_operator.api.world import ClockStatus, GameWorld, WorldState
+from gameai_operator.engine.conditions import Condition
+from gameai_operator.engine.manifest import MANIFEST_HASH, controller
 from gameai_operator.engine.ownership import applied_fields
 
 # A kubelet looks after a pod's mounts every 60 to 90 s, and our write and the service's own look take seconds more.
 LEAD_SECONDS = 120
 # Anchors that have not taken effect; the next change waits until there is room.
 MOST_PENDING = 4
+STARTED = "ClockStarted"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Turning:
-    """The anchors to publish, and when to look again where a change had to wait."""
+    """The anchors to publish, and when to look again where a change had to wait.
+
+    `started` is why world time began anew (a reason and a message), None where an earlier clock goes on.
+    """
 
     anchors: tuple[Anchor, ...]
     again_seconds: float | None = None
+    started: tuple[str, str] | None = None
 
 
 def turning(world: GameWorld, published: Sequence[Anchor] | None, now: int) -> Turning:
@@ -44,13 +51,11 @@ def turning(world: GameWorld, published: Sequence[Anchor] | None, now: int) -> T
     speed, day = _wanted(world)
     anchors = tuple(published or reported(world.status.clock))
     if not anchors:
+        began, started = _start(world, now)
         first = Anchor(
-            effective_at=parse_time(world.metadata.creation_timestamp),
-            world=START_MICROSECONDS,
-            speed=speed,
-            day_length_minutes=day,
+            effective_at=began, world=START_MICROSECONDS, speed=speed, day_length_minutes=day
         )
-        return Turning(anchors=(first,))
+        return Turning(anchors=(first,), started=started)
     if anchors[-1].rate == Fraction(speed) * MINUTES_PER_DAY / day:
         return Turning(anchors=anchors)
     past = [each for each in anchors if each.effective_at <= now]
@@ -62,6 +67,32 @@ def turning(world: GameWorld, published: Sequence[Anchor] | None, now: int) -> T
     effective_at = max(second + LEAD_SECONDS * MICROSECOND, anchors[-1].effective_at)
     kept = (*past[-1:], *pending)
     return Turning(anchors=(*kept, follow(kept, effective_at, speed, day)))
+
+
+def _start(world: GameWorld, now: int) -> tuple[int, tuple[str, str]]:
+    """When the clock of a world without one began, with reason and message."""
+    created, given = world.metadata.creation_timestamp, world.spec.clock.start_at
+    if given and parse_time(given) <= now:
+        return parse_time(given), ("StartAt", f"no earlier clock was found: began at {given}")
+    ignored = f"spec.clock.startAt {given} is in the future and not used; " if given else ""
+    message = (
+        f"{ignored}no earlier clock was found: began with the creation of the object, {created}. To go on "
+        "where a former object of this world was, make it again with spec.clock.startAt"
+    )
+    return parse_time(created), ("Created", message)
+
+
+def started(world: GameWorld, turned: Turning) -> Condition:
+    """`ClockStarted`: how the world's time began; what was said of it stays for as long as its clock goes on."""
+    if turned.started:
+        reason, message = turned.started
+        return Condition(type=STARTED, status=True, reason=reason, message=message)
+    before = next((each for each in world.status.conditions if each.type == STARTED), None)
+    if before is not None:
+        return Condition(type=STARTED, status=True, reason=before.reason, message=before.message)
+    return Condition(
+        type=STARTED, status=True, reason="Continued", message="an earlier clock goes on"
+    )
 
 
 def _wanted(world: GameWorld) -> tuple[Decimal, int]:
@@ -86,11 +117,18 @@ def clock_status(anchors: Sequence[Anchor]) -> dict[str, Any]:
 
 def published(document: Mapping[str, Any]) -> tuple[Anchor, ...] | None:
     """The anchors in a configuration object; None where a hand touched them or there are none."""
-    fields = applied_fields(document["metadata"]) or {}
-    if f"f:{contract.CONFIG_KEY}" not in fields.get("f:data", {}):
+    if not _is_ours(document["metadata"]):
         return None
     try:
         entries = json.loads(document["data"][contract.CONFIG_KEY])["clock"]["anchors"]
         return tuple(parse_anchor(each) for each in entries) or None
     except (ValueError, KeyError, TypeError, ArithmeticError):
         return None
+
+
+def _is_ours(metadata: Mapping[str, Any]) -> bool:
+    """Whether we wrote the anchors: by managedFields or, restored from a backup without them and without an owner, by our hash."""
+    fields = applied_fields(metadata)
+    if fields is not None:
+        return f"f:{contract.CONFIG_KEY}" in fields.get("f:data", {})
+    return MANIFEST_HASH in metadata.get("annotations", {}) and controller(metadata) is None

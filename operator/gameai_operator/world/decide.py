@@ -15,11 +15,18 @@ from gameai_operator.engine.manifest import Key
 from gameai_operator.settings import NetworkSettings
 from gameai_operator.world import archetypes
 from gameai_operator.world.catalogue import Effective, effective
-from gameai_operator.world.clock import Turning, reported, turning
+from gameai_operator.world.clock import Turning, reported, started, turning
 from gameai_operator.world.network import faulty_keys
 from gameai_operator.world.objects import Parts, deployment_name, isolated, objects, replicas
 from gameai_operator.world.revisions import Inputs, UnknownRevisionError, inputs
-from gameai_operator.world.status import Judged, ServiceSight, conditions, grace_left, status
+from gameai_operator.world.status import (
+    ASLEEP_SECONDS,
+    Judged,
+    ServiceSight,
+    conditions,
+    grace_left,
+    status,
+)
 from gameai_operator.world.template import config_name
 from gameai_operator.world.tiers import sights
 
@@ -55,7 +62,7 @@ def decide(sight: Sight, *, current: Inputs, network: NetworkSettings) -> Decisi
     """
     world = GameWorld.model_validate(sight.root)
     read = _read(world, sight, current)
-    roles = sights(world, sight.references)
+    roles = sights(world, sight.references, sight.neighbours)
     files = archetypes.sight(world, sight.references)
     turned = _turning(world, sight, acts=read.inputs is not None)
     policy = read.network and isolated(world, network)
@@ -82,6 +89,7 @@ def decide(sight: Sight, *, current: Inputs, network: NetworkSettings) -> Decisi
         image=read.inputs.image if read.inputs else world.status.workloads_image,
         rolling=bool(rolling),
         halted=_halted(world, sight, current),
+        clock=started(world, turned),
         fault=fault(sight.pods, [each.live for each in services], _WORDS),
         refusals=(*read.refusals, *sight.refusals),
         failures=sight.failures,
@@ -93,7 +101,7 @@ def decide(sight: Sight, *, current: Inputs, network: NetworkSettings) -> Decisi
         conditions=conditions(world, judged),
         keep=_keep(world, sight, read, files.valid),
         replicas=_replicas(world, sight, read),
-        again_seconds=_again(turned.again_seconds, grace_left(world, judged)),
+        again_seconds=_again(turned.again_seconds, grace_left(world, judged), _asleep(world)),
         turn=_turn(world, sight, read, current, rolling),
         healthy=_was_ready(world),
     )
@@ -222,6 +230,11 @@ def _turn(
         return Turn.NONE
     failed = any(each is not None and each.exceeded for each in under_way)
     return Turn.FAILED if failed else Turn.HOLDS
+
+
+def _asleep(world: GameWorld) -> float | None:
+    asleep = world.spec.state is WorldState.HIBERNATED
+    return ASLEEP_SECONDS if asleep and world.spec.roles else None
 
 
 def _again(*seconds: float | None) -> float | None:

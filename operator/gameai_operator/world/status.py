@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gameai.worldtime import Anchor
+from gameai.worldtime import MICROSECOND, Anchor, format_time
 
 from gameai_operator.api.base import Condition as Reported
 from gameai_operator.api.base import ConditionStatus
@@ -17,7 +17,7 @@ from gameai_operator.engine.kind import Refusal
 from gameai_operator.world import archetypes
 from gameai_operator.world.archetypes import ArchetypesSight
 from gameai_operator.world.catalogue import Effective
-from gameai_operator.world.clock import clock_status
+from gameai_operator.world.clock import STARTED, clock_status
 from gameai_operator.world.config import endpoint
 from gameai_operator.world.tiers import RoleSight, worst
 
@@ -38,7 +38,10 @@ CONDITIONS = (
     "TiersReady",
     archetypes.CONDITION,
     "ServicesReady",
+    STARTED,
 )
+# A hibernated world says what its tiers cost; how often that is looked at again.
+ASLEEP_SECONDS = 300.0
 # How long a world goes on without a tier before it counts as not ready.
 GRACE_SECONDS = 120
 
@@ -79,6 +82,7 @@ class Judged:
     refusals: Sequence[Refusal]
     failures: Sequence[Refusal]
     halted: str
+    clock: Condition
     now: datetime.datetime
 
 
@@ -117,13 +121,14 @@ def conditions(world: GameWorld, judged: Judged) -> tuple[Condition, ...]:
     degraded = _degraded(world, judged, tiers, left)
     verdicts = _Verdicts(stalled=stalled, services=services, tiers=tiers, degraded=degraded)
     return (
-        _ready(world, verdicts, left),
+        _ready(world, judged, verdicts, left),
         _reconciling(judged, stalled),
         stalled,
         degraded,
         tiers,
         archetypes.condition(judged.archetypes),
         services,
+        judged.clock,
     )
 
 
@@ -223,12 +228,11 @@ class _Verdicts:
     degraded: Condition
 
 
-def _ready(world: GameWorld, verdicts: _Verdicts, left: float) -> Condition:
+def _ready(world: GameWorld, judged: Judged, verdicts: _Verdicts, left: float) -> Condition:
     """Whether everything that was asked for answers; a mistake in the spec that touches nothing live is only told."""
     stalled, services, tiers = verdicts.stalled, verdicts.services, verdicts.tiers
     if world.spec.state is WorldState.HIBERNATED:
-        message = "no pods wanted and world time stands still"
-        return _is_ready("Hibernated", message, stalled)
+        return _is_ready("Hibernated", _asleep(judged), stalled)
     if not services.status:
         return _not_ready(stalled if stalled.status else services)
     if not tiers.status and not left:
@@ -236,6 +240,23 @@ def _ready(world: GameWorld, verdicts: _Verdicts, left: float) -> Condition:
     if verdicts.degraded.status:
         return _is_ready("Degraded", verdicts.degraded.message, stalled)
     return _is_ready("WorldReady", "every service answers, every tier is ready", stalled)
+
+
+def _asleep(judged: Judged) -> str:
+    """When world time stands still, and which tiers go on and cost what."""
+    stop = judged.anchors[-1].effective_at if judged.anchors else 0
+    still = format_time(stop)
+    ahead = stop > int(judged.now.timestamp() * MICROSECOND)
+    words = f"no pods wanted; world time stands still {'from' if ahead else 'since'} {still}"
+    costs = {
+        f"{each.tier.namespace}/{each.tier.name}": each.cost_per_hour
+        for each in judged.roles
+        if each.endpoint
+    }
+    if not costs:
+        return words
+    tiers = ", ".join(f"{name} ({cost} USD/h)" if cost else name for name, cost in costs.items())
+    return f"{words}; its tiers go on: {tiers}"
 
 
 def _is_ready(reason: str, message: str, stalled: Condition) -> Condition:

@@ -7,6 +7,7 @@ from typing import Any
 from gameai_operator.api.views import TierView
 from gameai_operator.api.world import GameWorld, Role
 from gameai_operator.engine.manifest import Key
+from gameai_operator.world.catalogue import nearest
 
 NOT_PERMITTED = "RefNotPermitted"
 MISSING = "TierMissing"
@@ -22,6 +23,7 @@ class RoleSight:
     endpoint: str = ""
     reason: str = ""
     message: str = ""
+    cost_per_hour: str = ""
 
 
 def refers(root: Mapping[str, Any]) -> tuple[Key, ...]:
@@ -38,16 +40,17 @@ def namespace_key(name: str) -> Key:
     return Key("Namespace", "", name)
 
 
-def sights(world: GameWorld, references: Mapping[Key, Any]) -> tuple[RoleSight, ...]:
-    """Every role as it stands."""
+def sights(
+    world: GameWorld, references: Mapping[Key, Any], neighbours: Sequence[Key] = ()
+) -> tuple[RoleSight, ...]:
+    """Every role as it stands; `neighbours` are objects of the world's own namespace, for a hint at a misspelt name."""
     own = world.metadata.namespace
-    labels = references.get(namespace_key(own))
-    return tuple(_sight(role, own, labels, references) for role in world.spec.roles)
+    names = [each.name for each in neighbours if each.kind == "ModelTier"]
+    return tuple(_sight(role, own, names, references) for role in world.spec.roles)
 
 
-def _sight(
-    role: Role, own: str, labels: Mapping[str, str] | None, references: Mapping[Key, Any]
-) -> RoleSight:
+def _sight(role: Role, own: str, names: Sequence[str], references: Mapping[Key, Any]) -> RoleSight:
+    labels: Mapping[str, str] | None = references.get(namespace_key(own))
     tier = Key("ModelTier", role.tier_ref.namespace or own, role.tier_ref.name)
     view: TierView | None = references.get(tier)
     said = f"role {role.name}: tier {tier.namespace}/{tier.name}"
@@ -61,14 +64,21 @@ def _sight(
         )
         return RoleSight(role=role.name, tier=tier, reason=NOT_PERMITTED, message=message)
     if view is None:
-        message = f"{said} does not exist: create it, or change tierRef"
+        message = f"{said} does not exist{nearest(tier.name, names)}: create it, or change tierRef"
         return RoleSight(role=role.name, tier=tier, reason=MISSING, message=message)
     if not view.ready:
         message = f"{said} is not ready ({view.reason})"
         return RoleSight(
-            role=role.name, tier=tier, endpoint=view.endpoint, reason=NOT_READY, message=message
+            role=role.name,
+            tier=tier,
+            endpoint=view.endpoint,
+            reason=NOT_READY,
+            message=message,
+            cost_per_hour=view.cost_per_hour,
         )
-    return RoleSight(role=role.name, tier=tier, endpoint=view.endpoint)
+    return RoleSight(
+        role=role.name, tier=tier, endpoint=view.endpoint, cost_per_hour=view.cost_per_hour
+    )
 
 
 def worst(roles: Sequence[RoleSight]) -> RoleSight | None:

@@ -58,8 +58,18 @@ class Discovery:
 
     @property
     def missing(self) -> list[str]:
-        """What was never listed yet."""
-        return sorted({each.resource for each in self._all() if not each.synced})
+        """What was never listed yet.
+
+        A namespace that may not be listed holds up no other; where none may, all are missing.
+        """
+        return sorted(
+            {
+                _name(each)
+                for collection in self._collections()
+                for each in collection
+                if not each.synced and (not each.refused or all(one.refused for one in collection))
+            }
+        )
 
     @property
     def blind(self) -> str:
@@ -124,8 +134,11 @@ class Discovery:
     def _gateways(self) -> int:
         return len({address for each in _held(self._slices) for address in each})
 
+    def _collections(self) -> tuple[list[Watched], ...]:
+        return self._tiers, self._pods, self._configs, self._slices
+
     def _all(self) -> list[Watched]:
-        return [*self._tiers, *self._pods, *self._configs, *self._slices]
+        return [each for collection in self._collections() for each in collection]
 
     def _everywhere(
         self,
@@ -147,6 +160,12 @@ class Discovery:
         path = f"/apis/discovery.k8s.io/v1/namespaces/{scope.own_namespace}/endpointslices"
         selector = f"kubernetes.io/service-name={scope.own_service}"
         return [Watched(self._server, path, selector, ready_addresses, self._changed.set)]
+
+
+def _name(watched: Watched) -> str:
+    where = f" of namespace {watched.namespace}" if watched.namespace else ""
+    refused = " (forbidden)" if watched.refused else ""
+    return f"{watched.resource}{where}{refused}"
 
 
 def _held(watched: Sequence[Watched]) -> list[Any]:

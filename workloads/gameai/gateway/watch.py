@@ -6,6 +6,7 @@ Nothing here is on the way of a question: while the API server is gone, what was
 import asyncio
 import logging
 import random
+import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ _SHORT_SECONDS = 1.0
 _FIRST_BACKOFF_SECONDS, _MOST_BACKOFF_SECONDS = 0.5, 10.0
 _CALL_SECONDS = 30.0
 _OK, _GONE = 200, 410
+_REFUSED = (403, 404)
+_NAMESPACE = re.compile(r"/namespaces/([^/]+)/")
 
 Object = Mapping[str, Any]
 Key = tuple[str, str]
@@ -93,6 +96,7 @@ class Watched:
     """The objects of one collection, each kept as what `project` makes of it; None is not kept.
 
     Of an object that cannot be read, what was read of it before stays. `changed` is called after each change.
+    `refused` says that the collection may not be listed: its namespace is gone, or gives us no rights.
     """
 
     def __init__(
@@ -105,9 +109,12 @@ class Watched:
     ) -> None:
         self.objects: dict[Key, Any] = {}
         self.synced = False
+        self.refused = False
         self.connected = False
         self.heard_at = monotonic()
         self.resource = path.rpartition("/")[2]
+        named = _NAMESPACE.search(path)
+        self.namespace = named[1] if named else ""
         self._server = server
         self._path = path
         self._query = {"labelSelector": selector} if selector else {}
@@ -130,8 +137,12 @@ class Watched:
             except Exception as error:  # noqa: BLE001 - whatever an API server says must not end the gateway
                 counts.events[f"watch of {self.resource} failed",] += 1
                 _LOG.warning("%s: %s; what was seen stays", self._path, error or type(error))
-                if isinstance(error, ApiError) and error.status:
+                status = error.status if isinstance(error, ApiError) else 0
+                if status:
                     self._version = ""
+                if status in _REFUSED and not self.refused:
+                    self.refused = True
+                    self._changed()
             self.connected = False
             if monotonic() - began > _MOST_BACKOFF_SECONDS:
                 backoff = _FIRST_BACKOFF_SECONDS
@@ -153,6 +164,7 @@ class Watched:
                 break
             query["continue"] = metadata["continue"]
         self.heard_at, self.synced, self.connected = monotonic(), True, True
+        self.refused = False
         self.objects, self._seen = found, seen
         self._version = str(metadata["resourceVersion"])
         self._changed()
