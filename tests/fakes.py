@@ -9,9 +9,11 @@ from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.events import Recorder
 from gameai_operator.engine.intake import Intake
 from gameai_operator.engine.manifest import Key, Manifest, Resource
+from gameai_operator.engine.metrics import ObjectMetrics
 from gameai_operator.engine.outcome import Outcome
 from gameai_operator.engine.reconcile import Reconciler
 from gameai_operator.engine.references import References
+from gameai_operator.engine.repairs import Repairs
 from gameai_operator.engine.store import Store
 from gameai_operator.engine.turns import Turns
 from gameai_operator.engine.workqueue import Workqueue
@@ -159,6 +161,7 @@ class World:
             store=self.store,
             references=references,
             queue=self.queue,
+            metrics=ObjectMetrics(),
             clock=lambda: 0.0,
         )
         self.turns = Turns(lambda: 1)
@@ -176,6 +179,7 @@ class World:
             intake=self.intake,
             cluster=self.cluster,
             recorder=recorder,
+            repairs=Repairs(),
             now=lambda: NOW,
             clock=lambda: self.clock,
         )

@@ -164,6 +164,7 @@ def _clean_node(folder: Path) -> bool:
 def launch(cluster: Cluster, name: str, *, die_with_parent: bool) -> Cluster:
     """Start one component of the control plane again on its old port; the changed cluster."""
     arguments = {
+        "etcd": components.etcd,
         "kube-apiserver": components.api_server,
         "kwok": components.kwok,
     }[name](cluster.site)

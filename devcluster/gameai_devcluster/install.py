@@ -65,14 +65,16 @@ def rights(api: Api, *, namespaces: Sequence[str] = ()) -> None:
             api.apply(document)
 
 
-def operator_kubeconfig(api: Api, file: Path, *, server: str | None = None) -> Path:
+def operator_kubeconfig(
+    api: Api, file: Path, *, server: str | None = None, account: str = ACCOUNT
+) -> Path:
     """Write a kubeconfig with a token of the operator's service account, good for a week."""
     credentials = replace(
         api.credentials,
         server=server or api.credentials.server,
         certificate_file=None,
         key_file=None,
-        token=token(api, NAMESPACE, ACCOUNT),
+        token=token(api, NAMESPACE, account),
     )
     file.touch(mode=0o600)
     file.write_text(yaml.safe_dump(kubeconfig_document(credentials)))

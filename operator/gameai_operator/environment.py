@@ -37,6 +37,7 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
 
     work = _Flags(parser.add_argument_group("work"), environment)
     work("--workers", _DEFAULTS.workers, "objects reconciled side by side (1 to 100)", int)
+    work("--free-repairs", _DEFAULTS.free_repairs, "of one field before they wait longer", int)
     work("--resync-seconds", _DEFAULTS.resync_seconds, "comparison with a LIST, ±20 %%", float)
     work(
         "--probe-seconds", _DEFAULTS.probe_seconds, "a cheap look for missed events, ±20 %%", float
@@ -115,6 +116,7 @@ def settings(options: argparse.Namespace) -> Settings:
         ),
         worlds_at_a_time=_pace(options.worlds_at_a_time),
         workers=options.workers,
+        free_repairs=options.free_repairs,
         resync_seconds=options.resync_seconds,
         probe_seconds=options.probe_seconds,
         discovery_seconds=options.discovery_seconds,
@@ -191,6 +193,7 @@ def _check(made: Settings) -> None:
         "--allowed-host-paths must be absolute folders": not all(
             each.startswith("/") for each in made.allowed_host_paths
         ),
+        "--free-repairs must be from 1 to 1000": not 1 <= made.free_repairs <= 1000,
         "--workers must be from 1 to 100": not 1 <= made.workers <= 100,
         "--lease-retry-seconds < --lease-renew-seconds < --lease-seconds must hold": not (
             0 < lease.retry_seconds < lease.renew_seconds < lease.duration_seconds

@@ -20,8 +20,10 @@ from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.events import Recorder
 from gameai_operator.engine.intake import Intake
 from gameai_operator.engine.manifest import Resource
+from gameai_operator.engine.metrics import ObjectMetrics
 from gameai_operator.engine.reconcile import Reconciler
 from gameai_operator.engine.references import References
+from gameai_operator.engine.repairs import Repairs
 from gameai_operator.engine.store import Store
 from gameai_operator.engine.turns import Turns
 from gameai_operator.engine.workqueue import Priority, Workqueue
@@ -84,12 +86,15 @@ class Process:
         self._store = Store()
         self._references = References()
         self._queue = Workqueue(time.monotonic)
+        self._metrics = ObjectMetrics()
+        telemetry.show_objects(self._metrics)
         self._intake = Intake(
             self._kinds,
             WATCHED,
             store=self._store,
             references=self._references,
             queue=self._queue,
+            metrics=self._metrics,
             clock=time.monotonic,
         )
         self._discovery = Discovery(
@@ -135,6 +140,7 @@ class Process:
             cluster=client,
             claims=LeaseClaims(client, own, time.monotonic),
             recorder=self._recorder,
+            repairs=Repairs(self._settings.free_repairs),
             now=_now,
             clock=time.monotonic,
         )

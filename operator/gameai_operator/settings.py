@@ -106,6 +106,7 @@ class Settings:
     pods: PodSettings = field(default_factory=PodSettings)
     worlds_at_a_time: Pace = field(default_factory=Pace)
     workers: int = 10
+    free_repairs: int = 5
     resync_seconds: float = 450.0
     probe_seconds: float = 20.0
     discovery_seconds: float = 3.0

@@ -5,9 +5,11 @@ import datetime
 import json
 import logging
 import sys
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -71,6 +73,63 @@ EVENTS_DROPPED = _counter(
 )
 OBJECTS = _gauge("gameai_operator_objects", "Objects in the store.")
 LOOP_LAG = _gauge("gameai_operator_loop_lag_seconds", "How late the event loop is.")
+
+# Of ModelTiers and GameWorlds, by kind, namespace and name.
+_NUMBERS = {
+    "wanted_replicas": "Replicas wanted of a tier.",
+    "ready_replicas": "Pods of a tier that answer.",
+    "cost_usd_per_hour": "USD per hour of a tier's pods that have a node.",
+    "wanted_cost_usd_per_hour": "USD per hour of a tier's wanted replicas.",
+}
+
+
+class Objects(Protocol):
+    """What is known of our own objects: pairs of (kind, namespace, name) and facts with `numbers` and `conditions`."""
+
+    @property
+    def left_out(self) -> int:
+        """Objects beyond the limit, which have no series."""
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        """Pairs of key and facts."""
+
+
+class _ObjectCollector:
+    """Reads the facts when metrics are asked for, so that what is gone leaves no series behind."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Every series."""
+        labels = ("kind", "namespace", "name")
+        families = {
+            name: GaugeMetricFamily(f"gameai_operator_object_{name}", text, labels=labels)
+            for name, text in _NUMBERS.items()
+        }
+        conditions = GaugeMetricFamily(
+            "gameai_operator_object_condition",
+            "1 for the present status and reason of each condition.",
+            labels=(*labels, "type", "status", "reason"),
+        )
+        for key, facts in self._objects:
+            for name, value in facts.numbers:
+                families[name].add_metric(key, value)
+            for condition in facts.conditions:
+                conditions.add_metric((*key, *condition), 1.0)
+        yield from families.values()
+        yield conditions
+        yield GaugeMetricFamily(
+            "gameai_operator_objects_without_metrics",
+            "Objects beyond the limit of 2,000, which have no series of their own.",
+            value=float(self._objects.left_out),
+        )
+
+
+def show_objects(objects: Objects) -> None:
+    """Report what is known of our own objects."""
+    REGISTRY.register(_ObjectCollector(objects))
+
 
 KEY: contextvars.ContextVar[str] = contextvars.ContextVar("key", default="")
 RECONCILE_ID: contextvars.ContextVar[str] = contextvars.ContextVar("reconcile_id", default="")

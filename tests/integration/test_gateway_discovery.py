@@ -17,7 +17,7 @@ from gameai.v1 import inference_pb2_grpc
 from gameai_devcluster import cluster as clusters
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json, path
-from gameai_devcluster.testing.proxy import Answer, Arrival, DropError, Proxy
+from gameai_devcluster.testing.proxy import Answer, Arrival, DropError, Proxy, status_answer
 from gameai_devcluster.testing.waiting import until
 from grpc import aio
 from inference import engine, eventually, program
@@ -170,7 +170,12 @@ class Served:
 
 @asynccontextmanager
 async def gateway(
-    api: Api, namespace: str, folder: Path, server: str = "", account: str = "match"
+    api: Api,
+    namespace: str,
+    folder: Path,
+    server: str = "",
+    account: str = "match",
+    listed: str = "",
 ) -> AsyncIterator[Served]:
     """A gateway that knows what there is, and a caller of the world."""
     token = folder / "gateway.token"
@@ -180,7 +185,10 @@ async def gateway(
         program(
             *("gameai.gateway", "--cluster", f"--api-server={server or api.credentials.server}"),
             *(f"--api-token={token}", f"--api-ca={api.credentials.ca_file}"),
-            *(f"--own-service={install.NAMESPACE}/{SERVICE}", f"--namespaces={namespace}"),
+            *(
+                f"--own-service={install.NAMESPACE}/{SERVICE}",
+                f"--namespaces={listed or namespace}",
+            ),
             *("--address=127.0.0.1", "--port=0", "--health-port=0", "--log-level=WARNING"),
         ) as (_, ports),
         aiohttp.ClientSession() as session,
@@ -355,14 +363,31 @@ async def test_a_gateway_is_not_ready_before_it_knows_what_there_is(
         aiohttp.ClientSession() as session,
     ):
         served = Served(None, f"http://127.0.0.1:{ports[1]}", session, [])
-        await becomes(served.ready, "not listed yet: pods")
+        missing = f"not listed yet: pods of namespace {games}"
+        await becomes(served.ready, missing)
         async with aio.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
             served.stub = inference_pb2_grpc.InferenceServiceStub(channel)
             code, message = await refused(served)
         assert code is grpc.StatusCode.UNAVAILABLE, "a client would take any other word for final"
-        assert "cannot answer yet: not listed yet: pods" in message
+        assert f"cannot answer yet: {missing}" in message
         proxy.fault = None
         await becomes(served.ready, "ok", 30)
+
+
+async def test_a_namespace_that_may_not_be_listed_holds_up_no_other(
+    api: Api, games: str, tmp_path: Path, proxy: Proxy
+) -> None:
+    def forbidden(arrival: Arrival) -> Answer | None:
+        return status_answer(403, "Forbidden") if "/namespaces/gone/" in arrival.path else None
+
+    proxy.fault = forbidden
+    npcs(api, games)
+    async with (
+        gateway(api, games, tmp_path, proxy.url, listed=f"{games},gone") as served,
+        engine("gold") as (_, address),
+    ):
+        replica(api, games, "gold-1", address)
+        await becomes(served.source, ENGINE, ARCHETYPES_SECONDS)
 
 
 async def test_slots_are_divided_among_the_gateways_of_its_own_service(

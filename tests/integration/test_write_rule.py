@@ -3,13 +3,14 @@
 import copy
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from gameai_devcluster import install
 from gameai_devcluster.api import JSON_PATCH, Api, ApiError, Json, path_of
-from gameai_devcluster.operators import Operator
+from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.audit import AuditLog
 from gameai_devcluster.testing.rendering import decided, owned
 from gameai_devcluster.testing.waiting import settled, until
@@ -145,6 +146,16 @@ def objects(api: Api, namespace: str) -> list[Json]:
     """The rendered objects of the tier in this namespace, as the operator applies them."""
     root = api.get("ModelTier", namespace, "gold")
     return owned(root, decided(root))
+
+
+@pytest.fixture(scope="module")
+def operator(operator_kubeconfig: Path, folder: Path) -> Iterator[Operator]:
+    """One that takes hundreds of edits in a row for a person's, and for no rival controller's."""
+    flags: dict[str, str | float] = {"free_repairs": 1000}
+    launch = Launch(kubeconfig=operator_kubeconfig, log=folder / "edits.log", flags=flags)
+    running = Operator(launch).wait_ready()
+    yield running
+    assert running.stop() == 0
 
 
 def sample(namespace: str) -> Json:

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from gameai import channel
+from gameai import channel, contract
 from gameai.client import stream
 from gameai.v1 import inference_pb2
 from gameai_devcluster.install import ROOT
@@ -44,3 +44,11 @@ def test_the_published_vectors_are_what_the_wire_carries(name: str, text: str, h
 
 def test_there_are_vectors_of_both_directions() -> None:
     assert {name for name, *_ in vectors()} == {"StreamRequest", "StreamResponse"}
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("", "[::]:50051"), ("127.0.0.1", "127.0.0.1:50051"), ("::1", "[::1]:50051")],
+)
+def test_a_server_listens_on_every_address_unless_one_is_given(address: str, expected: str) -> None:
+    assert contract.listening(address, 50051) == expected

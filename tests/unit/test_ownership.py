@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from gameai_operator.engine.ownership import applied_fields, lost
+from gameai_operator.engine.ownership import applied_fields, lost, rivals
 
 MANIFEST: dict[str, Any] = {
     "apiVersion": "v1",
@@ -97,3 +97,22 @@ def test_our_entry_is_the_one_that_we_applied_to_the_object_itself() -> None:
     assert applied_fields({"managedFields": [*others, ours]}) == {"f:spec": {}}
     assert applied_fields({"managedFields": others}) is None
     assert applied_fields({}) is None
+
+
+def test_whoever_holds_what_we_would_write_is_named() -> None:
+    ours: dict[str, Any] = {"f:spec": {"f:type": {}}}
+    entries = [
+        {"manager": "gameai-operator", "operation": "Apply", "fieldsV1": ours},
+        {"manager": "helm", "operation": "Update", "fieldsV1": {"f:spec": {"f:clusterIP": {}}}},
+        {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {"f:ports": {}}}},
+        {"manager": "kubelet", "subresource": "status", "fieldsV1": {"f:status": {}}},
+    ]
+    wanted = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "a", "namespace": "n"},
+        "spec": {"type": "ClusterIP", "clusterIP": "None"},
+    }
+    assert rivals(wanted, entries) == ("helm",)
+    assert rivals(wanted, entries[:1]) == ()
+    assert rivals(wanted, entries[1:3]) == ("helm", "kubectl"), "nothing of it is ours"

@@ -171,3 +171,30 @@ def test_a_list_of_one_namespace_says_nothing_of_others() -> None:
     store.put(entry(5), 0.0)
     assert store.drift("Service", {}, 9, ["other"]).ghosts == ()
     assert store.drift("Service", {}, 9, ["n"]).ghosts == (CHILD,)
+
+
+def test_the_newest_version_of_a_kind_is_known_of_all_or_some_namespaces() -> None:
+    store = Store()
+    assert store.newest("Service") is None
+    for namespace, version in (("a", 5), ("b", 9)):
+        key = Key("Service", namespace, "gold")
+        store.put(Entry(key=key, uid=namespace, version=version, root=key, value=None), 0.0)
+    assert store.newest("Service") == 9
+    assert store.newest("Service", ["a"]) == 5
+    assert store.newest("Service", ["c"]) is None
+
+
+def test_versions_that_went_back_are_forgotten_and_the_objects_stay() -> None:
+    """As after a restore of etcd: else everything newer would be ignored until the old versions come again."""
+    store = Store()
+    key, gone = Key("Service", "a", "gold"), Key("Service", "a", "gone")
+    store.put(Entry(key=key, uid="u", version=900, root=key, value="old"), 0.0)
+    store.drop(gone, "g", 901, 0.0)
+    store.rewind("Service", 100)
+    assert store.get(key) is not None
+    assert store.drift("Service", {key: 90}, 100).unseen == (key,)
+    store.put(Entry(key=key, uid="u", version=90, root=key, value="restored"), 0.0)
+    found = store.get(key)
+    assert found is not None
+    assert found.value == "restored"
+    assert store.put(Entry(key=gone, uid="g", version=50, root=gone, value="back"), 0.0) == (gone,)

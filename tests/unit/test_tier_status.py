@@ -193,6 +193,12 @@ def test_a_roll_out_without_room_for_a_surge_names_the_remedy() -> None:
     reconciling = said(decision, "Reconciling")
     assert (reconciling.status, reconciling.reason) == (True, "ProgressDeadlineExceeded")
     assert "maxSurge: 0, maxUnavailable: 1" in reconciling.message
+    crash = a_pod(crash="exit code 1")
+    other = said(decided(crash, live={"rolling": True, "exceeded": True}), "Reconciling")
+    assert "EngineCrashing" in other.message
+    assert "maxSurge" not in other.message
+    silent = said(decided(live={"rolling": True, "exceeded": True}), "Reconciling")
+    assert silent.reason == "ProgressDeadlineExceeded"
 
 
 def test_a_number_of_replicas_that_a_policy_overrides_is_told() -> None:

@@ -17,10 +17,10 @@ Step = Apply | Count
 class Contention:
     """Holds back repairs that come too often."""
 
-    def __init__(self, writer: Writer, clock: Callable[[], float]) -> None:
+    def __init__(self, writer: Writer, repairs: Repairs, clock: Callable[[], float]) -> None:
         self._writer = writer
         self._clock = clock
-        self._repairs = Repairs()
+        self._repairs = repairs
         self._named: dict[Key, Refusal] = {}
 
     def clear(self) -> None:

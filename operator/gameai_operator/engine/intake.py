@@ -12,6 +12,7 @@ from gameai_operator import telemetry
 from gameai_operator.api.base import GROUP
 from gameai_operator.engine.kind import Kind, Watched
 from gameai_operator.engine.manifest import MANIFEST_HASH, Key, Resource, controller
+from gameai_operator.engine.metrics import ObjectMetrics
 from gameai_operator.engine.ownership import applied_fields
 from gameai_operator.engine.plan import Child
 from gameai_operator.engine.references import References
@@ -36,6 +37,7 @@ class Intake:
         store: Store,
         references: References,
         queue: Workqueue,
+        metrics: ObjectMetrics,
         clock: Callable[[], float],
     ) -> None:
         self._kinds = kinds
@@ -44,6 +46,7 @@ class Intake:
         self._store = store
         self._references = references
         self._queue = queue
+        self._metrics = metrics
         self._clock = clock
 
     def see(self, resource: Resource, document: Mapping[str, Any]) -> None:
@@ -85,6 +88,7 @@ class Intake:
         for key in touched:
             if resource.root:
                 kind = self._kinds[resource.kind]
+                self._metrics.see(key, document)
                 self._references.point(key, () if document is None else kind.refers(document))
                 self._tell(key, kind.project, document)
             elif resource.context:

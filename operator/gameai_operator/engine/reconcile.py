@@ -25,6 +25,7 @@ from gameai_operator.engine.outcome import Outcome
 from gameai_operator.engine.plan import Child, Plan, plan
 from gameai_operator.engine.pods import Pod
 from gameai_operator.engine.references import References
+from gameai_operator.engine.repairs import Repairs
 from gameai_operator.engine.reporter import Reporter
 from gameai_operator.engine.stillness import Stillness
 from gameai_operator.engine.store import Store
@@ -83,6 +84,7 @@ class Reconciler:
         cluster: Cluster,
         claims: Claims,
         recorder: Recorder,
+        repairs: Repairs,
         now: Callable[[], datetime.datetime],
         clock: Callable[[], float],
     ) -> None:
@@ -95,7 +97,7 @@ class Reconciler:
         self._cluster = cluster
         self._claims = claims
         self._writer = Writer(watched, store=store, intake=intake, cluster=cluster)
-        self._contention = Contention(self._writer, clock)
+        self._contention = Contention(self._writer, repairs, clock)
         self._stillness = Stillness()
         self._reporter = Reporter(
             intake=intake, cluster=cluster, recorder=recorder, now=now, clock=clock

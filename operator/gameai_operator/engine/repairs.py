@@ -33,17 +33,18 @@ class _Record:
 
 
 class Repairs:
-    """Counts repairs; times are seconds of a steady clock."""
+    """Counts repairs; the first `free` ones wait for nothing. Times are seconds of a steady clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, free: int = FREE_REPAIRS) -> None:
+        self._free = free
         self._records: dict[Key, dict[Repair, _Record]] = {}
 
     def wait_seconds(self, repair: Repair, now: float) -> float:
         """Seconds until this may be written again; 0.0 means now."""
         record = self._records.get(repair.key, {}).get(repair)
-        if record is None or now - record.at > FORGET_SECONDS or record.repairs < FREE_REPAIRS:
+        if record is None or now - record.at > FORGET_SECONDS or record.repairs < self._free:
             return 0.0
-        doublings = min(record.repairs - FREE_REPAIRS, _MOST_DOUBLINGS)
+        doublings = min(record.repairs - self._free, _MOST_DOUBLINGS)
         return max(0.0, record.at + min(FIRST_SECONDS * 2.0**doublings, MOST_SECONDS) - now)
 
     def wrote(self, repair: Repair, now: float) -> None:
