@@ -122,6 +122,8 @@ class Process:
             lose=self._intake.lose,
             relisted=self._compare_soon,
         )
+        # The watch has connections of its own, under the authorities of its start.
+        client.on_new_trust = self._watch.restart
         self._filled = asyncio.Event()
         self._due = asyncio.Event()
         self._electing: asyncio.Task[None] | None = None

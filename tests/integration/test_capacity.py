@@ -275,3 +275,32 @@ def test_a_hand_that_scales_a_deployment_is_corrected_and_keeps_no_hold(
     where = path("Deployment", namespace, "gold-on-demand") + "/scale"
     api.patch(where, {"spec": {"replicas": 5}})
     until("it has its own number again", lambda: number(api, namespace) == 2, seconds=50)
+
+
+def test_three_of_four_spot_nodes_can_be_drained_at_once(api: Api, namespace: str) -> None:
+    """A cloud gives two minutes; one at a time, with a start of minutes in between, the rest would be killed."""
+    spec: Json = {"replicas": 5, "capacity": {"spotPercent": 80, "minimumOnDemand": 1}}
+    api.apply(tier(namespace, **spec), manager="kubectl")
+    until("it is ready", lambda: settled(api.get("ModelTier", namespace, "gold")), seconds=120)
+    budget = "gold-spot"
+    until(
+        "the budget has counted its pods",
+        lambda: (
+            api.get("PodDisruptionBudget", namespace, budget)["status"]["disruptionsAllowed"] == 3
+        ),
+        seconds=60,
+    )
+    pods = [
+        pod["metadata"]["name"]
+        for pod in ready_pods(api, namespace, "gold")
+        if pod["metadata"]["labels"]["gameai.dev/capacity"] == "spot"
+    ]
+    for name in pods[:3]:
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+        }
+        api.request("POST", f"{path('Pod', namespace, name)}/eviction", body=eviction)
+    on_demand = api.get("PodDisruptionBudget", namespace, "gold-on-demand")["spec"]
+    assert on_demand["maxUnavailable"] == 1

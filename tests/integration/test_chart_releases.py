@@ -148,6 +148,45 @@ def test_a_protected_object_is_not_deleted(
     api.delete(kind, "kept", name)
 
 
+def test_a_protected_namespace_is_not_deleted(api: Api, operator: Operator) -> None:
+    """With it everything around a protected object would go, and there is no way back."""
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "fort", "annotations": {"gameai.dev/deletion-protection": "true"}},
+    }
+    api.apply(namespace)
+
+    def refusal() -> str:
+        try:
+            api.request("DELETE", "/api/v1/namespaces/fort", query={"dryRun": "All"})
+        except ApiError as error:
+            return error.message
+        return ""
+
+    until("it is refused", lambda: "Namespace fort is protected" in refusal(), seconds=30)
+    namespace["metadata"] = {"name": "fort", "annotations": {}}
+    api.apply(namespace)
+    assert refusal() == ""
+    assert operator.alive()
+
+
+def test_a_gateway_whose_autoscaling_is_switched_on_keeps_its_number(
+    api: Api, helm: helm_python.Config
+) -> None:
+    name = "gameai-operator-gateway"
+    helm.upgrade(
+        charts.OPERATOR,
+        "gameai-operator",
+        {"gateway": {"autoscaling": {"enabled": False}, "replicas": 6}},
+    )
+    assert api.get("Deployment", SYSTEM, name)["spec"]["replicas"] == 6
+    scaled = {"gateway": {"autoscaling": {"enabled": True, "minReplicas": 4}}}
+    helm.upgrade(charts.OPERATOR, "gameai-operator", scaled)
+    assert api.get("Deployment", SYSTEM, name)["spec"]["replicas"] == 6
+    helm.upgrade(charts.OPERATOR, "gameai-operator", {})
+
+
 def test_a_wrong_value_stops_an_upgrade_and_changes_nothing(
     api: Api, helm: helm_python.Config
 ) -> None:

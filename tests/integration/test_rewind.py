@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from gameai_devcluster import certificates, install
 from gameai_devcluster import cluster as clusters
-from gameai_devcluster import install
 from gameai_devcluster.api import Api
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.proxy import Answer, Arrival, Proxy, status_answer
@@ -125,3 +125,37 @@ def test_deletions_in_a_gap_of_the_watch_are_found_soon(api: Api, folder: Path) 
         operator.kill()
         proxy.close()
         api.delete("ModelTier", "gap", "gold")
+
+
+@pytest.mark.timeout(600)
+def test_a_rotated_certificate_authority_is_trusted_without_a_restart(
+    own: clusters.Cluster, folder: Path
+) -> None:
+    own = clusters.load(own.site.folder) or own
+    api = own.api()
+    kubeconfig = install.operator_kubeconfig(api, folder / "rotated.kubeconfig")
+    flags: dict[str, str | float] = {"lease_name": "rotated"}
+    operator = Operator(Launch(kubeconfig=kubeconfig, log=folder / "rotated.log", flags=flags))
+    try:
+        operator.wait_ready()
+        install.namespace(api, "rotated")
+        api.apply(manifest("rotated", replicas=1), manager="kubectl")
+        until("it acts", lambda: api.find("Deployment", "rotated", "gold-on-demand"), seconds=100)
+        keys = own.site.certificates
+        tokens = {file: file.read_bytes() for file in keys.glob("service-account.*")}
+        clusters.halt(own, "kube-apiserver")
+        certificates.write(keys)
+        for file, content in tokens.items():
+            file.write_bytes(content)
+        own = clusters.launch(own, "kube-apiserver", die_with_parent=True)
+        until("the API server is back", lambda: own.api().request("GET", "/readyz"), seconds=120)
+        renewed = own.api()
+        renewed.apply(manifest("rotated", replicas=3), manager="kubectl")
+        until(
+            "it acts under the new authority",
+            lambda: renewed.get("Deployment", "rotated", "gold-on-demand")["spec"]["replicas"] == 3,
+            seconds=300,
+        )
+        assert "reading credentials again" in operator.output()
+    finally:
+        operator.kill()

@@ -198,3 +198,25 @@ async def test_the_lease_tells_whole_seconds_rounded_up(
     assert leases.lease is not None
     assert leases.lease["spec"]["leaseDurationSeconds"] == 1
     await stopped(task)
+
+
+async def test_only_an_eligible_process_leads_and_one_that_is_no_longer_gives_the_lease_up(
+    leases: FakeLeases, gate: WriteGate
+) -> None:
+    """Under CRDs of an older release every status write would fail: another process may lead instead."""
+    eligible = False
+    leading = Leading()
+    elector = Elector(leases, FAST, gate, lambda: eligible)
+    task = asyncio.create_task(elector.run(leading))
+    await asyncio.sleep(0.1)
+    assert (leading.terms, leases.lease) == (0, None)
+    eligible = True
+    await asyncio.wait_for(leading.on.wait(), 5)
+    eligible = False
+    while leading.on.is_set():
+        await asyncio.sleep(0.01)
+    assert leases.lease is not None
+    assert leases.lease["spec"]["holderIdentity"] == ""
+    with pytest.raises(NotLeadingError):
+        gate()
+    await stopped(task)

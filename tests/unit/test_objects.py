@@ -10,7 +10,7 @@ from gameai_devcluster.testing.rendering import NOW
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine.deployments import TEMPLATE_HASH, changes
 from gameai_operator.engine.kind import Sight
-from gameai_operator.settings import NetworkSettings
+from gameai_operator.settings import NetworkSettings, PodSettings
 from gameai_operator.tier import objects
 from gameai_operator.tier.decide import decide
 from gameai_operator.tier.objects import Live
@@ -262,3 +262,33 @@ def test_scaling_holds_nothing() -> None:
 def test_a_missing_on_demand_deployment_does_not_hold_spot() -> None:
     seen = dataclasses.replace(live(BEFORE), on_demand=None)
     assert paused(AFTER, seen)["spot"] is False
+
+
+def test_a_cache_on_the_node_is_given_to_the_engine_before_it_starts() -> None:
+    source = {"huggingFace": {"repository": "a/b"}}
+    model = {"source": source, "cache": {"hostPath": {"path": "/mnt/models"}}}
+    (owner,) = pod_spec(model=model)["initContainers"]
+    assert owner["command"] == ["chown", "2000:2000", "/models"]
+    assert owner["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["CHOWN"]}
+    assert "initContainers" not in pod_spec()
+
+
+def test_pods_take_the_settings_of_their_cluster() -> None:
+    pods = PodSettings(fixed_ids=False, labels={"cost-center": "games"})
+    settings = dataclasses.replace(tiers.CURRENT, pods=pods)
+    (made,) = objects.deployments(tiers.tier(), tiers.NOTHING, settings)
+    template = made["spec"]["template"]
+    assert template["metadata"]["labels"]["cost-center"] == "games"
+    assert template["spec"]["securityContext"] == {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    former = dataclasses.replace(settings, revision=2)
+    (kept,) = objects.deployments(tiers.tier(), tiers.NOTHING, former)
+    assert "cost-center" not in kept["spec"]["template"]["metadata"]["labels"]
+    assert kept["spec"]["template"]["spec"]["securityContext"]["runAsUser"] == 2000
+
+
+def test_a_cpu_limit_is_set_only_where_it_is_asked_for() -> None:
+    resources = pod_spec(hardware={"cpuLimit": 8})["containers"][0]["resources"]
+    assert resources["limits"]["cpu"] == "8"

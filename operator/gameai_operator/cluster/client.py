@@ -1,12 +1,15 @@
 """EDGE: one thin client over `kubernetes.aio`: its configuration, TLS and token rotation; our requests and errors.
 
 The only file that imports `kubernetes`. Bodies are plain dicts. Nothing is retried here but a 401, once, with
-credentials read anew: what to try again, and when, is the queue's business.
+credentials read again: what to try again, and when, is the queue's business. A certificate that is not trusted has
+credentials read again too, for the authority that signs it may have been rotated.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +40,7 @@ _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 _LIST_SECONDS = 30.0
 _HELD_SECONDS = 1.0
 _PAGE = 500
+_TRUST_SECONDS = 30.0
 _MOST_RETRY_SECONDS = 300.0
 
 Gate = Callable[[], None]
@@ -116,6 +120,8 @@ class Client:
         self._settings = settings
         self._gate = gate
         self._breaker = Breaker()
+        self._trust_read_at = -_TRUST_SECONDS
+        self.on_new_trust: Callable[[], None] = lambda: None
         self._api = ApiClient(made)
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -272,12 +278,12 @@ class Client:
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": FIELD_MANAGER}
         within = seconds or self._settings.request_seconds
+        used = self._api
         if not urgent and not self._breaker.admits():
             raise ApiError(
                 0, "NoAnswer", f"{method} {path}: held back", retry_after_seconds=_HELD_SECONDS
             )
         try:
-            used = self._api
             status, answer, retry_after = await self._send(method, url, data, headers, within, gate)
             if status == 401:
                 await self._renew_credentials(used)
@@ -287,6 +293,8 @@ class Client:
             self._breaker.heard()
             decoded = json.loads(answer) if answer and status <= 299 else None
         except _NO_ANSWER as error:
+            if isinstance(error, aiohttp.ClientSSLError):
+                await self._renew_trust(used)
             self._breaker.missed()
             telemetry.API_ERRORS.labels("0").inc()
             raise ApiError(
@@ -333,11 +341,21 @@ class Client:
         """
         if self._api is not used:
             return
-        _LOG.info("the API server answered 401: reading credentials anew")
+        _LOG.info("reading credentials again: the API server answered 401, or is not trusted")
         self._api = ApiClient(await configuration(self._settings))
         closing = asyncio.create_task(self._close_later(used))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
+
+    async def _renew_trust(self, used: ApiClient) -> None:
+        """Read the certificate authorities again, at most twice a minute: most TLS errors have other causes."""
+        now = time.monotonic()
+        if now - self._trust_read_at < _TRUST_SECONDS:
+            return
+        self._trust_read_at = now
+        with contextlib.suppress(ConfigException, CredentialsError, OSError):
+            await self._renew_credentials(used)
+            self.on_new_trust()
 
     async def _close_later(self, old: ApiClient) -> None:
         try:

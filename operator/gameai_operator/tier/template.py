@@ -82,6 +82,7 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
                 **ids,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
+            "initContainers": _init_containers(spec, profile, fixed=fixed),
             "containers": [_container(tier, profile)],
             "volumes": _volumes(spec),
             **_placement(spec, group, inputs),
@@ -147,6 +148,32 @@ def _container(tier: ModelTier, profile: Profile) -> Document:
         },
         "volumeMounts": _mounts(spec),
     }
+
+
+def _init_containers(spec: ModelTierSpec, profile: Profile, *, fixed: bool) -> list[Document]:
+    """A kubelet makes a folder of a node for root alone, where an engine without rights could keep nothing."""
+    if not (spec.model.cache.host_path and profile.last_words and fixed):
+        return []
+    return [
+        {
+            "name": "cache-owner",
+            "image": spec.engine.vllm.image,
+            "command": ["chown", f"{USER}:{USER}", _MODELS],
+            "resources": {
+                "requests": {"cpu": "10m", "memory": "32Mi"},
+                "limits": {"memory": "32Mi"},
+            },
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+            "securityContext": {
+                "runAsUser": 0,
+                "runAsNonRoot": False,
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"], "add": ["CHOWN"]},
+            },
+            "volumeMounts": [{"name": "models", "mountPath": _MODELS}],
+        }
+    ]
 
 
 def _pre_stop(profile: Profile) -> Document:

@@ -1,0 +1,76 @@
+from typing import Any
+
+import pytest
+from gameai_operator.cluster.claims import LeaseClaims
+from gameai_operator.engine.errors import ApiError
+from gameai_operator.engine.manifest import Resource
+
+
+class FakeLeases:
+    """Leases by namespace/name."""
+
+    def __init__(self) -> None:
+        self.leases: dict[str, dict[str, Any]] = {}
+        self.error: ApiError | None = None
+        self.reads = 0
+
+    def renew(self, name: str, version: int, holder: str = "pod-1") -> None:
+        spec = {"holderIdentity": holder, "leaseDurationSeconds": 15}
+        self.leases[name] = {"metadata": {"resourceVersion": str(version)}, "spec": spec}
+
+    async def get(self, _: Resource, namespace: str, name: str) -> dict[str, Any] | None:
+        self.reads += 1
+        if self.error:
+            raise self.error
+        return self.leases.get(f"{namespace}/{name}")
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def leases() -> FakeLeases:
+    return FakeLeases()
+
+
+async def test_an_operator_lives_while_its_lease_is_renewed(leases: FakeLeases) -> None:
+    clock = Clock()
+    claims = LeaseClaims(leases, "a/a", clock)
+    for version in range(5):
+        leases.renew("b/b", version)
+        assert await claims.alive("b/b")
+        clock.now += 10
+    clock.now += 16
+    assert not await claims.alive("b/b"), "nothing was renewed within its duration"
+
+
+async def test_a_lease_that_was_given_up_or_never_was_is_no_operator(leases: FakeLeases) -> None:
+    claims = LeaseClaims(leases, "a/a", Clock())
+    leases.renew("b/b", 1, holder="")
+    assert not await claims.alive("b/b")
+    assert not await claims.alive("c/c")
+    assert not await claims.alive("nonsense")
+
+
+async def test_one_answer_serves_many_objects(leases: FakeLeases) -> None:
+    clock = Clock()
+    claims = LeaseClaims(leases, "a/a", clock)
+    leases.renew("b/b", 1)
+    for _ in range(100):
+        assert await claims.alive("b/b")
+    assert leases.reads == 1
+
+
+async def test_a_lease_that_may_not_be_read_stops_nobody_and_an_outage_is_no_answer(
+    leases: FakeLeases,
+) -> None:
+    claims = LeaseClaims(leases, "a/a", Clock())
+    leases.error = ApiError(403, "Forbidden", "no")
+    assert not await claims.alive("b/b")
+    leases.error = ApiError(0, "NoAnswer", "down")
+    with pytest.raises(ApiError):
+        await claims.alive("c/c")
