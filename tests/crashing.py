@@ -3,6 +3,7 @@
 import copy
 import difflib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -258,6 +259,7 @@ def without_chance(document: Json, namespace: str) -> Json:
     for entry in status.get("conditions", ()):
         entry.pop("lastTransitionTime")
         entry.pop("observedGeneration")
+        entry["message"] = re.sub(r"\d{4}-\d\d-\d\dT[\d:]{8}Z", "TIME", entry.get("message", ""))
     status.pop("observedGeneration", None)
     _timeless(status)
     cleaned: Json = json.loads(json.dumps(made).replace(namespace, "NAMESPACE"))

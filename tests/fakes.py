@@ -179,7 +179,7 @@ class World:
             intake=self.intake,
             cluster=self.cluster,
             recorder=recorder,
-            repairs=Repairs(),
+            repairs=Repairs,
             now=lambda: NOW,
             clock=lambda: self.clock,
         )

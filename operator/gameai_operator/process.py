@@ -142,7 +142,7 @@ class Process:
             cluster=client,
             claims=LeaseClaims(client, own, time.monotonic),
             recorder=self._recorder,
-            repairs=Repairs(self._settings.free_repairs),
+            repairs=lambda: Repairs(self._settings.free_repairs),
             now=_now,
             clock=time.monotonic,
         )

@@ -95,7 +95,9 @@ def test_a_roll_out_halts_once_a_fifth_of_those_that_worked_before_fail() -> Non
         turns.fail(each)
     assert turns.free(keys[9])
     turns.take(keys[6], healthy=True)
-    turns.fail(keys[6])
+    turns.wait(keys[8])
+    assert turns.fail(keys[6]) == (keys[8],), "those that wait report the halt"
+    turns.leave(keys[8])
     assert turns.halted == "3 of the first 7 did not become ready"
     assert not turns.free(keys[9])
     turns.wait(keys[9])

@@ -43,9 +43,6 @@ def test_an_old_fight_is_forgotten() -> None:
     fought(repairs, 60)
     repairs.forget(KEY)
     assert repairs.wait_seconds(REPAIR, 60.0) == 0.0
-    fought(repairs, 60)
-    repairs.clear()
-    assert repairs.wait_seconds(REPAIR, 60.0) == 0.0
 
 
 def test_an_object_stands_still_from_when_its_version_was_first_seen() -> None:

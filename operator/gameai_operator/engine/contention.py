@@ -1,7 +1,7 @@
 """asyncio: two writers of one child: ours waits longer each time, and the other is named in a condition."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from gameai_operator.engine import report
 from gameai_operator.engine.errors import ApiError
@@ -14,23 +14,36 @@ from gameai_operator.engine.writer import Writer
 Step = Apply | Count
 
 
-class Contention:
-    """Holds back repairs that come too often."""
+@dataclass(kw_only=True, slots=True)
+class _Fights:
+    """Repairs of one root's children, and the refusal of each that is contended now."""
 
-    def __init__(self, writer: Writer, repairs: Repairs, clock: Callable[[], float]) -> None:
+    repairs: Repairs
+    named: dict[Repair, Refusal] = field(default_factory=dict)
+
+
+class Contention:
+    """Holds back repairs that come too often; `repairs` makes the counter of one root."""
+
+    def __init__(
+        self, writer: Writer, repairs: Callable[[], Repairs], clock: Callable[[], float]
+    ) -> None:
         self._writer = writer
+        self._make = repairs
         self._clock = clock
-        self._repairs = repairs
-        self._named: dict[Key, Refusal] = {}
+        self._fights: dict[Key, _Fights] = {}
 
     def clear(self) -> None:
-        """Forget all."""
-        self._repairs.clear()
-        self._named.clear()
+        """Others have written since: nothing is known any more."""
+        self._fights.clear()
 
-    def divide(self, steps: Plan) -> tuple[Plan, tuple[Step, ...]]:
+    def forget(self, root: Key) -> None:
+        """A root is gone."""
+        self._fights.pop(root, None)
+
+    def divide(self, root: Key, steps: Plan) -> tuple[Plan, tuple[Step, ...]]:
         """What may be written now, and what must wait. A child that is absent is created without delay."""
-        held = tuple(each for each in _writes(steps) if self._wait(each) > 0)
+        held = tuple(each for each in _writes(steps) if self._wait(root, each) > 0)
         due = replace(
             steps,
             counts=tuple(each for each in steps.counts if each not in held),
@@ -38,30 +51,31 @@ class Contention:
         )
         return due, held
 
-    def note(self, steps: Iterable[Step | Child]) -> None:
+    def note(self, root: Key, steps: Iterable[Step | Child]) -> None:
         """These were written, or deleted."""
         now = self._clock()
         for each in steps:
+            fights = self._fights.setdefault(root, _Fights(repairs=self._make()))
             if isinstance(each, Child):
-                self._repairs.forget(each.key)
-                self._named.pop(each.key, None)
+                fights.repairs.forget(each.key)
             else:
-                self._repairs.wrote(_repair(each), now)
+                fights.repairs.wrote(_repair(each), now)
 
-    def wait_seconds(self, steps: Plan) -> float | None:
+    def wait_seconds(self, root: Key, steps: Plan) -> float | None:
         """Seconds until what is held back may be written; None where nothing is."""
-        return min(
-            (wait for each in _writes(steps) if (wait := self._wait(each)) > 0), default=None
-        )
+        waits = (self._wait(root, each) for each in _writes(steps))
+        return min((wait for wait in waits if wait > 0), default=None)
 
-    async def refusals(self, held: Sequence[Step], intact: Sequence[Child]) -> tuple[Refusal, ...]:
+    async def refusals(self, root: Key, held: Sequence[Step]) -> tuple[Refusal, ...]:
         """One for each child that is contended."""
-        for child in intact:
-            self._named.pop(child.key, None)
+        fights = self._fights.get(root)
+        if fights is None:
+            return ()
+        before, fights.named = fights.named, {}
         for step in held:
-            if step.key not in self._named:
-                self._named[step.key] = await self._contended(step)
-        return tuple(self._named[key] for key in sorted({step.key for step in held}))
+            known = before.get(_repair(step))
+            fights.named[_repair(step)] = known or await self._contended(step)
+        return tuple(fights.named.values())
 
     async def _contended(self, step: Step) -> Refusal:
         try:
@@ -75,10 +89,11 @@ class Contention:
         )
         return Refusal(key=key, reason=report.CONTENDED, message=message)
 
-    def _wait(self, step: Step) -> float:
-        if isinstance(step, Apply) and step.version is None:
+    def _wait(self, root: Key, step: Step) -> float:
+        fights = self._fights.get(root)
+        if fights is None or (isinstance(step, Apply) and step.version is None):
             return 0.0
-        return self._repairs.wait_seconds(_repair(step), self._clock())
+        return fights.repairs.wait_seconds(_repair(step), self._clock())
 
 
 def _writes(steps: Plan) -> tuple[Step, ...]:

@@ -37,7 +37,7 @@ class Sight:
     """What is there: the root as the API server gave it, its children and pods, and which writes were not done.
 
     `refusals` last until somebody acts; `failures` are writes that may succeed later but have failed several times.
-    `neighbours` are the roots of its namespace. `references` are projections of what the root refers to, None for what is absent; `turn` says whether it may begin
+    `neighbours` finds the roots of its namespace that others refer to. `references` are projections of what the root refers to, None for what is absent; `turn` says whether it may begin
     a roll-out that goes a few objects at a time, `holds_turn` whether it is under way in one, `halted` why that roll-out
     was stopped.
     """
@@ -50,7 +50,7 @@ class Sight:
     failures: tuple[Refusal, ...] = ()
     references: Mapping[Key, Any] = field(default_factory=lambda: MappingProxyType({}))
     turn: bool = True
-    neighbours: tuple[Key, ...] = ()
+    neighbours: Callable[[], tuple[Key, ...]] = tuple
     holds_turn: bool = False
     halted: str = ""
 

@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from gameai_operator.engine import deployments, replicas, report
@@ -84,7 +85,7 @@ class Reconciler:
         cluster: Cluster,
         claims: Claims,
         recorder: Recorder,
-        repairs: Repairs,
+        repairs: Callable[[], Repairs],
         now: Callable[[], datetime.datetime],
         clock: Callable[[], float],
     ) -> None:
@@ -161,21 +162,21 @@ class Reconciler:
             refusals=unwritten.refusals,
             failures=unwritten.reported,
             references=self._references.seen_by(key),
-            neighbours=self._neighbours(key),
+            neighbours=partial(self._neighbours, key.namespace),
             now=self._now(),
             turn=turns.free(key),
             holds_turn=turns.holds(key),
             halted=turns.halted,
         )
 
-    def _neighbours(self, key: Key) -> tuple[Key, ...]:
-        """Roots that others may refer to are few; worlds, of which there may be thousands, nobody refers to."""
+    def _neighbours(self, namespace: str) -> tuple[Key, ...]:
+        """Roots of a namespace that others may refer to."""
         return tuple(
             each
             for name, kind in self._kinds.items()
             if kind.referred_to
             for each in sorted(self._store.keys(name))
-            if each.namespace == key.namespace
+            if each.namespace == namespace
         )
 
     def _forget(self, key: Key) -> None:
@@ -183,6 +184,7 @@ class Reconciler:
         self._reporter.forget(key)
         self.foreign.pop(key, None)
         self._stillness.forget(key)
+        self._contention.forget(key)
         self._leave_turn(key)
 
     async def _is_foreign(self, key: Key, root: Mapping[str, Any]) -> bool:
@@ -224,14 +226,14 @@ class Reconciler:
         unwritten = self._unwritten.get(key, _NOTHING_UNWRITTEN)
         if untried or (unwritten.refusals, unwritten.reported) != (sight.refusals, sight.failures):
             reported = reported.and_then(await self._redecide(kind, key, sight))
-        return reported.and_then(self._wait(steps, written))
+        return reported.and_then(self._wait(key, steps, written))
 
     async def _act(self, key: Key, sight: Sight, steps: Plan) -> Written:
         """Write what is due; a child that a rival keeps changing is left for a while, and the rival named."""
-        due, held = self._contention.divide(steps)
+        due, held = self._contention.divide(key, steps)
         written = await self._writer.act(_owner(sight.root), due)
-        self._contention.note(written.steps)
-        contended = await self._contention.refusals(held, steps.intact)
+        self._contention.note(key, written.steps)
+        contended = await self._contention.refusals(key, held)
         written = replace(written, refusals=(*written.refusals, *contended))
         before = self._unwritten.get(key, _NOTHING_UNWRITTEN)
         if written.refusals or written.failures:
@@ -277,11 +279,11 @@ class Reconciler:
         version: str = root["metadata"]["resourceVersion"]
         return version if entry is None else str(entry.version)
 
-    def _wait(self, steps: Plan, written: Written) -> Outcome:
+    def _wait(self, key: Key, steps: Plan, written: Written) -> Outcome:
         """When to look again for what no event will tell."""
         waits = [WAIT_SECONDS] if steps.waits else []
         waits += [REFUSED_SECONDS] if written.refusals else []
-        wait = self._contention.wait_seconds(steps)
+        wait = self._contention.wait_seconds(key, steps)
         waits += [] if wait is None else [wait]
         if written.failures:
             return Outcome(again_seconds=written.retry_after_seconds, failed=True)

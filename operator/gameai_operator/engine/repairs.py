@@ -61,7 +61,3 @@ class Repairs:
     def forget(self, key: Key) -> None:
         """A child is no longer wanted."""
         self._records.pop(key, None)
-
-    def clear(self) -> None:
-        """Others have written since: nothing is known any more."""
-        self._records.clear()

@@ -55,10 +55,12 @@ class Turns:
         return key in self._holders
 
     def fail(self, key: Key) -> tuple[Key, ...]:
-        """This one made no progress within its deadline; who should be asked, if that left room."""
+        """This one made no progress within its deadline; who should be asked, or hear that the roll-out is halted."""
+        went_on = not self.halted
         if self._holders.get(key):
             self._failed.add(key)
-        return self._leave(key)
+        following = self._leave(key)
+        return tuple(self._waiting) if went_on and self.halted else following
 
     def leave(self, key: Key) -> tuple[Key, ...]:
         """This one is through, or no longer wants it; who should be asked, if that left room."""

@@ -73,11 +73,14 @@ def _start(world: GameWorld, now: int) -> tuple[int, tuple[str, str]]:
     """When the clock of a world without one began, with reason and message."""
     created, given = world.metadata.creation_timestamp, world.spec.clock.start_at
     if given and parse_time(given) <= now:
-        return parse_time(given), ("StartAt", f"no earlier clock was found: began at {given}")
+        return parse_time(given), (
+            "StartAt",
+            f"no earlier clock was found: world time began at {given}, as spec.clock.startAt says",
+        )
     ignored = f"spec.clock.startAt {given} is in the future and not used; " if given else ""
     message = (
-        f"{ignored}no earlier clock was found: began with the creation of the object, {created}. To go on "
-        "where a former object of this world was, make it again with spec.clock.startAt"
+        f"{ignored}no earlier clock was found: world time began with the creation of this object; to continue "
+        "that of a former object, create it again with spec.clock.startAt"
     )
     return parse_time(created), ("Created", message)
 

@@ -226,10 +226,9 @@ def _turn(
     if used not in (None, current.image):
         return Turn.HOLDS
     under_way = [sight.facts("Deployment", name) for name in builtin.intersection(rolling)]
-    if not sight.holds_turn or not under_way:
-        return Turn.NONE
-    failed = any(each is not None and each.exceeded for each in under_way)
-    return Turn.FAILED if failed else Turn.HOLDS
+    if any(each is not None and each.exceeded for each in under_way):
+        return Turn.FAILED
+    return Turn.HOLDS if sight.holds_turn and under_way else Turn.NONE
 
 
 def _asleep(world: GameWorld) -> float | None:

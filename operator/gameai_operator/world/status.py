@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gameai.worldtime import MICROSECOND, Anchor, format_time
+from gameai.worldtime import Anchor, format_time
 
 from gameai_operator.api.base import Condition as Reported
 from gameai_operator.api.base import ConditionStatus
@@ -244,10 +244,9 @@ def _ready(world: GameWorld, judged: Judged, verdicts: _Verdicts, left: float) -
 
 def _asleep(judged: Judged) -> str:
     """When world time stands still, and which tiers go on and cost what."""
-    stop = judged.anchors[-1].effective_at if judged.anchors else 0
-    still = format_time(stop)
-    ahead = stop > int(judged.now.timestamp() * MICROSECOND)
-    words = f"no pods wanted; world time stands still {'from' if ahead else 'since'} {still}"
+    words = "no pods wanted"
+    if judged.anchors:
+        words += f"; world time stands still from {format_time(judged.anchors[-1].effective_at)} on"
     costs = {
         f"{each.tier.namespace}/{each.tier.name}": each.cost_per_hour
         for each in judged.roles

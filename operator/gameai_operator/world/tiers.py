@@ -1,6 +1,6 @@
 """PURE: the tiers behind a world's roles, as far as this world may see them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,15 +41,21 @@ def namespace_key(name: str) -> Key:
 
 
 def sights(
-    world: GameWorld, references: Mapping[Key, Any], neighbours: Sequence[Key] = ()
+    world: GameWorld,
+    references: Mapping[Key, Any],
+    neighbours: Callable[[], tuple[Key, ...]] = tuple,
 ) -> tuple[RoleSight, ...]:
-    """Every role as it stands; `neighbours` are objects of the world's own namespace, for a hint at a misspelt name."""
+    """Every role as it stands; `neighbours` finds objects of the world's namespace, for a hint at a misspelt name."""
     own = world.metadata.namespace
-    names = [each.name for each in neighbours if each.kind == "ModelTier"]
-    return tuple(_sight(role, own, names, references) for role in world.spec.roles)
+    return tuple(_sight(role, own, neighbours, references) for role in world.spec.roles)
 
 
-def _sight(role: Role, own: str, names: Sequence[str], references: Mapping[Key, Any]) -> RoleSight:
+def _sight(
+    role: Role,
+    own: str,
+    neighbours: Callable[[], tuple[Key, ...]],
+    references: Mapping[Key, Any],
+) -> RoleSight:
     labels: Mapping[str, str] | None = references.get(namespace_key(own))
     tier = Key("ModelTier", role.tier_ref.namespace or own, role.tier_ref.name)
     view: TierView | None = references.get(tier)
@@ -64,6 +70,7 @@ def _sight(role: Role, own: str, names: Sequence[str], references: Mapping[Key, 
         )
         return RoleSight(role=role.name, tier=tier, reason=NOT_PERMITTED, message=message)
     if view is None:
+        names = [each.name for each in neighbours() if each.kind == "ModelTier"]
         message = f"{said} does not exist{nearest(tier.name, names)}: create it, or change tierRef"
         return RoleSight(role=role.name, tier=tier, reason=MISSING, message=message)
     if not view.ready:
