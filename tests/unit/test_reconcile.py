@@ -500,3 +500,22 @@ async def test_readiness_and_its_loss_are_events(world: World) -> None:
         )
         await world.reconcile()
     assert world.events == ["AllReplicasReady", "Starting"]
+
+
+async def test_a_template_waits_for_its_number_of_replicas(world: World) -> None:
+    """The template leaves the number out: written first, it would let the server fall back to 1."""
+    world.see(tiers.resource(replicas=6))
+    await world.reconcile()
+    model = {"source": {"huggingFace": {"repository": "a/c"}}}
+    changed = tiers.resource(replicas=6, model=model)["spec"]
+    world.see(world.cluster.objects[ROOT] | {"spec": changed})
+    world.cluster.errors["scale Deployment/gold-on-demand 6"] = refused(500, "webhook")
+    calls, outcome = await world.reconcile()
+    assert "scale Deployment/gold-on-demand 6" in calls
+    assert "apply Deployment/gold-on-demand force" not in calls
+    assert outcome.failed
+    calls, _ = await world.reconcile()
+    assert calls[-2:] == [
+        "scale Deployment/gold-on-demand 6",
+        "apply Deployment/gold-on-demand force",
+    ]

@@ -44,6 +44,9 @@ class Contention:
     def divide(self, root: Key, steps: Plan) -> tuple[Plan, tuple[Step, ...]]:
         """What may be written now, and what must wait. A child that is absent is created without delay."""
         held = tuple(each for each in _writes(steps) if self._wait(root, each) > 0)
+        # A template leaves its number out, so it waits for it.
+        waiting = {each.key for each in held}
+        held += tuple(each for each in steps.applies if each.key in waiting and each not in held)
         due = replace(
             steps,
             counts=tuple(each for each in steps.counts if each not in held),

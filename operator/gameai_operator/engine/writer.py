@@ -90,14 +90,15 @@ class Writer:
     async def act(self, owner: Owner, steps: Plan) -> Written:
         """Try every write of a plan, whatever becomes of the others; raises only `NotLeadingError`.
 
-        Numbers of replicas go first. A Deployment is not created while something that guards it is not there.
+        Numbers of replicas go first, and a template waits for its number: it leaves the number out, which would fall back
+        to 1. A Deployment is not created while something that guards it is not there.
         """
         attempts = _Attempts()
         attempts.refusals += [_conflict(each.key, each.holder) for each in steps.conflicts]
         for count in steps.counts:
             await attempts.make(count, self._set_number(count))
         for step in steps.applies:
-            if not self._guarded(step, attempts):
+            if step.key not in attempts.missed and not self._guarded(step, attempts):
                 await attempts.make(step, self._apply(owner, step))
         for child in steps.deletes:
             await attempts.make(child, self._delete(owner, child))
@@ -239,6 +240,7 @@ class _Attempts:
 
     def __init__(self) -> None:
         self._steps: list[Apply | Count | Child] = []
+        self.missed: set[Key] = set()
         self.refusals: list[Refusal] = []
         self.failures: list[Refusal] = []
         self._retry_after_seconds = 0.0
@@ -249,6 +251,7 @@ class _Attempts:
         try:
             refusal = await write
         except ApiError as error:
+            self.missed.add(key)
             _LOG.warning("will try again: %s: %s", key, error)
             self.failures.append(_failed(key, error))
             self._retry_after_seconds = max(self._retry_after_seconds, error.retry_after_seconds)
@@ -256,6 +259,7 @@ class _Attempts:
             if refusal is None:
                 self._steps.append(step)
             else:
+                self.missed.add(key)
                 self.refusals.append(refusal)
 
     def written(self) -> Written:
