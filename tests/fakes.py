@@ -46,7 +46,7 @@ class FakeClaims:
     def __init__(self) -> None:
         self.running: set[str] = set()
 
-    async def alive(self, claim: str) -> bool:
+    async def alive(self, claim: str, namespace: str) -> bool:
         return claim in self.running
 
 

@@ -124,6 +124,7 @@ def settings(options: argparse.Namespace) -> Settings:
             name=options.lease_name,
             namespace=options.lease_namespace,
             identity=options.lease_identity,
+            scope=_words(options.namespaces),
             duration_seconds=options.lease_seconds,
             renew_seconds=options.lease_renew_seconds,
             retry_seconds=options.lease_retry_seconds,

@@ -106,6 +106,7 @@ class Process:
             intake=self._intake,
             namespaces=settings.namespaces,
             selector=MANAGED_SELECTOR,
+            rewound=self._begin_again,
         )
         self._probe = Probe(
             client, self._store, namespaces=settings.namespaces, selector=MANAGED_SELECTOR
@@ -150,6 +151,11 @@ class Process:
     def _may_lead(self) -> bool:
         """Under CRDs of an older release a status field would be lost, and every status write with it."""
         return not self._discovery.outdated
+
+    def _begin_again(self) -> None:
+        """The watch waits for versions that will not come for a long time; other kinds are to be compared too."""
+        self._watch.restart()
+        self._due.set()
 
     def _compare_soon(self) -> None:
         self._due.set()
@@ -252,9 +258,7 @@ class Process:
             self._due.clear()
             try:
                 await self._discovery.look()
-                if await self._lists.resync(self._discovery.served):
-                    # It waits for versions that will not come for a long time.
-                    self._watch.restart()
+                await self._lists.resync(self._discovery.served)
             except ApiError as error:
                 _LOG.warning("the comparison with a LIST failed: %s", error)
             self._rewatch()
@@ -285,7 +289,11 @@ class Process:
             if entry is not None:
                 self._queue.add(entry.root, Priority.RESYNC)
         _LOG.info("the queue is open: %d objects are known", len(self._store))
-        await self._controller.run()
+        try:
+            await self._controller.run()
+        finally:
+            # A standby judges nobody.
+            self._reconciler.foreign.clear()
 
     async def _relist_roots(self) -> None:
         served = [each for each in self._roots if each in self._discovery.served]

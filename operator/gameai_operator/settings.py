@@ -19,11 +19,12 @@ class CapacityLabels:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeaseSettings:
-    """Leader election: times in seconds; `identity` is unlike that of every other process."""
+    """Leader election: times in seconds; `identity` is unlike that of every other process, `scope` the namespaces."""
 
     name: str = "gameai-operator"
     namespace: str = "gameai-system"
     identity: str = "operator"
+    scope: tuple[str, ...] = ()
     duration_seconds: float = 15.0
     renew_seconds: float = 10.0
     retry_seconds: float = 2.0

@@ -56,8 +56,7 @@ WATCH_RESTARTS = _counter(
 )
 REWINDS = _counter(
     "gameai_operator_rewinds_total",
-    "Times that resourceVersions of a kind went back, as after a restore of etcd.",
-    "kind",
+    "Times that resourceVersions went back, as after a restore of etcd.",
 )
 RESYNC_GHOSTS = _counter(
     "gameai_operator_resync_ghosts_total",

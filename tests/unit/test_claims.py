@@ -14,9 +14,11 @@ class FakeLeases:
         self.error: ApiError | None = None
         self.reads = 0
 
-    def renew(self, name: str, version: int, holder: str = "pod-1") -> None:
+    def renew(self, name: str, version: int, holder: str = "pod-1", scope: str = "") -> None:
         spec = {"holderIdentity": holder, "leaseDurationSeconds": 15}
-        self.leases[name] = {"metadata": {"resourceVersion": str(version)}, "spec": spec}
+        notes = {"gameai.dev/namespaces": scope}
+        metadata = {"resourceVersion": str(version), "annotations": notes}
+        self.leases[name] = {"metadata": metadata, "spec": spec}
 
     async def get(self, _: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         self.reads += 1
@@ -42,18 +44,18 @@ async def test_an_operator_lives_while_its_lease_is_renewed(leases: FakeLeases) 
     claims = LeaseClaims(leases, "a/a", clock)
     for version in range(5):
         leases.renew("b/b", version)
-        assert await claims.alive("b/b")
+        assert await claims.alive("b/b", "games")
         clock.now += 10
     clock.now += 16
-    assert not await claims.alive("b/b"), "nothing was renewed within its duration"
+    assert not await claims.alive("b/b", "games"), "nothing was renewed within its duration"
 
 
 async def test_a_lease_that_was_given_up_or_never_was_is_no_operator(leases: FakeLeases) -> None:
     claims = LeaseClaims(leases, "a/a", Clock())
     leases.renew("b/b", 1, holder="")
-    assert not await claims.alive("b/b")
-    assert not await claims.alive("c/c")
-    assert not await claims.alive("nonsense")
+    assert not await claims.alive("b/b", "games")
+    assert not await claims.alive("c/c", "games")
+    assert not await claims.alive("nonsense", "games")
 
 
 async def test_one_answer_serves_many_objects(leases: FakeLeases) -> None:
@@ -61,7 +63,7 @@ async def test_one_answer_serves_many_objects(leases: FakeLeases) -> None:
     claims = LeaseClaims(leases, "a/a", clock)
     leases.renew("b/b", 1)
     for _ in range(100):
-        assert await claims.alive("b/b")
+        assert await claims.alive("b/b", "games")
     assert leases.reads == 1
 
 
@@ -70,7 +72,23 @@ async def test_a_lease_that_may_not_be_read_stops_nobody_and_an_outage_is_no_ans
 ) -> None:
     claims = LeaseClaims(leases, "a/a", Clock())
     leases.error = ApiError(403, "Forbidden", "no")
-    assert not await claims.alive("b/b")
+    assert not await claims.alive("b/b", "games")
     leases.error = ApiError(0, "NoAnswer", "down")
     with pytest.raises(ApiError):
-        await claims.alive("c/c")
+        await claims.alive("c/c", "games")
+
+
+async def test_an_operator_that_watches_other_namespaces_claims_nothing_in_this_one(
+    leases: FakeLeases,
+) -> None:
+    claims = LeaseClaims(leases, "a/a", Clock())
+    leases.renew("b/b", 1, scope="harbor,lagoon")
+    assert await claims.alive("b/b", "lagoon")
+    assert not await claims.alive("b/b", "games")
+
+
+@pytest.mark.parametrize("claim", ["../../x", "a/b/c", "a/b?x=1", "/", "A/b"])
+async def test_a_claim_that_is_no_name_is_asked_for_nowhere(leases: FakeLeases, claim: str) -> None:
+    claims = LeaseClaims(leases, "a/a", Clock())
+    assert not await claims.alive(claim, "games")
+    assert leases.reads == 0

@@ -155,3 +155,9 @@ def test_a_deployment_replaces_pods_while_those_of_two_templates_are_there(
     facts: dict[str, Any], replacing: bool
 ) -> None:
     assert tiers.deployment(**facts).replacing is replacing
+
+
+def test_a_deadline_that_a_former_template_missed_says_nothing_of_the_present_one() -> None:
+    late = progressing("ProgressDeadlineExceeded")
+    assert deployment(document({**late, "observedGeneration": 2}, generation=2)).exceeded
+    assert not deployment(document({**late, "observedGeneration": 2}, generation=3)).exceeded

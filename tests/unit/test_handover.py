@@ -66,6 +66,8 @@ def test_a_side_that_rolls_out_a_template_is_not_shrunk_but_to_nothing() -> None
     assert moved((2, 8), rolling, live(8)).on_demand == 10
     assert moved((0, 8), rolling, live(8)).on_demand == 0
     assert moved((0, 9), rolling, live(9, 5)).on_demand == 10, "4 of 10 would be kept"
+    paused = replace(live(5), updated=0, paused=True)
+    assert moved((10, 0), live(10), paused).spot == 0, "a paused roll-out goes nowhere"
     stuck = replace(rolling, exceeded=True)
     assert moved((2, 8), stuck, live(8)).on_demand == 2
 
@@ -81,7 +83,9 @@ def ready_after(before: Deployment | None, size: int) -> int:
 
 
 SIDES = st.none() | st.integers(0, 20).flatmap(
-    lambda wanted: st.builds(live, st.just(wanted), st.integers(0, wanted), exceeded=st.booleans())
+    lambda wanted: st.builds(
+        live, st.just(wanted), st.integers(0, wanted), exceeded=st.booleans(), paused=st.booleans()
+    )
 )
 SPLITS = st.builds(
     split,

@@ -1,3 +1,4 @@
+import itertools
 from typing import Any
 
 import pytest
@@ -231,8 +232,8 @@ async def test_what_a_rival_keeps_changing_is_left_longer_each_time_and_the_riva
 ) -> None:
     await world.reconcile()
     key = Key("Service", "eldermoor", "gold")
-    repairs = 0
-    for _ in range(60):  # a minute
+    repairs, states = 0, []
+    for _ in range(600):  # ten minutes
         live = world.cluster.objects[key]
         ours = live["metadata"]["managedFields"][0]
         if "f:ports" in ours["fieldsV1"].get("f:spec", {}):
@@ -245,8 +246,11 @@ async def test_what_a_rival_keeps_changing_is_left_longer_each_time_and_the_riva
             world.see(live, managedFields=[{**ours, "fieldsV1": fields}, rival])
         calls, _ = await world.reconcile()
         repairs += calls.count("apply Service/gold force")
+        states.append(world.condition("Stalled")["status"])
         world.clock += 1.0
-    assert 5 <= repairs <= 10
+    assert 5 <= repairs <= 14
+    changes = sum(a != b for a, b in itertools.pairwise(states))
+    assert changes == 1, "it is contended from the first wait on, for as long as the fight lasts"
     stalled = world.condition("Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", "Contended")
     assert "other-operator keeps changing" in stalled["message"]
@@ -519,3 +523,56 @@ async def test_a_template_waits_for_its_number_of_replicas(world: World) -> None
         "scale Deployment/gold-on-demand 6",
         "apply Deployment/gold-on-demand force",
     ]
+
+
+async def test_a_fight_that_is_over_is_no_longer_reported(world: World) -> None:
+    await test_what_a_rival_keeps_changing_is_left_longer_each_time_and_the_rival_named(world)
+    for _ in range(1000):
+        await world.reconcile()
+        world.clock += 1.0
+    assert world.condition("Stalled")["status"] == "False"
+
+
+async def test_a_refused_number_holds_up_no_template_that_does_not_need_it(world: World) -> None:
+    """It has a field manager of its own since the first scaling: nothing falls back to 1."""
+    world.see(tiers.resource(replicas=6))
+    await world.reconcile()
+    world.see(world.cluster.objects[ROOT] | {"spec": tiers.resource(replicas=7)["spec"]})
+    await world.reconcile()
+    model = {"source": {"huggingFace": {"repository": "a/c"}}}
+    changed = tiers.resource(replicas=50, model=model)["spec"]
+    world.see(world.cluster.objects[ROOT] | {"spec": changed})
+    world.cluster.errors["scale Deployment/gold-on-demand 50"] = refused(403, "at most 20")
+    calls, _ = await world.reconcile()
+    assert "apply Deployment/gold-on-demand force" in calls
+    assert "at most 20" in world.condition("Stalled")["message"]
+
+
+async def test_a_restart_does_not_take_a_failure_back_and_give_it_again(world: World) -> None:
+    call = "apply Service/gold"
+    for _ in range(3):
+        world.cluster.errors[call] = refused(500, "webhook")
+        await world.reconcile()
+    world.reconciler.begin_term()
+    world.cluster.errors[call] = refused(500, "webhook")
+    calls, _ = await world.reconcile()
+    assert "status" not in calls
+    assert world.condition("Reconciling")["reason"] == "ApplyFailing"
+
+
+async def test_an_object_of_another_operator_holds_no_turn(world: World) -> None:
+    await world.reconcile()
+    root = world.cluster.objects[ROOT]
+    world.turns.take(ROOT, healthy=True)
+    world.claims.running.add("b/b")
+    world.see(root | {"status": root["status"] | {"operator": "b/b"}}, generation=2)
+    await world.reconcile()
+    assert not world.turns.holds(ROOT)
+
+
+async def test_a_refused_fill_in_is_reported(world: World) -> None:
+    spec = {k: v for k, v in tiers.resource()["spec"].items() if k != "replicas"}
+    world.see(tiers.resource() | {"spec": spec})
+    world.cluster.errors["scale ModelTier/gold 1"] = refused(403, "no rights to patch")
+    await world.reconcile()
+    assert "no rights to patch" in world.condition("Stalled")["message"]

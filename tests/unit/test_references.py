@@ -46,31 +46,31 @@ def test_only_so_many_hold_a_turn_and_the_next_is_named_when_one_leaves() -> Non
     assert turns.free(A)
     assert not turns.free(B)
     turns.wait(B)
-    assert turns.leave(A) == (B,)
+    assert turns.through(A) == (B,)
     turns.take(B, healthy=True)
-    assert turns.leave(B) == ()
+    assert turns.through(B) == ()
 
 
 def test_one_that_leaves_without_a_turn_frees_none() -> None:
     turns = Turns(lambda: 1)
     turns.take(A, healthy=True)
     turns.wait(B)
-    assert turns.leave(GOLD) == ()
+    assert turns.through(GOLD) == ()
 
 
 def test_those_under_way_before_a_restart_may_be_more_than_the_limit() -> None:
     turns = Turns(lambda: 1)
     turns.begin([A, B])
     turns.wait(GOLD)
-    assert turns.leave(A) == ()
-    assert turns.leave(B) == (GOLD,)
+    assert turns.through(A) == ()
+    assert turns.through(B) == (GOLD,)
 
 
 def test_one_that_waits_no_more_makes_way_for_the_next() -> None:
     turns = Turns(lambda: 1)
     turns.wait(A)
     turns.wait(B)
-    assert turns.leave(A) == (B,)
+    assert turns.through(A) == (B,)
 
 
 def test_as_many_are_named_as_there_is_room_for() -> None:
@@ -80,8 +80,8 @@ def test_as_many_are_named_as_there_is_room_for() -> None:
         assert turns.holds(each)
     turns.wait(GOLD)
     turns.wait(SILVER)
-    assert turns.leave(A) == (GOLD,)
-    assert turns.leave(B) == (GOLD, SILVER)
+    assert turns.through(A) == (GOLD,)
+    assert turns.through(B) == (GOLD, SILVER)
 
 
 def test_a_roll_out_halts_once_a_fifth_of_those_that_worked_before_fail() -> None:
@@ -89,7 +89,7 @@ def test_a_roll_out_halts_once_a_fifth_of_those_that_worked_before_fail() -> Non
     keys = [Key("GameWorld", "n", f"w{number}") for number in range(20)]
     for each in keys[:4]:
         turns.take(each, healthy=True)
-        turns.leave(each)
+        turns.through(each)
     for each in keys[4:6]:
         turns.take(each, healthy=True)
         turns.fail(each)
@@ -97,11 +97,25 @@ def test_a_roll_out_halts_once_a_fifth_of_those_that_worked_before_fail() -> Non
     turns.take(keys[6], healthy=True)
     turns.wait(keys[8])
     assert turns.fail(keys[6]) == (keys[8],), "those that wait report the halt"
-    turns.leave(keys[8])
+    turns.through(keys[8])
     assert turns.halted == "3 of the first 7 did not become ready"
     assert not turns.free(keys[9])
     turns.wait(keys[9])
-    assert turns.leave(keys[6]) == (keys[9],), "one that recovers lets the next ones try"
+    turns.wait(keys[10])
+    assert turns.through(keys[6]) == (keys[9], keys[10]), "one that recovers ends the halt for all"
+
+
+def test_those_that_are_gone_or_paused_count_neither_way() -> None:
+    turns = Turns(lambda: 5)
+    keys = [Key("GameWorld", "n", f"w{number}") for number in range(20)]
+    for each in keys[:3]:
+        turns.take(each, healthy=True)
+        turns.fail(each)
+    assert turns.halted
+    for each in keys[3:18]:
+        turns.take(each, healthy=True)
+        turns.give_back(each)
+    assert turns.halted, "they dilute no rate"
 
 
 def test_worlds_that_were_broken_before_give_their_turns_back_and_halt_nothing() -> None:

@@ -190,7 +190,9 @@ def test_versions_that_went_back_are_forgotten_and_the_objects_stay() -> None:
     key, gone = Key("Service", "a", "gold"), Key("Service", "a", "gone")
     store.put(Entry(key=key, uid="u", version=900, root=key, value="old"), 0.0)
     store.drop(gone, "g", 901, 0.0)
-    store.rewind("Service", 100)
+    assert store.highest() == 900
+    store.rewind()
+    assert store.highest() == -1
     assert store.get(key) is not None
     assert store.drift("Service", {key: 90}, 100).unseen == (key,)
     store.put(Entry(key=key, uid="u", version=90, root=key, value="restored"), 0.0)
@@ -198,3 +200,12 @@ def test_versions_that_went_back_are_forgotten_and_the_objects_stay() -> None:
     assert found is not None
     assert found.value == "restored"
     assert store.put(Entry(key=gone, uid="g", version=50, root=gone, value="back"), 0.0) == (gone,)
+
+
+def test_a_lower_version_in_a_newer_list_is_a_rewind() -> None:
+    store = Store()
+    key = Key("Service", "a", "gold")
+    store.put(Entry(key=key, uid="u", version=103, root=key, value="of a lost timeline"), 0.0)
+    assert store.drift("Service", {key: 80}, 105).rewound
+    assert not store.drift("Service", {key: 103}, 105).rewound
+    assert not store.drift("Service", {key: 80}, 90).rewound, "a LIST from before our version"

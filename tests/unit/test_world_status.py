@@ -506,3 +506,24 @@ def test_a_child_that_goes_does_not_count() -> None:
     decision = decided(root, children=below, references={})
     assert said(decision).reason == "Starting"
     assert decision.status["services"][0]["ready"] == 0
+
+
+def test_settings_of_the_cluster_restart_no_world_of_the_first_revision() -> None:
+    free = Settings(pods=PodSettings(fixed_ids=False, labels={"a": "b"}))
+    assert pod_spec(see(status=OLD)) == pod_spec(see(status=OLD, settings=free))
+    assert "runAsUser" not in pod_spec(see(settings=free))["securityContext"]
+
+
+def test_a_world_in_trouble_before_it_takes_a_new_image_does_not_count_against_it() -> None:
+    ready = told((Condition(type="Ready", status=True, reason="x"),))
+    before = {**OLD, "conditions": ready}
+    assert see(settings=NEW, status=before).healthy
+    assert not see(settings=NEW, status=before, facts={"exceeded": True}).healthy
+
+
+def test_a_clock_that_never_began_says_so() -> None:
+    decision = see(services=[{"name": "nobody"}])
+    assert (said(decision, "ClockStarted").status, said(decision, "ClockStarted").reason) == (
+        False,
+        "NotStarted",
+    )

@@ -202,7 +202,7 @@ class ModelTierSpec(Model):
     rollout: Rollout = Rollout()
     """How pods are replaced. Default: one more pod, never one less."""
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Replicas wanted; the scale subresource writes here, so leave it out of Git when an autoscaler does. Absent: the operator fills in the number in use, 1 at first."""
+    """Replicas wanted; the scale subresource writes here, so leave it out of Git when an autoscaler does. Absent: the operator fills in the number in use, 1 at first; to set it by server-side apply afterwards, use --force-conflicts once."""
     pricing: Annotated[
         tuple[InstancePrice, ...], Field(max_length=32, json_schema_extra=list_map("instanceType"))
     ] = ()

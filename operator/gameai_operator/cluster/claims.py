@@ -1,17 +1,20 @@
 """EDGE: which operators run: each holds a Lease, and its objects name it in their status."""
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gameai_operator.cluster.lease import LEASES
+from gameai_operator.cluster.lease import LEASES, SCOPE
 from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.manifest import Resource
 
 _LOG = logging.getLogger(__name__)
 # One answer serves all objects of an operator for this long.
 _KEPT_SECONDS = 2.0
+_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+_CLAIM = re.compile(f"{_NAME}/{_NAME}")
 
 
 class Leases(Protocol):
@@ -23,9 +26,10 @@ class Leases(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Seen:
-    """A Lease as last read: when, and since when its version has been the same."""
+    """A Lease as last read: when, since when its version has been the same, and the namespaces watched (none: all)."""
 
     alive: bool
+    namespaces: tuple[str, ...]
     version: str
     since: float
     at: float
@@ -40,8 +44,8 @@ class LeaseClaims:
         self._clock = clock
         self._seen: dict[str, _Seen] = {}
 
-    async def alive(self, claim: str) -> bool:
-        """Whether the operator whose Lease is `namespace/name` still runs. Raises `ApiError`.
+    async def alive(self, claim: str, namespace: str) -> bool:
+        """Whether the operator whose Lease is `namespace/name` still runs and watches a namespace. Raises `ApiError`.
 
         A Lease is judged by whether it changes within its own duration, never by the times in it. One that may not be
         read says nothing, so that its operator counts as gone: then only the damping of repairs is left.
@@ -49,13 +53,15 @@ class LeaseClaims:
         known = self._seen.get(claim)
         if known is None or self._clock() - known.at >= _KEPT_SECONDS:
             known = self._seen[claim] = await self._look(claim, known)
-        return known.alive
+        return known.alive and (not known.namespaces or namespace in known.namespaces)
 
     async def _look(self, claim: str, known: _Seen | None) -> _Seen:
         namespace, _, name = claim.partition("/")
         now = self._clock()
         try:
-            lease = await self._leases.get(LEASES, namespace, name) if name else None
+            # Whoever may write status may write anything there, and this becomes a path.
+            known_form = _CLAIM.fullmatch(claim)
+            lease = await self._leases.get(LEASES, namespace, name) if known_form else None
         except ApiError as error:
             if error.status != 403:
                 raise
@@ -63,10 +69,12 @@ class LeaseClaims:
                 _LOG.warning("Lease %s may not be read: its operator counts as gone", claim)
             lease = None
         if lease is None:
-            return _Seen(alive=False, version="", since=now, at=now)
+            return _Seen(alive=False, namespaces=(), version="", since=now, at=now)
         version, spec = lease["metadata"]["resourceVersion"], lease.get("spec", {})
         same = known is not None and known.version == version
         since = known.since if known is not None and same else now
         lasts: float = spec.get("leaseDurationSeconds", 0)
         alive = bool(spec.get("holderIdentity")) and now - since < lasts
-        return _Seen(alive=alive, version=version, since=since, at=now)
+        scope = lease["metadata"].get("annotations", {}).get(SCOPE, "")
+        namespaces = tuple(filter(None, scope.split(",")))
+        return _Seen(alive=alive, namespaces=namespaces, version=version, since=since, at=now)

@@ -14,10 +14,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from gameai_operator import telemetry
+from gameai_operator.api.base import GROUP
 from gameai_operator.engine.errors import ApiError, NotLeadingError
 from gameai_operator.engine.manifest import Resource
 from gameai_operator.settings import LeaseSettings
 
+# Which namespaces the holder watches, with commas; empty: all. A second release may have the others.
+SCOPE = f"{GROUP}/namespaces"
 LEASES = Resource(group="coordination.k8s.io", version="v1", kind="Lease", plural="leases")
 _LOG = logging.getLogger(__name__)
 _JITTER = 0.2
@@ -195,6 +198,8 @@ class Elector:
             "name": settings.name,
             "namespace": settings.namespace,
         }
+        annotations = {**metadata.get("annotations", {}), SCOPE: ",".join(settings.scope)}
+        metadata = {**metadata, "annotations": annotations}
         spec = {
             "holderIdentity": holder,
             # The API keeps whole seconds.

@@ -33,15 +33,15 @@ class Probe:
         """Why everything should be compared now; "" where nothing speaks for it. An unreachable server says nothing."""
         for resource, namespace in self._turn(resources):
             within = (namespace,) if namespace else ()
-            known = self._store.newest(resource.kind, within)
+            known, highest = self._store.newest(resource.kind, within), self._store.highest()
             if known is None:
                 continue
             try:
                 version, empty = await self._look(resource, namespace)
             except ApiError:
                 continue
-            if version < known:
-                return f"{resource.plural} are at version {version}, though {known} was seen"
+            if version < highest:
+                return f"{resource.plural} are at version {version}, though {highest} was seen"
             if empty and self._store.newest(resource.kind, within) == known:
                 return f"there are no {resource.plural} any more"
         return ""

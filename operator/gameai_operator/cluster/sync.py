@@ -23,6 +23,8 @@ _CRDS = Resource(
 )
 _JITTER = 0.2
 _MOST_SECONDS = 10.0
+# More objects than this are read by one LIST instead of one by one.
+_MOST_GETS = 50
 T = TypeVar("T")
 
 
@@ -114,14 +116,15 @@ class Lists:
         intake: Intake,
         namespaces: Sequence[str],
         selector: str,
+        rewound: Callable[[], None],
     ) -> None:
         self._client = client
         self._store = store
         self._intake = intake
+        self._rewound = rewound
         self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
         self._selector = selector
         self._unreadable: dict[tuple[str, str], str] = {}
-        self._went_back = False
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -133,14 +136,12 @@ class Lists:
         for resource in resources:
             await self._each_scope(resource, self._take_in)
 
-    async def resync(self, resources: Sequence[Resource]) -> bool:
+    async def resync(self, resources: Sequence[Resource]) -> None:
         """Compare with a LIST of metadata; get what was missed, bury what is gone.
 
-        Returns whether the API server's resourceVersions went back, as after a restore of etcd. Raises the last
-        `ApiError` once everything was tried.
+        Raises the last `ApiError` once everything was tried.
         """
         failed: ApiError | None = None
-        self._went_back = False
         for resource in resources:
             try:
                 await self._each_scope(resource, self._compare)
@@ -148,7 +149,6 @@ class Lists:
                 failed = error
         if failed:
             raise failed
-        return self._went_back
 
     async def _each_scope(
         self, resource: Resource, act: Callable[[Resource, str | None], Awaitable[None]]
@@ -188,24 +188,31 @@ class Lists:
         listed: dict[Key, int] = {}
         version = 0
         within = (namespace,) if namespace else ()
-        known = self._store.newest(resource.kind, within)
+        known = self._store.highest()
         path = resource.path(namespace)
         async for page in self._client.pages(path, selector=self._of(resource), metadata_only=True):
             version = version or int(page["metadata"]["resourceVersion"])
             for document in page["items"]:
                 metadata = document["metadata"]
                 listed[identity(resource, metadata)] = int(metadata["resourceVersion"])
-        if known is not None and version < known:
-            self._store.rewind(resource.kind, version, within)
-            _LOG.warning("resourceVersions of %s went back: reading all again", resource.plural)
-            telemetry.REWINDS.labels(resource.kind).inc()
-            self._went_back = True
         drift = self._store.drift(resource.kind, listed, version, within)
+        if version < known or drift.rewound:
+            self._rewind(resource)
+            drift = self._store.drift(resource.kind, listed, version, within)
+        if len(drift.unseen) > _MOST_GETS:
+            await self._take_in(resource, namespace)
         for key in drift.unseen:
             await self._get(resource, key)
         for key in drift.ghosts:
             telemetry.RESYNC_GHOSTS.labels(resource.kind).inc()
             self._intake.bury(resource, key, version)
+
+    def _rewind(self, resource: Resource) -> None:
+        """The API server's versions went back: everything is read again, of every kind, and the watch starts again."""
+        _LOG.warning("resourceVersions of %s went back: reading all again", resource.plural)
+        telemetry.REWINDS.inc()
+        self._store.rewind()
+        self._rewound()
 
     async def _get(self, resource: Resource, key: Key) -> None:
         document = await self._client.get(resource, key.namespace, key.name)

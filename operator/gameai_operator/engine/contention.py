@@ -44,9 +44,9 @@ class Contention:
     def divide(self, root: Key, steps: Plan) -> tuple[Plan, tuple[Step, ...]]:
         """What may be written now, and what must wait. A child that is absent is created without delay."""
         held = tuple(each for each in _writes(steps) if self._wait(root, each) > 0)
-        # A template leaves its number out, so it waits for it.
-        waiting = {each.key for each in held}
-        held += tuple(each for each in steps.applies if each.key in waiting and each not in held)
+        # A template waits for a number that only it held until now.
+        first = {each.key for each in held if isinstance(each, Count) and each.first}
+        held += tuple(each for each in steps.applies if each.key in first and each not in held)
         due = replace(
             steps,
             counts=tuple(each for each in steps.counts if each not in held),
@@ -65,19 +65,28 @@ class Contention:
                 fights.repairs.wrote(_repair(each), now)
 
     def wait_seconds(self, root: Key, steps: Plan) -> float | None:
-        """Seconds until what is held back may be written; None where nothing is."""
-        waits = (self._wait(root, each) for each in _writes(steps))
+        """Seconds until what is held back may be written, or a fight counts as over; None where there is neither."""
+        fights = self._fights.get(root)
+        if fights is None:
+            return None
+        now = self._clock()
+        waits = [self._wait(root, each) for each in _writes(steps)]
+        waits += [fights.repairs.fought_seconds(each, now) for each in fights.named]
         return min((wait for wait in waits if wait > 0), default=None)
 
     async def refusals(self, root: Key, held: Sequence[Step]) -> tuple[Refusal, ...]:
-        """One for each child that is contended."""
+        """One for each child that is contended: held back now, or written again a short while ago."""
         fights = self._fights.get(root)
         if fights is None:
             return ()
-        before, fights.named = fights.named, {}
+        now = self._clock()
         for step in held:
-            known = before.get(_repair(step))
-            fights.named[_repair(step)] = known or await self._contended(step)
+            if _repair(step) not in fights.named:
+                fights.named[_repair(step)] = await self._contended(step)
+        waiting = {_repair(step) for step in held}
+        for repair in tuple(fights.named):
+            if repair not in waiting and not fights.repairs.fought_seconds(repair, now):
+                del fights.named[repair]
         return tuple(fights.named.values())
 
     async def _contended(self, step: Step) -> Refusal:

@@ -56,7 +56,7 @@ class Controller:
             return
         again = outcome.again_seconds
         if outcome.failed:
-            self._failed(key, again or 0.0)
+            self._failed(key, outcome.retry_after_seconds)
             return
         self._queue.forget(key)
         result = "success" if again is None else "requeue_after"

@@ -55,9 +55,9 @@ class Deployment:
 
     @property
     def replacing(self) -> bool:
-        """Whether pods of two templates may be there side by side, and the roll-out still makes progress."""
+        """Whether pods of two templates may be there side by side, in a roll-out that goes forward."""
         mixed = self.updated != self.replicas or (self.rolling and not self.observed)
-        return mixed and not self.exceeded
+        return mixed and not (self.exceeded or self.paused)
 
     @property
     def overridden(self) -> bool:
@@ -73,6 +73,7 @@ def deployment(document: Mapping[str, Any]) -> Deployment:
     replicas, updated = status.get("replicas", 0), status.get("updatedReplicas", 0)
     progress = conditions.get("Progressing", {}).get("reason")
     complete = progress == _COMPLETE
+    observed = status.get("observedGeneration", 0) >= metadata.get("generation", 0)
     return Deployment(
         wanted=document["spec"].get("replicas", 1),
         replicas=replicas,
@@ -82,14 +83,15 @@ def deployment(document: Mapping[str, Any]) -> Deployment:
         paused=document["spec"].get("paused", False),
         # The word may be of a former template: the controller does not take it back when it loses sight of a roll-out.
         rolling=not complete or updated != replicas,
-        observed=status.get("observedGeneration", 0) >= metadata.get("generation", 0),
+        observed=observed,
         create_fault=failure.get("message", "") if failure.get("status") == "True" else "",
         remembered=_remembered(metadata),
         model_revision=metadata.get("labels", {}).get(contract.MODEL_REVISION_LABEL, ""),
-        exceeded=progress == _DEADLINE,
-        asked=numbers.owned(metadata, numbers.FIELD_MANAGER, FIELD_MANAGER),
+        # Of a former template, until the controller has seen the present one.
+        exceeded=progress == _DEADLINE and observed,
+        asked=numbers.asked_for(metadata, numbers.FIELD_MANAGER, FIELD_MANAGER),
         nudged=numbers.NUDGED in metadata.get("annotations", {}),
-        apart=numbers.owned(metadata, numbers.FIELD_MANAGER) is not None,
+        apart=numbers.asked_for(metadata, numbers.FIELD_MANAGER) is not None,
     )
 
 

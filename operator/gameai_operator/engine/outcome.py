@@ -8,12 +8,13 @@ class Outcome:
     """How a pass ended: nothing more to do, or look again after so many seconds.
 
     `stale` means that the root was not what the store said, so that nothing else was done. `failed` means that some
-    writes failed and are to be tried again, later each time.
+    writes failed and are to be tried again, later each time, and not before `retry_after_seconds`.
     """
 
     again_seconds: float | None = None
     stale: bool = False
     failed: bool = False
+    retry_after_seconds: float = 0.0
 
     def and_then(self, other: "Outcome") -> "Outcome":
         """Both, one after the other: the earlier wish counts."""
@@ -22,4 +23,5 @@ class Outcome:
             again_seconds=min(wishes, default=None),
             stale=self.stale or other.stale,
             failed=self.failed or other.failed,
+            retry_after_seconds=max(self.retry_after_seconds, other.retry_after_seconds),
         )

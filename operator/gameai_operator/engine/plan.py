@@ -67,11 +67,15 @@ class Number:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Count:
-    """One write of a Deployment's number of replicas, under the field manager that this number has for itself."""
+    """One write of a Deployment's number of replicas, under the field manager that this number has for itself.
+
+    With `first` a template must wait for it: that leaves the number out, and nobody else owns it yet.
+    """
 
     manifest: Manifest
     number: Number
     why: str
+    first: bool = False
 
     @property
     def key(self) -> Key:
@@ -126,7 +130,12 @@ def plan(
     changed = {each.key for each in applies}
     seen = {key: children[key] for key in numbers if key in children}
     counts = [
-        _count(owner, each, Number(wanted=numbers[key], nudged=key in nudges), key in changed)
+        _count(
+            owner,
+            each,
+            Number(wanted=numbers[key], nudged=key in nudges),
+            changes=key in changed,
+        )
         for key, each in seen.items()
     ]
     return Plan(
@@ -168,18 +177,18 @@ def _difference(manifest: Manifest, child: Child, digest: str) -> str | None:
     return f"edited: {missing[0]}" if missing else None
 
 
-def _count(owner: Owner, child: Child, number: Number, changes: bool) -> Count | None:  # noqa: FBT001 - of one caller
+def _count(owner: Owner, child: Child, number: Number, *, changes: bool) -> Count | None:
     """The number goes first where a template follows that leaves it out: else the server would fall back to 1."""
     foreign = child.owner is not None and not owner.owns(child.owner)
     if child.terminating or foreign or not child.ours:
         return None
     live = child.facts
-    same = (live.asked, live.nudged) == (number.wanted, number.nudged)
-    if same and (live.apart or not changes):
+    first = changes and not live.apart
+    if (live.asked, live.nudged) == (number.wanted, number.nudged) and not first:
         return None
     manifest = replicas.manifest(child.key, number.wanted, nudged=number.nudged)
     why = f"{live.asked} → {number.wanted} replicas{' and one more' if number.nudged else ''}"
-    return Count(manifest=manifest, number=number, why=why)
+    return Count(manifest=manifest, number=number, why=why, first=first)
 
 
 def _created(step: Apply, numbers: Mapping[Key, int]) -> Apply:

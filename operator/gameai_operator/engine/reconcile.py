@@ -3,7 +3,7 @@
 import datetime
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -49,8 +49,8 @@ class Claims(Protocol):
 
     own: str
 
-    async def alive(self, claim: str) -> bool:
-        """Whether the operator of this name still runs. Raises `ApiError`."""
+    async def alive(self, claim: str, namespace: str) -> bool:
+        """Whether the operator of this name still runs and watches this namespace. Raises `ApiError`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,10 +118,16 @@ class Reconciler:
             turns.begin(self._rolling(self._kinds[name]))
 
     def _rolling(self, kind: Kind) -> list[Key]:
+        roots = {
+            key: json.loads(entry.value)
+            for key in self._store.keys(kind.resource.kind)
+            if (entry := self._store.get(key))
+        }
+        own = ("", self._claims.own)
         return [
             key
-            for key in self._store.keys(kind.resource.kind)
-            if (entry := self._store.get(key)) and kind.rolls(json.loads(entry.value))
+            for key, root in roots.items()
+            if root.get("status", {}).get(report.CLAIM, "") in own and kind.rolls(root)
         ]
 
     async def reconcile(self, key: Key) -> Outcome:
@@ -135,6 +141,7 @@ class Reconciler:
             await self._hasten(key, pods)
             return Outcome()
         if await self._is_foreign(key, root):
+            self._leave_turn(key)
             return Outcome(again_seconds=FOREIGN_SECONDS)
         kind = self._kinds[key.kind]
         if root["metadata"].get("annotations", {}).get(PAUSED) == "true":
@@ -188,9 +195,9 @@ class Reconciler:
         self._leave_turn(key)
 
     async def _is_foreign(self, key: Key, root: Mapping[str, Any]) -> bool:
-        """Whether another operator that still runs manages this object: two would overwrite each other for ever."""
+        """Whether another operator that still runs manages this object: the two would overwrite each other."""
         claim = root.get("status", {}).get(report.CLAIM, "")
-        if claim in ("", self._claims.own) or not await self._claims.alive(claim):
+        if claim in ("", self._claims.own) or not await self._claims.alive(claim, key.namespace):
             self.foreign.pop(key, None)
             return False
         if key not in self.foreign:
@@ -215,23 +222,34 @@ class Reconciler:
             reported = reported.and_then(await self._reporter.report(kind, sight.root, status))
             if reported.stale:
                 return reported
-        if decision.turn in (Turn.NONE, Turn.FAILED):
-            # Once status says so: else the next one is seen under way while this one still seems to be.
-            self._leave_turn(key, failed=decision.turn is Turn.FAILED)
+        # Once status says so: else the next one is seen under way while this one still seems to be.
+        if decision.turn is Turn.NONE:
+            self._intake.wake(self._turns[key.kind].through(key))
+        elif decision.turn is Turn.FAILED:
+            self._leave_turn(key, failed=True)
         for child in steps.intact:
             self._store.keep_judgement(child)
-        written = await self._act(key, sight, steps)
-        if decision.own_replicas is not None:
-            await self._fill_in(kind, sight.root, decision.own_replicas)
+        missing = decision.own_replicas
+        fill = None if missing is None else partial(self._fill_in, kind, sight.root, missing)
+        written = await self._act(key, sight, steps, fill)
+        if untried and written.failures:
+            # Reported before already: a restart does not take it back.
+            self._unwritten[key] = replace(self._unwritten[key], tries=FAILURES_REPORTED)
         unwritten = self._unwritten.get(key, _NOTHING_UNWRITTEN)
         if untried or (unwritten.refusals, unwritten.reported) != (sight.refusals, sight.failures):
             reported = reported.and_then(await self._redecide(kind, key, sight))
         return reported.and_then(self._wait(key, steps, written))
 
-    async def _act(self, key: Key, sight: Sight, steps: Plan) -> Written:
+    async def _act(
+        self,
+        key: Key,
+        sight: Sight,
+        steps: Plan,
+        fill: Callable[[], Coroutine[Any, Any, None]] | None,
+    ) -> Written:
         """Write what is due; a child that a rival keeps changing is left for a while, and the rival named."""
         due, held = self._contention.divide(key, steps)
-        written = await self._writer.act(_owner(sight.root), due)
+        written = await self._writer.act(_owner(sight.root), due, key, fill)
         self._contention.note(key, written.steps)
         contended = await self._contention.refusals(key, held)
         written = replace(written, refusals=(*written.refusals, *contended))
@@ -247,7 +265,7 @@ class Reconciler:
         return written
 
     async def _fill_in(self, kind: Kind, root: Mapping[str, Any], number: int) -> None:
-        """Write `spec.replicas` where it is absent, since the scale subresource cannot do without.
+        """Write `spec.replicas` where it is absent, since the scale subresource cannot do without. Raises `ApiError`.
 
         Onto this version only: somebody may just have written another number, or deleted the object.
         """
@@ -277,7 +295,7 @@ class Reconciler:
         """The newest version known of a root: our own status write made one since it was read."""
         entry = self._store.get(key_of(root))
         version: str = root["metadata"]["resourceVersion"]
-        return version if entry is None else str(entry.version)
+        return version if entry is None or entry.version < 0 else str(entry.version)
 
     def _wait(self, key: Key, steps: Plan, written: Written) -> Outcome:
         """When to look again for what no event will tell."""
@@ -286,7 +304,7 @@ class Reconciler:
         wait = self._contention.wait_seconds(key, steps)
         waits += [] if wait is None else [wait]
         if written.failures:
-            return Outcome(again_seconds=written.retry_after_seconds, failed=True)
+            return Outcome(failed=True, retry_after_seconds=written.retry_after_seconds)
         return Outcome(again_seconds=min(waits, default=None))
 
     def _status(self, root: Mapping[str, Any], decision: Decision) -> Manifest:
@@ -301,7 +319,7 @@ class Reconciler:
 
     def _leave_turn(self, key: Key, *, failed: bool = False) -> None:
         turns = self._turns[key.kind]
-        self._intake.wake(turns.fail(key) if failed else turns.leave(key))
+        self._intake.wake(turns.fail(key) if failed else turns.give_back(key))
 
     async def _redecide(self, kind: Kind, key: Key, sight: Sight) -> Outcome:
         """What is unwritten has changed: decide once more, with that in sight, and report it."""

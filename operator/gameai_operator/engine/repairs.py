@@ -44,8 +44,18 @@ class Repairs:
         record = self._records.get(repair.key, {}).get(repair)
         if record is None or now - record.at > FORGET_SECONDS or record.repairs < self._free:
             return 0.0
+        return max(0.0, record.at + self._delay(record) - now)
+
+    def fought_seconds(self, repair: Repair, now: float) -> float:
+        """Seconds for which this counts as fought over, though nothing may have changed since it was last written."""
+        record = self._records.get(repair.key, {}).get(repair)
+        if record is None or record.repairs < self._free:
+            return 0.0
+        return max(0.0, record.at + 1.5 * self._delay(record) - now)
+
+    def _delay(self, record: _Record) -> float:
         doublings = min(record.repairs - self._free, _MOST_DOUBLINGS)
-        return max(0.0, record.at + min(FIRST_SECONDS * 2.0**doublings, MOST_SECONDS) - now)
+        return min(FIRST_SECONDS * 2.0**doublings, MOST_SECONDS)
 
     def wrote(self, repair: Repair, now: float) -> None:
         """A child was written; what it was to be before does not count any more."""

@@ -42,7 +42,7 @@ def with_replicas(document: Manifest, replicas: int) -> Manifest:
     }
 
 
-def owned(metadata: Mapping[str, Any], *managers: str) -> int | None:
+def asked_for(metadata: Mapping[str, Any], *managers: str) -> int | None:
     """The number that was last asked for, while one of these managers still owns it; None where none does."""
     text = metadata.get("annotations", {}).get(REPLICAS, "")
     for entry in metadata.get("managedFields", ()):

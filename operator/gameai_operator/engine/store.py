@@ -32,10 +32,15 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drift:
-    """What a LIST knew better: objects we missed or have old, and objects we kept that are gone."""
+    """What a LIST knew better: objects we missed or have old, and objects we kept that are gone.
+
+    `rewound` means that an object is at a lower version than the one we hold, which the LIST is newer than: only a
+    restore of etcd from a backup does that.
+    """
 
     unseen: tuple[Key, ...]
     ghosts: tuple[Key, ...]
+    rewound: bool = False
 
 
 class Store:
@@ -105,6 +110,7 @@ class Store:
             ghosts=tuple(
                 key for key in known if key not in listed and self._version(key) <= version
             ),
+            rewound=any(at < self._version(key) <= version for key, at in listed.items()),
         )
 
     def newest(self, kind: str, namespaces: Iterable[str] = ()) -> int | None:
@@ -119,19 +125,17 @@ class Store:
             default=None,
         )
 
-    def rewind(self, kind: str, version: int, namespaces: Iterable[str] = ()) -> None:
-        """Forget the versions of a kind that are above that of a consistent LIST.
+    def highest(self) -> int:
+        """The highest resourceVersion known of any object; -1 without one."""
+        return max((each.version for each in self._entries.values()), default=-1)
 
-        Only a restore of etcd from a backup makes versions go back. The objects stay until the LIST is compared.
+    def rewind(self) -> None:
+        """Forget every version, since those of the API server went back.
+
+        Only a restore of etcd from a backup does that. The objects stay until a LIST says otherwise.
         """
-        within = frozenset(namespaces)
-        ahead = [
-            key
-            for key in self._by_kind[kind]
-            if self._entries[key].version > version and (not within or key.namespace in within)
-        ]
-        for key in ahead:
-            self._entries[key] = replace(self._entries[key], version=-1)
+        for key, each in self._entries.items():
+            self._entries[key] = replace(each, version=-1)
         self._tombstones.clear()
 
     def _version(self, key: Key) -> int:

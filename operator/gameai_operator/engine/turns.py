@@ -62,13 +62,22 @@ class Turns:
         following = self._leave(key)
         return tuple(self._waiting) if went_on and self.halted else following
 
-    def leave(self, key: Key) -> tuple[Key, ...]:
-        """This one is through, or no longer wants it; who should be asked, if that left room."""
-        was_halted = self.halted
-        self._failed.discard(key)
+    def through(self, key: Key) -> tuple[Key, ...]:
+        """This one needs no turn any more; who should be asked, if that left room or ended a halt."""
         if key in self._holders:
             self._through += 1
-        return self._leave(key) or (self._next() if was_halted and not self.halted else ())
+        return self._end(key)
+
+    def give_back(self, key: Key) -> tuple[Key, ...]:
+        """This one is gone, paused, or of another operator; who should be asked, as in `through`."""
+        return self._end(key)
+
+    def _end(self, key: Key) -> tuple[Key, ...]:
+        was_halted = bool(self.halted)
+        self._failed.discard(key)
+        following = self._leave(key)
+        # All that wait have reported the halt, and do so until they are asked again.
+        return tuple(self._waiting) if was_halted and not self.halted else following
 
     def _leave(self, key: Key) -> tuple[Key, ...]:
         if key not in self._holders and key not in self._waiting:

@@ -1,7 +1,7 @@
 """asyncio: carries a plan out: server-side apply, adoption, deletion, and what to do when they are refused or fail."""
 
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -87,28 +87,51 @@ class Writer:
         self._intake = intake
         self._cluster = cluster
 
-    async def act(self, owner: Owner, steps: Plan) -> Written:
+    async def act(
+        self,
+        owner: Owner,
+        steps: Plan,
+        root: Key,
+        fill: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> Written:
         """Try every write of a plan, whatever becomes of the others; raises only `NotLeadingError`.
 
-        Numbers of replicas go first, and a template waits for its number: it leaves the number out, which would fall back
-        to 1. A Deployment is not created while something that guards it is not there.
+        `fill` writes what is missing of the root itself. Numbers of replicas go first, and a template waits for a number that only it held until now. A Deployment is not
+        created while something that guards it is not there.
         """
         attempts = _Attempts()
         attempts.refusals += [_conflict(each.key, each.holder) for each in steps.conflicts]
+        attempts.missed |= {each.key for each in steps.conflicts}
         for count in steps.counts:
             await attempts.make(count, self._set_number(count))
+        waiting = {each.key for each in steps.counts if each.first} & attempts.missed
+        attempts.guards = {each.key for each in steps.waits if self._watched[each.key.kind].guards}
         for step in steps.applies:
-            if step.key not in attempts.missed and not self._guarded(step, attempts):
+            if step.key not in waiting and not self._guarded(step, attempts):
                 await attempts.make(step, self._apply(owner, step))
         for child in steps.deletes:
             await attempts.make(child, self._delete(owner, child))
+        if fill is not None:
+            await attempts.make(root, self._filled_in(root, fill))
         return attempts.written()
 
     def _guarded(self, step: Apply, attempts: "_Attempts") -> bool:
         """Whether pods would start without limits that could not be written."""
-        missing = [each.key for each in (*attempts.refusals, *attempts.failures)]
+        missing = {*attempts.guards, *attempts.missed}
         absent = step.version is None and step.key.kind == "Deployment"
-        return absent and any(self._watched[each.kind].guards for each in missing)
+        return absent and any(self._watched[key.kind].guards for key in missing)
+
+    async def _filled_in(
+        self, root: Key, fill: Callable[[], Coroutine[Any, Any, None]]
+    ) -> Refusal | None:
+        """Have the root's own missing field filled in."""
+        try:
+            await fill()
+        except ApiError as error:
+            if error.permanent or error.status == 403:
+                return _refused(root, error)
+            raise
+        return None
 
     async def rivals(self, step: Apply | Count) -> tuple[str, ...]:
         """Field managers that hold what we would write; our own name stands for another operator. Raises `ApiError`."""
@@ -241,13 +264,16 @@ class _Attempts:
     def __init__(self) -> None:
         self._steps: list[Apply | Count | Child] = []
         self.missed: set[Key] = set()
+        self.guards: set[Key] = set()
         self.refusals: list[Refusal] = []
         self.failures: list[Refusal] = []
         self._retry_after_seconds = 0.0
 
-    async def make(self, step: Apply | Count | Child, write: Awaitable[Refusal | None]) -> None:
+    async def make(
+        self, step: Apply | Count | Child | Key, write: Awaitable[Refusal | None]
+    ) -> None:
         """Await one write; keep its refusal or failure."""
-        key = step.key
+        key = step if isinstance(step, Key) else step.key
         try:
             refusal = await write
         except ApiError as error:
@@ -256,9 +282,9 @@ class _Attempts:
             self.failures.append(_failed(key, error))
             self._retry_after_seconds = max(self._retry_after_seconds, error.retry_after_seconds)
         else:
-            if refusal is None:
+            if refusal is None and not isinstance(step, Key):
                 self._steps.append(step)
-            else:
+            elif refusal is not None:
                 self.missed.add(key)
                 self.refusals.append(refusal)
 

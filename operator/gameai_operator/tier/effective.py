@@ -1,6 +1,6 @@
 """PURE: what a tier amounts to: its spec with the defaults that depend on other fields or on what is there.
 
-The only reader of `spec.replicas` and of the fields that split it, so that clamps and lending have one place.
+The one place that says what `spec.replicas` and the fields that split it come to.
 """
 
 from dataclasses import dataclass

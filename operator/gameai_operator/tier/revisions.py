@@ -98,7 +98,7 @@ REVISIONS: Mapping[int, Mapping[LatencyClass, Profile]] = MappingProxyType(
 # release can still render every tier; 3 became known and the default at once, since no release was published before.
 NEWEST = max(REVISIONS)
 # From this revision on the settings of pods are an input.
-_SETTINGS_SINCE = 3
+SETTINGS_SINCE = 3
 
 
 class UnknownRevisionError(Exception):
@@ -115,7 +115,7 @@ class Inputs:
 
     def text(self) -> str:
         """One line of JSON, for the Deployment's annotation."""
-        pods = {} if self.revision < _SETTINGS_SINCE else {"pods": self.pods.document()}
+        pods = {} if self.revision < SETTINGS_SINCE else {"pods": self.pods.document()}
         capacity = {
             "label": self.capacity.label,
             "spot": self.capacity.spot,

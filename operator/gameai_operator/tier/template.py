@@ -14,7 +14,7 @@ from gameai import contract
 
 from gameai_operator.api.model_files import EmptyDirectory
 from gameai_operator.api.tier import ModelTier, ModelTierSpec
-from gameai_operator.tier.revisions import REVISIONS, Inputs, Profile
+from gameai_operator.tier.revisions import REVISIONS, SETTINGS_SINCE, Inputs, Profile
 
 ON_DEMAND = "on-demand"
 SPOT = "spot"
@@ -60,8 +60,9 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
     """The pod template of a tier's Deployment."""
     spec = tier.spec
     profile = REVISIONS[inputs.revision][spec.class_]
-    common = inputs.pods.labels if profile.last_words else {}
-    fixed = inputs.pods.fixed_ids or not profile.last_words
+    settings = inputs.revision >= SETTINGS_SINCE
+    common = inputs.pods.labels if settings else {}
+    fixed = inputs.pods.fixed_ids or not settings
     ids = {"runAsUser": USER, "runAsGroup": USER, "fsGroup": USER} if fixed else {}
     return {
         "metadata": {
@@ -82,7 +83,7 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
                 **ids,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "initContainers": _init_containers(spec, profile, fixed=fixed),
+            "initContainers": _init_containers(spec) if settings and fixed else [],
             "containers": [_container(tier, profile)],
             "volumes": _volumes(spec),
             **_placement(spec, group, inputs),
@@ -150,9 +151,9 @@ def _container(tier: ModelTier, profile: Profile) -> Document:
     }
 
 
-def _init_containers(spec: ModelTierSpec, profile: Profile, *, fixed: bool) -> list[Document]:
+def _init_containers(spec: ModelTierSpec) -> list[Document]:
     """A kubelet makes a folder of a node for root alone, where an engine without rights could keep nothing."""
-    if not (spec.model.cache.host_path and profile.last_words and fixed):
+    if not spec.model.cache.host_path:
         return []
     return [
         {

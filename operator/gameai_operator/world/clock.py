@@ -38,7 +38,7 @@ STARTED = "ClockStarted"
 class Turning:
     """The anchors to publish, and when to look again where a change had to wait.
 
-    `started` is why world time began anew (a reason and a message), None where an earlier clock goes on.
+    `started` says how world time began (a reason and a message), None where an earlier clock goes on.
     """
 
     anchors: tuple[Anchor, ...]
@@ -87,6 +87,9 @@ def _start(world: GameWorld, now: int) -> tuple[int, tuple[str, str]]:
 
 def started(world: GameWorld, turned: Turning) -> Condition:
     """`ClockStarted`: how the world's time began; what was said of it stays for as long as its clock goes on."""
+    if not turned.anchors:
+        message = "world time begins once the spec can be honoured"
+        return Condition(type=STARTED, status=False, reason="NotStarted", message=message)
     if turned.started:
         reason, message = turned.started
         return Condition(type=STARTED, status=True, reason=reason, message=message)

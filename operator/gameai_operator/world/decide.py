@@ -103,7 +103,8 @@ def decide(sight: Sight, *, current: Inputs, network: NetworkSettings) -> Decisi
         replicas=_replicas(world, sight, read),
         again_seconds=_again(turned.again_seconds, grace_left(world, judged), _asleep(world)),
         turn=_turn(world, sight, read, current, rolling),
-        healthy=_was_ready(world),
+        healthy=_was_ready(world)
+        and not any(each.live and each.live.exceeded for each in services),
     )
 
 

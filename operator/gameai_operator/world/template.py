@@ -24,7 +24,8 @@ def template(
 ) -> Document:
     """The pod template of a service's Deployment."""
     given = service.service
-    ours = service.module and inputs.pods.fixed_ids
+    # The first revision remembers no settings of the cluster.
+    ours = service.module and (inputs.pods.fixed_ids or inputs.revision == 1)
     user = {"runAsUser": USER, "runAsGroup": USER} if ours else {}
     common = inputs.pods.labels if inputs.revision > 1 else {}
     return {
