@@ -292,7 +292,7 @@ class Process:
         try:
             await self._controller.run()
         finally:
-            # A standby judges nobody.
+            # A standby manages no objects.
             self._reconciler.foreign.clear()
 
     async def _relist_roots(self) -> None:

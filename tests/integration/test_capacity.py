@@ -115,7 +115,7 @@ def walk(api: Api, namespace: str, seed: int) -> list[str]:
             act = chance.choice(["spot", "minimum", "replicas", "template", "broken", "node"])
             spec = edited(spec, act, chance)
             if act == "node":
-                # What the loss takes is nobody's fault; what follows must not take more.
+                # What the loss takes is allowed for; what follows must not take more.
                 with watcher.lock:
                     lose_node(api, namespace, name, chance)
                     watcher.bound = min(watcher.bound, len(ready_pods(api, namespace, name)))

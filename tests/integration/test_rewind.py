@@ -33,13 +33,13 @@ def own(folder: Path) -> Iterator[clusters.Cluster]:
 
 
 def expired_once() -> Callable[[Arrival], Answer | None]:
-    """The next watch of each kind is told that its version is too old."""
-    told: set[str] = set()
+    """The next watch of each kind is answered that its version is too old."""
+    answered: set[str] = set()
 
     def fault(arrival: Arrival) -> Answer | None:
-        if not arrival.watch or arrival.path in told:
+        if not arrival.watch or arrival.path in answered:
             return None
-        told.add(arrival.path)
+        answered.add(arrival.path)
         return status_answer(410, "Expired")
 
     return fault
@@ -96,7 +96,7 @@ def test_a_restored_etcd_is_noticed_and_everything_read_again(
 
 @pytest.mark.timeout(600)
 def test_deletions_in_a_gap_of_the_watch_are_found_soon(api: Api, folder: Path) -> None:
-    """Cut watches are resumed with 410 Gone, and the LIST that follows tells of no deletion; no comparison is due."""
+    """Cut watches are resumed with 410 Gone, and the LIST that follows does not report deletions; no comparison is due."""
     assert api.credentials.ca_file
     proxy = Proxy(api.credentials.server, api.credentials.ca_file)
     kubeconfig = install.operator_kubeconfig(api, folder / "gap.kubeconfig", server=proxy.url)
@@ -109,7 +109,7 @@ def test_deletions_in_a_gap_of_the_watch_are_found_soon(api: Api, folder: Path) 
         until("it is ready", lambda: settled(api.get("ModelTier", "gap", "gold")), seconds=120)
         time.sleep(5)
 
-        # The deletion passes unseen, and the watch that would have told of it starts again from a LIST.
+        # The deletion passes unseen, and the watch that would have reported it starts again from a LIST.
         proxy.sieve = lambda path, event: event["type"] != "DELETED"
         began = time.monotonic()
         api.delete("PodDisruptionBudget", "gap", "gold-on-demand")

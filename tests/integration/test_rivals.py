@@ -66,7 +66,7 @@ def test_a_second_release_stands_down_and_names_the_first(
         time.sleep(15)
         assert len(writes(audit, namespace)) - before <= MOST_WRITES_A_MINUTE
         assert first.get("/readyz")[0] == 200
-        # With the first gone, the second takes over without being told.
+        # With the first gone, the second takes over by itself.
         assert first.stop() == 0
         until("it is ready", lambda: second.get("/readyz")[0] == 200, seconds=150)
         until(
@@ -128,7 +128,7 @@ def test_a_controller_that_keeps_changing_a_child_is_named_and_fought_rarely(
 
 @pytest.fixture
 def webhook(api: Api, namespace: str) -> Iterator[Json]:
-    """A webhook for Deployments of the namespace that nobody answers."""
+    """A webhook for Deployments of the namespace that does not answer."""
     rule = {
         "apiGroups": ["apps"],
         "apiVersions": ["v1"],
@@ -159,14 +159,14 @@ def webhook(api: Api, namespace: str) -> Iterator[Json]:
     api.request("DELETE", f"{where}/dead-{namespace}")
 
 
-def test_a_webhook_that_fails_is_told_in_the_api_servers_words(
+def test_a_webhook_that_fails_is_reported_in_the_api_servers_words(
     api: Api, namespace: str, operator_kubeconfig: Path, folder: Path, webhook: Json
 ) -> None:
     operator = launch(operator_kubeconfig, folder, "hooked").wait_ready()
     try:
         api.apply(manifest(namespace), manager="kubectl")
         found = until(
-            "it is told",
+            "it is reported",
             lambda: (
                 seen
                 if (seen := condition(api.get("ModelTier", namespace, "gold"), "Reconciling")).get(

@@ -205,12 +205,12 @@ CRASH = {
         ({"initContainerStatuses": [{"name": "done", "ready": True}]}, ""),
     ],
 )
-def test_a_container_beside_the_main_one_says_what_is_wrong_with_it(
+def test_a_container_side_fault_the_main_one_says_what_is_wrong_with_it(
     status: dict[str, Any], words: str
 ) -> None:
     raw = document()
     raw["status"] |= status
-    assert seen(raw).beside == words
+    assert seen(raw).side_fault == words
 
 
 def test_scheduling_gates_are_named() -> None:

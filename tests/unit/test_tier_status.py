@@ -141,7 +141,11 @@ def test_what_only_the_user_can_mend_stalls(pod: Pod, reason: str, words: str) -
         (a_pod(waiting=("ImagePullBackOff", "no host")), "ImagePullFailed", "kubelet: no host"),
         (a_pod(waiting=("CreateContainerError", "x")), "ContainerNotCreated", "kubelet: x"),
         (a_pod(crash="exit code 2"), "EngineCrashing", "vLLM ends: exit code 2"),
-        (a_pod(beside="init container x: denied"), "ContainerFailing", "init container x: denied"),
+        (
+            a_pod(side_fault="init container x: denied"),
+            "ContainerFailing",
+            "init container x: denied",
+        ),
         (a_pod(gates="example.com/quota"), "SchedulingGated", "example.com/quota"),
         (a_pod(unready="elb/tg"), "ReadinessGatesClosed", "elb/tg"),
         (a_pod(dead="Evicted: too much"), "PodsEvicted", "Evicted: too much (see spec.model)"),

@@ -59,7 +59,7 @@ class LeaseClaims:
         namespace, _, name = claim.partition("/")
         now = self._clock()
         try:
-            # Whoever may write status may write anything there, and this becomes a path.
+            # Anyone with rights on status may write anything there, and this becomes a URL path.
             known_form = _CLAIM.fullmatch(claim)
             lease = await self._leases.get(LEASES, namespace, name) if known_form else None
         except ApiError as error:

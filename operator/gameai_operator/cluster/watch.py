@@ -191,7 +191,7 @@ class Watch:
             try:
                 (self._lose if kind == "DELETED" else self._see)(resource, document)
                 if kind is None:
-                    # kopf listed again, after 410 Gone for instance, and a LIST tells of no deletions.
+                    # kopf listed again, after 410 Gone for instance, and a LIST does not report deletions.
                     self._relisted()
             except Exception:  # noqa: BLE001 - one strange object must not stop the rest
                 _LOG.exception("an event of %s was not taken in; this is a bug", resource.plural)

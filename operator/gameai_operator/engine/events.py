@@ -58,7 +58,7 @@ def event(
 
 
 def _type(transition: Transition) -> str | None:
-    """Ready tells of arrivals, losses and faults; the others of what may be wrong while enough pods answer."""
+    """Ready reports arrivals, losses and faults; the others what may be wrong while enough pods answer."""
     if transition.type in ("Stalled", "Reconciling"):
         return (
             "Warning" if transition.word == "True" and transition.reason != "RollingOut" else None

@@ -47,7 +47,7 @@ def fault(
     judges: tuple[Callable[[list[Pod], Words], Fault | None], ...] = (
         _configuration,
         _pull,
-        _beside,
+        _side_fault,
         _crash,
         _gated,
         _scheduling,
@@ -90,8 +90,8 @@ def _crash(pods: list[Pod], kind: Words) -> Fault | None:
     )
 
 
-def _beside(pods: list[Pod], _: Words) -> Fault | None:
-    words = _chosen(pod.beside for pod in pods)
+def _side_fault(pods: list[Pod], _: Words) -> Fault | None:
+    words = _chosen(pod.side_fault for pod in pods)
     return Fault(reason="ContainerFailing", message=f"kubelet: {words}") if words else None
 
 

@@ -41,8 +41,8 @@ class Child:
 class Apply:
     """One server-side apply. `force` takes fields from other managers; without it another's object is refused.
 
-    `version` is the resourceVersion that the decision saw, None where the child was absent. `digest` tells a repair
-    (the same digest again) from a change.
+    `version` is the resourceVersion that the decision saw, None where the child was absent. `digest` is the same
+    for a repair, and another for a change.
     """
 
     manifest: Manifest
@@ -69,7 +69,7 @@ class Number:
 class Count:
     """One write of a Deployment's number of replicas, under the field manager that this number has for itself.
 
-    With `first` a template must wait for it: that leaves the number out, and nobody else owns it yet.
+    With `first` a template must wait for it: that leaves the number out, and no other manager owns it yet.
     """
 
     manifest: Manifest
@@ -84,7 +84,7 @@ class Count:
 
     @property
     def digest(self) -> str:
-        """What tells a repair from a change."""
+        """The same for a repair, another for a change."""
         return f"replicas {self.number.wanted} {self.number.nudged}"
 
 

@@ -25,8 +25,8 @@ class Pod:
 
     `hasten` says that it is terminating and that its present process never was ready. `dead` is why it ended for good:
     an evicted or refused pod stays as an object, and says nothing about those that took its place. `gates` keep it from
-    being scheduled, `unready` from being ready though its containers are; `beside` is what is wrong with a container
-    beside the main one: an init container, or a sidecar. `placed` means that it has a node, and so a price.
+    being scheduled, `unready` from being ready though its containers are; `side_fault` is what is wrong with
+    another container than the main one: an init container, or a sidecar. `placed` means that it has a node, and so a price.
     """
 
     namespace: str
@@ -42,7 +42,7 @@ class Pod:
     dead: str = ""
     gates: str = ""
     unready: str = ""
-    beside: str = ""
+    side_fault: str = ""
     placed: bool = False
 
     @property
@@ -84,7 +84,7 @@ def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
         dead=_dead(status),
         gates=_gates(document, conditions.get("PodScheduled", {})),
         unready=_unready(document, conditions),
-        beside=_beside(status, main),
+        side_fault=_side_fault(status, main),
         placed=bool(document["spec"].get("nodeName")) and status.get("phase") not in _DEAD,
     )
 
@@ -121,8 +121,8 @@ def _unready(document: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
     return ", ".join(closed)
 
 
-def _beside(status: Mapping[str, Any], main: str) -> str:
-    """What is wrong with the first container beside the main one that has a fault."""
+def _side_fault(status: Mapping[str, Any], main: str) -> str:
+    """What is wrong with the first container with a fault, the main one left out."""
     first = [("init container", each) for each in status.get("initContainerStatuses", ())]
     others = [
         ("container", each) for each in status.get("containerStatuses", ()) if each["name"] != main

@@ -72,12 +72,12 @@ class Reporter:
             raise
         self._reported[key] = self._clock()
         self._intake.wrote(kind.resource, written)
-        told: set[str] = set()
+        reported: set[str] = set()
         for change in conditions.transitions(before["conditions"], status["conditions"]):
             document = event(root, change, self._now())
             # Ready comes first, and Stalled often has the same reason.
-            if document is not None and change.reason not in told:
-                told.add(change.reason)
+            if document is not None and change.reason not in reported:
+                reported.add(change.reason)
                 self._recorder.offer(document)
         return Outcome()
 

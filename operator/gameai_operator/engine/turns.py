@@ -29,7 +29,7 @@ class Turns:
 
     @property
     def halted(self) -> str:
-        """Why nobody may begin: how many failed of how many; "" while the roll-out goes on."""
+        """Why no further one may begin: how many failed of how many; "" while the roll-out continues."""
         failed, ended = len(self._failed), len(self._failed) + self._through
         if failed < LEAST_FAILED or failed * 100 < ended * FAILED_PERCENT:
             return ""

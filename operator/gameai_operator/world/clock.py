@@ -38,7 +38,7 @@ STARTED = "ClockStarted"
 class Turning:
     """The anchors to publish, and when to look again where a change had to wait.
 
-    `started` says how world time began (a reason and a message), None where an earlier clock goes on.
+    `started` says how world time began (a reason and a message), None where an earlier clock continues.
     """
 
     anchors: tuple[Anchor, ...]
@@ -86,7 +86,7 @@ def _start(world: GameWorld, now: int) -> tuple[int, tuple[str, str]]:
 
 
 def started(world: GameWorld, turned: Turning) -> Condition:
-    """`ClockStarted`: how the world's time began; what was said of it stays for as long as its clock goes on."""
+    """`ClockStarted`: how the world's time began; what was reported stays for as long as the clock continues."""
     if not turned.anchors:
         message = "world time begins once the spec can be honoured"
         return Condition(type=STARTED, status=False, reason="NotStarted", message=message)
@@ -97,7 +97,7 @@ def started(world: GameWorld, turned: Turning) -> Condition:
     if before is not None:
         return Condition(type=STARTED, status=True, reason=before.reason, message=before.message)
     return Condition(
-        type=STARTED, status=True, reason="Continued", message="an earlier clock goes on"
+        type=STARTED, status=True, reason="Continued", message="an earlier clock continues"
     )
 
 

@@ -28,7 +28,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """All that a world's objects are made of beside its spec; `services` are those that can be rendered.
+    """All that a world's objects are made of in addition to its spec; `services` are those that can be rendered.
 
     Without `inputs` nothing that pods are started with is rendered: no Deployment, no account, and no configuration,
     which must stay that of the pods that run. `network` is None where its policy cannot be rendered or is not wanted.

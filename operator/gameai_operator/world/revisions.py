@@ -1,4 +1,4 @@
-"""PURE: what a world's pods are made of beside its spec: revision of the template, image of the catalogue, chart settings."""
+"""PURE: what a world's pods are made of in addition to its spec: revision of the template, image of the catalogue, chart settings."""
 
 import json
 from collections.abc import Iterable

@@ -207,7 +207,7 @@ def _reconciling(judged: Judged, stalled: Condition) -> Condition:
 
 
 def _degraded(world: GameWorld, judged: Judged, tiers: Condition, left: float) -> Condition:
-    """What is missing while the rest goes on; after a while without its tier a world is not Ready either."""
+    """What is missing while the rest works; after two minutes without its tier a world is not Ready either."""
     asleep = world.spec.state is WorldState.HIBERNATED
     if not tiers.status and not asleep:
         reason = "TierLost" if left else tiers.reason
@@ -229,7 +229,7 @@ class _Verdicts:
 
 
 def _ready(world: GameWorld, judged: Judged, verdicts: _Verdicts, left: float) -> Condition:
-    """Whether everything that was asked for answers; a mistake in the spec that touches nothing live is only told."""
+    """Whether everything that was asked for answers; a mistake in the spec that touches nothing live is in the message."""
     stalled, services, tiers = verdicts.stalled, verdicts.services, verdicts.tiers
     if world.spec.state is WorldState.HIBERNATED:
         return _is_ready("Hibernated", _asleep(judged), stalled)
