@@ -7,7 +7,8 @@ COPY wheels /wheels
 COPY requirements.txt /requirements.txt
 RUN python -m venv /tools \
  && /tools/bin/pip install --quiet --disable-pip-version-check --no-index --find-links /wheels --no-deps \
-    --require-hashes --no-compile --target /app --requirement /requirements.txt
+    --require-hashes --no-compile --target /app --requirement /requirements.txt \
+ && PYTHONPATH=/app /tools/bin/pip --disable-pip-version-check check
 COPY workloads/gameai /app/gameai
 # A read-only root file system keeps no bytecode, so it is made here; the files' times do not matter to it.
 # A checkout may be readable for its owner alone.

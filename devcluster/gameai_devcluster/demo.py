@@ -159,7 +159,7 @@ def _wait_ready(api: Api, names: list[Named]) -> None:
 def _progress(root: Json) -> str:
     ready, status = _condition(root, "Ready"), root.get("status", {})
     state = "Ready" if ready.get("status") == "True" else ready.get("reason", "unseen")
-    of_tier = f"{status.get('readyReplicas', 0)}/{root['spec'].get('replicas')}"
+    of_tier = f"{status.get('readyReplicas', 0)}/{root['spec'].get('replicas', '?')}"
     count = status.get("readyServices", "") if root["kind"] == "GameWorld" else of_tier
     return f"{root['metadata']['name']} {state} {count}".strip()
 

@@ -30,9 +30,8 @@ elseif is("Degraded") then
 elseif is("Reconciling") then
   health.status = "Progressing"
   health.message = found["Reconciling"].message
-elseif is("Ready") and ready.reason == "Hibernated" then
-  health.status = "Suspended"
 elseif is("Ready") then
+  -- A hibernated world too: that is what its manifest says, and a sync wave must not wait for it.
   health.status = "Healthy"
 elseif ready ~= nil and ready.reason ~= "Starting" then
   health.status = "Degraded"

@@ -35,16 +35,7 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
     flag("--namespaces", "", "namespaces to watch, with commas; none means all")
     flag("--request-seconds", _DEFAULTS.request_seconds, "longest time of one API request", float)
 
-    work = _Flags(parser.add_argument_group("work"), environment)
-    work("--workers", _DEFAULTS.workers, "objects reconciled side by side (1 to 100)", int)
-    work("--free-repairs", _DEFAULTS.free_repairs, "of one field before they wait longer", int)
-    work("--resync-seconds", _DEFAULTS.resync_seconds, "comparison with a LIST, ±20 %%", float)
-    work(
-        "--probe-seconds", _DEFAULTS.probe_seconds, "a cheap look for missed events, ±20 %%", float
-    )
-    work(
-        "--discovery-seconds", _DEFAULTS.discovery_seconds, "poll until all kinds are served", float
-    )
+    _add_work_flags(_Flags(parser.add_argument_group("work"), environment))
 
     lease, defaults = (
         _Flags(parser.add_argument_group("leader election"), environment),
@@ -89,6 +80,23 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
     own("--log-level", _DEFAULTS.log_level, "DEBUG, INFO, WARNING or ERROR")
 
 
+def _add_work_flags(flag: "_Flags") -> None:
+    flag("--workers", _DEFAULTS.workers, "objects reconciled side by side (1 to 100)", int)
+    flag(
+        "--free-repairs",
+        _DEFAULTS.free_repairs,
+        "immediate repairs of one field before backing off",
+        int,
+    )
+    flag("--resync-seconds", _DEFAULTS.resync_seconds, "comparison with a LIST, ±20 %%", float)
+    flag(
+        "--probe-seconds", _DEFAULTS.probe_seconds, "a cheap look for missed events, ±20 %%", float
+    )
+    flag(
+        "--discovery-seconds", _DEFAULTS.discovery_seconds, "poll until all kinds are served", float
+    )
+
+
 def _add_network_flags(flag: "_Flags") -> None:
     default = _DEFAULTS.network
     flag("--network-policies", "on", "on, or off where others make them")
@@ -98,7 +106,11 @@ def _add_network_flags(flag: "_Flags") -> None:
     flag("--dns-ports", "53", "ports of the DNS pods, commas; OpenShift's listen on 5353")
     flag("--identity-addresses", ",".join(default.identity_addresses), "of Pod Identity, commas")
     flag("--metrics-namespaces", ",".join(default.metrics_namespaces), "who reads metrics, commas")
-    flag("--gateway-namespace", _own_namespace() or default.gateway_namespace, "of the gateway")
+    flag(
+        "--gateway-namespace",
+        _own_namespace() or default.gateway_namespace,
+        "where the gateway runs",
+    )
 
 
 def settings(options: argparse.Namespace) -> Settings:

@@ -52,11 +52,12 @@ def ready_pods(api: Api, namespace: str, name: str) -> list[Json]:
 
 @dataclass
 class Watcher:
-    """Looks at a tier's ready pods all the time, and remembers each time that they were fewer than allowed."""
+    """Looks at a tier's ready pods all the time, and remembers when they were fewer than allowed."""
 
     api: Api
     namespace: str
     name: str
+    wanted: int
     bound: int = 0
     dips: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -72,16 +73,24 @@ class Watcher:
                     return
 
     def allow(self, wanted: int, step: str, act: Callable[[], object]) -> None:
-        """Act; from now on there may be as many as now, or as wanted, whichever is less."""
+        """Act; from now on there must be as many as are ready, or as were or are wanted, whichever is least."""
         with self.lock:
             ready = len(ready_pods(self.api, self.namespace, self.name))
-            self.bound, self.step = min(ready, wanted), f"{self.step} → {step}"
+            self.bound, self.step = min(ready, self.wanted, wanted), f"{self.step} → {step}"
+            self.wanted = wanted
             act()
+
+    def lose(self, act: Callable[[], int]) -> None:
+        """Have pods lost, as many as `act` says: a change under way counted on them, and cannot call itself back."""
+        with self.lock:
+            lost = act()
+            self.bound = max(0, self.bound - lost)
+            self.step = f"{self.step} → {lost} lost"
 
 
 @contextmanager
-def watched(api: Api, namespace: str, name: str) -> Iterator[Watcher]:
-    watcher = Watcher(api, namespace, name)
+def watched(api: Api, namespace: str, name: str, wanted: int) -> Iterator[Watcher]:
+    watcher = Watcher(api, namespace, name, wanted)
     thread = threading.Thread(target=watcher.look)
     thread.start()
     try:
@@ -91,8 +100,9 @@ def watched(api: Api, namespace: str, name: str) -> Iterator[Watcher]:
         thread.join()
 
 
-def lose_node(api: Api, namespace: str, name: str, chance: random.Random) -> None:
-    """One node goes, with what runs on it."""
+def lose_node(api: Api, namespace: str, name: str, chance: random.Random) -> int:
+    """One node goes, with what runs on it; how many pods that were."""
+    lost = 0
     pods = ready_pods(api, namespace, name)
     nodes = sorted({pod["spec"]["nodeName"] for pod in pods})
     if nodes:
@@ -102,6 +112,8 @@ def lose_node(api: Api, namespace: str, name: str, chance: random.Random) -> Non
                 where = path("Pod", namespace, pod["metadata"]["name"])
                 with suppress(ApiError):
                     api.request("DELETE", where, body={"gracePeriodSeconds": 0})
+                    lost += 1
+    return lost
 
 
 def walk(api: Api, namespace: str, seed: int) -> list[str]:
@@ -110,15 +122,12 @@ def walk(api: Api, namespace: str, seed: int) -> list[str]:
     spec: Json = {"replicas": chance.randint(1, 6), "capacity": {"spotPercent": 0}}
     api.apply(tier(namespace, name, **spec), manager="kubectl")
     until("it starts", lambda: settled(api.get("ModelTier", namespace, name)), seconds=120)
-    with watched(api, namespace, name) as watcher:
+    with watched(api, namespace, name, spec["replicas"]) as watcher:
         for _ in range(STEPS):
             act = chance.choice(["spot", "minimum", "replicas", "template", "broken", "node"])
             spec = edited(spec, act, chance)
             if act == "node":
-                # What the loss takes is allowed for; what follows must not take more.
-                with watcher.lock:
-                    lose_node(api, namespace, name, chance)
-                    watcher.bound = min(watcher.bound, len(ready_pods(api, namespace, name)))
+                watcher.lose(lambda: lose_node(api, namespace, name, chance))
             else:
                 document = tier(namespace, name, **spec)
                 watcher.allow(
@@ -181,7 +190,7 @@ def test_a_changed_spot_share_keeps_every_ready_pod_until_others_are_ready(
     first = tier(namespace, replicas=6, capacity={"spotPercent": before})
     api.apply(first, manager="kubectl")
     until("it is ready", lambda: settled(api.get("ModelTier", namespace, "gold")), seconds=120)
-    with watched(api, namespace, "gold") as watcher:
+    with watched(api, namespace, "gold", 6) as watcher:
         second = tier(namespace, replicas=6, capacity={"spotPercent": after})
         watcher.allow(6, f"{before} → {after} %", lambda: api.apply(second, manager="kubectl"))
 

@@ -146,3 +146,14 @@ def test_the_published_schema_describes_every_field() -> None:
         rules
     )
     assert all("description" in each for each in rules.values())
+
+
+def test_an_unknown_key_is_told_with_the_nearest() -> None:
+    text = "version: 1\narchetypes:\n  guard: {actons: [patrol]}\n"
+    with pytest.raises(
+        archetypes.ArchetypeError, match=r"actons is no key here; did you mean actions\?"
+    ):
+        archetypes.parse({"npcs.yaml": text})
+    strange = "version: 1\nzzzzzz: 1\narchetypes: {}\n"
+    with pytest.raises(archetypes.ArchetypeError, match=r"zzzzzz is no key here$"):
+        archetypes.parse({"npcs.yaml": strange})

@@ -58,7 +58,7 @@ def conditions(*given: tuple[str, str, str]) -> dict[str, Any]:
         (with_status(tiers.resource(), refusals=(REFUSAL,)), "Degraded"),
         (with_status(tiers.resource(), failures=(FAILURE,)), "Progressing"),
         (with_status(tiers.resource(engine={"vllm": {"args": ["--uds=x"]}})), "Degraded"),
-        (conditions(("Ready", "True", "Hibernated")), "Suspended"),
+        (conditions(("Ready", "True", "Hibernated")), "Healthy"),
         (with_status(worlds.resource(services=[{"name": "nobody"}])), "Degraded"),
         (conditions(("Ready", "True", "AllReplicasReady"), ("Stalled", "False", "x")), "Healthy"),
         (conditions(("Ready", "True", "ScaledToZero")), "Healthy"),

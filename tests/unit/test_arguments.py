@@ -139,7 +139,6 @@ def test_flags_of_another_version_are_not_judged_but_refusals_stay(
     [
         (["--max-num-seqs 64"], INVALID, "write --max-num-seqs=VALUE, or two items"),
         (["--max-num-seqs = 64"], INVALID, "write --max-num-seqs=VALUE, or two items"),
-        (["--flaggg s3cret"], INVALID, "write --flaggg=VALUE, or two items"),
         (["--enable-prefix-caching true"], INVALID, "--enable-prefix-caching takes no value"),
         (["--port 9000"], REFUSED, "--port is not for args"),
         (["-tp 2"], REFUSED, "use hardware.gpus"),
@@ -156,6 +155,13 @@ def test_arguments_as_a_shell_takes_them_are_corrected_in_one_sentence(
     assert "s3cret" not in found[1]
 
 
+def test_an_unknown_flag_with_its_value_in_one_item_is_one_mistake() -> None:
+    (found,) = judge(("--flaggg s3cret",), IMAGE).faults
+    assert found == (UNKNOWN, f"spec.engine.vllm.args: vLLM {VLLM_VERSION} has no flag --flaggg")
+    (other,) = judge(("--flaggg s3cret",), "vllm:nightly").faults
+    assert "write --flaggg=VALUE, or two items" in other[1]
+
+
 def test_a_value_after_a_flag_that_takes_none_is_named_by_the_flag() -> None:
     found = fault("--enable-prefix-caching", "true")
     assert found is not None
@@ -163,8 +169,8 @@ def test_a_value_after_a_flag_that_takes_none_is_named_by_the_flag() -> None:
 
 
 def test_every_refused_flag_is_named_at_once() -> None:
-    found = judge(("--port=1", "--model=x", "--max-num-seqs 3"), IMAGE).faults
-    assert [reason for reason, _ in found] == [REFUSED, REFUSED, INVALID]
+    found = judge(("--port=1", "--model=x", "--max-num-seqs 3", "--nope"), IMAGE).faults
+    assert [reason for reason, _ in found] == [REFUSED, REFUSED, INVALID, UNKNOWN]
 
 
 def test_a_suffix_of_the_tag_is_no_other_version() -> None:

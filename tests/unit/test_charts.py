@@ -203,13 +203,23 @@ def test_settings_of_other_clusters_reach_the_operator() -> None:
     values = {
         "commonLabels": LABELS,
         "podSecurity": {"userIds": "Namespace"},
-        "network": {"dns": {"namespace": "openshift-dns", "ports": [5353]}},
+        "network": {
+            "dns": {
+                "namespace": "openshift-dns",
+                "podLabels": {
+                    "k8s-app": None,
+                    "dns.operator.openshift.io/daemonset-dns": "default",
+                },
+                "ports": [5353],
+            }
+        },
         "workloads": {"worldsAtATime": "10%"},
     }
     made = told(values)
     assert dict(made.pods.labels) == LABELS
     assert made.pods.fixed_ids is False
     assert made.network.dns_ports == (5353,)
+    assert made.network.dns_labels == ("dns.operator.openshift.io/daemonset-dns=default",)
     assert made.worlds_at_a_time.of(42) == 5
     for name in ("gameai-operator", GATEWAY):
         template = named(charts.rendered(values=values), "Deployment", name)["spec"]["template"]

@@ -52,3 +52,13 @@ def test_an_object_stands_still_from_when_its_version_was_first_seen() -> None:
     assert stillness.note(root, [(KEY, 6)], 170.0) == {KEY: 0.0}
     stillness.forget(root)
     assert stillness.note(root, [(KEY, 6)], 200.0) == {KEY: 0.0}
+
+
+def test_a_fight_counts_as_one_for_a_while_after_the_last_repair() -> None:
+    repairs = Repairs()
+    assert repairs.fought_seconds(REPAIR, 0.0) == 0.0
+    for _ in range(FREE_REPAIRS + 1):
+        repairs.wrote(REPAIR, 10.0)
+    wait = repairs.wait_seconds(REPAIR, 10.0)
+    assert repairs.fought_seconds(REPAIR, 10.0) == 1.5 * wait
+    assert repairs.fought_seconds(REPAIR, 10.0 + 2 * wait) == 0.0

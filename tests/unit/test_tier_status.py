@@ -148,12 +148,16 @@ def test_what_only_the_user_can_mend_stalls(pod: Pod, reason: str, words: str) -
         ),
         (a_pod(gates="example.com/quota"), "SchedulingGated", "example.com/quota"),
         (a_pod(unready="elb/tg"), "ReadinessGatesClosed", "elb/tg"),
-        (a_pod(dead="Evicted: too much"), "PodsEvicted", "Evicted: too much (see spec.model)"),
+        (
+            a_pod(dead="Evicted: too much"),
+            "PodsEvicted",
+            "Evicted: too much (see spec.model.source or spec.model.cache)",
+        ),
         (a_pod(dead="NodeShutdown: bye"), "PodsFailed", "NodeShutdown: bye"),
         (
             a_pod(unschedulable="0/3 nodes: 3 node(s) didn't match Pod's node affinity/selector"),
             "InsufficientCapacity",
-            "(see spec.hardware.instanceTypes, spec.hardware.nodeSelector, spec.capacity.spotPercent)",
+            "add such nodes, or change spec.hardware.instanceTypes, spec.hardware.nodeSelector, spec.capacity.spotPercent",
         ),
     ],
 )

@@ -162,6 +162,7 @@ def made(**spec: Any) -> tuple[str, str]:
 def test_a_world_that_begins_says_from_when_and_why() -> None:
     reason, message = made()
     assert reason == "Created"
+    assert worlds.CREATED in message
     assert "spec.clock.startAt" in message
     assert turning(worlds.world(), FIRST, T0 + HOUR).started is None
 
@@ -177,6 +178,18 @@ def test_a_restored_world_goes_on_from_the_start_that_its_spec_names() -> None:
     assert turned(FIRST, T0 + HOUR, clock=clock(startAt=early)) == FIRST, (
         "a clock that goes on stays"
     )
+
+
+def test_a_start_that_comes_too_late_is_reported() -> None:
+    early = "2026-03-01T08:00:00Z"
+    world = worlds.world(clock=clock(startAt=early))
+    assert started(world, turning(world, FIRST, T0 + HOUR)).reason == "StartAtNotUsed"
+    (fresh,) = [turning(world, None, T0)]
+    first = started(world, fresh)
+    before = {"type": "ClockStarted", "status": "True", "reason": first.reason}
+    entry = {**before, "message": first.message, "lastTransitionTime": worlds.CREATED}
+    later = worlds.world(clock=clock(startAt=early), status={"conditions": [entry]})
+    assert started(later, turning(later, fresh.anchors, T0 + HOUR)).reason == "StartAt"
 
 
 def test_what_was_said_of_the_start_stays() -> None:

@@ -108,3 +108,14 @@ async def test_a_configuration_is_applied_only_onto_the_version_it_was_derived_f
     await world.reconciler.reconcile(WORLD)
     assert '"seed": 9' in world.cluster.objects[config]["data"]["world.json"]
     assert world.cluster.pinned[-1] == str(seen.version)
+
+
+async def test_a_missing_tier_is_told_with_the_nearest_of_its_namespace() -> None:
+    world = World()
+    world.see(tiers.resource(name="silver"))
+    roles = [{"name": "dialogue", "tierRef": {"name": "silvr"}}]
+    world.intake.see(WORLDS, world.cluster.put(worlds.resource(services=[], roles=roles)))
+    await world.reconciler.reconcile(WORLD)
+    conditions = world.cluster.objects[WORLD]["status"]["conditions"]
+    message = next(each["message"] for each in conditions if each["type"] == "TiersReady")
+    assert "did you mean silver?" in message

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -142,6 +143,15 @@ def _number(text: str) -> Decimal:
     return number
 
 
+_KEYS = sorted(
+    {
+        field.alias or name
+        for part in (Quantiser, CacheRules, Archetype, ArchetypeDocument)
+        for name, field in part.model_fields.items()
+    }
+)
+
+
 class ArchetypeError(ValueError):
     """A document is not right; the message names file, key and line of everything that is wrong."""
 
@@ -201,7 +211,7 @@ def parse_file(file: str, text: str) -> ArchetypeDocument:
     try:
         return ArchetypeDocument.model_validate(value)
     except ValidationError as error:
-        faults = [_told(file, node, each["loc"], each["msg"]) for each in error.errors()[:8]]
+        faults = [_told(file, node, each["loc"], _words(each)) for each in error.errors()[:8]]
         raise ArchetypeError("; ".join(faults)) from error
 
 
@@ -290,6 +300,15 @@ def _compose(file: str, text: str) -> yaml.Node:
     if node is None:
         raise ArchetypeError(f"{file}: the document is empty")
     return node
+
+
+def _words(error: Any) -> str:
+    """What is wrong, in words; a key that is not known with the one that is most like it."""
+    if error["type"] != "extra_forbidden":
+        return str(error["msg"])
+    key = str(error["loc"][-1])
+    near = get_close_matches(key, _KEYS, n=1)
+    return f"{key} is no key here{f'; did you mean {near[0]}?' if near else ''}"
 
 
 def _told(file: str, root: yaml.Node, place: tuple[int | str, ...], message: str) -> str:

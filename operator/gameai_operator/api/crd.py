@@ -30,6 +30,7 @@ def _column(name: str, kind: str, path: str, text: str, priority: int = 0) -> di
 
 _TIERS = '.status.conditions[?(@.type=="TiersReady")]'
 _ARCHETYPES = '.status.conditions[?(@.type=="ArchetypesValid")]'
+_STALLED = '.status.conditions[?(@.type=="Stalled")]'
 _READY = '.status.conditions[?(@.type=="Ready")]'
 
 
@@ -68,6 +69,7 @@ MODEL_TIER = Definition(
     columns=(
         _column("Ready", "string", f"{_READY}.status", "Whether enough replicas answer."),
         _column("Reason", "string", f"{_READY}.reason", "Why it is ready or not."),
+        _column("Stalled", "string", f"{_STALLED}.status", "Whether the last change needs you."),
         _column("Class", "string", ".spec.class", "Latency class."),
         _column("Wanted", "integer", ".status.wantedReplicas", "Replicas wanted."),
         _column("Answering", "integer", ".status.readyReplicas", "Pods that answer."),
@@ -93,6 +95,7 @@ GAME_WORLD = Definition(
     columns=(
         _column("Ready", "string", f"{_READY}.status", "Whether services and tiers answer."),
         _column("Reason", "string", f"{_READY}.reason", "Why it is ready or not."),
+        _column("Stalled", "string", f"{_STALLED}.status", "Whether the last change needs you."),
         _column("State", "string", ".spec.state", "Running or Hibernated."),
         _column("Services", "string", ".status.readyServices", "Services that answer, of all."),
         _column("Tiers", "string", f"{_TIERS}.reason", "How the tiers of its roles are."),

@@ -129,5 +129,10 @@ class ModelFiles(Model):
     """vLLM's quantization method. Absent: what the checkpoint says. Example: awq_marlin."""
     max_context_tokens: Annotated[int, Field(ge=256, le=1_048_576)] | None = None
     """Longest prompt plus answer, in tokens; less needs less GPU memory. Absent: what the model allows. Example: 4096."""
-    cache: Cache = Cache(empty_dir=EmptyDirectory())
-    """Where downloaded files are kept; exactly one of emptyDir, persistentVolumeClaim, hostPath. Default: {emptyDir: {sizeLimit: 40Gi}}."""
+    cache: Cache | None = None
+    """Where downloaded files are kept; exactly one of emptyDir, persistentVolumeClaim, hostPath. Absent: {emptyDir: {sizeLimit: 40Gi}}."""
+
+    @property
+    def effective_cache(self) -> Cache:
+        """The cache with its default, which the schema leaves out: a default inside would join what a user sets later."""
+        return self.cache or Cache(empty_dir=EmptyDirectory())

@@ -119,7 +119,7 @@ def _scheduling(pods: list[Pod], kind: Words) -> Fault | None:
         said = f'PersistentVolumeClaim "{match["name"]}" is missing: create it, or change {kind.volume_field} (scheduler: {words})'
         return Fault(reason="VolumeClaimMissing", message=said, stalled=True)
     fields = [field for part, field in kind.hints if part in words]
-    hint = f" (see {'; '.join(fields)})" if fields else ""
+    hint = f": add such nodes, or change {', '.join(fields)}" if fields else ""
     return Fault(reason="InsufficientCapacity", message=f"scheduler: {words}{hint}")
 
 

@@ -79,7 +79,8 @@ def judge(arguments: tuple[str, ...], image: str) -> Verdict:
     version = _version(image)
     checked = version == VLLM_VERSION
     tokens = [_canonical(each) for each in arguments]
-    faults = [*_refused(tokens, certain=checked), *_spaced(tokens)]
+    faults = [*_refused(tokens, certain=checked), *_spaced(tokens, certain=checked)]
+    faults += _unknown_flags(tokens) if checked else []
     if not faults and checked:
         mistake = _mistaken(tokens)
         faults += [mistake] if mistake else []
@@ -109,12 +110,14 @@ def _flag(token: str) -> str:
     return re.split(r"[=\s]", token, maxsplit=1)[0]
 
 
-def _spaced(tokens: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _spaced(tokens: Sequence[str], *, certain: bool) -> Iterator[tuple[str, str]]:
     """Flags with their value in one item, as a shell would split it; vLLM takes each item as it is."""
     for token in tokens:
         name = _flag(token)
         if not _OPTION.match(token) or not re.match(r"\s", token[len(name) :]):
             continue
+        if certain and not _candidates(name):
+            continue  # there is no such flag, however it is written
         if any(name in row[0] and row[1] == 0 for row in FLAGS):
             yield INVALID, f"spec.engine.vllm.args: {name} takes no value: write {name} alone"
         elif not any(flag in _INSTEAD for flag in _candidates(name)):
@@ -144,26 +147,32 @@ def _mistaken(tokens: Sequence[str]) -> tuple[str, str] | None:
         _, extras = _parser().parse_known_args(list(tokens))
     except _ComplaintError as complaint:
         return INVALID, f"spec.engine.vllm.args: {_without_value(str(complaint))}"
-    return _unknown(tokens, extras)
+    return _stray(tokens, extras)
 
 
-def _unknown(tokens: Sequence[str], extras: Sequence[str]) -> tuple[str, str] | None:
-    if not extras:
-        return None
-    first = extras[0]
-    if not _OPTION.match(first):
-        before = tokens[: tokens.index(first)]
-        flag = _flag(before[-1]) if before and _OPTION.match(before[-1]) else ""
-        words = (
-            f"{flag} takes no value: remove the item after it"
-            if flag
-            else "a value stands where no flag takes one"
-        )
-        return UNKNOWN, f"spec.engine.vllm.args: {words}"
-    flag = _flag(first)
+def _unknown_flags(tokens: Sequence[str]) -> list[tuple[str, str]]:
+    """Flags that vLLM does not have, wherever they stand; what follows `--` would be no flag, and vLLM takes none."""
+    names = [_flag(each) for each in tokens if _OPTION.match(each)]
+    return [_no_flag(name) for name in names if not _candidates(name)]
+
+
+def _no_flag(flag: str) -> tuple[str, str]:
     near = get_close_matches(flag, [name for row in FLAGS for name in row[0]], n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
     return UNKNOWN, f"spec.engine.vllm.args: vLLM {VLLM_VERSION} has no flag {flag}{hint}"
+
+
+def _stray(tokens: Sequence[str], extras: Sequence[str]) -> tuple[str, str] | None:
+    """A value that no flag takes; flags that vLLM does not have were named before."""
+    if not extras:
+        return None
+    before = tokens[: tokens.index(extras[0])]
+    flag = _flag(before[-1]) if before and _OPTION.match(before[-1]) else ""
+    words = f"{flag} takes no value: remove the item after it"
+    return (
+        UNKNOWN,
+        f"spec.engine.vllm.args: {words if flag else 'a value stands where no flag takes one'}",
+    )
 
 
 class _ComplaintError(Exception):

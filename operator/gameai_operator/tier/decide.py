@@ -26,7 +26,7 @@ CAPACITY = contract.CAPACITY_LABEL
 
 _WORDS = Words(
     secret_field="spec.model.source.huggingFace.tokenSecretRef",  # noqa: S106 - a field's name
-    volume_field="spec.model",
+    volume_field="spec.model.source or spec.model.cache",
     crash_reason="EngineCrashing",
     program="vLLM",
     hints=(
@@ -108,7 +108,7 @@ def _needs_gpu(tier: ModelTier, live: Live) -> Fault | None:
     """A tier without GPUs and without an image of its own cannot start; one that answers has proven us wrong."""
     image = tier.spec.engine.vllm.image
     repository = image.partition("@")[0].rpartition(":")[0] or image
-    answers = any(each.ready for each in (live.on_demand, live.spot) if each)
+    answers = any(each.ready and not each.rolling for each in (live.on_demand, live.spot) if each)
     if tier.spec.hardware.gpus or answers or not repository.endswith(_GPU_IMAGE):
         return None
     message = (
@@ -135,7 +135,7 @@ def _replicas(tier: ModelTier, live: Live, wants: Effective) -> dict[Key, int]:
 
 def _forbidden_path(tier: ModelTier, allowed: Sequence[str]) -> tuple[Refusal, ...]:
     """A cache on the node is a way out of the pod, so the cluster's owner says where it may lie."""
-    host = tier.spec.model.cache.host_path
+    host = tier.spec.model.effective_cache.host_path
     if host is None or any(f"{host.path}/".startswith(f"{each.rstrip('/')}/") for each in allowed):
         return ()
     known = ", ".join(allowed) or "none"

@@ -153,7 +153,7 @@ def _container(tier: ModelTier, profile: Profile) -> Document:
 
 def _init_containers(spec: ModelTierSpec) -> list[Document]:
     """A kubelet makes a folder of a node for root alone, where an engine without rights could keep nothing."""
-    if not spec.model.cache.host_path:
+    if not spec.model.effective_cache.host_path:
         return []
     return [
         {
@@ -229,7 +229,7 @@ def _probes(start_timeout_seconds: int) -> Document:
 
 
 def _volumes(spec: ModelTierSpec) -> list[Document]:
-    cache, claim = spec.model.cache, spec.model.source.persistent_volume_claim
+    cache, claim = spec.model.effective_cache, spec.model.source.persistent_volume_claim
     files: Document
     if cache.persistent_volume_claim:
         files = {"persistentVolumeClaim": {"claimName": cache.persistent_volume_claim.claim_name}}

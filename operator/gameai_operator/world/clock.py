@@ -79,7 +79,7 @@ def _start(world: GameWorld, now: int) -> tuple[int, tuple[str, str]]:
         )
     ignored = f"spec.clock.startAt {given} is in the future and not used; " if given else ""
     message = (
-        f"{ignored}no earlier clock was found: world time began with the creation of this object; to continue "
+        f"{ignored}no earlier clock was found: world time began at {created}, the creation of this object; to continue "
         "that of a former object, create it again with spec.clock.startAt"
     )
     return parse_time(created), ("Created", message)
@@ -94,6 +94,10 @@ def started(world: GameWorld, turned: Turning) -> Condition:
         reason, message = turned.started
         return Condition(type=STARTED, status=True, reason=reason, message=message)
     before = next((each for each in world.status.conditions if each.type == STARTED), None)
+    given = world.spec.clock.start_at
+    if given and (before is None or given not in before.message):
+        message = f"spec.clock.startAt {given} is not used: this world has a clock already"
+        return Condition(type=STARTED, status=True, reason="StartAtNotUsed", message=message)
     if before is not None:
         return Condition(type=STARTED, status=True, reason=before.reason, message=before.message)
     return Condition(

@@ -108,7 +108,8 @@ def _services(world: GameWorld, judged: Judged) -> dict[str, Any]:
         }
         for each in judged.services
     ]
-    wanted = [each for each in judged.services if each.service.service.replicas]
+    asleep = world.spec.state is WorldState.HIBERNATED
+    wanted = [each for each in judged.services if each.service.service.replicas and not asleep]
     answering = sum(each.ready > 0 for each in wanted)
     return {"services": services or None, "readyServices": f"{answering}/{len(wanted)}"}
 
@@ -153,9 +154,9 @@ def _since(condition: Reported) -> datetime.datetime:
 def _tiers_ready(judged: Judged) -> Condition:
     faulty = worst(judged.roles)
     if faulty:
-        return Condition(
-            type="TiersReady", status=False, reason=faulty.reason, message=faulty.message
-        )
+        others = [each.message for each in judged.roles if each.reason and each is not faulty]
+        message = "; ".join([faulty.message, *others])
+        return Condition(type="TiersReady", status=False, reason=faulty.reason, message=message)
     reason = "AllTiersReady" if judged.roles else "NoRoles"
     return Condition(type="TiersReady", status=True, reason=reason)
 
