@@ -74,6 +74,7 @@ def as_live(document: Mapping[str, Any], **facts: Any) -> Deployment:
     given: dict[str, Any] = {
         "wanted": replicas,
         "asked": replicas,
+        "noted": replicas,
         "apart": True,
         "replicas": replicas,
         "updated": replicas,

@@ -173,7 +173,10 @@ class Process:
 
     def ready_faults(self) -> list[str]:
         """Why this process is not yet of use: kinds not served, or objects not yet known."""
-        faults = [*self._discovery.faults, *self._stands_down()]
+        alone = len(self._reconciler.foreign) < sum(
+            len(self._store.keys(each)) for each in self._kinds
+        )
+        faults = [*self._discovery.faults, *([] if alone else self._stands_down())]
         return faults if self._filled.is_set() else [*faults, "objects are still being listed"]
 
     def _stands_down(self) -> list[str]:
@@ -189,8 +192,8 @@ class Process:
         return [fault]
 
     def notes(self) -> list[str]:
-        """What does not hinder the rest: namespaces that may not be read."""
-        return list(self._lists.faults)
+        """What does not hinder the rest: namespaces that may not be read, some objects of another operator."""
+        return [*self._lists.faults, *self._stands_down()]
 
     async def run(self, stop: asyncio.Event) -> int:
         """Everything at once; the first part that ends ends the run."""

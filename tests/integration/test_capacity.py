@@ -19,6 +19,8 @@ ACTS_SECONDS = 5.0
 START_DELAY_MS = 700
 STEPS = 7
 WALKERS = 20
+# A walk's last roll-out replaces eight pods one by one: 30 s on an idle machine with two cores, minutes on a busy one.
+SETTLES_SECONDS = 600
 SAMPLE, ALL = 12, 200
 BROKEN = {"vllm": {"image": "registry.example/vllm-cpu:v0.32.0", "args": ["--no-such-flag"]}}
 pytestmark = pytest.mark.usefixtures("operator")
@@ -50,6 +52,17 @@ def ready_pods(api: Api, namespace: str, name: str) -> list[Json]:
     ]
 
 
+def steady(api: Api, namespace: str, name: str) -> int:
+    """Ready pods without those that a roll-out has in excess for a moment: its controller removes them by itself."""
+    pods = [pod["metadata"]["name"] for pod in ready_pods(api, namespace, name)]
+    found = 0
+    for side in (f"{name}-on-demand", f"{name}-spot"):
+        live = api.find("Deployment", namespace, side)
+        ready = sum(pod.startswith(f"{side}-") for pod in pods)
+        found += min(ready, live["spec"]["replicas"]) if live else 0
+    return found
+
+
 @dataclass
 class Watcher:
     """Looks at a tier's ready pods all the time, and remembers when they were fewer than allowed."""
@@ -75,7 +88,7 @@ class Watcher:
     def allow(self, wanted: int, step: str, act: Callable[[], object]) -> None:
         """Act; from now on there must be as many as are ready, or as were or are wanted, whichever is least."""
         with self.lock:
-            ready = len(ready_pods(self.api, self.namespace, self.name))
+            ready = steady(self.api, self.namespace, self.name)
             self.bound, self.step = min(ready, self.wanted, wanted), f"{self.step} → {step}"
             self.wanted = wanted
             act()
@@ -139,7 +152,10 @@ def walk(api: Api, namespace: str, seed: int) -> list[str]:
         spec.pop("engine", None)
         document = tier(namespace, name, **spec)
         watcher.allow(spec["replicas"], "last", lambda: api.apply(document, manager="kubectl"))
-        until("it settles", lambda: settled(api.get("ModelTier", namespace, name)), seconds=240)
+        settles = f"the walk of seed {seed} settles"
+        until(
+            settles, lambda: settled(api.get("ModelTier", namespace, name)), seconds=SETTLES_SECONDS
+        )
     api.delete("ModelTier", namespace, name)
     return [f"seed {seed}: {each}" for each in watcher.dips]
 

@@ -53,6 +53,8 @@ def test_a_second_release_stands_down_and_names_the_first(
     audit.wait_rest(namespace)
     # Another namespace for the gateway and another image: each would undo what the other does.
     other = {"gateway_namespace": "elsewhere", "workloads_image": "gameai-workloads:9"}
+    # What earlier tests left elsewhere would be its own to manage, and so it would be ready.
+    other["namespaces"] = namespace
     second = launch(operator_kubeconfig, folder, "green", **other)
     try:
         until(

@@ -96,7 +96,11 @@ def test_apply_wait_scale_and_delete_as_a_user_would(
         seconds=60,
     )
     assert scaled["status"]["capacity"] == {"onDemand": 2, "spot": 5, "any": 0}
-    assert scaled["status"]["cost"] == {"perHour": "4.412"}
+    assert scaled["status"]["cost"] == {
+        "perHour": "4.412",
+        "wantedPerHour": "4.412",
+        "instanceType": "g5.xlarge",
+    }
     replicas = {
         each["metadata"]["name"]: each["spec"]["replicas"]
         for each in api.list("Deployment", namespace)
@@ -109,7 +113,7 @@ def test_apply_wait_scale_and_delete_as_a_user_would(
             labels["karpenter.sh/capacity-type"] == pod["metadata"]["labels"]["gameai.dev/capacity"]
         )
     line = kubectl("-n", namespace, "get", "mt").splitlines()[-1].split()
-    assert line[:8] == ["gold", "True", "AllReplicasReady", "Gold", "7", "7", "2", "5"]
+    assert line[:9] == ["gold", "True", "AllReplicasReady", "False", "Gold", "7", "7", "2", "5"]
     kubectl("-n", namespace, "delete", "mt/gold")
     until(
         "nothing owned is left",
@@ -193,7 +197,7 @@ def test_a_name_that_is_taken_stalls_and_heals_when_it_is_free(api: Api, namespa
     api.create(taken)
     api.apply(manifest(namespace))
     words = stalled(api, namespace, "NameConflict")
-    assert words.startswith("ServiceAccount gold exists already and belongs to nobody we know")
+    assert words.startswith("ServiceAccount gold exists already and belongs to another writer")
     account = api.get("ServiceAccount", namespace, "gold")
     assert "ownerReferences" not in account["metadata"]
     api.delete("ServiceAccount", namespace, "gold")

@@ -118,9 +118,19 @@ def test_the_list_of_worlds_reads_well(api: Api, namespace: str, kubectl: Kubect
     roles = [{"name": "dialogue", "tierRef": {"name": "gold"}}]
     applied(api, world(namespace, roles=roles))
     head, row = kubectl("-n", namespace, "get", "gworld").splitlines()
-    assert head.split() == ["NAME", "READY", "REASON", "STATE", "SERVICES", "TIERS", "SPEED", "AGE"]
-    told = ["moor", "True", "WorldReady", "Running", "2/2", "AllTiersReady", "1"]
-    assert row.split()[:7] == told
+    columns = {
+        "NAME": "moor",
+        "READY": "True",
+        "REASON": "WorldReady",
+        "STALLED": "False",
+        "STATE": "Running",
+        "SERVICES": "2/2",
+        "TIERS": "AllTiersReady",
+        "ARCHETYPES": "NoArchetypes",
+        "SPEED": "1",
+    }
+    assert head.split() == [*columns, "AGE"]
+    assert row.split()[:-1] == list(columns.values())
     wide = kubectl("-n", namespace, "get", "gworld", "-o", "wide")
     assert "gameai-workloads:0.1.0" in wide
     assert "every service answers, every tier is ready" in wide

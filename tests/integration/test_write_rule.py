@@ -14,6 +14,7 @@ from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.audit import AuditLog
 from gameai_devcluster.testing.rendering import decided, owned
 from gameai_devcluster.testing.waiting import settled, until
+from gameai_operator.engine import replicas
 from gameai_operator.engine.manifest import Key, Owner
 from gameai_operator.engine.ownership import applied_fields, lost
 from gameai_operator.engine.plan import Child, plan
@@ -92,8 +93,18 @@ def locate(live: Json, rendered: Json, where: tuple[Step, ...]) -> tuple[Step, .
 
 
 def fields_lost(live: Json, rendered: Json) -> tuple[str, ...]:
-    fields = applied_fields(live["metadata"])
-    return ("everything",) if fields is None else lost(rendered, fields)
+    """What of a rendering is not ours; a Deployment's number of replicas has a field manager of its own."""
+    metadata = live["metadata"]
+    fields = applied_fields(metadata)
+    if fields is None:
+        return ("everything",)
+    template = copy.deepcopy(rendered)
+    number = template["metadata"]["annotations"].pop(replicas.REPLICAS, None)
+    if number is None:
+        return lost(template, fields)
+    del template["spec"]["replicas"]
+    asked = replicas.asked_for(metadata, replicas.FIELD_MANAGER, "gameai-operator")
+    return (*lost(template, fields), *(() if asked == int(number) else ("replicas",)))
 
 
 def restored(api: Api, rendered: Json, before: Json) -> bool:

@@ -87,6 +87,20 @@ async def test_an_operator_that_watches_other_namespaces_claims_nothing_in_this_
     assert not await claims.alive("b/b", "games")
 
 
+async def test_a_lease_that_no_operator_wrote_is_no_operator(leases: FakeLeases) -> None:
+    """A node's Lease is renewed without end, and a tenant's may claim to last for years."""
+    clock = Clock()
+    claims = LeaseClaims(leases, "a/a", clock)
+    leases.renew("kube-node-lease/node-1", 1)
+    del leases.leases["kube-node-lease/node-1"]["metadata"]["annotations"]
+    assert not await claims.alive("kube-node-lease/node-1", "games")
+    leases.renew("b/b", 1)
+    leases.leases["b/b"]["spec"]["leaseDurationSeconds"] = 2_147_483_647
+    assert await claims.alive("b/b", "games")
+    clock.now += 121
+    assert not await claims.alive("b/b", "games")
+
+
 @pytest.mark.parametrize("claim", ["../../x", "a/b/c", "a/b?x=1", "/", "A/b"])
 async def test_a_claim_that_is_no_name_is_asked_for_nowhere(leases: FakeLeases, claim: str) -> None:
     claims = LeaseClaims(leases, "a/a", Clock())

@@ -135,6 +135,17 @@ def test_the_number_of_replicas_is_ours_while_no_other_manager_took_it(
     assert (found.asked, found.apart, found.overridden) == (asked, apart, False)
 
 
+def test_a_number_that_a_hand_raised_is_not_what_is_meant() -> None:
+    """Else a hand's number would stay for as long as a roll-out lasts."""
+    note: dict[str, Any] = {"f:metadata": {"f:annotations": {"f:gameai.dev/replicas": {}}}}
+    entry = {"manager": "gameai-operator-replicas", "operation": "Apply", "fieldsV1": note}
+    metadata = {"annotations": {"gameai.dev/replicas": "3"}, "managedFields": [entry]}
+    found = deployment({"metadata": metadata, "spec": {"replicas": 4}})
+    assert (found.asked, found.size) == (None, 3)
+    lower = deployment({"metadata": metadata, "spec": {"replicas": 1}})
+    assert lower.size == 1
+
+
 def test_a_number_that_a_policy_overrides_is_noticed() -> None:
     metadata = managed({"gameai.dev/replicas": "7"}, "gameai-operator-replicas")
     assert deployment({"metadata": metadata, "spec": {"replicas": 1}}).overridden
@@ -161,3 +172,9 @@ def test_a_deadline_that_a_former_template_missed_says_nothing_of_the_present_on
     late = progressing("ProgressDeadlineExceeded")
     assert deployment(document({**late, "observedGeneration": 2}, generation=2)).exceeded
     assert not deployment(document({**late, "observedGeneration": 2}, generation=3)).exceeded
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "٣", "-1", "", "1e9"])
+def test_a_note_of_replicas_that_is_no_number_is_none(text: str) -> None:
+    metadata = managed({"gameai.dev/replicas": text}, "gameai-operator-replicas")
+    assert deployment({"metadata": metadata, "spec": {"replicas": 2}}).noted is None

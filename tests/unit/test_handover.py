@@ -16,7 +16,13 @@ NO_LOSS = Limits(surge=1, unavailable=0)
 def live(wanted: int, ready: int | None = None, **facts: bool) -> Deployment:
     answering = wanted if ready is None else ready
     return tiers.deployment(
-        wanted=wanted, asked=wanted, replicas=wanted, updated=wanted, ready=answering, **facts
+        wanted=wanted,
+        asked=wanted,
+        noted=wanted,
+        replicas=wanted,
+        updated=wanted,
+        ready=answering,
+        **facts,
     )
 
 
@@ -72,6 +78,19 @@ def test_a_side_that_rolls_out_a_template_is_not_shrunk_but_to_nothing() -> None
     assert moved((2, 8), stuck, live(8)).on_demand == 2
 
 
+def test_surge_pods_of_a_roll_out_are_no_capacity() -> None:
+    """Its controller is about to delete them."""
+    rolling = replace(live(3), replicas=4, updated=3, ready=4, rolling=True)
+    assert moved((4, 0), rolling, live(2)) == Split(on_demand=4, spot=1)
+
+
+def test_both_sides_do_not_spend_the_same_allowance() -> None:
+    limits = Limits(surge=0, unavailable=1)
+    rolling = replace(live(4), updated=2)
+    assert moved((0, 4), live(2), rolling, limits=limits).on_demand == 0
+    assert moved((0, 5), live(2), rolling, limits=limits).on_demand == 1, "spot may lose one too"
+
+
 def test_without_surge_pods_go_first_as_far_as_the_roll_out_allows() -> None:
     limits = Limits(surge=0, unavailable=2)
     assert moved((2, 8), live(10), live(0), limits=limits) == Split(on_demand=8, spot=2)
@@ -102,7 +121,7 @@ def test_no_decision_takes_ready_pods_below_what_was_there_or_is_wanted(
 ) -> None:
     allowed = Limits(surge=limits[0], unavailable=limits[1])
     found = handover(wanted, on_demand, spot, allowed)
-    before = sum(each.ready for each in (on_demand, spot) if each)
+    before = sum(min(each.ready, each.size) for each in (on_demand, spot) if each)
     after = ready_after(on_demand, found.on_demand) + ready_after(spot, found.spot)
     assert after >= min(before, wanted.total - allowed.unavailable)
 
@@ -130,7 +149,8 @@ class Cluster:
 
 
 def _resized(side: Deployment, size: int) -> Deployment:
-    return replace(side, wanted=size, replicas=size, updated=size, ready=min(side.ready, size))
+    ready = min(side.ready, size)
+    return replace(side, wanted=size, noted=size, replicas=size, updated=size, ready=ready)
 
 
 @given(before=SPLITS, wanted=SPLITS, surge=st.integers(1, 5))

@@ -115,4 +115,12 @@ def test_whoever_holds_what_we_would_write_is_named() -> None:
     }
     assert rivals(wanted, entries) == ("helm",)
     assert rivals(wanted, entries[:1]) == ()
+    scaled = {
+        "manager": "hpa",
+        "operation": "Update",
+        "subresource": "scale",
+        "fieldsV1": {"f:spec": {"f:clusterIP": {}}},
+    }
+    own = {**entries[0], "manager": "gameai-operator-replicas"}
+    assert rivals(wanted, [entries[0], own, scaled]) == ("hpa",)
     assert rivals(wanted, entries[1:3]) == ("helm", "kubectl"), "nothing of it is ours"

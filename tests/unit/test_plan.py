@@ -113,7 +113,7 @@ def test_a_removed_owner_reference_is_put_back_on_what_we_applied() -> None:
         (child(owner=Owner(kind="ModelTier", name="silver", uid="uid-2")), "ModelTier silver"),
         (
             child(owner=None, fields=None, manifest_hash=""),
-            "nobody we know (it has no controller owner)",
+            "another writer (it has no controller owner)",
         ),
     ],
     ids=["another", "another-kind-same-name", "another-tier", "nobody"],
@@ -188,7 +188,7 @@ def deployed(**facts: Any) -> Child:
 
 
 def counted(present: Child, number: int, *wanted: Any) -> list[tuple[int, str]]:
-    result = plan(OWNER, wanted, {DEPLOYMENT: present}, [DEPLOYMENT], {DEPLOYMENT: number})
+    result = plan(OWNER, wanted, {DEPLOYMENT: present}, [DEPLOYMENT], numbers={DEPLOYMENT: number})
     return [(each.number.wanted, each.why) for each in result.counts]
 
 
@@ -225,7 +225,7 @@ def test_a_new_deployment_is_created_with_its_number() -> None:
     metadata = {"name": "gold-spot", "namespace": "eldermoor"}
     document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {}}
     made = owned_by(OWNER, document)
-    (step,) = plan(OWNER, [made], {}, (), {DEPLOYMENT: 4}).applies
+    (step,) = plan(OWNER, [made], {}, numbers={DEPLOYMENT: 4}).applies
     assert step.manifest["spec"]["replicas"] == 4
     assert step.manifest["metadata"]["annotations"]["gameai.dev/replicas"] == "4"
     assert step.digest == made["metadata"]["annotations"][MANIFEST_HASH]

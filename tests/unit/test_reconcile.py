@@ -84,7 +84,7 @@ async def test_a_taken_name_stalls_and_is_tried_again_later(world: World) -> Non
     assert "apply Service/gold force" not in calls
     assert outcome.again_seconds == 30.0
     assert world.condition("Stalled")["reason"] == "NameConflict"
-    assert "belongs to nobody we know" in world.condition("Stalled")["message"]
+    assert "belongs to another writer" in world.condition("Stalled")["message"]
     assert world.events == ["NameConflict"]
 
 
@@ -576,3 +576,44 @@ async def test_a_refused_fill_in_is_reported(world: World) -> None:
     world.cluster.errors["scale ModelTier/gold 1"] = refused(403, "no rights to patch")
     await world.reconcile()
     assert "no rights to patch" in world.condition("Stalled")["message"]
+
+
+async def test_a_number_that_a_policy_overrides_is_tried_again_now_and_then(world: World) -> None:
+    world.see(tiers.resource(replicas=4))
+    await world.reconcile()
+    key = Key("Deployment", "eldermoor", "gold-on-demand")
+    live = world.cluster.objects[key]
+    world.see(live | {"spec": live["spec"] | {"replicas": 2}})
+    calls, outcome = await world.reconcile()
+    assert "scale Deployment/gold-on-demand 4" in calls
+    world.see(live | {"spec": live["spec"] | {"replicas": 2}})
+    calls, outcome = await world.reconcile()
+    assert not any(call.startswith("scale") for call in calls)
+    assert outcome.again_seconds is not None
+    world.clock += 301.0
+    calls, _ = await world.reconcile()
+    assert "scale Deployment/gold-on-demand 4" in calls
+
+
+async def test_a_deployment_that_could_not_be_taken_over_is_neither_scaled_nor_counted(
+    world: World,
+) -> None:
+    labels = {"gameai.dev/tier": "gold", "app.kubernetes.io/managed-by": "gameai-operator"}
+    stranger = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "gold-on-demand",
+            "namespace": "eldermoor",
+            "uid": "x",
+            "labels": labels,
+            "annotations": {"gameai.dev/manifest-hash": "forged"},
+        },
+        "spec": {"replicas": 3},
+        "status": {"replicas": 3, "readyReplicas": 3, "updatedReplicas": 3},
+    }
+    world.see(stranger)
+    world.cluster.errors["apply Deployment/gold-on-demand force"] = refused(422, "selector")
+    calls, _ = await world.reconcile()
+    assert not any(call.startswith("scale") for call in calls)
+    assert world.condition("Ready")["status"] == "False"

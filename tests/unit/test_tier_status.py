@@ -45,6 +45,7 @@ def children(root: dict[str, Any], **facts: Any) -> dict[Key, Child]:
             owner=None,
             terminating=False,
             manifest_hash="",
+            intact=True,
             facts=tiers.as_live(document, **facts),
         )
     return found

@@ -209,3 +209,15 @@ def test_anchors_survive_a_restore_without_owners_and_managed_fields() -> None:
     owner = {"kind": "Release", "name": "r", "uid": "u", "controller": True}
     foreign = restored | {"ownerReferences": [owner]}
     assert published({"metadata": foreign, "data": data}) is None
+
+
+def test_anchors_in_status_that_cannot_be_used_are_none() -> None:
+    """A user with rights on status may write anything there; the world begins instead of failing at every pass."""
+    told = {"effectiveAt": worlds.CREATED, "worldSeconds": "0", "speed": "1", "dayLengthMinutes": 0}
+    world = worlds.world(status={"clock": told})
+    assert reported(world.status.clock) == ()
+    assert turning(world, None, T0).started is not None
+
+
+def test_a_document_that_is_nested_without_end_publishes_nothing() -> None:
+    assert published(config_map("[" * 200_000)) is None

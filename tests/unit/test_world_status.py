@@ -56,6 +56,7 @@ def child(name: str, kind: str, facts: Any) -> Child:
         owner=None,
         terminating=False,
         manifest_hash="",
+        intact=True,
         facts=facts,
     )
 

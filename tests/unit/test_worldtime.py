@@ -1,5 +1,6 @@
 import itertools
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from gameai.worldtime import (
@@ -130,3 +131,36 @@ def test_before_its_first_anchor_a_clock_runs_backwards_from_it() -> None:
 )
 def test_seconds_are_written_without_trailing_zeros(microseconds: int, text: str) -> None:
     assert format_seconds(microseconds) == text
+
+
+GOOD = {
+    "effectiveAt": "2026-01-01T00:00:00Z",
+    "worldSeconds": "0",
+    "speed": "1",
+    "dayLengthMinutes": 48,
+}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"speed": "1e200000000"},
+        {"speed": "1" * 10_000},
+        {"speed": "-1"},
+        {"speed": ["1"]},
+        {"dayLengthMinutes": 0},
+        {"dayLengthMinutes": 10**30},
+        {"dayLengthMinutes": "48"},
+        {"worldSeconds": "1e5000"},
+        {"worldSeconds": "9" * 5000},
+        {"effectiveAt": "0001-01-01T00:00:00Z"},
+        {"effectiveAt": "soon"},
+    ],
+    ids=lambda each: str(each)[:30],
+)
+def test_a_part_of_an_anchor_out_of_bounds_is_refused_before_any_arithmetic(
+    wrong: dict[str, Any],
+) -> None:
+    assert parse_anchor(GOOD).speed == 1
+    with pytest.raises(ValueError, match=r"no |does not match"):
+        parse_anchor(GOOD | wrong)

@@ -6,6 +6,7 @@ instant. Everything is a whole number or a ratio of such, so that no replica rou
 """
 
 import datetime
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,6 +23,11 @@ DAYS_PER_YEAR = DAYS_PER_SEASON * len(SEASONS)
 START_MICROSECONDS = 8 * 3600 * MICROSECOND
 
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+MOST_DAY_MINUTES = 10080
+_SPEED = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?")
+_WORLD_SECONDS = re.compile(r"[0-9]{1,18}(\.[0-9]{1,6})?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,14 +63,26 @@ class Anchor:
 
 
 def parse_anchor(document: Mapping[str, Any]) -> Anchor:
-    """The anchor of a document. Raises KeyError or ValueError where it is none."""
-    speed, day = Decimal(document["speed"]), int(document["dayLengthMinutes"])
-    if not speed.is_finite() or speed < 0 or day < 1:
-        raise ValueError(f"no rate of a clock: speed {speed}, a day of {day} minutes")
+    """The anchor of a document. Raises KeyError or ValueError where it is none.
+
+    Every part is bounded before it is a number: others than we may have written the document, and arithmetic with a
+    speed of 1e200000000 would not end.
+    """
+    speed, seconds = str(document["speed"]), str(document["worldSeconds"])
+    day = document["dayLengthMinutes"]
+    if not _SPEED.fullmatch(speed) or not isinstance(day, int) or not 1 <= day <= MOST_DAY_MINUTES:
+        raise ValueError(
+            "no rate of a clock: speed from 0 to 999.999, a day from 1 to 10080 minutes"
+        )
+    if not _WORLD_SECONDS.fullmatch(seconds):
+        raise ValueError("no world time: worldSeconds has up to 18 digits and 6 decimals")
+    effective_at = parse_time(document["effectiveAt"])
+    if effective_at < 0:
+        raise ValueError("no instant of a clock: effectiveAt is before 1970")
     return Anchor(
-        effective_at=parse_time(document["effectiveAt"]),
-        world=int(Decimal(document["worldSeconds"]) * MICROSECOND),
-        speed=speed,
+        effective_at=effective_at,
+        world=int(Decimal(seconds) * MICROSECOND),
+        speed=Decimal(speed),
         day_length_minutes=day,
     )
 

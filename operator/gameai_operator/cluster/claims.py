@@ -13,6 +13,7 @@ from gameai_operator.engine.manifest import Resource
 _LOG = logging.getLogger(__name__)
 # One answer serves all objects of an operator for this long.
 _KEPT_SECONDS = 2.0
+_MOST_SECONDS = 120.0
 _NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 _CLAIM = re.compile(f"{_NAME}/{_NAME}")
 
@@ -70,11 +71,13 @@ class LeaseClaims:
             lease = None
         if lease is None:
             return _Seen(alive=False, namespaces=(), version="", since=now, at=now)
-        version, spec = lease["metadata"]["resourceVersion"], lease.get("spec", {})
+        metadata, spec = lease["metadata"], lease.get("spec", {})
+        version = metadata["resourceVersion"]
         same = known is not None and known.version == version
         since = known.since if known is not None and same else now
-        lasts: float = spec.get("leaseDurationSeconds", 0)
-        alive = bool(spec.get("holderIdentity")) and now - since < lasts
-        scope = lease["metadata"].get("annotations", {}).get(SCOPE, "")
-        namespaces = tuple(filter(None, scope.split(",")))
+        # Any Lease may be named, a node's too: only one that an operator wrote counts, and none for long.
+        scope = metadata.get("annotations", {}).get(SCOPE)
+        lasts = min(spec.get("leaseDurationSeconds", 0), _MOST_SECONDS)
+        alive = scope is not None and bool(spec.get("holderIdentity")) and now - since < lasts
+        namespaces = tuple(filter(None, (scope or "").split(",")))
         return _Seen(alive=alive, namespaces=namespaces, version=version, since=since, at=now)

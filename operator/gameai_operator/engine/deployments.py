@@ -27,8 +27,9 @@ class Deployment:
     the Deployment controller's word, and of the present spec only where that has been `observed`. `exceeded` means that
     a roll-out made no progress within its deadline. `wanted` replicas are those of its spec, `updated` ones of its
     present template.
-    `asked` is the number of replicas that we last asked for, None once another field manager has taken the field;
-    `apart` says that the number is held by its own field manager already, `nudged` that it is one more for a moment.
+    `noted` is the number of replicas that we last asked for; `asked` is the same, None once another field manager has
+    taken the field; `apart` says that the number is held by its own field manager already, `nudged` that it is one
+    more for a moment.
     `remembered` are our own annotations, those that a hand has not touched since we wrote them.
     """
 
@@ -45,13 +46,14 @@ class Deployment:
     model_revision: str
     exceeded: bool = False
     asked: int | None = None
+    noted: int | None = None
     apart: bool = False
     nudged: bool = False
 
     @property
     def size(self) -> int:
-        """Replicas as far as they are meant: without a nudge, and with what a policy takes away."""
-        return self.wanted if self.asked is None else min(self.wanted, self.asked)
+        """Replicas as far as they are meant: without what a nudge or a hand adds, and with what a policy takes away."""
+        return self.wanted if self.noted is None else min(self.wanted, self.noted)
 
     @property
     def replacing(self) -> bool:
@@ -91,6 +93,7 @@ def deployment(document: Mapping[str, Any]) -> Deployment:
         exceeded=progress == _DEADLINE and observed,
         asked=numbers.asked_for(metadata, numbers.FIELD_MANAGER, FIELD_MANAGER),
         nudged=numbers.NUDGED in metadata.get("annotations", {}),
+        noted=numbers.noted(metadata, numbers.FIELD_MANAGER, FIELD_MANAGER),
         apart=numbers.asked_for(metadata, numbers.FIELD_MANAGER) is not None,
     )
 

@@ -37,9 +37,9 @@ class Sight:
     """What is there: the root as the API server gave it, its children and pods, and which writes were not done.
 
     `refusals` last until somebody acts; `failures` are writes that may succeed later but have failed several times.
-    `neighbours` finds the roots of its namespace that others refer to. `references` are projections of what the root refers to, None for what is absent; `turn` says whether it may begin
-    a roll-out that goes a few objects at a time, `holds_turn` whether it is under way in one, `halted` why that roll-out
-    was stopped.
+    `neighbours` finds the roots of its namespace that others refer to. `references` are projections of what the root
+    refers to, None for what is absent. `turn` says whether it may begin a roll-out that goes a few objects at a time,
+    `holds_turn` whether it is under way in one, `halted` why that roll-out was stopped.
     """
 
     root: Mapping[str, Any]
@@ -62,6 +62,12 @@ class Sight:
             return None
         former = child.owner is not None and child.owner.uid != metadata["uid"]
         return None if former else child.facts
+
+    def deployment(self, name: str) -> Any:
+        """The facts of a Deployment that we made; one that we could not take over has pods of another kind."""
+        metadata = self.root["metadata"]
+        child = self.children.get(Key("Deployment", metadata["namespace"], name))
+        return self.facts("Deployment", name) if child is not None and child.applied else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,8 +98,8 @@ class Watched:
     Where `look_first`, an object of that kind could be adopted without any conflict (nothing that we set need differ),
     so the first apply is preceded by a GET. Where `exact`, what is applied was derived from what the object held, so it
     is applied onto the version that the decision saw. Where `guards`, no Deployment is created before it is there: pods
-    do not start without the limits that were meant for them. `shows` is what an object of a user's of this kind shows to the roots
-    that name it.
+    do not start without the limits that were meant for them. `shows` is what a user's object of this kind shows to
+    the roots that name it.
     """
 
     resource: Resource

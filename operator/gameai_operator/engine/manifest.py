@@ -87,10 +87,15 @@ def key_of(manifest: Manifest) -> Key:
 
 
 def controller(metadata: Mapping[str, Any]) -> Owner | None:
-    """The controller owner that an object's metadata names; None where it has none."""
+    """The controller owner that an object's metadata names; None where it has none.
+
+    The kind of another API group carries the group's name, for another group may have a ModelTier too.
+    """
     for reference in metadata.get("ownerReferences", ()):
         if reference.get("controller"):
-            return Owner(kind=reference["kind"], name=reference["name"], uid=reference["uid"])
+            group = reference.get("apiVersion", "").rpartition("/")[0]
+            kind = reference["kind"] if group in ("", GROUP) else f"{reference['kind']}.{group}"
+            return Owner(kind=kind, name=reference["name"], uid=reference["uid"])
     return None
 
 

@@ -34,13 +34,13 @@ def rivals(
     others: dict[str, set[str]] = {}
     ours: tuple[str, ...] = lost(manifest, {"f:": {}})
     for entry in entries:
-        if entry.get("subresource"):
+        if entry.get("subresource") == "status":
             continue
         name, fields = entry.get("manager", ""), entry.get("fieldsV1", {})
         missing = lost(manifest, fields)
         if name == own and entry.get("operation") == "Apply":
             ours = missing
-        else:
+        elif not name.startswith(FIELD_MANAGER):
             others.setdefault(name, set()).update(missing)
     return tuple(sorted(name for name, missing in others.items() if set(ours) - missing))
 

@@ -28,13 +28,18 @@ class Child:
     facts: Any = None
 
     @property
+    def applied(self) -> bool:
+        """Whether we ever applied it."""
+        return self.intact or self.fields is not None
+
+    @property
     def ours(self) -> bool:
-        """Whether we ever applied it.
+        """Whether it may be taken over where no controller owns it.
 
         An object restored from a backup may have lost its owner and its managedFields. Our labels found it, and our
-        hash stands on it, so it is ours unless another controller owns it.
+        hash stands on it.
         """
-        return self.intact or self.fields is not None or bool(self.manifest_hash)
+        return self.applied or bool(self.manifest_hash)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,13 +121,16 @@ def plan(
     wanted: Sequence[Manifest],
     children: Mapping[Key, Child],
     keep: Collection[Key] = (),
+    *,
     numbers: Mapping[Key, int] = MappingProxyType({}),
     nudges: Collection[Key] = (),
+    again: Collection[Key] = (),
 ) -> Plan:
     """Decide for every wanted manifest and every child of `owner`; children of others are never touched.
 
     Those in `keep` stay as they are, though nothing wants them at present. `numbers` are the replicas of Deployments,
-    whether their manifest is wanted now or not; those in `nudges` get one more for a moment.
+    whether their manifest is wanted now or not; those in `nudges` get one more for a moment,
+    those in `again` are written though nothing seems to differ.
     """
     verdicts = [_verdict(owner, manifest, children.get(key_of(manifest))) for manifest in wanted]
     applies = [each for each in verdicts if isinstance(each, Apply)]
@@ -135,6 +143,7 @@ def plan(
             each,
             Number(wanted=numbers[key], nudged=key in nudges),
             changes=key in changed,
+            again=key in again,
         )
         for key, each in seen.items()
     ]
@@ -177,14 +186,17 @@ def _difference(manifest: Manifest, child: Child, digest: str) -> str | None:
     return f"edited: {missing[0]}" if missing else None
 
 
-def _count(owner: Owner, child: Child, number: Number, *, changes: bool) -> Count | None:
+def _count(
+    owner: Owner, child: Child, number: Number, *, changes: bool, again: bool
+) -> Count | None:
     """The number goes first where a template follows that leaves it out: else the server would fall back to 1."""
     foreign = child.owner is not None and not owner.owns(child.owner)
-    if child.terminating or foreign or not child.ours:
+    if child.terminating or foreign or not child.applied:
         return None
     live = child.facts
     first = changes and not live.apart
-    if (live.asked, live.nudged) == (number.wanted, number.nudged) and not first:
+    same = (live.asked, live.nudged) == (number.wanted, number.nudged)
+    if same and not (first or again):
         return None
     manifest = replicas.manifest(child.key, number.wanted, nudged=number.nudged)
     why = f"{live.asked} → {number.wanted} replicas{' and one more' if number.nudged else ''}"
@@ -210,4 +222,4 @@ def _waited(owner: Owner, child: Child) -> bool:
 
 def holder(owner: Owner | None) -> str:
     """Who has a name that we wanted, in words."""
-    return f"{owner.kind} {owner.name}" if owner else "nobody we know (it has no controller owner)"
+    return f"{owner.kind} {owner.name}" if owner else "another writer (it has no controller owner)"

@@ -26,7 +26,8 @@ class Pod:
     `hasten` says that it is terminating and that its present process never was ready. `dead` is why it ended for good:
     an evicted or refused pod stays as an object, and says nothing about those that took its place. `gates` keep it from
     being scheduled, `unready` from being ready though its containers are; `side_fault` is what is wrong with
-    another container than the main one: an init container, or a sidecar. `placed` means that it has a node, and so a price.
+    another container than the main one: an init container, or a sidecar. `placed` means that it has a node, and so a
+    price.
     """
 
     namespace: str

@@ -14,15 +14,9 @@ from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.events import Recorder
 from gameai_operator.engine.intake import Intake
 from gameai_operator.engine.kind import Decision, Kind, Refusal, Sight, Turn, Watched
-from gameai_operator.engine.manifest import (
-    PAUSED,
-    Key,
-    Manifest,
-    Owner,
-    key_of,
-    owned_by,
-)
+from gameai_operator.engine.manifest import PAUSED, Key, Manifest, Owner, key_of, owned_by
 from gameai_operator.engine.outcome import Outcome
+from gameai_operator.engine.overrides import RETRY_SECONDS, Overrides
 from gameai_operator.engine.plan import Child, Plan, plan
 from gameai_operator.engine.pods import Pod
 from gameai_operator.engine.references import References
@@ -107,12 +101,14 @@ class Reconciler:
         self._clock = clock
         self._unwritten: dict[Key, _Unwritten] = {}
         self._hastened: dict[str, Key] = {}
+        self._overrides = Overrides()
         self.foreign: dict[Key, str] = {}
 
     def begin_term(self) -> None:
         """Forget what an earlier leadership knew of refusals and turns: others have written since."""
         self._unwritten.clear()
         self._contention.clear()
+        self._overrides.clear()
         self.foreign.clear()
         for name, turns in self._turns.items():
             turns.begin(self._rolling(self._kinds[name]))
@@ -191,6 +187,7 @@ class Reconciler:
         self._reporter.forget(key)
         self.foreign.pop(key, None)
         self._stillness.forget(key)
+        self._overrides.forget(key)
         self._contention.forget(key)
         self._leave_turn(key)
 
@@ -347,10 +344,21 @@ class Reconciler:
         )
         waits = {each: deployments.stuck(facts, still[each]) for each, facts in live.items()}
         nudges = [each for each, facts in live.items() if _nudged(each, facts, waits[each])]
+        overridden = [each for each, facts in live.items() if facts.overridden]
+        again = self._overrides.due(key, overridden, self._clock())
         wanted = [owned_by(owner, each) for each in decision.wanted]
-        steps = plan(owner, wanted, sight.children, decision.keep, decision.replicas, nudges)
-        again = [each for each in (*waits.values(), decision.again_seconds) if each]
-        return steps, Outcome(again_seconds=min(again, default=None))
+        steps = plan(
+            owner,
+            wanted,
+            sight.children,
+            decision.keep,
+            numbers=decision.replicas,
+            nudges=nudges,
+            again=again,
+        )
+        wishes = [each for each in (*waits.values(), decision.again_seconds) if each]
+        wishes += [RETRY_SECONDS] if overridden else []
+        return steps, Outcome(again_seconds=min(wishes, default=None))
 
     async def _hasten(self, key: Key, pods: tuple[Pod, ...]) -> None:
         """End pods whose loading process swallows SIGTERM, once each."""

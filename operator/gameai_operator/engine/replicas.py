@@ -5,7 +5,8 @@ An annotation that goes with it remembers what was asked for: where an admission
 number, the two differ, and that is reported instead of fought.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gameai_operator.api.base import GROUP
@@ -14,6 +15,8 @@ from gameai_operator.engine.manifest import Key, Manifest
 FIELD_MANAGER = "gameai-operator-replicas"
 REPLICAS = f"{GROUP}/replicas"
 NUDGED = f"{GROUP}/nudged"
+# Others may write the annotation too.
+_NUMBER = re.compile(r"[0-9]{1,4}")
 
 
 def manifest(key: Key, replicas: int, *, nudged: bool = False) -> Manifest:
@@ -44,12 +47,23 @@ def with_replicas(document: Manifest, replicas: int) -> Manifest:
 
 def asked_for(metadata: Mapping[str, Any], *managers: str) -> int | None:
     """The number that was last asked for, while one of these managers still owns it; None where none does."""
+    owned = any("f:replicas" in each.get("f:spec", {}) for each in _noted_by(metadata, managers))
+    return noted(metadata, *managers) if owned else None
+
+
+def noted(metadata: Mapping[str, Any], *managers: str) -> int | None:
+    """The number that was last asked for, though another manager may own the field now; None where it is not known."""
     text = metadata.get("annotations", {}).get(REPLICAS, "")
-    for entry in metadata.get("managedFields", ()):
-        ours = entry.get("manager") in managers and entry.get("operation") == "Apply"
-        fields = entry.get("fieldsV1", {})
-        number = "f:replicas" in fields.get("f:spec", {})
-        note = f"f:{REPLICAS}" in fields.get("f:metadata", {}).get("f:annotations", {})
-        if ours and number and note and text.isdecimal():
-            return int(text)
-    return None
+    known = _NUMBER.fullmatch(text) and _noted_by(metadata, managers)
+    return int(text) if known else None
+
+
+def _noted_by(metadata: Mapping[str, Any], managers: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The fields of those managers that own the note of the number."""
+    return [
+        fields
+        for entry in metadata.get("managedFields", ())
+        if entry.get("manager") in managers and entry.get("operation") == "Apply"
+        for fields in [entry.get("fieldsV1", {})]
+        if f"f:{REPLICAS}" in fields.get("f:metadata", {}).get("f:annotations", {})
+    ]

@@ -96,8 +96,8 @@ class Writer:
     ) -> Written:
         """Try every write of a plan, whatever becomes of the others; raises only `NotLeadingError`.
 
-        `fill` writes what is missing of the root itself. Numbers of replicas go first, and a template waits for a number that only it held until now. A Deployment is not
-        created while something that guards it is not there.
+        `fill` writes what is missing of the root itself. Numbers of replicas go first, and a template waits for a
+        number that only it held until now. A Deployment is not created while something that guards it is not there.
         """
         attempts = _Attempts()
         attempts.refusals += [_conflict(each.key, each.holder) for each in steps.conflicts]

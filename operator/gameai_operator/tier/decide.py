@@ -149,8 +149,8 @@ def _forbidden_path(tier: ModelTier, allowed: Sequence[str]) -> tuple[Refusal, .
 
 def _live(sight: Sight, name: str) -> Live:
     return Live(
-        on_demand=sight.facts("Deployment", f"{name}-{ON_DEMAND}"),
-        spot=sight.facts("Deployment", f"{name}-{SPOT}"),
+        on_demand=sight.deployment(f"{name}-{ON_DEMAND}"),
+        spot=sight.deployment(f"{name}-{SPOT}"),
     )
 
 

@@ -3,7 +3,7 @@
 A side gives up pods only as the other side's become ready. With A the side that shrinks, B the other, and N replicas
 wanted in all, A keeps
 
-    max(wanted of A, min(size of A, ready of A, N - maxUnavailable - min(ready of B, wanted of B)))
+    max(wanted of A, min(size of A, ready of A, N - maxUnavailable - min(ready of B, wanted of B, size of B)))
 
 so that min(ready now, N - maxUnavailable) pods stay ready: pods that are not ready go first when a ReplicaSet shrinks.
 A growing side takes what is free of N + maxSurge. A Deployment that rolls out a template is not shrunk, except to 0:
@@ -33,8 +33,8 @@ def handover(
         return wanted
     floor = total - limits.unavailable
     kept = Split(
-        on_demand=_kept(wanted.on_demand, on_demand, floor - _serving(spot, wanted.spot)),
-        spot=_kept(wanted.spot, spot, floor - _serving(on_demand, wanted.on_demand)),
+        on_demand=_kept(wanted.on_demand, on_demand, floor - _serving(spot, wanted.spot, limits)),
+        spot=_kept(wanted.spot, spot, floor - _serving(on_demand, wanted.on_demand, limits)),
     )
     ceiling = total + limits.surge
     return Split(
@@ -43,9 +43,12 @@ def handover(
     )
 
 
-def _serving(live: Deployment | None, wanted: int) -> int:
-    """Ready pods that will still be there at the end."""
-    return min(live.ready, wanted) if live else 0
+def _serving(live: Deployment | None, wanted: int, limits: Limits) -> int:
+    """Ready pods that will still be there: none of a roll-out's surge, and not those that it may take away."""
+    if live is None:
+        return 0
+    stays = live.size - limits.unavailable if live.replacing else live.size
+    return max(0, min(live.ready, wanted, stays))
 
 
 def _kept(wanted: int, live: Deployment | None, needed: int) -> int:

@@ -32,6 +32,7 @@ LEAD_SECONDS = 120
 # Anchors that have not taken effect; the next change waits until there is room.
 MOST_PENDING = 4
 STARTED = "ClockStarted"
+_MOST_ANCHORS = MOST_PENDING + 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +117,7 @@ def reported(clock: ClockStatus | None) -> tuple[Anchor, ...]:
     if clock is None:
         return ()
     documents = [each.model_dump(by_alias=True) for each in (*clock.earlier, clock)]
-    return tuple(parse_anchor(each) for each in documents)
+    return _parsed(documents) or ()
 
 
 def clock_status(anchors: Sequence[Anchor]) -> dict[str, Any]:
@@ -131,7 +132,15 @@ def published(document: Mapping[str, Any]) -> tuple[Anchor, ...] | None:
         return None
     try:
         entries = json.loads(document["data"][contract.CONFIG_KEY])["clock"]["anchors"]
-        return tuple(parse_anchor(each) for each in entries) or None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return _parsed(entries)
+
+
+def _parsed(entries: Any) -> tuple[Anchor, ...] | None:
+    """Anchors that can be used, all of them; None where there are none. Others than we may have written them."""
+    try:
+        return tuple(parse_anchor(each) for each in entries[:_MOST_ANCHORS]) or None
     except (ValueError, KeyError, TypeError, ArithmeticError):
         return None
 

@@ -76,7 +76,7 @@ def decide(sight: Sight, *, current: Inputs, network: NetworkSettings) -> Decisi
     )
     wanted = objects(world, parts)
     services = [
-        ServiceSight(service=each, live=sight.facts("Deployment", deployment_name(world, each)))
+        ServiceSight(service=each, live=sight.deployment(deployment_name(world, each)))
         for each in read.services
     ]
     rolling = _rolling(world, sight, wanted)
@@ -113,9 +113,7 @@ def _read(world: GameWorld, sight: Sight, current: Inputs) -> _Reading:
     refusals = []
     found: Inputs | None = None
     deployments = [
-        sight.facts(key.kind, key.name)
-        for key in sorted(sight.children)
-        if key.kind == "Deployment"
+        sight.deployment(key.name) for key in sorted(sight.children) if key.kind == "Deployment"
     ]
     try:
         found = inputs(world, current, deployments, turn=sight.turn)
@@ -207,7 +205,7 @@ def _rolling(world: GameWorld, sight: Sight, wanted: Sequence[Mapping[str, Any]]
     return [
         name
         for name, document in deployments.items()
-        if unfinished(document, sight.facts("Deployment", name), before=before)
+        if unfinished(document, sight.deployment(name), before=before)
     ]
 
 
@@ -226,7 +224,7 @@ def _turn(
         return Turn.WAITS
     if used not in (None, current.image):
         return Turn.HOLDS
-    under_way = [sight.facts("Deployment", name) for name in builtin.intersection(rolling)]
+    under_way = [sight.deployment(name) for name in builtin.intersection(rolling)]
     if any(each is not None and each.exceeded for each in under_way):
         return Turn.FAILED
     return Turn.HOLDS if sight.holds_turn and under_way else Turn.NONE
