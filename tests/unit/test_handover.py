@@ -84,6 +84,12 @@ def test_surge_pods_of_a_roll_out_are_no_capacity() -> None:
     assert moved((4, 0), rolling, live(2)) == Split(on_demand=4, spot=1)
 
 
+def test_a_roll_out_that_grew_does_not_make_capacity_of_its_surge() -> None:
+    """Seen in a walk: the pod was being deleted already, and status did not show it yet."""
+    grown = replace(live(3), replicas=3, updated=1, ready=3, rolling=True)
+    assert moved((1, 3), live(2), grown) == Split(on_demand=2, spot=3)
+
+
 def test_both_sides_do_not_spend_the_same_allowance() -> None:
     limits = Limits(surge=0, unavailable=1)
     rolling = replace(live(4), updated=2)

@@ -5,7 +5,8 @@ wanted in all, A keeps
 
     max(wanted of A, min(size of A, ready of A, N - maxUnavailable - min(ready of B, wanted of B, size of B)))
 
-so that min(ready now, N - maxUnavailable) pods stay ready: pods that are not ready go first when a ReplicaSet shrinks.
+(while B rolls out: its ready pods less its surge, and its size less maxUnavailable), so that
+min(ready now, N - maxUnavailable) pods stay ready: pods that are not ready go first when a ReplicaSet shrinks.
 A growing side takes what is free of N + maxSurge. A Deployment that rolls out a template is not shrunk, except to 0:
 its controller can lose sight of the roll-out then (kubernetes/kubernetes#138036).
 """
@@ -44,11 +45,16 @@ def handover(
 
 
 def _serving(live: Deployment | None, wanted: int, limits: Limits) -> int:
-    """Ready pods that will still be there: none of a roll-out's surge, and not those that it may take away."""
+    """Ready pods that will still be there: none of a roll-out's surge, and not those that it may take away.
+
+    Its controller may be deleting as many as its surge, and status shows that later. A size that has grown since does
+    not bring them back.
+    """
     if live is None:
         return 0
-    stays = live.size - limits.unavailable if live.replacing else live.size
-    return max(0, min(live.ready, wanted, stays))
+    if live.replacing:
+        return max(0, min(live.ready - limits.surge, wanted, live.size - limits.unavailable))
+    return min(live.ready, wanted, live.size)
 
 
 def _kept(wanted: int, live: Deployment | None, needed: int) -> int:
