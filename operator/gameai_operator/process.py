@@ -173,10 +173,9 @@ class Process:
 
     def ready_faults(self) -> list[str]:
         """Why this process is not yet of use: kinds not served, or objects not yet known."""
-        alone = len(self._reconciler.foreign) < sum(
-            len(self._store.keys(each)) for each in self._kinds
-        )
-        faults = [*self._discovery.faults, *([] if alone else self._stands_down())]
+        objects = sum(len(self._store.keys(each)) for each in self._kinds)
+        all_foreign = len(self._reconciler.foreign) >= objects
+        faults = [*self._discovery.faults, *(self._stands_down() if all_foreign else [])]
         return faults if self._filled.is_set() else [*faults, "objects are still being listed"]
 
     def _stands_down(self) -> list[str]:
