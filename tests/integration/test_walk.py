@@ -250,11 +250,20 @@ class Stage:
                     return walker.history[-count:]
         return walker.history
 
+    def leaving(self, walkers: list[Walker]) -> bool:
+        return any(
+            "deletionTimestamp" in pod["metadata"]
+            for each in walkers
+            for pod in self.api.list("Pod", each.namespace)
+        )
+
     def second_look(self, walkers: list[Walker]) -> None:
         """Touch every root: it is reconciled once more, and nothing is written.
 
         But for a clock that waits for room: it may get it just now, and is written then.
         """
+        # A pod that is being deleted holds its node, and status counts it, until it is gone.
+        until("deleted pods are gone", lambda: not self.leaving(walkers), seconds=120)
         self.audit.wait_rest(*(each.namespace for each in walkers))
         waiting = {
             each.namespace

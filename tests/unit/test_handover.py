@@ -28,7 +28,13 @@ def live(wanted: int, ready: int | None = None, **facts: bool) -> Deployment:
 
 def moved(wanted: tuple[int, int], *seen: Deployment | None, limits: Limits = NO_LOSS) -> Split:
     on_demand, spot = seen
-    return handover(Split(on_demand=wanted[0], spot=wanted[1]), on_demand, spot, limits)
+    split = Split(on_demand=wanted[0], spot=wanted[1])
+    return handover(split, on_demand, spot, limits, ready_of(on_demand, spot))
+
+
+def ready_of(on_demand: Deployment | None, spot: Deployment | None) -> Split:
+    """Pods as status counts them."""
+    return Split(on_demand=on_demand.ready if on_demand else 0, spot=spot.ready if spot else 0)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +108,16 @@ def test_without_surge_pods_go_first_as_far_as_the_roll_out_allows() -> None:
     assert moved((2, 8), live(10), live(0), limits=limits) == Split(on_demand=8, spot=2)
 
 
+def test_pods_that_status_still_counts_while_they_are_deleted_take_over_nothing() -> None:
+    """A roll-out that is turned back: 4 of 3 pods are ready by its status, and 2 are left."""
+    turned = tiers.deployment(
+        wanted=3, asked=3, noted=3, replicas=4, updated=1, ready=4, rolling=True
+    )
+    wanted = Split(on_demand=3, spot=0)
+    seen = Split(on_demand=2, spot=1)
+    assert handover(wanted, turned, live(1), NO_LOSS, seen) == Split(on_demand=3, spot=1)
+
+
 def ready_after(before: Deployment | None, size: int) -> int:
     """A ReplicaSet that shrinks removes pods that are not ready first; new ones are not ready yet."""
     return 0 if before is None else min(before.ready, size)
@@ -126,7 +142,7 @@ def test_no_decision_takes_ready_pods_below_what_was_there_or_is_wanted(
     wanted: Split, on_demand: Deployment | None, spot: Deployment | None, limits: tuple[int, int]
 ) -> None:
     allowed = Limits(surge=limits[0], unavailable=limits[1])
-    found = handover(wanted, on_demand, spot, allowed)
+    found = handover(wanted, on_demand, spot, allowed, ready_of(on_demand, spot))
     before = sum(min(each.ready, each.size) for each in (on_demand, spot) if each)
     after = ready_after(on_demand, found.on_demand) + ready_after(spot, found.spot)
     assert after >= min(before, wanted.total - allowed.unavailable)
@@ -167,7 +183,8 @@ def test_a_move_ends_where_it_should_and_never_dips(
     cluster = Cluster(live(before.on_demand), live(before.spot))
     bound = min(before.total, wanted.total)
     for _ in range(200):
-        sizes = handover(wanted, cluster.on_demand, cluster.spot, limits)
+        seen = ready_of(cluster.on_demand, cluster.spot)
+        sizes = handover(wanted, cluster.on_demand, cluster.spot, limits, seen)
         assert sizes.total <= max(
             wanted.total + surge, cluster.on_demand.wanted + cluster.spot.wanted
         )

@@ -1,6 +1,7 @@
 """PURE: the whole decision for a ModelTier: what is seen → what is to be."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from gameai import contract
 
@@ -10,6 +11,7 @@ from gameai_operator.engine.deployments import unfinished
 from gameai_operator.engine.faults import Fault, Words, fault
 from gameai_operator.engine.kind import Decision, Refusal, Sight
 from gameai_operator.engine.manifest import Key
+from gameai_operator.engine.pods import Pod
 from gameai_operator.settings import NetworkSettings
 from gameai_operator.tier.arguments import judge
 from gameai_operator.tier.effective import Effective, effective
@@ -72,10 +74,7 @@ def decide(
     judged = Judged(
         live=live,
         wants=wants,
-        placed=Split(
-            on_demand=sum(pod.placed and pod.group == ON_DEMAND for pod in sight.pods),
-            spot=sum(pod.placed and pod.group == SPOT for pod in sight.pods),
-        ),
+        placed=_by_group(pod for pod in sight.pods if pod.placed),
         rolling=rolling,
         arguments=verdict,
         revision=revision.revision if revision else tier.status.template_revision,
@@ -88,7 +87,7 @@ def decide(
         status=status(tier, judged),
         conditions=conditions(judged),
         keep=_keep(tier, live, rendered, rolling=rolling),
-        replicas=_replicas(tier, live, wants),
+        replicas=_replicas(tier, live, wants, sight.pods),
         own_replicas=wants.replicas if tier.spec.replicas is None else None,
     )
 
@@ -122,11 +121,18 @@ def _deployment(tier: ModelTier, capacity: str) -> Key:
     return Key("Deployment", tier.metadata.namespace, f"{tier.metadata.name}-{capacity}")
 
 
-def _replicas(tier: ModelTier, live: Live, wants: Effective) -> dict[Key, int]:
+def _by_group(pods: Iterable[Pod]) -> Split:
+    """How many of these pods are of each Deployment."""
+    groups = Counter(pod.group for pod in pods)
+    return Split(on_demand=groups[ON_DEMAND], spot=groups[SPOT])
+
+
+def _replicas(tier: ModelTier, live: Live, wants: Effective, pods: Sequence[Pod]) -> dict[Key, int]:
     """The size of each Deployment now."""
     rollout = tier.spec.rollout
     limits = Limits(surge=rollout.max_surge, unavailable=rollout.max_unavailable)
-    sizes = handover(wants.shares, live.on_demand, live.spot, limits)
+    ready = _by_group(pod for pod in pods if pod.ready and not pod.terminating)
+    sizes = handover(wants.shares, live.on_demand, live.spot, limits, ready)
     return {
         _deployment(tier, ON_DEMAND): sizes.on_demand,
         _deployment(tier, SPOT): sizes.spot,

@@ -7,6 +7,8 @@ wanted in all, A keeps
 
 (while B rolls out: its ready pods less its surge, and its size less maxUnavailable), so that
 min(ready now, N - maxUnavailable) pods stay ready: pods that are not ready go first when a ReplicaSet shrinks.
+B's ready pods are the fewer of those in its status and those that the operator sees itself: status is summed up by two
+controllers one after the other, and counts pods that are being deleted already when a roll-out is turned back.
 A growing side takes what is free of N + maxSurge. A Deployment that rolls out a template is not shrunk, except to 0:
 its controller can lose sight of the roll-out then (kubernetes/kubernetes#138036).
 """
@@ -26,16 +28,25 @@ class Limits:
 
 
 def handover(
-    wanted: Split, on_demand: Deployment | None, spot: Deployment | None, limits: Limits
+    wanted: Split,
+    on_demand: Deployment | None,
+    spot: Deployment | None,
+    limits: Limits,
+    ready: Split,
 ) -> Split:
-    """The sizes that both Deployments should have now, on the way to `wanted`; None is one that does not exist."""
+    """The sizes that both Deployments should have now, on the way to `wanted`; None is one that does not exist.
+
+    `ready` are the pods of each that are ready and not being deleted.
+    """
     total = wanted.total
     if total == 0:
         return wanted
     floor = total - limits.unavailable
+    by_spot = _serving(spot, wanted.spot, limits, ready.spot)
+    by_on_demand = _serving(on_demand, wanted.on_demand, limits, ready.on_demand)
     kept = Split(
-        on_demand=_kept(wanted.on_demand, on_demand, floor - _serving(spot, wanted.spot, limits)),
-        spot=_kept(wanted.spot, spot, floor - _serving(on_demand, wanted.on_demand, limits)),
+        on_demand=_kept(wanted.on_demand, on_demand, floor - by_spot),
+        spot=_kept(wanted.spot, spot, floor - by_on_demand),
     )
     ceiling = total + limits.surge
     return Split(
@@ -44,7 +55,7 @@ def handover(
     )
 
 
-def _serving(live: Deployment | None, wanted: int, limits: Limits) -> int:
+def _serving(live: Deployment | None, wanted: int, limits: Limits, seen: int) -> int:
     """Ready pods that will still be there: none of a roll-out's surge, and not those that it may take away.
 
     Its controller may be deleting as many as its surge, and status shows that later. A size that has grown since does
@@ -52,9 +63,10 @@ def _serving(live: Deployment | None, wanted: int, limits: Limits) -> int:
     """
     if live is None:
         return 0
+    ready = min(live.ready, seen)
     if live.replacing:
-        return max(0, min(live.ready - limits.surge, wanted, live.size - limits.unavailable))
-    return min(live.ready, wanted, live.size)
+        return max(0, min(ready - limits.surge, wanted, live.size - limits.unavailable))
+    return min(ready, wanted, live.size)
 
 
 def _kept(wanted: int, live: Deployment | None, needed: int) -> int:
