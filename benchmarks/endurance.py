@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from gameai.gateway.cache import MOST_ENTRIES
 from gameai.v1 import inference_pb2 as pb
 from gameai.v1 import inference_pb2_grpc
 from gameai_devcluster.binary import Program, built
@@ -29,6 +28,8 @@ from benchmarks.inference import backend, free_port, running, wait_listening
 FIRST, LAST = 100_000, 1_000_000
 STREAMS, FRAME, NPCS = 200, 32, 10_000
 COMMON = 1000
+# Different states before most questions are of those that came before.
+ENTRIES = 50_000
 ARCHETYPES = """\
 version: 1
 archetypes:
@@ -87,7 +88,7 @@ class Crowd:
 
     def _question(self, number: int) -> pb.Question:
         # Until the cache is full, everything is new.
-        fresh = next(self._new) < 1.2 * MOST_ENTRIES or self._draw.random() < 0.1
+        fresh = next(self._new) < 1.2 * ENTRIES or self._draw.random() < 0.1
         state = f"n{self._draw.random()}" if fresh else f"c{self._draw.randrange(COMMON)}"
         npc = f"npc-{self._draw.randrange(NPCS)}"
         return pb.Question(

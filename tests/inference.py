@@ -121,7 +121,7 @@ async def gateway(
     desk = Desk(seen, Counts())
     service = InferenceService(desk, identity or Anybody(), Players())
     server = aio.server(options=(("grpc.max_receive_message_length", 4 << 20),))
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
+    service.add_to(server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     looking = asyncio.create_task(desk.look())

@@ -331,11 +331,32 @@ async def test_the_client_asks_for_a_thousand_npcs_at_once() -> None:
     assert len(replies) == 1000
 
 
-async def test_a_mistake_is_raised_even_where_a_default_is_given() -> None:
+async def test_a_default_stands_in_for_all_but_a_question_that_is_wrong_in_itself() -> None:
     async with gateway(view()) as served, Gateway(served.address) as ai:
+        reply = await ai.ask(role="reactoin", prompt="x", default="patrol")
+        assert (reply.source, reply.degraded_reason) == (Source.OWN_DEFAULT, "NOT_FOUND")
         with pytest.raises(AskError, match="it has dialogue, reaction") as caught:
-            await ai.ask(role="reactoin", prompt="x", default="patrol")
-    assert caught.value.code is grpc.StatusCode.NOT_FOUND
+            await ai.ask(role="reactoin", prompt="x")
+        assert caught.value.code is grpc.StatusCode.NOT_FOUND
+        with pytest.raises(AskError, match="give one of prompt and messages") as caught:
+            await ai.ask(role="reaction", default="patrol")
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_half_an_emoji_is_sent_as_a_replacement_character() -> None:
+    fields = {"threat": "1\ud83d"}
+    async with (
+        engine() as (_, address),
+        gateway(view([address])) as served,
+        Gateway(served.address) as ai,
+    ):
+        reply = await ai.ask(
+            role="reaction", npc="n\ud83d", prompt="hi \ud83d", fields=fields, default="patrol"
+        )
+        assert reply.source is Source.ENGINE
+        chat = [("user", "hi \ud83d there \U0001f600")]
+        reply = await ai.ask(role="reaction", messages=chat, actions=["a\ude00", "b"])
+        assert reply.text in {"a\ufffd", "b"}
 
 
 async def test_without_any_gateway_the_callers_default_answers_in_time() -> None:

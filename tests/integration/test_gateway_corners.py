@@ -9,7 +9,7 @@ import grpc
 import pytest
 from gameai.archetypes import parse
 from gameai.contract import LatencyClass
-from gameai.dev.vllm.engine import Latency
+from gameai.dev.vllm.engine import Engine, Latency, Limits
 from gameai.gateway import desk
 from gameai.gateway import service as gateway_service
 from gameai.gateway.session import Session
@@ -17,7 +17,19 @@ from gameai.gateway.turns import Turns
 from gameai.gateway.view import View
 from gameai.v1 import inference_pb2 as pb
 from grpc import aio
-from inference import BARD, GUARD, Served, engine, eventually, gateway, question, tier, view, world
+from inference import (
+    BARD,
+    FAST,
+    GUARD,
+    Served,
+    engine,
+    eventually,
+    gateway,
+    question,
+    tier,
+    view,
+    world,
+)
 
 ENGINE, FRESH, DEFAULT = pb.SOURCE_ENGINE, pb.SOURCE_FRESH_CACHE, pb.SOURCE_DEFAULT
 SLOW = Latency(front_end_ms=0, first_token_ms=300)
@@ -276,9 +288,10 @@ async def test_a_world_that_is_gone_for_a_moment_takes_no_stream_along() -> None
 async def test_open_questions_hold_no_more_memory_than_there_is_for_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(desk, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(desk, "QUESTION_BYTES", 0)
     other = world("games/other")
     async with gateway(view([], [], world(), other)) as served:
+        served.desk.ledger.most = 10_000
 
         async def asked(name: str, number: int) -> pb.Answer:
             like = question(GUARD, prompt=[f"{number:02}" * 500], deadline_ms=4000)
@@ -291,24 +304,23 @@ async def test_open_questions_hold_no_more_memory_than_there_is_for_them(
         # One that holds little has its part although another holds all.
         assert (await asked("games/other", 99)).degraded_reason == pb.DEGRADED_REASON_NO_REPLICA
         answers = await asyncio.gather(*calls)
-        assert (served.desk._bytes, served.desk._bytes_of) == (0, {})
+        assert served.desk.ledger.total == 0
     reasons = Counter(each.degraded_reason for each in answers)
     assert reasons == {pb.DEGRADED_REASON_NO_REPLICA: 9, pb.DEGRADED_REASON_QUEUE_FULL: 21}
 
 
-async def test_what_was_under_way_before_decides_no_trial() -> None:
-    never = Latency(front_end_ms=0, first_token_ms=60_000)
-    async with engine(latency=never) as (surface, address), gateway(view([address])) as served:
+async def test_no_question_of_a_player_is_the_trial_of_a_replica() -> None:
+    async with engine() as (surface, address), gateway(view([address])) as served:
         replica = served.desk.pools["shared/gold"].replicas[address]
-        before = asyncio.create_task(ask(served, GUARD, deadline_ms=4000))
-        await eventually(lambda: surface.engine.running == 1)
+        surface.engine.kill()
         replica.breaker.condemned(time.monotonic() - 10)
-        trial = asyncio.create_task(ask(served, GUARD, fields={"threat": "90"}, deadline_ms=9000))
-        await eventually(lambda: surface.engine.running == 2)
-        await before
-        assert replica.breaker.trial
-        await trial
-        assert not replica.breaker.trial
+        answers = [await ask(served, GUARD, deadline_ms=200) for _ in range(3)]
+        assert {each.degraded_reason for each in answers} == {pb.DEGRADED_REASON_NO_REPLICA}
+        assert not served.desk.counts.engine_failures
+        surface.engine = Engine(FAST, Limits())
+        assert replica.breaker.opened is not None
+        replica.breaker.opened -= 10
+        assert (await ask(served, GUARD, deadline_ms=4000)).source == ENGINE
 
 
 async def test_with_every_breaker_open_there_is_no_replica() -> None:

@@ -18,6 +18,8 @@ class Heard:
 
     def heard(self) -> None: ...
 
+    def holding(self, size: int) -> None: ...
+
     def streamed(self, data: bytes) -> None: ...
 
     def replied(self, status: int, body: bytes) -> None:
@@ -72,7 +74,13 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
         ((CHUNKED + b"zz\r\n",), Failure.GARBLED),
         ((HEAD + b"Content-Length: -1\r\n\r\n",), Failure.GARBLED),
         ((HEAD + b"Content-Length: 99999999\r\n\r\n",), Failure.GARBLED),
-        ((HEAD + b"\r\n",), Failure.GARBLED),
+        ((HEAD + b"\r\n",), (200, b"")),
+        ((HEAD + b"X: y\r\n\r\nto the", b" end"), (200, b"to the end")),
+        ((b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"Content-Length: 2\r\n\r\nok",), (200, b"ok")),
+        ((b"HTTP/1.1 100 Continue\r\n\r\n" * 9,), Failure.GARBLED),
+        ((b"HTTP/1.1 204 No Content\r\n\r\n",), (204, b"")),
+        # Of an error that is too long the status is told all the same.
+        ((b"HTTP/1.1 400 Bad Request\r\nContent-Length: 99999\r\n\r\nx",), (400, b"")),
         ((b"SSH-2.0-nonsense\r\n\r\n",), Failure.GARBLED),
         ((b"x" * 40_000,), Failure.GARBLED),
         ((HEAD + b"Content-Length: 9\r\n\r\nhalf",), Failure.RESET),

@@ -12,7 +12,7 @@ from gameai.v1 import inference_pb2 as pb
 
 @pytest.mark.parametrize(
     ("many", "characters", "told"),
-    [(3, 10, 3), (40, 10, MOST_FRAME), (5, 600 << 10, 3), (2, 3 << 20, 1)],
+    [(3, 10, 3), (40, 10, MOST_FRAME), (5, 150 << 10, 3), (2, 800 << 10, 1)],
 )
 async def test_a_frame_has_so_many_questions_as_a_gateway_takes(
     many: int, characters: int, told: int
@@ -25,5 +25,5 @@ async def test_a_frame_has_so_many_questions_as_a_gateway_takes(
 
 async def test_a_question_that_no_gateway_takes_is_refused_at_once() -> None:
     async with Gateway("127.0.0.1:1") as ai:
-        with pytest.raises(AskError, match="at most 1048576 bytes"):
+        with pytest.raises(AskError, match="at most 921600 bytes"):
             await asyncio.wait_for(ai.ask(role="x", prompt="x" * (1 << 20), default="y"), 5)

@@ -1,21 +1,25 @@
 """The gateway's small decisions: ring, breaker, estimates, players, the engine's bodies."""
 
+import itertools
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gameai.gateway import counts, engine
 from gameai.gateway.breaker import MOST_FAILURES, OPEN_SECONDS, Breaker, part, warm_slots
-from gameai.gateway.cache import Cache
-from gameai.gateway.engine import Events, Wanted
+from gameai.gateway.engine import Events, Flaw, Said, Thoughts, Verdict, Wanted
 from gameai.gateway.estimate import Estimate
 from gameai.gateway.players import Players, Report
 from gameai.gateway.process import player_gauge
 from gameai.gateway.ring import BOUND, Ring, place
 from gameai.gateway.view import View
+from hypothesis import given
+from hypothesis import strategies as st
 
 HTTP = Path(__file__).parents[1] / "data/vllm/http"
+UNFINISHED, BLANK = Flaw.UNFINISHED, Flaw.BLANK
 TOO_LONG = b'{"error": {"message": "max_tokens=600 cannot be greater than max_model_len=512."}}'
 ADDRESSES = [f"10.0.0.{n}:8000" for n in range(5)]
 
@@ -75,39 +79,50 @@ def test_an_empty_ring_picks_nobody() -> None:
     assert Ring(()).pick(0, lambda _: 0.0, lambda _: True) is None
 
 
-def test_failures_in_a_row_open_a_breaker_and_one_trial_closes_it() -> None:
+def test_failures_in_a_row_open_a_breaker_and_good_health_closes_it() -> None:
     breaker = Breaker()
     for _ in range(MOST_FAILURES - 1):
-        assert not breaker.failed(10.0)
+        breaker.failed(10.0)
     assert breaker.allows(10.0)
-    assert breaker.failed(10.0)
-    assert not breaker.allows(10.0 + OPEN_SECONDS - 0.1)
-    assert breaker.allows(10.0 + OPEN_SECONDS)
-    breaker.sent()
+    breaker.failed(10.0)
     assert not breaker.allows(10.0 + OPEN_SECONDS)
-    breaker.succeeded()
+    assert not breaker.due(10.0 + OPEN_SECONDS - 0.1)
+    assert breaker.due(10.0 + OPEN_SECONDS)
+    assert breaker.lives()
     assert breaker.allows(0.0)
 
 
 def test_a_success_between_failures_keeps_it_closed() -> None:
     breaker = Breaker()
     for _ in range(3 * MOST_FAILURES):
-        breaker.sent()
         breaker.failed(0.0)
         breaker.succeeded()
     assert breaker.allows(0.0)
 
 
-def test_a_failed_trial_opens_it_again_and_one_cut_by_a_deadline_may_be_repeated() -> None:
+def test_one_whose_health_is_well_opens_again_at_its_first_failure() -> None:
     breaker = Breaker()
     breaker.condemned(0.0)
-    assert breaker.allows(OPEN_SECONDS)
-    breaker.sent()
-    breaker.undecided()
-    assert breaker.allows(OPEN_SECONDS)
-    breaker.sent()
-    assert breaker.failed(OPEN_SECONDS)
+    assert breaker.lives()
+    breaker.failed(OPEN_SECONDS)
     assert not breaker.allows(OPEN_SECONDS + 1)
+    # The health of a closed one says nothing of its failures.
+    other = Breaker(failures=3)
+    assert not other.lives()
+    assert other.failures == 3
+
+
+def test_a_busy_one_pauses_longer_each_time_and_an_answer_ends_that() -> None:
+    breaker = Breaker()
+    pauses = []
+    for _ in range(9):
+        breaker.busy(100.0)
+        pauses.append(round(breaker.paused_until - 100.0, 3))
+    assert pauses == [0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0, 1.0]
+    assert not breaker.allows(100.9)
+    assert breaker.allows(101.0)
+    breaker.succeeded()
+    assert breaker.allows(100.0)
 
 
 @pytest.mark.parametrize(("age", "slots"), [(0, 1), (1, 6), (5, 32), (10, 64), (99, 64)])
@@ -226,7 +241,7 @@ def test_a_free_answer_has_its_limit_and_a_variant_its_seed() -> None:
     assert body(engine.request("h:1", "g", CHAT, Wanted(["a"], seed=3)))["seed"] == 3
 
 
-def reply(text: str | None, finish: str | None, **more: object) -> bytes:
+def reply(text: Any, finish: Any, **more: object) -> bytes:
     choice = {"message": {"content": text}, "finish_reason": finish}
     usage = {"prompt_tokens": 7, "completion_tokens": 1}
     return json.dumps({"choices": [choice], "usage": usage, **more}).encode()
@@ -237,52 +252,120 @@ def reply(text: str | None, finish: str | None, **more: object) -> bytes:
     [
         ("B", "length", ["patrol", "flee"], "flee"),
         (" A\n", "stop", ["patrol", "flee"], "patrol"),
-        ("C", "stop", ["patrol", "flee"], None),
-        ("patrol", "stop", ["patrol", "flee"], None),
-        ("", "stop", ["patrol"], None),
-        ("A", "abort", ["patrol"], None),
-        ("A", None, ["patrol"], None),
-        ("A", "error", ["patrol"], None),
+        ("C", "stop", ["patrol", "flee"], UNFINISHED),
+        ("patrol", "stop", ["patrol", "flee"], UNFINISHED),
+        ("", "stop", ["patrol"], UNFINISHED),
+        (None, "stop", ["patrol"], UNFINISHED),
+        ("A", "abort", ["patrol"], UNFINISHED),
+        ("A", None, ["patrol"], UNFINISHED),
+        ("A", "error", ["patrol"], UNFINISHED),
         ("Hail.", "stop", [], "Hail."),
-        (None, "tool_calls", [], ""),
-        ("Hail", "abort", [], None),
+        ("Hail", "abort", [], UNFINISHED),
+        (["Hail"], "stop", [], UNFINISHED),
+        ({"a": 1}, "stop", [], UNFINISHED),
+        ("Hail", ["stop"], [], UNFINISHED),
+        (None, "tool_calls", [], BLANK),
+        (None, "length", [], BLANK),
+        ("", "stop", [], BLANK),
+        ("  \n ", "stop", [], BLANK),
+        ("<think>\nok</think>\n\nGood day!", "stop", [], "Good day!"),
+        ("ok</think> Good day!", "stop", [], "Good day!"),
+        ("Well. <think>and so on", "length", [], "Well. "),
+        ("<think>and so on", "length", [], BLANK),
     ],
 )
 def test_only_a_finished_answer_that_is_one_of_the_actions_counts(
-    text: str | None, finish: str | None, actions: list[str], said: str | None
+    text: Any, finish: Any, actions: list[str], said: str
 ) -> None:
     found = engine.said(reply(text, finish), actions)
-    assert (found.text if found else None) == said
+    assert (found if isinstance(found, Flaw) else found.text) == said
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "7", None, True, 10**30])
+def test_a_count_of_tokens_that_is_none_is_no_answer(count: object) -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": count}
+    assert engine.said(reply("Hail.", "stop", usage=usage), []) is UNFINISHED
+
+
+@given(text=st.text(alphabet="<think/>ab ", max_size=60), cuts=st.lists(st.integers(0, 60)))
+def test_thoughts_are_held_back_however_a_text_is_cut(text: str, cuts: list[int]) -> None:
+    whole, parts = Thoughts(), Thoughts()
+    expected = whole.feed(text) + whole.rest()
+    places = [0, *sorted(min(each, len(text)) for each in cuts), len(text)]
+    told = "".join(parts.feed(text[a:b]) for a, b in itertools.pairwise(places)) + parts.rest()
+    assert told == expected
+    assert "<think>" not in told
+
+
+def test_a_stream_of_thoughts_and_blanks_is_blank() -> None:
+    events = Events()
+    told = [events.feed(event(each)) for each in ("  ", "<th", "ink>h", "m</think>", " \n", "")]
+    events.feed(event(None, "stop"))
+    assert "".join(told) + events.end() == ""
+    assert events.said() is BLANK
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"delta": {"content": ["x"]}, "finish_reason": None},
+        {"delta": {}, "finish_reason": ["stop"]},
+    ],
+)
+def test_an_event_of_other_types_is_a_fault(choice: object) -> None:
+    events = Events()
+    assert events.feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n") == ""
+    assert events.said() is UNFINISHED
+
+
+def test_a_reply_may_have_as_many_bytes_as_were_asked_for() -> None:
+    assert engine.most_bytes(1, streams=False) == 4352
+    assert engine.most_bytes(2048, streams=True) == (4 << 10) + (2 << 20)
+
+
+def test_an_event_without_an_end_is_not_kept() -> None:
+    events = Events()
+    for _ in range(3):
+        assert events.feed(b"data: " + b"x" * 60_000) == ""
+    assert events.said() is UNFINISHED
+    assert len(events._rest) < 64 << 10
 
 
 def test_a_free_answer_that_its_limit_ended_is_truncated() -> None:
     cut = engine.said(reply("Once upon", "length"), [])
-    assert cut is not None
+    assert isinstance(cut, Said)
     assert cut.truncated
     assert (cut.prompt_tokens, cut.completion_tokens) == (7, 1)
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[]", b"null", b'{"choices": []}', b"\xff"])
 def test_what_is_no_completion_is_no_answer(text: bytes) -> None:
-    assert engine.said(text, []) is None
+    assert engine.said(text, []) is UNFINISHED
 
 
 @pytest.mark.parametrize(
-    ("status", "text", "seen"),
+    ("status", "text", "too_long", "verdict"),
     [
-        (400, TOO_LONG, "too_long well"),
-        (400, b'{"error": {"message": "System role not supported"}}', "well"),
-        (400, b"nonsense", "well"),
-        (404, b'{"error": {"message": "no model"}}', "well retry"),
-        (429, b"", "well retry"),
-        (503, b'{"error": {"message": "EngineCore encountered an issue"}}', "retry"),
-        (500, TOO_LONG, "retry"),
+        (400, TOO_LONG, True, Verdict.QUESTION),
+        (400, b'{"error": {"message": "System role not supported"}}', False, Verdict.QUESTION),
+        (400, b"nonsense", False, Verdict.QUESTION),
+        (413, b"", False, Verdict.QUESTION),
+        (422, b"", False, Verdict.QUESTION),
+        (401, b"", False, Verdict.REPLICA),
+        (403, b"", False, Verdict.REPLICA),
+        (404, b'{"error": {"message": "no model"}}', False, Verdict.REPLICA),
+        (405, b"", False, Verdict.REPLICA),
+        (302, b"", False, Verdict.REPLICA),
+        (429, b"", False, Verdict.BUSY),
+        (503, b'{"error": {"message": "EngineCore encountered an issue"}}', False, Verdict.REPLICA),
+        (500, TOO_LONG, False, Verdict.REPLICA),
     ],
 )
-def test_only_what_is_too_long_is_the_callers_mistake(status: int, text: bytes, seen: str) -> None:
+def test_only_three_statuses_speak_about_the_question(
+    status: int, text: bytes, too_long: bool, verdict: Verdict
+) -> None:
     refusal = engine.refusal(status, text)
-    flags = ("too_long", "well", "retry")
-    assert [each for each in flags if getattr(refusal, each)] == seen.split()
+    assert (refusal.too_long, refusal.verdict) == (too_long, verdict)
 
 
 def test_what_an_engine_says_is_told_in_part() -> None:
@@ -328,7 +411,7 @@ def test_a_stream_without_a_good_reason_failed(blocks: list[bytes]) -> None:
     for block in blocks:
         events.feed(block)
     assert not events.succeeded()
-    assert events.said() is None
+    assert events.said() is UNFINISHED
 
 
 def test_a_usage_chunk_says_nothing() -> None:
@@ -337,7 +420,7 @@ def test_a_usage_chunk_says_nothing() -> None:
     assert events.feed(event("Hm", "length")) == "Hm"
     assert events.feed(b'data: {"choices": [], "usage": ' + usage + b"}\n\n") == ""
     said = events.said()
-    assert said is not None
+    assert isinstance(said, Said)
     assert (said.prompt_tokens, said.completion_tokens, said.truncated) == (7, 3, True)
 
 
@@ -349,8 +432,8 @@ def test_an_engine_that_takes_no_more_is_busy_and_not_broken() -> None:
     captured = json.loads((HTTP / "error-queue-full-503.json").read_text())["response"]
     body = json.dumps(captured["json"]).encode()
     busy = engine.refusal(captured["status"], body)
-    assert (busy.well, busy.retry, busy.too_long) == (True, True, False)
-    assert not engine.refusal(500, body).well
+    assert busy.verdict is Verdict.BUSY
+    assert engine.refusal(500, body).verdict is Verdict.REPLICA
 
 
 def test_worlds_without_a_label_of_their_own_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,24 +448,22 @@ def test_worlds_without_a_label_of_their_own_are_summed(monkeypatch: pytest.Monk
     assert len(told.samples) == 4
 
 
-def test_a_full_cache_takes_new_answers() -> None:
-    cache = Cache(100)
-    for number in range(100):
-        cache.put((f"old-{number}",), ("patrol", "gold", 1e9, 1e9))
-        assert cache.fresh((f"old-{number}",), 0.0)
-    hits = 0
-    for number in range(1000):
-        key = (f"new-{number % 50}",)
-        hits += cache.fresh(key, 0.0) is not None
-        cache.put(key, ("patrol", "gold", 1e9, 1e9))
-    assert hits == 950
-
-
 def test_a_world_that_is_gone_leaves_its_label_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counts, "MOST_WORLDS", 1)
     held = counts.Counts()
     held.requests[held.world("a/a"), "gold"] += 1
     assert held.world("b/b") == counts.OTHER
-    held.forget(["b/b"])
+    held.forget(["b/b"], ["gold"])
     assert held.world("b/b") == "b/b"
     assert held.requests == {}
+
+
+def test_a_tier_that_is_gone_leaves_no_label() -> None:
+    held = counts.Counts()
+    held.answers["a/gold", "ENGINE"] += 1
+    held.seconds["a/gold", "ENGINE"].observe(1)
+    held.faults["", "INVALID_ARGUMENT"] += 1
+    held.requests["a/a", "a/gold"] += 1
+    held.forget(["a/a"], [])
+    assert (held.answers, held.seconds, held.requests) == ({}, {}, {})
+    assert held.faults == {("", "INVALID_ARGUMENT"): 1}

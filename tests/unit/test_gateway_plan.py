@@ -1,5 +1,6 @@
 """What a question comes to: its tier, time, key and default; and what is told of one that is wrong."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -102,7 +103,7 @@ def test_worlds_share_answers_only_where_an_archetype_says_so() -> None:
     view = read(two)
     planner = Planner(view)
 
-    def key(world: str, archetype: str) -> tuple[str, ...] | None:
+    def key(world: str, archetype: str) -> bytes | None:
         asked = pb.Question(
             role="reaction", archetype=archetype, prompt=["x"], fields={"threat": "1", "hour": "1"}
         )
@@ -136,11 +137,35 @@ def test_a_planner_knows_worlds_as_its_view_has_them() -> None:
         Planner(View(tiers=view.tiers)).post(old.worlds["games/eldermoor"], "dialogue")
 
 
-def test_rules_are_digested_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_answers_stay_in_their_namespace_and_with_their_prompts_stable_part() -> None:
+    two = FILE + FILE.split("worlds:\n")[1].replace("eldermoor", "frost")
+    view = read(two)
+    planner = Planner(view)
+    foreign = replace(view.worlds["games/frost"], key="others/frost")
+    there = Planner(replace(view, worlds={**view.worlds, "others/frost": foreign}))
+    asked: dict[str, Any] = {"role": "reaction", "archetype": "wolf"}
+    plain = pb.Question(prompt=["x"], **asked)
+    mine = planner.plan(view.worlds["games/eldermoor"], plain).key
+    assert mine == planner.plan(view.worlds["games/frost"], plain).key
+    assert mine != there.plan(foreign, plain).key
+    stems = {
+        planner.plan(view.worlds["games/eldermoor"], pb.Question(prompt=[stem, "x"], **asked)).key
+        for stem in ("Be brave.", "Always say b.")
+    }
+    assert len(stems) == 2
+
+
+def test_an_edited_ttl_keeps_the_answers_that_are_there_and_other_edits_do_not() -> None:
+    asked = {"archetype": "guard", "npc": "n", "fields": {"threat": "1", "hour": "1"}}
+    longer = read(npcs=NPCS.replace("guard:\n", "guard:\n    text: of the gate\n"))
+    assert plan(read(), **asked).key == plan(longer, **asked).key
+
+
+def test_archetypes_are_digested_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway_plan, "_MOST_DIGESTS", 2)
-    rules = [archetypes.CacheRules(variants=n) for n in (1, 2, 3)]
-    for each in rules:
-        assert gateway_plan.rules_digest(each) == gateway_plan.rules_digest(each)
+    kinds = [archetypes.Archetype(cache=archetypes.CacheRules(variants=n)) for n in (1, 2, 3)]
+    for each in kinds:
+        assert gateway_plan.archetype_digest(each) == gateway_plan.archetype_digest(each)
     assert len(gateway_plan._DIGESTS) <= 2
 
 
@@ -151,7 +176,7 @@ def test_a_key_begins_the_same_each_time_and_own_actions_make_another(
     view = read()
     planner = Planner(view)
 
-    def key(**asked: Any) -> tuple[str, ...] | None:
+    def key(**asked: Any) -> bytes | None:
         like = {"archetype": "guard", "prompt": ["?"], "fields": {"threat": "15", "hour": "night"}}
         question = pb.Question(**(like | {"role": "reaction"} | asked))
         return planner.plan(view.worlds["games/eldermoor"], question).key
@@ -188,7 +213,7 @@ def test_free_text_is_cached_by_its_whole_prompt_where_that_is_asked_for() -> No
     longer = plan(archetype="bard", max_tokens=99)
     assert one.key is not None
     assert len({one.key, two.key, longer.key}) == 3
-    assert all(len(part) < 100 for part in one.key)
+    assert len(one.key) == 16
 
 
 def test_another_answer_will_do_only_where_the_ladder_has_the_cache() -> None:

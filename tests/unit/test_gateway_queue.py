@@ -260,3 +260,40 @@ def test_every_entry_leaves_exactly_once(rows: list[tuple[str, float, int, float
     left += popped(queue)
     assert len(queue) == 0
     assert sorted(map(id, left)) == sorted(map(id, entries))
+
+
+def test_one_world_beside_99_of_another_namespace_gets_half() -> None:
+    crowd = (Entry(f"flood/{n % 99}/role", world=f"flood/{n % 99}") for n in range(990))
+    calm = (Entry("calm/moor/role", world="calm/moor") for _ in range(300))
+    queue = queue_of(*crowd, *calm, most=2000)
+    first = [entry.world for entry in popped(queue, 400)]
+    assert first.count("calm/moor") >= 0.45 * len(first)
+
+
+def test_the_fullest_namespace_makes_room_and_not_the_one_world_of_another() -> None:
+    queue: FairQueue[Entry] = FairQueue(20)
+    for n in range(20):
+        assert queue.push(Entry(f"flood/{n}/role", world=f"flood/{n}")) is None
+    for _ in range(9):
+        gone = queue.push(Entry("calm/moor/role", world="calm/moor"))
+        assert gone is not None
+        assert gone.world.startswith("flood/")
+        gone.waiting = False
+
+
+def test_in_one_namespace_the_fullest_world_makes_room() -> None:
+    queue: FairQueue[Entry] = FairQueue(20)
+    for _ in range(20):
+        assert queue.push(Entry("flood", world="games/flood")) is None
+    gone = queue.push(Entry("calm", world="games/calm"))
+    assert gone is not None
+    assert gone.flow == "flood"
+
+
+def test_long_requests_of_one_namespace_leave_slots_to_another_that_asks_too() -> None:
+    queue = queue_of(*(Entry("flood", world="flood/a", cost=129.0) for _ in range(60)))
+    queue.slots = 16
+    assert queue.push(Entry("calm", world="calm/a"), 0.0) is None
+    went = [entry.flow for entry in popped(queue, 60)]
+    assert went.count("flood") == 14
+    assert went.count("calm") == 1

@@ -73,3 +73,19 @@ async def test_what_was_cancelled_is_not_done_and_what_raises_raises_to_who_aske
         await failing
     await last
     assert clock.done == ["last"]
+
+
+async def test_many_streams_of_one_namespace_get_no_more_of_a_pass_than_one_of_another() -> None:
+    clock = Clock()
+    turns = Turns(0.1, clock)
+    flood = [
+        asyncio.create_task(turns.run(partial(clock.work, "flood", 0.01), f"flood/{n % 5}"))
+        for n in range(50)
+    ]
+    calm = [
+        asyncio.create_task(turns.run(partial(clock.work, "calm", 0.01), "calm/a"))
+        for _ in range(4)
+    ]
+    await asyncio.gather(*calm, *flood)
+    assert clock.done[:8].count("calm") == 4
+    assert clock.done.count("flood") == 50

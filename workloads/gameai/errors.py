@@ -26,6 +26,10 @@ class UnauthenticatedError(ServiceFault):
     """The caller is not known; the message says how to be, and nothing of what was sent."""
 
 
+class ExhaustedError(ServiceFault):
+    """The caller has as much as it may have; the message names the limit."""
+
+
 class DrainingError(ServiceFault):
     """This replica is going away; another answers."""
 
@@ -36,6 +40,7 @@ CODES: Mapping[type[ServiceFault], grpc.StatusCode] = MappingProxyType(
         InvalidArgumentError: grpc.StatusCode.INVALID_ARGUMENT,
         PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
         UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+        ExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
         DrainingError: grpc.StatusCode.UNAVAILABLE,
     }
 )

@@ -1,6 +1,7 @@
 """A question that waits for its answer."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -11,6 +12,9 @@ import grpc
 from gameai.client.reply import AskError, Reply, Source, from_answer, from_fault
 from gameai.v1 import inference_pb2 as pb
 
+_LOG = logging.getLogger(__name__)
+# Codes and messages for which a default stood in, each logged once; more different ones are not.
+_LOGGED: set[grpc.StatusCode] = set()
 # A gateway has this long beyond a deadline before it is given up, where the caller brings no default of his own.
 GRACE_SECONDS = 1.0
 # Where the caller names no deadline, the role's holds, which only the gateway knows.
@@ -96,10 +100,16 @@ class Asked:
             self._fail(AskError(grpc.StatusCode.DEADLINE_EXCEEDED, message))
 
     def _fail(self, error: AskError) -> None:
-        """The caller's own default stands in for an overload or a loss; a mistake of his is told."""
-        if self.default is None or error.code in MISTAKES:
+        """The caller's default stands in for everything but a mistake in the question itself.
+
+        A world that is hibernated or replaced, or a token that is being renewed, must not stop a game server.
+        """
+        if self.default is None or error.code is grpc.StatusCode.INVALID_ARGUMENT:
             self.answer.set_exception(error)
             return
+        if error.code in MISTAKES and error.code not in _LOGGED:
+            _LOGGED.add(error.code)
+            _LOG.warning("defaults answer, said once for each code: %s", error)
         seconds = time.perf_counter() - self.began
         self.answer.set_result(
             Reply(
@@ -121,10 +131,19 @@ MISTAKES = frozenset(
 )
 
 
+def clean(text: str) -> str:
+    """A text that can be sent: half of a surrogate pair (a cut emoji) becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 def chat(messages: Sequence[tuple[str, str]]) -> list[pb.Message]:
     """Messages from pairs of speaker (`system`, `user`, `assistant`) and text."""
     return [
-        pb.Message(speaker=pb.Speaker.Value(f"SPEAKER_{speaker.upper()}"), text=text)
+        pb.Message(speaker=pb.Speaker.Value(f"SPEAKER_{speaker.upper()}"), text=clean(text))
         for speaker, text in messages
     ]
 
@@ -132,6 +151,6 @@ def chat(messages: Sequence[tuple[str, str]]) -> list[pb.Message]:
 def fields_as_text(fields: Mapping[str, object]) -> dict[str, str]:
     """The values of fields as they are sent; truth is `true` and `false`."""
     return {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
+        clean(name): str(value).lower() if isinstance(value, bool) else clean(str(value))
         for name, value in fields.items()
     }

@@ -14,7 +14,7 @@ from typing import Self
 
 import grpc
 
-from gameai.client.asked import CACHE_USES, MISTAKES, Asked, CacheUse, chat, fields_as_text
+from gameai.client.asked import CACHE_USES, MISTAKES, Asked, CacheUse, chat, clean, fields_as_text
 from gameai.client.reply import AskError, Reply
 from gameai.client.stream import Access, Ended, Stream
 from gameai.v1 import inference_pb2 as pb
@@ -25,7 +25,7 @@ _FIRST_BACKOFF_SECONDS, _MOST_BACKOFF_SECONDS = 0.05, 2.0
 _MOST_ATTEMPTS = 3
 _MOST_OPEN = 20_000
 _HOMELESS_SECONDS = 5.0
-_MOST_BYTES = 1 << 20
+_MOST_BYTES = 900 << 10
 
 
 class Gateway:
@@ -107,17 +107,18 @@ class Gateway:
 
         The deadline counts from here (0: the role's, and 5 s where no gateway is reached). `prompt` is one user message
         or its parts, stable ones first; `messages` are pairs of speaker and text instead. `default` answers when no
-        gateway does. `cache`: what the archetype has declared, `off` for neither reading nor keeping, `refresh` for a
+        gateway does, whatever the reason, but for a question that is wrong in itself (INVALID_ARGUMENT). `cache`: what the archetype has declared, `off` for neither reading nor keeping, `refresh` for a
         new answer that is kept.
         """
+        parts = [prompt] if isinstance(prompt, str) and prompt else prompt
         question = pb.Question(
             id=next(self._numbers),
-            role=role,
-            archetype=archetype,
-            npc=npc,
-            prompt=[prompt] if isinstance(prompt, str) and prompt else list(prompt),
+            role=clean(role),
+            archetype=clean(archetype),
+            npc=clean(npc),
+            prompt=map(clean, parts),
             messages=chat(messages),
-            actions=actions,
+            actions=map(clean, actions),
             max_tokens=max_tokens,
             deadline_ms=deadline_ms,
             fields=fields_as_text(fields or {}),

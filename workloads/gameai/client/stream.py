@@ -16,7 +16,7 @@ from gameai.v1 import inference_pb2_grpc
 
 MOST_FRAME = 32
 # Half of what a gateway takes in one frame.
-_MOST_FRAME_BYTES = 2 << 20
+_MOST_FRAME_BYTES = 512 << 10
 _OPTIONS = (
     ("grpc.max_receive_message_length", 4 << 20),
     # A gateway that vanished without a word is noticed.

@@ -70,13 +70,14 @@ class Counts(Collector):
             self._worlds.add(key)
         return key
 
-    def forget(self, worlds: Collection[str]) -> None:
-        """Of worlds that are gone nothing is told any more: their labels are for those that come."""
+    def forget(self, worlds: Collection[str], tiers: Collection[str]) -> None:
+        """Of worlds and tiers that are gone nothing is told any more: their labels are for those that come."""
         gone = self._worlds - set(worlds)
         self._worlds -= gone
         for counts in (self.tokens, self.requests):
-            for key in [each for each in counts if each[0] in gone]:
-                del counts[key]  # type: ignore[arg-type] # keys are its own
+            _drop(counts, lambda key: key[0] in gone or key[1] not in tiers)
+        for held in (self.answers, self.degraded, self.faults, self.engine_failures, self.seconds, self.queued, self.engine_seconds, self.late):  # fmt: skip
+            _drop(held, lambda key: bool(key[0]) and key[0] not in tiers)
 
     def collect(self) -> Iterable[Metric]:
         """Every metric."""
@@ -97,6 +98,11 @@ class Counts(Collector):
             self.engine_seconds,
         )
         yield from self.gauges()
+
+
+def _drop(counts: dict[Any, Any], gone: Callable[[tuple[str, ...]], bool]) -> None:
+    for key in list(filter(gone, counts)):
+        del counts[key]
 
 
 _COUNTERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (

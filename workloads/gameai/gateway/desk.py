@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections import defaultdict
+from collections.abc import Callable
 from time import monotonic
 
 import grpc
 
+from gameai.archetypes import CacheRules
 from gameai.contract import Rung
 from gameai.errors import InvalidArgumentError, ServiceFault, told
 from gameai.gateway.cache import MOST_TEXT, Cache, Kept, Key
 from gameai.gateway.counts import Counts
 from gameai.gateway.engine import Said
+from gameai.gateway.flight import Flight
 from gameai.gateway.job import Job, Reason, Sink
+from gameai.gateway.ledger import QUESTION_BYTES, Ledger, namespace
 from gameai.gateway.plan import Plan, Planner, messages
 from gameai.gateway.pool import Pool
 from gameai.gateway.teller import ENGINES, Fault, Form, Teller, desk_gauges, why_none
@@ -23,14 +26,10 @@ from gameai.gateway.view import View, WorldView
 from gameai.v1 import inference_pb2 as pb
 
 _LOG = logging.getLogger(__name__)
+Look = Callable[[str, Key, CacheRules, float], Kept | None]
 _LOOK_SECONDS = 0.05
 # What the loop's clock is rounded to.
 _TICK_SECONDS = 0.001
-# Who asks the same at once, of one flight; more are a flood.
-MOST_FOLLOWERS = 4096
-# Of all open questions, in bytes of the wire: what they hold while a tier rolls. Beyond it a world has its part of it,
-# and beyond twice as much nobody has any.
-MOST_BYTES = 32 << 20
 
 
 def _answered_by(job: Job) -> float:
@@ -46,12 +45,11 @@ class Desk:
         self.cache = Cache()
         self.pools: dict[str, Pool] = {}
         self.open = 0
-        self._bytes = 0
-        self._bytes_of: dict[str, int] = defaultdict(int)
-        self._flights: dict[Key, Job] = {}
+        self.ledger = Ledger()
+        self._flights: dict[bytes, Flight] = {}
         self._loop = asyncio.get_running_loop()
         self._teller = Teller(counts)
-        counts.gauges = lambda: desk_gauges(self.pools, len(self.cache), self.open)
+        counts.gauges = lambda: desk_gauges(self.pools, self.cache, self.ledger, self.open)
         self.take(view)
 
     @property
@@ -62,10 +60,10 @@ class Desk:
     def take(self, view: View) -> None:
         """From now on this is the view."""
         self._planner = Planner(view)
-        self.counts.forget(view.worlds)
+        self.counts.forget(view.worlds, view.tiers)
         for key, tier in view.tiers.items():
             if key not in self.pools:
-                self.pools[key] = Pool(tier, self, self.counts)
+                self.pools[key] = Pool(tier, self, self.counts, self.ledger)
             self.pools[key].update(tier, view.gateways)
         for key in set(self.pools) - set(view.tiers):
             self.pools[key].empty()
@@ -115,33 +113,23 @@ class Desk:
         left = min(within, plan.deadline_ms / 1000 - question.elapsed_us / 1_000_000)
         job = Job(question.id, plan, sink, now if arrived is None else arrived, left)
         job.streams = streams
-        job.size = question.ByteSize()
-        self._hold(job)
+        job.size = question.ByteSize() + QUESTION_BYTES
+        full = self._hold(job)
         job.messages = messages(question)
-        if self._full(job.world):
+        if full:
             self._fall(job, Reason.DEGRADED_REASON_QUEUE_FULL, now)
             return None
         self._start(job, now)
         return job
 
-    def _hold(self, job: Job) -> None:
+    def _hold(self, job: Job) -> bool:
+        """Whether its world then holds more than it may."""
         self.open += 1
-        self._bytes += job.size
-        self._bytes_of[job.world] += job.size
+        return self.ledger.hold(job.world, job.size)
 
     def _release(self, job: Job) -> None:
         self.open -= 1
-        self._bytes -= job.size
-        self._bytes_of[job.world] -= job.size
-        if not self._bytes_of[job.world]:
-            del self._bytes_of[job.world]
-
-    def _full(self, world: str) -> bool:
-        """Whether there is no memory for more of this world's questions."""
-        if self._bytes <= MOST_BYTES:
-            return False
-        part = MOST_BYTES / len(self._bytes_of)
-        return self._bytes > 2 * MOST_BYTES or self._bytes_of[world] > part
+        self.ledger.hold(job.world, -job.size)
 
     def refuse(self, question: pb.Question, sink: Sink, fault: ServiceFault) -> None:
         """Say why a question is not taken."""
@@ -160,28 +148,25 @@ class Desk:
         # Of a streamed answer the text is gone, and one that was cut is no answer for another.
         whole = not job.streams and not said.truncated and len(said.text) <= MOST_TEXT
         if plan.key is not None and plan.rules is not None and whole:
-            fresh = now + plan.rules.ttl_seconds
-            stale = fresh + plan.rules.stale_grace_seconds
-            kept = (said.text, plan.post.tier.key, fresh, stale)
-            self.cache.put(plan.keyed(revision), kept)
-        followers = self._land(job)
+            kept = (said.text, plan.post.tier.key, now)
+            self.cache.put(namespace(job.world), plan.keyed(revision), kept)
+        followers = self._disband(job)
         form = Form(truncated=True) if said.truncated else ENGINES
         self._answer(job, pb.SOURCE_ENGINE, said.text, form)
         for follower in followers:
-            follower.leader = None
             self._answer(follower, pb.SOURCE_FRESH_CACHE, said.text, form)
 
     def failed(self, job: Job, reason: pb.DegradedReason.ValueType, now: float) -> None:
         """No engine will answer it in time: it goes down its ladder, and who asked the same may try."""
-        followers = self._land(job)
+        flight = self._leave(job)
         self._fall(job, reason, now)
-        self._follow(followers, now)
+        self._next(flight, now)
 
     def refused(self, job: Job, message: str) -> None:
         """An engine says that the question is wrong. Others of the same state may have worded theirs better."""
-        followers = self._land(job)
+        flight = self._leave(job)
         self._end(job, Fault(status=(grpc.StatusCode.INVALID_ARGUMENT, message)))
-        self._follow(followers, monotonic())
+        self._next(flight, monotonic())
 
     def _start(self, job: Job, now: float) -> None:
         """Queue a job, or let it wait for one that asks the same."""
@@ -192,14 +177,19 @@ class Desk:
             return
         key = job.plan.key
         if key is not None and job.plan.shares and not job.streams:
-            leader = self._flights.setdefault(key, job)
-            if leader is not job and not self._overtakes(job, leader):
-                if len(leader.followers) >= MOST_FOLLOWERS:
-                    self._fall(job, Reason.DEGRADED_REASON_QUEUE_FULL, now)
-                    return
-                job.leader = leader
-                leader.followers.append(job)
+            flight = self._flights.get(key)
+            if flight is None:
+                self._flights[key] = job.flight = Flight(key, job)
+            elif flight.full:
+                self._fall(job, Reason.DEGRADED_REASON_QUEUE_FULL, now)
                 return
+            elif not self._overtakes(job, flight):
+                flight.follow(job)
+                return
+        self._submit(job, now)
+
+    def _submit(self, job: Job, now: float) -> None:
+        """Queue a job that leads, or asks for itself alone."""
         pool = self._pool(job)
         reason = pool.submit(job, now)
         if reason is not None:
@@ -214,16 +204,13 @@ class Desk:
             job.timer.cancel()
         job.timer = self._loop.call_later(max(0.0, at - now), self._expire, job)
 
-    def _overtakes(self, job: Job, leader: Job) -> bool:
+    def _overtakes(self, job: Job, flight: Flight) -> bool:
         """One with less time does not wait in the place of one with more: it leads, and the other follows."""
+        leader = flight.leader
         if not leader.waiting or job.deadline >= leader.deadline:
             return False
-        assert job.plan.key is not None  # noqa: S101 - else it has no leader
         self._pool(leader).give_up(leader)
-        job.followers, leader.followers = [*leader.followers, leader], []
-        for each in job.followers:
-            each.leader = job
-        self._flights[job.plan.key] = job
+        flight.follow(flight.lead(job))
         return True
 
     def _expire(self, job: Job) -> None:
@@ -231,16 +218,15 @@ class Desk:
         if job.over:
             return
         now, end = monotonic(), _answered_by(job)
-        if job.waiting and job.leader is None:
+        if job.waiting and not job.follows:
             pool = self._pool(job)
             # What is known of the engine may have changed, or it may be gone: then it is waited for.
             end = min(end, pool.latest(job, now)) if pool.callable else end
         if now < end - _TICK_SECONDS:
             self._wake(job, end, now)
             return
-        if job.leader is not None:
-            job.leader.followers.remove(job)
-            job.leader = None
+        if job.follows and job.flight is not None:
+            job.flight.leave(job)
             self._fall(job, Reason.DEGRADED_REASON_DEADLINE, now)
             return
         pool = self._pool(job)
@@ -250,42 +236,62 @@ class Desk:
             reason = late if pool.callable else Reason.DEGRADED_REASON_NO_REPLICA
         else:
             reason = Reason.DEGRADED_REASON_DEADLINE
-            self._bequeath(job)
+            self._bequeath(job, now)
         pool.give_up(job)
         self.failed(job, reason, now)
 
-    def _bequeath(self, job: Job) -> None:
-        """A call that runs goes to the follower with the most time, who still awaits its answer."""
-        now = monotonic()
-        heirs = [each for each in job.followers if each.deadline > now and not each.sink.closed]
-        if not heirs or job.attempt is None or job.plan.key is None:
+    def _bequeath(self, job: Job, now: float) -> None:
+        """A call that runs goes to the follower with the earliest deadline of those who still await its answer."""
+        flight = job.flight
+        if flight is None or job.attempt is None:
             return
-        heir = max(heirs, key=lambda each: each.deadline)
-        followers, job.followers = job.followers, []
-        job.attempt.hand_to(heir)
-        heir.leader = None
-        heir.followers = [each for each in followers if each is not heir]
-        for each in heir.followers:
-            each.leader = heir
-        self._flights[job.plan.key] = heir
+        while (heir := flight.first()) is not None:
+            if heir.sink.closed:
+                self._finish(heir)
+            elif heir.deadline > now:
+                job.attempt.hand_to(heir)
+                flight.lead(heir)
+                return
+            else:
+                # Its timer is due in this very pass of the loop.
+                self._fall(heir, Reason.DEGRADED_REASON_DEADLINE, now)
 
-    def _follow(self, followers: list[Job], now: float) -> None:
-        """Those whose leader got no answer: the first of them leads."""
-        for job in followers:
-            job.leader = None
-        for job in followers:
+    def _leave(self, job: Job) -> Flight | None:
+        """A leader leaves its flight, which is led by nobody for a moment; None where it led none."""
+        flight = job.flight
+        if flight is None or flight.leader is not job:
+            return None
+        job.flight = None
+        return flight
+
+    def _next(self, flight: Flight | None, now: float) -> None:
+        """Of those whose leader got no answer the one with the earliest deadline leads, and may try."""
+        if flight is None:
+            return
+        while (job := flight.first()) is not None:
             if job.sink.closed:
                 self._finish(job)
-            elif not job.over and job.leader is None:
-                self._start(job, now)
+            elif now >= job.deadline:
+                self._fall(job, Reason.DEGRADED_REASON_TOO_LATE, now)
+            else:
+                flight.leader, job.flight = job, flight
+                # Not inside of this one's failure: a thousand that fail at once would be a thousand calls deep.
+                self._loop.call_soon(self._lead, job)
+                return
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
 
-    def _land(self, job: Job) -> list[Job]:
-        """The flight is over; those who followed it."""
-        key = job.plan.key
-        if key is not None and self._flights.get(key) is job:
-            del self._flights[key]
-        followers, job.followers = job.followers, []
-        return followers
+    def _lead(self, job: Job) -> None:
+        if not job.over and job.flight is not None and job.flight.leader is job:
+            self._submit(job, monotonic())
+
+    def _disband(self, job: Job) -> list[Job]:
+        """Their answer is there: the flight is over; those who followed it."""
+        flight = self._leave(job)
+        if flight is None:
+            return []
+        del self._flights[flight.key]
+        return flight.disband()
 
     def _fall(self, job: Job, reason: pb.DegradedReason.ValueType, now: float) -> None:
         """Down the ladder: the first rung that has an answer gives it."""
@@ -319,7 +325,7 @@ class Desk:
                 kept = self._fresh(plan, now) if fresh else self._stale(plan, now)
                 if kept is not None:
                     source = pb.SOURCE_FRESH_CACHE if fresh else pb.SOURCE_STALE_CACHE
-                    text, tier, _, _ = kept
+                    text, tier, _ = kept
                     return source, text, tier
         return None
 
@@ -327,7 +333,7 @@ class Desk:
         """The same question to the role that gives deferred answers, if there is one."""
         post = job.plan.post
         name = post.role.deferred_to
-        if not name or not job.sink.defers or job.sink.closed or self._full(job.world):
+        if not name or not job.sink.defers or job.sink.closed or self.ledger.full(job.world):
             return None
         try:
             later = self._planner.post(post.world, name)
@@ -339,14 +345,18 @@ class Desk:
         return second
 
     def _fresh(self, plan: Plan, now: float) -> Kept | None:
-        for revision in plan.post.revisions:
-            if (kept := self.cache.fresh(plan.keyed(revision), now)) is not None:
-                return kept
-        return None
+        return self._kept(plan, self.cache.fresh, now)
 
     def _stale(self, plan: Plan, now: float) -> Kept | None:
+        return self._kept(plan, self.cache.stale, now)
+
+    def _kept(self, plan: Plan, look: Look, now: float) -> Kept | None:
+        """What the cache has, by this reader's own rules."""
+        if plan.rules is None:
+            return None
+        space = namespace(plan.post.world.key)
         for revision in plan.post.revisions:
-            if (kept := self.cache.stale(plan.keyed(revision), now)) is not None:
+            if (kept := look(space, plan.keyed(revision), plan.rules, now)) is not None:
                 return kept
         return None
 
@@ -370,18 +380,17 @@ class Desk:
         job.messages = []
         if job.timer is not None:
             job.timer.cancel()
-        if job.leader is not None:
-            job.leader.followers.remove(job)
-            job.leader = None
-        self._bequeath(job)
+        if job.follows and job.flight is not None:
+            job.flight.leave(job)
+            return
+        now = monotonic()
+        self._bequeath(job, now)
         self._pool(job).give_up(job)
-        followers = self._land(job)
-        if followers:
-            self._follow(followers, monotonic())
+        self._next(self._leave(job), now)
 
     def _pool(self, job: Job) -> Pool:
         """The tier's pool; of a tier that is gone, an empty one, where the job waits for its deadline."""
         tier = job.plan.post.tier
         if tier.key not in self.pools:
-            self.pools[tier.key] = Pool(tier, self, self.counts)
+            self.pools[tier.key] = Pool(tier, self, self.counts, self.ledger)
         return self.pools[tier.key]

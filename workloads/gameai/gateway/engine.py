@@ -1,6 +1,7 @@
 """PURE: what is sent to an engine, and what counts as its answer."""
 
 from collections.abc import Sequence
+from enum import Enum, StrEnum
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -11,6 +12,12 @@ LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # A finish reason that is a success; "abort" came with a 200, and a stream may end without any.
 _FINISHED = frozenset({"stop", "length", "tool_calls"})
 _TEMPERATURE = 0.8
+# No engine counts more; a hostile one may.
+_MOST_TOKENS_TOLD = 10_000_000
+# The longest token of common vocabularies has 128 characters, and an event of a stream holds some hundred bytes beside it.
+_MOST_EVENT = 64 << 10
+_REPLY_BYTES, _TOKEN_BYTES, _EVENT_BYTES = 4 << 10, 256, 768
+_OPEN, _CLOSE = "<think>", "</think>"
 # What vLLM's sentences on a prompt or an answer that is too long have in common.
 _OF_LENGTH = ("context length", "max_model_len", "max_tokens")
 
@@ -89,52 +96,95 @@ class Said:
         self.truncated = truncated
 
 
-def said(body: bytes, actions: Sequence[str]) -> Said | None:
-    """The answer that a 200 holds; None if it is none: aborted, without a reason, no action, no JSON of this form."""
+class Flaw(StrEnum):
+    """Why a 200 is no answer: BLANK where the model wrote nothing to show, UNFINISHED where the engine failed."""
+
+    BLANK = "blank"
+    UNFINISHED = "unfinished"
+
+
+def said(body: bytes, actions: Sequence[str]) -> Said | Flaw:
+    """The answer that a 200 holds; a flaw if it is none: aborted, without a reason, no action, blank, no JSON of this form."""
     try:
         document = orjson.loads(body)
         choice = document["choices"][0]
         if choice["finish_reason"] not in _FINISHED:
-            return None
-        text = choice["message"]["content"] or ""
+            return Flaw.UNFINISHED
+        text = choice["message"]["content"]
         if actions:
             text = actions[_label(text, len(actions))]
-        usage = document["usage"]
-        return Said(
-            text,
-            usage["prompt_tokens"],
-            usage["completion_tokens"],
-            truncated=not actions and choice["finish_reason"] == "length",
-        )
+        elif text is not None:
+            text = without_thoughts(text)
+        prompt, completion = _usage(document["usage"])
+        truncated = not actions and choice["finish_reason"] == "length"
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        return None
+        return Flaw.UNFINISHED
+    if text is None or not text.strip():
+        return Flaw.BLANK
+    return Said(text, prompt, completion, truncated=truncated)
+
+
+def _usage(document: Any) -> tuple[int, int]:
+    """Tokens of prompt and answer. Raises `ValueError` and what wrong types raise."""
+    counts = document["prompt_tokens"], document["completion_tokens"]
+    if any(type(each) is not int or not 0 <= each <= _MOST_TOKENS_TOLD for each in counts):
+        raise ValueError("no count of tokens")
+    return counts
+
+
+def without_thoughts(text: str) -> str:
+    """A text without what a reasoning model thought before it.
+
+    The opening tag may stand in the chat template, so that only the closing one is seen; a thought without an end was
+    cut by the limit of tokens. Raises `TypeError` or `AttributeError` for what is no text.
+    """
+    before, found, after = text.rpartition(_CLOSE)
+    if found:
+        return after.lstrip()
+    before, found, _ = text.partition(_OPEN)
+    return before if found else text
+
+
+def most_bytes(tokens: int, *, streams: bool) -> int:
+    """The longest reply to a request for so many tokens."""
+    return _REPLY_BYTES + tokens * (_TOKEN_BYTES + (_EVENT_BYTES if streams else 0))
+
+
+class Verdict(Enum):
+    """What a status other than 200 speaks about: the question, a replica that is well but full, or a faulty replica."""
+
+    QUESTION = "question"
+    BUSY = "busy"
+    REPLICA = "replica"
 
 
 class Refusal(NamedTuple):
     """An engine's status other than 200: its words (empty where it has none), and what follows.
 
-    `too_long` is the caller's mistake. Whatever else it refuses, a chat template's rule say, the caller cannot mend:
-    that goes down the ladder. `well`: it speaks against the question, or for a full engine (`--max-num-queued-reqs`),
-    not against the replica. `retry`: another replica may do better; what one refuses by its rules, the next one does.
+    `too_long` is the caller's mistake. Whatever else an engine refuses in a question, a chat template's rule say, the
+    caller cannot correct: that goes down the ladder, and is not retried, because the next replica has the same rules.
     """
 
     words: str
     too_long: bool
-    well: bool
-    retry: bool
+    verdict: Verdict
+
+
+_OF_QUESTION = frozenset({400, 413, 422})
 
 
 def refusal(status: int, body: bytes) -> Refusal:
     """What is to be made of a reply that is not a 200."""
     words = _words(body)
     bad = status == HTTPStatus.BAD_REQUEST
-    busy = status == HTTPStatus.SERVICE_UNAVAILABLE and "busy" in words
-    return Refusal(
-        words=words,
-        too_long=bad and any(each in words.lower() for each in _OF_LENGTH),
-        well=busy or status < HTTPStatus.INTERNAL_SERVER_ERROR,
-        retry=not bad,
-    )
+    full = status == HTTPStatus.SERVICE_UNAVAILABLE and "busy" in words
+    verdict = Verdict.REPLICA
+    if status in _OF_QUESTION:
+        verdict = Verdict.QUESTION
+    elif full or status == HTTPStatus.TOO_MANY_REQUESTS:
+        verdict = Verdict.BUSY
+    too_long = bad and any(each in words.lower() for each in _OF_LENGTH)
+    return Refusal(words=words, too_long=too_long, verdict=verdict)
 
 
 def _words(body: bytes) -> str:
@@ -144,30 +194,83 @@ def _words(body: bytes) -> str:
         return ""
 
 
+class Thoughts:
+    """Passes on what is said between thoughts, part by part. What may be the beginning of a tag is held back."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._inside = False
+
+    def feed(self, text: str) -> str:
+        """What may be shown now."""
+        self._held += text
+        shown = []
+        while True:
+            tag = _CLOSE if self._inside else _OPEN
+            before, found, after = self._held.partition(tag)
+            if not found:
+                break
+            if not self._inside:
+                shown.append(before)
+            self._held, self._inside = after, not self._inside
+        kept = _beginning(self._held, tag)
+        if not self._inside:
+            shown.append(self._held[: len(self._held) - kept])
+        self._held = self._held[len(self._held) - kept :]
+        return "".join(shown)
+
+    def rest(self) -> str:
+        """At the end: what looked like a tag and was none."""
+        held, self._held = self._held, ""
+        return "" if self._inside else held
+
+
+def _beginning(text: str, tag: str) -> int:
+    """How many characters at the end of a text are the beginning of a tag."""
+    return next((n for n in range(len(tag) - 1, 0, -1) if text.endswith(tag[:n])), 0)
+
+
 class Events:
-    """The events of a stream as they come: texts, and in the end a reason or an error."""
+    """The events of a stream as they come: texts, and in the end a reason or an error. An event has at most 64 KiB."""
 
     def __init__(self) -> None:
         self._rest = b""
+        self._thoughts = Thoughts()
         self.finish = ""
         self.faulty = False
+        self.blank = True
         self.tokens = (0, 0)
 
     def feed(self, data: bytes) -> str:
-        """The text of what came. Comments and roles are silent; an error event makes it faulty."""
+        """The text of what came. Comments, roles and thoughts are silent; an error event makes it faulty."""
         *blocks, self._rest = (self._rest + data).split(b"\n\n")
-        return "".join(map(self._text, blocks))
+        if len(self._rest) > _MOST_EVENT:
+            self._rest, self.faulty = b"", True
+        return self._show(self._thoughts.feed("".join(map(self._text, blocks))))
+
+    def end(self) -> str:
+        """What is left to be told once everything came."""
+        return self._show(self._thoughts.rest())
 
     def succeeded(self) -> bool:
         """Whether it ended as an answer does: [DONE] alone proves nothing."""
         return self.finish in _FINISHED and not self.faulty
 
-    def said(self) -> Said | None:
-        """What was said, but for its text, which was told in parts; None if it did not end as an answer does."""
+    def said(self) -> Said | Flaw:
+        """What was said, but for its text, which was told in parts; a flaw if it did not end as an answer does."""
         if not self.succeeded():
-            return None
+            return Flaw.UNFINISHED
+        if self.blank:
+            return Flaw.BLANK
         prompt, completion = self.tokens
         return Said("", prompt, completion, truncated=self.finish == "length")
+
+    def _show(self, text: str) -> str:
+        """Blanks before the first word are not told: what is blank altogether must not look like an answer."""
+        if self.blank:
+            text = text.lstrip()
+            self.blank = not text
+        return text
 
     def _text(self, block: bytes) -> str:
         if not block.startswith(b"data: ") or block == b"data: [DONE]":
@@ -178,15 +281,18 @@ class Events:
                 self.faulty = True
                 return ""
             if not document["choices"]:
-                usage = document["usage"]
-                self.tokens = usage["prompt_tokens"], usage["completion_tokens"]
+                self.tokens = _usage(document["usage"])
                 return ""
             choice = document["choices"][0]
-            self.finish = choice["finish_reason"] or self.finish
-            return choice["delta"].get("content") or ""
+            finish = choice["finish_reason"] or self.finish
+            text = choice["delta"].get("content") or ""
+            if not isinstance(text, str) or not isinstance(finish, str):
+                raise TypeError("content and finish_reason must be texts")
+            self.finish = finish
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             self.faulty = True
             return ""
+        return text
 
 
 def _label(text: str, many: int) -> int:

@@ -1,7 +1,7 @@
-"""PURE: who is next: deficit round robin over worlds, earliest deadline first within a flow.
+"""PURE: who is next: deficit round robin over namespaces, earliest deadline first within a flow.
 
-A flow is a role of a world, and has its weight's part of what the world gets in a round: a world gains nothing by
-having more roles, or greater weights. The rounds are those of Shreedhar and Varghese, “Efficient Fair Queuing using Deficit Round
+A flow is a role of a world. In a round each namespace gets the same, its worlds equal parts of that, and a world's roles
+parts by their weights: nobody gains by having more worlds, more roles, or greater weights. The rounds are those of Shreedhar and Varghese, “Efficient Fair Queuing using Deficit Round
 Robin” (1995), in the form that serves first and pays later (surplus round robin), with a heap in place of each FIFO.
 """
 
@@ -10,6 +10,9 @@ import math
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
+
+from gameai.gateway.ledger import namespace
+from gameai.gateway.shares import Shares
 
 
 class Entry(Protocol):
@@ -32,6 +35,7 @@ _MOST_COUNTED = 512
 @dataclass(slots=True)
 class _Flow(Generic[E]):
     world: str
+    space: str
     heap: list[tuple[float, int, E]] = field(default_factory=list)
     surplus: float = 0.0
     in_flight: int = 0
@@ -47,6 +51,9 @@ class FairQueue(Generic[E]):
         self._active: deque[str] = deque()
         self._length = 0
         self._number = 0
+        self._spaces, self._worlds = Shares(), Shares()
+        # Slots in all, which namespaces and worlds share; 0: not known.
+        self.slots = 0
 
     def __len__(self) -> int:
         return self._length
@@ -55,16 +62,22 @@ class FairQueue(Generic[E]):
         """How many times an entry's own time passes before a new one goes, roughly and at most, with so many slots in all."""
         flow = self._flows.get(entry.flow)
         mine = _before(flow.heap, entry.deadline) if flow else 0
-        # As many of each other world go, and as many of each other role of its own.
-        worlds = [self._flows[name].world for name in self._active]
-        before = min(self._length, mine * len(set(worlds)) * max(1, worlds.count(entry.world)))
+        # As many of each other namespace go, of each other world of its own, and of each other role of its own.
+        flows = [self._flows[name] for name in self._active]
+        space = namespace(entry.world)
+        spaces = len({each.space for each in flows})
+        worlds = len({each.world for each in flows if each.space == space})
+        roles = sum(each.world == entry.world for each in flows)
+        before = min(self._length, mine * spaces * max(1, worlds) * max(1, roles))
         return max(before / slots, mine / min(slots, entry.most_in_flight))
 
-    def push(self, entry: E) -> E | None:
+    def push(self, entry: E, now: float = 0.0) -> E | None:
         """Queue an entry; tells the one that had to go for it, which may be itself."""
         flow = self._flows.get(entry.flow)
         if flow is None:
-            self._flows[entry.flow] = flow = _Flow(entry.world)
+            self._flows[entry.flow] = flow = _Flow(entry.world, namespace(entry.world))
+        self._spaces.asks(flow.space, now)
+        self._worlds.asks(flow.world, now)
         self._drop_gone(flow)
         gone = self._make_room(flow) if self._length >= self.most else None
         if self._length >= self.most:
@@ -78,12 +91,12 @@ class FairQueue(Generic[E]):
             self._active.append(entry.flow)
         return gone
 
-    def pop(self) -> E | None:
+    def pop(self, now: float = 0.0) -> E | None:
         """The next entry that may go; None if there is none. It counts as in flight until `done`."""
         if len(self._active) == 1:
-            return self._alone()
+            return self._alone(now)
         # Parts of a weight are no whole numbers: after rounding another round may be needed.
-        while (found := self._round()) is None and (owing := self._owing()):
+        while (found := self._round(now)) is None and (owing := self._owing(now)):
             # Nobody has a surplus: as many rounds pass at once as the nearest one needs.
             rounds = min(math.floor(-flow.surplus / part) + 1 for flow, part in owing)
             for flow, part in owing:
@@ -94,22 +107,32 @@ class FairQueue(Generic[E]):
         """An entry of a flow is no longer in flight."""
         flow = self._flows[name]
         flow.in_flight -= 1
+        self._spaces.frees(flow.space)
+        self._worlds.frees(flow.world)
         self._forget_flow(name, flow)
 
     def forget(self) -> None:
         """An entry that was queued waits no longer; it is passed over when its turn comes."""
         self._length -= 1
 
-    def _alone(self) -> E | None:
+    def _alone(self, now: float) -> E | None:
         """The only flow need not wait; to one that comes it will owe no more than its last entry."""
         flow = self._flows[self._active[0]]
         self._drop_gone(flow)
-        if flow.heap and flow.in_flight < flow.heap[0][2].most_in_flight:
+        if flow.heap and self._may(flow, now):
             flow.surplus = 0.0
-            return self._take(flow)
-        return None if flow.heap else self._round()
+            return self._take(flow, now)
+        return None if flow.heap else self._round(now)
 
-    def _round(self) -> E | None:
+    def _may(self, flow: _Flow[E], now: float) -> bool:
+        """Whether a flow's first entry may go, as far as what it, its world and its namespace have in flight."""
+        return (
+            flow.in_flight < flow.heap[0][2].most_in_flight
+            and not self._spaces.full(flow.space, self.slots, now)
+            and not self._worlds.full(flow.world, self.slots, now)
+        )
+
+    def _round(self, now: float) -> E | None:
         for _ in range(len(self._active)):
             name = self._active[0]
             flow = self._flows[name]
@@ -119,29 +142,31 @@ class FairQueue(Generic[E]):
                 flow.active, flow.surplus = False, min(0.0, flow.surplus)
                 self._forget_flow(name, flow)
                 continue
-            entry = flow.heap[0][2]
-            if flow.in_flight < entry.most_in_flight and flow.surplus > 0:
-                return self._take(flow)
+            if flow.surplus > 0 and self._may(flow, now):
+                return self._take(flow, now)
             self._active.rotate(-1)
         return None
 
-    def _owing(self) -> list[tuple[_Flow[E], float]]:
-        """Flows that could go if they had a surplus, with their parts of their world's one in a round."""
-        heads = ((flow, flow.heap[0][2]) for flow in map(self._flows.__getitem__, self._active))
-        found = [
-            (flow, entry)
-            for flow, entry in heads
-            if flow.in_flight < entry.most_in_flight and flow.surplus <= 0
-        ]
+    def _owing(self, now: float) -> list[tuple[_Flow[E], float]]:
+        """Flows that could go if they had a surplus, with their parts of their namespace's one in a round."""
+        flows = map(self._flows.__getitem__, self._active)
+        found = [flow for flow in flows if flow.surplus <= 0 and self._may(flow, now)]
         weights: dict[str, int] = defaultdict(int)
-        for _, entry in found:
-            weights[entry.world] += entry.weight
-        return [(flow, entry.weight / weights[entry.world]) for flow, entry in found]
+        worlds: dict[str, set[str]] = defaultdict(set)
+        for flow in found:
+            weights[flow.world] += flow.heap[0][2].weight
+            worlds[flow.space].add(flow.world)
+        return [
+            (flow, flow.heap[0][2].weight / weights[flow.world] / len(worlds[flow.space]))
+            for flow in found
+        ]
 
-    def _take(self, flow: _Flow[E]) -> E:
+    def _take(self, flow: _Flow[E], now: float) -> E:
         entry = heapq.heappop(flow.heap)[2]
         flow.surplus -= entry.cost
         flow.in_flight += 1
+        self._spaces.takes(flow.space, now)
+        self._worlds.takes(flow.world, now)
         self._length -= 1
         if flow.surplus <= 0:
             self._active.rotate(-1)
@@ -159,15 +184,21 @@ class FairQueue(Generic[E]):
             del self._flows[name]
 
     def _make_room(self, asking: _Flow[E]) -> E | None:
-        """Take a late entry of the longest flow of the world with most of them, unless that is the one that asks."""
-        lengths: dict[str, int] = defaultdict(int)
-        for name in self._active:
-            lengths[self._flows[name].world] += len(self._flows[name].heap)
-        fullest = max(lengths, key=lengths.__getitem__)
-        flows = [flow for name in self._active if (flow := self._flows[name]).world == fullest]
-        longest = max(flows, key=lambda flow: len(flow.heap))
-        mine, most = lengths[asking.world], lengths[fullest]
-        if asking.world == fullest:
+        """Take a late entry of the longest flow of the fullest world of the fullest namespace.
+
+        Unless the one that asks is among them and no shorter: where both are of one namespace their worlds are compared,
+        where both are of one world their flows.
+        """
+        flows = [self._flows[name] for name in self._active]
+        spaces, worlds = _lengths(flows, "space"), _lengths(flows, "world")
+        space = max(spaces, key=spaces.__getitem__)
+        world = max((f.world for f in flows if f.space == space), key=worlds.__getitem__)
+        longest = max((f for f in flows if f.world == world), key=lambda flow: len(flow.heap))
+        if asking.space != space:
+            mine, most = spaces.get(asking.space, 0), spaces[space]
+        elif asking.world != world:
+            mine, most = worlds.get(asking.world, 0), worlds[world]
+        else:
             mine, most = len(asking.heap), len(longest.heap)
         if mine + 1 >= most:
             return None
@@ -178,6 +209,14 @@ class FairQueue(Generic[E]):
                 self._length -= 1
                 return entry
         return None
+
+
+def _lengths(flows: list[_Flow[E]], level: str) -> dict[str, int]:
+    """Entries by namespace or world."""
+    found: dict[str, int] = defaultdict(int)
+    for flow in flows:
+        found[getattr(flow, level)] += len(flow.heap)
+    return found
 
 
 def _before(heap: list[tuple[float, int, E]], deadline: float) -> int:

@@ -9,6 +9,7 @@ from gameai.gateway.plan import Plan
 from gameai.v1 import inference_pb2
 
 if TYPE_CHECKING:
+    from gameai.gateway.flight import Flight
     from gameai.gateway.pool import Attempt
 
 # So much of a question's time is left for the way back: 1 ms of 16, 10 ms of 160 or more.
@@ -27,8 +28,8 @@ class Sink(Protocol):
     def answer(self, answer: inference_pb2.Answer, *, last: bool) -> None:
         """Take an answer; after the last one nothing more comes for its question."""
 
-    def spoke(self, question: int, text: str) -> None:
-        """A part of a streamed answer's text."""
+    def spoke(self, question: int, text: str) -> bool:
+        """A part of a streamed answer's text; whether there is room for more."""
 
 
 class Job:
@@ -41,10 +42,9 @@ class Job:
         "budget",
         "cost",
         "deadline",
+        "flight",
         "flow",
-        "followers",
         "later",
-        "leader",
         "margin",
         "messages",
         "most_in_flight",
@@ -91,10 +91,14 @@ class Job:
         self.size = 0
         self.streams = False
         self.spoken = False
-        # Of the desk: who waits for this job's answer, and whether it is the second answer of another tier.
-        self.followers: list[Job] = []
-        self.leader: Job | None = None
+        # Of the desk: those who ask the same, and whether it is the second answer of another tier.
+        self.flight: Flight | None = None
         self.second = False
         self.later: Job | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.over = False
+
+    @property
+    def follows(self) -> bool:
+        """Whether it waits for another's answer."""
+        return self.flight is not None and self.flight.leader is not self

@@ -24,8 +24,8 @@ DEFAULT_TOKENS = 64
 # vLLM's own bound, before it counts tokens: its longest one has so many characters.
 CHARACTERS_PER_TOKEN = 13
 _NAMES_TOLD = 10
-# Rules by identity, with themselves so that an identity is not given away twice.
-_DIGESTS: dict[int, tuple[CacheRules, str]] = {}
+# Archetypes by identity, with themselves so that an identity is not given away twice.
+_DIGESTS: dict[int, tuple[Archetype, bytes]] = {}
 _MOST_DIGESTS = 10_000
 _SPEAKERS = MappingProxyType(
     {
@@ -53,7 +53,7 @@ class Post:
 
 
 class Plan(NamedTuple):
-    """One question, ready to be answered. `keys` are where a cached answer may be, likeliest first; none: not cached."""
+    """One question, ready to be answered. `key` stands for all that its answer depends on but the model's revision; None: not cached."""
 
     post: Post
     archetype: Archetype | None
@@ -61,7 +61,7 @@ class Plan(NamedTuple):
     tokens: int
     deadline_ms: int
     rules: CacheRules | None
-    key: tuple[str, ...] | None
+    key: bytes | None
     seed: int
     default: str
     affinity: str
@@ -80,9 +80,9 @@ class Plan(NamedTuple):
         """The same question to another role, whose answer is worth waiting for: its time, its tier, no cache."""
         return self._replace(post=post, deadline_ms=post.role.deadline_ms, key=None, rules=None)
 
-    def keyed(self, revision: str) -> tuple[str, ...]:
+    def keyed(self, revision: str) -> tuple[str, bytes]:
         """Where answers of a model's revision are kept."""
-        return (revision, *(self.key or ()))
+        return revision, self.key or b""
 
 
 class Planner:
@@ -91,7 +91,7 @@ class Planner:
     def __init__(self, view: View) -> None:
         self.view = view
         self._posts: dict[tuple[str, str], Post] = {}
-        self._stems: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._stems: dict[tuple[str, str], bytes] = {}
         self._revisions = {key: _revisions(tier) for key, tier in view.tiers.items()}
 
     def plan(self, world: WorldView, question: inference_pb2.Question) -> Plan:
@@ -121,7 +121,7 @@ class Planner:
             tokens,
             deadline,
             rules,
-            None if rules is None else self._key(question, post, rules, own, seed),
+            None if rules is None else self._key(question, post, archetype, own, seed),
             seed,
             _default(npc, actions, archetype),
             question.archetype if actions else npc or question.archetype,
@@ -161,36 +161,44 @@ class Planner:
         self,
         question: inference_pb2.Question,
         post: Post,
-        rules: CacheRules,
+        archetype: Archetype | None,
         actions: Sequence[str],
         seed: int,
-    ) -> tuple[str, ...] | None:
-        """The key but for the model's revision; None where the question lacks a field that its answer depends on."""
-        if question.cache == inference_pb2.CACHE_USE_OFF:
+    ) -> bytes | None:
+        """16 bytes; None where the question lacks a field that its answer depends on, or nothing is cached."""
+        rules = None if archetype is None else archetype.cache
+        if archetype is None or rules is None or question.cache == inference_pb2.CACHE_USE_OFF:
             return None
-        parts = _parts(question, rules) if rules.fields else ()
+        parts = _parts(question, rules) if rules.fields else []
         if parts is None:
             return None
-        return (*self._stem(question, post, rules, actions), str(seed), *parts)
+        return _digest(self._stem(question, post, archetype, actions), seed, parts)
 
     def _stem(
         self,
         question: inference_pb2.Question,
         post: Post,
-        rules: CacheRules,
+        archetype: Archetype,
         actions: Sequence[str],
-    ) -> tuple[str, ...]:
-        """What a key begins with; for an archetype's own actions it is the same each time."""
-        name = question.archetype
+    ) -> bytes:
+        """What stands for all but variant and fields; for an archetype's own actions it is the same each time."""
+        name, shared = (
+            question.archetype,
+            archetype.cache is not None and archetype.cache.scope == "Tier",
+        )
         where = (post.flow, name)
-        if not actions and (found := self._stems.get(where)) is not None:
+        again = not actions and not shared
+        if again and (found := self._stems.get(where)) is not None:
             return found
         world = post.world
-        scope = (world.key, world.epoch) if rules.scope == "World" else ("", "")
-        form = actions or world.archetypes[name].actions
-        said = "\x1f".join(form) if form else _digest(question)
-        made = (*scope, post.tier.key, name, rules_digest(rules), said)
-        if form and not actions:
+        # A namespace shares with itself alone: another one's answers are another tenant's words.
+        scope = (_space(world.key), "") if shared else (world.key, world.epoch)
+        form: object = list(actions or archetype.actions)
+        if not form:
+            form = (messages(question), question.max_tokens)
+        stable = _stable(question) if shared else ""
+        made = _digest(scope, post.tier.key, name, archetype_digest(archetype), form, stable)
+        if again and archetype.actions:
             if len(self._stems) >= _MOST_DIGESTS:
                 self._stems.clear()
             self._stems[where] = made
@@ -273,21 +281,34 @@ def _parts(question: inference_pb2.Question, rules: CacheRules) -> list[str] | N
     return parts
 
 
-def rules_digest(rules: CacheRules) -> str:
-    """Stands for what the parts of a key mean: with other fields or quantisers, answers are others."""
-    found = _DIGESTS.get(id(rules))
-    if found is None or found[0] is not rules:
+def archetype_digest(archetype: Archetype) -> bytes:
+    """Stands for all of an archetype that its answers depend on. How long they are fresh is not among it."""
+    found = _DIGESTS.get(id(archetype))
+    if found is None or found[0] is not archetype:
         if len(_DIGESTS) >= _MOST_DIGESTS:
             _DIGESTS.clear()
-        held = rules.model_dump_json(include={"fields"}).encode()
-        found = _DIGESTS[id(rules)] = (rules, blake2b(held, digest_size=8).hexdigest())
+        times = {"cache": {"ttl_seconds", "stale_grace_seconds"}}
+        held = archetype.model_dump_json(exclude={"text": True, **times}).encode()
+        made = blake2b(held, digest_size=8).digest()
+        found = _DIGESTS[id(archetype)] = (archetype, made)
     return found[1]
 
 
-def _digest(question: inference_pb2.Question) -> str:
-    """Stands for a free question: its whole prompt and the length of its answer."""
-    said = repr((messages(question), question.max_tokens)).encode()
-    return blake2b(said, digest_size=16).hexdigest()
+def _stable(question: inference_pb2.Question) -> str:
+    """What a prompt begins with, and an answer depends on: the first of several parts, or the system's message."""
+    if len(question.prompt) > 1:
+        return question.prompt[0]
+    first = question.messages[0] if question.messages else None
+    return first.text if first and first.speaker == inference_pb2.SPEAKER_SYSTEM else ""
+
+
+def _space(world: str) -> str:
+    return world.partition("/")[0]
+
+
+def _digest(*parts: object) -> bytes:
+    """16 bytes for some values; `repr` keeps apart what joined texts would not."""
+    return blake2b(repr(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _default(npc: str, actions: Sequence[str], archetype: Archetype | None) -> str:

@@ -12,11 +12,12 @@ from gameai.contract import LatencyClass
 from gameai.gateway import engine
 from gameai.gateway.breaker import part
 from gameai.gateway.counts import Counts
-from gameai.gateway.engine import Events, Said, Wanted
+from gameai.gateway.engine import Events, Flaw, Said, Verdict, Wanted
 from gameai.gateway.estimate import Estimate
 from gameai.gateway.fair import FairQueue
 from gameai.gateway.http1 import Call, ConnectionPool, Failure
 from gameai.gateway.job import Job, Reason
+from gameai.gateway.ledger import Ledger
 from gameai.gateway.replica import Replica
 from gameai.gateway.ring import Ring, place
 from gameai.gateway.view import TierView
@@ -47,8 +48,9 @@ class Outcome(Protocol):
 class Pool:
     """One tier."""
 
-    def __init__(self, tier: TierView, outcome: Outcome, counts: Counts) -> None:
+    def __init__(self, tier: TierView, outcome: Outcome, counts: Counts, ledger: Ledger) -> None:
         self.tier = tier
+        self.ledger = ledger
         self.queue: FairQueue[Job] = FairQueue(MOST_QUEUED)
         self.replicas: dict[str, Replica] = {}
         self.estimate = Estimate()
@@ -97,6 +99,7 @@ class Pool:
         for address, replica in self.replicas.items():
             replica.leaving = address not in wanted
         self.slots = sum(self.replicas[address].slots for address in wanted)
+        self.queue.slots = self.slots
         self._told = self._told or bool(wanted)
         if wanted.keys() != set(self._ring.addresses):
             self._ring = Ring(wanted)
@@ -106,7 +109,7 @@ class Pool:
         """The tier is gone: nothing new is sent to its replicas."""
         for replica in self.replicas.values():
             replica.leaving = True
-        self._ring, self.slots = Ring(()), 0
+        self._ring, self.slots, self.queue.slots = Ring(()), 0, 0
         self.look()
 
     def submit(self, job: Job, now: float) -> pb.DegradedReason.ValueType | None:
@@ -120,7 +123,7 @@ class Pool:
             if now + wait > self.latest(job, now):
                 return Reason.DEGRADED_REASON_TOO_LATE
         job.queued, job.waiting = now, True
-        gone = self.queue.push(job)
+        gone = self.queue.push(job, now)
         if gone is job:
             job.waiting = False
             return Reason.DEGRADED_REASON_QUEUE_FULL
@@ -162,7 +165,7 @@ class Pool:
         now = monotonic()
         queue = self.queue
         while len(queue) and self._room(now):
-            job = queue.pop()
+            job = queue.pop(now)
             if job is None:
                 return
             job.waiting = False
@@ -198,7 +201,8 @@ class Pool:
         job.attempt = attempt
         world = self._counts.world(plan.post.world.key)
         self._counts.requests[world, self.tier.key] += 1
-        attempt.call = replica.send(request, attempt, now, streams=job.streams)
+        most = engine.most_bytes(plan.tokens, streams=job.streams)
+        replica.send(request, attempt, now, streams=job.streams, most=most)
 
     def _pick(self, job: Job, now: float) -> Replica:
         if len(self.replicas) == 1:
@@ -217,12 +221,11 @@ class Pool:
             address = next(each for each, found in self.replicas.items() if found.room(now))
         return self.replicas[address]
 
-    def ended(self, attempt: Attempt, now: float) -> Job:
+    def _ended(self, attempt: Attempt, now: float) -> Job:
         """An attempt ended by itself: its slot is free."""
         job = attempt.job
         job.attempt = None
         self._release(attempt)
-        self.estimate.observe(job.plan.tokens, now - job.started, now)
         self._counts.engine_seconds[self.tier.key,].observe(now - job.started)
         return job
 
@@ -230,6 +233,7 @@ class Pool:
         """An attempt was given up: the engine is still at it for a moment."""
         job, now = attempt.job, monotonic()
         job.attempt = None
+        attempt.settle()
         passed = now - job.started
         if passed > self.estimate.mean(job.plan.tokens, now):
             self.estimate.observe(job.plan.tokens, passed, now)
@@ -237,6 +241,7 @@ class Pool:
 
     def _release(self, attempt: Attempt) -> None:
         """Its slot, and its flow's part of those in flight, are free."""
+        attempt.settle()
         attempt.replica.free(monotonic())
         self.queue.done(attempt.flow)
 
@@ -245,30 +250,33 @@ class Pool:
         self.pump()
 
     def succeeded(self, attempt: Attempt, said: Said) -> None:
-        """An engine's answer."""
+        """An engine's answer. Only answers say how long one takes: refusals come fast, and say nothing of it."""
         now = monotonic()
         attempt.replica.breaker.succeeded()
-        job = self.ended(attempt, now)
+        job = self._ended(attempt, now)
+        self.estimate.observe(job.plan.tokens, now - job.started, now)
         self._outcome.answered(job, said, attempt.replica.endpoint.revision, now)
         self.pump()
 
     def refused(self, attempt: Attempt, message: str) -> None:
         """The engine is well, the question is not."""
         attempt.replica.breaker.succeeded()
-        self._outcome.refused(self.ended(attempt, monotonic()), message)
+        self._outcome.refused(self._ended(attempt, monotonic()), message)
         self.pump()
 
-    def broke(self, attempt: Attempt, how: str, *, blame: bool, retry: bool = True) -> None:
-        """An attempt failed; `blame` where that speaks against the replica, `retry` where another may do better."""
+    def broke(self, attempt: Attempt, how: str, verdict: Verdict) -> None:
+        """An attempt failed, and what that speaks about; another replica is tried unless it is the question."""
         now = monotonic()
         self._counts.engine_failures[self.tier.key, how] += 1
-        if blame:
-            attempt.replica.breaker.failed(now)
-        elif attempt.trial:
-            attempt.replica.breaker.undecided()
+        breaker = attempt.replica.breaker
+        if verdict is Verdict.REPLICA:
+            breaker.failed(now)
+        elif verdict is Verdict.BUSY:
+            breaker.busy(now)
         job = attempt.job
         job.attempt = None
         self._release(attempt)
+        retry = verdict is not Verdict.QUESTION
         if retry and self._may_retry(job, attempt.replica.address, now):
             job.avoid = attempt.replica.address
             if self.submit(job, now) is None:
@@ -297,26 +305,28 @@ class Pool:
 class Attempt:
     """A job at a replica: hears what comes back."""
 
-    __slots__ = ("call", "events", "flow", "job", "pool", "replica", "trial")
+    __slots__ = ("call", "events", "flow", "held", "job", "pool", "replica")
 
     def __init__(self, pool: Pool, job: Job, replica: Replica) -> None:
         self.pool = pool
         self.job = job
         self.flow = job.flow
         self.replica = replica
-        # What an open breaker lets through is its trial; what was under way before decides nothing.
-        self.trial = replica.breaker.opened is not None
         self.call: Call | None = None
         self.events = Events() if job.streams else None
+        # Bytes of an unfinished reply.
+        self.held = 0
 
     def cancel(self) -> None:
         """Nobody waits for it."""
         if self.call is not None:
             self.call.cancel()
-        if self.trial:
-            # Our deadline is no verdict.
-            self.replica.breaker.undecided()
         self.pool.cancelled(self)
+
+    def resume(self) -> None:
+        """Its sink has room again."""
+        if self.call is not None:
+            self.call.resume()
 
     def hand_to(self, job: Job) -> None:
         """From now on it is another job's, which asked the same."""
@@ -324,16 +334,36 @@ class Attempt:
         job.started = self.job.started
         self.job = job
 
+    def settle(self) -> None:
+        """Nothing more is heard of it."""
+        self.replica.settled(self)
+        self.holding(0)
+
     def heard(self) -> None:
         """A first byte."""
-        self.replica.heard()
+        self.replica.heard(monotonic())
+
+    def holding(self, size: int) -> None:
+        """So many bytes of its reply are held: a replica is its tenant's, who must not fill the gateway with replies."""
+        if size == self.held:
+            return
+        full = self.pool.ledger.hold(self.job.world, size - self.held)
+        self.held = size
+        if full and size:
+            if self.call is not None:
+                self.call.cancel()
+            self.pool.broke(self, "memory", Verdict.QUESTION)
 
     def streamed(self, data: bytes) -> None:
         """A part of a stream."""
         assert self.events is not None  # noqa: S101 - only streams are told in parts
-        if text := self.events.feed(data):
+        self._speak(self.events.feed(data))
+
+    def _speak(self, text: str) -> None:
+        if text:
             self.job.spoken = True
-            self.job.sink.spoke(self.job.question, text)
+            if not self.job.sink.spoke(self.job.question, text) and self.call is not None:
+                self.call.pause()
 
     def replied(self, status: int, body: bytes) -> None:
         """The whole reply."""
@@ -341,11 +371,15 @@ class Attempt:
             self._refused(status, engine.refusal(status, body))
             return
         if self.events is not None:
+            self._speak(self.events.end())
             said = self.events.said()
         else:
             said = engine.said(body, self.job.plan.actions)
-        if said is None:
-            self.pool.broke(self, "unfinished", blame=False)
+        if said is Flaw.BLANK:
+            # What a model does not say is no fault of the replica's: one tenant's questions could close it to all.
+            self.pool.broke(self, said, Verdict.QUESTION)
+        elif isinstance(said, Flaw):
+            self.pool.broke(self, said, Verdict.REPLICA)
         else:
             self.pool.succeeded(self, said)
 
@@ -354,10 +388,10 @@ class Attempt:
             self.pool.refused(self, refusal.words)
             return
         self.pool.tell(status, refusal.words)
-        if refusal.well:
+        if refusal.verdict is Verdict.QUESTION:
             self.replica.breaker.succeeded()
-        self.pool.broke(self, str(status), blame=not refusal.well, retry=refusal.retry)
+        self.pool.broke(self, str(status), refusal.verdict)
 
     def failed(self, failure: Failure) -> None:
         """No reply."""
-        self.pool.broke(self, failure.value, blame=True)
+        self.pool.broke(self, failure.value, Verdict.REPLICA)

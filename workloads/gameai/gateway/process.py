@@ -28,25 +28,24 @@ from gameai.gateway.discovery import Discovery, Scope, follow_keys
 from gameai.gateway.identity import Anybody, Identity, Tokens
 from gameai.gateway.laptop import ViewError, parse
 from gameai.gateway.players import Players
-from gameai.gateway.service import InferenceService
+from gameai.gateway.service import NAME, InferenceService
 from gameai.gateway.view import View
 from gameai.gateway.watch import Server
 from gameai.serving import draining, following
 from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
-from gameai.v1 import inference_pb2_grpc
 
 _LOG = logging.getLogger(__name__)
-_NAME = "gameai.v1.InferenceService"
 _POLL_SECONDS = 1.0
 _LOOK_SECONDS = 0.05
-_MOST_FRAME_BYTES = 4 << 20
+# A question has at most 65,536 characters and 64 fields: 0.4 MiB. What waits for its end is held by gRPC, not counted here.
+_MOST_FRAME_BYTES = 1 << 20
 _OPTIONS = (
     ("grpc.max_receive_message_length", _MOST_FRAME_BYTES),
     # Streams go on after their connection's GOAWAY: no stream lives longer than the grace.
     ("grpc.max_connection_age_ms", int(draining.CONNECTION_SECONDS * 1000)),
     ("grpc.max_connection_age_grace_ms", 400_000),
-    ("grpc.max_concurrent_streams", 1000),
+    ("grpc.max_concurrent_streams", 400),
     # Clients ask an idle connection every 20 s whether it lives; gRPC's own limit is 5 minutes.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.so_reuseport", 0),
@@ -91,7 +90,7 @@ async def run(listening: Listening, sources: Sources) -> None:
         loop.add_signal_handler(number, stop.set)
     process = Process(sources)
     server, port = _server(listening, process.service)
-    checks = GrpcHealth(server, _NAME, streams=False)
+    checks = GrpcHealth(server, NAME, streams=False)
 
     def ready() -> str:
         return "draining" if stop.is_set() else process.fault
@@ -280,7 +279,7 @@ def _identity(sources: Sources) -> Identity:
 
 def _server(listening: Listening, service: InferenceService) -> tuple[aio.Server, int]:
     server = aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS)
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
+    service.add_to(server)
     address = contract.listening(listening.address, listening.port)
     if listening.certificate is None or listening.key is None:
         return server, server.add_insecure_port(address)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from time import monotonic
+from typing import Protocol
 
 from gameai.gateway.breaker import SILENT_SECONDS, SLOW_START_SECONDS, Breaker, warm_slots
 from gameai.gateway.http1 import Call, ConnectionPool, Failure, Listener
@@ -10,6 +11,13 @@ from gameai.gateway.view import Endpoint
 _HEALTH = "GET /health HTTP/1.1\r\nHost: {}\r\n\r\n"
 _PROBE_SECONDS = 2.0
 _OK = 200
+_MOST_HEALTH_BYTES = 4 << 10
+
+
+class Caller(Listener, Protocol):
+    """A listener whose call can be ended by the replica."""
+
+    call: Call | None
 
 
 class Replica:
@@ -31,6 +39,7 @@ class Replica:
         self.breaker = Breaker()
         self._known_since = known_since
         self._judged = judged
+        self._callers: set[Caller] = set()
         # Seconds with something in flight and not a byte: those that are over, and since when it is so again.
         self._silence = 0.0
         self._silent_since: float | None = None
@@ -47,22 +56,23 @@ class Replica:
         age = now - self._known_since
         if age < SLOW_START_SECONDS and self.in_flight >= warm_slots(self.slots, age):
             return False
-        return self.breaker.opened is None or self.breaker.allows(now)
+        return self.breaker.allows(now)
 
-    def send(self, request: bytes, listener: Listener, now: float, *, streams: bool) -> Call:
-        """Send a request; its slot counts until `free`."""
+    def send(self, request: bytes, caller: Caller, now: float, *, streams: bool, most: int) -> None:
+        """Send a request whose reply has at most `most` bytes; its slot counts until `free`."""
         self.in_flight += 1
-        self.breaker.sent()
         if self._silent_since is None:
             self._silent_since = now
-        if self._silence + now - self._silent_since > SILENT_SECONDS and self._probe is None:
-            # Nothing was heard of it for long, maybe for our deadlines are shorter than it needs.
-            self._probe = _Probe(self, now)
-        return self.pool.send(request, listener, streams=streams)
+        self._callers.add(caller)
+        caller.call = self.pool.send(request, caller, streams=streams, most=most)
 
-    def heard(self) -> None:
-        """A byte came: it is not silent."""
-        self._silence, self._silent_since = 0.0, None
+    def heard(self, now: float) -> None:
+        """A byte came: it is not silent. What else is in flight may be."""
+        self._silence, self._silent_since = 0.0, now if self.in_flight else None
+
+    def settled(self, caller: Caller) -> None:
+        """A call ended or was cancelled."""
+        self._callers.discard(caller)
 
     def free(self, now: float) -> None:
         """A request's slot is free. Time in which nothing is asked is no silence."""
@@ -72,11 +82,23 @@ class Replica:
             self._silent_since = None
 
     def look(self, now: float) -> None:
-        """Now and then: give up a probe that gets no answer, close old connections."""
+        """Now and then: ask after its health where that is due, give up a probe that gets no answer, close old connections.
+
+        Whatever is in flight and however full it is: a replica that hangs is full soon, and asked nothing more.
+        """
         self.pool.drop_old()
-        if self._probe is not None and now - self._probe.began > _PROBE_SECONDS:
-            self._probe.call.cancel()
-            self.judge(well=False, now=now)
+        if self._probe is not None:
+            if now - self._probe.began > _PROBE_SECONDS:
+                self._probe.call.cancel()
+                self.judge(well=False, now=now)
+        elif (self.breaker.due(now) and not self.leaving) or self._silent(now):
+            self._probe = _Probe(self, now)
+
+    def _silent(self, now: float) -> bool:
+        """Whether nothing was heard of it for too long, maybe for our deadlines are shorter than it needs."""
+        if self.breaker.opened is not None or self._silent_since is None:
+            return False
+        return self._silence + now - self._silent_since > SILENT_SECONDS
 
     def close(self) -> None:
         """It is gone: nothing is asked of it any more."""
@@ -86,13 +108,18 @@ class Replica:
         self.pool.close()
 
     def judge(self, *, well: bool, now: float) -> None:
-        """What its health says; times of the pool's clock."""
+        """What its health says; times of the pool's clock. What a condemned one has in flight fails at once."""
         self._probe = None
-        self.heard()
+        self.heard(now)
         if well:
-            self.breaker.succeeded()
+            if self.breaker.lives():
+                self._known_since = now
         else:
             self.breaker.condemned(now)
+            for caller in list(self._callers):
+                if caller.call is not None:
+                    caller.call.cancel()
+                caller.failed(Failure.SILENT)
         self._judged()
 
 
@@ -102,10 +129,14 @@ class _Probe:
     def __init__(self, replica: Replica, now: float) -> None:
         self.began = now
         self._replica = replica
-        self.call = replica.pool.send(_HEALTH.format(replica.address).encode(), self)
+        request = _HEALTH.format(replica.address).encode()
+        self.call = replica.pool.send(request, self, most=_MOST_HEALTH_BYTES)
 
     def heard(self) -> None:
         """Not yet an answer."""
+
+    def holding(self, size: int) -> None:
+        """A reply on health is small."""
 
     def streamed(self, data: bytes) -> None:
         """Health is not streamed."""

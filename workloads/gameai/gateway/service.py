@@ -5,15 +5,17 @@ import contextlib
 import itertools
 import logging
 import math
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from time import monotonic
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc
 from grpc import aio
 
 from gameai.errors import (
     DrainingError,
+    ExhaustedError,
     InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
@@ -25,15 +27,21 @@ from gameai.gateway.desk import Desk
 from gameai.gateway.identity import Caller, Identity
 from gameai.gateway.players import Players, Report
 from gameai.gateway.session import Session, StuckError
+from gameai.gateway.sinks import Single, Spoken
 from gameai.gateway.turns import Turns
 from gameai.gateway.view import WorldView
 from gameai.v1 import inference_pb2 as pb
-from gameai.v1 import inference_pb2_grpc
 
+NAME = "gameai.v1.InferenceService"
+# Of the accounts of one namespace at one gateway: what gRPC holds of their unfinished messages is bounded by that.
+MOST_STREAMS = 128
+MOST_CALLS = 256
 # Left of a call's own deadline for the way back: a tenth, 100 ms at most; but a fiftieth of a long one, for gRPC rounds
 # it up on its way here, by a hundredth at most.
 _WAY_BACK, _WAY_BACK_SECONDS, _LONG_WAY_BACK = 0.1, 0.1, 0.02
 _LOG = logging.getLogger(__name__)
+Context = aio.ServicerContext[Any, Any]
+_M = TypeVar("_M")
 # Told to open another stream after so long, so that new gateways get their share.
 STREAM_SECONDS = 300.0
 # And ended so long after.
@@ -42,8 +50,12 @@ _REFUSED = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSIO
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
-    """Answers everyone who may speak for a world."""
+class InferenceService:
+    """Answers everyone who may speak for a world.
+
+    Each method takes a stream of requests, also those that have only one: gRPC reads the message of a unary call
+    before its handler runs, and whoever reaches the port could have the gateway hold as many as it has calls.
+    """
 
     def __init__(
         self,
@@ -58,11 +70,22 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         self._players = players
         self._turns = Turns()
         self._sessions: set[Session] = set()
+        self._streams_of: Counter[str] = Counter()
+        self._calls_of: Counter[str] = Counter()
         self._numbers = itertools.count()
         self._draining = False
         # When a single call came last, by the monotonic clock.
         self.heard = -math.inf
         self._loop = asyncio.get_running_loop()
+
+    def add_to(self, server: aio.Server) -> None:
+        """Serve its methods."""
+        handlers: dict[str, Any] = {
+            "Stream": grpc.stream_stream_rpc_method_handler(self.Stream, **_wire(pb.StreamRequest, pb.StreamResponse)),
+            "Infer": grpc.stream_unary_rpc_method_handler(self.Infer, **_wire(pb.InferRequest, pb.InferResponse)),
+            "Tokens": grpc.stream_stream_rpc_method_handler(self.Tokens, **_wire(pb.TokensRequest, pb.TokensResponse)),
+        }  # fmt: skip
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(NAME, handlers),))
 
     def drain(self) -> None:
         """Tell every stream to go elsewhere."""
@@ -75,59 +98,71 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         """Streams that are open."""
         return len(self._sessions)
 
-    async def Stream(  # type: ignore[override] # grpc.aio takes handlers that write themselves too
-        self, request_iterator: Any, context: aio.ServicerContext[Any, Any]
+    async def Stream(
+        self, request_iterator: AsyncIterator[pb.StreamRequest], context: Context
     ) -> None:
         """Frames in, frames out."""
         with _Mapped(self._desk.counts) as mapped:
             caller = self._caller(context)
-            # At once, so that the client knows that it was let in.
-            await context.send_initial_metadata(())
-            session = Session(self._desk, self._turns, lambda name: self._world(caller, name))
-            await self._serve(session, caller, request_iterator, context)
+            with _within(self._streams_of, caller, MOST_STREAMS, "streams"):
+                # At once, so that the client knows that it was let in.
+                await context.send_initial_metadata(())
+                session = Session(self._desk, self._turns, lambda name: self._world(caller, name))
+                await self._serve(session, caller, request_iterator, context)
         await mapped.end(context)
 
     async def Infer(
-        self, request: pb.InferRequest, context: aio.ServicerContext[Any, Any]
+        self, request_iterator: AsyncIterator[pb.InferRequest], context: Context
     ) -> pb.InferResponse:
         """One question, one answer."""
         with _Mapped(self._desk.counts) as mapped:
-            self.heard = monotonic()
-            world = self._world(self._caller(context), request.world)
-            single = _Single()
-            job = self._desk.ask(world, request.question, single, within=_left(context))
-            try:
-                answer = await single.wait()
-            finally:
-                single.closed = True
-                if job is not None:
-                    self._desk.abandon(job)
-            if not answer.HasField("error"):
-                return pb.InferResponse(answer=answer)
-            mapped.fault(answer.error)
+            caller = self._caller(context)
+            with _within(self._calls_of, caller, MOST_CALLS, "calls"):
+                request = await _only_message(request_iterator)
+                answer = await self._infer(caller, request, context)
+                if not answer.HasField("error"):
+                    return pb.InferResponse(answer=answer)
+                mapped.fault(answer.error)
         await mapped.end(context)
         raise AssertionError  # `end` raised
 
+    async def _infer(self, caller: Caller, request: pb.InferRequest, context: Context) -> pb.Answer:
+        self.heard = monotonic()
+        world = self._world(caller, request.world)
+        single = Single()
+        job = self._desk.ask(world, request.question, single, within=_left(context))
+        try:
+            return await single.wait()
+        finally:
+            single.closed = True
+            if job is not None:
+                self._desk.abandon(job)
+
     async def Tokens(
-        self, request: pb.TokensRequest, context: aio.ServicerContext[Any, Any]
+        self, request_iterator: AsyncIterator[pb.TokensRequest], context: Context
     ) -> AsyncIterator[pb.TokensResponse]:
         """Text as it is made."""
         with _Mapped(self._desk.counts) as mapped:
-            self.heard = monotonic()
-            world = self._world(self._caller(context), request.world)
-            spoken = _Spoken()
-            left = _left(context)
-            job = self._desk.ask(world, request.question, spoken, streams=True, within=left)
-            try:
-                async for message in spoken.messages():
-                    if message.end.HasField("error"):
-                        mapped.fault(message.end.error)
-                        break
-                    yield message
-            finally:
-                spoken.closed = True
-                if job is not None:
-                    self._desk.abandon(job)
+            caller = self._caller(context)
+            with _within(self._calls_of, caller, MOST_CALLS, "calls"):
+                request = await _only_message(request_iterator)
+                self.heard = monotonic()
+                world = self._world(caller, request.world)
+                spoken = Spoken()
+                left = _left(context)
+                job = self._desk.ask(world, request.question, spoken, streams=True, within=left)
+                try:
+                    async for message in spoken.messages():
+                        if message.end.HasField("error"):
+                            mapped.fault(message.end.error)
+                            break
+                        yield message
+                        if job is not None and spoken.resumes() and job.attempt is not None:
+                            job.attempt.resume()
+                finally:
+                    spoken.closed = True
+                    if job is not None:
+                        self._desk.abandon(job)
         await mapped.end(context)
 
     async def _serve(
@@ -135,7 +170,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         session: Session,
         caller: Caller,
         frames: AsyncIterator[pb.StreamRequest],
-        context: aio.ServicerContext[Any, Any],
+        context: Context,
     ) -> None:
         number = next(self._numbers)
         self._sessions.add(session)
@@ -189,7 +224,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         told_now = Report(frame.players.online, frame.players.lobby, monotonic())
         self._players.report(world.key, number, told_now)
 
-    def _caller(self, context: aio.ServicerContext[Any, Any]) -> Caller:
+    def _caller(self, context: Context) -> Caller:
         if fault := self._fault():
             # Without a view every caller would be refused, and taken at its word.
             raise DrainingError(f"this gateway cannot answer yet: {fault}")
@@ -217,6 +252,41 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
         raise InvalidArgumentError(
             f"world must be named: one of {', '.join(sorted(world.key for world in mine)[:10])}"
         )
+
+
+def _wire(request: Any, response: Any) -> dict[str, Any]:
+    """How a method's messages are read and written."""
+    return {
+        "request_deserializer": request.FromString,
+        "response_serializer": response.SerializeToString,
+    }
+
+
+@contextlib.contextmanager
+def _within(counts: Counter[str], caller: Caller, most: int, what: str) -> Iterator[None]:
+    """One more call of a caller's namespace. Raises `ExhaustedError` beyond `most`."""
+    if caller.name is None:
+        yield
+        return
+    space = caller.name.partition("/")[0]
+    if counts[space] >= most:
+        raise ExhaustedError(
+            f"namespace {space} has {most} {what} open at this gateway, and no more are taken: use fewer, or more gateways"
+        )
+    counts[space] += 1
+    try:
+        yield
+    finally:
+        counts[space] -= 1
+        if not counts[space]:
+            del counts[space]
+
+
+async def _only_message(messages: AsyncIterator[_M]) -> _M:
+    """A call's one message. Raises `InvalidArgumentError` where there is none."""
+    async for message in messages:
+        return message
+    raise InvalidArgumentError("the call has no message")
 
 
 def _only(mine: list[WorldView], caller: Caller) -> WorldView | None:
@@ -258,62 +328,13 @@ class _Mapped:
         """The call ends with what an answer told."""
         self._status = _CODES[fault.code], fault.message
 
-    async def end(self, context: aio.ServicerContext[Any, Any]) -> None:
+    async def end(self, context: Context) -> None:
         """Abort the call, if there is a reason to."""
         if self._status is not None:
             await context.abort(*self._status)
 
 
-class _Single:
-    """A sink for one question and one answer."""
-
-    defers = False
-
-    def __init__(self) -> None:
-        self.closed = False
-        self._answer: asyncio.Future[pb.Answer] = asyncio.get_running_loop().create_future()
-
-    def answer(self, answer: pb.Answer, *, last: bool) -> None:  # noqa: ARG002 - a sink's signature
-        """Take the answer."""
-        if not self._answer.done():
-            self._answer.set_result(answer)
-
-    def spoke(self, question: int, text: str) -> None:
-        """A single answer is not told in parts."""
-        raise NotImplementedError
-
-    async def wait(self) -> pb.Answer:
-        """The answer."""
-        return await self._answer
-
-
-class _Spoken:
-    """A sink for a streamed text."""
-
-    defers = False
-
-    def __init__(self) -> None:
-        self.closed = False
-        self._messages: asyncio.Queue[pb.TokensResponse] = asyncio.Queue()
-
-    def answer(self, answer: pb.Answer, *, last: bool) -> None:  # noqa: ARG002 - a sink's signature
-        """The end."""
-        self._messages.put_nowait(pb.TokensResponse(end=answer))
-
-    def spoke(self, question: int, text: str) -> None:  # noqa: ARG002 - same
-        """A part."""
-        self._messages.put_nowait(pb.TokensResponse(text=text))
-
-    async def messages(self) -> AsyncIterator[pb.TokensResponse]:
-        """Parts, then the end."""
-        while True:
-            message = await self._messages.get()
-            yield message
-            if message.HasField("end"):
-                return
-
-
-def _left(context: aio.ServicerContext[Any, Any]) -> float:
+def _left(context: Context) -> float:
     """Seconds in which an answer must have been found: the call's own deadline, less the way back.
 
     A question's `deadline_ms` may be missed by a moment, and the answer still arrives; after a call's deadline none does.

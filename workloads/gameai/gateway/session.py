@@ -54,7 +54,7 @@ class Session:
             self._jobs.pop(answer.id, None)
         self._wake.set()
 
-    def spoke(self, question: int, text: str) -> None:
+    def spoke(self, question: int, text: str) -> bool:
         """Streams of frames are not told in parts."""
         raise NotImplementedError
 
@@ -70,11 +70,24 @@ class Session:
         if not self.served:
             # Who never spoke for a world is told so by the end of the stream.
             self._world_of(frame.world)
-        arrived = monotonic()
-        while len(self._open) + len(self._ready) > MOST_OPEN - len(frame.questions):
-            self._room.clear()
-            await self._room.wait()
-        await self._turns.run(lambda: self._take_all(frame, arrived))
+        arrived, size = monotonic(), frame.ByteSize()
+        # Of the world that the caller speaks for, whatever it names.
+        key = self._key(frame.world)
+        # A frame that waits is held like the questions that are open.
+        self._desk.ledger.hold(key, size)
+        try:
+            while len(self._open) + len(self._ready) > MOST_OPEN - len(frame.questions):
+                self._room.clear()
+                await self._room.wait()
+            await self._turns.run(lambda: self._take_all(frame, arrived), key)
+        finally:
+            self._desk.ledger.hold(key, -size)
+
+    def _key(self, name: str) -> str:
+        try:
+            return self._world_of(name).key
+        except ServiceFault:
+            return ""
 
     def _take_all(self, frame: pb.StreamRequest, arrived: float) -> None:
         if self.closed:

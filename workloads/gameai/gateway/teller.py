@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import grpc
 from prometheus_client.core import Metric
 
-from gameai.gateway.cache import Kept
+from gameai.gateway.cache import Cache, Kept
 from gameai.gateway.counts import Counts, gauge
 from gameai.gateway.engine import Said
 from gameai.gateway.job import Job, Reason, Sink
+from gameai.gateway.ledger import Ledger
 from gameai.gateway.plan import Plan
 from gameai.v1 import inference_pb2 as pb
 
@@ -72,7 +73,7 @@ class Teller:
         labels = (plan.post.tier.key, "FRESH_CACHE")
         self._counts.answers[labels] += 1
         self._counts.seconds[labels].observe(seconds)
-        text, tier, _, _ = kept
+        text, tier, _ = kept
         answer = pb.Answer(
             id=question.id, text=text, source=pb.SOURCE_FRESH_CACHE, served_tier=tier
         )
@@ -138,7 +139,9 @@ def why_none(job: Job, reason: pb.DegradedReason.ValueType) -> tuple[grpc.Status
     return code, f"{tier} gives no answer ({why}), and the role's ladder has none"
 
 
-def desk_gauges(pools: Mapping[str, Pool], cached: int, waiting: int) -> Iterable[Metric]:
+def desk_gauges(
+    pools: Mapping[str, Pool], cache: Cache, ledger: Ledger, waiting: int
+) -> Iterable[Metric]:
     """Present values."""
     rows: list[tuple[str, str, Callable[[Pool], float]]] = [
         ("queue_depth", "Questions that wait for a slot.", lambda pool: len(pool.queue)),
@@ -148,10 +151,14 @@ def desk_gauges(pools: Mapping[str, Pool], cached: int, waiting: int) -> Iterabl
     for name, text, value in rows:
         values = [((key,), float(value(pool))) for key, pool in list(pools.items())]
         yield gauge(f"gameai_gateway_{name}", text, ("tier",), values)
-    yield gauge("gameai_gateway_cache_entries", "Answers that are kept.", (), [((), cached)])
-    yield gauge(
-        "gameai_gateway_open_questions", "Questions without an answer yet.", (), [((), waiting)]
-    )
+    single: list[tuple[str, str, float]] = [
+        ("cache_entries", "Answers that are kept.", len(cache)),
+        ("cache_bytes", "Bytes of answers that are kept.", cache.size),
+        ("held_bytes", "Bytes of open questions, waiting frames and unfinished replies.", ledger.total),
+        ("open_questions", "Questions without an answer yet.", waiting),
+    ]  # fmt: skip
+    for name, text, number in single:
+        yield gauge(f"gameai_gateway_{name}", text, (), [((), float(number))])
 
 
 def _micros(seconds: float) -> int:

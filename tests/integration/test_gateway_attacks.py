@@ -1,0 +1,266 @@
+"""What a hostile tenant, engine or stranger can do to a gateway: nothing that others notice."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import jwt
+import psutil
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import rsa
+from gameai.gateway import service
+from gameai.gateway.identity import Caller
+from gameai.v1 import inference_pb2 as pb
+from grpc import aio
+from inference import (
+    BARD,
+    GUARD,
+    Served,
+    engine,
+    eventually,
+    gateway,
+    program,
+    question,
+    view,
+    world,
+    write_view,
+)
+
+ENGINE, DEFAULT = pb.SOURCE_ENGINE, pb.SOURCE_DEFAULT
+MEBI = 1 << 20
+
+
+async def ask(served: Served, like: pb.Question = GUARD, **more: Any) -> pb.Answer:
+    return await served.infer(question(like, **more))
+
+
+@asynccontextmanager
+async def http(answer: Any) -> AsyncIterator[str]:
+    """An engine of a tenant's choice; its health is always well."""
+    app = web.Application()
+
+    async def health(_: web.Request) -> web.Response:
+        return web.Response()
+
+    app.router.add_get("/health", health)
+    app.router.add_post("/v1/chat/completions", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("status", [401, 404, 405, 500])
+async def test_a_replica_that_fails_at_once_does_not_swallow_a_tier(status: int) -> None:
+    asked = 0
+
+    async def refuse(_: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.json_response({"error": {"message": "no"}}, status=status)
+
+    async with (
+        http(refuse) as bad,
+        engine() as (_, good),
+        gateway(view([bad, good])) as served,
+    ):
+        answers = [await ask(served, BARD, role="reaction", npc=str(n)) for n in range(100)]
+        replica = served.desk.pools["shared/gold"].replicas[bad]
+        # Its health is well, so it is tried again, and left alone at its first failure.
+        assert replica.breaker.opened is not None or asked < 10
+    assert sum(each.source == ENGINE for each in answers) >= 94
+    assert asked <= 6
+
+
+async def test_what_a_full_and_mute_replica_holds_is_answered_by_another() -> None:
+    async with (
+        engine("silver") as (mute, first),
+        engine("silver") as (_, second),
+    ):
+        seen = view([], [first, second])
+        tiers = {key: _with_slots(each, 1) for key, each in seen.tiers.items()}
+        async with gateway(type(seen)(tiers=tiers, worlds=seen.worlds)) as served:
+            mute.mute = True
+            began = time.monotonic()
+            calls = [ask(served, BARD, npc=str(n), deadline_ms=60_000) for n in range(6)]
+            answers = await asyncio.gather(*calls)
+            assert time.monotonic() - began < 40
+            assert served.desk.counts.engine_failures["shared/silver", "silent"] >= 1
+    assert {each.source for each in answers} == {ENGINE}
+
+
+def _with_slots(tier: Any, slots: int) -> Any:
+    return replace(tier, slots=slots)
+
+
+async def test_an_engine_that_never_stops_is_cut_off() -> None:
+    sent = 0
+
+    async def flood(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        choice = {"delta": {"content": "x" * 1000}, "finish_reason": None}
+        event = b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+        with contextlib.suppress(ConnectionError):
+            while sent < 100 * MEBI:
+                await response.write(event)
+                sent += len(event)
+        return response
+
+    async with http(flood) as address, gateway(view([], [address])) as served:
+        call = served.stub.Tokens(pb.TokensRequest(question=BARD))
+        parts = [part async for part in call]
+        assert served.desk.ledger.total == 0
+    assert parts[-1].end.degraded_reason == pb.DEGRADED_REASON_ENGINE_FAILED
+    assert sum(len(part.text) for part in parts) < 40_000
+    assert sent < 8 * MEBI
+
+
+async def test_an_engine_is_read_no_faster_than_its_text_is_taken() -> None:
+    sent, many = 0, 2000
+
+    async def speak(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for number in range(many):
+            finish = "stop" if number == many - 1 else None
+            choice = {"delta": {"content": "x" * 250}, "finish_reason": finish}
+            await response.write(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+            sent += 1
+        usage = {"prompt_tokens": 1, "completion_tokens": many}
+        await response.write(
+            b"data: " + json.dumps({"choices": [], "usage": usage}).encode() + b"\n\n"
+        )
+        return response
+
+    async with http(speak) as address, gateway(view([], [address])) as served:
+        like = question(BARD, max_tokens=2048, deadline_ms=60_000)
+        call = served.stub.Tokens(pb.TokensRequest(question=like))
+        parts = [part async for part in call]
+    assert parts[-1].end.source == ENGINE
+    assert not parts[-1].end.truncated
+    assert sum(len(part.text) for part in parts) == 250 * many
+
+
+@pytest.mark.parametrize("content", [None, "", "  \n ", "<think>hm", {"a": 1}])
+async def test_what_a_model_does_not_say_is_no_answer_and_is_not_cached(content: Any) -> None:
+    async def blank(_: web.Request) -> web.Response:
+        choice = {"message": {"content": content}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 1, "completion_tokens": 1}
+        return web.json_response({"choices": [choice], "usage": usage})
+
+    async with http(blank) as address, gateway(view([], [address])) as served:
+        answers = [await ask(served, BARD, deadline_ms=3000) for _ in range(2)]
+        assert len(served.desk.cache) == 0
+    assert {(each.text, each.source) for each in answers} == {("Hm?", DEFAULT)}
+    assert {each.degraded_reason for each in answers} == {pb.DEGRADED_REASON_ENGINE_FAILED}
+
+
+async def test_falling_deadlines_of_one_key_cost_no_more_than_equal_ones() -> None:
+    async with gateway(view([])) as served:
+        moor = served.desk.view.worlds["games/eldermoor"]
+
+        class Nowhere:
+            closed, defers = False, False
+
+            def answer(self, answer: pb.Answer, *, last: bool) -> None: ...
+
+            def spoke(self, question: int, text: str) -> bool:
+                return True
+
+        def frame(falling: bool, threat: int) -> float:
+            asked = [
+                question(
+                    GUARD,
+                    n + 1,
+                    fields={"threat": str(threat)},
+                    deadline_ms=60_000 - falling * n * 10,
+                )
+                for n in range(1024)
+            ]
+            sink: Any = Nowhere()
+            began = time.perf_counter()
+            for each in asked:
+                served.desk.ask(moor, each, sink)
+            return time.perf_counter() - began
+
+        pairs = [(frame(True, 20 * n), frame(False, 20 * n + 10)) for n in range(5)]
+    ratio = sorted(falling / equal for falling, equal in pairs)[2]
+    assert ratio < 6, pairs
+
+
+class Named:
+    """Everybody is the account that a header names."""
+
+    def caller(self, metadata: Any) -> Caller:
+        return Caller(str(metadata.get("account", "games/server")), float("inf"))
+
+
+async def test_a_namespace_has_only_so_many_streams_at_a_gateway(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "MOST_STREAMS", 3)
+    foreign = world("others/world")
+    async with gateway(view([], [], world(), foreign), Named()) as served:
+        calls = [served.stub.Stream() for _ in range(3)]
+        await asyncio.gather(*(call.initial_metadata() for call in calls))
+        beyond = served.stub.Stream()
+        assert await beyond.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "namespace games has 3 streams open" in await beyond.details()
+        calls[0].cancel()
+        await eventually(lambda: served.service.streams == 2)
+        again = served.stub.Stream()
+        await again.initial_metadata()
+        for call in (*calls, again):
+            call.cancel()
+        await eventually(lambda: not served.service._streams_of)
+
+
+async def test_a_stranger_who_sends_no_token_fills_no_memory(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key))
+    keys.write_text(json.dumps({"keys": [public | {"kid": "k1", "alg": "RS256"}]}))
+    file = write_view(tmp_path)
+    flags = ("--view", str(file), "--keys", str(keys), "--address", "127.0.0.1", "--port", "0", "--health-port", "0")  # fmt: skip
+    async with AsyncExitStack() as stack:
+        made, ports = await stack.enter_async_context(program("gameai.gateway", *flags))
+        process = psutil.Process(made.pid)
+        address = f"127.0.0.1:{ports[0]}"
+
+        async def pour(number: int) -> None:
+            """Most of a message whose end never comes."""
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            channel = await stack.enter_async_context(
+                aio.insecure_channel(address, options=options)
+            )
+            method: Any = channel.stream_unary(
+                "/gameai.v1.InferenceService/Infer", request_serializer=bytes
+            )
+            calls = [method() for _ in range(50)]
+            for call in calls:
+                with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
+                    await call.write(b"x" * (900 << 10))
+                # A write into a call that has just ended is the client's own INTERNAL.
+                assert await call.code() in (
+                    grpc.StatusCode.UNAUTHENTICATED,
+                    grpc.StatusCode.INTERNAL,
+                )
+
+        before = process.memory_info().rss
+        await asyncio.gather(*(pour(number) for number in range(4)))
+        grown = process.memory_info().rss - before
+    assert grown < 64 * MEBI, grown

@@ -1,0 +1,232 @@
+"""What callers make a gateway hold is bounded, and each namespace has its part of it."""
+
+import pytest
+from gameai.archetypes import CacheRules
+from gameai.gateway import flight as flights
+from gameai.gateway.cache import Cache, Key
+from gameai.gateway.flight import Flight
+from gameai.gateway.framing import read_chunks, read_head
+from gameai.gateway.ledger import Ledger
+from gameai.gateway.shares import RECENT_SECONDS, Shares
+from hypothesis import given
+from hypothesis import strategies as st
+
+RULES = CacheRules(ttl_seconds=10, stale_grace_seconds=20)
+
+
+def key(number: int) -> Key:
+    return "r1", number.to_bytes(16)
+
+
+def test_memory_is_divided_among_namespaces_and_then_among_their_worlds() -> None:
+    ledger = Ledger(1000)
+    assert not ledger.hold("flood/a", 900)
+    assert not ledger.full("flood/a")
+    # One that comes later has its part although another holds all.
+    assert not ledger.hold("calm/a", 400)
+    assert not ledger.hold("flood/b", 100)
+    assert ledger.full("flood/a")
+    assert not ledger.full("calm/a")
+    # Nobody has any beyond twice as much.
+    ledger.hold("flood/a", 1000)
+    assert ledger.full("calm/a")
+    assert ledger.full("new/a")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a/x", "a/y", "b/x", "c/x"]), st.integers(1, 500)), max_size=40
+    )
+)
+def test_what_is_given_back_leaves_nothing(held: list[tuple[str, int]]) -> None:
+    ledger = Ledger(1000)
+    for world, size in held:
+        ledger.hold(world, size)
+    for world, size in reversed(held):
+        ledger.hold(world, -size)
+    assert (ledger.total, ledger._worlds, ledger._namespaces, ledger._many) == (0, {}, {}, {})
+
+
+def test_a_full_cache_takes_new_answers() -> None:
+    cache = Cache(50_000)
+    for number in range(1000):
+        cache.put("games", key(number), ("patrol", "gold", 0.0))
+    assert cache.size <= 50_000
+    hits = 0
+    for number in range(1000):
+        hits += cache.fresh("games", key(10_000 + number % 50), RULES, 1.0) is not None
+        cache.put("games", key(10_000 + number % 50), ("patrol", "gold", 0.0))
+    assert hits == 950
+
+
+def test_one_namespace_pushes_out_none_of_another_that_keeps_less() -> None:
+    cache = Cache(50_000)
+    for number in range(20):
+        cache.put("calm", key(number), ("patrol", "gold", 0.0))
+    for number in range(5000):
+        cache.put("flood", key(number), ("x" * 500, "gold", 0.0))
+    assert cache.size <= 50_000
+    assert all(cache.fresh("calm", key(number), RULES, 1.0) for number in range(20))
+
+
+def test_an_answer_is_as_fresh_as_its_reader_says() -> None:
+    cache = Cache()
+    cache.put("games", key(1), ("patrol", "gold", 100.0))
+    long = CacheRules(ttl_seconds=1000)
+    assert cache.fresh("games", key(1), RULES, 109.9)
+    assert cache.fresh("games", key(1), RULES, 110.0) is None
+    assert cache.fresh("games", key(1), long, 1000.0)
+    assert cache.stale("games", key(1), RULES, 129.9)
+    assert cache.stale("games", key(1), RULES, 130.0) is None
+    assert cache.fresh("others", key(1), long, 101.0) is None
+
+
+def taken(shares: Shares, name: str, slots: int, now: float) -> int:
+    """How many requests of a group go, where no end comes."""
+    found = 0
+    while found < 100 and not shares.full(name, slots, now):
+        shares.takes(name, now)
+        found += 1
+    return found
+
+
+def test_who_is_alone_takes_all_slots() -> None:
+    shares = Shares()
+    shares.asks("a", 0.0)
+    assert taken(shares, "a", 0, 0.0) == 100
+    shares = Shares()
+    shares.asks("a", 0.0)
+    shares.asks("b", -RECENT_SECONDS)
+    assert taken(shares, "a", 16, 0.0) == 16
+
+
+def test_what_another_took_lately_is_left_free_and_one_more() -> None:
+    shares = Shares()
+    shares.asks("a", 0.0)
+    shares.asks("b", 0.0)
+    assert taken(shares, "a", 16, 0.0) == 15
+    shares = Shares()
+    for _ in range(3):
+        shares.takes("b", 0.0)
+    for _ in range(3):
+        shares.frees("b")
+    shares.asks("a", 0.1)
+    assert taken(shares, "a", 16, 0.1) == 12
+    # Never less than an equal share is left to who asks, nor more to the other.
+    shares = Shares()
+    for _ in range(50):
+        shares.takes("b", 0.0)
+    shares.asks("a", 0.1)
+    assert taken(shares, "a", 16, 0.1) == 8
+
+
+def test_groups_that_ended_are_forgotten() -> None:
+    shares = Shares()
+    for number in range(1000):
+        shares.asks(str(number), float(number))
+    assert len(shares._groups) <= 65
+
+
+class Waiting:
+    """A job as far as a flight sees it."""
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.flight: Flight | None = None
+
+
+def test_followers_come_back_with_the_earliest_deadline_first() -> None:
+    leader, *followers = [Waiting(each) for each in (5.0, 9.0, 7.0, 8.0)]
+    flight = Flight(b"k", leader)  # type: ignore[arg-type] # as far as it sees one
+    for each in followers:
+        flight.follow(each)  # type: ignore[arg-type] # same
+    flight.leave(followers[2])  # type: ignore[arg-type] # same
+    assert len(flight) == 2
+    first = flight.first()
+    assert first is not None
+    assert first.deadline == 7.0
+    assert [each.deadline for each in flight.disband()] == [9.0]
+    assert flight.first() is None
+
+
+def test_a_flight_keeps_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flights, "MOST_FOLLOWERS", 10)
+    flight = Flight(b"k", Waiting(0.0))  # type: ignore[arg-type] # as far as it sees one
+    for number in range(200):
+        job = Waiting(float(number))
+        flight.follow(job)  # type: ignore[arg-type] # same
+        if number >= 10:
+            flight.leave(job)  # type: ignore[arg-type] # same
+    assert flight.full
+    assert len(flight._heap) <= 21
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "length", "chunked"),
+    [
+        (HEAD + b"Content-Length: 5", 5, False),
+        (HEAD + b"content-length:5\r\nContent-Length: 5", 5, False),
+        (HEAD + b"Transfer-Encoding:chunked", -1, True),
+        (HEAD + b"X: y", -1, False),
+        (b"HTTP/1.1 204\r\nX: y", 0, False),
+        (b"HTTP/1.1 100 Continue", 0, False),
+    ],
+)
+def test_a_head_says_where_its_body_ends(head: bytes, length: int, chunked: bool) -> None:
+    found = read_head(head)
+    assert (found.length, found.chunked) == (length, chunked)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.0 200 OK",
+        b"HTTP/1.1 20 OK",
+        b"HTTP/1.1 101 Switching Protocols",
+        HEAD + b"Content-Length: +5",
+        HEAD + b"Content-Length: 5_0",
+        HEAD + b"Content-Length: 5\r\nContent-Length: 6",
+        HEAD + b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+        HEAD + b"Transfer-Encoding: gzip",
+        HEAD + b" folded: line",
+        HEAD + b"no colon",
+    ],
+)
+def test_a_head_that_could_be_read_in_two_ways_is_refused(head: bytes) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        read_head(head)
+
+
+@pytest.mark.parametrize("data", [b"x" * 300, b"zz\r\n", b"fffff\r\n", b"2\r\nokay\r\n"])
+def test_chunks_that_are_malformed_or_too_large_are_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="chunk"):
+        read_chunks(data, 1000)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    for read in (read_head, lambda each: read_chunks(each, 1000)):
+        try:
+            read(data)
+        except ValueError:
+            continue
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50), max_size=8), st.integers(1, 40), st.booleans())
+def test_chunks_are_read_however_they_are_cut(parts: list[bytes], step: int, trailer: bool) -> None:
+    wire = b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in parts) + b"0\r\n"
+    wire += b"X: y\r\n\r\n" if trailer else b"\r\n"
+    buffer, found, ended = bytearray(), b"", False
+    for at in range(0, len(wire), step):
+        buffer += wire[at : at + step]
+        if ended:
+            continue
+        data, used, ended = read_chunks(buffer, 50)
+        found += data
+        del buffer[:used]
+    assert ended
+    assert found == b"".join(parts)
+    assert bool(buffer) == trailer

@@ -1,0 +1,72 @@
+"""Questions that ask the same at once: one of them asks the engine, the others wait for its answer."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gameai.gateway.job import Job
+
+# Of one flight; more are a flood.
+MOST_FOLLOWERS = 4096
+_NUMBERS = itertools.count()
+
+
+class Flight:
+    """A leader and its followers, the earliest deadline first. Every operation takes at most logarithmic time."""
+
+    __slots__ = ("_followers", "_heap", "key", "leader")
+
+    def __init__(self, key: bytes, leader: Job) -> None:
+        self.key = key
+        self.leader = leader
+        self._followers: set[Job] = set()
+        self._heap: list[tuple[float, int, Job]] = []
+
+    def __len__(self) -> int:
+        return len(self._followers)
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody more may follow."""
+        return len(self._followers) >= MOST_FOLLOWERS
+
+    def follow(self, job: Job) -> None:
+        """A job waits for the leader's answer."""
+        job.flight = self
+        self._followers.add(job)
+        heapq.heappush(self._heap, (job.deadline, next(_NUMBERS), job))
+        if len(self._heap) > 2 * MOST_FOLLOWERS:
+            self._heap = [each for each in self._heap if each[2] in self._followers]
+            heapq.heapify(self._heap)
+
+    def leave(self, job: Job) -> None:
+        """A follower waits no longer."""
+        job.flight = None
+        self._followers.discard(job)
+
+    def lead(self, job: Job) -> Job:
+        """A job that does not follow leads from now on; the one that led before is nobody's."""
+        before, self.leader = self.leader, job
+        before.flight, job.flight = None, self
+        return before
+
+    def first(self) -> Job | None:
+        """The follower with the earliest deadline, which follows no longer."""
+        while self._heap:
+            job = heapq.heappop(self._heap)[2]
+            if job in self._followers:
+                self._followers.remove(job)
+                job.flight = None
+                return job
+        return None
+
+    def disband(self) -> list[Job]:
+        """All followers, the earliest deadline first; none of them follows any longer."""
+        found = []
+        while (job := self.first()) is not None:
+            found.append(job)
+        self.leader.flight = None
+        return found

@@ -1,0 +1,79 @@
+"""PURE: how many of a tier's slots one group (a namespace, or a world) may take while others need some.
+
+Long requests keep their slots for seconds, however fair the order is in which slots are given. So a group leaves free
+what the other groups took lately, up to an equal share each, and one slot more, so that they can grow. A group that
+asks nothing for `RECENT_SECONDS` has nothing left free for it.
+"""
+
+import math
+from dataclasses import dataclass
+
+RECENT_SECONDS = 5.0
+_MOST_GROUPS = 64
+
+
+@dataclass(slots=True)
+class _Group:
+    in_flight: int = 0
+    # The most that was in flight lately, which fades by half in each second.
+    peak: float = 0.0
+    at: float = 0.0
+    asked: float = -1e9
+
+    def peak_at(self, now: float) -> float:
+        faded = self.peak * math.pow(0.5, min(60.0, max(0.0, now - self.at)))
+        return max(faded, float(self.in_flight))
+
+
+class Shares:
+    """Groups by name. Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, _Group] = {}
+
+    def asks(self, name: str, now: float) -> None:
+        """A request of a group came."""
+        group = self._groups.get(name)
+        if group is None:
+            if len(self._groups) >= _MOST_GROUPS:
+                self._forget(now)
+            group = self._groups[name] = _Group()
+        group.asked = now
+
+    def takes(self, name: str, now: float) -> None:
+        """A request of a group takes a slot."""
+        group = self._groups.setdefault(name, _Group(asked=now))
+        peak = group.peak_at(now)
+        group.in_flight += 1
+        group.peak, group.at = max(peak, float(group.in_flight)), now
+
+    def frees(self, name: str) -> None:
+        """A request of a group has ended."""
+        self._groups[name].in_flight -= 1
+
+    def full(self, name: str, slots: int, now: float) -> bool:
+        """Whether a group has as many of so many slots in flight as it may; 0 slots have no limit."""
+        if not slots or len(self._groups) == 1:
+            return False
+        group = self._groups.get(name)
+        if group is None or not group.in_flight:
+            return False
+        others = [
+            each
+            for other, each in self._groups.items()
+            if other != name and (each.in_flight or now - each.asked < RECENT_SECONDS)
+        ]
+        equal = max(1, slots // (len(others) + 1))
+        if group.in_flight < equal:
+            return False
+        kept = sum(min(equal, math.ceil(each.peak_at(now)) + 1) for each in others)
+        return group.in_flight >= max(equal, slots - kept)
+
+    def _forget(self, now: float) -> None:
+        gone = [
+            name
+            for name, each in self._groups.items()
+            if not each.in_flight and now - each.asked >= RECENT_SECONDS
+        ]
+        for name in gone:
+            del self._groups[name]
