@@ -40,6 +40,11 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         {"huggingFace": {"repository": "a/b", "endpoint": "http://hub:99999"}},
         {"huggingFace": {"repository": "a/b", "endpoint": "http://hub:65535/x"}},
     ),
+    "endpoint must not be an address of instance metadata": (
+        "spec.model.source",
+        {"huggingFace": {"repository": "a/b", "endpoint": "http://[FD00:EC2::254]/x"}},
+        {"huggingFace": {"repository": "a/b", "endpoint": "http://[fd00:1::254]/x"}},
+    ),
     "path must stay on the volume: leave out '.' and '..'": (
         "spec.model.source",
         {"persistentVolumeClaim": {"claimName": "models", "path": "a/../b"}},
@@ -156,7 +161,7 @@ WORLD_RULES |= {
     "cidr must not be that of instance metadata": (
         "spec.network",
         {"allowTo": [{"ipBlock": {"cidr": "169.254.169.254/32"}}]},
-        {"allowTo": [{"ipBlock": {"cidr": "169.254.0.0/16"}}]},
+        {"allowTo": [{"ipBlock": {"cidr": "169.0.0.0/8"}}]},
     ),
     "either ipBlock, or namespaceSelector and podSelector": (
         "spec.network",

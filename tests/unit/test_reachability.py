@@ -189,6 +189,26 @@ def test_a_tier_with_a_mirror_on_a_plain_port_gets_that_port_and_https() -> None
     assert found == [80, 443]
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["169.254.169.254", "169.254.170.2", "168.63.129.16", "[fd00:ec2::254]", "[fd20:ce::254]"],
+)
+def test_a_mirror_at_an_address_of_instance_metadata_opens_nothing(host: str) -> None:
+    source = {"huggingFace": {"repository": "a/b", "endpoint": f"http://{host}/models"}}
+    network = Network(policies=policies(tiers.resource(model={"source": source})))
+    called = address(host.strip("[]"))
+    assert not any(network.reaches(GOLD, called, port) for port in (80, 443))
+    assert not network.reaches(GOLD, INTERNET, 80)
+
+
+@pytest.mark.parametrize("cidr", ["169.254.169.254/32", "169.254.0.0/16", "fd00:ec2::254/128"])
+def test_a_block_of_instance_metadata_opens_nothing_rather_than_everything(cidr: str) -> None:
+    allow_to = [{"ipBlock": {"cidr": cidr}}]
+    network = Network(policies=policies(worlds.resource(network={"allowTo": allow_to})))
+    assert not network.reaches(MOOR, address(cidr.partition("/")[0]), 80)
+    assert not network.reaches(MOOR, INTERNET, 443)
+
+
 @pytest.mark.parametrize("root", [worlds.resource(), tiers.resource()], ids=["world", "tier"])
 def test_where_others_make_policies_none_is_rendered(root: dict[str, Any]) -> None:
     assert policies(root)

@@ -39,6 +39,13 @@ class HuggingFace(Model):
             "endpoint must be a URL whose port, if it has one, is at most 65535",
             ".endpoint",
         ),
+        Rule(
+            r"!has(self.endpoint) || !self.endpoint.matches('(?i)^https?://([^/]*@)?(169[.]254[.]|168[.]63[.]129[.]16|"
+            r"metadata[.]google[.]internal|[[](fe8|fd00:ec2:|fd20:ce:))')",
+            "endpoint must not be an address of instance metadata: name the hub by its own address",
+            ".endpoint",
+            "FieldValueForbidden",
+        ),
     )
 
 

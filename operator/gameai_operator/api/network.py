@@ -30,8 +30,9 @@ class AddressBlock(Model):
             ".cidr",
         ),
         Rule(
-            "!isCIDR(self.cidr) || !(cidr('169.254.169.254/32').containsCIDR(self.cidr) || "
-            "cidr('fd00:ec2::254/128').containsCIDR(self.cidr))",
+            "!isCIDR(self.cidr) || !(cidr('169.254.0.0/16').containsCIDR(self.cidr) || "
+            "cidr('168.63.129.16/32').containsCIDR(self.cidr) || cidr('fe80::/10').containsCIDR(self.cidr) || "
+            "cidr('fd00:ec2::/32').containsCIDR(self.cidr) || cidr('fd20:ce::254/128').containsCIDR(self.cidr))",
             "cidr must not be that of instance metadata: its credentials are the node's, not the world's; "
             "give the service a ServiceAccount with Pod Identity instead",
             ".cidr",

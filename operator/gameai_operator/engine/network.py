@@ -13,8 +13,9 @@ from gameai import contract
 from gameai_operator.settings import NetworkSettings
 
 NAME_LABEL = "kubernetes.io/metadata.name"
-# Instance metadata hands out the node's credentials; a pod has its own, by Pod Identity.
-METADATA_ADDRESSES = ("169.254.169.254/32", "fd00:ec2::254/128")
+# Instance metadata hands out the node's credentials; a pod has its own, by Pod Identity. All link-local addresses (every
+# cloud's 169.254.169.254, ECS's 169.254.170.2, Google's 169.254.169.252), Azure's wire server, and IPv6 addresses of EC2 and Google.
+METADATA_ADDRESSES = ("169.254.0.0/16", "168.63.129.16/32", "fe80::/10", "fd00:ec2::/32", "fd20:ce::254/128")  # fmt: skip
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 _IDENTITY_PORT = 80
 
@@ -39,12 +40,19 @@ def pods(namespace_selector: Document, labels: Mapping[str, str] | None = None) 
     return {"namespaceSelector": namespace_selector, **selected}
 
 
-def block(cidr: str) -> Document:
-    """A peer: addresses, but never those of instance metadata."""
+def block(address: str) -> Document:
+    """A peer: one address of the cluster's owner, or a block of them."""
+    return {"ipBlock": {"cidr": str(ipaddress.ip_network(address, strict=False))}}
+
+
+def outside(cidr: str) -> list[Document]:
+    """Peers: a block that a tenant names, without the addresses of instance metadata; none where it lies within those."""
     network = ipaddress.ip_network(cidr, strict=False)
-    metadata = map(ipaddress.ip_network, METADATA_ADDRESSES)
+    metadata = [each for each in map(ipaddress.ip_network, METADATA_ADDRESSES) if each.version == network.version]  # fmt: skip
+    if any(_within(network, each) for each in metadata):
+        return []
     left_out = [str(each) for each in metadata if _within(each, network)]
-    return {"ipBlock": {"cidr": str(network), **({"except": left_out} if left_out else {})}}
+    return [{"ipBlock": {"cidr": str(network), **({"except": left_out} if left_out else {})}}]
 
 
 def ports(*numbers: int, protocols: Sequence[str] = ("TCP",)) -> list[Document]:
@@ -116,5 +124,5 @@ def _within(
     inner: ipaddress.IPv4Network | ipaddress.IPv6Network,
     outer: ipaddress.IPv4Network | ipaddress.IPv6Network,
 ) -> bool:
-    same = inner.version == outer.version
-    return same and inner.network_address in outer and inner.prefixlen > outer.prefixlen
+    """Whether one block is a part of another, or the same; both of one version."""
+    return inner.network_address in outer and inner.prefixlen >= outer.prefixlen

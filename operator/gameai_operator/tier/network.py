@@ -45,9 +45,11 @@ def _downloads(tier: ModelTier) -> list[Document]:
         name = host.split(".")[1] if "." in host else tier.metadata.namespace
         return [network.outwards([network.pods(network.namespaces(name))])]
     if network.is_address(host):
-        return [network.outwards([network.block(host)], network.ports(port))]
+        # One within instance metadata, kept from before the schema refused it, opens nothing.
+        peers = network.outside(host)
+        return [network.outwards(peers, network.ports(port))] if peers else []
     # A hub behind a plain or odd port still hands out https addresses.
-    everywhere = [network.block(each) for each in network.EVERYWHERE]
+    everywhere = [peer for each in network.EVERYWHERE for peer in network.outside(each)]
     return [network.outwards(everywhere, network.ports(*sorted({port, _HTTPS})))]
 
 

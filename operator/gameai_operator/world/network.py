@@ -15,7 +15,12 @@ Document = dict[str, Any]
 
 def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
     """The world itself, metrics, and whom the spec names."""
-    given = [network.inwards([_peer(world, each)], _ports(each)) for each in _network(world)[0]]
+    given = [
+        network.inwards(peers, _ports(each))
+        for each in _network(world)[0]
+        # A rule without peers would let everybody.
+        if (peers := _peers(world, each))
+    ]
     return [
         network.inwards([_itself(world)]),
         *network.from_metrics(settings, contract.HEALTH_PORT),
@@ -25,7 +30,12 @@ def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
 
 def egress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
     """The world itself, names, credentials, the gateway, and whom the spec names."""
-    given = [network.outwards([_peer(world, each)], _ports(each)) for each in _network(world)[1]]
+    given = [
+        network.outwards(peers, _ports(each))
+        for each in _network(world)[1]
+        # A rule without peers would let everybody.
+        if (peers := _peers(world, each))
+    ]
     return [
         network.outwards([_itself(world)]),
         *network.basics(settings),
@@ -54,14 +64,15 @@ def _ports(peer: Peer) -> list[Document]:
     return network.ports(*peer.ports)
 
 
-def _peer(world: GameWorld, peer: Peer) -> Document:
+def _peers(world: GameWorld, peer: Peer) -> list[Document]:
+    """None where all addresses of a block are those of instance metadata."""
     if peer.ip_block:
-        return network.block(peer.ip_block.cidr)
+        return network.outside(peer.ip_block.cidr)
     own = network.namespaces(world.metadata.namespace)
     given = peer.namespace_selector
     where = (_selector(given) or network.all_namespaces()) if given else own
     which = _selector(peer.pod_selector) if peer.pod_selector else {}
-    return {"namespaceSelector": where, **({"podSelector": which} if which else {})}
+    return [{"namespaceSelector": where, **({"podSelector": which} if which else {})}]
 
 
 def _selector(selector: LabelSelector) -> Document:
