@@ -78,9 +78,9 @@ RULES: dict[str, tuple[str, Any, Any]] = {
             },
         },
     ),
-    "env must not set GAMEAI_*": (
+    "env must not set GAMEAI_*, NVIDIA_*": (
         "spec.engine.vllm.env",
-        [{"name": "HF_TOKEN", "value": "x"}],
+        [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}],
         [{"name": "VLLM_LOGGING_LEVEL", "value": "DEBUG"}],
     ),
     "value goes with operator Equal, and only with it": (

@@ -6,6 +6,9 @@ import re
 import pytest
 from gameai import channel, contract
 from gameai.client import stream
+from gameai.gateway import __main__ as gateway
+from gameai.gateway import process
+from gameai.serving.main import _OPTIONS as SERVICE_OPTIONS
 from gameai.v1 import inference_pb2
 from gameai_devcluster.install import ROOT
 from google.protobuf import json_format
@@ -29,6 +32,27 @@ def test_the_published_interval_between_names_is_the_one_in_code() -> None:
 def test_a_proxy_of_the_environment_is_passed_by() -> None:
     for options in (channel.OPTIONS, stream._OPTIONS):
         assert dict(options)["grpc.enable_http_proxy"] == 0
+
+
+def test_servers_allow_the_pings_that_our_client_sends() -> None:
+    sent = dict(stream._OPTIONS)["grpc.keepalive_time_ms"]
+    for options in (SERVICE_OPTIONS, process._OPTIONS):
+        assert dict(options)["grpc.http2.min_ping_interval_without_data_ms"] < sent
+
+
+@pytest.mark.parametrize(
+    ("flags", "address"),
+    [
+        (("--insecure-no-identity",), "127.0.0.1"),
+        (("--insecure-no-identity", "--address", "0.0.0.0"), "0.0.0.0"),  # noqa: S104 - what is tested
+        (("--keys", "k.json"), ""),
+    ],
+)
+def test_a_gateway_without_identity_listens_on_this_machine_unless_told(
+    flags: tuple[str, ...], address: str
+) -> None:
+    given = gateway._parse(["--view", "v.yaml", *flags])
+    assert gateway._listening(given).address == address
 
 
 def vectors() -> list[tuple[str, str, str]]:

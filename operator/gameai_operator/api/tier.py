@@ -44,8 +44,8 @@ RESERVED_ENVIRONMENT = (
 def _reserved_rule() -> Rule:
     names = ", ".join(f"'{name}'" for name in RESERVED_ENVIRONMENT)
     return Rule(
-        f"!has(self.env) || self.env.all(e, !e.name.startsWith('GAMEAI_') && !(e.name in [{names}]))",
-        "env must not set GAMEAI_*, HOME, HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE, VLLM_API_KEY or a VLLM_* "
+        f"!has(self.env) || self.env.all(e, !e.name.startsWith('GAMEAI_') && !e.name.startsWith('NVIDIA_') && !(e.name in [{names}]))",
+        "env must not set GAMEAI_*, NVIDIA_* (which could show a pod GPUs that it did not ask for), HOME, HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE, VLLM_API_KEY or a VLLM_* "
         "variable that the operator sets: use model.source, model.cache and startTimeoutSeconds",
         ".env",
         "FieldValueForbidden",

@@ -40,7 +40,8 @@ def _runner() -> Callable[..., None]:
 
 def _listening(given: argparse.Namespace) -> Listening:
     return Listening(
-        address=given.address,
+        # Without identity nobody but this machine is let in, unless an address is given.
+        address=given.address or ("127.0.0.1" if given.insecure_no_identity else ""),
         port=given.port,
         health_port=given.health_port,
         certificate=given.tls_certificate,
@@ -125,7 +126,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--address",
         default="",
-        help="address to listen on (default: every one of this pod, IPv4 and IPv6)",
+        help="address to listen on (default: every one of this pod, IPv4 and IPv6; 127.0.0.1 with --insecure-no-identity)",
     )
     add("--port", type=int, default=contract.GRPC_PORT, help="port of gRPC; 0: a free one, printed")
     add(

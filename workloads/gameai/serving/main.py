@@ -35,6 +35,8 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 10),
     ("grpc.max_connection_age_ms", int(draining.CONNECTION_SECONDS * 1000)),
     ("grpc.max_connection_age_grace_ms", 300_000),
+    # Clients may ask an idle connection every 20 s whether it lives; gRPC's own limit is 5 minutes.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.so_reuseport", 0),
 )
 _MOST_CALLS = 1000
