@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from gameai.client import AskError, Gateway, Source
+from gameai.client import gateway as client_gateway
 from inference import engine, eventually, gateway, view
 
 
@@ -88,3 +89,37 @@ async def test_a_client_that_is_refused_comes_back_ever_more_slowly() -> None:
     assert refused["NOT_FOUND"] >= 3
     # After 50, 100, 200, 400 and 800 ms, and the first one.
     assert opened <= 7
+
+
+async def test_a_report_of_players_outlives_the_stream_that_had_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_gateway, "_REPORT_SECONDS", 0.3)
+    monkeypatch.setattr(client_gateway, "_RESOLVE_SECONDS", 0.1)
+    async with gateway(view()) as first, gateway(view()) as second:
+
+        def told() -> list[tuple[int, int]]:
+            found = [each.service._players.worlds(time.monotonic()) for each in (first, second)]
+            return [each.get("games/eldermoor", (0, 0)) for each in found]
+
+        async with Gateway(f"{first.address},{second.address}") as ai:
+            # Before any stream is there.
+            ai.report_players(40, lobby=2)
+            await eventually(lambda: sorted(told()) == [(0, 0), (40, 2)], 20)
+            holder = (first, second)[told().index((40, 2))]
+            holder.service.drain()
+            # Never counted twice: what the leaving stream had is taken back.
+            await eventually(lambda: told()[(first, second).index(holder)] == (0, 0), 20)
+            await eventually(lambda: sorted(told()) == [(0, 0), (40, 2)], 20)
+
+            def times() -> set[float]:
+                held = [each.service._players._reports.values() for each in (first, second)]
+                streams = [
+                    each for worlds in held for reports in worlds for each in reports.values()
+                ]
+                return {each.at for each in streams if each.online}
+
+            # It is sent again before it is stale.
+            seen = times()
+            await eventually(lambda: not seen & times(), 20)
+            assert sorted(told()) == [(0, 0), (40, 2)]

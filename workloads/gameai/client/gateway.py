@@ -26,6 +26,8 @@ _MOST_ATTEMPTS = 3
 _MOST_OPEN = 20_000
 _HOMELESS_SECONDS = 5.0
 _MOST_BYTES = 900 << 10
+# A gateway forgets a report after 60 s.
+_REPORT_SECONDS = 20.0
 
 
 class Gateway:
@@ -65,6 +67,10 @@ class Gateway:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._why = "no gateway was reached yet"
+        # The last report of players, the stream that has it, and when it was sent.
+        self._players: pb.Players | None = None
+        self._reporter: Stream | None = None
+        self._reported = 0.0
 
     async def __aenter__(self) -> Self:
         """Start connecting; does not wait for it."""
@@ -138,11 +144,27 @@ class Gateway:
             self._drop(asked)
 
     def report_players(self, online: int, lobby: int = 0) -> None:
-        """Say who plays on this game server; say it at least every 60 s."""
-        # One stream alone tells it; one that is yet to connect keeps it until then.
-        streams = sorted(self._streams, key=lambda each: (each.leaving, not each.proven))
-        for stream in streams[:1]:
-            stream.report(pb.Players(online=online, lobby=lobby))
+        """Say how many play on this game server. It holds until the next report, or until the client is closed."""
+        self._players, self._reported = pb.Players(online=online, lobby=lobby), 0.0
+        self._report()
+
+    def _report(self) -> None:
+        """One stream alone has the report: a new one when that leaves, and again now and then."""
+        usable = [each for each in self._streams if each.proven and not each.leaving]
+        if self._players is None or not usable:
+            return
+        now = asyncio.get_running_loop().time()
+        before = self._reporter
+        if before in usable and now - self._reported < _REPORT_SECONDS and self._reported:
+            return
+        if before not in usable:
+            if before is not None:
+                # The gateway adds up its streams, and this one may stay for a while.
+                before.report(pb.Players())
+            self._reporter = usable[0]
+        assert self._reporter is not None  # noqa: S101 - it is usable
+        self._reporter.report(self._players)
+        self._reported = now
 
     def _send(self, asked: Asked) -> None:
         """To the gateway with the least to do, of those that are connected; else it waits for one."""
@@ -209,6 +231,7 @@ class Gateway:
                     self._backoff.pop(stream.address, None)
             self._open_streams()
             self._house()
+            self._report()
             # A pass at most every 50 ms, however much changes.
             await asyncio.sleep(_FIRST_BACKOFF_SECONDS)
             with contextlib.suppress(TimeoutError):
@@ -224,6 +247,7 @@ class Gateway:
     def _look(self) -> None:
         """A stream connected or leaves."""
         self._house()
+        self._report()
         self._changed.set()
 
     def _house(self) -> None:
