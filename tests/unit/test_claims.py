@@ -106,3 +106,11 @@ async def test_a_claim_that_is_no_name_is_asked_for_nowhere(leases: FakeLeases, 
     claims = LeaseClaims(leases, "a/a", Clock())
     assert not await claims.alive(claim, "games")
     assert leases.reads == 0
+
+
+async def test_claims_that_anybody_may_write_are_not_all_remembered(leases: FakeLeases) -> None:
+    clock = Clock()
+    claims = LeaseClaims(leases, "a/a", clock)
+    for number in range(1000):
+        assert not await claims.alive(f"x/{number}", "games")
+    assert len(claims._seen) == 256

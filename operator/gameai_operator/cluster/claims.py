@@ -13,6 +13,7 @@ from gameai_operator.engine.manifest import Resource
 _LOG = logging.getLogger(__name__)
 # One answer serves all objects of an operator for this long.
 _KEPT_SECONDS = 2.0
+_MOST_CLAIMS = 256
 _MOST_SECONDS = 120.0
 _NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
 _CLAIM = re.compile(f"{_NAME}/{_NAME}")
@@ -53,8 +54,16 @@ class LeaseClaims:
         """
         known = self._seen.get(claim)
         if known is None or self._clock() - known.at >= _KEPT_SECONDS:
-            known = self._seen[claim] = await self._look(claim, known)
+            known = await self._look(claim, known)
+            self._keep(claim, known)
         return known.alive and (not known.namespaces or namespace in known.namespaces)
+
+    def _keep(self, claim: str, seen: _Seen) -> None:
+        """Claims stand in statuses, which others may write: those that were read longest ago make room."""
+        self._seen.pop(claim, None)
+        self._seen[claim] = seen
+        if len(self._seen) > _MOST_CLAIMS:
+            del self._seen[next(iter(self._seen))]
 
     async def _look(self, claim: str, known: _Seen | None) -> _Seen:
         namespace, _, name = claim.partition("/")

@@ -40,7 +40,7 @@ def _none() -> Sequence[str]:
 def _check(faults: Faults, notes: Faults) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handler(_: web.Request) -> web.StreamResponse:
         found = faults()
-        text = "\n".join([*(found or ["ok"]), *notes()])
+        text = "\n".join([*(found or ["ok"]), *(each for each in notes() if each not in found)])
         return web.Response(text=text + "\n", status=503 if found else 200)
 
     return handler
