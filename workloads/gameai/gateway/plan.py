@@ -10,6 +10,7 @@ from zlib import crc32
 from gameai.archetypes import MOST_ACTIONS, Archetype, CacheRules
 from gameai.contract import MOST_DEADLINE_MS, Rung
 from gameai.errors import InvalidArgumentError, NotFoundError
+from gameai.gateway.ledger import namespace
 from gameai.gateway.view import RoleView, TierView, View, WorldView
 from gameai.v1 import inference_pb2
 
@@ -182,17 +183,15 @@ class Planner:
         actions: Sequence[str],
     ) -> bytes:
         """What stands for all but variant and fields; for an archetype's own actions it is the same each time."""
-        name, shared = (
-            question.archetype,
-            archetype.cache is not None and archetype.cache.scope == "Tier",
-        )
+        name = question.archetype
+        shared = archetype.cache is not None and archetype.cache.scope == "Tier"
         where = (post.flow, name)
         again = not actions and not shared
         if again and (found := self._stems.get(where)) is not None:
             return found
         world = post.world
         # A namespace shares with itself alone: another one's answers are another tenant's words.
-        scope = (_space(world.key), "") if shared else (world.key, world.epoch)
+        scope = (namespace(world.key), "") if shared else (world.key, world.epoch)
         form: object = list(actions or archetype.actions)
         if not form:
             form = (messages(question), question.max_tokens)
@@ -300,10 +299,6 @@ def _stable(question: inference_pb2.Question) -> str:
         return question.prompt[0]
     first = question.messages[0] if question.messages else None
     return first.text if first and first.speaker == inference_pb2.SPEAKER_SYSTEM else ""
-
-
-def _space(world: str) -> str:
-    return world.partition("/")[0]
 
 
 def _digest(*parts: object) -> bytes:

@@ -25,6 +25,7 @@ from gameai.errors import (
 from gameai.gateway.counts import Counts
 from gameai.gateway.desk import Desk
 from gameai.gateway.identity import Caller, Identity
+from gameai.gateway.ledger import namespace
 from gameai.gateway.players import Players, Report
 from gameai.gateway.session import Session, StuckError
 from gameai.gateway.sinks import Single, Spoken
@@ -268,7 +269,7 @@ def _within(counts: Counter[str], caller: Caller, most: int, what: str) -> Itera
     if caller.name is None:
         yield
         return
-    space = caller.name.partition("/")[0]
+    space = namespace(caller.name)
     if counts[space] >= most:
         raise ExhaustedError(
             f"namespace {space} has {most} {what} open at this gateway, and no more are taken: use fewer, or more gateways"

@@ -67,9 +67,6 @@ class Session:
         """Take a frame's questions; waits while too much is open. Raises `InvalidArgumentError`, and what `world_of` does."""
         if len(frame.questions) > MOST_FRAME:
             raise InvalidArgumentError(f"a frame has at most {MOST_FRAME} questions")
-        if not self.served:
-            # Who never spoke for a world is told so by the end of the stream.
-            self._world_of(frame.world)
         arrived, size = monotonic(), frame.ByteSize()
         # Of the world that the caller speaks for, whatever it names.
         key = self._key(frame.world)
@@ -87,6 +84,9 @@ class Session:
         try:
             return self._world_of(name).key
         except ServiceFault:
+            if not self.served:
+                # A caller that never spoke for a world learns it by the end of its stream.
+                raise
             return ""
 
     def _take_all(self, frame: pb.StreamRequest, arrived: float) -> None:

@@ -56,7 +56,8 @@ class Shares:
         if not slots or len(self._groups) == 1:
             return False
         group = self._groups.get(name)
-        if group is None or not group.in_flight:
+        # Fewer than an equal share of all groups is fewer than one of those that ask: no need to look at each.
+        if group is None or group.in_flight < max(1, slots // len(self._groups)):
             return False
         others = [
             each
