@@ -46,15 +46,10 @@ test: unit integration ## unit and integration tests, with a seeded sample of th
 unit: $(READY) ## unit tests: no sockets, under 10 s
 	$(BIN)/pytest -q tests/unit
 
-INTEGRATION = $(BIN)/pytest -q tests/integration -o faulthandler_timeout=1500 -o faulthandler_exit_on_timeout=true
-
-# A test that stands still where no signal reaches it ends the run, with the stacks of all threads.
-integration: $(READY) ## tests on a local control plane
+# A test that stands still where no signal reaches it ends its worker, with the stacks of all threads.
+integration: $(READY) ## tests on local control planes, one for each of two workers
 	@$(BIN)/python -m gameai_devcluster build
-	@echo "tests without a control plane run beside those with one; their output comes last (.dev/integration.log)"
-	@mkdir -p .dev; $(INTEGRATION) -m "not cluster" >.dev/integration.log 2>&1 & beside=$$!; \
-	  $(INTEGRATION) -m cluster; code=$$?; \
-	  wait $$beside || code=$$?; cat .dev/integration.log; exit $$code
+	$(BIN)/pytest -q tests/integration -n 2 --dist loadfile --no-loadscope-reorder -o faulthandler_timeout=1500 -o faulthandler_exit_on_timeout=true
 
 soak: $(READY) ## every case of the fault sweeps
 	@$(BIN)/python -m gameai_devcluster build

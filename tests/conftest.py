@@ -1,6 +1,6 @@
 """Options of the whole suite."""
 
-from collections.abc import Generator
+import os
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,9 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
-        if "cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker("cluster")
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
     if config.getoption("--soak"):
         return
     soak = [item for item in items if item.get_closest_marker("soak")]
@@ -30,14 +28,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in soak]
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Tell of a failure when it happens: a run that is ended from outside has no summary."""
-    report = yield
-    if report.failed:
-        writer = item.config.get_terminal_writer()
-        writer.line(f"\n{item.nodeid} failed in its {report.when} ({report.duration:.0f} s):")
-        writer.line("\n".join(report.longreprtext.splitlines()[-12:]))
-    return report
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Print a failure when it happens: a run that is ended from outside has no summary."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"\n{report.nodeid} failed in its {report.when} ({report.duration:.0f} s):")
+        print("\n".join(report.longreprtext.splitlines()[-12:]), flush=True)

@@ -11,6 +11,7 @@ from gameai_operator.engine.intake import Intake
 from gameai_operator.engine.manifest import Key, Manifest, Resource
 from gameai_operator.engine.metrics import ObjectMetrics
 from gameai_operator.engine.outcome import Outcome
+from gameai_operator.engine.readings import Readings
 from gameai_operator.engine.reconcile import Reconciler
 from gameai_operator.engine.references import References
 from gameai_operator.engine.repairs import Repairs
@@ -155,11 +156,15 @@ class World:
         self.store = Store()
         self.queue = Workqueue(lambda: 0.0)
         references = References()
+        self.readings = Readings(
+            WATCHED, references=references, queue=self.queue, fetch=self.cluster.get
+        )
         self.intake = Intake(
             KINDS,
             WATCHED,
             store=self.store,
             references=references,
+            readings=self.readings,
             queue=self.queue,
             metrics=ObjectMetrics(),
             clock=lambda: 0.0,
@@ -193,6 +198,7 @@ class World:
         self.intake.see(resource, found)
 
     async def reconcile(self) -> tuple[list[str], Outcome]:
+        await self.readings.read_due()
         self.cluster.calls.clear()
         outcome = await self.reconciler.reconcile(ROOT)
         return list(self.cluster.calls), outcome

@@ -17,6 +17,7 @@ from gameai.dev.vllm.surface import Surface, application, new_surface
 from gameai.gateway.counts import Counts
 from gameai.gateway.desk import Desk
 from gameai.gateway.identity import Anybody, Identity
+from gameai.gateway.kept import Archetypes
 from gameai.gateway.players import Players
 from gameai.gateway.service import InferenceService
 from gameai.gateway.view import Endpoint, RoleView, TierView, View, WorldView
@@ -70,7 +71,7 @@ def world(key: str = "games/eldermoor", **roles: dict[str, Any]) -> WorldView:
     for name, on, time in (("reaction", "gold", 5000), ("dialogue", "silver", 9000)):
         held: dict[str, Any] = {"name": name, "tier": f"shared/{on}", "deadline_ms": time}
         made[name] = RoleView(**held | roles.get(name, {}))
-    archetypes = parse({"npcs.yaml": NPCS})
+    archetypes = Archetypes(parse({"npcs.yaml": NPCS}))
     return WorldView(
         key=key, epoch="1", roles=made, archetypes=archetypes, callers=frozenset({"games/server"})
     )

@@ -10,9 +10,16 @@ from gameai import contract
 
 from gameai_operator.api import crd
 from gameai_operator.api.base import GROUP, VERSION
-from gameai_operator.api.views import archetypes_view, namespace_labels, tier_view
+from gameai_operator.api.views import (
+    ARCHETYPES_BUDGET_BYTES,
+    archetypes_bytes,
+    archetypes_refused,
+    archetypes_view,
+    namespace_labels,
+    tier_view,
+)
 from gameai_operator.engine.deployments import deployment
-from gameai_operator.engine.kind import Decision, Kind, Sight, Watched
+from gameai_operator.engine.kind import Decision, Kind, Reading, Sight, Watched
 from gameai_operator.engine.manifest import Key, Manifest, Resource
 from gameai_operator.engine.pods import Pod, pod
 from gameai_operator.settings import Settings
@@ -146,7 +153,12 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                     selector=contract.selector(contract.PART_OF),
                 ),
                 project=published,
-                shows=archetypes_view,
+                reads=Reading(
+                    read=archetypes_view,
+                    refuse=archetypes_refused,
+                    size_bytes=archetypes_bytes,
+                    budget_bytes=ARCHETYPES_BUDGET_BYTES,
+                ),
                 look_first=True,
                 exact=True,
             ),

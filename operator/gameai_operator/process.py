@@ -21,6 +21,7 @@ from gameai_operator.engine.events import Recorder
 from gameai_operator.engine.intake import Intake
 from gameai_operator.engine.manifest import Resource
 from gameai_operator.engine.metrics import ObjectMetrics
+from gameai_operator.engine.readings import Readings
 from gameai_operator.engine.reconcile import Reconciler
 from gameai_operator.engine.references import References
 from gameai_operator.engine.repairs import Repairs
@@ -88,11 +89,15 @@ class Process:
         self._queue = Workqueue(time.monotonic)
         self._metrics = ObjectMetrics()
         telemetry.show_objects(self._metrics)
+        self._readings = Readings(
+            WATCHED, references=self._references, queue=self._queue, fetch=client.get
+        )
         self._intake = Intake(
             self._kinds,
             WATCHED,
             store=self._store,
             references=self._references,
+            readings=self._readings,
             queue=self._queue,
             metrics=self._metrics,
             clock=time.monotonic,
@@ -203,6 +208,7 @@ class Process:
             asyncio.create_task(self._follow(), name="watch"),
             asyncio.create_task(self._compare(), name="resync"),
             asyncio.create_task(self._look_for_gaps(), name="probe"),
+            asyncio.create_task(self._readings.run(), name="readings"),
             asyncio.create_task(self._recorder.run(), name="events"),
             asyncio.create_task(self._measure_lag(), name="lag"),
         ]

@@ -12,6 +12,7 @@ from gameai.client import AskError, Gateway, Source
 from gameai.client.asked import CacheUse
 from gameai.contract import LatencyClass, Rung
 from gameai.dev.vllm.engine import Latency, Limits
+from gameai.gateway.kept import Archetypes
 from gameai.gateway.view import Endpoint, View
 from gameai.v1 import inference_pb2 as pb
 from grpc import aio
@@ -83,7 +84,7 @@ async def test_one_with_more_time_inherits_the_call_of_one_whose_time_is_over() 
 async def test_down_the_ladder_stale_comes_before_default() -> None:
     asked = question(GUARD, fields={"threat": "1"}, deadline_ms=200)
     brief = world()
-    archetypes = parse({"npcs.yaml": NPCS.replace("ttlSeconds: 60", "ttlSeconds: 1")})
+    archetypes = Archetypes(parse({"npcs.yaml": NPCS.replace("ttlSeconds: 60", "ttlSeconds: 1")}))
     object.__setattr__(brief, "archetypes", archetypes)
     async with (
         engine() as (surface, address),

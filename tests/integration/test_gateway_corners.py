@@ -12,6 +12,7 @@ from gameai.contract import LatencyClass
 from gameai.dev.vllm.engine import Engine, Latency, Limits
 from gameai.gateway import desk
 from gameai.gateway import service as gateway_service
+from gameai.gateway.kept import Archetypes
 from gameai.gateway.session import Session
 from gameai.gateway.turns import Turns
 from gameai.gateway.view import View
@@ -21,6 +22,7 @@ from inference import (
     BARD,
     FAST,
     GUARD,
+    NPCS,
     Served,
     engine,
     eventually,
@@ -33,6 +35,7 @@ from inference import (
 
 ENGINE, FRESH, DEFAULT = pb.SOURCE_ENGINE, pb.SOURCE_FRESH_CACHE, pb.SOURCE_DEFAULT
 SLOW = Latency(front_end_ms=0, first_token_ms=300)
+TALKERS = Archetypes(parse({"n.yaml": NPCS.replace("bard: {", "bard: {cache: {freeText: true}, ")}))
 SAME = question(GUARD, fields={"threat": "1"}, deadline_ms=3000)
 
 
@@ -62,9 +65,8 @@ async def test_a_stream_that_its_client_closes_ends_every_time() -> None:
 
 
 async def test_a_streamed_text_is_not_kept_as_nothing_and_actions_are_not_streamed() -> None:
-    npcs = parse({"n.yaml": "version: 1\narchetypes:\n  bard: {cache: {freeText: true}}\n"})
     talkers = world()
-    object.__setattr__(talkers, "archetypes", {**world().archetypes, **npcs})
+    object.__setattr__(talkers, "archetypes", TALKERS)
     async with engine("silver") as (_, address), gateway(view([], [address], talkers)) as served:
         parts = [part async for part in served.stub.Tokens(pb.TokensRequest(question=BARD))]
         text = "".join(part.text for part in parts)
@@ -76,9 +78,8 @@ async def test_a_streamed_text_is_not_kept_as_nothing_and_actions_are_not_stream
 
 
 async def test_an_answer_that_was_cut_is_told_as_such_and_not_kept() -> None:
-    npcs = parse({"n.yaml": "version: 1\narchetypes:\n  bard: {cache: {freeText: true}}\n"})
     talkers = world()
-    object.__setattr__(talkers, "archetypes", npcs)
+    object.__setattr__(talkers, "archetypes", TALKERS)
     async with engine("silver") as (_, address), gateway(view([], [address], talkers)) as served:
         answers = [await ask(served, BARD) for _ in range(2)]
     assert [(each.source, each.truncated) for each in answers] == [(ENGINE, True)] * 2

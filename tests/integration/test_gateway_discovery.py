@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
+from gameai import contract
 from gameai.gateway.identity import AUDIENCE
 from gameai.v1 import inference_pb2 as pb
 from gameai.v1 import inference_pb2_grpc
@@ -19,6 +20,7 @@ from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json, path
 from gameai_devcluster.testing.proxy import Answer, Arrival, DropError, Proxy, status_answer
 from gameai_devcluster.testing.waiting import until
+from gameai_operator.engine.manifest import PAUSED
 from grpc import aio
 from inference import engine, eventually, program
 from live import manifest, world
@@ -504,3 +506,70 @@ async def test_what_others_write_speaks_for_no_world_and_ends_no_gateway(
 
         await eventually(restored, 50)
         assert (await served.ask()).text == "patrol"
+
+
+def crowded(api: Api, namespace: str, number: int) -> list[Json]:
+    """A paused world's objects as the operator would write them, with archetypes that hold most for their size."""
+    name = f"crowd-{number:03}"
+    paused = world(namespace, name, services=[])
+    paused["metadata"]["annotations"] = {PAUSED: "true"}
+    owner: Json = {"apiVersion": "gameai.dev/v1alpha1", "kind": "GameWorld", "name": name}
+    owner |= {"uid": api.create(paused)["metadata"]["uid"], "controller": True}
+    fields = [[f"f{number}x{kind}y{each}" for each in range(32)] for kind in range(250)]
+    kinds: Json = {
+        f"a{kind}": {"cache": {"fields": {each: {} for each in names}}}
+        for kind, names in enumerate(fields)
+    }
+    contents = {
+        f"{name}-world": {"world.json": json.dumps({"roles": {}})},
+        f"{name}-world-archetypes": {
+            "archetypes.json": json.dumps(
+                {"version": 1, "archetypes": kinds}, separators=(",", ":")
+            )
+        },
+    }
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": each,
+                "namespace": namespace,
+                "labels": {**contract.MANAGED_BY, **contract.PART_OF, contract.WORLD_LABEL: name},
+                "ownerReferences": [owner],
+            },
+            "data": data,
+        }
+        for each, data in contents.items()
+    ]
+
+
+async def test_archetypes_of_a_tenant_take_a_bounded_part_of_a_gateways_memory(
+    api: Api, games: str, tmp_path: Path
+) -> None:
+    greedy = f"{games}-greedy"
+    install.namespace(api, greedy)
+    install.rights(api)
+
+    async def held(served: Served) -> float:
+        return (await served.metrics())["process_resident_memory_bytes"]
+
+    async with gateway(api, games, tmp_path, listed=f"{games},{greedy}") as served:
+        assert (await served.ask()).text == "patrol"
+        before = await held(served)
+        for number in range(80):
+            for each in crowded(api, greedy, number):
+                api.create(each)
+        over = "gameai_gateway_archetypes_over_budget_worlds"
+
+        async def refused_worlds() -> bool:
+            return (await served.metrics()).get(over, 0) > 40
+
+        await becomes(refused_worlds, True, ARCHETYPES_SECONDS)
+        assert await held(served) - before <= 64 << 20
+        assert (await served.ask()).text == "patrol"
+        async with gateway(api, games, tmp_path, listed=f"{games},{greedy}") as later:
+            assert await held(later) - before <= 64 << 20, "one that lists it all at its start"
+            assert (await later.ask()).text == "patrol"
+    for each in api.list("GameWorld", greedy):
+        api.delete("GameWorld", greedy, each["metadata"]["name"])

@@ -182,8 +182,11 @@ def test_a_webhook_that_fails_is_reported_in_the_api_servers_words(
         )
         assert "failed calling webhook" in found["message"]
         assert api.find("Service", namespace, "gold"), "what does not fail is made all the same"
-        events = [each["reason"] for each in api.list("Event", namespace)]
-        assert "ApplyFailing" in events
+        until(
+            "its Event, which is posted after the status,",
+            lambda: any(each["reason"] == "ApplyFailing" for each in api.list("Event", namespace)),
+            seconds=20,
+        )
     finally:
         operator.kill()
 

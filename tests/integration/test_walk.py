@@ -24,6 +24,8 @@ from gameai_devcluster.testing.waiting import settled, until, world_settled
 from gameai_operator.world.clock import MOST_PENDING
 from live import manifest, world
 
+pytestmark = pytest.mark.long
+
 SHARED = "walk-shared"
 WALKERS = 12
 CHECK_EVERY = 5

@@ -126,7 +126,7 @@ def test_all_files_that_are_wrong_are_named() -> None:
     ],
 )
 def test_a_value_becomes_the_part_of_a_key(rule: dict[str, object], value: str, key: str) -> None:
-    assert Quantiser.model_validate(rule).quantise(value) == key
+    assert Quantiser.model_validate(rule).quantisation().quantise(value) == key
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_value_becomes_the_part_of_a_key(rule: dict[str, object], value: str, 
 def test_where_a_number_is_wanted_nothing_else_passes(value: str) -> None:
     for rule in ({"step": 1}, {"bounds": [1]}):
         with pytest.raises(ValueError, match="is not a number"):
-            Quantiser.model_validate(rule).quantise(value)
+            Quantiser.model_validate(rule).quantisation().quantise(value)
 
 
 def test_the_published_schema_describes_every_field() -> None:

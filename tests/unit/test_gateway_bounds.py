@@ -1,11 +1,11 @@
 """What callers make a gateway hold is bounded, and each namespace has its part of it."""
 
 import pytest
-from gameai.archetypes import CacheRules
 from gameai.gateway import flight as flights
 from gameai.gateway.cache import Cache, Key
 from gameai.gateway.flight import Flight
 from gameai.gateway.framing import read_chunks, read_head
+from gameai.gateway.kept import CacheRules
 from gameai.gateway.ledger import Ledger
 from gameai.gateway.shares import RECENT_SECONDS, Shares
 from hypothesis import given

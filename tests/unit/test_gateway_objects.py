@@ -8,12 +8,12 @@ import worlds
 from gameai import archetypes, contract
 from gameai.contract import LADDER, LatencyClass, Rung
 from gameai.gateway import objects
+from gameai.gateway.kept import Archetypes, Library
 from gameai.gateway.objects import (
     ArchetypesFound,
     Assembly,
     Replica,
     WorldFound,
-    config,
     ready_addresses,
     replica,
     tier,
@@ -105,6 +105,10 @@ def test_a_tier_of_a_class_that_only_a_newer_operator_knows_is_passed_over() -> 
     assert tier(tier_resource(**{"class": "Iron"})) is None
 
 
+def config(document: Any) -> Any:
+    return objects.config(document, Library())
+
+
 def published(**spec: Any) -> list[dict[str, Any]]:
     """What the operator itself publishes of a world."""
     root = worlds.resource(**spec)
@@ -151,7 +155,7 @@ def test_what_the_operator_publishes_of_a_world_the_gateway_reads() -> None:
     )
     assert (reaction.deferred_to, reaction.weight, reaction.most_in_flight) == ("dialogue", 3, 9)
     assert (dialogue.tier, dialogue.deadline_ms, dialogue.ladder) == ("eldermoor/silver", 0, LADDER)
-    assert npcs.archetypes == archetypes.parse({"npcs.yaml": worlds.GUARDS})
+    assert npcs.archetypes == Archetypes(archetypes.parse({"npcs.yaml": worlds.GUARDS}))
 
 
 OWNER = {
@@ -225,11 +229,6 @@ def test_more_roles_than_a_world_may_have_are_refused() -> None:
     content["roles"] = {f"role-{n}": content["roles"]["dialogue"] for n in range(33)}
     with pytest.raises(ValueError, match="at most 32 roles"):
         config({**document, "data": {contract.CONFIG_KEY: json.dumps(content)}})
-
-
-def test_archetypes_larger_than_the_operator_hands_on_are_refused() -> None:
-    with pytest.raises(ValueError, match="at most 512 KiB"):
-        objects._archetypes("x" * (513 << 10))
 
 
 def test_rungs_of_a_newer_operator_are_passed_over() -> None:

@@ -9,6 +9,7 @@ from gameai.contract import LADDER, LatencyClass, Rung
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.gateway import laptop
 from gameai.gateway import plan as gateway_plan
+from gameai.gateway.kept import Archetypes
 from gameai.gateway.laptop import ViewError
 from gameai.gateway.plan import Plan, Planner, messages
 from gameai.gateway.view import View
@@ -75,7 +76,7 @@ def test_a_role_leads_to_its_tier_with_its_time_and_share() -> None:
 
 
 def test_an_archetypes_actions_are_the_questions_unless_it_brings_its_own() -> None:
-    assert guard().actions == ["patrol", "attack", "flee"]
+    assert guard().actions == ("patrol", "attack", "flee")
     assert guard().tokens == 1
     assert guard(actions=["flee", "hide"]).actions == ["flee", "hide"]
     assert plan().actions == ()
@@ -161,18 +162,10 @@ def test_an_edited_ttl_keeps_the_answers_that_are_there_and_other_edits_do_not()
     assert plan(read(), **asked).key == plan(longer, **asked).key
 
 
-def test_archetypes_are_digested_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway_plan, "_MOST_DIGESTS", 2)
-    kinds = [archetypes.Archetype(cache=archetypes.CacheRules(variants=n)) for n in (1, 2, 3)]
-    for each in kinds:
-        assert gateway_plan.archetype_digest(each) == gateway_plan.archetype_digest(each)
-    assert len(gateway_plan._DIGESTS) <= 2
-
-
 def test_a_key_begins_the_same_each_time_and_own_actions_make_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gateway_plan, "_MOST_DIGESTS", 1)
+    monkeypatch.setattr(gateway_plan, "_MOST_STEMS", 1)
     view = read()
     planner = Planner(view)
 
@@ -340,7 +333,9 @@ def test_a_file_makes_a_view() -> None:
         "10.0.0.2:8000",
     ]
     assert view.worlds_of("games/server") == [view.worlds["games/eldermoor"]]
-    assert view.worlds["games/eldermoor"].archetypes == archetypes.parse({"npcs.yaml": NPCS})
+    assert view.worlds["games/eldermoor"].archetypes == Archetypes(
+        archetypes.parse({"npcs.yaml": NPCS})
+    )
 
 
 @pytest.mark.parametrize(

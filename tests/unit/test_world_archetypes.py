@@ -9,7 +9,6 @@ from fakes import World
 from gameai import archetypes, contract
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.api.views import archetypes_view
-from gameai_operator.engine.intake import Intake
 from gameai_operator.engine.kind import Decision
 from gameai_operator.engine.manifest import Key
 from gameai_operator.kinds import WATCHED
@@ -96,42 +95,51 @@ def users(version: int, text: str = worlds.GUARDS, **labels: str) -> dict[str, A
     }
 
 
-def watching() -> tuple[World, Intake]:
+async def see(world: World, document: dict[str, Any]) -> None:
+    """An event of a user's ConfigMap, and its reading."""
+    world.cluster.objects[worlds.ARCHETYPES] = document
+    world.intake.see(CONFIG, document)
+    await world.readings.read_due()
+
+
+def watching() -> World:
     world = World()
     root = worlds.resource(**NAMED)
     world.intake.see(fakes.KINDS["GameWorld"].resource, world.cluster.put(root))
     world.queue._waiting.clear()
-    return world, world.intake
+    return world
 
 
 async def test_a_users_config_map_wakes_the_worlds_that_name_it_and_is_no_child() -> None:
-    world, intake = watching()
-    intake.see(CONFIG, users(900))
+    world = watching()
+    await see(world, users(900))
     assert set(world.queue._waiting) == {WORLD}
     world.queue._waiting.clear()
-    intake.see(CONFIG, users(901))
+    await see(world, users(901))
     assert set(world.queue._waiting) == set(), "nothing that others see has changed"
-    intake.see(CONFIG, users(902, BROKEN))
+    await see(world, users(902, BROKEN))
     assert set(world.queue._waiting) == {WORLD}
     world.queue._waiting.clear()
-    intake.lose(CONFIG, users(903, BROKEN))
+    world.intake.lose(CONFIG, users(903, BROKEN))
     assert set(world.queue._waiting) == {WORLD}
 
 
 async def test_a_users_config_map_with_a_worlds_label_is_never_taken_for_a_child() -> None:
-    world, intake = watching()
-    intake.see(CONFIG, users(900, **{contract.WORLD_LABEL: "moor"}))
+    world = watching()
+    await see(world, users(900, **{contract.WORLD_LABEL: "moor"}))
+    world.cluster.calls.clear()
     await world.reconciler.reconcile(WORLD)
     calls = [each for each in world.cluster.calls if "eldermoor-archetypes" in each]
     assert calls == []
 
 
 async def test_a_users_config_map_that_goes_with_its_world_is_no_child_either() -> None:
-    world, intake = watching()
+    world = watching()
     config = users(900)
     owner = {"apiVersion": "gameai.dev/v1alpha1", "kind": "GameWorld", "name": "moor"}
     config["metadata"]["ownerReferences"] = [owner | {"uid": worlds.UID, "controller": True}]
-    intake.see(CONFIG, config)
+    await see(world, config)
+    world.cluster.calls.clear()
     await world.reconciler.reconcile(WORLD)
     calls = [each for each in world.cluster.calls if "eldermoor-archetypes" in each]
     assert calls == []
@@ -139,22 +147,22 @@ async def test_a_users_config_map_that_goes_with_its_world_is_no_child_either() 
 
 
 async def test_a_config_map_of_ours_by_its_label_alone_is_kept_and_touches_nobody() -> None:
-    world, intake = watching()
-    intake.see(CONFIG, users(900, **contract.MANAGED_BY))
+    world = watching()
+    await see(world, users(900, **contract.MANAGED_BY))
     assert world.store.get(worlds.ARCHETYPES) is not None, "else each resync would ask for it again"
 
 
 async def test_a_broken_edit_leaves_what_was_handed_on_and_its_removal_takes_it_away() -> None:
-    world, intake = watching()
-    intake.see(CONFIG, users(900))
+    world = watching()
+    await see(world, users(900))
     await world.reconciler.reconcile(WORLD)
     handed = Key("ConfigMap", "eldermoor", "moor-world-archetypes")
     first = world.cluster.objects[handed]
-    intake.see(CONFIG, users(901, BROKEN))
+    await see(world, users(901, BROKEN))
     await world.reconciler.reconcile(WORLD)
     assert world.cluster.objects[handed] == first
     resource = fakes.KINDS["GameWorld"].resource
-    intake.see(resource, world.cluster.put(worlds.resource()))
+    world.intake.see(resource, world.cluster.put(worlds.resource()))
     await world.reconciler.reconcile(WORLD)
     assert handed not in world.cluster.objects
 
@@ -193,4 +201,4 @@ def test_a_step_may_be_a_fraction() -> None:
     text = "version: 1\narchetypes: {a: {cache: {fields: {fear: {step: 0.5}}}}}\n"
     rules = archetypes.parse({"a.yaml": text})["a"].cache
     assert rules is not None
-    assert rules.fields["fear"].quantise("0.7") == "1"
+    assert rules.fields["fear"].quantisation().quantise("0.7") == "1"

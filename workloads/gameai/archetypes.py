@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -55,6 +55,24 @@ class Quantiser(_Part):
             raise ValueError("bounds must rise")
         return self
 
+    def quantisation(self) -> "Quantisation":
+        """The rule alone, without what a model keeps beside it."""
+        if self.step is None and self.bounds is None and self.values is None:
+            return AS_IT_IS
+        return Quantisation(
+            step=self.step,
+            bounds=None if self.bounds is None else tuple(self.bounds),
+            values=None if self.values is None else tuple(self.values),
+        )
+
+
+class Quantisation(NamedTuple):
+    """A `Quantiser` as it is kept and used: at most one of the three; compact."""
+
+    step: Decimal | None = None
+    bounds: tuple[Decimal, ...] | None = None
+    values: tuple[str, ...] | None = None
+
     def quantise(self, value: str) -> str:
         """The part of the key that stands for a value. Raises `ValueError` where a number is wanted and it is none."""
         if self.values is not None:
@@ -65,6 +83,9 @@ class Quantiser(_Part):
         if self.step is not None:
             return str(_EXACT.divide(number, self.step).to_integral_value(ROUND_FLOOR))
         return str(sum(number >= bound for bound in self.bounds or ()))
+
+
+AS_IT_IS = Quantisation()
 
 
 class CacheRules(_Part):

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 from gameai import archetypes
 from pydantic import ValidationError
 
 from gameai_operator.api.access import Access
+
+# Of all ConfigMaps of archetypes that the worlds of a namespace name.
+ARCHETYPES_BUDGET_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,27 +54,33 @@ def _access(document: Mapping[str, Any]) -> Access:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchetypesView:
-    """A user's archetypes as a world sees them: files by name. They are read where a world names them, and not before."""
+    """A user's archetypes as a world sees them: one document of all files, or what is wrong with them.
 
-    files: tuple[tuple[str, str], ...] = ()
+    `reason` is the condition's, empty where nothing is wrong.
+    """
 
-    def read(self) -> tuple[str, str]:
-        """One document of all files, and what is wrong with them; one of the two is empty."""
-        return _read(self.files)
+    document: str = ""
+    reason: str = ""
+    fault: str = ""
 
 
 def archetypes_view(config: Mapping[str, Any]) -> ArchetypesView:
-    """What a ConfigMap with archetypes shows."""
-    return ArchetypesView(files=archetypes.documents(config.get("data") or {}))
-
-
-# Reading takes a second for each 100 KiB, so it is done once for a content.
-@lru_cache(maxsize=4096)
-def _read(files: tuple[tuple[str, str], ...]) -> tuple[str, str]:
+    """What a ConfigMap with archetypes shows; takes a second for each 100 KiB, of which there is at most 128 KiB."""
     try:
-        return archetypes.document(archetypes.parse(dict(files))), ""
+        found = archetypes.parse(config.get("data") or {})
     except archetypes.ArchetypeError as error:
-        return "", str(error)
+        return ArchetypesView(reason="ArchetypesInvalid", fault=str(error))
+    return ArchetypesView(document=archetypes.document(found))
+
+
+def archetypes_refused(message: str) -> ArchetypesView:
+    """What a ConfigMap shows that was not read."""
+    return ArchetypesView(reason="ArchetypesBudget", fault=message)
+
+
+def archetypes_bytes(view: ArchetypesView) -> int:
+    """What of its namespace's budget is taken."""
+    return len(view.document.encode())
 
 
 def namespace_labels(document: Mapping[str, Any]) -> dict[str, str]:

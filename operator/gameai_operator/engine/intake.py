@@ -15,6 +15,7 @@ from gameai_operator.engine.manifest import MANIFEST_HASH, Key, Resource, contro
 from gameai_operator.engine.metrics import ObjectMetrics
 from gameai_operator.engine.ownership import applied_fields
 from gameai_operator.engine.plan import Child
+from gameai_operator.engine.readings import Readings
 from gameai_operator.engine.references import References
 from gameai_operator.engine.store import Entry, Store
 from gameai_operator.engine.workqueue import Priority, Workqueue
@@ -36,6 +37,7 @@ class Intake:
         *,
         store: Store,
         references: References,
+        readings: Readings,
         queue: Workqueue,
         metrics: ObjectMetrics,
         clock: Callable[[], float],
@@ -45,6 +47,7 @@ class Intake:
         self._labels = {kind.label: name for name, kind in kinds.items()}
         self._store = store
         self._references = references
+        self._readings = readings
         self._queue = queue
         self._metrics = metrics
         self._clock = clock
@@ -89,15 +92,21 @@ class Intake:
             if resource.root:
                 kind = self._kinds[resource.kind]
                 self._metrics.see(key, document)
-                self._references.point(key, () if document is None else kind.refers(document))
+                self._point(key, () if document is None else kind.refers(document))
                 self._tell(key, kind.project, document)
             elif resource.context:
                 self._tell(key, self._watched[resource.kind].project, document)
             elif key.kind == resource.kind:
-                # One that has become a child of ours is nobody's reference any more.
-                foreign = document is not None and self._foreign(resource, document["metadata"])
-                shows = self._watched[resource.kind].shows or _nothing
-                self._tell(key, shows, document if foreign else None)
+                # One that has become a child of ours is no user's any more.
+                if document is not None and self._foreign(resource, document["metadata"]):
+                    self._readings.exists(key)
+                else:
+                    self._readings.gone(key)
+
+    def _point(self, key: Key, targets: Iterable[Key]) -> None:
+        added, dropped = self._references.point(key, targets)
+        self._readings.named(added)
+        self._readings.unnamed(dropped)
 
     def _tell(
         self,
@@ -112,7 +121,7 @@ class Intake:
 
         An owner does not make it ours: a user may want it to go with its world. Ours is what carries our mark.
         """
-        if self._watched[resource.kind].shows is None:
+        if self._watched[resource.kind].reads is None:
             return False
         marked = contract.MANAGED_BY.items() <= metadata.get("labels", {}).items()
         marked = marked or MANIFEST_HASH in metadata.get("annotations", {})
@@ -183,10 +192,6 @@ class Intake:
             # What is neither a root nor of one has told its readers.
             if root.kind in self._kinds:
                 self._queue.add(root, priority, after=0.0 if resource.root else after)
-
-
-def _nothing(_: Mapping[str, Any]) -> None:
-    return None
 
 
 def identity(resource: Resource, metadata: Mapping[str, Any]) -> Key:

@@ -92,14 +92,28 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """How a user's object is read for the roots that name it.
+
+    `read` may take seconds: it runs in a thread. `size_bytes` is what a result takes of its namespace's
+    `budget_bytes`; `refuse` makes the result of one that is not read, for a reason in words.
+    """
+
+    read: Callable[[Mapping[str, Any]], Any]
+    refuse: Callable[[str], Any]
+    size_bytes: Callable[[Any], int]
+    budget_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
     """A kind of child: how to find its root, what to keep of it, and whether a name may be taken in silence.
 
     Where `look_first`, an object of that kind could be adopted without any conflict (nothing that we set need differ),
     so the first apply is preceded by a GET. Where `exact`, what is applied was derived from what the object held, so it
     is applied onto the version that the decision saw. Where `guards`, no Deployment is created before it is there: pods
-    do not start without the limits that were meant for them. `shows` is what a user's object of this kind shows to
-    the roots that name it.
+    do not start without the limits that were meant for them. `reads` is how users' objects of this kind are read, which
+    roots name.
     """
 
     resource: Resource
@@ -107,7 +121,7 @@ class Watched:
     look_first: bool = False
     exact: bool = False
     guards: bool = False
-    shows: Callable[[Mapping[str, Any]], Any] | None = None
+    reads: Reading | None = None
 
 
 def _to_nothing(_: Mapping[str, Any]) -> tuple[Key, ...]:

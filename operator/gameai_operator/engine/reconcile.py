@@ -139,6 +139,9 @@ class Reconciler:
         if await self._is_foreign(key, root):
             self._leave_turn(key)
             return Outcome(again_seconds=FOREIGN_SECONDS)
+        if self._references.unread_by(key):
+            # Whoever reads it wakes this key.
+            return Outcome()
         kind = self._kinds[key.kind]
         if root["metadata"].get("annotations", {}).get(PAUSED) == "true":
             self._leave_turn(key)

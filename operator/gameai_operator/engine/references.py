@@ -6,10 +6,20 @@ counts change a hundred times does not wake a thousand worlds.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
 from gameai_operator.engine.manifest import Key
+
+
+class Unread(Enum):
+    """The projection of an object that is there but was not read yet."""
+
+    UNREAD = "unread"
+
+
+UNREAD = Unread.UNREAD
 
 
 class References:
@@ -20,8 +30,11 @@ class References:
         self._sources: dict[Key, set[Key]] = defaultdict(set)
         self._projections: dict[Key, Any] = {}
 
-    def point(self, source: Key, targets: Iterable[Key]) -> None:
-        """From now on a source refers to these targets, and to no others."""
+    def point(self, source: Key, targets: Iterable[Key]) -> tuple[frozenset[Key], frozenset[Key]]:
+        """From now on a source refers to these targets, and to no others.
+
+        Returns the targets that are new to it, and those that no source refers to any more.
+        """
         wanted = frozenset(targets)
         before = self._targets.pop(source, frozenset())
         for target in before - wanted:
@@ -32,6 +45,17 @@ class References:
             self._sources[target].add(source)
         if wanted:
             self._targets[source] = wanted
+        return wanted - before, frozenset(
+            each for each in before - wanted if each not in self._sources
+        )
+
+    def is_named(self, target: Key) -> bool:
+        """Whether any source refers to it."""
+        return target in self._sources
+
+    def shown(self, target: Key) -> Any:
+        """The projection of a target; None where it is not there."""
+        return self._projections.get(target)
 
     def show(self, target: Key, projection: Any) -> tuple[Key, ...]:
         """A target looks like this now (None: it is gone); the sources that must hear of it."""
@@ -49,3 +73,9 @@ class References:
         """What a source's targets look like; None for one that is not there."""
         targets = self._targets.get(source, ())
         return MappingProxyType({target: self._projections.get(target) for target in targets})
+
+    def unread_by(self, source: Key) -> bool:
+        """Whether something that a source refers to is there but was not read yet."""
+        return any(
+            self._projections.get(target) is UNREAD for target in self._targets.get(source, ())
+        )

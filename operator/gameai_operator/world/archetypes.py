@@ -52,11 +52,10 @@ def sight(world: GameWorld, references: Mapping[Key, Any]) -> ArchetypesSight:
             f"kubectl --namespace {key.namespace} label configmap {name} {_LABEL}"
         )
         return ArchetypesSight(valid=False, reason="ArchetypesMissing", message=message)
-    document, fault = view.read()
-    if fault:
-        message = f"ConfigMap {name}: {fault}; what was right before stays in use"
-        return ArchetypesSight(valid=False, reason="ArchetypesInvalid", message=message)
-    return ArchetypesSight(valid=True, reason="ArchetypesRead", document=document)
+    if view.reason:
+        message = f"ConfigMap {name}: {view.fault}; what was right before stays in use"
+        return ArchetypesSight(valid=False, reason=view.reason, message=message)
+    return ArchetypesSight(valid=True, reason="ArchetypesRead", document=view.document)
 
 
 def condition(seen: ArchetypesSight) -> Condition:

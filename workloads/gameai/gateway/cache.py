@@ -7,7 +7,7 @@ from sys import getsizeof
 
 from cachebox import LRUCache
 
-from gameai.archetypes import CacheRules
+from gameai.gateway.kept import CacheRules
 
 MOST_BYTES = 32 << 20
 # A longer answer is not kept.

@@ -10,7 +10,6 @@ from time import monotonic
 
 import grpc
 
-from gameai.archetypes import CacheRules
 from gameai.contract import Rung
 from gameai.errors import InvalidArgumentError, ServiceFault, told
 from gameai.gateway.cache import MOST_TEXT, Cache, Kept, Key
@@ -18,6 +17,7 @@ from gameai.gateway.counts import Counts
 from gameai.gateway.engine import Said
 from gameai.gateway.flight import Flight
 from gameai.gateway.job import Job, Reason, Sink
+from gameai.gateway.kept import CacheRules
 from gameai.gateway.ledger import QUESTION_BYTES, Ledger, namespace
 from gameai.gateway.plan import Plan, Planner, messages
 from gameai.gateway.pool import Pool

@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -15,6 +16,7 @@ from prometheus_client.core import Metric
 from gameai import contract
 from gameai.gateway.counts import Counts, gauge
 from gameai.gateway.identity import Tokens
+from gameai.gateway.kept import Library
 from gameai.gateway.objects import Assembly, config, ready_addresses, replica, tier
 from gameai.gateway.view import View
 from gameai.gateway.watch import Object, Server, Watched
@@ -49,11 +51,13 @@ class Discovery:
         self._changed = asyncio.Event()
         self._assembly = Assembly()
         self._view: View | None = None
+        self._warned: frozenset[str] = frozenset()
         group = "/apis/gameai.dev/v1alpha1"
         self._tiers = self._everywhere(scope, group, "modeltiers", "", tier)
         self._pods = self._everywhere(scope, "/api/v1", "pods", contract.TIER_LABEL, replica)
         selector = f"{contract.WORLD_LABEL},{contract.selector(contract.MANAGED_BY)}"
-        self._configs = self._everywhere(scope, "/api/v1", "configmaps", selector, config)
+        read = partial(config, library=Library())
+        self._configs = self._everywhere(scope, "/api/v1", "configmaps", selector, read)
         self._slices = self._own_slices(scope)
 
     @property
@@ -100,6 +104,12 @@ class Discovery:
                 ("resource",),
                 [((name,), seconds) for name, seconds in silent.items()],
             ),
+            gauge(
+                "gameai_gateway_archetypes_over_budget_worlds",
+                "Worlds whose archetypes are not kept, because they do not fit the memory for them.",
+                (),
+                [((), float(len(self._assembly.over_budget)))],
+            ),
         ]
 
     async def run(self) -> None:
@@ -123,6 +133,7 @@ class Discovery:
             view = self._assembly.view(
                 _held(self._tiers), _held(self._pods), _held(self._configs), self._gateways()
             )
+            self._warn()
             if view != self._view:
                 self._view = view
                 try:
@@ -130,6 +141,16 @@ class Discovery:
                 except Exception:  # noqa: BLE001 - a bug in taking one view must not end the gateway
                     _LOG.exception("a view was not taken up; this is a bug")
             spent = monotonic() - began
+
+    def _warn(self) -> None:
+        over = self._assembly.over_budget
+        if over and over != self._warned:
+            _LOG.warning(
+                "archetypes of %d worlds do not fit the memory for them, such as those of %s",
+                len(over),
+                min(over),
+            )
+        self._warned = over
 
     def _gateways(self) -> int:
         return len({address for each in _held(self._slices) for address in each})

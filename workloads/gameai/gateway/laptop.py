@@ -8,8 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 
 from gameai import archetypes, contract
-from gameai.archetypes import Archetype, ArchetypeError
+from gameai.archetypes import ArchetypeError
 from gameai.contract import LADDER, TARGETS_MS, LatencyClass, Rung
+from gameai.gateway.kept import NONE, Archetypes
 from gameai.gateway.view import Endpoint, RoleView, TierView, View, WorldView
 
 _MOST_PORT = 65_535
@@ -157,10 +158,10 @@ def _role_view(world: _World, role: _Role, tiers: Mapping[str, TierView]) -> Rol
     )
 
 
-def _archetypes(world: _World, read: Callable[[str], str]) -> Mapping[str, Archetype]:
+def _archetypes(world: _World, read: Callable[[str], str]) -> Archetypes:
     if not world.archetypes:
-        return {}
+        return NONE
     try:
-        return archetypes.parse({world.archetypes: read(world.archetypes)})
+        return Archetypes(archetypes.parse({world.archetypes: read(world.archetypes)}))
     except (OSError, UnicodeError, ArchetypeError) as error:
         raise ViewError(f"worlds.{world.key}.archetypes: {error}") from error

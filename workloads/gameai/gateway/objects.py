@@ -5,25 +5,20 @@ import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 
 from gameai import contract
-from gameai.archetypes import MOST_DOCUMENT_BYTES, Archetype, parse_document
 from gameai.contract import LADDER, TARGETS_MS, LatencyClass, Rung
+from gameai.gateway.kept import NONE, OVER_BUDGET, Archetypes, Library, within_budget
 from gameai.gateway.view import Endpoint, RoleView, TierView, View, WorldView
 
 Object = Mapping[str, Any]
-# The operator hands them on with every default written out.
-_MOST_ARCHETYPES = 4 * MOST_DOCUMENT_BYTES
 # The engine's batch slots, and how many requests it takes in all before it answers 503.
 _SLOTS_FLAG = re.compile(r"--max[-_]num[-_]seqs(?:=|\s+)?(\d+)?$")
 _TAKEN_FLAG = re.compile(r"--max[-_]num[-_]queued[-_]reqs(?:=|\s+)?(\d+)?$")
 # Of a tier of which nothing is known but that a role names it.
 _UNKNOWN_CLASS = LatencyClass.SILVER
 _ABSENT = " (not available)"
-_NONE: Mapping[str, Archetype] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +50,7 @@ class ArchetypesFound:
     """A world's archetypes."""
 
     world: str
-    archetypes: Mapping[str, Archetype]
+    archetypes: Archetypes
 
 
 def replica(pod: Object) -> Replica | None:
@@ -95,7 +90,7 @@ def tier(document: Object) -> TierFound | None:
     return TierFound(view, closed=spec.get("access", {}).get("from", "Same") == "Same")
 
 
-def config(document: Object) -> WorldFound | ArchetypesFound | None:
+def config(document: Object, library: Library) -> WorldFound | ArchetypesFound | None:
     """What the operator publishes of a world; None for an object that is neither.
 
     Raises `ValueError`, `KeyError`, `TypeError` or `AttributeError` where it cannot be read.
@@ -110,7 +105,8 @@ def config(document: Object) -> WorldFound | ArchetypesFound | None:
     if metadata["name"] == contract.config_name(name) and contract.CONFIG_KEY in data:
         return _world(key, owner["uid"], metadata, json.loads(data[contract.CONFIG_KEY]))
     if metadata["name"] == contract.archetypes_name(name) and contract.ARCHETYPES_KEY in data:
-        return ArchetypesFound(key, _archetypes(data[contract.ARCHETYPES_KEY]))
+        text = data[contract.ARCHETYPES_KEY]
+        return ArchetypesFound(key, library.read(metadata["namespace"], text))
     return None
 
 
@@ -118,14 +114,6 @@ def _rules(owner: Mapping[str, Any]) -> bool:
     """Whether this owner is the GameWorld that the operator made an object for."""
     ours = owner["kind"] == "GameWorld" and owner["apiVersion"].startswith(contract.GROUP_PREFIX)
     return ours and owner.get("controller") is True
-
-
-# Worlds of one studio often have the same: read once, kept once. Few, for each edit leaves one behind.
-@lru_cache(maxsize=32)
-def _archetypes(text: str) -> Mapping[str, Archetype]:
-    if len(text) > _MOST_ARCHETYPES:
-        raise ValueError(f"archetypes have at most {_MOST_ARCHETYPES >> 10} KiB")
-    return parse_document(text)
 
 
 def ready_addresses(slice_: Object) -> tuple[str, ...]:
@@ -143,6 +131,7 @@ class Assembly:
 
     def __init__(self) -> None:
         self._made: dict[str, tuple[tuple[object, ...], WorldView]] = {}
+        self.over_budget: frozenset[str] = frozenset()
 
     def view(
         self,
@@ -156,14 +145,18 @@ class Assembly:
         for each in replicas:
             endpoints.setdefault(each.tier, []).append(each.endpoint)
         known = {each.view.key: each for each in tiers}
-        worlds, archetypes = {}, {}
+        worlds: dict[str, WorldFound] = {}
+        archetypes: dict[str, Archetypes] = {}
         for found in configs:
             if isinstance(found, WorldFound):
                 worlds[found.view.key] = found
             else:
                 archetypes[found.world] = found.archetypes
+        kept = within_budget(archetypes)
+        self.over_budget = frozenset(archetypes) - kept
+        archetypes |= dict.fromkeys(self.over_budget, OVER_BUDGET)
         made = {
-            key: self._world(found, archetypes.get(key, _NONE), known)
+            key: self._world(found, archetypes.get(key, NONE), known)
             for key, found in worlds.items()
         }
         self._made = {key: each for key, each in self._made.items() if key in made}
@@ -175,7 +168,7 @@ class Assembly:
     def _world(
         self,
         found: WorldFound,
-        archetypes: Mapping[str, Archetype],
+        archetypes: Archetypes,
         known: Mapping[str, TierFound],
     ) -> WorldView:
         tiers = tuple(known.get(role.tier) for role in found.view.roles.values())

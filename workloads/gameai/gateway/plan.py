@@ -7,9 +7,10 @@ from types import MappingProxyType
 from typing import NamedTuple
 from zlib import crc32
 
-from gameai.archetypes import MOST_ACTIONS, Archetype, CacheRules
+from gameai.archetypes import MOST_ACTIONS
 from gameai.contract import MOST_DEADLINE_MS, Rung
 from gameai.errors import InvalidArgumentError, NotFoundError
+from gameai.gateway.kept import OVER_BUDGET, Archetype, CacheRules
 from gameai.gateway.ledger import namespace
 from gameai.gateway.view import RoleView, TierView, View, WorldView
 from gameai.v1 import inference_pb2
@@ -25,9 +26,7 @@ DEFAULT_TOKENS = 64
 # vLLM's own bound, before it counts tokens: its longest one has so many characters.
 CHARACTERS_PER_TOKEN = 13
 _NAMES_TOLD = 10
-# Archetypes by identity, with themselves so that an identity is not given away twice.
-_DIGESTS: dict[int, tuple[Archetype, bytes]] = {}
-_MOST_DIGESTS = 10_000
+_MOST_STEMS = 10_000
 _SPEAKERS = MappingProxyType(
     {
         inference_pb2.SPEAKER_SYSTEM: "system",
@@ -184,7 +183,7 @@ class Planner:
     ) -> bytes:
         """What stands for all but variant and fields; for an archetype's own actions it is the same each time."""
         name = question.archetype
-        shared = archetype.cache is not None and archetype.cache.scope == "Tier"
+        shared = archetype.cache is not None and archetype.cache.shared
         where = (post.flow, name)
         again = not actions and not shared
         if again and (found := self._stems.get(where)) is not None:
@@ -196,9 +195,9 @@ class Planner:
         if not form:
             form = (messages(question), question.max_tokens)
         stable = _stable(question) if shared else ""
-        made = _digest(scope, post.tier.key, name, archetype_digest(archetype), form, stable)
+        made = _digest(scope, post.tier.key, name, archetype.digest, form, stable)
         if again and archetype.actions:
-            if len(self._stems) >= _MOST_DIGESTS:
+            if len(self._stems) >= _MOST_STEMS:
                 self._stems.clear()
             self._stems[where] = made
         return made
@@ -207,6 +206,11 @@ class Planner:
         if not name:
             return None
         found = world.archetypes.get(name)
+        if world.archetypes is OVER_BUDGET:
+            raise NotFoundError(
+                f"the archetypes of {world.key} do not fit what gateways keep of a namespace: "
+                "fewer or smaller documents"
+            )
         if found is None:
             told = _named(world.archetypes)
             raise NotFoundError(f"archetype {name[:64]!r} is none of {world.key}: {told}")
@@ -278,19 +282,6 @@ def _parts(question: inference_pb2.Question, rules: CacheRules) -> list[str] | N
         except ValueError as error:
             raise InvalidArgumentError(f"fields.{name}: {error}") from error
     return parts
-
-
-def archetype_digest(archetype: Archetype) -> bytes:
-    """Stands for all of an archetype that its answers depend on. How long they are fresh is not among it."""
-    found = _DIGESTS.get(id(archetype))
-    if found is None or found[0] is not archetype:
-        if len(_DIGESTS) >= _MOST_DIGESTS:
-            _DIGESTS.clear()
-        times = {"cache": {"ttl_seconds", "stale_grace_seconds"}}
-        held = archetype.model_dump_json(exclude={"text": True, **times}).encode()
-        made = blake2b(held, digest_size=8).digest()
-        found = _DIGESTS[id(archetype)] = (archetype, made)
-    return found[1]
 
 
 def _stable(question: inference_pb2.Question) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gameai.archetypes import Archetype
 from gameai.contract import LADDER, LatencyClass, Rung
+from gameai.gateway.kept import NONE, Archetypes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +48,7 @@ class WorldView:
     key: str
     epoch: str
     roles: Mapping[str, RoleView]
-    archetypes: Mapping[str, Archetype] = field(default_factory=dict)
+    archetypes: Archetypes = field(default_factory=lambda: NONE)
     callers: frozenset[str] = frozenset()
 
 
