@@ -41,6 +41,9 @@ EVERY: dict[str, Any] = {
     "priorityClassName": "system-cluster-critical",
 }
 
+PROTECTION = "gameai-operator-gameai-system-deletion-protection"
+BOUNDS = "gameai-operator-gameai-system-bounds"
+
 
 def of_kind(documents: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [each for each in documents if each["kind"] == kind]
@@ -146,18 +149,46 @@ def test_listed_namespaces_have_their_rights_and_the_cluster_none_to_write() -> 
     assert {verb for rule in everywhere for verb in rule["verbs"]} <= {"get", "list", "watch"}
     roles = {each["metadata"]["namespace"] for each in of_kind(documents, "Role")}
     assert roles == {"one", "two", "gameai-system"}
-    policy = of_kind(documents, "ValidatingAdmissionPolicy")[0]
+    policy = named(documents, "ValidatingAdmissionPolicy", PROTECTION)
     selector = policy["spec"]["matchConstraints"]["namespaceSelector"]
     assert selector["matchExpressions"][0]["values"] == ["one", "two"]
 
 
 def test_deletion_protection_speaks_of_all_our_kinds_and_can_be_left_out() -> None:
-    policy = of_kind(charts.rendered(), "ValidatingAdmissionPolicy")[0]
+    policy = named(charts.rendered(), "ValidatingAdmissionPolicy", PROTECTION)
     rules = policy["spec"]["matchConstraints"]["resourceRules"]
     assert set(rules[0]["resources"]) == {each.plural for each in crd.DEFINITIONS}
     assert rules[1]["resources"] == ["namespaces"]
     without = charts.rendered(values={"deletionProtection": {"enabled": False}})
-    assert of_kind(without, "ValidatingAdmissionPolicy") == []
+    names = [each["metadata"]["name"] for each in of_kind(without, "ValidatingAdmissionPolicy")]
+    assert names == [BOUNDS]
+
+
+def test_the_operators_own_token_is_bounded_unless_that_is_switched_off() -> None:
+    policy = named(charts.rendered(), "ValidatingAdmissionPolicy", BOUNDS)
+    [condition] = policy["spec"]["matchConditions"]
+    account = "system:serviceaccount:gameai-system:gameai-operator"
+    assert condition["expression"] == f"request.userInfo.username == '{account}'"
+    written = {
+        (group, resource)
+        for rule in rights(
+            [named(charts.rendered(), "ClusterRole", "gameai-operator-gameai-system")]
+        )
+        if {"create", "patch", "delete"} & set(rule["verbs"])
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        if group != "gameai.dev" and resource != "events"
+    }
+    bounded = {
+        (group, resource)
+        for rule in policy["spec"]["matchConstraints"]["resourceRules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert bounded == written, "every kind that it may write is bounded"
+    without = charts.rendered(values={"policy": {"operatorBounds": False}})
+    names = [each["metadata"]["name"] for each in of_kind(without, "ValidatingAdmissionPolicy")]
+    assert names == [PROTECTION]
 
 
 def test_the_crds_chart_holds_every_kind_and_keeps_them_when_it_goes() -> None:

@@ -1,0 +1,178 @@
+"""What the accounts of a release may do, asked of the API server, and what the operator's own token is refused."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from gameai_devcluster import install
+from gameai_devcluster.api import Api, ApiError, Json, path
+from gameai_devcluster.testing.waiting import until
+from live import manifest
+
+OPERATOR = f"system:serviceaccount:{install.NAMESPACE}:gameai-operator"
+GATEWAY = f"system:serviceaccount:{install.NAMESPACE}:gameai-operator-gateway"
+SYSTEM = "the operator writes no objects in the namespaces of the system"
+NOT_OURS = "the operator writes only objects that it manages"
+LABEL = {"app.kubernetes.io/managed-by": "gameai-operator"}
+
+
+def may(api: Api, user: str, verb: str, group: str, resource: str, namespace: str) -> bool:
+    """`kubectl auth can-i`, for somebody else."""
+    resource, _, subresource = resource.partition("/")
+    attributes = {
+        "verb": verb,
+        "group": group,
+        "resource": resource,
+        "subresource": subresource,
+        "namespace": namespace,
+    }
+    groups = ["system:serviceaccounts", "system:authenticated"]
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SubjectAccessReview",
+        "spec": {"user": user, "groups": groups, "resourceAttributes": attributes},
+    }
+    answer = api.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body=review)
+    return bool(answer["status"]["allowed"])
+
+
+# Account, verb, group, resource, own namespace or a tenant's; whether it may.
+TABLE: list[tuple[str, str, str, str, str, bool]] = [
+    (OPERATOR, "patch", "gameai.dev", "modeltiers/status", "tenant", True),
+    (OPERATOR, "delete", "gameai.dev", "gameworlds", "tenant", False),
+    (OPERATOR, "create", "gameai.dev", "modeltiers", "tenant", False),
+    (OPERATOR, "patch", "apps", "deployments", "tenant", True),
+    (OPERATOR, "create", "", "pods", "tenant", False),
+    (OPERATOR, "create", "", "pods/exec", "tenant", False),
+    (OPERATOR, "get", "", "pods/log", "tenant", False),
+    (OPERATOR, "get", "", "secrets", "tenant", False),
+    (OPERATOR, "list", "", "secrets", "own", False),
+    (OPERATOR, "create", "", "serviceaccounts/token", "tenant", False),
+    (OPERATOR, "impersonate", "", "serviceaccounts", "tenant", False),
+    (OPERATOR, "create", "rbac.authorization.k8s.io", "roles", "tenant", False),
+    (OPERATOR, "create", "rbac.authorization.k8s.io", "clusterrolebindings", "tenant", False),
+    (OPERATOR, "update", "coordination.k8s.io", "leases", "own", True),
+    (OPERATOR, "update", "coordination.k8s.io", "leases", "tenant", False),
+    (OPERATOR, "get", "", "nodes", "tenant", False),
+    (GATEWAY, "watch", "gameai.dev", "modeltiers", "tenant", True),
+    (GATEWAY, "patch", "gameai.dev", "modeltiers/status", "tenant", False),
+    (GATEWAY, "get", "", "secrets", "tenant", False),
+    (GATEWAY, "get", "", "secrets", "own", False),
+    (GATEWAY, "create", "", "configmaps", "own", False),
+    (GATEWAY, "patch", "apps", "deployments", "own", False),
+]
+
+
+@pytest.mark.parametrize(("user", "verb", "group", "resource", "where", "allowed"), TABLE)
+def test_an_account_may_what_it_needs_and_no_more(
+    user: str, verb: str, group: str, resource: str, where: str, allowed: bool, api: Api
+) -> None:
+    namespace = install.NAMESPACE if where == "own" else "default"
+    assert may(api, user, verb, group, resource, namespace) is allowed
+
+
+@pytest.fixture
+def stolen(api: Api) -> Api:
+    """The API as whoever holds the operator's token sees it."""
+    own = install.token(api, install.NAMESPACE, install.ACCOUNT)
+    made = replace(api.credentials, token=own, certificate_file=None, key_file=None)
+    return Api(made)
+
+
+def configmap(namespace: str, labels: dict[str, str]) -> Json:
+    metadata = {"name": "x", "namespace": namespace, "labels": labels}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {}}
+
+
+def deployment(namespace: str, container: Json | None = None, **pod: Any) -> Json:
+    labels = {"app": "x"}
+    containers = [{"name": "x", "image": "x", **(container or {})}]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "x", "namespace": namespace, "labels": LABEL},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": containers, **pod}},
+        },
+    }
+
+
+def refusal(api: Api, document: Json) -> str:
+    try:
+        where = path(document["kind"], document["metadata"]["namespace"])
+        api.request("POST", where, body=document, query={"dryRun": "All"})
+    except ApiError as error:
+        return error.message
+    return ""
+
+
+HOST_PATH: Json = {"volumes": [{"name": "v", "hostPath": {"path": "/etc"}}]}
+BOUNDS: list[tuple[str, Any, str]] = [
+    ("its own kind of object", lambda where: configmap(where, LABEL), ""),
+    ("kube-system", lambda _: configmap("kube-system", LABEL), SYSTEM),
+    ("its own namespace", lambda _: configmap(install.NAMESPACE, LABEL), SYSTEM),
+    ("without its label", lambda where: configmap(where, {}), NOT_OURS),
+    ("a plain Deployment", deployment, ""),
+    ("the host's network", lambda where: deployment(where, hostNetwork=True), "of the host"),
+    ("the host's processes", lambda where: deployment(where, hostPID=True), "of the host"),
+    (
+        "a privileged container",
+        lambda where: deployment(where, {"securityContext": {"privileged": True}}),
+        "no privileged containers",
+    ),
+    (
+        "a capability",
+        lambda where: deployment(
+            where, {"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}
+        ),
+        "no capability but CHOWN",
+    ),
+    (
+        "an init container that is privileged",
+        lambda where: deployment(
+            where,
+            initContainers=[{"name": "i", "image": "i", "securityContext": {"privileged": True}}],
+        ),
+        "no privileged containers",
+    ),
+    ("a folder of the node", lambda where: deployment(where, **HOST_PATH), "allowedHostPaths"),
+]
+
+
+@pytest.mark.parametrize(("what", "document", "words"), BOUNDS, ids=[each[0] for each in BOUNDS])
+def test_the_operators_token_is_refused_what_the_operator_never_does(
+    what: str, document: Any, words: str, stolen: Api, namespace: str
+) -> None:
+    made = document(namespace)
+    if not words:
+        assert refusal(stolen, made) == "", what
+        return
+    until(f"{what} is refused", lambda: words in refusal(stolen, made), seconds=30)
+
+
+def test_an_object_that_is_not_the_operators_is_neither_taken_nor_deleted(
+    api: Api, stolen: Api, namespace: str
+) -> None:
+    api.create(configmap(namespace, {}))
+
+    def refused(act: Any) -> str:
+        try:
+            act()
+        except ApiError as error:
+            return error.message
+        return ""
+
+    taken = configmap(namespace, LABEL)
+    until(
+        "taking it is refused",
+        lambda: NOT_OURS in refused(lambda: stolen.apply(taken, manager="x")),
+        seconds=30,
+    )
+    assert NOT_OURS in refused(lambda: stolen.delete("ConfigMap", namespace, "x"))
+    assert api.get("ConfigMap", namespace, "x")
+
+
+def test_others_are_not_bounded(api: Api, namespace: str) -> None:
+    api.create(configmap(namespace, {}))
+    api.create(manifest(namespace))
