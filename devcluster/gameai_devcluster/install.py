@@ -26,6 +26,7 @@ _APPLIED = frozenset(
     }
 )
 _TOKEN_SECONDS = 7 * 24 * 3600
+_GATEWAY_TOKEN_SECONDS = 3600
 
 
 def crds(api: Api, folder: Path = ROOT / "crds") -> None:
@@ -82,12 +83,12 @@ def operator_kubeconfig(
 
 
 def token(api: Api, namespace: str, account: str, *, audience: str = "") -> str:
-    """A token of a ServiceAccount, good for a week; for the API server itself unless an audience is named."""
+    """A token of a ServiceAccount for the API server, good for a week; for another audience it is good for an hour."""
     request = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
         "spec": {
-            "expirationSeconds": _TOKEN_SECONDS,
+            "expirationSeconds": _GATEWAY_TOKEN_SECONDS if audience else _TOKEN_SECONDS,
             **({"audiences": [audience]} if audience else {}),
         },
     }

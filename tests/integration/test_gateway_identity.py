@@ -13,9 +13,11 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gameai.client import AskError, Gateway, Source
+from gameai.errors import UnauthenticatedError
 from gameai.gateway import process
 from gameai.gateway import service as gateway_service
 from gameai.gateway.identity import AUDIENCE, Caller, Tokens
+from gameai.gateway.view import WorldView
 from gameai.v1 import inference_pb2 as pb
 from gameai_devcluster import certificates
 from grpc import aio
@@ -48,7 +50,8 @@ def token(key: rsa.RSAPrivateKey = OURS, kid: str = "k1", **claims: Any) -> str:
         "aud": [AUDIENCE],
         "sub": "system:serviceaccount:games:server",
         # Long: those among the parameters are made when tests are collected.
-        "exp": time.time() + 86_400,
+        "iat": time.time(),
+        "exp": time.time() + 86_000,
     }
     return jwt.encode(held | claims, key, algorithm="RS256", headers={"kid": kid})
 
@@ -79,6 +82,8 @@ def unsigned() -> str:
         (f"Bearer {unsigned()}", "UNAUTHENTICATED", "the token is not one of this cluster"),
         (f"Bearer {token(aud=['other'])}", "UNAUTHENTICATED", "the token's audience is not gameai-gateway"),
         (f"Bearer {token(iss='https://elsewhere')}", "UNAUTHENTICATED", "the token is not one of this cluster"),
+        (f"Bearer {token(exp=time.time() + 7 * 86_400)}", "UNAUTHENTICATED",
+         "the token is valid for 168 hours and at most 24 are accepted"),
         (f"Bearer {token(sub='somebody')}", "UNAUTHENTICATED", "the token is not a ServiceAccount's"),
         (f"Bearer {token(sub='system:serviceaccount:games:other')}", "PERMISSION_DENIED",
          "games/other does not speak for any world: add it to the world's callers"),
@@ -110,6 +115,77 @@ async def test_a_caller_of_the_world_is_served_and_no_other_world_is_open_to_it(
         request = pb.InferRequest(world="games/foreign", question=GUARD)
         code, _ = await failure(served.stub.Infer(request, metadata=metadata))
         assert code is grpc.StatusCode.PERMISSION_DENIED
+
+
+def of(key: str, *callers: str) -> WorldView:
+    made = world(key)
+    object.__setattr__(made, "callers", frozenset(callers))
+    return made
+
+
+SERVER = "games/server"
+HOME, AWAY = of("games/home", SERVER), of("rivals/away", SERVER)
+OMITTED: list[tuple[str, tuple[WorldView, ...], str]] = [
+    ("its own namespace's only world", (HOME,), ""),
+    ("one of another namespace beside it changes nothing", (HOME, AWAY), ""),
+    ("one of another namespace alone must be named", (AWAY,), "world must be named"),
+    ("two of its own namespace", (HOME, of("games/two", SERVER), AWAY), "one of games/home, games"),
+]
+
+
+@pytest.mark.parametrize(("case", "worlds", "told"), OMITTED, ids=[each[0] for each in OMITTED])
+async def test_a_call_without_a_world_means_only_the_one_of_the_callers_own_namespace(
+    case: str, worlds: tuple[WorldView, ...], told: str
+) -> None:
+    metadata = [("authorization", f"Bearer {token()}")]
+    async with gateway(view([], [], *worlds), identity()) as served:
+        asked = question(GUARD, deadline_ms=50)
+        if told:
+            code, message = await failure(served.infer(asked, metadata=metadata))
+            assert (code, told in message) == (grpc.StatusCode.INVALID_ARGUMENT, True), case
+            request = pb.InferRequest(world=worlds[-1].key, question=asked)
+            answer = (await served.stub.Infer(request, metadata=metadata)).answer
+            assert answer.text == "patrol", "named, it is served"
+        else:
+            assert (await served.infer(asked, metadata=metadata)).text == "patrol", case
+
+
+async def test_a_caller_that_is_named_with_its_uid_is_that_account_and_no_later_one() -> None:
+    account: Any = {"serviceaccount": {"name": "server", "uid": "u1"}}
+    only = of("games/home", f"{SERVER}@u1")
+    async with gateway(view([], [], only), identity()) as served:
+        asked = question(GUARD, deadline_ms=50)
+        held = [("authorization", f"Bearer {token(**{'kubernetes.io': account})}")]
+        assert (await served.infer(asked, metadata=held)).text == "patrol"
+        account["serviceaccount"]["uid"] = "u2"
+        for claims in ({"kubernetes.io": account}, {}, {"kubernetes.io": "x"}):
+            other = [("authorization", f"Bearer {token(**claims)}")]
+            code, _ = await failure(served.infer(asked, metadata=other))
+            assert code is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_tokens_of_a_former_issuer_are_accepted_for_as_long_as_a_token_may_live(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tokens = identity()
+    presented = {"authorization": f"Bearer {token()}"}
+    tokens.take("https://new.example", key_set())
+    assert tokens.caller(presented).name == SERVER
+    now = time.time()
+    monkeypatch.setattr("gameai.gateway.identity.time.time", lambda: now + 25 * 3600)
+    tokens.take("https://new.example", key_set())
+    monkeypatch.undo()
+    with pytest.raises(UnauthenticatedError, match="not one of this cluster"):
+        tokens.caller(presented)
+
+
+def test_another_audience_and_age_may_be_set() -> None:
+    tokens = Tokens("gameai-two", most_hours=1)
+    tokens.take(ISSUER, key_set())
+    with pytest.raises(UnauthenticatedError, match="audience is not gameai-two"):
+        tokens.caller({"authorization": f"Bearer {token()}"})
+    hour: dict[str, Any] = {"aud": ["gameai-two"], "exp": time.time() + 3600}
+    assert tokens.caller({"authorization": f"Bearer {token(**hour)}"}).name == SERVER
 
 
 async def test_a_stream_is_told_to_leave_before_its_token_ends(tmp_path: Path) -> None:

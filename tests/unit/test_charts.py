@@ -191,6 +191,16 @@ def test_the_operators_own_token_is_bounded_unless_that_is_switched_off() -> Non
     assert names == [PROTECTION]
 
 
+def test_a_gateways_tokens_are_its_defaults_unless_the_chart_says_otherwise() -> None:
+    def arguments(**tokens: Any) -> list[str]:
+        documents = charts.rendered(values={"gateway": {"tokens": tokens}} if tokens else {})
+        pod = named(documents, "Deployment", "gameai-operator-gateway")["spec"]["template"]["spec"]
+        return [str(each) for each in pod["containers"][0]["args"]]
+
+    assert not any(each.startswith(("--audience", "--token-hours")) for each in arguments())
+    assert {"--audience=two", "--token-hours=1.5"} <= set(arguments(audience="two", maxHours=1.5))
+
+
 def test_the_crds_chart_holds_every_kind_and_keeps_them_when_it_goes() -> None:
     documents = charts.rendered(charts.CRDS)
     for document in documents:

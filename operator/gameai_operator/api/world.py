@@ -110,6 +110,8 @@ class Caller(Model):
     """Namespace. Example: game-servers."""
     service_account: ObjectName
     """ServiceAccount whose tokens (audience gameai-gateway) it shows. Example: eldermoor."""
+    uid: Annotated[str, StringConstraints(max_length=63, pattern=r"^[0-9A-Za-z-]*$")] = ""
+    """UID of that ServiceAccount. Given, an account of the same name that is made later is not let in. Example: 8f4e3c2a-6f0b-4c7e-9d3a-2b1c0d9e8f7a."""
 
 
 class WorldState(StrEnum):

@@ -42,7 +42,8 @@ def configuration(
         },
         # Who may ask the gateway for this world, beside its own account.
         "callers": sorted(
-            f"{each.namespace}/{each.service_account}" for each in world.spec.callers
+            f"{each.namespace}/{each.service_account}{f'@{each.uid}' if each.uid else ''}"
+            for each in world.spec.callers
         ),
         "services": {
             each.name: {

@@ -35,7 +35,7 @@ class Gateway:
 
     `address` is `host:port`, or several with commas; a name with several addresses (a headless Service) counts as all of
     them. With `ca_file` connections are encrypted, and a gateway's certificate must be for the name in `address` or for
-    `server_name`. `world` is `namespace/name`, needed where the caller speaks for more than one. `token_file` is a projected
+    `server_name`. `world` is `namespace/name`, needed unless it is the only one of the caller's own namespace. `token_file` is a projected
     ServiceAccount token of audience `gameai-gateway`.
     """
 

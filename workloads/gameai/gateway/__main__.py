@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gameai import contract
 from gameai.gateway.discovery import Scope
+from gameai.gateway.identity import AUDIENCE, MOST_HOURS
 from gameai.gateway.laptop import ViewError
 from gameai.gateway.process import Listening, Sources, StartError, run
 from gameai.gateway.watch import TOKEN_FOLDER, Server
@@ -65,6 +66,8 @@ def _sources(given: argparse.Namespace) -> Sources:
         ),
         keys=given.keys,
         issuer=given.issuer,
+        audience=given.audience,
+        token_hours=given.token_hours,
         identity=not given.insecure_no_identity,
     )
 
@@ -110,18 +113,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     where("--api-server", default="", help="URL of the cluster's API (default: that of the pod)")
     where("--api-token", type=Path, default=TOKEN_FOLDER / "token", help="token for it")
     where("--api-ca", type=Path, default=TOKEN_FOLDER / "ca.crt", help="who signs its certificate")
-    who = parser.add_argument_group("callers").add_argument
-    who(
-        "--keys",
-        type=Path,
-        help="a JSON Web Key Set; read again when it changes (default with --cluster: the cluster's)",
-    )
-    who("--issuer", default=_ISSUER, help="with --keys: who signs ServiceAccount tokens")
-    who(
-        "--insecure-no-identity",
-        action="store_true",
-        help="anybody may speak for every world: for laptops",
-    )
+    _add_callers(parser)
     add = parser.add_argument
     add(
         "--address",
@@ -151,6 +143,30 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--log-level",
         default=os.environ.get("LOG_LEVEL", "INFO"),
         help="DEBUG, INFO, WARNING or ERROR",
+    )
+
+
+def _add_callers(parser: argparse.ArgumentParser) -> None:
+    who = parser.add_argument_group("callers").add_argument
+    who(
+        "--keys",
+        type=Path,
+        help="a JSON Web Key Set; read again when it changes (default with --cluster: the cluster's)",
+    )
+    who("--issuer", default=_ISSUER, help="with --keys: who signs ServiceAccount tokens")
+    who(
+        "--audience", default=AUDIENCE, help="audience that tokens must have (default: %(default)s)"
+    )
+    who(
+        "--token-hours",
+        type=float,
+        default=MOST_HOURS,
+        help="longest validity of a token that is accepted, in hours (default: %(default)s)",
+    )
+    who(
+        "--insecure-no-identity",
+        action="store_true",
+        help="anybody may speak for every world: for laptops",
     )
 
 

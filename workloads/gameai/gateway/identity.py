@@ -18,15 +18,19 @@ _SUBJECT = re.compile(r"system:serviceaccount:([a-z0-9-]{1,63}):([a-z0-9.-]{1,25
 _MOST_KNOWN = 1024
 _MOST_TOKEN = 8192
 _LEEWAY_SECONDS = 10
+# A token cannot be taken back before it ends, so that one that is stolen or belongs to a deleted pod must end soon.
+MOST_HOURS = 24.0
 _RENEW_SECONDS = 30.0
+_HOUR_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`namespace/account`, None where identity is switched off; and when its token ends (Unix seconds)."""
+    """`namespace/account`, None where identity is switched off; when its token ends (Unix seconds); the account's UID."""
 
     name: str | None
     ends_at: float
+    uid: str = ""
 
     def seconds_left(self) -> float:
         """Until its token should have been replaced."""
@@ -49,13 +53,16 @@ class Anybody:
 
 
 class Tokens:
-    """Verifies tokens of one issuer; keys are a JSON Web Key Set, which may be replaced at any time.
+    """Verifies tokens of an issuer and an audience; keys are a JSON Web Key Set, which may be replaced at any time.
 
-    Before the first keys are taken nobody is let in.
+    Before the first keys are taken nobody is let in. A cluster that changes its issuer goes on accepting tokens of the
+    former one, and so does this, for as long as a token may live.
     """
 
-    def __init__(self) -> None:
-        self._issuer = ""
+    def __init__(self, audience: str = AUDIENCE, most_hours: float = MOST_HOURS) -> None:
+        self._audience = audience
+        self._most_hours = most_hours
+        self._issuers: dict[str, float] = {}
         self._known: OrderedDict[str, Caller] = OrderedDict()
         self._keys: dict[str, jwt.PyJWK] = {}
         # Set when a token came whose key is not known: the cluster may have new ones.
@@ -72,7 +79,13 @@ class Tokens:
         Raises `jwt.PyJWTError` or `ValueError` for what is no key set; then all stays as it was.
         """
         found = {key.key_id or "": key for key in jwt.PyJWKSet.from_dict(dict(keys)).keys}
-        self._keys, self._issuer = found, issuer
+        now = time.time()
+        kept = {
+            name: since
+            for name, since in self._issuers.items()
+            if now - since < self._most_hours * _HOUR_SECONDS
+        }
+        self._keys, self._issuers = found, kept | {issuer: now}
         self._known.clear()
 
     def caller(self, metadata: Mapping[str, str | bytes]) -> Caller:
@@ -81,7 +94,7 @@ class Tokens:
         kind, _, token = (held if isinstance(held, str) else "").partition(" ")
         if kind.lower() != "bearer" or not token or len(token) > _MOST_TOKEN:
             raise UnauthenticatedError(
-                f"send `authorization: Bearer <token>` with a ServiceAccount token of audience {AUDIENCE}"
+                f"send `authorization: Bearer <token>` with a ServiceAccount token of audience {self._audience}"
             )
         known = self._known.get(token)
         if known is None:
@@ -103,10 +116,10 @@ class Tokens:
                 token,
                 key,
                 algorithms=_ALGORITHMS,
-                audience=AUDIENCE,
-                issuer=self._issuer,
+                audience=self._audience,
+                issuer=list(self._issuers),
                 leeway=_LEEWAY_SECONDS,
-                options={"require": ["exp", "sub", "iss", "aud"]},
+                options={"require": ["exp", "iat", "sub", "iss", "aud"]},
             )
         except KeyError as error:
             self.unknown.set()
@@ -118,10 +131,23 @@ class Tokens:
                 "the token has expired: read its file again before each call"
             ) from error
         except jwt.InvalidAudienceError as error:
-            raise UnauthenticatedError(f"the token's audience is not {AUDIENCE}") from error
+            raise UnauthenticatedError(f"the token's audience is not {self._audience}") from error
         except jwt.PyJWTError as error:
             raise UnauthenticatedError("the token is not one of this cluster") from error
         subject = _SUBJECT.fullmatch(claims["sub"])
         if subject is None:
             raise UnauthenticatedError("the token is not a ServiceAccount's")
-        return Caller(f"{subject[1]}/{subject[2]}", float(claims["exp"]))
+        hours = (claims["exp"] - claims["iat"]) / _HOUR_SECONDS
+        if hours > self._most_hours:
+            raise UnauthenticatedError(
+                f"the token is valid for {hours:.0f} hours and at most {self._most_hours:.0f} are accepted: "
+                "mount a projected token, which is renewed"
+            )
+        return Caller(f"{subject[1]}/{subject[2]}", float(claims["exp"]), _uid(claims))
+
+
+def _uid(claims: Mapping[str, Any]) -> str:
+    """The UID of the ServiceAccount, which Kubernetes writes into its tokens."""
+    held = claims.get("kubernetes.io")
+    account = held.get("serviceaccount") if isinstance(held, dict) else None
+    return str(account.get("uid", "")) if isinstance(account, dict) else ""

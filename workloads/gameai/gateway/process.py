@@ -25,7 +25,7 @@ from gameai import contract
 from gameai.gateway.counts import Counts, gauge
 from gameai.gateway.desk import Desk
 from gameai.gateway.discovery import Discovery, Scope, follow_keys
-from gameai.gateway.identity import Anybody, Identity, Tokens
+from gameai.gateway.identity import AUDIENCE, MOST_HOURS, Anybody, Identity, Tokens
 from gameai.gateway.laptop import ViewError, parse
 from gameai.gateway.players import Players
 from gameai.gateway.service import NAME, InferenceService
@@ -80,6 +80,8 @@ class Sources:
     keys: Path | None
     issuer: str
     identity: bool
+    audience: str = AUDIENCE
+    token_hours: float = MOST_HOURS
 
 
 async def run(listening: Listening, sources: Sources) -> None:
@@ -268,7 +270,7 @@ def _identity(sources: Sources) -> Identity:
     if not sources.identity:
         _LOG.warning("IDENTITY IS SWITCHED OFF: whoever reaches this port speaks for every world")
         return Anybody()
-    tokens = Tokens()
+    tokens = Tokens(sources.audience, sources.token_hours)
     if sources.keys is not None:
         try:
             tokens.take(sources.issuer, json.loads(sources.keys.read_text()))

@@ -237,7 +237,7 @@ class InferenceService:
         if caller.name is None:
             mine = list(worlds.values())
         else:
-            mine = self._desk.view.worlds_of(caller.name)
+            mine = self._desk.view.worlds_of(caller.name, caller.uid)
         if name:
             for world in mine:
                 if world.key == name:
@@ -251,7 +251,8 @@ class InferenceService:
         if name or not mine:
             raise NotFoundError(f"there is no world {name[:64]!r}")
         raise InvalidArgumentError(
-            f"world must be named: one of {', '.join(sorted(world.key for world in mine)[:10])}"
+            "world must be named, unless it is the only one of the caller's own namespace: "
+            f"one of {', '.join(sorted(world.key for world in mine)[:10])}"
         )
 
 
@@ -291,11 +292,11 @@ async def _only_message(messages: AsyncIterator[_M]) -> _M:
 
 
 def _only(mine: list[WorldView], caller: Caller) -> WorldView | None:
-    """The world that a caller means who names none: its only one, or the only one beside it.
+    """The world that a caller means who names none: the only one of its own namespace.
 
-    Whoever makes a world elsewhere and lists this caller takes nothing away from the one of its own namespace.
+    A world of another namespace must be named: whoever makes one there and lists this caller is not to get its questions.
     """
-    if len(mine) > 1 and caller.name is not None:
+    if caller.name is not None:
         beside = f"{caller.name.partition('/')[0]}/"
         mine = [world for world in mine if world.key.startswith(beside)]
     return mine[0] if len(mine) == 1 else None

@@ -43,7 +43,7 @@ class RoleView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorldView:
-    """A world; `epoch` changes when what was cached of it no longer holds. `callers` are `namespace/account`."""
+    """A world; `epoch` changes when what was cached of it no longer holds. `callers` are `namespace/account` or `namespace/account@uid`."""
 
     key: str
     epoch: str
@@ -69,6 +69,8 @@ class View:
                 found.setdefault(caller, []).append(world)
         object.__setattr__(self, "_by_caller", found)
 
-    def worlds_of(self, caller: str) -> list[WorldView]:
-        """Worlds that a caller speaks for."""
-        return self._by_caller.get(caller, [])
+    def worlds_of(self, caller: str, uid: str = "") -> list[WorldView]:
+        """Worlds that a caller speaks for, as any account of its name or as the one of this UID."""
+        mine = self._by_caller.get(caller, [])
+        only = self._by_caller.get(f"{caller}@{uid}") if uid else None
+        return [*mine, *(each for each in only if each not in mine)] if only else mine
