@@ -8,7 +8,7 @@ import worlds
 from fakes import World
 from gameai import archetypes, contract
 from gameai_devcluster.testing.rendering import decided
-from gameai_operator.api.views import archetypes_view
+from gameai_operator.api.views import archetypes_refused, archetypes_view
 from gameai_operator.engine.kind import Decision
 from gameai_operator.engine.manifest import Key
 from gameai_operator.kinds import WATCHED
@@ -93,6 +93,16 @@ def users(version: int, text: str = worlds.GUARDS, **labels: str) -> dict[str, A
         },
         "data": {"npcs.yaml": text},
     }
+
+
+def test_archetypes_beyond_their_namespaces_budget_are_refused_and_those_before_stay() -> None:
+    references = dict(worlds.READY_TIERS)
+    references[worlds.ARCHETYPES] = archetypes_refused("1100 KiB, at most 1024")
+    decision = decided(worlds.resource(**NAMED), references=references)
+    status, reason, message = told(decision)
+    assert (status, reason) == (False, "ArchetypesBudget")
+    assert "1100 KiB, at most 1024; what was right before stays in use" in message
+    assert decision.keep == (Key("ConfigMap", "eldermoor", "moor-world-archetypes"),)
 
 
 async def see(world: World, document: dict[str, Any]) -> None:
