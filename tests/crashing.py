@@ -27,6 +27,7 @@ KINDS = (
     "NetworkPolicy",
     "ServiceAccount",
     "ConfigMap",
+    "WorldView",
 )
 # What a world is made of.
 CHILDREN = (
@@ -36,6 +37,7 @@ CHILDREN = (
     "NetworkPolicy",
     "ConfigMap",
     "ServiceAccount",
+    "WorldView",
 )
 SYSTEM = {"default", "kube-root-ca.crt"}
 # Lease times of a test: 1.5/1/0.2 s; the Lease itself keeps whole seconds.
@@ -246,6 +248,8 @@ def without_chance(document: Json, namespace: str) -> Json:
     metadata.get("annotations", {}).pop("kubectl.kubernetes.io/last-applied-configuration", None)
     if made["kind"] not in ("ModelTier", "GameWorld"):
         made.pop("status", None)
+    # Of a WorldView: the uid of its world.
+    made.get("spec", {}).pop("world", None)
     if made["kind"] == "ConfigMap":
         made["data"] = {name: _timeless(json.loads(text)) for name, text in made["data"].items()}
     if made["kind"] == "ReplicaSet":

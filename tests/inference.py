@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from aiohttp import web
 from gameai.archetypes import parse
 from gameai.contract import LatencyClass
@@ -85,17 +87,31 @@ def view(
     return View(tiers={t.key: t for t in tiers}, worlds={w.key: w for w in held}, **more)
 
 
+def outward() -> str:
+    """An address of this machine that is not its loopback's, which no EndpointSlice may hold."""
+    for addresses in psutil.net_if_addrs().values():
+        for each in addresses:
+            local = each.address.startswith(("127.", "169.254."))
+            if each.family == socket.AF_INET and not local:
+                return each.address
+    raise AssertionError("this machine has no address but its loopback's: add one to an interface")
+
+
 @asynccontextmanager
 async def engine(
-    model: str = "gold", latency: Latency = FAST, limits: Limits | None = None, port: int = 0
+    model: str = "gold",
+    latency: Latency = FAST,
+    limits: Limits | None = None,
+    port: int = 0,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[tuple[Surface, str]]:
     """A double in this process, and its address."""
     surface = new_surface(model, Engine(latency, limits or Limits()))
     runner = web.AppRunner(application(surface), handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await web.TCPSite(runner, host, port).start()
     try:
-        yield surface, f"127.0.0.1:{runner.addresses[0][1]}"
+        yield surface, f"{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 

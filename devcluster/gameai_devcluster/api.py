@@ -52,6 +52,7 @@ _KINDS: Mapping[str, tuple[str, str, bool]] = {
     "CustomResourceDefinition": ("apiextensions.k8s.io/v1", "customresourcedefinitions", False),
     "GameWorld": ("gameai.dev/v1alpha1", "gameworlds", True),
     "ModelTier": ("gameai.dev/v1alpha1", "modeltiers", True),
+    "WorldView": ("gameai.dev/v1alpha1", "worldviews", True),
 }
 
 

@@ -70,16 +70,17 @@ def operator_kubeconfig(
     api: Api, file: Path, *, server: str | None = None, account: str = ACCOUNT
 ) -> Path:
     """Write a kubeconfig with a token of the operator's service account, good for a week."""
-    credentials = replace(
-        api.credentials,
-        server=server or api.credentials.server,
-        certificate_file=None,
-        key_file=None,
-        token=token(api, NAMESPACE, account),
-    )
+    own = as_account(api, NAMESPACE, account).credentials
+    credentials = replace(own, server=server or own.server)
     file.touch(mode=0o600)
     file.write_text(yaml.safe_dump(kubeconfig_document(credentials)))
     return file
+
+
+def as_account(api: Api, namespace: str, account: str) -> Api:
+    """The same API server, as a ServiceAccount sees it."""
+    own = token(api, namespace, account)
+    return Api(replace(api.credentials, token=own, certificate_file=None, key_file=None))
 
 
 def token(api: Api, namespace: str, account: str, *, audience: str = "") -> str:

@@ -1,6 +1,7 @@
 """The table of kinds: one row per custom resource, one per kind of child."""
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -32,6 +33,7 @@ from gameai_operator.world import status as world_status
 from gameai_operator.world.clock import published
 from gameai_operator.world.decide import decide as decide_world
 from gameai_operator.world.tiers import refers
+from gameai_operator.world.view import archetypes_of
 
 MANAGED_SELECTOR = contract.selector(contract.MANAGED_BY)
 
@@ -85,6 +87,7 @@ def _world(settings: Settings) -> Kind:
         ),
         refers=_world_refers,
         rolls=functools.partial(world_status.rolls, image=image),
+        despite_pause=frozenset({crd.WORLD_VIEW.kind}),
     )
 
 
@@ -127,6 +130,11 @@ def _pod(document: Mapping[str, Any]) -> Pod:
     return pod(document, contract.CAPACITY_LABEL, contract.VLLM_CONTAINER)
 
 
+def _interned(document: Mapping[str, Any]) -> str:
+    """The archetypes that gateways have; worlds of a namespace often share theirs, which are kept once."""
+    return sys.intern(archetypes_of(document))
+
+
 def _nothing(_: Mapping[str, Any]) -> None:
     """No decision asks how it is doing, only whether it is there and ours."""
 
@@ -160,6 +168,11 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                     budget_bytes=ARCHETYPES_BUDGET_BYTES,
                 ),
                 look_first=True,
+                exact=True,
+            ),
+            Watched(
+                resource=_row(GROUP, VERSION, crd.WORLD_VIEW.kind, crd.WORLD_VIEW.plural),
+                project=_interned,
                 exact=True,
             ),
             Watched(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from gameai_operator import telemetry
+from gameai_operator.api import crd
 from gameai_operator.cluster.claims import LeaseClaims
 from gameai_operator.cluster.client import Client, CredentialsError, configuration, credentials
 from gameai_operator.cluster.lease import Elector, WriteGate
@@ -102,9 +103,7 @@ class Process:
             metrics=self._metrics,
             clock=time.monotonic,
         )
-        self._discovery = Discovery(
-            client, self._resources, [kind.definition for kind in self._kinds.values()]
-        )
+        self._discovery = Discovery(client, self._resources, crd.DEFINITIONS)
         self._lists = Lists(
             client,
             store=self._store,

@@ -22,11 +22,12 @@ from gameai_devcluster.testing.proxy import Answer, Arrival, DropError, Proxy, s
 from gameai_devcluster.testing.waiting import until
 from gameai_operator.engine.manifest import PAUSED
 from grpc import aio
-from inference import engine, eventually, program
+from inference import engine, eventually, outward, program
 from live import manifest, world
 
 pytestmark = pytest.mark.usefixtures("operator")
 SERVICE = "gameai-operator-gateway"
+NODE = "outside"
 ENGINE, DEFAULT = pb.SOURCE_ENGINE, pb.SOURCE_DEFAULT
 NPCS = """\
 version: 1
@@ -59,9 +60,12 @@ def npcs(api: Api, namespace: str, text: str = NPCS) -> None:
 
 
 def replica(api: Api, namespace: str, name: str, address: str) -> None:
-    """A pod of tier `gold` whose engine listens here; no scheduler and no kubelet knows it."""
+    """A pod of tier `gold` whose engine listens here; no kubelet knows it."""
     host, _, port = address.partition(":")
     http = {"name": "http", "containerPort": int(port)}
+    labels = api.get("Service", namespace, "gold")["spec"]["selector"]
+    # Of pods without a node no EndpointSlice is made.
+    api.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
     api.create(
         {
             "apiVersion": "v1",
@@ -69,12 +73,12 @@ def replica(api: Api, namespace: str, name: str, address: str) -> None:
             "metadata": {
                 "name": name,
                 "namespace": namespace,
-                "labels": {"gameai.dev/tier": "gold", "gameai.dev/model-revision": "r1"},
+                "labels": labels,
                 # Else a pod that runs nowhere is gone as soon as it is told to end.
                 "finalizers": ["example.com/held"],
             },
             "spec": {
-                "schedulerName": "none",
+                "nodeName": NODE,
                 "containers": [{"name": "vllm", "image": "double", "ports": [http]}],
             },
         }
@@ -82,7 +86,8 @@ def replica(api: Api, namespace: str, name: str, address: str) -> None:
     ready(api, namespace, name, host)
 
 
-def ready(api: Api, namespace: str, name: str, host: str = "127.0.0.1", *, so: bool = True) -> None:
+def ready(api: Api, namespace: str, name: str, host: str = "", *, so: bool = True) -> None:
+    host = host or outward()
     status = {
         "podIP": host,
         "podIPs": [{"ip": host}],
@@ -96,6 +101,7 @@ def release(api: Api, namespace: str) -> None:
         if pod["metadata"].get("finalizers"):
             where = path("Pod", namespace, pod["metadata"]["name"])
             api.patch(where, {"metadata": {"finalizers": None}})
+    api.delete("Node", None, NODE)
 
 
 @pytest.fixture
@@ -126,11 +132,8 @@ def living(namespace: str, **spec: Any) -> Json:
 
 
 def published(api: Api, namespace: str) -> bool:
-    config = api.find("ConfigMap", namespace, "moor-world")
-    handed = api.find("ConfigMap", namespace, "moor-world-archetypes")
-    if not config or not handed:
-        return False
-    return "http://gold" in config["data"]["world.json"]
+    view = api.find("WorldView", namespace, "moor")
+    return bool(view and view["spec"].get("archetypes"))
 
 
 def condition(api: Api, namespace: str, kind: str) -> Json:
@@ -223,7 +226,10 @@ async def refused(served: Served, **question: Any) -> tuple[grpc.StatusCode, str
 async def test_a_world_that_is_applied_is_answered_by_its_tiers_pods(
     api: Api, games: str, tmp_path: Path
 ) -> None:
-    async with gateway(api, games, tmp_path) as served, engine("gold") as (_, address):
+    async with (
+        gateway(api, games, tmp_path) as served,
+        engine("gold", host=outward()) as (_, address),
+    ):
         # No pod is there: the ladder answers, and where the role has none, nobody does.
         assert (await served.ask()).text == "patrol"
         assert (await served.ask()).source == DEFAULT
@@ -240,7 +246,10 @@ async def test_a_world_that_is_applied_is_answered_by_its_tiers_pods(
 async def test_a_pod_that_is_told_to_end_or_is_not_ready_gets_nothing_more(
     api: Api, games: str, tmp_path: Path
 ) -> None:
-    async with gateway(api, games, tmp_path) as served, engine("gold") as (_, address):
+    async with (
+        gateway(api, games, tmp_path) as served,
+        engine("gold", host=outward()) as (_, address),
+    ):
         replica(api, games, "gold-1", address)
         await becomes(served.source, ENGINE)
         ready(api, games, "gold-1", so=False)
@@ -321,7 +330,7 @@ async def test_while_the_api_server_is_gone_the_last_view_is_served_and_metrics_
 
     async with (
         gateway(api, games, tmp_path, proxy.url) as served,
-        engine("gold") as (_, address),
+        engine("gold", host=outward()) as (_, address),
     ):
 
         async def connected() -> set[float]:
@@ -348,12 +357,12 @@ async def test_while_the_api_server_is_gone_the_last_view_is_served_and_metrics_
 async def test_a_gateway_is_not_ready_before_it_knows_what_there_is(
     api: Api, games: str, tmp_path: Path, proxy: Proxy
 ) -> None:
-    def no_pods(arrival: Arrival) -> Answer | None:
-        if arrival.path.endswith("/pods"):
+    def no_views(arrival: Arrival) -> Answer | None:
+        if arrival.path.endswith("/worldviews"):
             raise DropError
         return None
 
-    proxy.fault = no_pods
+    proxy.fault = no_views
     token = tmp_path / "gateway.token"
     token.write_text(install.token(api, install.NAMESPACE, SERVICE))
     async with (
@@ -365,7 +374,7 @@ async def test_a_gateway_is_not_ready_before_it_knows_what_there_is(
         aiohttp.ClientSession() as session,
     ):
         served = Served(None, f"http://127.0.0.1:{ports[1]}", session, [])
-        missing = f"not listed yet: pods of namespace {games}"
+        missing = f"not listed yet: worldviews of namespace {games}"
         await becomes(served.ready, missing)
         async with aio.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
             served.stub = inference_pb2_grpc.InferenceServiceStub(channel)
@@ -386,7 +395,7 @@ async def test_a_namespace_that_may_not_be_listed_holds_up_no_other(
     npcs(api, games)
     async with (
         gateway(api, games, tmp_path, proxy.url, listed=f"{games},gone") as served,
-        engine("gold") as (_, address),
+        engine("gold", host=outward()) as (_, address),
     ):
         replica(api, games, "gold-1", address)
         await becomes(served.source, ENGINE, ARCHETYPES_SECONDS)
@@ -408,7 +417,10 @@ async def test_slots_are_divided_among_the_gateways_of_its_own_service(
         "endpoints": [{"addresses": [f"10.9.0.{n}"]} for n in (1, 2, 3)],
         "ports": [],
     }
-    async with gateway(api, games, tmp_path) as served, engine("gold") as (_, address):
+    async with (
+        gateway(api, games, tmp_path) as served,
+        engine("gold", host=outward()) as (_, address),
+    ):
         replica(api, games, "gold-1", address)
 
         async def slots() -> float | None:
@@ -430,13 +442,16 @@ async def test_a_world_that_is_made_anew_shares_nothing_with_its_namesake(
 ) -> None:
     cached = NPCS.replace("defaults: [patrol]}", "defaults: [patrol], cache: {fields: {}}}")
     npcs(api, games, cached)
-    async with gateway(api, games, tmp_path) as served, engine("gold") as (_, address):
+    async with (
+        gateway(api, games, tmp_path) as served,
+        engine("gold", host=outward()) as (_, address),
+    ):
         replica(api, games, "gold-1", address)
         await becomes(served.source, ENGINE, ARCHETYPES_SECONDS)
         await becomes(served.source, pb.SOURCE_FRESH_CACHE, ARCHETYPES_SECONDS)
         before = api.get("GameWorld", games, "moor")["metadata"]["uid"]
         api.delete("GameWorld", games, "moor")
-        until("it is gone", lambda: not api.find("ConfigMap", games, "moor-world"), seconds=30)
+        until("it is gone", lambda: not api.find("WorldView", games, "moor"), seconds=30)
         code, _ = await gone(served)
         assert code is grpc.StatusCode.PERMISSION_DENIED
         api.apply(living(games), manager="kubectl")
@@ -463,85 +478,75 @@ async def _source_or_none(served: Served) -> int | None:
         return None
 
 
-def forged(namespace: str, uid: str, name: str, text: str) -> Json:
-    """An object as the operator writes it, written by somebody else."""
-    owner = {"apiVersion": "gameai.dev/v1alpha1", "kind": "GameWorld", "name": "moor", "uid": uid}
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": name,
-            "namespace": namespace,
-            "labels": {
-                "gameai.dev/world": "moor",
-                "app.kubernetes.io/managed-by": "gameai-operator",
-            },
-            "ownerReferences": [owner | {"controller": True}],
-        },
-        "data": {"world.json": text},
-    }
-
-
 async def test_what_others_write_speaks_for_no_world_and_ends_no_gateway(
     api: Api, games: str, tmp_path: Path
 ) -> None:
-    uid = api.get("GameWorld", games, "moor")["metadata"]["uid"]
-    theirs = json.dumps({"roles": {}, "callers": [f"{games}/stranger"]})
+    """Everything in the namespace that a tenant may write, but the worlds themselves."""
     async with gateway(api, games, tmp_path) as served:
-        api.create(forged(games, uid, "moor-world-too", theirs))
         deep = api.get("ConfigMap", games, "moor-world")
-        real = deep["data"]["world.json"]
         deep["data"]["world.json"] = "[" * 100_000
         deep["metadata"].pop("managedFields")
-        where = path("ConfigMap", games, "moor-world")
-        api.request("PUT", where, body=deep)
+        api.request("PUT", path("ConfigMap", games, "moor-world"), body=deep)
         await asyncio.sleep(1.0)
         assert (await served.ask()).text == "patrol"
         async with gateway(api, games, tmp_path, account="stranger") as other:
             code, _ = await refused(other)
         assert code is grpc.StatusCode.PERMISSION_DENIED
 
-        def restored() -> bool:
-            return bool(api.get("ConfigMap", games, "moor-world")["data"]["world.json"] == real)
 
-        await eventually(restored, 50)
-        assert (await served.ask()).text == "patrol"
+async def test_a_paused_worlds_access_ends_with_its_tiers(
+    api: Api, games: str, tmp_path: Path
+) -> None:
+    """A tenant pauses its own world, and the owner of the tier shuts that namespace out."""
+    shared = f"{games}-shared"
+    install.namespace(api, shared)
+    install.rights(api)
+    here = {"matchLabels": {"kubernetes.io/metadata.name": games}}
+    selector = {"from": "Selector", "namespaceSelector": here}
+    api.apply(manifest(shared, replicas=0, access=selector), manager="kubectl")
+    reference = {"name": "gold", "namespace": shared}
+    role: Json = {"name": "reaction", "tierRef": reference, "deadlineMs": 500}
+    api.apply(living(games, roles=[role]), manager="kubectl")
+
+    def admitted() -> bool:
+        roles = api.get("WorldView", games, "moor")["spec"]["roles"]
+        return [(each["namespace"], each["admitted"]) for each in roles] == [(shared, True)]
+
+    until("the world may use the tier", admitted, seconds=30)
+    async with (
+        gateway(api, games, tmp_path, listed=f"{games},{shared}") as served,
+        engine("gold", host=outward()) as (_, address),
+    ):
+        replica(api, shared, "gold-1", address)
+        await becomes(served.source, ENGINE)
+        where = path("GameWorld", games, "moor")
+        api.patch(where, {"metadata": {"annotations": {PAUSED: "true"}}})
+        there = {"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}}
+        selector = {"from": "Selector", "namespaceSelector": there}
+        api.apply(manifest(shared, replicas=0, access=selector), manager="kubectl")
+        await becomes(served.source, DEFAULT, 30)
+    release(api, shared)
+    api.delete("ModelTier", shared, "gold")
 
 
-def crowded(api: Api, namespace: str, number: int) -> list[Json]:
-    """A paused world's objects as the operator would write them, with archetypes that hold most for their size."""
-    name = f"crowd-{number:03}"
-    paused = world(namespace, name, services=[])
-    paused["metadata"]["annotations"] = {PAUSED: "true"}
-    owner: Json = {"apiVersion": "gameai.dev/v1alpha1", "kind": "GameWorld", "name": name}
-    owner |= {"uid": api.create(paused)["metadata"]["uid"], "controller": True}
+def crowded(namespace: str, number: int) -> Json:
+    """A world as the operator would tell of it, with archetypes that hold most for their size."""
     fields = [[f"f{number}x{kind}y{each}" for each in range(32)] for kind in range(250)]
     kinds: Json = {
         f"a{kind}": {"cache": {"fields": {each: {} for each in names}}}
         for kind, names in enumerate(fields)
     }
-    contents = {
-        f"{name}-world": {"world.json": json.dumps({"roles": {}})},
-        f"{name}-world-archetypes": {
-            "archetypes.json": json.dumps(
-                {"version": 1, "archetypes": kinds}, separators=(",", ":")
-            )
+    text = json.dumps({"version": 1, "archetypes": kinds}, separators=(",", ":"))
+    return {
+        "apiVersion": "gameai.dev/v1alpha1",
+        "kind": "WorldView",
+        "metadata": {
+            "name": f"crowd-{number:03}",
+            "namespace": namespace,
+            "labels": dict(contract.MANAGED_BY),
         },
+        "spec": {"world": f"u-{number}", "archetypes": text},
     }
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {
-                "name": each,
-                "namespace": namespace,
-                "labels": {**contract.MANAGED_BY, **contract.PART_OF, contract.WORLD_LABEL: name},
-                "ownerReferences": [owner],
-            },
-            "data": data,
-        }
-        for each, data in contents.items()
-    ]
 
 
 async def test_archetypes_of_a_tenant_take_a_bounded_part_of_a_gateways_memory(
@@ -551,6 +556,8 @@ async def test_archetypes_of_a_tenant_take_a_bounded_part_of_a_gateways_memory(
     install.namespace(api, greedy)
     install.rights(api)
 
+    writer = install.as_account(api, install.NAMESPACE, install.ACCOUNT)
+
     async def held(served: Served) -> float:
         return (await served.metrics())["process_resident_memory_bytes"]
 
@@ -558,8 +565,7 @@ async def test_archetypes_of_a_tenant_take_a_bounded_part_of_a_gateways_memory(
         assert (await served.ask()).text == "patrol"
         before = await held(served)
         for number in range(80):
-            for each in crowded(api, greedy, number):
-                api.create(each)
+            writer.create(crowded(greedy, number))
         over = "gameai_gateway_archetypes_over_budget_worlds"
 
         async def refused_worlds() -> bool:
@@ -571,5 +577,5 @@ async def test_archetypes_of_a_tenant_take_a_bounded_part_of_a_gateways_memory(
         async with gateway(api, games, tmp_path, listed=f"{games},{greedy}") as later:
             assert await held(later) - before <= 64 << 20, "one that lists it all at its start"
             assert (await later.ask()).text == "patrol"
-    for each in api.list("GameWorld", greedy):
-        api.delete("GameWorld", greedy, each["metadata"]["name"])
+    for each in api.list("WorldView", greedy):
+        api.delete("WorldView", greedy, each["metadata"]["name"])

@@ -1,6 +1,5 @@
 """What the accounts of a release may do, asked of the API server, and what the operator's own token is refused."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +54,13 @@ TABLE: list[tuple[str, str, str, str, str, bool]] = [
     (OPERATOR, "update", "coordination.k8s.io", "leases", "tenant", False),
     (OPERATOR, "get", "", "nodes", "tenant", False),
     (GATEWAY, "watch", "gameai.dev", "modeltiers", "tenant", True),
+    (GATEWAY, "watch", "gameai.dev", "worldviews", "tenant", True),
+    (GATEWAY, "patch", "gameai.dev", "worldviews", "tenant", False),
+    (GATEWAY, "watch", "discovery.k8s.io", "endpointslices", "tenant", True),
+    (GATEWAY, "get", "gameai.dev", "gameworlds", "tenant", False),
+    (GATEWAY, "get", "", "configmaps", "tenant", False),
+    (GATEWAY, "get", "", "configmaps", "own", False),
+    (GATEWAY, "list", "", "pods", "tenant", False),
     (GATEWAY, "patch", "gameai.dev", "modeltiers/status", "tenant", False),
     (GATEWAY, "get", "", "secrets", "tenant", False),
     (GATEWAY, "get", "", "secrets", "own", False),
@@ -74,9 +80,7 @@ def test_an_account_may_what_it_needs_and_no_more(
 @pytest.fixture
 def stolen(api: Api) -> Api:
     """The API as whoever holds the operator's token sees it."""
-    own = install.token(api, install.NAMESPACE, install.ACCOUNT)
-    made = replace(api.credentials, token=own, certificate_file=None, key_file=None)
-    return Api(made)
+    return install.as_account(api, install.NAMESPACE, install.ACCOUNT)
 
 
 def configmap(namespace: str, labels: dict[str, str]) -> Json:
@@ -176,3 +180,40 @@ def test_an_object_that_is_not_the_operators_is_neither_taken_nor_deleted(
 def test_others_are_not_bounded(api: Api, namespace: str) -> None:
     api.create(configmap(namespace, {}))
     api.create(manifest(namespace))
+
+
+def test_what_gateways_are_told_is_written_by_the_operator_alone(
+    api: Api, stolen: Api, namespace: str
+) -> None:
+    """Not by whoever has every right in the namespace, not even by the cluster's administrator."""
+    view: Json = {
+        "apiVersion": "gameai.dev/v1alpha1",
+        "kind": "WorldView",
+        "metadata": {"name": "moor", "namespace": namespace, "labels": LABEL},
+        "spec": {"world": "u", "callers": [f"{namespace}/thief"]},
+    }
+    words = "a WorldView is written by the operator alone: change the GameWorld of its name"
+    until("it is refused", lambda: words in refusal(api, view), seconds=30)
+    assert refusal(stolen, view) == ""
+    stolen.create(view)
+    spec = {"world": "u", "callers": [f"{namespace}/other"]}
+    with pytest.raises(ApiError, match="written by the operator alone"):
+        api.apply({**view, "spec": spec})
+    api.apply({**view, "metadata": {**view["metadata"], "annotations": {"note": "mine"}}})
+    api.delete("WorldView", namespace, "moor")
+
+
+def test_a_child_whose_label_was_taken_is_still_scaled(
+    api: Api, stolen: Api, namespace: str
+) -> None:
+    tier = api.create(manifest(namespace, replicas=0))
+    owner: Json = {"apiVersion": "gameai.dev/v1alpha1", "kind": "ModelTier", "name": "gold"}
+    owner |= {"uid": tier["metadata"]["uid"], "controller": True}
+    made = deployment(namespace, {"securityContext": {"privileged": True}})
+    made["metadata"] |= {"labels": {}, "ownerReferences": [owner]}
+    api.create(made)
+    scaled = {**made, "metadata": {"name": "x", "namespace": namespace}, "spec": {"replicas": 2}}
+    # Nor is what a hand made of its pods a reason.
+    stolen.apply(scaled, manager="gameai-operator-replicas")
+    assert api.get("Deployment", namespace, "x")["spec"]["replicas"] == 2
+    api.delete("Deployment", namespace, "x")

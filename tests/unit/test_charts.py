@@ -43,6 +43,7 @@ EVERY: dict[str, Any] = {
 
 PROTECTION = "gameai-operator-gameai-system-deletion-protection"
 BOUNDS = "gameai-operator-gameai-system-bounds"
+VIEWS = "gameai-operator-gameai-system-worldviews"
 
 
 def of_kind(documents: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -157,11 +158,11 @@ def test_listed_namespaces_have_their_rights_and_the_cluster_none_to_write() -> 
 def test_deletion_protection_speaks_of_all_our_kinds_and_can_be_left_out() -> None:
     policy = named(charts.rendered(), "ValidatingAdmissionPolicy", PROTECTION)
     rules = policy["spec"]["matchConstraints"]["resourceRules"]
-    assert set(rules[0]["resources"]) == {each.plural for each in crd.DEFINITIONS}
+    assert set(rules[0]["resources"]) == {each.plural for each in crd.DECLARED}
     assert rules[1]["resources"] == ["namespaces"]
     without = charts.rendered(values={"deletionProtection": {"enabled": False}})
     names = [each["metadata"]["name"] for each in of_kind(without, "ValidatingAdmissionPolicy")]
-    assert names == [BOUNDS]
+    assert names == [BOUNDS, VIEWS]
 
 
 def test_the_operators_own_token_is_bounded_unless_that_is_switched_off() -> None:
@@ -177,7 +178,7 @@ def test_the_operators_own_token_is_bounded_unless_that_is_switched_off() -> Non
         if {"create", "patch", "delete"} & set(rule["verbs"])
         for group in rule["apiGroups"]
         for resource in rule["resources"]
-        if group != "gameai.dev" and resource != "events"
+        if resource not in ("events", "modeltiers", "modeltiers/status", "gameworlds/status")
     }
     bounded = {
         (group, resource)
@@ -188,7 +189,7 @@ def test_the_operators_own_token_is_bounded_unless_that_is_switched_off() -> Non
     assert bounded == written, "every kind that it may write is bounded"
     without = charts.rendered(values={"policy": {"operatorBounds": False}})
     names = [each["metadata"]["name"] for each in of_kind(without, "ValidatingAdmissionPolicy")]
-    assert names == [PROTECTION]
+    assert names == [PROTECTION, VIEWS]
 
 
 def test_a_gateways_tokens_are_its_defaults_unless_the_chart_says_otherwise() -> None:

@@ -8,7 +8,7 @@ from gameai_operator.api import crd
 from gameai_operator.api.base import Model
 from gameai_operator.api.schema import SchemaError, structural
 from gameai_operator.api.tier import ModelTier, ModelTierStatus
-from gameai_operator.kinds import kinds
+from gameai_operator.kinds import WATCHED, kinds
 from gameai_operator.settings import Settings
 from gameai_operator.tier.status import FIELDS
 from pydantic import Field, ValidationError
@@ -120,8 +120,22 @@ def test_the_operator_owns_every_status_field_there_is() -> None:
 
 def test_the_table_of_kinds_and_the_crds_are_one() -> None:
     table = kinds(Settings())
-    assert [each.definition for each in table.values()] == list(crd.DEFINITIONS)
-    assert list(table) == [each.kind for each in crd.DEFINITIONS]
+    assert [each.definition for each in table.values()] == list(crd.DECLARED)
+    assert list(table) == [each.kind for each in crd.DECLARED]
+    assert {each.kind for each in crd.DEFINITIONS} <= {*table, *WATCHED}
+
+
+def test_what_is_no_users_to_declare_is_in_no_category_and_has_no_status() -> None:
+    names = crd.document(crd.WORLD_VIEW)["spec"]["names"]
+    assert not {"categories", "shortNames"} & set(names)
+    [version] = crd.document(crd.WORLD_VIEW)["spec"]["versions"]
+    assert "subresources" not in version
+    assert set(version["schema"]["openAPIV3Schema"]["properties"]) == {
+        "apiVersion",
+        "kind",
+        "metadata",
+        "spec",
+    }
 
 
 def test_the_command_prints_the_crds(capsys: pytest.CaptureFixture[str]) -> None:

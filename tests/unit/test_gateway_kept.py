@@ -105,13 +105,13 @@ def test_a_namespace_that_holds_much_is_never_the_reason_to_refuse_another() -> 
 
 
 def test_what_does_not_fit_is_refused_in_words_that_name_the_remedy() -> None:
-    found = objects.WorldFound(WorldView(key="a/1", epoch="1", roles={}), frozenset())
     npcs = Archetypes(archetypes.parse({"n.yaml": "version: 1\narchetypes: {guard: {}}\n"}))
+    bare = WorldView(key="a/1", epoch="1", roles={})
     assembly = objects.Assembly()
-    view = assembly.view([], [], [found, objects.ArchetypesFound("a/1", OVER_BUDGET)], 1)
+    view = assembly.view([], [], [objects.WorldFound(bare, frozenset(), OVER_BUDGET)], 1)
     assert assembly.over_budget == {"a/1"}
     assert view.worlds["a/1"].archetypes is OVER_BUDGET
-    view = assembly.view([], [], [found, objects.ArchetypesFound("a/1", npcs)], 1)
+    view = assembly.view([], [], [objects.WorldFound(bare, frozenset(), npcs)], 1)
     assert assembly.over_budget == frozenset()
     assert set(view.worlds["a/1"].archetypes) == {"guard"}
 

@@ -1,6 +1,5 @@
 """What the gateway reads off a cluster's objects, and the view that they make."""
 
-import json
 from typing import Any
 
 import pytest
@@ -8,14 +7,13 @@ import worlds
 from gameai import archetypes, contract
 from gameai.contract import LADDER, LatencyClass, Rung
 from gameai.gateway import objects
-from gameai.gateway.kept import Archetypes, Library
+from gameai.gateway.kept import NONE, Archetypes, Library
 from gameai.gateway.objects import (
-    ArchetypesFound,
     Assembly,
     Replica,
     WorldFound,
     ready_addresses,
-    replica,
+    replicas,
     tier,
 )
 from gameai.gateway.view import Endpoint, View
@@ -23,48 +21,48 @@ from gameai_devcluster.testing.rendering import decided, owned
 from tiers import resource as tier_resource
 
 
-def pod(**changes: Any) -> dict[str, Any]:
+def slice_of(*endpoints: dict[str, Any], **changes: Any) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "name": "gold-x",
         "namespace": "shared",
-        "labels": {contract.TIER_LABEL: "gold", contract.MODEL_REVISION_LABEL: "r1"},
+        "labels": {contract.TIER_LABEL: "gold"},
     }
-    port = {"name": "http", "containerPort": 8000}
-    status = {"podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "True"}]}
-    made = {
-        "metadata": metadata | changes.pop("metadata", {}),
-        "spec": {"containers": [{"name": "proxy"}, {"name": "vllm", "ports": [port]}]},
-        "status": status | changes.pop("status", {}),
-    }
-    return made | changes
+    ports = [{"name": "metrics", "port": 1}, {"name": "http", "port": 8000}]
+    return {"metadata": metadata, "ports": ports, "endpoints": list(endpoints)} | changes
 
 
-def containers(*ports: dict[str, Any], name: str = "vllm") -> dict[str, Any]:
-    return {"containers": [{"name": name, "ports": list(ports)}]}
+def endpoint(address: str = "10.0.0.7", pod: str = "gold-spot-6f7-x2k", **conditions: bool) -> Any:
+    made: dict[str, Any] = {"addresses": [address], "conditions": conditions}
+    return made | ({"targetRef": {"kind": "Pod", "name": pod}} if pod else {})
 
 
 @pytest.mark.parametrize(
-    ("changes", "address"),
+    ("document", "addresses"),
     [
-        ({}, "10.0.0.7:8000"),
-        ({"status": {"podIP": "fd00::7"}}, "[fd00::7]:8000"),
-        ({"spec": containers({"name": "http", "containerPort": 9000})}, "10.0.0.7:9000"),
-        ({"spec": containers({"name": "rpc", "containerPort": 9000})}, "10.0.0.7:8000"),
-        ({"spec": containers(name="other")}, "10.0.0.7:8000"),
-        ({"metadata": {"deletionTimestamp": "2026-11-22T10:00:00Z"}}, None),
-        ({"metadata": {"labels": {}}}, None),
-        ({"status": {"podIP": ""}}, None),
-        ({"status": {"conditions": [{"type": "Ready", "status": "False"}]}}, None),
-        ({"status": {"conditions": None}}, None),
+        (slice_of(endpoint()), ["10.0.0.7:8000"]),
+        (slice_of(endpoint(ready=True)), ["10.0.0.7:8000"]),
+        (slice_of(endpoint("fd00::7")), ["[fd00::7]:8000"]),
+        (slice_of(endpoint(), endpoint("10.0.0.8")), ["10.0.0.7:8000", "10.0.0.8:8000"]),
+        (slice_of(endpoint(ready=False)), []),
+        (slice_of(endpoint(ready=True, terminating=True)), []),
+        (slice_of(), []),
+        (slice_of(endpoint(), endpoints=None), []),
+        (slice_of(endpoint(), ports=None), []),
+        (slice_of(endpoint(), ports=[{"name": "rpc", "port": 9000}]), []),
+        (slice_of(endpoint(), metadata={"name": "x", "namespace": "n"}), []),
     ],
 )
-def test_a_pod_is_a_replica_while_it_is_ready_and_not_told_to_end(
-    changes: dict[str, Any], address: str | None
+def test_replicas_are_the_addresses_of_a_tiers_slice_that_answer(
+    document: dict[str, Any], addresses: list[str]
 ) -> None:
-    found = replica(pod(**changes))
-    assert (found.endpoint.address if found else None) == address
-    if found:
-        assert (found.tier, found.endpoint.revision) == ("shared/gold", "r1")
+    found = replicas(document)
+    assert [each.endpoint.address for each in found] == addresses
+    assert {each.tier for each in found} <= {"shared/gold"}
+
+
+def test_a_replicas_revision_is_its_replica_set() -> None:
+    found = replicas(slice_of(endpoint(), endpoint("10.0.0.8", pod="")))
+    assert [each.endpoint.revision for each in found] == ["gold-spot-6f7", ""]
 
 
 @pytest.mark.parametrize(
@@ -105,20 +103,15 @@ def test_a_tier_of_a_class_that_only_a_newer_operator_knows_is_passed_over() -> 
     assert tier(tier_resource(**{"class": "Iron"})) is None
 
 
-def config(document: Any) -> Any:
-    return objects.config(document, Library())
-
-
-def published(**spec: Any) -> list[dict[str, Any]]:
-    """What the operator itself publishes of a world."""
+def published(**spec: Any) -> dict[str, Any]:
+    """What the operator itself tells gateways of a world."""
     root = worlds.resource(**spec)
-    decision = decided(root, references=worlds.READY_TIERS | spec.pop("seen", {}))
-    return [each for each in owned(root, decision) if each["kind"] == "ConfigMap"]
+    decision = decided(root, references=worlds.READY_TIERS)
+    return next(each for each in owned(root, decision) if each["kind"] == "WorldView")
 
 
-def the_config(**spec: Any) -> dict[str, Any]:
-    found = published(**spec)
-    return next(each for each in found if each["metadata"]["name"] == "moor-world")
+def found(document: dict[str, Any]) -> WorldFound:
+    return objects.world(document, Library())
 
 
 EVERY: dict[str, Any] = {
@@ -134,20 +127,21 @@ EVERY: dict[str, Any] = {
         {"name": "dialogue", "tierRef": {"name": "silver"}},
         {"name": "story", "tierRef": {"name": "missing"}},
     ],
-    "callers": [{"namespace": "servers", "serviceAccount": "match"}],
+    "callers": [
+        {"namespace": "servers", "serviceAccount": "match"},
+        {"namespace": "servers", "serviceAccount": "two", "uid": "u-1"},
+    ],
     "archetypes": {"configMap": {"name": "eldermoor-archetypes"}},
 }
 
 
-def test_what_the_operator_publishes_of_a_world_the_gateway_reads() -> None:
-    found = [config(each) for each in published(**EVERY)]
-    [world] = [each for each in found if isinstance(each, WorldFound)]
-    [npcs] = [each for each in found if isinstance(each, ArchetypesFound)]
-    assert world.view.key == npcs.world == "eldermoor/moor"
-    assert world.view.epoch == worlds.UID
-    assert world.view.callers == {"eldermoor/moor-world", "servers/match"}
-    assert world.open == {"reaction", "dialogue"}
-    reaction, dialogue = world.view.roles["reaction"], world.view.roles["dialogue"]
+def test_what_the_operator_tells_of_a_world_the_gateway_reads() -> None:
+    told = found(published(**EVERY))
+    assert told.view.key == "eldermoor/moor"
+    assert told.view.epoch == worlds.UID
+    assert told.view.callers == {"eldermoor/moor-world", "servers/match", "servers/two@u-1"}
+    assert told.open == {"reaction", "dialogue"}
+    reaction, dialogue = told.view.roles["reaction"], told.view.roles["dialogue"]
     assert (reaction.tier, reaction.deadline_ms, reaction.ladder) == (
         "shared/gold",
         20,
@@ -155,53 +149,15 @@ def test_what_the_operator_publishes_of_a_world_the_gateway_reads() -> None:
     )
     assert (reaction.deferred_to, reaction.weight, reaction.most_in_flight) == ("dialogue", 3, 9)
     assert (dialogue.tier, dialogue.deadline_ms, dialogue.ladder) == ("eldermoor/silver", 0, LADDER)
-    assert npcs.archetypes == Archetypes(archetypes.parse({"npcs.yaml": worlds.GUARDS}))
+    assert told.archetypes == Archetypes(archetypes.parse({"npcs.yaml": worlds.GUARDS}))
 
 
-OWNER = {
-    "apiVersion": "gameai.dev/v1alpha1",
-    "kind": "GameWorld",
-    "name": "moor",
-    "uid": "x",
-    "controller": True,
-}
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"labels": {}},
-        {"ownerReferences": []},
-        {"ownerReferences": [OWNER | {"name": "other"}]},
-        {"ownerReferences": [OWNER | {"kind": "Deployment"}]},
-        {"ownerReferences": [OWNER | {"apiVersion": "example.com/v1"}]},
-        {"ownerReferences": [OWNER | {"controller": False}]},
-        {"name": "another"},
-    ],
-)
-def test_only_the_operators_own_word_speaks_for_a_world(changes: dict[str, Any]) -> None:
-    document = the_config()
-    assert config({**document, "metadata": document["metadata"] | changes}) is None
-
-
-def test_an_object_of_a_world_that_tells_nothing_is_passed_over() -> None:
-    document = the_config()
-    assert config({**document, "data": {"other": "x"}}) is None
-    assert config({**document, "data": None}) is None
-
-
-def test_a_document_that_cannot_be_read_is_an_error_and_not_an_empty_world() -> None:
-    document = the_config()
-    with pytest.raises(ValueError, match="Expecting"):
-        config({**document, "data": {contract.CONFIG_KEY: "{"}})
-
-
-def test_another_owner_before_the_world_changes_nothing() -> None:
-    document = the_config()
-    other = {"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "y"}
-    owners = [other, *document["metadata"]["ownerReferences"]]
-    found = config({**document, "metadata": document["metadata"] | {"ownerReferences": owners}})
-    assert isinstance(found, WorldFound)
+def test_a_role_without_a_ladder_has_none_and_a_world_may_have_nothing() -> None:
+    role = {"name": "strict", "tierRef": {"name": "silver"}, "fallback": []}
+    told = found(published(roles=[role]))
+    assert told.view.roles["strict"].ladder == ()
+    assert told.archetypes is NONE
+    assert found(published(roles=[])).view.roles == {}
 
 
 @pytest.mark.parametrize(
@@ -215,28 +171,19 @@ def test_another_owner_before_the_world_changes_nothing() -> None:
     ],
 )
 def test_numbers_that_the_operator_would_not_write_are_refused(field: str, value: float) -> None:
-    document = the_config(**EVERY)
-    content = json.loads(document["data"][contract.CONFIG_KEY])
-    role = content["roles"]["dialogue"]
-    (role if field == "deadlineMs" else role["share"])[field] = value
+    document = published(**EVERY)
+    document["spec"]["roles"][1][field] = value
     with pytest.raises(ValueError, match=f"{field} must be"):
-        config({**document, "data": {contract.CONFIG_KEY: json.dumps(content)}})
-
-
-def test_more_roles_than_a_world_may_have_are_refused() -> None:
-    document = the_config(**EVERY)
-    content = json.loads(document["data"][contract.CONFIG_KEY])
-    content["roles"] = {f"role-{n}": content["roles"]["dialogue"] for n in range(33)}
-    with pytest.raises(ValueError, match="at most 32 roles"):
-        config({**document, "data": {contract.CONFIG_KEY: json.dumps(content)}})
+        found(document)
 
 
 def test_rungs_of_a_newer_operator_are_passed_over() -> None:
-    document = the_config(**EVERY)
-    text = document["data"][contract.CONFIG_KEY].replace('"StaleCache"', '"Oracle"')
-    found = config({**document, "data": {contract.CONFIG_KEY: text}})
-    assert isinstance(found, WorldFound)
-    assert found.view.roles["dialogue"].ladder == (Rung.FRESH_CACHE, Rung.DEFAULT)
+    document = published(**EVERY)
+    document["spec"]["roles"][1]["fallback"] = ["FreshCache", "Oracle", "Default"]
+    assert found(document).view.roles["dialogue"].ladder == (Rung.FRESH_CACHE, Rung.DEFAULT)
+
+
+TOLD = found(published(**EVERY))
 
 
 def gold(name: str = "gold", namespace: str = "shared", **spec: Any) -> Any:
@@ -248,9 +195,8 @@ def gold(name: str = "gold", namespace: str = "shared", **spec: Any) -> Any:
 def view(
     assembly: Assembly | None = None, tiers: Any = None, pods: Any = (), gateways: int = 2
 ) -> View:
-    configs: list[Any] = [config(each) for each in published(**EVERY)]
     seen = [gold(), gold("silver", "eldermoor", latency={"targetMs": 300})]
-    return (assembly or Assembly()).view(seen if tiers is None else tiers, pods, configs, gateways)
+    return (assembly or Assembly()).view(seen if tiers is None else tiers, pods, [TOLD], gateways)
 
 
 def test_a_role_without_a_deadline_has_its_tiers() -> None:
@@ -283,14 +229,13 @@ def test_a_role_whose_tier_is_not_to_be_had_keeps_its_ladder_and_reaches_nobody(
 
 def test_a_world_that_did_not_change_stays_the_same_object() -> None:
     assembly = Assembly()
-    configs: list[Any] = [config(each) for each in published(**EVERY)]
     tiers = [gold(), gold("silver", "eldermoor")]
-    first = assembly.view(tiers, [], configs, 1)
+    first = assembly.view(tiers, [], [TOLD], 1)
     pods = [Replica("shared/gold", Endpoint(address="10.0.0.2:1"))]
-    second = assembly.view(tiers, pods, configs, 1)
+    second = assembly.view(tiers, pods, [TOLD], 1)
     assert second.worlds["eldermoor/moor"] is first.worlds["eldermoor/moor"]
     assert second != first
-    third = assembly.view([gold(latency={"targetMs": 9}), tiers[1]], pods, configs, 1)
+    third = assembly.view([gold(latency={"targetMs": 9}), tiers[1]], pods, [TOLD], 1)
     assert third.worlds["eldermoor/moor"] is not first.worlds["eldermoor/moor"]
 
 

@@ -10,7 +10,7 @@ from gameai import archetypes, contract
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.api.views import archetypes_refused, archetypes_view
 from gameai_operator.engine.kind import Decision
-from gameai_operator.engine.manifest import Key
+from gameai_operator.engine.manifest import PAUSED, Key
 from gameai_operator.kinds import WATCHED
 
 WORLD = Key("GameWorld", "eldermoor", "moor")
@@ -175,6 +175,46 @@ async def test_a_broken_edit_leaves_what_was_handed_on_and_its_removal_takes_it_
     world.intake.see(resource, world.cluster.put(worlds.resource()))
     await world.reconciler.reconcile(WORLD)
     assert handed not in world.cluster.objects
+
+
+def shown(world: World) -> str:
+    view = world.cluster.objects[Key("WorldView", "eldermoor", "moor")]
+    return str(view["spec"].get("archetypes", ""))
+
+
+async def test_gateways_are_told_the_archetypes_that_were_last_right() -> None:
+    world = watching()
+    await see(world, users(900))
+    await world.reconciler.reconcile(WORLD)
+    first = shown(world)
+    assert set(archetypes.parse_document(first)) == {"guard"}
+    await see(world, users(901, BROKEN))
+    await world.reconciler.reconcile(WORLD)
+    assert shown(world) == first
+    world.intake.lose(CONFIG, users(902, BROKEN))
+    await world.reconciler.reconcile(WORLD)
+    assert shown(world) == first
+    resource = fakes.KINDS["GameWorld"].resource
+    world.intake.see(resource, world.cluster.put(worlds.resource()))
+    await world.reconciler.reconcile(WORLD)
+    assert shown(world) == ""
+
+
+async def test_of_a_paused_world_nothing_is_written_but_what_gateways_are_told() -> None:
+    world = watching()
+    await see(world, users(900))
+    resource = fakes.KINDS["GameWorld"].resource
+    root = worlds.resource(**NAMED, callers=[{"namespace": "a", "serviceAccount": "b"}])
+    root["metadata"]["annotations"] = {PAUSED: "true"}
+    world.intake.see(resource, world.cluster.put(root))
+    world.cluster.calls.clear()
+    await world.reconciler.reconcile(WORLD)
+    assert world.cluster.calls == ["status", "apply WorldView/moor"]
+    view = world.cluster.objects[Key("WorldView", "eldermoor", "moor")]
+    assert view["spec"]["callers"] == ["a/b", "eldermoor/moor-world"]
+    world.cluster.calls.clear()
+    await world.reconciler.reconcile(WORLD)
+    assert world.cluster.calls == [], "once"
 
 
 @pytest.mark.parametrize("text", ["{", '{"version":1,"archetypes":{}}'])

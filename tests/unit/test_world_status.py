@@ -283,7 +283,7 @@ def test_a_mistake_is_stalled_and_leaves_children_and_clock_alone() -> None:
         status=status,
     )
     assert decision.status["workloadsImage"] == "old", "a world that renders nothing took no image"
-    assert made(decision) == {"NetworkPolicy"}
+    assert made(decision) == {"NetworkPolicy", "WorldView"}, "neither starts a pod"
     kept = {(key.kind, key.name) for key in decision.keep}
     assert kept >= {("Deployment", "moor-weather-manager"), ("ConfigMap", "moor-world")}
     assert said(decision).reason == said(decision, "Stalled").reason == "UnknownService"
@@ -320,7 +320,7 @@ def test_all_mistakes_of_a_world_are_told_at_once() -> None:
 
 def test_a_revision_nobody_knows_is_stalled() -> None:
     decision = see(templateRevision=99, status={"workloadsImage": "old", "templateRevision": 1})
-    assert made(decision) == {"NetworkPolicy", "Service"}
+    assert made(decision) == {"NetworkPolicy", "Service", "WorldView"}
     assert said(decision).reason == "TemplateRevisionUnknown"
     assert decision.status["workloadsImage"] == "old"
 

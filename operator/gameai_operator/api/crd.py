@@ -10,11 +10,12 @@ from gameai_operator.api.base import CATEGORY, GROUP, VERSION, Model, Rule
 from gameai_operator.api.schema import structural
 from gameai_operator.api.tier import ModelTier, ModelTierSpec, ModelTierStatus
 from gameai_operator.api.world import GameWorld, GameWorldSpec, GameWorldStatus
+from gameai_operator.api.worldview import WorldView, WorldViewSpec
 
 SCHEMA_HASH = f"{GROUP}/schema-hash"
 SCHEMA_REVISION = f"{GROUP}/schema-revision"
 # Raised with every release that changes a schema: an operator goes on under a newer one, not under an older.
-REVISION = 5
+REVISION = 6
 
 NAME_RULE = Rule(
     "self.metadata.name.size() <= 30 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
@@ -36,16 +37,19 @@ _READY = '.status.conditions[?(@.type=="Ready")]'
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Definition:
-    """One custom resource; `scale` adds the scale subresource over replicas and selector."""
+    """One custom resource; `scale` adds the scale subresource over replicas and selector.
+
+    Without a `status` it is none that users declare: it has no short name and is in no category.
+    """
 
     kind: str
     plural: str
-    short_name: str
     resource: type[Model]
     spec: type[Model]
-    status: type[Model]
     columns: tuple[dict[str, Any], ...]
-    scale: bool
+    short_name: str = ""
+    status: type[Model] | None = None
+    scale: bool = False
 
     @property
     def name(self) -> str:
@@ -106,7 +110,19 @@ GAME_WORLD = Definition(
         _column("Message", "string", f"{_READY}.message", "What Ready says.", 1),
     ),
 )
-DEFINITIONS = (MODEL_TIER, GAME_WORLD)
+WORLD_VIEW = Definition(
+    kind="WorldView",
+    plural="worldviews",
+    resource=WorldView,
+    spec=WorldViewSpec,
+    columns=(
+        _column("Roles", "string", ".spec.roles[*].name", "Roles that gateways serve."),
+        _column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
+    ),
+)
+# Those that users declare, and all.
+DECLARED = (MODEL_TIER, GAME_WORLD)
+DEFINITIONS = (*DECLARED, WORLD_VIEW)
 
 
 def document(definition: Definition) -> dict[str, Any]:
@@ -130,8 +146,8 @@ def document(definition: Definition) -> dict[str, Any]:
                 "listKind": f"{definition.kind}List",
                 "plural": definition.plural,
                 "singular": definition.kind.lower(),
-                "shortNames": [definition.short_name],
-                "categories": [CATEGORY],
+                **({"shortNames": [definition.short_name]} if definition.short_name else {}),
+                **({"categories": [CATEGORY]} if definition.status else {}),
             },
             "versions": [version],
         },
@@ -158,7 +174,7 @@ def fault(definition: Definition, annotations: Mapping[str, str]) -> str | None:
 
 
 def _version(definition: Definition) -> dict[str, Any]:
-    subresources: dict[str, Any] = {"status": {}}
+    subresources: dict[str, Any] = {"status": {}} if definition.status else {}
     if definition.scale:
         # Without the selector HPA and KEDA refuse the scale.
         subresources["scale"] = {
@@ -171,16 +187,12 @@ def _version(definition: Definition) -> dict[str, Any]:
         "served": True,
         "storage": True,
         "schema": {"openAPIV3Schema": _schema(definition)},
-        "subresources": subresources,
+        **({"subresources": subresources} if subresources else {}),
         "additionalPrinterColumns": list(definition.columns),
     }
 
 
 def _schema(definition: Definition) -> dict[str, Any]:
-    status = structural(definition.status)
-    status["properties"]["conditions"].pop("default", None)
-    # kstatus reads this as "in progress" before the first status write.
-    status["default"] = {"observedGeneration": -1}
     return {
         "type": "object",
         "description": " ".join((definition.resource.__doc__ or "").split()),
@@ -190,7 +202,15 @@ def _schema(definition: Definition) -> dict[str, Any]:
             "kind": {"type": "string", "description": f"{definition.kind}."},
             "metadata": {"type": "object"},
             "spec": structural(definition.spec),
-            "status": status,
+            **({"status": _status(definition.status)} if definition.status else {}),
         },
         "x-kubernetes-validations": [NAME_RULE.document()],
     }
+
+
+def _status(model: type[Model]) -> dict[str, Any]:
+    status = structural(model)
+    status["properties"]["conditions"].pop("default", None)
+    # kstatus reads this as "in progress" before the first status write.
+    status["default"] = {"observedGeneration": -1}
+    return status

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from gameai_operator import telemetry
 from gameai_operator.api import crd
+from gameai_operator.api.base import GROUP
 from gameai_operator.cluster.client import Client
 from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.intake import Intake, identity
@@ -59,6 +60,14 @@ class Discovery:
             for each in missing
         ]
         found = [await self._fault(each) for each in self._definitions if not missing]
+        # A kind of our own that is missing beside another that is there: CRDs of an older release.
+        ours = [each for each in self._resources if each.group == GROUP]
+        if any(each in served for each in ours):
+            found += [
+                f"the CRDs are older than this operator: {each.plural}.{each.group} is missing"
+                for each in ours
+                if each in missing
+            ]
         for each in served:
             if each not in allowed and (each in self.served or not self.served):
                 _LOG.warning("%s may not be listed: what they say is not known", each.plural)

@@ -143,6 +143,7 @@ class Kind:
     `label` is what children carry with the root's name as value; `status_fields` and `condition_types` are the part of
     status that the operator writes, of which `counts` may wait a moment. `refers` names what a root depends on,
     `project` is what others see of it, `rolls` whether it is under way in a paced roll-out.
+    Children of the kinds `despite_pause` are written for a paused root too: a pause must keep no access alive.
     """
 
     definition: Definition
@@ -155,6 +156,7 @@ class Kind:
     refers: Callable[[Mapping[str, Any]], tuple[Key, ...]] = _to_nothing
     project: Callable[[Mapping[str, Any]], Any] = _shows_nothing
     rolls: Callable[[Mapping[str, Any]], bool] = _never
+    despite_pause: frozenset[str] = frozenset()
 
     @property
     def referred_to(self) -> bool:

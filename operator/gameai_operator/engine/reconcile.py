@@ -12,6 +12,7 @@ from gameai_operator.engine import deployments, replicas, report
 from gameai_operator.engine.contention import Contention
 from gameai_operator.engine.errors import ApiError
 from gameai_operator.engine.events import Recorder
+from gameai_operator.engine.haste import Haste
 from gameai_operator.engine.intake import Intake
 from gameai_operator.engine.kind import Decision, Kind, Refusal, Sight, Turn, Watched
 from gameai_operator.engine.manifest import PAUSED, Key, Manifest, Owner, key_of, owned_by
@@ -100,7 +101,7 @@ class Reconciler:
         self._now = now
         self._clock = clock
         self._unwritten: dict[Key, _Unwritten] = {}
-        self._hastened: dict[str, Key] = {}
+        self._haste = Haste(watched, cluster)
         self._overrides = Overrides()
         self.foreign: dict[Key, str] = {}
 
@@ -134,7 +135,7 @@ class Reconciler:
         root = None if entry is None else json.loads(entry.value)
         if root is None or "deletionTimestamp" in root["metadata"]:
             self._forget(key)
-            await self._hasten(key, pods)
+            await self._haste.end(key, pods)
             return Outcome()
         if await self._is_foreign(key, root):
             self._leave_turn(key)
@@ -143,14 +144,28 @@ class Reconciler:
             # Whoever reads it wakes this key.
             return Outcome()
         kind = self._kinds[key.kind]
+        children = {value.key: value for value in below if isinstance(value, Child)}
         if root["metadata"].get("annotations", {}).get(PAUSED) == "true":
             self._leave_turn(key)
-            status = report.paused(kind, root, self._now())
-            return await self._reporter.report(kind, root, status, at_once=True)
-        children = {value.key: value for value in below if isinstance(value, Child)}
+            return await self._pause(kind, key, self._sight(key, root, children, pods))
         outcome = await self._pursue(kind, key, self._sight(key, root, children, pods))
-        await self._hasten(key, pods)
+        await self._haste.end(key, pods)
         return outcome
+
+    async def _pause(self, kind: Kind, key: Key, sight: Sight) -> Outcome:
+        """Say that nothing is done, and do only what a pause must not hold up."""
+        status = report.paused(kind, sight.root, self._now())
+        reported = await self._reporter.report(kind, sight.root, status, at_once=True)
+        if reported.stale or not kind.despite_pause:
+            return reported
+        decision = kind.decide(sight)
+        due = tuple(each for each in decision.wanted if each["kind"] in kind.despite_pause)
+        rest = replace(decision, wanted=due, keep=tuple(sight.children), replicas={})
+        steps, _ = self._steps(key, sight, rest)
+        for child in steps.intact:
+            self._store.keep_judgement(child)
+        written = await self._act(key, sight, steps, None)
+        return reported.and_then(self._wait(key, steps, written))
 
     def _sight(
         self,
@@ -362,27 +377,6 @@ class Reconciler:
         wishes = [each for each in (*waits.values(), decision.again_seconds) if each]
         wishes += [RETRY_SECONDS] if overridden else []
         return steps, Outcome(again_seconds=min(wishes, default=None))
-
-    async def _hasten(self, key: Key, pods: tuple[Pod, ...]) -> None:
-        """End pods whose loading process swallows SIGTERM, once each."""
-        resource = self._watched["Pod"].resource
-        for pod in pods:
-            if not pod.hasten or pod.uid in self._hastened:
-                continue
-            _LOG.info("pod %s never was ready and would hold its node: deleting at once", pod.name)
-            await self._cluster.delete(
-                resource,
-                Key("Pod", pod.namespace, pod.name),
-                preconditions={"uid": pod.uid},
-                grace_seconds=1,
-            )
-            self._hastened[pod.uid] = key
-        self._forget_hastened(key, {pod.uid for pod in pods})
-
-    def _forget_hastened(self, key: Key, alive: set[str]) -> None:
-        gone = [uid for uid, root in self._hastened.items() if root == key and uid not in alive]
-        for uid in gone:
-            del self._hastened[uid]
 
 
 def _owner(root: Mapping[str, Any]) -> Owner:

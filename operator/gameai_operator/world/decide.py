@@ -29,6 +29,7 @@ from gameai_operator.world.status import (
 )
 from gameai_operator.world.template import config_name
 from gameai_operator.world.tiers import sights
+from gameai_operator.world.view import KIND
 
 _WORDS = Words(
     secret_field="spec.services[].envFrom",  # noqa: S106 - a field's name
@@ -73,6 +74,7 @@ def decide(sight: Sight, *, current: Inputs, network: NetworkSettings) -> Decisi
         inputs=read.inputs,
         network=network if policy else None,
         archetypes=files.document,
+        shown_archetypes=files.document if files.valid else _shown(world, sight),
     )
     wanted = objects(world, parts)
     services = [
@@ -106,6 +108,12 @@ def decide(sight: Sight, *, current: Inputs, network: NetworkSettings) -> Decisi
         healthy=_was_ready(world)
         and not any(each.live and each.live.exceeded for each in services),
     )
+
+
+def _shown(world: GameWorld, sight: Sight) -> str:
+    """The archetypes that gateways have now; a mistake takes none of them away."""
+    shown: str | None = sight.facts(KIND, world.metadata.name)
+    return shown or ""
 
 
 def _read(world: GameWorld, sight: Sight, current: Inputs) -> _Reading:

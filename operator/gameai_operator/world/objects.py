@@ -20,6 +20,7 @@ from gameai_operator.world.config import configuration
 from gameai_operator.world.revisions import Inputs
 from gameai_operator.world.template import account_name, config_name, selector, template
 from gameai_operator.world.tiers import RoleSight
+from gameai_operator.world.view import view
 
 _PROGRESS_SECONDS = 600
 
@@ -32,6 +33,7 @@ class Parts:
 
     Without `inputs` nothing that pods are started with is rendered: no Deployment, no account, and no configuration,
     which must stay that of the pods that run. `network` is None where its policy cannot be rendered or is not wanted.
+    `archetypes` are read now, `shown_archetypes` those that gateways have: the last that were right.
     """
 
     services: Sequence[Effective]
@@ -40,14 +42,17 @@ class Parts:
     inputs: Inputs | None
     network: NetworkSettings | None
     archetypes: str = ""
+    shown_archetypes: str = ""
 
 
 def objects(world: GameWorld, parts: Parts) -> tuple[Document, ...]:
     """Every object of a world, in the order in which they are applied: what pods read comes before them."""
     made = [_account(world, parts.inputs)] if parts.inputs else []
     if parts.archetypes:
-        # Before the configuration: a world that is there is asked for its archetypes.
+        # Gateways of the former release read it; to be removed with the next one.
         made.append(_archetypes(world, parts.archetypes))
+    metadata = _metadata(world, world.metadata.name, "world")
+    made.append(view(world, parts.roles, parts.shown_archetypes, metadata))
     if parts.inputs:
         made.append(_config(world, parts))
     if parts.network:

@@ -1,4 +1,4 @@
-"""EDGE: the view by watch: tiers, their pods, what the operator publishes of worlds, and how many gateways there are."""
+"""EDGE: the view by watch: tiers, their replicas, what the operator tells of worlds, and how many gateways there are."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from gameai import contract
 from gameai.gateway.counts import Counts, gauge
 from gameai.gateway.identity import Tokens
 from gameai.gateway.kept import Library
-from gameai.gateway.objects import Assembly, config, ready_addresses, replica, tier
+from gameai.gateway.objects import Assembly, ready_addresses, replicas, tier, world
 from gameai.gateway.view import View
 from gameai.gateway.watch import Object, Server, Watched
 
@@ -26,6 +26,9 @@ _LOG = logging.getLogger(__name__)
 _SETTLE_SECONDS = 0.02
 _KEYS_SECONDS = 300.0
 _RETRY_SECONDS, _SOON_SECONDS = 1.0, 5.0
+# An operator of a new release leads within this; then those of which it told are served.
+_UNTOLD_SECONDS, _LOOK_SECONDS = 60.0, 0.2
+_SLICES = "/apis/discovery.k8s.io/v1"
 _CONFIGURATION = "/.well-known/openid-configuration"
 _KEYS = "/openid/v1/jwks"
 
@@ -52,12 +55,16 @@ class Discovery:
         self._assembly = Assembly()
         self._view: View | None = None
         self._warned: frozenset[str] = frozenset()
+        self._began = monotonic()
+        self._expected: frozenset[str] = frozenset()
         group = "/apis/gameai.dev/v1alpha1"
+        self._places = [f"{group}/namespaces/{each}" for each in scope.namespaces] or [group]
         self._tiers = self._everywhere(scope, group, "modeltiers", "", tier)
-        self._pods = self._everywhere(scope, "/api/v1", "pods", contract.TIER_LABEL, replica)
-        selector = f"{contract.WORLD_LABEL},{contract.selector(contract.MANAGED_BY)}"
-        read = partial(config, library=Library())
-        self._configs = self._everywhere(scope, "/api/v1", "configmaps", selector, read)
+        self._replicas = self._everywhere(
+            scope, _SLICES, "endpointslices", contract.TIER_LABEL, replicas
+        )
+        read = partial(world, library=Library())
+        self._worlds = self._everywhere(scope, group, "worldviews", "", read)
         self._slices = self._own_slices(scope)
 
     @property
@@ -81,7 +88,12 @@ class Discovery:
         if self._view is not None:
             return ""
         missing = self.missing
-        return f"not listed yet: {', '.join(missing)}" if missing else "no view was made yet"
+        if missing:
+            return f"not listed yet: {', '.join(missing)}"
+        untold = self._untold()
+        if untold:
+            return f"the operator has not told of {len(untold)} worlds yet, such as {min(untold)}"
+        return "no view was made yet"
 
     def gauges(self) -> list[Metric]:
         """How old what is known may be."""
@@ -114,6 +126,7 @@ class Discovery:
 
     async def run(self) -> None:
         """For ever."""
+        await self._expect()
         async with asyncio.TaskGroup() as group:
             for each in self._all():
                 group.create_task(each.run(self._counts))
@@ -129,9 +142,17 @@ class Discovery:
             if self.missing:
                 # Half a view would refuse questions of worlds that are there.
                 continue
+            if self._view is None and self._untold():
+                # So would a view from before the operator has told of all worlds: one of a new release may come later.
+                await asyncio.sleep(_LOOK_SECONDS)
+                self._changed.set()
+                continue
             began = monotonic()
             view = self._assembly.view(
-                _held(self._tiers), _held(self._pods), _held(self._configs), self._gateways()
+                _held(self._tiers),
+                itertools.chain.from_iterable(_held(self._replicas)),
+                _held(self._worlds),
+                self._gateways(),
             )
             self._warn()
             if view != self._view:
@@ -141,6 +162,23 @@ class Discovery:
                 except Exception:  # noqa: BLE001 - a bug in taking one view must not end the gateway
                     _LOG.exception("a view was not taken up; this is a bug")
             spent = monotonic() - began
+
+    async def _expect(self) -> None:
+        """Which worlds there are at the start; where they may not be listed, none is waited for."""
+        try:
+            async with self._server.session() as session:
+                for place in self._places:
+                    found = await self._server.document(session, f"{place}/gameworlds")
+                    names = (each["metadata"] for each in found["items"])
+                    self._expected |= {f"{each['namespace']}/{each['name']}" for each in names}
+        except Exception as error:  # noqa: BLE001 - whatever an API server says must not end the gateway
+            _LOG.warning("worlds could not be listed: %r; none is waited for", error)
+
+    def _untold(self) -> frozenset[str]:
+        """Worlds that were there at the start and of which the operator has not told, for as long as that is waited for."""
+        if monotonic() - self._began > _UNTOLD_SECONDS:
+            return frozenset()
+        return self._expected - {each.view.key for each in _held(self._worlds)}
 
     def _warn(self) -> None:
         over = self._assembly.over_budget
@@ -156,7 +194,7 @@ class Discovery:
         return len({address for each in _held(self._slices) for address in each})
 
     def _collections(self) -> tuple[list[Watched], ...]:
-        return self._tiers, self._pods, self._configs, self._slices
+        return self._tiers, self._replicas, self._worlds, self._slices
 
     def _all(self) -> list[Watched]:
         return [each for collection in self._collections() for each in collection]
@@ -178,7 +216,7 @@ class Discovery:
     def _own_slices(self, scope: Scope) -> list[Watched]:
         if not scope.own_service:
             return []
-        path = f"/apis/discovery.k8s.io/v1/namespaces/{scope.own_namespace}/endpointslices"
+        path = f"{_SLICES}/namespaces/{scope.own_namespace}/endpointslices"
         selector = f"kubernetes.io/service-name={scope.own_service}"
         return [Watched(self._server, path, selector, ready_addresses, self._changed.set)]
 

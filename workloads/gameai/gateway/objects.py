@@ -1,6 +1,5 @@
 """PURE: what the gateway reads off objects of a cluster, and the view that all of it makes."""
 
-import json
 import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gameai import contract
-from gameai.contract import LADDER, TARGETS_MS, LatencyClass, Rung
+from gameai.contract import TARGETS_MS, LatencyClass, Rung
 from gameai.gateway.kept import NONE, OVER_BUDGET, Archetypes, Library, within_budget
 from gameai.gateway.view import Endpoint, RoleView, TierView, View, WorldView
 
@@ -19,6 +18,8 @@ _TAKEN_FLAG = re.compile(r"--max[-_]num[-_]queued[-_]reqs(?:=|\s+)?(\d+)?$")
 # Of a tier of which nothing is known but that a role names it.
 _UNKNOWN_CLASS = LatencyClass.SILVER
 _ABSENT = " (not available)"
+# The port of a tier's Service.
+_HTTP = "http"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +40,47 @@ class TierFound:
 
 @dataclass(frozen=True, slots=True)
 class WorldFound:
-    """A world's configuration; `open` are the roles whose tier may be used."""
+    """A world without its archetypes, and those; `open` are the roles whose tier may be used."""
 
     view: WorldView
     open: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ArchetypesFound:
-    """A world's archetypes."""
-
-    world: str
     archetypes: Archetypes
 
 
-def replica(pod: Object) -> Replica | None:
-    """The replica that a pod is; None while it is not ready, or once it is told to end."""
-    metadata, status = pod["metadata"], pod.get("status", {})
-    ready = any(
-        each["type"] == "Ready" and each["status"] == "True"
-        for each in status.get("conditions") or ()
+def replicas(slice_: Object) -> tuple[Replica, ...]:
+    """The replicas of a slice of a tier's Service: those that are ready and not ending."""
+    metadata = slice_["metadata"]
+    name = metadata.get("labels", {}).get(contract.TIER_LABEL)
+    port = next(
+        (each.get("port") for each in slice_.get("ports") or () if each.get("name") == _HTTP), None
     )
-    labels = metadata.get("labels", {})
-    name, address = labels.get(contract.TIER_LABEL), status.get("podIP")
-    if not (ready and name and address) or metadata.get("deletionTimestamp"):
-        return None
-    host = f"[{address}]" if ":" in address else address
-    revision = labels.get(contract.MODEL_REVISION_LABEL, "")
-    endpoint = Endpoint(address=f"{host}:{_port(pod)}", revision=revision)
-    return Replica(f"{metadata['namespace']}/{name}", endpoint)
+    if not (name and port):
+        return ()
+    return tuple(
+        Replica(
+            f"{metadata['namespace']}/{name}",
+            Endpoint(
+                address=f"{f'[{address}]' if ':' in address else address}:{port}",
+                revision=_revision(endpoint),
+            ),
+        )
+        for endpoint in slice_.get("endpoints") or ()
+        if _answers(endpoint.get("conditions", {}))
+        for address in endpoint["addresses"]
+    )
+
+
+def _answers(conditions: Mapping[str, Any]) -> bool:
+    return conditions.get("ready") is not False and not conditions.get("terminating")
+
+
+def _revision(endpoint: Mapping[str, Any]) -> str:
+    """Stands for what a pod was made of: the name of its ReplicaSet, which its own name begins with.
+
+    Pods of the same model in different ReplicaSets share no answers; more is not known without reading pods.
+    """
+    pod: str = endpoint.get("targetRef", {}).get("name", "")
+    return pod.rpartition("-")[0]
 
 
 def tier(document: Object) -> TierFound | None:
@@ -90,30 +103,26 @@ def tier(document: Object) -> TierFound | None:
     return TierFound(view, closed=spec.get("access", {}).get("from", "Same") == "Same")
 
 
-def config(document: Object, library: Library) -> WorldFound | ArchetypesFound | None:
-    """What the operator publishes of a world; None for an object that is neither.
+def world(document: Object, library: Library) -> WorldFound:
+    """What the operator tells of a world.
 
     Raises `ValueError`, `KeyError`, `TypeError` or `AttributeError` where it cannot be read.
     """
-    metadata, data = document["metadata"], document.get("data") or {}
-    name = metadata.get("labels", {}).get(contract.WORLD_LABEL)
-    owner = next((each for each in metadata.get("ownerReferences") or () if _rules(each)), None)
-    if not name or owner is None or owner["name"] != name:
-        # Written by others: a label alone makes nobody a world's voice.
-        return None
-    key = f"{metadata['namespace']}/{name}"
-    if metadata["name"] == contract.config_name(name) and contract.CONFIG_KEY in data:
-        return _world(key, owner["uid"], metadata, json.loads(data[contract.CONFIG_KEY]))
-    if metadata["name"] == contract.archetypes_name(name) and contract.ARCHETYPES_KEY in data:
-        text = data[contract.ARCHETYPES_KEY]
-        return ArchetypesFound(key, library.read(metadata["namespace"], text))
-    return None
-
-
-def _rules(owner: Mapping[str, Any]) -> bool:
-    """Whether this owner is the GameWorld that the operator made an object for."""
-    ours = owner["kind"] == "GameWorld" and owner["apiVersion"].startswith(contract.GROUP_PREFIX)
-    return ours and owner.get("controller") is True
+    metadata, spec = document["metadata"], document["spec"]
+    roles = {each["name"]: _given_role(each) for each in spec.get("roles") or ()}
+    view = WorldView(
+        key=f"{metadata['namespace']}/{metadata['name']}",
+        # A world of the same name that comes later is another one.
+        epoch=spec["world"],
+        roles=roles,
+        callers=frozenset(map(str, spec.get("callers") or ())),
+    )
+    text = spec.get("archetypes")
+    return WorldFound(
+        view,
+        open=frozenset(each["name"] for each in spec.get("roles") or () if each.get("admitted")),
+        archetypes=library.read(metadata["namespace"], text) if text else NONE,
+    )
 
 
 def ready_addresses(slice_: Object) -> tuple[str, ...]:
@@ -137,7 +146,7 @@ class Assembly:
         self,
         tiers: Iterable[TierFound],
         replicas: Iterable[Replica],
-        configs: Iterable[WorldFound | ArchetypesFound],
+        found: Iterable[WorldFound],
         gateways: int,
     ) -> View:
         """The whole view. A role without a deadline has its tier's; one whose tier is not to be had keeps its ladder."""
@@ -145,19 +154,15 @@ class Assembly:
         for each in replicas:
             endpoints.setdefault(each.tier, []).append(each.endpoint)
         known = {each.view.key: each for each in tiers}
-        worlds: dict[str, WorldFound] = {}
-        archetypes: dict[str, Archetypes] = {}
-        for found in configs:
-            if isinstance(found, WorldFound):
-                worlds[found.view.key] = found
-            else:
-                archetypes[found.world] = found.archetypes
+        worlds = {each.view.key: each for each in found}
+        archetypes = {
+            key: each.archetypes for key, each in worlds.items() if each.archetypes is not NONE
+        }
         kept = within_budget(archetypes)
         self.over_budget = frozenset(archetypes) - kept
         archetypes |= dict.fromkeys(self.over_budget, OVER_BUDGET)
         made = {
-            key: self._world(found, archetypes.get(key, NONE), known)
-            for key, found in worlds.items()
+            key: self._world(each, archetypes.get(key, NONE), known) for key, each in worlds.items()
         }
         self._made = {key: each for key, each in self._made.items() if key in made}
         named = {role.tier for world in made.values() for role in world.roles.values()}
@@ -189,8 +194,8 @@ class Assembly:
 def _lets_in(tier: "TierFound | None", space: str) -> bool:
     """Whether a tier may be used from a namespace.
 
-    The operator says so too, in an object of that namespace, which others there may be able to write; here the tier's
-    owner says it. Of a selector only the operator knows whom it finds.
+    The operator says so too; here the tier's owner says it, and is heard sooner. Of a selector only the operator knows
+    whom it finds.
     """
     if tier is None:
         return False
@@ -225,38 +230,17 @@ def _with(view: TierView, endpoints: Sequence[Endpoint]) -> TierView:
     return replace(view, endpoints=tuple(sorted(endpoints, key=lambda each: each.address)))
 
 
-def _world(
-    key: str, epoch: str, metadata: Mapping[str, Any], document: Mapping[str, Any]
-) -> WorldFound:
-    given = document["roles"]
-    if len(given) > contract.MOST_ROLES:
-        raise ValueError(f"a world has at most {contract.MOST_ROLES} roles")
-    roles = {name: _given_role(name, each) for name, each in given.items()}
-    # The account that stands beside its configuration, under which its services run.
-    own = f"{metadata['namespace']}/{metadata['name']}"
-    view = WorldView(
-        key=key,
-        # A world of the same name that comes later is another one.
-        epoch=epoch,
-        roles=roles,
-        callers=frozenset({own, *map(str, document.get("callers", ()))}),
-    )
-    return WorldFound(view, frozenset(name for name, each in given.items() if each["endpoint"]))
-
-
-def _given_role(name: str, given: Mapping[str, Any]) -> RoleView:
-    """What an older operator does not tell has its default; rungs of a newer one are passed over."""
+def _given_role(given: Mapping[str, Any]) -> RoleView:
+    """Rungs of a newer operator are passed over."""
     known = set(Rung)
-    share = given.get("share", {})
-    ladder = given.get("fallback")
     return RoleView(
-        name=name,
+        name=given["name"],
         tier=f"{given['namespace']}/{given['tier']}",
         deadline_ms=_whole(given, "deadlineMs", 0, least=0, most=contract.MOST_DEADLINE_MS),
-        ladder=LADDER if ladder is None else tuple(Rung(each) for each in ladder if each in known),
+        ladder=tuple(Rung(each) for each in given.get("fallback") or () if each in known),
         deferred_to=str(given.get("deferredTo", "")),
-        weight=_whole(share, "weight", 1, least=1, most=contract.MOST_WEIGHT),
-        most_in_flight=_whole(share, "maxInFlight", 64, least=1, most=contract.MOST_IN_FLIGHT),
+        weight=_whole(given, "weight", 1, least=1, most=contract.MOST_WEIGHT),
+        most_in_flight=_whole(given, "maxInFlight", 64, least=1, most=contract.MOST_IN_FLIGHT),
     )
 
 
@@ -289,13 +273,3 @@ def _number_of(flag: re.Pattern[str], arguments: Sequence[str]) -> int:
         if value.isdigit() and int(value) > 0:
             found = int(value)
     return found
-
-
-def _port(pod: Object) -> int:
-    """The port named `http` of the engine's container."""
-    for container in pod["spec"]["containers"]:
-        if container["name"] == contract.VLLM_CONTAINER:
-            for port in container.get("ports") or ():
-                if port.get("name") == "http":
-                    return int(port["containerPort"])
-    return contract.VLLM_PORT

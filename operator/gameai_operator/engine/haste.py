@@ -1,0 +1,41 @@
+"""asyncio: pods that would hold their node for nothing are ended at once."""
+
+import logging
+from collections.abc import Mapping
+
+from gameai_operator.engine.kind import Watched
+from gameai_operator.engine.manifest import Key
+from gameai_operator.engine.pods import Pod
+from gameai_operator.engine.writer import Cluster
+
+_LOG = logging.getLogger(__name__)
+
+
+class Haste:
+    """Ends pods whose loading process swallows SIGTERM, once each."""
+
+    def __init__(self, watched: Mapping[str, Watched], cluster: Cluster) -> None:
+        self._watched = watched
+        self._cluster = cluster
+        self._ended: dict[str, Key] = {}
+
+    async def end(self, root: Key, pods: tuple[Pod, ...]) -> None:
+        """End those of a root's pods that are to go and never were ready. Raises `ApiError`."""
+        resource = self._watched["Pod"].resource
+        for pod in pods:
+            if not pod.hasten or pod.uid in self._ended:
+                continue
+            _LOG.info("pod %s never was ready and would hold its node: deleting at once", pod.name)
+            await self._cluster.delete(
+                resource,
+                Key("Pod", pod.namespace, pod.name),
+                preconditions={"uid": pod.uid},
+                grace_seconds=1,
+            )
+            self._ended[pod.uid] = root
+        self._forget(root, {pod.uid for pod in pods})
+
+    def _forget(self, root: Key, alive: set[str]) -> None:
+        gone = [uid for uid, of in self._ended.items() if of == root and uid not in alive]
+        for uid in gone:
+            del self._ended[uid]

@@ -1,0 +1,60 @@
+"""PURE: the WorldView of a world: what the operator tells gateways about it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gameai_operator.api.base import API_VERSION
+from gameai_operator.api.world import Caller, GameWorld, Role
+from gameai_operator.world.template import config_name
+from gameai_operator.world.tiers import MISSING, NOT_PERMITTED, RoleSight
+
+KIND = "WorldView"
+
+
+def view(
+    world: GameWorld, roles: Sequence[RoleSight], archetypes: str, metadata: dict[str, Any]
+) -> dict[str, Any]:
+    """The manifest; `archetypes` is the document that was last right, empty where there is none."""
+    given = {each.name: each for each in world.spec.roles}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": metadata,
+        "spec": {
+            "world": world.metadata.uid,
+            **({"roles": [_role(given[each.role], each) for each in roles]} if roles else {}),
+            "callers": _callers(world),
+            **({"archetypes": archetypes} if archetypes else {}),
+        },
+    }
+
+
+def _callers(world: GameWorld) -> list[str]:
+    """Those that the world names, and the account under which its services run."""
+    own = f"{world.metadata.namespace}/{config_name(world)}"
+    return sorted({own, *map(_caller, world.spec.callers)})
+
+
+def _caller(each: Caller) -> str:
+    return f"{each.namespace}/{each.service_account}{f'@{each.uid}' if each.uid else ''}"
+
+
+def _role(role: Role, seen: RoleSight) -> dict[str, Any]:
+    """Without a deadline a role has its tier's; without `fallback` nothing but the engine answers."""
+    return {
+        "name": role.name,
+        "namespace": seen.tier.namespace,
+        "tier": seen.tier.name,
+        "admitted": seen.reason not in (NOT_PERMITTED, MISSING),
+        **({"deadlineMs": role.deadline_ms} if role.deadline_ms else {}),
+        **({"deferredTo": role.deferred_to} if role.deferred_to else {}),
+        **({"fallback": [rung.value for rung in role.fallback]} if role.fallback else {}),
+        "weight": role.share.weight,
+        "maxInFlight": role.share.max_in_flight,
+    }
+
+
+def archetypes_of(document: Mapping[str, Any]) -> str:
+    """The archetypes that a live WorldView holds."""
+    text: str = document["spec"].get("archetypes", "")
+    return text
