@@ -66,6 +66,8 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
     pods("--worlds-at-a-time", "5", "worlds that take a new one at once: a number, or 10%% of all")
     pods("--pod-ids", "fixed", "fixed user ids, or namespace: the cluster's (OpenShift)")
     pods("--common-labels", "", "labels of everything that is made, key=value, commas")
+    audience = _DEFAULTS.pods.audience
+    pods("--gateway-audience", audience, "of the tokens with which services ask the gateway")
     pods("--allowed-host-paths", "", "folders of nodes below which model caches may lie, commas")
 
     _add_network_flags(_Flags(parser.add_argument_group("network policies"), environment))
@@ -124,6 +126,7 @@ def settings(options: argparse.Namespace) -> Settings:
         pods=PodSettings(
             pull_secrets=_words(options.workloads_pull_secrets),
             fixed_ids=options.pod_ids == "fixed",
+            audience=options.gateway_audience,
             labels=_labels(options.common_labels),
         ),
         worlds_at_a_time=_pace(options.worlds_at_a_time),

@@ -36,11 +36,13 @@ class PodSettings:
 
     `pull_secrets` are names of Secrets, for the image of built-in services; with `fixed_ids` pods name the user they
     run as, without it the cluster does (OpenShift gives each namespace a range of its own); `labels` are added.
+    `audience` is that of tokens for the gateway.
     """
 
     pull_secrets: tuple[str, ...] = ()
     fixed_ids: bool = True
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    audience: str = contract.TOKEN_AUDIENCE
 
     def document(self) -> dict[str, Any]:
         """As JSON, for an annotation; the inverse of `parse`."""
@@ -48,6 +50,8 @@ class PodSettings:
             "pullSecrets": list(self.pull_secrets),
             "fixedIds": self.fixed_ids,
             "labels": dict(self.labels),
+            # Left out, so that what former releases wrote stays the same.
+            **({"audience": self.audience} if self.audience != contract.TOKEN_AUDIENCE else {}),
         }
 
     @classmethod
@@ -58,6 +62,7 @@ class PodSettings:
                 pull_secrets=tuple(map(str, entry["pullSecrets"])),
                 fixed_ids=bool(entry["fixedIds"]),
                 labels={str(key): str(value) for key, value in entry["labels"].items()},
+                audience=str(entry.get("audience", contract.TOKEN_AUDIENCE)),
             )
         except (AttributeError, KeyError, TypeError):
             return None

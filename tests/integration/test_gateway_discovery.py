@@ -28,6 +28,7 @@ from live import manifest, world
 pytestmark = pytest.mark.usefixtures("operator")
 SERVICE = "gameai-operator-gateway"
 NODE = "outside"
+JSON = {"Content-Type": "application/json"}
 ENGINE, DEFAULT = pb.SOURCE_ENGINE, pb.SOURCE_DEFAULT
 NPCS = """\
 version: 1
@@ -381,6 +382,37 @@ async def test_a_gateway_is_not_ready_before_it_knows_what_there_is(
             code, message = await refused(served)
         assert code is grpc.StatusCode.UNAVAILABLE, "a client would take any other word for final"
         assert f"cannot answer yet: {missing}" in message
+        proxy.fault = None
+        await becomes(served.ready, "ok", 30)
+
+
+async def test_a_gateway_waits_for_an_operator_that_has_not_told_of_its_worlds(
+    api: Api, games: str, tmp_path: Path, proxy: Proxy
+) -> None:
+    """As in an upgrade from a release that did not tell: a view of no worlds would refuse everybody."""
+    empty = {"kind": "WorldViewList", "items": [], "metadata": {"resourceVersion": "1"}}
+
+    def untold(arrival: Arrival) -> Answer | None:
+        if not arrival.path.endswith("/worldviews"):
+            return None
+        if arrival.watch:
+            raise DropError
+        return Answer(status=200, headers=JSON, body=json.dumps(empty))
+
+    proxy.fault = untold
+    token = tmp_path / "gateway.token"
+    token.write_text(install.token(api, install.NAMESPACE, SERVICE))
+    async with (
+        program(
+            *("gameai.gateway", "--cluster", f"--api-server={proxy.url}"),
+            *(f"--api-token={token}", f"--api-ca={api.credentials.ca_file}"),
+            *(f"--namespaces={games}", "--address=127.0.0.1", "--port=0", "--health-port=0"),
+        ) as (_, ports),
+        aiohttp.ClientSession() as session,
+    ):
+        served = Served(None, f"http://127.0.0.1:{ports[1]}", session, [])
+        untold_of = f"the operator has not told of 1 worlds yet, such as {games}/moor"
+        await becomes(served.ready, untold_of)
         proxy.fault = None
         await becomes(served.ready, "ok", 30)
 

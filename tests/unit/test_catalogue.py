@@ -120,6 +120,8 @@ FROZEN = {
     (1, "weather-manager"): "4f8b9707378dc07d",
     (2, "time-manager"): "c3e2d62be969c063",
     (2, "weather-manager"): "c3ff681ee5b41fbd",
+    (3, "time-manager"): "6d9e962ddbd36525",
+    (3, "weather-manager"): "a16434fa52a6eccf",
 }
 
 

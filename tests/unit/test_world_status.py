@@ -501,6 +501,50 @@ def test_a_changed_chart_setting_restarts_no_pod() -> None:
     assert pod_spec(renewed)["imagePullSecrets"] == [{"name": "registry"}]
 
 
+def duel(**more: Any) -> list[dict[str, Any]]:
+    return [{"name": "duel", "image": "duel:1", "replicas": 1, **more}]
+
+
+@pytest.mark.parametrize(
+    ("revision", "service", "mounted"),
+    [
+        (2, {}, False),
+        (2, {"serviceAccountName": "mine"}, True),
+        (2, {"apiToken": True}, True),
+        (3, {}, False),
+        (3, {"serviceAccountName": "mine"}, False),
+        (3, {"serviceAccountName": "mine", "apiToken": True}, True),
+    ],
+)
+def test_pods_get_a_token_for_the_api_where_it_is_asked_for(
+    revision: int, service: dict[str, Any], mounted: bool
+) -> None:
+    found = pod_spec(see(templateRevision=revision, services=duel(**service)))
+    assert found["automountServiceAccountToken"] is mounted
+
+
+def test_a_service_has_a_token_for_the_gateway_and_its_account_may_ask() -> None:
+    settings = Settings(pods=PodSettings(audience="two"))
+    decision = see(settings=settings, services=duel(serviceAccountName="mine"))
+    found = pod_spec(decision)
+    [volume] = [each for each in found["volumes"] if each["name"] == "gateway-token"]
+    [source] = volume["projected"]["sources"]
+    token = {"path": "token", "audience": "two", "expirationSeconds": 3600}
+    assert source == {"serviceAccountToken": token}
+    environment = {each["name"]: each["value"] for each in found["containers"][0]["env"]}
+    assert environment["GAMEAI_GATEWAY_TOKEN"] == "/var/run/gameai/token"
+    view = next(each for each in decision.wanted if each["kind"] == "WorldView")
+    assert view["spec"]["callers"] == ["eldermoor/mine", "eldermoor/moor-world"]
+
+
+def test_an_audience_is_remembered_with_the_pods_that_have_it() -> None:
+    told = PodSettings(audience="two").document()
+    again = PodSettings.parse(told)
+    assert again is not None
+    assert again.audience == "two"
+    assert "audience" not in PodSettings().document(), "as former releases wrote it"
+
+
 def test_a_child_that_goes_does_not_count() -> None:
     root = worlds.resource()
     below = {key: replace(each, terminating=True) for key, each in children(root).items()}

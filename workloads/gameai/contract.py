@@ -33,6 +33,11 @@ SETTINGS_HASH_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}SETTINGS_HASH"
 
 # The folder, not the file: a file mounted alone is never updated.
 CONFIG_FOLDER = "/etc/gameai"
+# The token with which a world's service asks the gateway: its folder in the pod, and the file's name there.
+TOKEN_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}GATEWAY_TOKEN"
+TOKEN_FOLDER = "/var/run/gameai"  # noqa: S105 - a folder
+TOKEN_KEY = "token"  # noqa: S105 - a file's name
+TOKEN_AUDIENCE = "gameai-gateway"  # noqa: S105 - no token
 CONFIG_KEY = "world.json"
 # A world's archetypes, checked by the operator: all files in one document.
 ARCHETYPES_KEY = "archetypes.json"

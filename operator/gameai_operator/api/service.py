@@ -106,7 +106,9 @@ class GameService(Model):
     ] = ()
     """Folders that an own image may write to, up to 1Gi each; the rest of its file system is read-only. Default: /tmp. Example: [/var/cache/duel]."""
     service_account_name: ObjectName | None = None
-    """ServiceAccount of the pods; its token is mounted. Absent: the world's, which has no rights and no token. Example: duel."""
+    """ServiceAccount of the pods, which may then ask the gateway for this world. Absent: the world's, which has no rights. Example: duel."""
+    api_token: bool = False
+    """Whether the pods get a token for the Kubernetes API, with the rights of their account. Before pod template revision 3 they also get it where serviceAccountName is set. Default: false."""
     image_pull_secrets: Annotated[
         tuple[LocalReference, ...], Field(max_length=8, json_schema_extra=list_map("name"))
     ] = ()

@@ -9,7 +9,8 @@ from gameai_operator.engine.deployments import TEMPLATE_INPUTS, Deployment
 from gameai_operator.settings import PodSettings
 
 # 2: pull secrets of the chart stand in the pod template, and a container's last log lines are its termination message.
-REVISIONS = (1, 2)
+# 3: a token for the gateway, and one for the API only where apiToken asks for it.
+REVISIONS = (1, 2, 3)
 NEWEST = REVISIONS[-1]
 
 

@@ -15,6 +15,11 @@ USER = 65532
 GRACE_SECONDS = 45
 _PATH_LIMIT = "1Gi"
 _TMP_LIMIT = "64Mi"
+# The first template revision whose pods have a token for the gateway.
+_OWN_TOKEN = 3
+_TOKEN = "gateway-token"  # noqa: S105 - a volume's name
+_TOKEN_SECONDS = 3600
+_TOKEN_MOUNT = {"name": _TOKEN, "mountPath": contract.TOKEN_FOLDER, "readOnly": True}
 
 Document = dict[str, Any]
 
@@ -32,7 +37,8 @@ def template(
         "metadata": {"labels": {**common, **labels}},
         "spec": {
             "serviceAccountName": given.service_account_name or account_name(world),
-            "automountServiceAccountToken": given.service_account_name is not None,
+            "automountServiceAccountToken": given.api_token
+            or (inputs.revision < _OWN_TOKEN and given.service_account_name is not None),
             # Variables of every Service in the namespace could shadow a service's own.
             "enableServiceLinks": False,
             "imagePullSecrets": [{"name": each} for each in _pull_secrets(service, inputs)],
@@ -45,6 +51,7 @@ def template(
             "containers": [_container(world, service, inputs)],
             "volumes": [
                 {"name": "world", "configMap": {"name": config_name(world)}},
+                *([_token(inputs)] if inputs.revision >= _OWN_TOKEN else []),
                 *({"name": n, "emptyDir": {"sizeLimit": limit}} for n, _, limit in _paths(service)),
             ],
             "topologySpreadConstraints": [
@@ -88,7 +95,7 @@ def _container(world: GameWorld, service: Effective, inputs: Inputs) -> Document
         "name": contract.SERVICE_CONTAINER,
         "image": service.image or inputs.image,
         "command": ["python", "-m", service.module] if service.module else [],
-        "env": _environment(world, service),
+        "env": _environment(world, service, inputs),
         "envFrom": [
             {"configMapRef": {"name": each.config_map_ref.name}}
             if each.config_map_ref
@@ -112,6 +119,7 @@ def _container(world: GameWorld, service: Effective, inputs: Inputs) -> Document
         },
         "volumeMounts": [
             {"name": "world", "mountPath": contract.CONFIG_FOLDER, "readOnly": True},
+            *([_TOKEN_MOUNT] if inputs.revision >= _OWN_TOKEN else []),
             *({"name": name, "mountPath": path} for name, path, _ in _paths(service)),
         ],
     }
@@ -122,7 +130,17 @@ def _cpu_limit(service: Effective) -> Document:
     return {"cpu": limit} if limit else {}
 
 
-def _environment(world: GameWorld, service: Effective) -> list[Document]:
+def _token(inputs: Inputs) -> Document:
+    """A token that the gateway accepts and nobody else does; the kubelet renews it."""
+    token = {
+        "path": contract.TOKEN_KEY,
+        "audience": inputs.pods.audience,
+        "expirationSeconds": _TOKEN_SECONDS,
+    }
+    return {"name": _TOKEN, "projected": {"sources": [{"serviceAccountToken": token}]}}
+
+
+def _environment(world: GameWorld, service: Effective, inputs: Inputs) -> list[Document]:
     """Ours, then the user's. The hash restarts pods when what they were started with changes, and only then."""
     values = {
         contract.WORLD_ENVIRONMENT: world.metadata.name,
@@ -131,6 +149,8 @@ def _environment(world: GameWorld, service: Effective) -> list[Document]:
         contract.CONFIG_ENVIRONMENT: f"{contract.CONFIG_FOLDER}/{contract.CONFIG_KEY}",
         contract.SETTINGS_HASH_ENVIRONMENT: contract.settings_hash(seed(world), service.settings),
     }
+    if inputs.revision >= _OWN_TOKEN:
+        values[contract.TOKEN_ENVIRONMENT] = f"{contract.TOKEN_FOLDER}/{contract.TOKEN_KEY}"
     given = [{"name": each.name, "value": each.value} for each in service.service.env]
     return [*({"name": name, "value": value} for name, value in values.items()), *given]
 

@@ -30,9 +30,10 @@ def view(
 
 
 def _callers(world: GameWorld) -> list[str]:
-    """Those that the world names, and the account under which its services run."""
-    own = f"{world.metadata.namespace}/{config_name(world)}"
-    return sorted({own, *map(_caller, world.spec.callers)})
+    """Those that the world names, and the accounts under which its services run."""
+    accounts = {config_name(world), *(each.service_account_name for each in world.spec.services)}
+    own = {f"{world.metadata.namespace}/{name}" for name in accounts if name}
+    return sorted({*own, *map(_caller, world.spec.callers)})
 
 
 def _caller(each: Caller) -> str:
