@@ -23,6 +23,7 @@ _APPLIED = frozenset(
         "RoleBinding",
         "ValidatingAdmissionPolicy",
         "ValidatingAdmissionPolicyBinding",
+        "NetworkPolicy",
     }
 )
 _TOKEN_SECONDS = 7 * 24 * 3600

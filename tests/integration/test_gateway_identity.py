@@ -188,13 +188,21 @@ def test_another_audience_and_age_may_be_set() -> None:
     assert tokens.caller({"authorization": f"Bearer {token(**hour)}"}).name == SERVER
 
 
+def test_a_client_sends_no_token_in_clear_unless_it_is_told_to(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="would send the token in clear"):
+        Gateway("gateway:50051", token_file=tmp_path / "token")
+    Gateway("gateway:50051", token_file=tmp_path / "token", insecure=True)
+    Gateway("gateway:50051", token_file=tmp_path / "token", ca_file=tmp_path / "ca.crt")
+    Gateway("gateway:50051")
+
+
 async def test_a_stream_is_told_to_leave_before_its_token_ends(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(token(exp=time.time() + 32))
     async with (
         engine() as (_, address),
         gateway(view([address]), identity()) as served,
-        Gateway(served.address, token_file=file) as ai,
+        Gateway(served.address, token_file=file, insecure=True) as ai,
     ):
         assert (
             await ai.ask(role="reaction", archetype="guard", prompt="x")
@@ -260,7 +268,7 @@ async def test_a_token_that_is_refused_is_told_to_the_caller(tmp_path: Path) -> 
     file.write_text(token(THEIRS, kid="k2"))
     async with (
         gateway(view(), identity()) as served,
-        Gateway(served.address, token_file=file) as ai,
+        Gateway(served.address, token_file=file, insecure=True) as ai,
     ):
         with pytest.raises(AskError, match="signed with a key this cluster has not") as caught:
             await ai.ask(role="reaction", prompt="x", deadline_ms=20_000)

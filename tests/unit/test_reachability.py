@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import tiers
 import worlds
+from gameai_devcluster import charts
 from gameai_devcluster.testing.reachability import End, Network
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.engine.manifest import Key
@@ -34,8 +35,14 @@ def named(root: dict[str, Any], name: str) -> dict[str, Any]:
     return {**root, "metadata": {**root["metadata"], "name": name}}
 
 
+def of_chart(**values: Any) -> list[dict[str, Any]]:
+    made = charts.rendered(values=values, namespace="gameai-system")
+    return [each for each in made if each["kind"] == "NetworkPolicy"]
+
+
 NETWORK = Network(
     policies=[
+        *of_chart(),
         *policies(worlds.resource()),
         *policies(named(worlds.resource(network=FRIENDLY), "friendly")),
         *policies(named(worlds.resource(network={"mode": "Open"}), "open")),
@@ -98,8 +105,11 @@ OTHER_SERVER = pod("game-servers", app="match")
 PROMETHEUS = pod("monitoring", app="prometheus")
 DNS = End(namespace="kube-system", labels={"k8s-app": "kube-dns"})
 OTHER_SYSTEM = pod("kube-system", app="metrics-server")
-GATEWAY = End(namespace="gameai-system", labels={"app.kubernetes.io/name": "gameai-gateway"})
-OPERATOR = End(namespace="gameai-system", labels={"app.kubernetes.io/name": "gameai-operator"})
+OURS = {"app.kubernetes.io/instance": "gameai-operator"}
+GATEWAY = End(namespace="gameai-system", labels=OURS | {"app.kubernetes.io/name": "gameai-gateway"})
+OPERATOR = End(
+    namespace="gameai-system", labels=OURS | {"app.kubernetes.io/name": "gameai-operator"}
+)
 HUB_POD = pod("models", app="hub")
 NODE_DNS, IDENTITY = address("169.254.20.10"), address("169.254.170.23")
 METADATA, METADATA_6 = address("169.254.169.254"), address("fd00:ec2::254")
@@ -135,6 +145,14 @@ TABLE = [
     ("of all addresses, instance metadata stays closed", FRIEND, METADATA, 443, False),
     ("an empty selector names every namespace", FRIEND, pod("elsewhere", app="db"), 5432, True),
     ("without ports, every port", FRIEND, address("198.51.100.77"), 7777, True),
+    # the operator and the gateway
+    ("any pod reaches the gateway, which asks for a token", STRANGER, GATEWAY, 50051, True),
+    ("and none its metrics, which name tenants", STRANGER, GATEWAY, 8080, False),
+    ("but who reads metrics", PROMETHEUS, GATEWAY, 8080, True),
+    ("who reads metrics asks no questions", PROMETHEUS, GATEWAY, 22, False),
+    ("nobody calls the operator", STRANGER, OPERATOR, 8080, False),
+    ("not even a gateway", GATEWAY, OPERATOR, 8080, False),
+    ("but for its metrics", PROMETHEUS, OPERATOR, 8080, True),
     # an open world
     ("an open world hears everybody", STRANGER, OPEN, 50051, True),
     ("an open world calls everybody", OPEN, INTERNET, 443, True),
@@ -171,6 +189,18 @@ TABLE = [
 )
 def test_who_reaches_whom(_: str, caller: End, called: End, port: int, expected: bool) -> None:
     assert NETWORK.reaches(caller, called, port) is expected
+
+
+def test_a_chart_may_name_who_reaches_the_gateway_and_nobody_for_metrics() -> None:
+    peers = [{"namespaceSelector": {"matchLabels": {"team": "servers"}}}]
+    values = {"gateway": {"allowFrom": peers}, "network": {"metricsNamespaces": []}}
+    network = Network(policies=of_chart(**values), namespaces={"game-servers": {"team": "servers"}})
+    assert network.reaches(LOBBY, GATEWAY, 50051)
+    assert not network.reaches(STRANGER, GATEWAY, 50051)
+    assert not network.reaches(PROMETHEUS, GATEWAY, 8080)
+    assert not network.reaches(PROMETHEUS, OPERATOR, 8080)
+    assert of_chart(network={"policies": False}) == []
+    assert len(of_chart(gateway={"enabled": False})) == 1
 
 
 def test_names_are_asked_for_by_udp_too() -> None:

@@ -36,7 +36,9 @@ class Gateway:
     `address` is `host:port`, or several with commas; a name with several addresses (a headless Service) counts as all of
     them. With `ca_file` connections are encrypted, and a gateway's certificate must be for the name in `address` or for
     `server_name`. `world` is `namespace/name`, needed unless it is the only one of the caller's own namespace. `token_file` is a projected
-    ServiceAccount token of audience `gameai-gateway`.
+    ServiceAccount token of audience `gameai-gateway`; `insecure` sends it over connections that are not encrypted.
+
+    Raises `ValueError` for a `token_file` with neither `ca_file` nor `insecure`.
     """
 
     def __init__(
@@ -47,7 +49,13 @@ class Gateway:
         token_file: str | Path | None = None,
         ca_file: str | Path | None = None,
         server_name: str = "",
+        insecure: bool = False,
     ) -> None:
+        if token_file and not (ca_file or insecure):
+            raise ValueError(
+                "token_file without ca_file would send the token in clear: give the ca_file that signs the gateways' "
+                "certificate, or insecure=True where you trust the network between here and the gateways"
+            )
         self._targets = [each.strip() for each in address.split(",") if each.strip()]
         self._access = Access(
             world=world,
