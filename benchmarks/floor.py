@@ -6,6 +6,7 @@ import ssl
 import time
 
 import aiohttp
+from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json, path, path_of
 from gameai_devcluster.testing.rendering import decided, owned
 from gameai_operator.kinds import kinds
@@ -21,17 +22,19 @@ def write_all(api: Api, roots: list[Json]) -> float:
 
 
 async def _write_all(api: Api, roots: list[Json]) -> float:
-    credentials = api.credentials
+    # As the operator, which alone may write all of it.
+    credentials = install.as_account(api, install.NAMESPACE, install.ACCOUNT).credentials
     context = ssl.create_default_context(cafile=credentials.ca_file)
-    assert credentials.certificate_file
-    context.load_cert_chain(credentials.certificate_file, credentials.key_file)
     connector = aiohttp.TCPConnector(ssl=context, limit=64)
     waiting = roots[::-1]
     async with aiohttp.ClientSession(connector=connector) as session:
 
         async def apply(url_path: str, document: Json) -> None:
             url = f"{credentials.server}{url_path}?fieldManager=floor&force=true"
-            headers = {"Content-Type": "application/apply-patch+yaml"}
+            headers = {
+                "Content-Type": "application/apply-patch+yaml",
+                "Authorization": f"Bearer {credentials.token}",
+            }
             async with session.patch(url, data=json.dumps(document), headers=headers) as answer:
                 text = await answer.text()
                 assert answer.status < 300, text

@@ -15,6 +15,7 @@ from gameai_operator.api.views import (
     ARCHETYPES_BUDGET_BYTES,
     archetypes_bytes,
     archetypes_refused,
+    archetypes_unread,
     archetypes_view,
     namespace_labels,
     tier_view,
@@ -164,6 +165,7 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                 reads=Reading(
                     read=archetypes_view,
                     refuse=archetypes_refused,
+                    unread=archetypes_unread,
                     size_bytes=archetypes_bytes,
                     budget_bytes=ARCHETYPES_BUDGET_BYTES,
                 ),

@@ -11,7 +11,6 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
-from gameai import contract
 from gameai.gateway.identity import AUDIENCE
 from gameai.v1 import inference_pb2 as pb
 from gameai.v1 import inference_pb2_grpc
@@ -559,55 +558,3 @@ async def test_a_paused_worlds_access_ends_with_its_tiers(
         await becomes(served.source, DEFAULT, 30)
     release(api, shared)
     api.delete("ModelTier", shared, "gold")
-
-
-def crowded(namespace: str, number: int) -> Json:
-    """A world as the operator would tell of it, with archetypes that hold most for their size."""
-    fields = [[f"f{number}x{kind}y{each}" for each in range(32)] for kind in range(250)]
-    kinds: Json = {
-        f"a{kind}": {"cache": {"fields": {each: {} for each in names}}}
-        for kind, names in enumerate(fields)
-    }
-    text = json.dumps({"version": 1, "archetypes": kinds}, separators=(",", ":"))
-    return {
-        "apiVersion": "gameai.dev/v1alpha1",
-        "kind": "WorldView",
-        "metadata": {
-            "name": f"crowd-{number:03}",
-            "namespace": namespace,
-            "labels": dict(contract.MANAGED_BY),
-        },
-        "spec": {"world": f"u-{number}", "archetypes": text},
-    }
-
-
-async def test_archetypes_of_a_tenant_take_a_bounded_part_of_a_gateways_memory(
-    api: Api, games: str, tmp_path: Path
-) -> None:
-    greedy = f"{games}-greedy"
-    install.namespace(api, greedy)
-    install.rights(api)
-
-    writer = install.as_account(api, install.NAMESPACE, install.ACCOUNT)
-
-    async def held(served: Served) -> float:
-        return (await served.metrics())["process_resident_memory_bytes"]
-
-    async with gateway(api, games, tmp_path, listed=f"{games},{greedy}") as served:
-        assert (await served.ask()).text == "patrol"
-        before = await held(served)
-        for number in range(80):
-            writer.create(crowded(greedy, number))
-        over = "gameai_gateway_archetypes_over_budget_worlds"
-
-        async def refused_worlds() -> bool:
-            return (await served.metrics()).get(over, 0) > 40
-
-        await becomes(refused_worlds, True, ARCHETYPES_SECONDS)
-        assert await held(served) - before <= 64 << 20
-        assert (await served.ask()).text == "patrol"
-        async with gateway(api, games, tmp_path, listed=f"{games},{greedy}") as later:
-            assert await held(later) - before <= 64 << 20, "one that lists it all at its start"
-            assert (await later.ask()).text == "patrol"
-    for each in api.list("WorldView", greedy):
-        api.delete("WorldView", greedy, each["metadata"]["name"])

@@ -197,9 +197,10 @@ def test_what_gateways_are_told_is_written_by_the_operator_alone(
     assert refusal(stolen, view) == ""
     stolen.create(view)
     spec = {"world": "u", "callers": [f"{namespace}/other"]}
-    with pytest.raises(ApiError, match="written by the operator alone"):
-        api.apply({**view, "spec": spec})
-    api.apply({**view, "metadata": {**view["metadata"], "annotations": {"note": "mine"}}})
+    held = {**view["metadata"], "finalizers": ["example.com/held"]}
+    for change in ({"spec": spec}, {"metadata": held}):
+        with pytest.raises(ApiError, match="written by the operator alone"):
+            api.apply({**view, **change})
     api.delete("WorldView", namespace, "moor")
 
 

@@ -157,3 +157,16 @@ def test_an_unknown_key_is_told_with_the_nearest() -> None:
     strange = "version: 1\nzzzzzz: 1\narchetypes: {}\n"
     with pytest.raises(archetypes.ArchetypeError, match=r"zzzzzz is no key here$"):
         archetypes.parse({"npcs.yaml": strange})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '!!int ""', "!!int +", "!!int _", '!!float ""', '!!bool "x"', '!!timestamp "x"', '!!binary "x"',
+        '"\\U00110000"', '"\\Uffffffff"', "!!set {a}", "!!omap [a]", "!!pairs [a]",
+    ],
+)  # fmt: skip
+def test_whatever_yaml_can_hold_is_a_mistake_with_a_line_and_no_crash(value: str) -> None:
+    text = f"version: 1\narchetypes:\n  guard: {{text: {value}}}\n"
+    with pytest.raises(archetypes.ArchetypeError, match=r"^a\.yaml"):
+        archetypes.parse({"a.yaml": text})

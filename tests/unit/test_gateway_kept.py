@@ -10,7 +10,7 @@ from gameai import archetypes
 from gameai.archetypes import MOST_DOCUMENT_BYTES, parse_document
 from gameai.errors import NotFoundError
 from gameai.gateway import kept, objects
-from gameai.gateway.kept import OVER_BUDGET, Archetypes, Library, within_budget
+from gameai.gateway.kept import NONE, OVER_BUDGET, Archetypes, Library, within_budget
 from gameai.gateway.plan import Planner
 from gameai.gateway.view import WorldView
 from gameai.v1 import inference_pb2
@@ -121,3 +121,21 @@ def test_a_question_to_such_a_world_says_why_its_archetypes_are_missing() -> Non
     question = inference_pb2.Question(role="reaction", archetype="guard", prompt=["?"])
     with pytest.raises(NotFoundError, match="fewer or smaller documents"):
         Planner(inference.view((), (), world)).plan(world, question)
+
+
+def test_what_is_over_budget_is_not_what_has_no_archetypes() -> None:
+    assert Archetypes({}) == NONE
+    assert NONE != OVER_BUDGET
+    assert OVER_BUDGET != NONE
+    assert OVER_BUDGET == OVER_BUDGET  # noqa: PLR0124 - its own equality is asked
+
+
+def test_many_worlds_of_a_tenant_take_a_bounded_part_of_the_memory() -> None:
+    texts = [worst(each) for each in range(40)]
+    tracemalloc.start()
+    library = Library()
+    found = [library.read("greedy", text) for text in texts]
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held <= 64 << 20
+    assert sum(each is OVER_BUDGET for each in found) >= 20

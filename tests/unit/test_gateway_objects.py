@@ -20,15 +20,25 @@ from gameai.gateway.view import Endpoint, View
 from gameai_devcluster.testing.rendering import decided, owned
 from tiers import resource as tier_resource
 
+SERVICE = "kubernetes.io/service-name"
+
 
 def slice_of(*endpoints: dict[str, Any], **changes: Any) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "name": "gold-x",
         "namespace": "shared",
-        "labels": {contract.TIER_LABEL: "gold"},
+        "labels": {contract.TIER_LABEL: "gold", SERVICE: "gold"},
     }
     ports = [{"name": "metrics", "port": 1}, {"name": "http", "port": 8000}]
     return {"metadata": metadata, "ports": ports, "endpoints": list(endpoints)} | changes
+
+
+# Of another Service, which somebody labelled.
+OTHERS = {
+    "name": "x",
+    "namespace": "shared",
+    "labels": {contract.TIER_LABEL: "gold", SERVICE: "mine"},
+}
 
 
 def endpoint(address: str = "10.0.0.7", pod: str = "gold-spot-6f7-x2k", **conditions: bool) -> Any:
@@ -50,6 +60,7 @@ def endpoint(address: str = "10.0.0.7", pod: str = "gold-spot-6f7-x2k", **condit
         (slice_of(endpoint(), ports=None), []),
         (slice_of(endpoint(), ports=[{"name": "rpc", "port": 9000}]), []),
         (slice_of(endpoint(), metadata={"name": "x", "namespace": "n"}), []),
+        (slice_of(endpoint(), metadata=OTHERS), []),
     ],
 )
 def test_replicas_are_the_addresses_of_a_tiers_slice_that_answer(
@@ -111,7 +122,9 @@ def published(**spec: Any) -> dict[str, Any]:
 
 
 def found(document: dict[str, Any]) -> WorldFound:
-    return objects.world(document, Library())
+    told = objects.world(document, Library())
+    assert told is not None
+    return told
 
 
 EVERY: dict[str, Any] = {
@@ -150,6 +163,36 @@ def test_what_the_operator_tells_of_a_world_the_gateway_reads() -> None:
     assert (reaction.deferred_to, reaction.weight, reaction.most_in_flight) == ("dialogue", 3, 9)
     assert (dialogue.tier, dialogue.deadline_ms, dialogue.ladder) == ("eldermoor/silver", 0, LADDER)
     assert told.archetypes == Archetypes(archetypes.parse({"npcs.yaml": worlds.GUARDS}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ownerReferences": []},
+        {"ownerReferences": None},
+        {"deletionTimestamp": "2026-11-27T10:00:00Z"},
+        {"name": "another"},
+    ],
+)
+def test_a_view_without_its_world_is_not_believed(change: dict[str, Any]) -> None:
+    document = published(**EVERY)
+    document["metadata"] = {**document["metadata"], **change}
+    assert objects.world(document, Library()) is None
+
+
+@pytest.mark.parametrize(
+    "change", [{"uid": "of an earlier one"}, {"kind": "Deployment"}, {"apiVersion": "a.example/v1"}]
+)
+def test_a_view_of_another_owner_is_not_believed(change: dict[str, Any]) -> None:
+    document = published(**EVERY)
+    [owner] = document["metadata"]["ownerReferences"]
+    document["metadata"]["ownerReferences"] = [owner | change]
+    assert objects.world(document, Library()) is None
+
+
+def test_a_pod_that_stands_in_two_slices_is_one_replica() -> None:
+    twice = [Replica("shared/gold", Endpoint(address="10.0.0.2:1")) for _ in range(2)]
+    assert len(view(pods=twice).tiers["shared/gold"].endpoints) == 1
 
 
 def test_a_role_without_a_ladder_has_none_and_a_world_may_have_nothing() -> None:

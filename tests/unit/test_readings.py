@@ -32,11 +32,15 @@ class Shelf:
         self.texts: dict[Key, str] = {}
         self.fetched: list[Key] = []
         self.threads: set[str] = set()
-        self.errors: list[ApiError] = []
+        self.errors: list[Exception] = []
         self.references = References()
         self.queue = Workqueue(lambda: 0.0)
         reading = Reading(
-            read=self._read, refuse=lambda why: f"refused: {why}", size_bytes=len, budget_bytes=10
+            read=self._read,
+            refuse=lambda why: f"refused: {why}",
+            unread=lambda why: f"unread: {why}",
+            size_bytes=len,
+            budget_bytes=10,
         )
         watched = {"ConfigMap": replace(WATCHED["ConfigMap"], reads=reading)}
         self.readings = Readings(
@@ -84,17 +88,16 @@ async def test_what_no_root_names_is_neither_fetched_nor_kept(shelf: Shelf) -> N
 async def test_what_a_root_names_is_read_in_a_thread_and_wakes_it(shelf: Shelf) -> None:
     await shelf.put(config("a"), "text")
     shelf.point(world("w"), config("a"))
-    assert shelf.references.unread_by(world("w"))
+    assert shelf.references.seen_by(world("w")) == {config("a"): UNREAD}
     await shelf.readings.read_due()
     assert shelf.references.seen_by(world("w")) == {config("a"): "text"}
-    assert not shelf.references.unread_by(world("w"))
     assert shelf.woken() == {world("w")}
     assert threading.main_thread().name not in shelf.threads
 
 
 async def test_what_is_named_before_it_exists_is_read_once_it_does(shelf: Shelf) -> None:
     shelf.point(world("w"), config("a"))
-    assert not shelf.references.unread_by(world("w")), "it is absent, which is told at once"
+    assert shelf.references.seen_by(world("w")) == {config("a"): None}
     await shelf.put(config("a"), "text")
     assert shelf.references.shown(config("a")) == "text"
 
@@ -192,11 +195,11 @@ async def test_one_that_cannot_be_fetched_is_tried_again_and_said_after_a_while(
     shelf.point(world("w"), config("a"))
     shelf.errors = [ApiError(500, "InternalError", "no") for _ in range(3)]
     await shelf.put(config("a"), "text")
-    assert shelf.references.unread_by(world("w"))
+    assert shelf.references.shown(config("a")) is UNREAD
     for _ in range(2):
         await asyncio.sleep(0.01)
         await shelf.readings.read_due()
-    assert shelf.references.shown(config("a")).startswith("refused: the API server refuses it")
+    assert shelf.references.shown(config("a")).startswith("unread: 500 no")
     await asyncio.sleep(0.01)
     await shelf.readings.read_due()
     assert shelf.references.shown(config("a")) == "text"
@@ -205,3 +208,16 @@ async def test_one_that_cannot_be_fetched_is_tried_again_and_said_after_a_while(
     shelf.point(world("w"))
     await asyncio.sleep(0.01)
     assert shelf.readings._failures == {}
+
+
+async def test_what_no_reader_can_take_ends_nothing_and_is_said(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readings_module, "_RETRY_SECONDS", 0.0)
+    shelf.point(world("w"), config("a"))
+    shelf.errors = [IndexError("of a library") for _ in range(3)]
+    await shelf.put(config("a"), "text")
+    for _ in range(2):
+        await asyncio.sleep(0.01)
+        await shelf.readings.read_due()
+    assert shelf.references.shown(config("a")) == "unread: the operator cannot read it: IndexError"

@@ -8,9 +8,11 @@ import worlds
 from fakes import World
 from gameai import archetypes, contract
 from gameai_devcluster.testing.rendering import decided
-from gameai_operator.api.views import archetypes_refused, archetypes_view
+from gameai_operator.api.views import archetypes_refused, archetypes_unread, archetypes_view
+from gameai_operator.api.worldview import WorldViewSpec
 from gameai_operator.engine.kind import Decision
 from gameai_operator.engine.manifest import PAUSED, Key
+from gameai_operator.engine.references import UNREAD
 from gameai_operator.kinds import WATCHED
 
 WORLD = Key("GameWorld", "eldermoor", "moor")
@@ -93,6 +95,34 @@ def users(version: int, text: str = worlds.GUARDS, **labels: str) -> dict[str, A
         },
         "data": {"npcs.yaml": text},
     }
+
+
+def test_archetypes_that_the_api_server_does_not_give_are_no_mistake_of_the_user() -> None:
+    references = dict(worlds.READY_TIERS)
+    references[worlds.ARCHETYPES] = archetypes_unread("the API server answers 500 no")
+    status, reason, message = told(decided(worlds.resource(**NAMED), references=references))
+    assert (status, reason) == (False, "ArchetypesUnread")
+    assert "answers 500 no; what was right before stays in use" in message
+
+
+def test_while_archetypes_are_read_all_stays_as_it_was_and_the_rest_goes_on() -> None:
+    references = dict(worlds.READY_TIERS)
+    references[worlds.ARCHETYPES] = UNREAD
+    first = decided(worlds.resource(**NAMED), references=references)
+    assert told(first) == (None, "ArchetypesReading", "")
+    assert handed_on(first) == []
+    assert first.keep == (Key("ConfigMap", "eldermoor", "moor-world-archetypes"),)
+    assert {"Deployment", "WorldView"} <= {each["kind"] for each in first.wanted}
+    for status, valid in (("True", True), ("False", False)):
+        known = {
+            "type": "ArchetypesValid",
+            "status": status,
+            "reason": "Before",
+            "message": "m",
+            "lastTransitionTime": "2026-11-27T10:00:00Z",
+        }
+        root = worlds.resource(**NAMED, status={"conditions": [known]})
+        assert told(decided(root, references=references)) == (valid, "Before", "m")
 
 
 def test_archetypes_beyond_their_namespaces_budget_are_refused_and_those_before_stay() -> None:
@@ -252,3 +282,15 @@ def test_a_step_may_be_a_fraction() -> None:
     rules = archetypes.parse({"a.yaml": text})["a"].cache
     assert rules is not None
     assert rules.fields["fear"].quantisation().quantise("0.7") == "1"
+
+
+def test_every_caller_that_a_world_may_name_a_view_may_hold() -> None:
+    longest = {"namespace": "n" * 63, "serviceAccount": "s" * 253, "uid": "u" * 63}
+    callers = [longest | {"namespace": f"{number:063}"} for number in range(64)]
+    services = [
+        {"name": f"s{number}", "image": "i:1", "replicas": 1, "serviceAccountName": f"a{number}"}
+        for number in range(32)
+    ]
+    decision = decided(worlds.resource(callers=callers, services=services))
+    view = next(each for each in decision.wanted if each["kind"] == "WorldView")
+    assert len(WorldViewSpec.model_validate(view["spec"]).callers) == 97

@@ -17,6 +17,16 @@ MOST_NUMBER = 1_000_000_000_000
 # More digits than a number of a game has, so that no quotient is rounded up.
 _EXACT = Context(prec=50)
 SUFFIXES = (".yaml", ".yml", ".json")
+# What PyYAML raises for texts that it cannot take: a number without digits, a character that is none.
+_UNREADABLE = (
+    yaml.YAMLError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    RecursionError,
+)
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")]
@@ -225,7 +235,7 @@ def parse_file(file: str, text: str) -> ArchetypeDocument:
     node = _compose(file, text)
     try:
         value = _Loader("").construct_document(node)
-    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as error:
+    except _UNREADABLE as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         raise ArchetypeError(f"{file} line {line}: {_short(error)}") from error
@@ -316,7 +326,7 @@ def _compose(file: str, text: str) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ArchetypeError(f"{file} line {line}: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise ArchetypeError(f"{file}: no YAML: {type(error).__name__}") from error
     if node is None:
         raise ArchetypeError(f"{file}: the document is empty")

@@ -74,8 +74,13 @@ def archetypes_view(config: Mapping[str, Any]) -> ArchetypesView:
 
 
 def archetypes_refused(message: str) -> ArchetypesView:
-    """What a ConfigMap shows that was not read."""
+    """What a ConfigMap shows that does not fit its namespace's budget."""
     return ArchetypesView(reason="ArchetypesBudget", fault=message)
+
+
+def archetypes_unread(message: str) -> ArchetypesView:
+    """What a ConfigMap shows that the API server does not give."""
+    return ArchetypesView(reason="ArchetypesUnread", fault=message)
 
 
 def archetypes_bytes(view: ArchetypesView) -> int:

@@ -5,10 +5,16 @@ from typing import Annotated
 from gameai.contract import MOST_DEADLINE_MS, MOST_IN_FLIGHT, MOST_ROLES, MOST_WEIGHT
 from pydantic import Field
 
-from gameai_operator.api.base import LIST_SET, Metadata, Model, Text, list_map
+from gameai_operator.api.base import Metadata, Model, Text
 
 # Documents have 128 KiB; with every default written out they are longer.
 _MOST_ARCHETYPES = 512 << 10
+# Those that a world names, its own, and those of its services.
+_MOST_CALLERS = 64 + 1 + 32
+# No list is merged with what somebody else wrote into it.
+_WHOLE = {"x-kubernetes-list-type": "atomic"}
+# namespace/name@uid, each as long as it may be.
+Account = Annotated[str, Field(min_length=1, max_length=63 + 1 + 253 + 1 + 63)]
 
 
 class RoleView(Model):
@@ -40,10 +46,12 @@ class WorldViewSpec(Model):
     world: Text
     """UID of the GameWorld. Another one means that what was cached no longer holds."""
     roles: Annotated[
-        tuple[RoleView, ...], Field(max_length=MOST_ROLES, json_schema_extra=list_map("name"))
+        tuple[RoleView, ...], Field(max_length=MOST_ROLES, json_schema_extra=_WHOLE)
     ] = ()
     """Every role, with its tier."""
-    callers: Annotated[tuple[Text, ...], Field(max_length=65, json_schema_extra=LIST_SET)] = ()
+    callers: Annotated[
+        tuple[Account, ...], Field(max_length=_MOST_CALLERS, json_schema_extra=_WHOLE)
+    ] = ()
     """Accounts that may ask for this world, as namespace/name or namespace/name@uid."""
     archetypes: Annotated[str, Field(max_length=_MOST_ARCHETYPES)] = ""
     """The archetypes that were last right, as one JSON document; empty: none."""

@@ -96,11 +96,13 @@ class Reading:
     """How a user's object is read for the roots that name it.
 
     `read` may take seconds: it runs in a thread. `size_bytes` is what a result takes of its namespace's
-    `budget_bytes`; `refuse` makes the result of one that is not read, for a reason in words.
+    `budget_bytes`; `refuse` and `unread` make the result of one that does not fit there, and of one that the API server
+    does not give, for a reason in words.
     """
 
     read: Callable[[Mapping[str, Any]], Any]
     refuse: Callable[[str], Any]
+    unread: Callable[[str], Any]
     size_bytes: Callable[[Any], int]
     budget_bytes: int
 

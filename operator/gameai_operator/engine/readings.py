@@ -16,7 +16,7 @@ from gameai_operator.engine.references import UNREAD, References
 from gameai_operator.engine.workqueue import Priority, Workqueue
 
 _LOG = logging.getLogger(__name__)
-_RETRY_SECONDS = 2.0
+_RETRY_SECONDS, _MOST_RETRY_SECONDS = 2.0, 60.0
 # Roots that name an object wait for its first reading; after so many failures they are told instead.
 _FAILURES_REPORTED = 3
 
@@ -106,14 +106,18 @@ class Readings:
         assert reads is not None  # noqa: S101 - only such kinds are asked for
         try:
             document = await self._fetch(row.resource, key.namespace, key.name)
+            seen = None if document is None else await asyncio.to_thread(reads.read, document)
         except ApiError as error:
-            self._failed(key, error)
+            self._failed(key, error.explained)
+            return
+        except Exception as error:  # noqa: BLE001 - one user's object must not end the operator
+            _LOG.exception("%s could not be read; this is a bug", key)
+            self._failed(key, f"the operator cannot read it: {type(error).__name__}")
             return
         self._failures.pop(key, None)
         if document is None:
             # The event of its deletion is under way.
             return
-        seen = await asyncio.to_thread(reads.read, document)
         if self._references.shown(key) is None or not self._references.is_named(key):
             return
         self._sizes[key.namespace][key] = reads.size_bytes(seen)
@@ -122,14 +126,15 @@ class Readings:
         if key not in self._refused:
             self._show(key, seen)
 
-    def _failed(self, key: Key, error: ApiError) -> None:
-        self._failures[key] = self._failures.get(key, 0) + 1
-        _LOG.warning("%s could not be read: %s; trying again", key, error)
-        unread = self._references.shown(key) is UNREAD
-        if unread and self._failures[key] >= _FAILURES_REPORTED:
+    def _failed(self, key: Key, why: str) -> None:
+        number = self._failures[key] = self._failures.get(key, 0) + 1
+        if number == _FAILURES_REPORTED:
+            _LOG.warning("%s could not be read %d times: %s; trying on", key, number, why)
             reads = self._watched[key.kind].reads
-            self._show(key, reads and reads.refuse(f"the API server refuses it: {error.explained}"))
-        asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._again, key)
+            if reads is not None and self._references.shown(key) is UNREAD:
+                self._show(key, reads.unread(why))
+        wait = min(_MOST_RETRY_SECONDS, _RETRY_SECONDS * 2 ** min(number - 1, 10))
+        asyncio.get_running_loop().call_later(wait, self._again, key)
 
     def _again(self, key: Key) -> None:
         if self._references.shown(key) is not None and self._references.is_named(key):

@@ -140,9 +140,6 @@ class Reconciler:
         if await self._is_foreign(key, root):
             self._leave_turn(key)
             return Outcome(again_seconds=FOREIGN_SECONDS)
-        if self._references.unread_by(key):
-            # Whoever reads it wakes this key.
-            return Outcome()
         kind = self._kinds[key.kind]
         children = {value.key: value for value in below if isinstance(value, Child)}
         if root["metadata"].get("annotations", {}).get(PAUSED) == "true":

@@ -73,9 +73,3 @@ class References:
         """What a source's targets look like; None for one that is not there."""
         targets = self._targets.get(source, ())
         return MappingProxyType({target: self._projections.get(target) for target in targets})
-
-    def unread_by(self, source: Key) -> bool:
-        """Whether something that a source refers to is there but was not read yet."""
-        return any(
-            self._projections.get(target) is UNREAD for target in self._targets.get(source, ())
-        )

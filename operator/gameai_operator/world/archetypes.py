@@ -6,10 +6,12 @@ from typing import Any
 
 from gameai import contract
 
+from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.views import ArchetypesView
 from gameai_operator.api.world import GameWorld
 from gameai_operator.engine.conditions import Condition
 from gameai_operator.engine.manifest import Key
+from gameai_operator.engine.references import Unread
 
 CONDITION = "ArchetypesValid"
 _LABEL = contract.selector(contract.PART_OF)
@@ -17,9 +19,13 @@ _LABEL = contract.selector(contract.PART_OF)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchetypesSight:
-    """The document to hand on, empty where there is none; `reason` and `message` are the condition's."""
+    """The document to hand on, empty where there is none; `reason` and `message` are the condition's.
 
-    valid: bool
+    `valid` is None while it is being read for the first time; while it is being read `pending`, nothing changes.
+    """
+
+    valid: bool | None
+    pending: bool = False
     reason: str
     message: str = ""
     document: str = ""
@@ -45,7 +51,9 @@ def sight(world: GameWorld, references: Mapping[Key, Any]) -> ArchetypesSight:
         return ArchetypesSight(valid=True, reason="NoArchetypes")
     name = world.spec.archetypes.config_map.name
     key = Key("ConfigMap", world.metadata.namespace, name)
-    view: ArchetypesView | None = references.get(key)
+    view: ArchetypesView | Unread | None = references.get(key)
+    if isinstance(view, Unread):
+        return _pending(world)
     if view is None:
         message = (
             f"ConfigMap {name} does not exist here, or its label is missing: "
@@ -56,6 +64,17 @@ def sight(world: GameWorld, references: Mapping[Key, Any]) -> ArchetypesSight:
         message = f"ConfigMap {name}: {view.fault}; what was right before stays in use"
         return ArchetypesSight(valid=False, reason=view.reason, message=message)
     return ArchetypesSight(valid=True, reason="ArchetypesRead", document=view.document)
+
+
+def _pending(world: GameWorld) -> ArchetypesSight:
+    """What was said before stays until it is read; of a new world nothing is known."""
+    for each in world.status.conditions:
+        if each.type == CONDITION and each.status is not ConditionStatus.UNKNOWN:
+            valid = each.status is ConditionStatus.TRUE
+            return ArchetypesSight(
+                valid=valid, reason=each.reason, message=each.message, pending=True
+            )
+    return ArchetypesSight(valid=None, reason="ArchetypesReading", pending=True)
 
 
 def condition(seen: ArchetypesSight) -> Condition:

@@ -74,7 +74,7 @@ def decide(sight: Sight, *, current: Inputs, network: NetworkSettings) -> Decisi
         inputs=read.inputs,
         network=network if policy else None,
         archetypes=files.document,
-        shown_archetypes=files.document if files.valid else _shown(world, sight),
+        shown_archetypes=_shown(world, sight) if _stays(files) else files.document,
     )
     wanted = objects(world, parts)
     services = [
@@ -101,13 +101,18 @@ def decide(sight: Sight, *, current: Inputs, network: NetworkSettings) -> Decisi
         wanted=wanted,
         status=status(world, judged),
         conditions=conditions(world, judged),
-        keep=_keep(world, sight, read, files.valid),
+        keep=_keep(world, sight, read, _stays(files)),
         replicas=_replicas(world, sight, read),
         again_seconds=_again(turned.again_seconds, grace_left(world, judged), _asleep(world)),
         turn=_turn(world, sight, read, current, rolling),
         healthy=_was_ready(world)
         and not any(each.live and each.live.exceeded for each in services),
     )
+
+
+def _stays(files: archetypes.ArchetypesSight) -> bool:
+    """Whether what was handed on stays: while another is being read, or is wrong."""
+    return files.pending or not files.valid
 
 
 def _shown(world: GameWorld, sight: Sight) -> str:
@@ -153,10 +158,10 @@ def _keep(
     world: GameWorld,
     sight: Sight,
     read: _Reading,
-    archetypes_valid: bool,  # noqa: FBT001 - of one caller
+    archetypes_stay: bool,  # noqa: FBT001 - of one caller
 ) -> tuple[Key, ...]:
     """What stays as it is: what a mistake touches, until it is corrected."""
-    kept = [] if archetypes_valid else [archetypes.handed_on(world)]
+    kept = [archetypes.handed_on(world)] if archetypes_stay else []
     if read.inputs is None:
         kinds = ("Deployment", "Service", "PodDisruptionBudget")
         kept += [key for key in sight.children if key.kind in kinds]

@@ -214,7 +214,7 @@ def _degraded(world: GameWorld, judged: Judged, tiers: Condition, left: float) -
         reason = "TierLost" if left else tiers.reason
         return Condition(type="Degraded", status=True, reason=reason, message=tiers.message)
     files = judged.archetypes
-    if not files.valid:
+    if files.valid is False:
         return Condition(type="Degraded", status=True, reason=files.reason, message=files.message)
     return Condition(type="Degraded", status=False, reason="AsExpected")
 

@@ -19,15 +19,17 @@ from gameai.gateway.identity import Tokens
 from gameai.gateway.kept import Library
 from gameai.gateway.objects import Assembly, ready_addresses, replicas, tier, world
 from gameai.gateway.view import View
-from gameai.gateway.watch import Object, Server, Watched
+from gameai.gateway.watch import ApiError, Object, Server, Watched
 
 _LOG = logging.getLogger(__name__)
 # Changes come in bursts; one view is made of what comes within so long.
 _SETTLE_SECONDS = 0.02
 _KEYS_SECONDS = 300.0
 _RETRY_SECONDS, _SOON_SECONDS = 1.0, 5.0
-# An operator of a new release leads within this; then those of which it told are served.
-_UNTOLD_SECONDS, _LOOK_SECONDS = 60.0, 0.2
+# An operator that tells of worlds one after the other is through once nothing came for so long, which is more than a
+# standby takes to go on for a leader that died.
+_QUIET_SECONDS, _MOST_UNTOLD_SECONDS, _LOOK_SECONDS = 30.0, 600.0, 0.5
+_FORBIDDEN, _NOT_FOUND = 403, 404
 _SLICES = "/apis/discovery.k8s.io/v1"
 _CONFIGURATION = "/.well-known/openid-configuration"
 _KEYS = "/openid/v1/jwks"
@@ -55,7 +57,8 @@ class Discovery:
         self._assembly = Assembly()
         self._view: View | None = None
         self._warned: frozenset[str] = frozenset()
-        self._began = monotonic()
+        self._began = self._told_at = monotonic()
+        self._told, self._asked = 0, False
         self._expected: frozenset[str] = frozenset()
         group = "/apis/gameai.dev/v1alpha1"
         self._places = [f"{group}/namespaces/{each}" for each in scope.namespaces] or [group]
@@ -126,8 +129,8 @@ class Discovery:
 
     async def run(self) -> None:
         """For ever."""
-        await self._expect()
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._expect())
             for each in self._all():
                 group.create_task(each.run(self._counts))
             group.create_task(self._build())
@@ -142,10 +145,8 @@ class Discovery:
             if self.missing:
                 # Half a view would refuse questions of worlds that are there.
                 continue
-            if self._view is None and self._untold():
+            if self._view is None and (self._untold() or not self._asked):
                 # So would a view from before the operator has told of all worlds: one of a new release may come later.
-                await asyncio.sleep(_LOOK_SECONDS)
-                self._changed.set()
                 continue
             began = monotonic()
             view = self._assembly.view(
@@ -164,21 +165,43 @@ class Discovery:
             spent = monotonic() - began
 
     async def _expect(self) -> None:
-        """Which worlds there are at the start; where they may not be listed, none is waited for."""
+        """Keep up which worlds there are until there is a first view; where they may not be listed, none is waited for."""
+        while self._view is None:
+            with contextlib.suppress(Exception):
+                async with self._server.session() as session:
+                    found = [await self._names(session, each) for each in self._places]
+                self._expected, self._asked = frozenset(itertools.chain.from_iterable(found)), True
+                self._changed.set()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _names(self, session: aiohttp.ClientSession, place: str) -> list[str]:
+        """Worlds that are there to stay. Raises `ApiError`, and what connections raise."""
         try:
-            async with self._server.session() as session:
-                for place in self._places:
-                    found = await self._server.document(session, f"{place}/gameworlds")
-                    names = (each["metadata"] for each in found["items"])
-                    self._expected |= {f"{each['namespace']}/{each['name']}" for each in names}
-        except Exception as error:  # noqa: BLE001 - whatever an API server says must not end the gateway
-            _LOG.warning("worlds could not be listed: %r; none is waited for", error)
+            found = await self._server.document(session, f"{place}/gameworlds")
+        except ApiError as error:
+            if error.status in (_FORBIDDEN, _NOT_FOUND):
+                return []
+            raise
+        metadata = (each["metadata"] for each in found["items"])
+        return [
+            f"{each['namespace']}/{each['name']}"
+            for each in metadata
+            if "deletionTimestamp" not in each
+        ]
 
     def _untold(self) -> frozenset[str]:
-        """Worlds that were there at the start and of which the operator has not told, for as long as that is waited for."""
-        if monotonic() - self._began > _UNTOLD_SECONDS:
+        """Worlds that are there and of which the operator has not told, for as long as that is waited for.
+
+        While it has told of none at all it is one of a former release, or none runs: the gateways of before serve on.
+        """
+        told = {each.view.key for each in _held(self._worlds)}
+        now = monotonic()
+        if len(told) != self._told:
+            self._told, self._told_at = len(told), now
+        quiet = told and now - self._told_at > _QUIET_SECONDS
+        if quiet or now - self._began > _MOST_UNTOLD_SECONDS:
             return frozenset()
-        return self._expected - {each.view.key for each in _held(self._worlds)}
+        return self._expected - told
 
     def _warn(self) -> None:
         over = self._assembly.over_budget
@@ -189,6 +212,9 @@ class Discovery:
                 min(over),
             )
         self._warned = over
+        # There may be room for them by then.
+        for each in self._worlds:
+            each.read_again((space, name) for space, _, name in map(_divided, over))
 
     def _gateways(self) -> int:
         return len({address for each in _held(self._slices) for address in each})
@@ -219,6 +245,10 @@ class Discovery:
         path = f"{_SLICES}/namespaces/{scope.own_namespace}/endpointslices"
         selector = f"kubernetes.io/service-name={scope.own_service}"
         return [Watched(self._server, path, selector, ready_addresses, self._changed.set)]
+
+
+def _divided(key: str) -> tuple[str, str, str]:
+    return key.partition("/")
 
 
 def _name(watched: Watched) -> str:

@@ -46,10 +46,21 @@ class Archetype(NamedTuple):
 class Archetypes(dict[str, Archetype]):
     """The archetypes of a document, by name; never changed. `held_bytes` is the memory that they take.
 
-    `characters` are those of the document.
+    `characters` are those of the document. What is over budget is no document without archetypes.
     """
 
     __slots__ = ("__weakref__", "characters", "held_bytes")
+    __hash__ = None
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they say the same."""
+        if self is OVER_BUDGET or other is OVER_BUDGET:
+            return self is other
+        return super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        """The opposite, which a dict would not derive."""
+        return not self == other
 
     def __init__(self, found: Mapping[str, archetypes.Archetype], characters: int = 0) -> None:
         super().__init__({name: _compact(each) for name, each in found.items()})

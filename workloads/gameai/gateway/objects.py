@@ -20,6 +20,7 @@ _UNKNOWN_CLASS = LatencyClass.SILVER
 _ABSENT = " (not available)"
 # The port of a tier's Service.
 _HTTP = "http"
+_SERVICE_LABEL = "kubernetes.io/service-name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def replicas(slice_: Object) -> tuple[Replica, ...]:
     port = next(
         (each.get("port") for each in slice_.get("ports") or () if each.get("name") == _HTTP), None
     )
-    if not (name and port):
+    if not (name and port) or metadata["labels"].get(_SERVICE_LABEL) != name:
         return ()
     return tuple(
         Replica(
@@ -103,12 +104,15 @@ def tier(document: Object) -> TierFound | None:
     return TierFound(view, closed=spec.get("access", {}).get("from", "Same") == "Same")
 
 
-def world(document: Object, library: Library) -> WorldFound:
-    """What the operator tells of a world.
+def world(document: Object, library: Library) -> WorldFound | None:
+    """What the operator tells of a world; None for one that goes, or is not owned by the GameWorld that it tells of.
 
     Raises `ValueError`, `KeyError`, `TypeError` or `AttributeError` where it cannot be read.
     """
     metadata, spec = document["metadata"], document["spec"]
+    owners = metadata.get("ownerReferences") or ()
+    if metadata.get("deletionTimestamp") or not any(_owns(each, document) for each in owners):
+        return None
     roles = {each["name"]: _given_role(each) for each in spec.get("roles") or ()}
     view = WorldView(
         key=f"{metadata['namespace']}/{metadata['name']}",
@@ -227,7 +231,16 @@ def _absent(key: str, known: Mapping[str, TierFound]) -> TierView:
 
 
 def _with(view: TierView, endpoints: Sequence[Endpoint]) -> TierView:
-    return replace(view, endpoints=tuple(sorted(endpoints, key=lambda each: each.address)))
+    # A pod may stand in two slices for a moment.
+    once = {each.address: each for each in endpoints}
+    return replace(view, endpoints=tuple(once[each] for each in sorted(once)))
+
+
+def _owns(owner: Mapping[str, Any], document: Object) -> bool:
+    """Whether this owner is the GameWorld of the same name that is there now."""
+    ours = owner["kind"] == "GameWorld" and owner["apiVersion"].startswith(contract.GROUP_PREFIX)
+    same = owner["name"] == document["metadata"]["name"]
+    return bool(ours and same and owner["uid"] == document["spec"]["world"])
 
 
 def _given_role(given: Mapping[str, Any]) -> RoleView:

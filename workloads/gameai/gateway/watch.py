@@ -8,7 +8,7 @@ import logging
 import random
 import re
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -123,6 +123,12 @@ class Watched:
         # Where the next watch goes on; empty: everything is listed first.
         self._version = ""
         self._seen: dict[Key, tuple[str, str]] = {}
+        self._again = False
+
+    def read_again(self, keys: Iterable[Key]) -> None:
+        """Have these read once more, though they have not changed, with the LIST that follows the present watch."""
+        for key in keys:
+            self._again = self._seen.pop(key, None) is not None or self._again
 
     async def run(self, counts: Counts) -> None:
         """For ever: list, then watch; after a failure the watch goes on where it ended, as long as the server lets it."""
@@ -191,6 +197,9 @@ class Watched:
                     self._take(event, counts)
             if monotonic() - began < _SHORT_SECONDS:
                 raise ApiError("the watch ended at once")
+            if self._again:
+                self._again, self._version = False, ""
+                return
 
     def _take(self, event: Object, counts: Counts) -> None:
         kind, item = event["type"], event["object"]
