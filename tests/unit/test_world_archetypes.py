@@ -121,7 +121,8 @@ def test_while_archetypes_are_read_all_stays_as_it_was_and_the_rest_goes_on() ->
             "message": "m",
             "lastTransitionTime": "2026-11-27T10:00:00Z",
         }
-        root = worlds.resource(**NAMED, status={"conditions": [known]})
+        other = {**known, "type": "Ready"}
+        root = worlds.resource(**NAMED, status={"conditions": [other, known]})
         assert told(decided(root, references=references)) == (valid, "Before", "m")
 
 
