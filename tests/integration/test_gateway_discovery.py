@@ -410,7 +410,7 @@ async def test_a_gateway_waits_for_an_operator_that_has_not_told_of_its_worlds(
         aiohttp.ClientSession() as session,
     ):
         served = Served(None, f"http://127.0.0.1:{ports[1]}", session, [])
-        untold_of = f"the operator has not told of 1 worlds yet, such as {games}/moor"
+        untold_of = f"the operator has published no WorldView yet of 1 worlds, such as {games}/moor"
         await becomes(served.ready, untold_of)
         proxy.fault = None
         await becomes(served.ready, "ok", 30)

@@ -95,7 +95,7 @@ class Discovery:
             return f"not listed yet: {', '.join(missing)}"
         untold = self._untold()
         if untold:
-            return f"the operator has not told of {len(untold)} worlds yet, such as {min(untold)}"
+            return f"the operator has published no WorldView yet of {len(untold)} worlds, such as {min(untold)}"
         return "no view was made yet"
 
     def gauges(self) -> list[Metric]:
