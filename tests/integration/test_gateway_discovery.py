@@ -354,6 +354,24 @@ async def test_while_the_api_server_is_gone_the_last_view_is_served_and_metrics_
         await becomes(served.source, DEFAULT)
 
 
+@asynccontextmanager
+async def unready(
+    api: Api, namespace: str, folder: Path, proxy: Proxy
+) -> AsyncIterator[tuple[Served, int]]:
+    """A gateway behind a proxy, of which nothing is asked yet, and its port."""
+    token = folder / "gateway.token"
+    token.write_text(install.token(api, install.NAMESPACE, SERVICE))
+    async with (
+        program(
+            *("gameai.gateway", "--cluster", f"--api-server={proxy.url}"),
+            *(f"--api-token={token}", f"--api-ca={api.credentials.ca_file}"),
+            *(f"--namespaces={namespace}", "--address=127.0.0.1", "--port=0", "--health-port=0"),
+        ) as (_, ports),
+        aiohttp.ClientSession() as session,
+    ):
+        yield Served(None, f"http://127.0.0.1:{ports[1]}", session, []), ports[0]
+
+
 async def test_a_gateway_is_not_ready_before_it_knows_what_there_is(
     api: Api, games: str, tmp_path: Path, proxy: Proxy
 ) -> None:
@@ -363,20 +381,10 @@ async def test_a_gateway_is_not_ready_before_it_knows_what_there_is(
         return None
 
     proxy.fault = no_views
-    token = tmp_path / "gateway.token"
-    token.write_text(install.token(api, install.NAMESPACE, SERVICE))
-    async with (
-        program(
-            *("gameai.gateway", "--cluster", f"--api-server={proxy.url}"),
-            *(f"--api-token={token}", f"--api-ca={api.credentials.ca_file}"),
-            *(f"--namespaces={games}", "--address=127.0.0.1", "--port=0", "--health-port=0"),
-        ) as (_, ports),
-        aiohttp.ClientSession() as session,
-    ):
-        served = Served(None, f"http://127.0.0.1:{ports[1]}", session, [])
+    async with unready(api, games, tmp_path, proxy) as (served, port):
         missing = f"not listed yet: worldviews of namespace {games}"
         await becomes(served.ready, missing)
-        async with aio.insecure_channel(f"127.0.0.1:{ports[0]}") as channel:
+        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             served.stub = inference_pb2_grpc.InferenceServiceStub(channel)
             code, message = await refused(served)
         assert code is grpc.StatusCode.UNAVAILABLE, "a client would take any other word for final"
@@ -399,17 +407,7 @@ async def test_a_gateway_waits_for_an_operator_that_has_not_told_of_its_worlds(
         return Answer(status=200, headers=JSON, body=json.dumps(empty))
 
     proxy.fault = untold
-    token = tmp_path / "gateway.token"
-    token.write_text(install.token(api, install.NAMESPACE, SERVICE))
-    async with (
-        program(
-            *("gameai.gateway", "--cluster", f"--api-server={proxy.url}"),
-            *(f"--api-token={token}", f"--api-ca={api.credentials.ca_file}"),
-            *(f"--namespaces={games}", "--address=127.0.0.1", "--port=0", "--health-port=0"),
-        ) as (_, ports),
-        aiohttp.ClientSession() as session,
-    ):
-        served = Served(None, f"http://127.0.0.1:{ports[1]}", session, [])
+    async with unready(api, games, tmp_path, proxy) as (served, _):
         untold_of = f"the operator has published no WorldView yet of 1 worlds, such as {games}/moor"
         await becomes(served.ready, untold_of)
         proxy.fault = None

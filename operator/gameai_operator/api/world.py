@@ -113,6 +113,11 @@ class Caller(Model):
     uid: Annotated[str, StringConstraints(max_length=63, pattern=r"^[0-9A-Za-z-]*$")] = ""
     """UID of that ServiceAccount. Given, an account of the same name that is made later is not let in. Example: 8f4e3c2a-6f0b-4c7e-9d3a-2b1c0d9e8f7a."""
 
+    @property
+    def account(self) -> str:
+        """How gateways know it: namespace/name, or namespace/name@uid."""
+        return f"{self.namespace}/{self.service_account}{f'@{self.uid}' if self.uid else ''}"
+
 
 class WorldState(StrEnum):
     """Whether a world lives."""

@@ -41,10 +41,7 @@ def configuration(
             for each in roles
         },
         # Who may ask the gateway for this world, beside its own account.
-        "callers": sorted(
-            f"{each.namespace}/{each.service_account}{f'@{each.uid}' if each.uid else ''}"
-            for each in world.spec.callers
-        ),
+        "callers": sorted(each.account for each in world.spec.callers),
         "services": {
             each.name: {
                 "endpoint": endpoint(world, each),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gameai_operator.api.base import API_VERSION
-from gameai_operator.api.world import Caller, GameWorld, Role
+from gameai_operator.api.world import GameWorld, Role
 from gameai_operator.world.template import config_name
 from gameai_operator.world.tiers import MISSING, NOT_PERMITTED, RoleSight
 
@@ -33,11 +33,7 @@ def _callers(world: GameWorld) -> list[str]:
     """Those that the world names, and the accounts under which its services run."""
     accounts = {config_name(world), *(each.service_account_name for each in world.spec.services)}
     own = {f"{world.metadata.namespace}/{name}" for name in accounts if name}
-    return sorted({*own, *map(_caller, world.spec.callers)})
-
-
-def _caller(each: Caller) -> str:
-    return f"{each.namespace}/{each.service_account}{f'@{each.uid}' if each.uid else ''}"
+    return sorted({*own, *(each.account for each in world.spec.callers)})
 
 
 def _role(role: Role, seen: RoleSight) -> dict[str, Any]:

@@ -214,7 +214,9 @@ class Discovery:
         self._warned = over
         # There may be room for them by then.
         for each in self._worlds:
-            each.read_again((space, name) for space, _, name in map(_divided, over))
+            each.read_again(
+                (space, name) for space, _, name in (key.partition("/") for key in over)
+            )
 
     def _gateways(self) -> int:
         return len({address for each in _held(self._slices) for address in each})
@@ -245,10 +247,6 @@ class Discovery:
         path = f"{_SLICES}/namespaces/{scope.own_namespace}/endpointslices"
         selector = f"kubernetes.io/service-name={scope.own_service}"
         return [Watched(self._server, path, selector, ready_addresses, self._changed.set)]
-
-
-def _divided(key: str) -> tuple[str, str, str]:
-    return key.partition("/")
 
 
 def _name(watched: Watched) -> str:
