@@ -44,7 +44,7 @@ def test_what_is_given_back_leaves_nothing(held: list[tuple[str, int]]) -> None:
         ledger.hold(world, size)
     for world, size in reversed(held):
         ledger.hold(world, -size)
-    assert (ledger.total, ledger._worlds, ledger._namespaces, ledger._many) == (0, {}, {}, {})
+    assert (ledger.total, ledger._worlds, ledger._spaces) == (0, {}, {})
 
 
 def test_a_full_cache_takes_new_answers() -> None:
@@ -118,6 +118,20 @@ def test_what_another_took_lately_is_left_free_and_one_more() -> None:
         shares.takes("b", 0.0)
     shares.asks("a", 0.1)
     assert taken(shares, "a", 16, 0.1) == 8
+
+
+def test_a_peak_stays_for_a_moment_though_fewer_take_slots_since() -> None:
+    shares = Shares()
+    for _ in range(4):
+        shares.takes("b", 0.0)
+    for _ in range(4):
+        shares.frees("b")
+    # Too soon after the peak to compare, and then late enough: half of it is left.
+    shares.takes("b", 0.01)
+    shares.asks("a", 0.01)
+    assert taken(shares, "a", 16, 0.01) == 11
+    shares.takes("b", 1.0)
+    assert shares._groups["b"].peak == 2.0
 
 
 def test_groups_that_ended_are_forgotten() -> None:

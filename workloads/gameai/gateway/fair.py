@@ -61,7 +61,9 @@ class FairQueue(Generic[E]):
     def wait(self, entry: E, slots: int) -> float:
         """How many times an entry's own time passes before a new one goes, roughly and at most, with so many slots in all."""
         flow = self._flows.get(entry.flow)
-        mine = _before(flow.heap, entry.deadline) if flow else 0
+        if flow is None or not flow.heap:
+            return 0.0
+        mine = _before(flow.heap, entry.deadline)
         # As many of each other namespace go, of each other world of its own, and of each other role of its own.
         flows = [self._flows[name] for name in self._active]
         space = namespace(entry.world)

@@ -1,6 +1,6 @@
 """PURE: memory that callers make the gateway hold, in bytes, with a part for each namespace and each world in it."""
 
-from collections import defaultdict
+from dataclasses import dataclass
 
 # Of questions that are open, frames that wait, and replies that are not whole yet. Beyond it each namespace has an equal
 # part of it, and beyond twice as much nobody has any.
@@ -14,38 +14,63 @@ def namespace(world: str) -> str:
     return world.partition("/")[0]
 
 
+@dataclass(slots=True)
+class _Space:
+    """A namespace: its bytes, and how many of its worlds hold some."""
+
+    size: int = 0
+    worlds: int = 0
+
+
+@dataclass(slots=True)
+class _World:
+    space: _Space
+    size: int = 0
+
+
 class Ledger:
     """Who holds how much. A world is its key, `namespace/name`."""
 
     def __init__(self, most: int = MOST_BYTES) -> None:
         self.most = most
         self.total = 0
-        self._worlds: dict[str, int] = defaultdict(int)
-        self._namespaces: dict[str, int] = defaultdict(int)
-        # How many worlds of a namespace hold something.
-        self._many: dict[str, int] = defaultdict(int)
+        self._worlds: dict[str, _World] = {}
+        self._spaces: dict[str, _Space] = {}
 
     def hold(self, world: str, size: int) -> bool:
         """Hold so many bytes more, or fewer, for a world. True where it then holds more than it may."""
-        space = namespace(world)
-        before = self._worlds[world]
-        after = before + size
+        held = self._worlds.get(world) or self._enter(world)
         self.total += size
-        self._namespaces[space] += size
-        self._worlds[world] = after
-        self._many[space] += (after > 0) - (before > 0)
-        if not after:
-            del self._worlds[world]
-        if not self._namespaces[space]:
-            del self._namespaces[space], self._many[space]
+        held.size += size
+        held.space.size += size
+        if not held.size:
+            self._leave(world, held)
         return self.total > self.most and self.full(world)
 
     def full(self, world: str) -> bool:
         """Whether there is no memory for more of this world."""
         if self.total <= self.most:
             return False
-        space = namespace(world)
-        part = self.most / len(self._namespaces)
-        if self._namespaces.get(space, 0) <= part:
-            return self.total > 2 * self.most
-        return self.total > 2 * self.most or self._worlds.get(world, 0) > part / self._many[space]
+        space = self._spaces.get(namespace(world))
+        part = self.most / max(1, len(self._spaces))
+        if self.total > 2 * self.most:
+            return True
+        if space is None or space.size <= part:
+            return False
+        held = self._worlds.get(world)
+        return held is not None and held.size > part / space.worlds
+
+    def _enter(self, world: str) -> "_World":
+        name = namespace(world)
+        space = self._spaces.get(name)
+        if space is None:
+            space = self._spaces[name] = _Space()
+        space.worlds += 1
+        held = self._worlds[world] = _World(space)
+        return held
+
+    def _leave(self, world: str, held: "_World") -> None:
+        del self._worlds[world]
+        held.space.worlds -= 1
+        if not held.space.worlds:
+            del self._spaces[namespace(world)]

@@ -172,7 +172,8 @@ class Planner:
         parts = _parts(question, rules) if rules.fields else []
         if parts is None:
             return None
-        return _digest(self._stem(question, post, archetype, actions), seed, parts)
+        stem = self._stem(question, post, archetype, actions)
+        return _digest(stem, seed, parts) if seed or parts else stem
 
     def _stem(
         self,

@@ -61,13 +61,8 @@ class Pool:
         self._told = False
         self._pumping = False
         self._silent_until = 0.0
-        # This gateway's share of all slots.
-        self.slots = 0
-
-    @property
-    def in_flight(self) -> int:
-        """Requests at engines."""
-        return sum(replica.in_flight for replica in self.replicas.values())
+        # This gateway's share of all slots, and requests at engines.
+        self.slots = self.in_flight = 0
 
     @property
     def callable(self) -> bool:
@@ -199,6 +194,7 @@ class Pool:
         request = engine.request(replica.address, plan.post.tier.model, job.messages, wanted)
         attempt = Attempt(self, job, replica)
         job.attempt = attempt
+        self.in_flight += 1
         world = self._counts.world(plan.post.world.key)
         self._counts.requests[world, self.tier.key] += 1
         most = engine.most_bytes(plan.tokens, streams=job.streams)
@@ -242,6 +238,7 @@ class Pool:
     def _release(self, attempt: Attempt) -> None:
         """Its slot, and its flow's part of those in flight, are free."""
         attempt.settle()
+        self.in_flight -= 1
         attempt.replica.free(monotonic())
         self.queue.done(attempt.flow)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 RECENT_SECONDS = 5.0
 _MOST_GROUPS = 64
+_FADE_SECONDS = 0.05
 
 
 @dataclass(slots=True)
@@ -23,6 +24,12 @@ class _Group:
     def peak_at(self, now: float) -> float:
         faded = self.peak * math.pow(0.5, min(60.0, max(0.0, now - self.at)))
         return max(faded, float(self.in_flight))
+
+    def take(self, now: float) -> None:
+        self.in_flight += 1
+        # A peak fades by 3 % in this time: comparing sooner costs more than it tells.
+        if self.in_flight >= self.peak or now - self.at > _FADE_SECONDS:
+            self.peak, self.at = self.peak_at(now), now
 
 
 class Shares:
@@ -42,10 +49,10 @@ class Shares:
 
     def takes(self, name: str, now: float) -> None:
         """A request of a group takes a slot."""
-        group = self._groups.setdefault(name, _Group(asked=now))
-        peak = group.peak_at(now)
-        group.in_flight += 1
-        group.peak, group.at = max(peak, float(group.in_flight)), now
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = _Group(asked=now)
+        group.take(now)
 
     def frees(self, name: str) -> None:
         """A request of a group has ended."""
