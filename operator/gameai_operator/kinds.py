@@ -1,7 +1,6 @@
 """The table of kinds: one row per custom resource, one per kind of child."""
 
 import functools
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -33,8 +32,8 @@ from gameai_operator.world import revisions as world_revisions
 from gameai_operator.world import status as world_status
 from gameai_operator.world.clock import published
 from gameai_operator.world.decide import decide as decide_world
+from gameai_operator.world.shown import ShownTexts
 from gameai_operator.world.tiers import refers
-from gameai_operator.world.view import archetypes_of
 
 MANAGED_SELECTOR = contract.selector(contract.MANAGED_BY)
 
@@ -131,11 +130,6 @@ def _pod(document: Mapping[str, Any]) -> Pod:
     return pod(document, contract.CAPACITY_LABEL, contract.VLLM_CONTAINER)
 
 
-def _interned(document: Mapping[str, Any]) -> str:
-    """The archetypes that gateways have; worlds of a namespace often share theirs, which are kept once."""
-    return sys.intern(archetypes_of(document))
-
-
 def _nothing(_: Mapping[str, Any]) -> None:
     """No decision asks how it is doing, only whether it is there and ours."""
 
@@ -174,7 +168,7 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
             ),
             Watched(
                 resource=_row(GROUP, VERSION, crd.WORLD_VIEW.kind, crd.WORLD_VIEW.plural),
-                project=_interned,
+                project=ShownTexts().of,
                 exact=True,
             ),
             Watched(

@@ -102,7 +102,7 @@ def test_archetypes_that_the_api_server_does_not_give_are_no_mistake_of_the_user
     references[worlds.ARCHETYPES] = archetypes_unread("the API server answers 500 no")
     status, reason, message = told(decided(worlds.resource(**NAMED), references=references))
     assert (status, reason) == (False, "ArchetypesUnread")
-    assert "answers 500 no; what was right before stays in use" in message
+    assert "answers 500 no; until then there are none" in message
 
 
 def test_while_archetypes_are_read_all_stays_as_it_was_and_the_rest_goes_on() -> None:
@@ -132,7 +132,7 @@ def test_archetypes_beyond_their_namespaces_budget_are_refused_and_those_before_
     decision = decided(worlds.resource(**NAMED), references=references)
     status, reason, message = told(decision)
     assert (status, reason) == (False, "ArchetypesBudget")
-    assert "1100 KiB, at most 1024; what was right before stays in use" in message
+    assert "1100 KiB, at most 1024; until then there are none" in message
     assert decision.keep == (Key("ConfigMap", "eldermoor", "moor-world-archetypes"),)
 
 
@@ -222,6 +222,9 @@ async def test_gateways_are_told_the_archetypes_that_were_last_right() -> None:
     await see(world, users(901, BROKEN))
     await world.reconciler.reconcile(WORLD)
     assert shown(world) == first
+    conditions = world.cluster.objects[WORLD]["status"]["conditions"]
+    [valid] = [each for each in conditions if each["type"] == "ArchetypesValid"]
+    assert "what was right before stays in use" in valid["message"]
     world.intake.lose(CONFIG, users(902, BROKEN))
     await world.reconciler.reconcile(WORLD)
     assert shown(world) == first

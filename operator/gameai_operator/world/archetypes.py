@@ -45,8 +45,8 @@ def handed_on(world: GameWorld) -> Key:
     return Key("ConfigMap", world.metadata.namespace, name)
 
 
-def sight(world: GameWorld, references: Mapping[Key, Any]) -> ArchetypesSight:
-    """A world's archetypes as they stand."""
+def sight(world: GameWorld, references: Mapping[Key, Any], shown: str) -> ArchetypesSight:
+    """A world's archetypes as they stand; `shown` is the document that gateways have."""
     if world.spec.archetypes is None:
         return ArchetypesSight(valid=True, reason="NoArchetypes")
     name = world.spec.archetypes.config_map.name
@@ -61,7 +61,8 @@ def sight(world: GameWorld, references: Mapping[Key, Any]) -> ArchetypesSight:
         )
         return ArchetypesSight(valid=False, reason="ArchetypesMissing", message=message)
     if view.reason:
-        message = f"ConfigMap {name}: {view.fault}; what was right before stays in use"
+        stays = "what was right before stays in use" if shown else "until then there are none"
+        message = f"ConfigMap {name}: {view.fault}; {stays}"
         return ArchetypesSight(valid=False, reason=view.reason, message=message)
     return ArchetypesSight(valid=True, reason="ArchetypesRead", document=view.document)
 

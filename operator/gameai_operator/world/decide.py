@@ -19,6 +19,7 @@ from gameai_operator.world.clock import Turning, reported, started, turning
 from gameai_operator.world.network import faulty_keys
 from gameai_operator.world.objects import Parts, deployment_name, isolated, objects, replicas
 from gameai_operator.world.revisions import Inputs, UnknownRevisionError, inputs
+from gameai_operator.world.shown import Shown
 from gameai_operator.world.status import (
     ASLEEP_SECONDS,
     Judged,
@@ -64,7 +65,8 @@ def decide(sight: Sight, *, current: Inputs, network: NetworkSettings) -> Decisi
     world = GameWorld.model_validate(sight.root)
     read = _read(world, sight, current)
     roles = sights(world, sight.references, sight.neighbours)
-    files = archetypes.sight(world, sight.references)
+    shown = _shown(world, sight)
+    files = archetypes.sight(world, sight.references, shown)
     turned = _turning(world, sight, acts=read.inputs is not None)
     policy = read.network and isolated(world, network)
     parts = Parts(
@@ -74,7 +76,7 @@ def decide(sight: Sight, *, current: Inputs, network: NetworkSettings) -> Decisi
         inputs=read.inputs,
         network=network if policy else None,
         archetypes=files.document,
-        shown_archetypes=_shown(world, sight) if _stays(files) else files.document,
+        shown_archetypes=shown if _stays(files) else files.document,
     )
     wanted = objects(world, parts)
     services = [
@@ -117,8 +119,8 @@ def _stays(files: archetypes.ArchetypesSight) -> bool:
 
 def _shown(world: GameWorld, sight: Sight) -> str:
     """The archetypes that gateways have now; a mistake takes none of them away."""
-    shown: str | None = sight.facts(KIND, world.metadata.name)
-    return shown or ""
+    shown: Shown | None = sight.facts(KIND, world.metadata.name)
+    return "" if shown is None else shown.text
 
 
 def _read(world: GameWorld, sight: Sight, current: Inputs) -> _Reading:

@@ -1,6 +1,6 @@
 """PURE: the WorldView of a world: what the operator tells gateways about it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from gameai_operator.api.base import API_VERSION
@@ -49,9 +49,3 @@ def _role(role: Role, seen: RoleSight) -> dict[str, Any]:
         "weight": role.share.weight,
         "maxInFlight": role.share.max_in_flight,
     }
-
-
-def archetypes_of(document: Mapping[str, Any]) -> str:
-    """The archetypes that a live WorldView holds."""
-    text: str = document["spec"].get("archetypes", "")
-    return text
