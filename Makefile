@@ -9,8 +9,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Nothing is resolved at installation: the lock is complete (tests/unit/test_locks.py proves it).
 INSTALL = $(BIN)/python -m pip --disable-pip-version-check install -q --no-deps
-PROTOS := $(wildcard proto/gameai/v1/*.proto)
-PROTO = PATH="$(CURDIR)/$(BIN):$$PATH" sh -c '$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=$$0 --grpc_python_out=$$0 "$$@"'
+PROTOS := $(wildcard proto/gameai/*/v1/*.proto)
+# Packages of the wire, below workloads/ too.
+WIRE := $(patsubst proto/%/,%,$(sort $(dir $(PROTOS))))
+# google/rpc comes with googleapis-common-protos.
+PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 SCHEMA = docs/archetypes.schema.json
 WRITE_SCHEMA = $(BIN)/python -c 'import json; from gameai import archetypes; print(json.dumps(archetypes.json_schema(), indent=2))'
 # A kubeconfig in the environment is never used; another cluster is named by CLUSTER=path/to/kubeconfig.
@@ -99,9 +102,12 @@ generated: $(READY) ## are generated files current?
 	@diff -r crds charts/gameai-crds/files || { echo "error: charts/gameai-crds/files is stale: run make crds"; exit 1; }
 	@diff -r crds .dev/generated/crds || { echo "error: crds/ is stale: run make crds"; exit 1; }
 	@$(WRITE_SCHEMA) | diff $(SCHEMA) - || { echo "error: $(SCHEMA) is stale: run make crds"; exit 1; }
-	@$(PROTO) .dev/generated --mypy_out=.dev/generated --mypy_grpc_out=.dev/generated $(PROTOS) 2>/dev/null
-	@diff -r -x __init__.py -x __pycache__ workloads/gameai/v1 .dev/generated/gameai/v1 || { echo "error: workloads/gameai/v1 is stale: run make proto"; exit 1; }
-	@$(BIN)/buf lint proto
+	@$(PROTOC) $(foreach out,python grpc_python mypy mypy_grpc,--$(out)_out=.dev/generated) $(PROTOS) 2>/dev/null
+	@for wire in $(WIRE); do \
+	  diff -r -x __init__.py -x __pycache__ workloads/$$wire .dev/generated/$$wire || \
+	    { echo "error: workloads/$$wire is stale: run make proto"; exit 1; }; done
+	@$(PROTOC) --include_imports --include_source_info -o .dev/generated/wire.binpb $(PROTOS)
+	@$(BIN)/buf lint --config proto/buf.yaml .dev/generated/wire.binpb
 	@$(BIN)/pytest -q tests/unit/test_golden.py
 
 coverage: $(READY) ## has every branch of the PURE modules its test?
@@ -112,8 +118,8 @@ crds: $(READY) ## write crds/ and the archetypes' JSON Schema from the types
 	@$(BIN)/python -m gameai_operator crds --output charts/gameai-crds/files
 	@$(WRITE_SCHEMA) > $(SCHEMA)
 
-proto: $(READY) ## write workloads/gameai/v1 from proto/
-	@$(PROTO) workloads --mypy_out=workloads --mypy_grpc_out=workloads $(PROTOS)
+proto: $(READY) ## write workloads/gameai/<service>/v1 from proto/
+	@$(PROTOC) $(foreach out,python grpc_python mypy mypy_grpc,--$(out)_out=workloads) $(PROTOS)
 
 golden: $(READY) ## write the golden files anew; read the diff before you commit it
 	@$(BIN)/pytest -q tests/unit/test_golden.py --write-golden

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from gameai.v1 import inference_pb2 as pb
-from gameai.v1 import inference_pb2_grpc
+from gameai.inference.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2_grpc
 from gameai_devcluster.binary import Program, built
 from grpc import aio
 
@@ -63,7 +63,7 @@ class Crowd:
             async with aio.insecure_channel(
                 self._address, options=[("grpc.use_local_subchannel_pool", 1)]
             ) as channel:
-                call = inference_pb2_grpc.InferenceServiceStub(channel).Stream()
+                call = inference_pb2_grpc.InferenceServiceStub(channel).StreamAnswers()
                 end = time.monotonic() + self._draw.uniform(0, 2 * STREAMS)
                 try:
                     while time.monotonic() < end and self.answers < LAST:
@@ -74,7 +74,9 @@ class Crowd:
                 call.cancel()
 
     async def _frame(self, call: Any) -> None:
-        await call.write(pb.StreamRequest(questions=[self._question(n + 1) for n in range(FRAME)]))
+        await call.write(
+            pb.StreamAnswersRequest(questions=[self._question(n + 1) for n in range(FRAME)])
+        )
         left = FRAME
         while left:
             response = await call.read()
@@ -92,7 +94,7 @@ class Crowd:
         state = f"n{self._draw.random()}" if fresh else f"c{self._draw.randrange(COMMON)}"
         npc = f"npc-{self._draw.randrange(NPCS)}"
         return pb.Question(
-            id=number, role="reaction", archetype="guard", npc=npc, prompt=["A wolf!"],
+            id=number, role="reaction", archetype="guard", npc=npc, prompt=pb.Prompt(parts=["A wolf!"]),
             fields={"state": state}, deadline_ms=60_000,
         )  # fmt: skip
 

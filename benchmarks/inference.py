@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from gameai.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2 as pb
 from gameai_devcluster.binary import Program, built, cache
 
 from benchmarks import report
@@ -69,7 +69,7 @@ BARS = (
 
 def question(number: int, archetype: str) -> pb.Question:
     return pb.Question(
-        id=number, role="reaction", archetype=archetype, npc=f"npc-{number}", prompt=[PROMPT], deadline_ms=30_000
+        id=number, role="reaction", archetype=archetype, npc=f"npc-{number}", prompt=pb.Prompt(parts=[PROMPT]), deadline_ms=30_000
     )  # fmt: skip
 
 
@@ -80,7 +80,9 @@ def messages(folder: Path) -> None:
         numbers = range(1, 8193)
         groups = (numbers[start : start + size] for start in range(0, len(numbers), size))
         return [
-            pb.StreamRequest(questions=[question(n, archetype) for n in group]).SerializeToString()
+            pb.StreamAnswersRequest(
+                questions=[question(n, archetype) for n in group]
+            ).SerializeToString()
             for group in groups
         ]
 
@@ -88,7 +90,7 @@ def messages(folder: Path) -> None:
         "miss-1": frames("guard", 1),
         "miss-32": frames("guard", 32),
         "hit-32": frames("cached", 32),
-        "unary": [pb.InferRequest(question=question(1, "guard")).SerializeToString()],
+        "unary": [pb.GenerateAnswerRequest(question=question(1, "guard")).SerializeToString()],
     }
     for name, held in kinds.items():
         (folder / name).write_bytes(b"".join(struct.pack(">I", len(each)) + each for each in held))

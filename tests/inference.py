@@ -23,8 +23,8 @@ from gameai.gateway.kept import Archetypes
 from gameai.gateway.players import Players
 from gameai.gateway.service import InferenceService
 from gameai.gateway.view import Endpoint, RoleView, TierView, View, WorldView
-from gameai.v1 import inference_pb2 as pb
-from gameai.v1 import inference_pb2_grpc
+from gameai.inference.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2_grpc
 from grpc import aio
 
 FAST = Latency(front_end_ms=0, first_token_ms=2, token_ms=1)
@@ -41,8 +41,12 @@ archetypes:
   bard: {defaults: ["Hm?"]}
   mute: {}
 """
-GUARD = pb.Question(role="reaction", archetype="guard", npc="n1", prompt=["A wolf!"])
-BARD = pb.Question(role="dialogue", archetype="bard", npc="n1", prompt=["Sing."], max_tokens=20)
+GUARD = pb.Question(
+    role="reaction", archetype="guard", npc="n1", prompt=pb.Prompt(parts=["A wolf!"])
+)
+BARD = pb.Question(
+    role="dialogue", archetype="bard", npc="n1", prompt=pb.Prompt(parts=["Sing."]), max_tokens=20
+)
 
 
 def question(like: pb.Question, number: int = 1, **more: Any) -> pb.Question:
@@ -126,7 +130,7 @@ class Served:
     stub: Any
 
     async def infer(self, asked: pb.Question, **more: Any) -> pb.Answer:
-        response = await self.stub.Infer(pb.InferRequest(question=asked), **more)
+        response = await self.stub.GenerateAnswer(pb.GenerateAnswerRequest(question=asked), **more)
         answer: pb.Answer = response.answer
         return answer
 

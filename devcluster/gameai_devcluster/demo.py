@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from gameai.v1 import weather_pb2, weather_pb2_grpc
+from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
 
 from gameai_devcluster import cluster, inference, install, operators
 from gameai_devcluster.api import Api, Json, from_kubeconfig
@@ -179,7 +179,7 @@ def _ask_the_weather(api: Api) -> None:
     found = answer.weather
     sky = weather_pb2.Sky.Name(found.sky).removeprefix("SKY_").lower()
     _say(
-        f"    gameai.v1.WeatherService/GetWeather {{region: coast}} at {service.endpoint}: {sky}, "
+        f"    gameai.weather.v1.WeatherService/GetWeather {{region: coast}} at {service.endpoint}: {sky}, "
         f"{found.temperature_centidegrees / 100:.1f} °C, wind {found.wind_centimetres_per_second / 100:.1f} m/s, "
         f"until {found.ends_at.ToDatetime():%H:%M:%S} UTC"
     )

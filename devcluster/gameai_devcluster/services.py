@@ -12,7 +12,10 @@ from pathlib import Path
 
 import grpc
 import urllib3
-from gameai import channel, contract
+from gameai import contract
+from gameai.client import channel
+from gameai.time.v1 import time_pb2
+from gameai.weather.v1 import weather_pb2
 
 from gameai_devcluster.processes import start_in_background
 
@@ -71,7 +74,9 @@ class Service:
     def channel(self) -> grpc.Channel:
         """The channel to it, until `close`."""
         if self._channel is None:
-            self._channel = grpc.insecure_channel(self.endpoint, options=channel.OPTIONS)
+            self._channel = grpc.insecure_channel(
+                self.endpoint, options=channel.options(weather_pb2.DESCRIPTOR, time_pb2.DESCRIPTOR)
+            )
         return self._channel
 
     def get(self, path: str) -> tuple[int, str]:

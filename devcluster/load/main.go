@@ -99,7 +99,7 @@ func dial() *grpc.ClientConn {
 	return connection
 }
 
-// How many answers a StreamResponse has: its fields of number 1; a fault among them ends the run.
+// How many answers a StreamAnswersResponse has: its fields of number 1; a fault among them ends the run.
 func count(message []byte) int {
 	found := 0
 	for len(message) > 0 {
@@ -121,7 +121,7 @@ func refuseFaults(answer []byte) {
 	for len(answer) > 0 {
 		number, form, size := protowire.ConsumeTag(answer)
 		answer = answer[size:]
-		if number == 12 {
+		if number == 3 {
 			log.Fatalf("a question was answered by a fault: %q", answer)
 		}
 		answer = answer[protowire.ConsumeFieldValue(number, form, answer):]
@@ -132,7 +132,7 @@ func stream(messages [][]byte, end time.Time) (int, []time.Duration) {
 	connection := dial()
 	defer connection.Close()
 	call, err := connection.NewStream(context.Background(),
-		&grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/gameai.v1.InferenceService/Stream")
+		&grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/gameai.inference.v1.InferenceService/StreamAnswers")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func unary(messages [][]byte, end time.Time) (int, []time.Duration) {
 	defer connection.Close()
 	return workers(end, func(at int) error {
 		var answer []byte
-		return connection.Invoke(context.Background(), "/gameai.v1.InferenceService/Infer", &messages[at%len(messages)], &answer)
+		return connection.Invoke(context.Background(), "/gameai.inference.v1.InferenceService/GenerateAnswer", &messages[at%len(messages)], &answer)
 	})
 }
 

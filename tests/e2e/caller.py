@@ -9,8 +9,8 @@ from collections import Counter
 from typing import Any
 
 import grpc
-from gameai import channel
-from gameai.v1 import weather_pb2, weather_pb2_grpc
+from gameai.client import channel
+from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
 
 CALLS_PER_SECOND = 20
 DEADLINE_SECONDS = 10.0
@@ -53,7 +53,9 @@ async def main(target: str, region: str) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stop.set)
     told = Told()
     calls: set[asyncio.Task[None]] = set()
-    async with grpc.aio.insecure_channel(target, options=channel.OPTIONS) as made:
+    async with grpc.aio.insecure_channel(
+        target, options=channel.options(weather_pb2.DESCRIPTOR)
+    ) as made:
         stub: Stub = weather_pb2_grpc.WeatherServiceStub(made)
         first = await stub.GetWeather(
             weather_pb2.GetWeatherRequest(region=region), timeout=60, wait_for_ready=True

@@ -14,7 +14,7 @@ from gameai.contract import LatencyClass, Rung
 from gameai.dev.vllm.engine import Latency, Limits
 from gameai.gateway.kept import Archetypes
 from gameai.gateway.view import Endpoint, View
-from gameai.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2 as pb
 from grpc import aio
 from inference import BARD, GUARD, NPCS, engine, eventually, gateway, question, tier, view, world
 
@@ -159,7 +159,9 @@ async def test_tokens_come_as_they_are_made() -> None:
     # Far enough from each other that a busy machine does not tell several at once.
     slow = Latency(front_end_ms=0, first_token_ms=2, token_ms=200)
     async with engine("silver", slow) as (_, address), gateway(view([], [address])) as served:
-        parts = [part async for part in served.stub.Tokens(pb.TokensRequest(question=BARD))]
+        parts = [
+            part async for part in served.stub.GenerateText(pb.GenerateTextRequest(question=BARD))
+        ]
     text = "".join(part.text for part in parts)
     assert len(parts) > 5
     assert len(text.split()) == 20
@@ -170,19 +172,21 @@ async def test_tokens_come_as_they_are_made() -> None:
 async def test_before_the_first_text_the_ladder_acts_for_tokens_too() -> None:
     async with engine("silver", SLOW) as (_, address), gateway(view([], [address])) as served:
         asked = question(BARD, deadline_ms=100)
-        parts = [part async for part in served.stub.Tokens(pb.TokensRequest(question=asked))]
+        parts = [
+            part async for part in served.stub.GenerateText(pb.GenerateTextRequest(question=asked))
+        ]
     assert [(part.end.text, part.end.source) for part in parts] == [("Hm?", DEFAULT)]
 
 
 async def test_frames_of_many_are_answered_each_by_its_id() -> None:
     async with engine() as (_, address), gateway(view([address])) as served:
-        call = served.stub.Stream()
+        call = served.stub.StreamAnswers()
         for start in (0, 100):
             asked = [
                 question(GUARD, start + n + 1, fields={"threat": str(n)}, deadline_ms=5000)
                 for n in range(100)
             ]
-            await call.write(pb.StreamRequest(questions=asked))
+            await call.write(pb.StreamAnswersRequest(questions=asked))
         await call.done_writing()
         answers = [answer async for response in call for answer in response.answers]
     assert sorted(each.id for each in answers) == list(range(1, 201))
@@ -192,8 +196,10 @@ async def test_frames_of_many_are_answered_each_by_its_id() -> None:
 async def test_an_id_that_is_open_is_refused_and_the_first_one_answered() -> None:
     slow = Latency(front_end_ms=0, first_token_ms=100)
     async with engine(latency=slow) as (_, address), gateway(view([address])) as served:
-        call = served.stub.Stream()
-        await call.write(pb.StreamRequest(questions=[question(GUARD, 1), question(GUARD, 1)]))
+        call = served.stub.StreamAnswers()
+        await call.write(
+            pb.StreamAnswersRequest(questions=[question(GUARD, 1), question(GUARD, 1)])
+        )
         await call.done_writing()
         answers = [answer async for response in call for answer in response.answers]
     assert [each.HasField("error") for each in answers] == [True, False]
@@ -210,9 +216,9 @@ async def test_the_time_that_passed_in_the_client_is_part_of_the_deadline() -> N
 
 async def test_players_are_the_sum_of_what_streams_said() -> None:
     async with engine() as (_, address), gateway(view([address])) as served:
-        calls = [served.stub.Stream() for _ in range(2)]
+        calls = [served.stub.StreamAnswers() for _ in range(2)]
         for call, online in zip(calls, (100, 20), strict=True):
-            await call.write(pb.StreamRequest(players=pb.Players(online=online, lobby=5)))
+            await call.write(pb.StreamAnswersRequest(players=pb.Players(online=online, lobby=5)))
         players = served.service._players
         await eventually(lambda: players.worlds(0.0) == {"games/eldermoor": (120, 10)})
         for call in calls:
@@ -339,8 +345,8 @@ async def test_a_default_stands_in_for_all_but_a_question_that_is_wrong_in_itsel
         with pytest.raises(AskError, match="it has dialogue, reaction") as caught:
             await ai.ask(role="reactoin", prompt="x")
         assert caught.value.code is grpc.StatusCode.NOT_FOUND
-        with pytest.raises(AskError, match="give one of prompt and messages") as caught:
-            await ai.ask(role="reaction", default="patrol")
+        with pytest.raises(AskError, match="actions must differ") as caught:
+            await ai.ask(role="reaction", prompt="x", actions=["a", "a"], default="patrol")
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
 
 

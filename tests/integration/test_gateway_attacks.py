@@ -18,7 +18,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gameai.gateway import service
 from gameai.gateway.identity import Caller
-from gameai.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2 as pb
 from grpc import aio
 from inference import (
     BARD,
@@ -120,7 +120,7 @@ async def test_an_engine_that_never_stops_is_cut_off() -> None:
         return response
 
     async with http(flood) as address, gateway(view([], [address])) as served:
-        call = served.stub.Tokens(pb.TokensRequest(question=BARD))
+        call = served.stub.GenerateText(pb.GenerateTextRequest(question=BARD))
         parts = [part async for part in call]
         assert served.desk.ledger.total == 0
     assert parts[-1].end.degraded_reason == pb.DEGRADED_REASON_ENGINE_FAILED
@@ -148,7 +148,7 @@ async def test_an_engine_is_read_no_faster_than_its_text_is_taken() -> None:
 
     async with http(speak) as address, gateway(view([], [address])) as served:
         like = question(BARD, max_tokens=2048, deadline_ms=60_000)
-        call = served.stub.Tokens(pb.TokensRequest(question=like))
+        call = served.stub.GenerateText(pb.GenerateTextRequest(question=like))
         parts = [part async for part in call]
     assert parts[-1].end.source == ENGINE
     assert not parts[-1].end.truncated
@@ -215,14 +215,14 @@ async def test_a_namespace_has_only_so_many_streams_at_a_gateway(
     monkeypatch.setattr(service, "MOST_STREAMS", 3)
     foreign = world("others/world")
     async with gateway(view([], [], world(), foreign), Named()) as served:
-        calls = [served.stub.Stream() for _ in range(3)]
+        calls = [served.stub.StreamAnswers() for _ in range(3)]
         await asyncio.gather(*(call.initial_metadata() for call in calls))
-        beyond = served.stub.Stream()
+        beyond = served.stub.StreamAnswers()
         assert await beyond.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "namespace games has 3 streams open" in await beyond.details()
         calls[0].cancel()
         await eventually(lambda: served.service.streams == 2)
-        again = served.stub.Stream()
+        again = served.stub.StreamAnswers()
         await again.initial_metadata()
         for call in (*calls, again):
             call.cancel()
@@ -248,7 +248,7 @@ async def test_a_stranger_who_sends_no_token_fills_no_memory(tmp_path: Path) -> 
                 aio.insecure_channel(address, options=options)
             )
             method: Any = channel.stream_unary(
-                "/gameai.v1.InferenceService/Infer", request_serializer=bytes
+                "/gameai.inference.v1.InferenceService/GenerateAnswer", request_serializer=bytes
             )
             calls = [method() for _ in range(50)]
             for call in calls:

@@ -16,7 +16,7 @@ from gameai.gateway.kept import Archetypes
 from gameai.gateway.session import Session
 from gameai.gateway.turns import Turns
 from gameai.gateway.view import View
-from gameai.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2 as pb
 from grpc import aio
 from inference import (
     BARD,
@@ -53,10 +53,10 @@ async def test_a_stream_that_its_client_closes_ends_every_time() -> None:
     async with engine() as (_, address), gateway(view([address])) as served:
 
         async def once() -> int:
-            call = served.stub.Stream()
+            call = served.stub.StreamAnswers()
             for frame in range(8):
                 asked = [question(GUARD, frame * 32 + n + 1, deadline_ms=9000) for n in range(32)]
-                await call.write(pb.StreamRequest(questions=asked))
+                await call.write(pb.StreamAnswersRequest(questions=asked))
             await call.done_writing()
             async with asyncio.timeout(20):
                 return sum([len(response.answers) async for response in call])
@@ -68,12 +68,16 @@ async def test_a_streamed_text_is_not_kept_as_nothing_and_actions_are_not_stream
     talkers = world()
     object.__setattr__(talkers, "archetypes", TALKERS)
     async with engine("silver") as (_, address), gateway(view([], [address], talkers)) as served:
-        parts = [part async for part in served.stub.Tokens(pb.TokensRequest(question=BARD))]
+        parts = [
+            part async for part in served.stub.GenerateText(pb.GenerateTextRequest(question=BARD))
+        ]
         text = "".join(part.text for part in parts)
         answer = await ask(served, BARD, max_tokens=20)
         assert (answer.source, answer.text) == (ENGINE, text)
-        guard = pb.Question(role="dialogue", archetype="guard", prompt=["x"])
-        code = await status(anext(aiter(served.stub.Tokens(pb.TokensRequest(question=guard)))))
+        guard = pb.Question(role="dialogue", archetype="guard", prompt=pb.Prompt(parts=["x"]))
+        code = await status(
+            anext(aiter(served.stub.GenerateText(pb.GenerateTextRequest(question=guard))))
+        )
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -88,7 +92,9 @@ async def test_an_answer_that_was_cut_is_told_as_such_and_not_kept() -> None:
 async def test_one_bad_prompt_refuses_nobody_else() -> None:
     async with engine() as (surface, address), gateway(view([address])) as served:
         surface.mute = True
-        long = asyncio.create_task(ask(served, prompt=["x " * 5000], deadline_ms=30_000))
+        long = asyncio.create_task(
+            ask(served, prompt=pb.Prompt(parts=["x " * 5000]), deadline_ms=30_000)
+        )
         await eventually(lambda: served.desk.open == 1)
         others = [asyncio.create_task(ask(served, deadline_ms=30_000)) for _ in range(5)]
         await eventually(lambda: served.desk.open == 6)
@@ -118,9 +124,9 @@ async def test_one_that_leaves_hands_its_call_to_those_who_wait() -> None:
 async def test_a_stream_that_breaks_takes_all_its_questions_along_at_once() -> None:
     never = Latency(front_end_ms=0, first_token_ms=600_000)
     async with engine(latency=never) as (surface, address), gateway(view([address])) as served:
-        call = served.stub.Stream()
+        call = served.stub.StreamAnswers()
         asked = [question(SAME, n + 1, deadline_ms=60_000) for n in range(200)]
-        await call.write(pb.StreamRequest(questions=asked))
+        await call.write(pb.StreamAnswersRequest(questions=asked))
         await eventually(lambda: surface.engine.running == 1)
         call.cancel()
         await eventually(lambda: served.desk.open == 0)
@@ -170,9 +176,9 @@ async def test_one_with_little_time_is_not_shed_for_those_with_much() -> None:
         async with gateway(seen) as served:
             # Not learnt from this machine, whose pauses would have most of them shed.
             served.desk.pools["shared/gold"].estimate.observe(1, 0.02, time.monotonic())
-            call = served.stub.Stream()
+            call = served.stub.StreamAnswers()
             asked = [question(GUARD, n + 1, deadline_ms=60_000) for n in range(256)]
-            await call.write(pb.StreamRequest(questions=asked))
+            await call.write(pb.StreamAnswersRequest(questions=asked))
             await eventually(lambda: len(served.desk.pools["shared/gold"].queue) > 200)
             answer = await ask(served, GUARD, deadline_ms=15_000)
             call.cancel()
@@ -241,9 +247,9 @@ async def test_many_who_are_late_at_once_are_all_answered() -> None:
         for after, each in ((0, 4000), (1, 60_000))
     ]
     async with engine() as (_, address), gateway(view([])) as served:
-        call = served.stub.Stream()
+        call = served.stub.StreamAnswers()
         for at in range(0, 800, 200):
-            await call.write(pb.StreamRequest(questions=asked[at : at + 200]))
+            await call.write(pb.StreamAnswersRequest(questions=asked[at : at + 200]))
         await eventually(lambda: served.desk.open == 800)
         # The loop is late: all of the first ones' deadlines pass before anybody looks.
         time.sleep(4.1)  # noqa: ASYNC251 - it stands still on purpose
@@ -260,7 +266,7 @@ async def test_many_who_are_late_at_once_are_all_answered() -> None:
 async def test_a_frame_of_a_stream_that_is_over_is_not_taken() -> None:
     async with gateway(view([])) as served:
         over = Session(served.desk, Turns(), lambda _: world())
-        taking = asyncio.create_task(over.take(pb.StreamRequest(questions=[GUARD])))
+        taking = asyncio.create_task(over.take(pb.StreamAnswersRequest(questions=[GUARD])))
         await asyncio.sleep(0)
         over.close()
         await taking
@@ -269,11 +275,11 @@ async def test_a_frame_of_a_stream_that_is_over_is_not_taken() -> None:
 
 async def test_a_world_that_is_gone_for_a_moment_takes_no_stream_along() -> None:
     async with engine() as (_, address), gateway(view([address])) as served:
-        call = served.stub.Stream()
+        call = served.stub.StreamAnswers()
 
         async def answer(number: int) -> pb.Answer:
             players = pb.Players(online=number)
-            frame = pb.StreamRequest(questions=[question(GUARD, number)], players=players)
+            frame = pb.StreamAnswersRequest(questions=[question(GUARD, number)], players=players)
             await call.write(frame)
             found: list[pb.Answer] = (await call.read()).answers
             return found[0]
@@ -295,8 +301,10 @@ async def test_open_questions_hold_no_more_memory_than_there_is_for_them(
         served.desk.ledger.most = 10_000
 
         async def asked(name: str, number: int) -> pb.Answer:
-            like = question(GUARD, prompt=[f"{number:02}" * 500], deadline_ms=4000)
-            response = await served.stub.Infer(pb.InferRequest(world=name, question=like))
+            like = question(GUARD, prompt=pb.Prompt(parts=[f"{number:02}" * 500]), deadline_ms=4000)
+            response = await served.stub.GenerateAnswer(
+                pb.GenerateAnswerRequest(world=name, question=like)
+            )
             found: pb.Answer = response.answer
             return found
 

@@ -12,8 +12,8 @@ import aiohttp
 import grpc
 import pytest
 from gameai.gateway.identity import AUDIENCE
-from gameai.v1 import inference_pb2 as pb
-from gameai.v1 import inference_pb2_grpc
+from gameai.inference.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2_grpc
 from gameai_devcluster import cluster as clusters
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json, path
@@ -152,9 +152,11 @@ class Served:
     metadata: list[tuple[str, str]]
 
     async def ask(self, role: str = "reaction", **more: Any) -> pb.Answer:
-        asked = pb.Question(role=role, archetype="guard", npc="n1", prompt=["A wolf!"], **more)
-        request = pb.InferRequest(question=asked)
-        response = await self.stub.Infer(request, metadata=self.metadata, timeout=20)
+        asked = pb.Question(
+            role=role, archetype="guard", npc="n1", prompt=pb.Prompt(parts=["A wolf!"]), **more
+        )
+        request = pb.GenerateAnswerRequest(question=asked)
+        response = await self.stub.GenerateAnswer(request, metadata=self.metadata, timeout=20)
         answer: pb.Answer = response.answer
         return answer
 

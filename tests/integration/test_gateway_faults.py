@@ -14,8 +14,8 @@ import pytest
 from gameai.client import Gateway, Source
 from gameai.dev.vllm.engine import Engine, Latency, Limits
 from gameai.gateway import process, session
-from gameai.v1 import inference_pb2 as pb
-from gameai.v1 import inference_pb2_grpc
+from gameai.inference.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2_grpc
 from grpc import aio
 from inference import (
     BARD,
@@ -53,7 +53,7 @@ async def test_a_replica_killed_mid_stream_ends_the_text_as_truncated() -> None:
         gateway(view([], [f"127.0.0.1:{ports[0]}"])) as served,
     ):
         parts = []
-        async for part in served.stub.Tokens(pb.TokensRequest(question=BARD)):
+        async for part in served.stub.GenerateText(pb.GenerateTextRequest(question=BARD)):
             parts.append(part)
             if len(parts) == 3:
                 made.kill()
@@ -143,7 +143,9 @@ async def test_an_engine_that_says_it_is_busy_is_not_taken_for_broken() -> None:
         engine(latency=slow, limits=full) as (_, address),
         gateway(view([address])) as served,
     ):
-        calls = [ask(served, prompt=[str(n)], deadline_ms=30_000) for n in range(16)]
+        calls = [
+            ask(served, prompt=pb.Prompt(parts=[str(n)]), deadline_ms=30_000) for n in range(16)
+        ]
         answers = await asyncio.gather(*calls)
         assert served.desk.counts.engine_failures["shared/gold", "503"] > 5
         assert served.desk.pools["shared/gold"].replicas[address].breaker.opened is None
@@ -242,9 +244,13 @@ async def test_single_calls_are_answered_until_their_callers_have_gone_elsewhere
 
         async def caller(number: int) -> None:
             while leaving.returncode is None:
-                asked = question(GUARD, npc=f"n{number}", prompt=["x"], deadline_ms=20_000)
+                asked = question(
+                    GUARD, npc=f"n{number}", prompt=pb.Prompt(parts=["x"]), deadline_ms=20_000
+                )
                 try:
-                    answer = (await stubs[0].Infer(pb.InferRequest(question=asked))).answer
+                    answer = (
+                        await stubs[0].GenerateAnswer(pb.GenerateAnswerRequest(question=asked))
+                    ).answer
                     codes[pb.Source.Name(answer.source)] += 1
                 except aio.AioRpcError as error:
                     codes[error.code().name] += 1
@@ -292,7 +298,7 @@ async def raw(served: Served, *frames: bytes) -> tuple[grpc.StatusCode, str]:
     """The status of a stream that sends these bytes as frames."""
     async with aio.insecure_channel(served.address) as channel:
         method = channel.stream_stream(
-            "/gameai.v1.InferenceService/Stream",
+            "/gameai.inference.v1.InferenceService/StreamAnswers",
             request_serializer=bytes,
             response_deserializer=bytes,
         )
@@ -309,7 +315,7 @@ async def test_frames_that_are_malformed_or_too_large_end_their_stream_alone() -
         assert code is grpc.StatusCode.INTERNAL
         code, _ = await raw(served, b"x" * (5 << 20))
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-        crowd = pb.StreamRequest(questions=[pb.Question(id=n) for n in range(257)])
+        crowd = pb.StreamAnswersRequest(questions=[pb.Question(id=n) for n in range(257)])
         assert await raw(served, crowd.SerializeToString()) == (
             grpc.StatusCode.INVALID_ARGUMENT,
             "a frame has at most 256 questions",
@@ -321,10 +327,15 @@ async def pour(served: Served, call: Any) -> None:
     """Send frames until the stream takes no more; what is held for it stays bounded."""
     for frame in range(10_000):
         asked = [
-            question(GUARD, frame * 256 + n + 1, fields={"threat": "1"}, prompt=["x" * 2000])
+            question(
+                GUARD,
+                frame * 256 + n + 1,
+                fields={"threat": "1"},
+                prompt=pb.Prompt(parts=["x" * 2000]),
+            )
             for n in range(256)
         ]
-        writing = asyncio.create_task(call.write(pb.StreamRequest(questions=asked)))
+        writing = asyncio.create_task(call.write(pb.StreamAnswersRequest(questions=asked)))
         # Not a timeout: a write that is cancelled would end the call from here.
         done, _ = await asyncio.wait([writing], timeout=3)
         if not done or writing.exception():
@@ -349,7 +360,7 @@ async def test_a_frame_that_is_too_large_is_refused_by_the_gateways_own_process(
         aio.insecure_channel(address) as channel,
     ):
         method: Any = channel.stream_stream(
-            "/gameai.v1.InferenceService/Stream", request_serializer=bytes
+            "/gameai.inference.v1.InferenceService/StreamAnswers", request_serializer=bytes
         )
         call = method()
         await call.write(b"x" * (5 << 20))
@@ -363,7 +374,7 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(
     monkeypatch.setattr(session, "STUCK_SECONDS", 1.0)
     async with engine() as (_, address), gateway(view([address])) as served:
         await ask(served, fields={"threat": "1"})
-        call = served.stub.Stream()
+        call = served.stub.StreamAnswers()
         await pour(served, call)
         await eventually(lambda: served.service.streams == 0, 20)
         assert served.desk.open == 0
@@ -381,23 +392,23 @@ async def test_one_that_floods_leaves_others_their_answers() -> None:
         engine(latency=slow) as (_, address),
         gateway(view([address], [], world(), other)) as served,
     ):
-        flood = served.stub.Stream()
+        flood = served.stub.StreamAnswers()
 
         async def pour() -> None:
             for frame in range(200):
                 asked = [
                     question(GUARD, frame * 256 + n + 1, deadline_ms=120_000) for n in range(256)
                 ]
-                await flood.write(pb.StreamRequest(world="games/eldermoor", questions=asked))
+                await flood.write(pb.StreamAnswersRequest(world="games/eldermoor", questions=asked))
 
         pouring = asyncio.create_task(pour())
         await eventually(lambda: len(served.desk.pools["shared/gold"].queue) > 1000, 20)
         answers = []
         for _ in range(20):
-            request = pb.InferRequest(
+            request = pb.GenerateAnswerRequest(
                 world="games/other", question=question(GUARD, deadline_ms=20_000)
             )
-            answers.append((await served.stub.Infer(request)).answer)
+            answers.append((await served.stub.GenerateAnswer(request)).answer)
         assert all(len(each._open) <= session.MOST_OPEN for each in served.service._sessions)
         flood.cancel()
         pouring.cancel()
@@ -413,15 +424,17 @@ async def test_streams_that_come_at_once_are_let_in_while_others_keep_the_gatewa
     """gRPC's server lets in one call in each pass of the loop, and ends those that waited for 30 s."""
     file = write_view(tmp_path)
     # Each of its answers is a fault: that costs the gateway much, and the caller nothing.
-    nobody = [pb.Question(id=n + 1, role="nobody", prompt=["?"]) for n in range(256)]
-    heavy = pb.StreamRequest(questions=nobody).SerializeToString()
+    nobody = [
+        pb.Question(id=n + 1, role="nobody", prompt=pb.Prompt(parts=["?"])) for n in range(256)
+    ]
+    heavy = pb.StreamAnswersRequest(questions=nobody).SerializeToString()
     frames, answered = Counter[str](), asyncio.Event()
 
     async def stream(stack: AsyncExitStack, address: str) -> Any:
         options = [("grpc.use_local_subchannel_pool", 1)]
         channel = await stack.enter_async_context(aio.insecure_channel(address, options=options))
         return channel.stream_stream(
-            "/gameai.v1.InferenceService/Stream",
+            "/gameai.inference.v1.InferenceService/StreamAnswers",
             request_serializer=bytes,
             response_deserializer=bytes,
         )()
@@ -456,9 +469,9 @@ async def test_streams_that_come_at_once_are_let_in_while_others_keep_the_gatewa
 async def test_a_stream_that_is_gone_takes_its_calls_along() -> None:
     slow = Latency(front_end_ms=0, first_token_ms=60_000)
     async with engine(latency=slow) as (surface, address), gateway(view([address])) as served:
-        call = served.stub.Stream()
+        call = served.stub.StreamAnswers()
         asked = [question(GUARD, n, deadline_ms=60_000) for n in (1, 2, 3)]
-        await call.write(pb.StreamRequest(questions=asked))
+        await call.write(pb.StreamAnswersRequest(questions=asked))
         await eventually(lambda: surface.engine.running == 3)
         call.cancel()
         await eventually(lambda: surface.engine.running == 0)
@@ -474,11 +487,11 @@ async def test_an_unknown_role_is_told_what_there_is() -> None:
 
 async def test_a_prompt_that_is_too_long_is_told_the_limit() -> None:
     async with engine(limits=None) as (_, address), gateway(view([address])) as served:
-        code, message = await failure(ask(served, prompt=["x" * 60_000]))
+        code, message = await failure(ask(served, prompt=pb.Prompt(parts=["x" * 60_000])))
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert "at most 53248 fit the 4096 tokens of shared/gold" in message
         # What only the engine can count is refused by it, in its own words.
-        code, message = await failure(ask(served, prompt=["x " * 5000]))
+        code, message = await failure(ask(served, prompt=pb.Prompt(parts=["x " * 5000])))
         assert code is grpc.StatusCode.INVALID_ARGUMENT
         assert "maximum context length is 4096 tokens" in message
 

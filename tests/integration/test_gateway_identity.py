@@ -18,7 +18,7 @@ from gameai.gateway import process
 from gameai.gateway import service as gateway_service
 from gameai.gateway.identity import AUDIENCE, Caller, Tokens
 from gameai.gateway.view import WorldView
-from gameai.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2 as pb
 from gameai_devcluster import certificates
 from grpc import aio
 from inference import (
@@ -97,8 +97,8 @@ async def test_who_may_not_speak_for_a_world_is_told_so(
         found, message = await failure(served.infer(question(GUARD), metadata=metadata))
         assert (found.name, told in message) == (code, True)
         assert presented.rsplit(" ", maxsplit=1)[-1] not in message or not presented
-        call = served.stub.Stream(metadata=metadata)
-        await call.write(pb.StreamRequest(questions=[GUARD]))
+        call = served.stub.StreamAnswers(metadata=metadata)
+        await call.write(pb.StreamAnswersRequest(questions=[GUARD]))
         found, _ = await failure(anext(aiter(call)))
         assert found.name == code
 
@@ -112,8 +112,8 @@ async def test_a_caller_of_the_world_is_served_and_no_other_world_is_open_to_it(
         gateway(view([address], [], world(), foreign), identity()) as served,
     ):
         assert (await served.infer(question(GUARD), metadata=metadata)).source == ENGINE
-        request = pb.InferRequest(world="games/foreign", question=GUARD)
-        code, _ = await failure(served.stub.Infer(request, metadata=metadata))
+        request = pb.GenerateAnswerRequest(world="games/foreign", question=GUARD)
+        code, _ = await failure(served.stub.GenerateAnswer(request, metadata=metadata))
         assert code is grpc.StatusCode.PERMISSION_DENIED
 
 
@@ -143,8 +143,8 @@ async def test_a_call_without_a_world_means_only_the_one_of_the_callers_own_name
         if told:
             code, message = await failure(served.infer(asked, metadata=metadata))
             assert (code, told in message) == (grpc.StatusCode.INVALID_ARGUMENT, True), case
-            request = pb.InferRequest(world=worlds[-1].key, question=asked)
-            answer = (await served.stub.Infer(request, metadata=metadata)).answer
+            request = pb.GenerateAnswerRequest(world=worlds[-1].key, question=asked)
+            answer = (await served.stub.GenerateAnswer(request, metadata=metadata)).answer
             assert answer.text == "patrol", "named, it is served"
         else:
             assert (await served.infer(asked, metadata=metadata)).text == "patrol", case
@@ -254,7 +254,7 @@ async def test_a_stream_does_not_outlive_its_token(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(gateway_service, "LEAVE_SECONDS", 5.0)
     monkeypatch.setattr(Caller, "seconds_left", lambda _: 0.2)
     async with gateway(view()) as served:
-        call = aiter(served.stub.Stream())
+        call = aiter(served.stub.StreamAnswers())
         response = await anext(call)
         assert response.going_away
         async with asyncio.timeout(60):

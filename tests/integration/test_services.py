@@ -9,7 +9,8 @@ from typing import Any
 import grpc
 import pytest
 from gameai import contract
-from gameai.v1 import time_pb2, time_pb2_grpc, weather_pb2, weather_pb2_grpc
+from gameai.time.v1 import time_pb2, time_pb2_grpc
+from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
 from gameai.worldtime import format_time
 from gameai_devcluster.services import Service, ServiceLaunch
 from gameai_devcluster.testing.waiting import until
@@ -69,7 +70,9 @@ def test_weather_is_told_forecast_and_refused_by_name(tmp_path: Path, start: Sta
     service = start("weather-manager", write(tmp_path / "world.json")).wait_serving()
     stub = weather(service)
     now = stub.GetWeather(weather_pb2.GetWeatherRequest(region="coast")).weather
-    ahead = stub.Forecast(weather_pb2.ForecastRequest(region="coast", steps=5)).weather
+    ahead = stub.ForecastWeather(
+        weather_pb2.ForecastWeatherRequest(region="coast", steps=5)
+    ).weather
     assert ahead[0] == now
     assert len(ahead) == 5
     assert len({each.begins_world_microseconds for each in ahead}) == 5
@@ -78,7 +81,7 @@ def test_weather_is_told_forecast_and_refused_by_name(tmp_path: Path, start: Sta
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
     assert raised.value.details() == "no region 'cost': this world has coast, moor"
     with pytest.raises(grpc.RpcError) as raised:
-        stub.Forecast(weather_pb2.ForecastRequest(region="coast", steps=241))
+        stub.ForecastWeather(weather_pb2.ForecastWeatherRequest(region="coast", steps=241))
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -87,12 +90,12 @@ def test_any_replica_gives_the_same_answer_and_a_killed_one_comes_back_with_it(
 ) -> None:
     config = write(tmp_path / "world.json", clock={"dayLengthMinutes": 48, "paused": True})
     replicas = [start("weather-manager", config).wait_serving() for _ in range(2)]
-    request = weather_pb2.ForecastRequest(region="moor", steps=48)
-    answers = [weather(each).Forecast(request) for each in replicas]
+    request = weather_pb2.ForecastWeatherRequest(region="moor", steps=48)
+    answers = [weather(each).ForecastWeather(request) for each in replicas]
     assert answers[0] == answers[1]
     replicas[0].process.kill()
     again = start("weather-manager", config).wait_serving()
-    assert weather(again).Forecast(request) == answers[0]
+    assert weather(again).ForecastWeather(request) == answers[0]
 
 
 def test_a_killed_time_manager_moves_world_time_by_nothing(tmp_path: Path, start: Start) -> None:
@@ -155,18 +158,18 @@ def test_health_reflection_and_metrics_are_there(tmp_path: Path, start: Start) -
     service = start("weather-manager", write(tmp_path / "world.json")).wait_serving()
     channel = service.channel()
     health: Any = health_pb2_grpc.HealthStub(channel)
-    for name in ("", "gameai.v1.WeatherService"):
+    for name in ("", "gameai.weather.v1.WeatherService"):
         answer = health.Check(health_pb2.HealthCheckRequest(service=name))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     listing = reflection_pb2.ServerReflectionRequest(list_services="")
     stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
     found = next(iter(stub.ServerReflectionInfo(iter([listing]))))
     names = {each.name for each in found.list_services_response.service}
-    assert {"gameai.v1.WeatherService", "grpc.health.v1.Health"} <= names
+    assert {"gameai.weather.v1.WeatherService", "grpc.health.v1.Health"} <= names
     weather(service).GetWeather(weather_pb2.GetWeatherRequest(region="moor"))
     assert service.get("/livez") == (200, "ok\n")
     assert service.get("/readyz") == (200, "ok\n")
-    counted = 'code="OK",method="/gameai.v1.WeatherService/GetWeather"} 1.0'
+    counted = 'code="OK",method="/gameai.weather.v1.WeatherService/GetWeather"} 1.0'
     assert counted in service.get("/metrics")[1]
 
 

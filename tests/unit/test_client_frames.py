@@ -7,7 +7,7 @@ from gameai.client.asked import Asked
 from gameai.client.gateway import Gateway
 from gameai.client.reply import AskError
 from gameai.client.stream import MOST_FRAME, _fitting
-from gameai.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2 as pb
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,10 @@ from gameai.v1 import inference_pb2 as pb
 async def test_a_frame_has_so_many_questions_as_a_gateway_takes(
     many: int, characters: int, told: int
 ) -> None:
-    asked = [Asked(pb.Question(id=n, prompt=["x" * characters]), None) for n in range(many)]
+    asked = [
+        Asked(pb.Question(id=n, prompt=pb.Prompt(parts=["x" * characters])), None)
+        for n in range(many)
+    ]
     assert _fitting(asked) == told
     for each in asked:
         each.timer.cancel()

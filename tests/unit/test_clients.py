@@ -4,33 +4,49 @@ import json
 import re
 
 import pytest
-from gameai import channel, contract
-from gameai.client import stream
+from gameai import contract
+from gameai.client import channel, stream
 from gameai.gateway import __main__ as gateway
 from gameai.gateway import process
+from gameai.inference.v1 import inference_pb2
 from gameai.serving.main import _OPTIONS as SERVICE_OPTIONS
-from gameai.v1 import inference_pb2
+from gameai.time.v1 import time_pb2
+from gameai.weather.v1 import weather_pb2
 from gameai_devcluster.install import ROOT
 from google.protobuf import json_format
 
+OPTIONS = channel.options(weather_pb2.DESCRIPTOR)
 DOCUMENT = (ROOT / "docs" / "clients.md").read_text()
 
 
 def test_the_published_service_config_is_the_one_in_code() -> None:
     block = re.search(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)
     assert block
-    assert json.loads(block[1]) == channel.SERVICE_CONFIG
-    assert json.loads(str(dict(channel.OPTIONS)["grpc.service_config"])) == channel.SERVICE_CONFIG
+    config = channel.service_config([weather_pb2.DESCRIPTOR])
+    assert json.loads(block[1]) == config
+    assert json.loads(str(dict(OPTIONS)["grpc.service_config"])) == config
+
+
+def test_only_methods_without_side_effects_are_retried() -> None:
+    files = (weather_pb2.DESCRIPTOR, time_pb2.DESCRIPTOR, inference_pb2.DESCRIPTOR)
+    [retried] = channel.service_config(files)["methodConfig"]
+    assert {f"{each['service']}/{each['method']}" for each in retried["name"]} == {
+        "gameai.weather.v1.WeatherService/GetWeather",
+        "gameai.weather.v1.WeatherService/ForecastWeather",
+        "gameai.weather.v1.WeatherService/WatchWeather",
+        "gameai.time.v1.TimeService/GetTime",
+        "gameai.time.v1.TimeService/WatchTime",
+    }
 
 
 def test_the_published_interval_between_names_is_the_one_in_code() -> None:
     name = "grpc.dns_min_time_between_resolutions_ms"
-    assert dict(channel.OPTIONS)[name] == channel.NAMES_MS
+    assert dict(OPTIONS)[name] == channel.NAMES_MS
     assert f"`{name}` = {channel.NAMES_MS}" in DOCUMENT
 
 
 def test_a_proxy_of_the_environment_is_passed_by() -> None:
-    for options in (channel.OPTIONS, stream._OPTIONS):
+    for options in (OPTIONS, stream._OPTIONS):
         assert dict(options)["grpc.enable_http_proxy"] == 0
 
 
@@ -67,7 +83,7 @@ def test_the_published_vectors_are_what_the_wire_carries(name: str, text: str, h
 
 
 def test_there_are_vectors_of_both_directions() -> None:
-    assert {name for name, *_ in vectors()} == {"StreamRequest", "StreamResponse"}
+    assert {name for name, *_ in vectors()} == {"StreamAnswersRequest", "StreamAnswersResponse"}
 
 
 @pytest.mark.parametrize(

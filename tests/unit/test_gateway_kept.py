@@ -13,7 +13,7 @@ from gameai.gateway import kept, objects
 from gameai.gateway.kept import NONE, OVER_BUDGET, Archetypes, Library, within_budget
 from gameai.gateway.plan import Planner
 from gameai.gateway.view import WorldView
-from gameai.v1 import inference_pb2
+from gameai.inference.v1 import inference_pb2 as pb
 
 
 def worst(seed: int = 0) -> str:
@@ -118,7 +118,7 @@ def test_what_does_not_fit_is_refused_in_words_that_name_the_remedy() -> None:
 
 def test_a_question_to_such_a_world_says_why_its_archetypes_are_missing() -> None:
     world = replace(inference.world(), archetypes=OVER_BUDGET)
-    question = inference_pb2.Question(role="reaction", archetype="guard", prompt=["?"])
+    question = pb.Question(role="reaction", archetype="guard", prompt=pb.Prompt(parts=["?"]))
     with pytest.raises(NotFoundError, match="fewer or smaller documents"):
         Planner(inference.view((), (), world)).plan(world, question)
 

@@ -10,7 +10,7 @@ import pytest
 from gameai.gateway import counts, engine
 from gameai.gateway.breaker import MOST_FAILURES, OPEN_SECONDS, Breaker, part, warm_slots
 from gameai.gateway.engine import Events, Flaw, Said, Thoughts, Verdict, Wanted
-from gameai.gateway.estimate import Estimate
+from gameai.gateway.estimate import LEAST_TOKENS, Estimate, Pace
 from gameai.gateway.players import Players, Report
 from gameai.gateway.process import player_gauge
 from gameai.gateway.ring import BOUND, Ring, place
@@ -177,6 +177,42 @@ def test_what_was_slow_once_is_tried_again_after_a_while() -> None:
     assert estimate.mean(1, 0.5) == 10.0
     assert estimate.mean(1, 61.0) < 0.01
     assert estimate.high(1, 61.0) < 0.02
+
+
+def test_a_free_answer_is_as_long_as_the_engine_can_write_in_time() -> None:
+    pace = Pace()
+    assert pace.fitting(64, 0.25) == 64, "nothing is known yet"
+    pace.missed(64, 0.25)
+    assert pace.fitting(64, 0.25) == 48, "it needs more than 3.9 ms a token"
+    assert pace.fitting(64, 10.0) == 64
+    assert pace.fitting(64, -1.0) == LEAST_TOKENS
+    assert pace.fitting(LEAST_TOKENS, 0.0) == LEAST_TOKENS
+    for _ in range(200):
+        pace.wrote(40, 0.04)
+    assert pace.fitting(64, 0.06) == 44
+    pace.wrote(1, 1.0)
+    pace.missed(1, 1.0)
+    assert pace.fitting(64, 0.06) == 44, "one token says nothing of the pace"
+
+
+def test_players_of_an_instance_are_counted_once_whatever_stream_reports_them() -> None:
+    players = Players()
+    players.report("a/b", 1, Report(40, 2, 0.0, "x", 1))
+    players.report("a/b", 2, Report(41, 2, 1.0, "x", 2))
+    assert players.worlds(1.0) == {"a/b": (41, 2)}
+    # What was sent before, and came after.
+    players.report("a/b", 1, Report(0, 0, 2.0, "x", 1))
+    assert players.worlds(2.0) == {"a/b": (41, 2)}
+    players.ended(1)
+    assert players.worlds(2.0) == {"a/b": (41, 2)}
+    players.report("a/b", 3, Report(5, 0, 2.0, "y", 1))
+    assert players.worlds(2.0) == {"a/b": (46, 2)}
+
+
+def test_a_report_counts_no_more_players_than_a_game_server_has() -> None:
+    players = Players()
+    players.report("a/b", 1, Report(4_000_000_000, 1 << 31, 0.0))
+    assert players.worlds(0.0) == {"a/b": (100_000, 100_000)}
 
 
 def test_players_are_the_sum_of_fresh_reports() -> None:

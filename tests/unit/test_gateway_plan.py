@@ -13,7 +13,7 @@ from gameai.gateway.kept import Archetypes
 from gameai.gateway.laptop import ViewError
 from gameai.gateway.plan import Plan, Planner, messages
 from gameai.gateway.view import View
-from gameai.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2 as pb
 
 NPCS = """\
 version: 1
@@ -56,8 +56,8 @@ def read(text: str = FILE, npcs: str = NPCS) -> View:
 
 def plan(view: View | None = None, **asked: Any) -> Plan:
     view = view or read()
-    asked = {"role": "reaction", "prompt": ["A wolf!"]} | asked
-    return Planner(view).plan(view.worlds["games/eldermoor"], pb.Question(**asked))
+    given: dict[str, Any] = {"role": "reaction", "prompt": pb.Prompt(parts=["A wolf!"])}
+    return Planner(view).plan(view.worlds["games/eldermoor"], pb.Question(**(given | asked)))
 
 
 def guard(**more: Any) -> Plan:
@@ -106,7 +106,10 @@ def test_worlds_share_answers_only_where_an_archetype_says_so() -> None:
 
     def key(world: str, archetype: str) -> bytes | None:
         asked = pb.Question(
-            role="reaction", archetype=archetype, prompt=["x"], fields={"threat": "1", "hour": "1"}
+            role="reaction",
+            archetype=archetype,
+            prompt=pb.Prompt(parts=["x"]),
+            fields={"threat": "1", "hour": "1"},
         )
         return planner.plan(view.worlds[world], asked).key
 
@@ -132,7 +135,7 @@ def test_a_planner_knows_worlds_as_its_view_has_them() -> None:
     view = read(FILE.replace("epoch: e1", "epoch: e2").replace("deadlineMs: 400", "deadlineMs: 77"))
     planner = Planner(view)
     assert planner.post(old.worlds["games/eldermoor"], "dialogue").world.epoch == "e2"
-    late = pb.Question(role="dialogue", prompt=["x"])
+    late = pb.Question(role="dialogue", prompt=pb.Prompt(parts=["x"]))
     assert planner.plan(old.worlds["games/eldermoor"], late).deadline_ms == 77
     with pytest.raises(NotFoundError, match="world games/eldermoor is not there any more"):
         Planner(View(tiers=view.tiers)).post(old.worlds["games/eldermoor"], "dialogue")
@@ -145,12 +148,15 @@ def test_shared_answers_stay_in_their_namespace_and_with_their_prompts_stable_pa
     foreign = replace(view.worlds["games/frost"], key="others/frost")
     there = Planner(replace(view, worlds={**view.worlds, "others/frost": foreign}))
     asked: dict[str, Any] = {"role": "reaction", "archetype": "wolf"}
-    plain = pb.Question(prompt=["x"], **asked)
+    plain = pb.Question(prompt=pb.Prompt(parts=["x"]), **asked)
     mine = planner.plan(view.worlds["games/eldermoor"], plain).key
     assert mine == planner.plan(view.worlds["games/frost"], plain).key
     assert mine != there.plan(foreign, plain).key
     stems = {
-        planner.plan(view.worlds["games/eldermoor"], pb.Question(prompt=[stem, "x"], **asked)).key
+        planner.plan(
+            view.worlds["games/eldermoor"],
+            pb.Question(prompt=pb.Prompt(parts=[stem, "x"]), **asked),
+        ).key
         for stem in ("Be brave.", "Always say b.")
     }
     assert len(stems) == 2
@@ -170,7 +176,11 @@ def test_a_key_begins_the_same_each_time_and_own_actions_make_another(
     planner = Planner(view)
 
     def key(**asked: Any) -> bytes | None:
-        like = {"archetype": "guard", "prompt": ["?"], "fields": {"threat": "15", "hour": "night"}}
+        like: dict[str, Any] = {
+            "archetype": "guard",
+            "prompt": pb.Prompt(parts=["?"]),
+            "fields": {"threat": "15", "hour": "night"},
+        }
         question = pb.Question(**(like | {"role": "reaction"} | asked))
         return planner.plan(view.worlds["games/eldermoor"], question).key
 
@@ -202,7 +212,10 @@ def test_without_rules_or_fields_nothing_is_cached(asked: dict[str, Any]) -> Non
 
 
 def test_free_text_is_cached_by_its_whole_prompt_where_that_is_asked_for() -> None:
-    one, two = plan(archetype="bard"), plan(archetype="bard", prompt=["A wolf!", "again"])
+    one, two = (
+        plan(archetype="bard"),
+        plan(archetype="bard", prompt=pb.Prompt(parts=["A wolf!", "again"])),
+    )
     longer = plan(archetype="bard", max_tokens=99)
     assert one.key is not None
     assert len({one.key, two.key, longer.key}) == 3
@@ -238,7 +251,9 @@ def test_a_deferred_question_has_the_other_roles_time_and_no_cache() -> None:
     view = read()
     planner = Planner(view)
     world = view.worlds["games/eldermoor"]
-    first = planner.plan(world, pb.Question(role="reaction", prompt=["x"], archetype="wolf"))
+    first = planner.plan(
+        world, pb.Question(role="reaction", prompt=pb.Prompt(parts=["x"]), archetype="wolf")
+    )
     moved = first.moved(planner.post(world, "dialogue"))
     assert moved.post.tier.key == "shared/silver"
     assert moved.deadline_ms == 400
@@ -247,12 +262,14 @@ def test_a_deferred_question_has_the_other_roles_time_and_no_cache() -> None:
 
 
 def test_a_prompt_is_one_message_and_a_chat_stays_one() -> None:
-    assert messages(pb.Question(prompt=["a", "b"])) == [{"role": "user", "content": "a\nb"}]
+    assert messages(pb.Question(prompt=pb.Prompt(parts=["a", "b"]))) == [
+        {"role": "user", "content": "a\nb"}
+    ]
     chat = [
         pb.Message(speaker=pb.SPEAKER_SYSTEM, text="s"),
         pb.Message(speaker=pb.SPEAKER_ASSISTANT, text="t"),
     ]
-    assert messages(pb.Question(messages=chat)) == [
+    assert messages(pb.Question(chat=pb.Chat(messages=chat))) == [
         {"role": "system", "content": "s"},
         {"role": "assistant", "content": "t"},
     ]
@@ -269,11 +286,12 @@ def test_a_prompt_is_one_message_and_a_chat_stays_one() -> None:
         ({"role": "dialogue", "max_tokens": 513}, "max_tokens must be at most 512"),
         ({"deadline_ms": 600_001}, "deadline_ms must be at most 600000"),
         ({"npc": "n" * 129}, "npc must have at most 128 characters"),
-        ({"prompt": []}, "give one of prompt and messages"),
-        ({"messages": [pb.Message(speaker=pb.SPEAKER_USER)]}, "give one of prompt and messages"),
-        ({"prompt": ["x"] * 65}, "messages and prompt have at most 64 parts"),
-        ({"prompt": [], "messages": [pb.Message(text="x")]}, "messages.speaker must be SYSTEM, USER or ASSISTANT"),
-        ({"role": "dialogue", "prompt": ["x" * 6657]}, "the prompt has 6657 characters; at most 6656 fit the 512 tokens of shared/silver"),
+        ({"prompt": pb.Prompt()}, "give a prompt with parts, or a chat with messages"),
+        ({"prompt": None, "chat": pb.Chat()}, "give a prompt with parts, or a chat with messages"),
+        ({"prompt": pb.Prompt(parts=["x"] * 65)}, "prompt.parts and chat.messages have at most 64 entries"),
+        ({"prompt": None, "chat": pb.Chat(messages=[pb.Message(speaker=pb.SPEAKER_USER)] * 65)}, "prompt.parts and chat.messages have at most 64 entries"),
+        ({"prompt": None, "chat": pb.Chat(messages=[pb.Message(text="x")])}, "chat.messages.speaker must be SYSTEM, USER or ASSISTANT"),
+        ({"role": "dialogue", "prompt": pb.Prompt(parts=["x" * 6657])}, "the prompt has 6657 characters; at most 6656 fit the 512 tokens of shared/silver"),
         ({"archetype": "guard", "fields": {str(n): "" for n in range(65)}}, "fields must be at most 64"),
         ({"archetype": "guard", "fields": {"threat": "1", "hour": "x" * 257}}, "fields.hour must have at most 256 characters"),
         ({"archetype": "guard", "fields": {"threat": "high", "hour": "1"}}, "fields.threat: 'high' is not a number"),
@@ -285,10 +303,12 @@ def test_a_question_that_is_wrong_is_told_what_and_how_to_mend_it(
     with pytest.raises(InvalidArgumentError) as caught:
         plan(**asked)
     assert str(caught.value) == told
+    assert caught.value.field
+    assert caught.value.field.partition(".")[0] in pb.Question.DESCRIPTOR.fields_by_name
 
 
 def test_a_prompt_is_measured_in_characters_and_not_in_bytes() -> None:
-    assert plan(role="dialogue", prompt=["ä" * 6656]).tokens == 64
+    assert plan(role="dialogue", prompt=pb.Prompt(parts=["ä" * 6656])).tokens == 64
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from gameai.services.weather_manager.process import Process
 from gameai.services.weather_manager.service import SERVICE, WeatherService
 from gameai.serving import main
 from gameai.serving.live import LiveWorld, follow, read
-from gameai.v1 import time_pb2, weather_pb2
+from gameai.time.v1 import time_pb2
+from gameai.weather.v1 import weather_pb2
 from gameai.worldconfig import ConfigError, parse
 from gameai.worldtime import MICROSECOND
 from gameai.worldtime import follow as follow_anchor

@@ -1,12 +1,20 @@
 import json
 
-import grpc
 import pytest
 import worlds
 from gameai import contract
-from gameai.errors import INTERNAL_MESSAGE, InvalidArgumentError, NotFoundError, ServiceFault, told
+from gameai.errors import (
+    INTERNAL_MESSAGE,
+    InvalidArgumentError,
+    NotFoundError,
+    ServiceFault,
+    reason_of,
+    status_of,
+)
 from gameai.worldconfig import ConfigError, parse
 from gameai_devcluster.testing.rendering import decided
+from google.rpc import code_pb2, error_details_pb2
+from google.rpc.status_pb2 import Status
 
 
 def test_services_read_what_the_operator_writes() -> None:
@@ -54,15 +62,30 @@ def test_a_clock_without_anchors_or_with_some_out_of_order_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "message"),
+    ("error", "expected"),
     [
-        (NotFoundError("no region"), grpc.StatusCode.NOT_FOUND, "no region"),
-        (InvalidArgumentError("steps"), grpc.StatusCode.INVALID_ARGUMENT, "steps"),
-        (ServiceFault("?"), grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE),
-        (ValueError("a secret"), grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE),
+        (NotFoundError("no region"), (code_pb2.NOT_FOUND, "no region", "NOT_FOUND")),
+        (InvalidArgumentError("steps"), (code_pb2.INVALID_ARGUMENT, "steps", "FIELD_INVALID")),
+        (ServiceFault("?"), (code_pb2.INTERNAL, INTERNAL_MESSAGE, "INTERNAL")),
+        (ValueError("a secret"), (code_pb2.INTERNAL, INTERNAL_MESSAGE, "INTERNAL")),
     ],
 )
-def test_a_caller_hears_our_errors_and_nothing_of_others(
-    error: Exception, code: grpc.StatusCode, message: str
+def test_a_caller_gets_our_errors_and_no_text_of_others(
+    error: Exception, expected: tuple[int, str, str]
 ) -> None:
-    assert told(error) == (code, message)
+    found = status_of(error)
+    assert (found.code, found.message, reason_of(found)) == expected
+
+
+def test_a_wrong_field_is_named_for_programs_too() -> None:
+    found = status_of(InvalidArgumentError("steps must be at most 240", field="steps"))
+    request = error_details_pb2.BadRequest()
+    assert found.details[1].Unpack(request)
+    assert [each.field for each in request.field_violations] == ["steps"]
+
+
+def test_a_reason_that_is_not_ours_is_none() -> None:
+    found = Status(code=code_pb2.UNAVAILABLE)
+    found.details.add().Pack(error_details_pb2.ErrorInfo(reason="X", domain="elsewhere"))
+    found.details.add().Pack(error_details_pb2.BadRequest())
+    assert reason_of(found) == ""

@@ -1,13 +1,22 @@
-"""Domain errors and what a caller is told of them: one table of gRPC status codes."""
+"""PURE: domain errors and the status that a caller gets: one table of codes, with the details that AIP-193 asks for."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import grpc
+from google.rpc import code_pb2, error_details_pb2
+from google.rpc.status_pb2 import Status
+
+# Of every google.rpc.ErrorInfo.
+DOMAIN = "gameai.dev"
+INTERNAL_MESSAGE = "internal error; the service's log has it"
 
 
 class ServiceFault(Exception):  # noqa: N818 - the base of those that are named for what went wrong
-    """An error whose message is meant for the caller."""
+    """An error whose message is meant for the caller; `field` is the request's field that is wrong, if one is."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class NotFoundError(ServiceFault):
@@ -34,20 +43,50 @@ class DrainingError(ServiceFault):
     """This replica is going away; another answers."""
 
 
-CODES: Mapping[type[ServiceFault], grpc.StatusCode] = MappingProxyType(
+# A class's code, and its reason in google.rpc.ErrorInfo.
+_TABLE: Mapping[type[ServiceFault], tuple[int, str]] = MappingProxyType(
     {
-        NotFoundError: grpc.StatusCode.NOT_FOUND,
-        InvalidArgumentError: grpc.StatusCode.INVALID_ARGUMENT,
-        PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
-        UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
-        ExhaustedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
-        DrainingError: grpc.StatusCode.UNAVAILABLE,
+        NotFoundError: (code_pb2.NOT_FOUND, "NOT_FOUND"),
+        InvalidArgumentError: (code_pb2.INVALID_ARGUMENT, "FIELD_INVALID"),
+        PermissionDeniedError: (code_pb2.PERMISSION_DENIED, "CALLER_NOT_ADMITTED"),
+        UnauthenticatedError: (code_pb2.UNAUTHENTICATED, "CALLER_UNKNOWN"),
+        ExhaustedError: (code_pb2.RESOURCE_EXHAUSTED, "LIMIT_REACHED"),
+        DrainingError: (code_pb2.UNAVAILABLE, "GOING_AWAY"),
     }
 )
-INTERNAL_MESSAGE = "internal error; the service's log has it"
 
 
-def told(error: Exception) -> tuple[grpc.StatusCode, str]:
-    """Code and message for the caller; of an error that is not ours, nothing of its text."""
-    code = CODES.get(type(error)) if isinstance(error, ServiceFault) else None
-    return (code, str(error)) if code else (grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE)
+def status_of(error: Exception) -> Status:
+    """The status for the caller. Of an error that is not ours it says nothing but INTERNAL."""
+    row = _TABLE.get(type(error)) if isinstance(error, ServiceFault) else None
+    if row is None or not isinstance(error, ServiceFault):
+        return status(code_pb2.INTERNAL, INTERNAL_MESSAGE, "INTERNAL")
+    code, reason = row
+    return status(code, str(error), reason, field=error.field)
+
+
+def status(
+    code: int,
+    message: str,
+    reason: str,
+    *,
+    field: str = "",
+    metadata: Mapping[str, str] | None = None,
+) -> Status:
+    """A status with its ErrorInfo, and a BadRequest for a field that is wrong. `code` is a google.rpc.Code."""
+    made = Status(code=code, message=message)
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata or {})
+    made.details.add().Pack(info)
+    if field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
+        made.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
+    return made
+
+
+def reason_of(found: Status) -> str:
+    """The reason in a status's ErrorInfo; empty where it has none of ours."""
+    info = error_details_pb2.ErrorInfo()
+    for each in found.details:
+        if each.Is(info.DESCRIPTOR) and each.Unpack(info) and info.domain == DOMAIN:
+            return str(info.reason)
+    return ""

@@ -9,8 +9,16 @@ from typing import Literal
 
 import grpc
 
-from gameai.client.reply import AskError, Reply, Source, from_answer, from_fault
-from gameai.v1 import inference_pb2 as pb
+from gameai.client.reply import (
+    AskError,
+    QuestionError,
+    Reply,
+    Source,
+    ask_error,
+    error_of,
+    from_answer,
+)
+from gameai.inference.v1 import inference_pb2 as pb
 
 _LOG = logging.getLogger(__name__)
 # Codes and messages for which a default stood in, each logged once; more different ones are not.
@@ -19,6 +27,8 @@ _LOGGED: set[grpc.StatusCode] = set()
 GRACE_SECONDS = 1.0
 # Where the caller names no deadline, the role's holds, which only the gateway knows.
 LONGEST_SECONDS = 660.0
+# A default comes by a timer, which the loop may run so much later.
+_TIMER_SECONDS = 0.005
 CacheUse = Literal["declared", "off", "refresh"]
 CACHE_USES: Mapping[CacheUse, pb.CacheUse.ValueType] = MappingProxyType(
     {
@@ -75,11 +85,11 @@ class Asked:
             return
         self.timer.cancel()
         if answer.HasField("error"):
-            self._fail(from_fault(answer.error))
+            self._fail(error_of(answer.error))
             return
         if answer.provisional:
             self.better = asyncio.get_running_loop().create_future()
-        self.answer.set_result(from_answer(answer, seconds, self.better))
+        self.answer.set_result(self._reply(answer, seconds, self.better))
 
     def lost(self, message: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
         """No gateway will answer."""
@@ -87,17 +97,24 @@ class Asked:
         if self.better is not None and not self.better.done():
             self.better.set_result(None)
         if not self.answer.done():
-            self._fail(AskError(code, message))
+            self._fail(ask_error(code, message))
 
     def _take_better(self, answer: pb.Answer, seconds: float) -> None:
         if self.better is not None and not self.better.done():
             none = answer.HasField("error")
+            # A better answer has a deadline of its own, which the gateway knows.
             self.better.set_result(None if none else from_answer(answer, seconds))
+
+    def _reply(
+        self, answer: pb.Answer, seconds: float, better: "asyncio.Future[Reply | None] | None"
+    ) -> Reply:
+        late = bool(self.deadline_ms) and seconds > self.deadline_ms / 1000
+        return from_answer(answer, seconds, better, late=late)
 
     def _late(self) -> None:
         if not self.answer.done():
             message = "no answer in time, nor from the gateway a word of it"
-            self._fail(AskError(grpc.StatusCode.DEADLINE_EXCEEDED, message))
+            self._fail(ask_error(grpc.StatusCode.DEADLINE_EXCEEDED, message))
 
     def _fail(self, error: AskError) -> None:
         """The caller's default stands in for everything but a mistake in the question itself.
@@ -115,8 +132,9 @@ class Asked:
             Reply(
                 text=self.default,
                 source=Source.OWN_DEFAULT,
-                degraded_reason=error.code.name,
+                degraded_reason=error.reason or error.code.name,
                 seconds=seconds,
+                late=bool(self.deadline_ms) and seconds > self.deadline_ms / 1000 + _TIMER_SECONDS,
             )
         )
 
@@ -140,12 +158,29 @@ def clean(text: str) -> str:
     return text
 
 
-def chat(messages: Sequence[tuple[str, str]]) -> list[pb.Message]:
-    """Messages from pairs of speaker (`system`, `user`, `assistant`) and text."""
-    return [
-        pb.Message(speaker=pb.Speaker.Value(f"SPEAKER_{speaker.upper()}"), text=clean(text))
-        for speaker, text in messages
-    ]
+_SPEAKERS = ("system", "user", "assistant")
+
+
+def chat(messages: Sequence[tuple[str, str]]) -> pb.Chat:
+    """A chat from pairs of speaker (`system`, `user`, `assistant`) and text. Raises `QuestionError`."""
+    for speaker, _ in messages:
+        if speaker not in _SPEAKERS:
+            raise QuestionError(
+                f"messages: a speaker is one of {', '.join(_SPEAKERS)}: {speaker!r}"
+            )
+    return pb.Chat(
+        messages=[
+            pb.Message(speaker=pb.Speaker.Value(f"SPEAKER_{speaker.upper()}"), text=clean(text))
+            for speaker, text in messages
+        ]
+    )
+
+
+def check(**numbers: tuple[int, int]) -> None:
+    """Numbers by the names of their fields, each with the most that it may be. Raises `QuestionError`."""
+    for name, (number, most) in numbers.items():
+        if not 0 <= number <= most:
+            raise QuestionError(f"{name} must be 0 to {most}: {number}")
 
 
 def fields_as_text(fields: Mapping[str, object]) -> dict[str, str]:

@@ -12,12 +12,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import grpc
-
-from gameai.client.asked import CACHE_USES, MISTAKES, Asked, CacheUse, chat, clean, fields_as_text
-from gameai.client.reply import AskError, Reply
+from gameai.client.asked import (
+    CACHE_USES,
+    MISTAKES,
+    Asked,
+    CacheUse,
+    chat,
+    check,
+    clean,
+    fields_as_text,
+)
+from gameai.client.reply import QuestionError, Reply
 from gameai.client.stream import Access, Ended, Stream
-from gameai.v1 import inference_pb2 as pb
+from gameai.contract import MOST_DEADLINE_MS
+from gameai.inference.v1 import inference_pb2 as pb
 
 STREAMS = 2
 _RESOLVE_SECONDS = 5.0
@@ -26,6 +34,8 @@ _MOST_ATTEMPTS = 3
 _MOST_OPEN = 20_000
 _HOMELESS_SECONDS = 5.0
 _MOST_BYTES = 900 << 10
+MOST_TOKENS = 2048
+MOST_PLAYERS = 100_000
 # A gateway forgets a report after 60 s.
 _REPORT_SECONDS = 20.0
 
@@ -76,7 +86,9 @@ class Gateway:
         self._task: asyncio.Task[None] | None = None
         self._why = "no gateway was reached yet"
         # The last report of players, the stream that has it, and when it was sent.
-        self._players: pb.Players | None = None
+        self._players: tuple[int, int] | None = None
+        self._instance = self._seed.hex()
+        self._reports = itertools.count(1)
         self._reporter: Stream | None = None
         self._reported = 0.0
 
@@ -117,7 +129,7 @@ class Gateway:
         default: str | None = None,
         cache: CacheUse = "declared",
     ) -> Reply:
-        """Ask for an NPC. Raises `AskError` where there is no answer and no default.
+        """Ask for an NPC. Raises `AskError` where there is no answer and no default, and `QuestionError` for a mistake.
 
         The deadline counts from here (0: the role's, and 5 s where no gateway is reached). `prompt` is one user message
         or its parts, stable ones first; `messages` are pairs of speaker and text instead. `default` answers when no
@@ -125,13 +137,16 @@ class Gateway:
         new answer that is kept.
         """
         parts = [prompt] if isinstance(prompt, str) and prompt else prompt
+        if bool(parts) == bool(messages):
+            raise QuestionError("give one of prompt and messages")
+        check(deadline_ms=(deadline_ms, MOST_DEADLINE_MS), max_tokens=(max_tokens, MOST_TOKENS))
         question = pb.Question(
             id=next(self._numbers),
             role=clean(role),
             archetype=clean(archetype),
             npc=clean(npc),
-            prompt=map(clean, parts),
-            messages=chat(messages),
+            prompt=pb.Prompt(parts=map(clean, parts)) if parts else None,
+            chat=chat(messages) if messages else None,
             actions=map(clean, actions),
             max_tokens=max_tokens,
             deadline_ms=deadline_ms,
@@ -141,8 +156,9 @@ class Gateway:
         asked = Asked(question, default)
         if asked.size > _MOST_BYTES:
             asked.timer.cancel()
-            message = f"a question has at most {_MOST_BYTES} bytes, this one has {asked.size}"
-            raise AskError(grpc.StatusCode.INVALID_ARGUMENT, message)
+            raise QuestionError(
+                f"a question has at most {_MOST_BYTES} bytes, this one has {asked.size}"
+            )
         self._send(asked)
         try:
             return await asked.answer
@@ -152,13 +168,23 @@ class Gateway:
             self._drop(asked)
 
     def report_players(self, online: int, lobby: int = 0) -> None:
-        """Say how many play on this game server. It holds until the next report, or until the client is closed."""
-        self._players, self._reported = pb.Players(online=online, lobby=lobby), 0.0
+        """Say how many play on this game server. It holds until the next report, or until the client is closed.
+
+        Raises `QuestionError` for numbers that no game server has: below 0 or above 100,000.
+        """
+        check(online=(online, MOST_PLAYERS), lobby=(lobby, MOST_PLAYERS))
+        self._players, self._reported = (online, lobby), 0.0
         self._report()
+
+    def _next_report(self, online: int, lobby: int) -> pb.Players:
+        """Newer than all before: gateways tell by it which of two streams has the last word."""
+        return pb.Players(
+            online=online, lobby=lobby, instance=self._instance, sequence=next(self._reports)
+        )
 
     def _report(self) -> None:
         """One stream alone has the report: a new one when that leaves, and again now and then."""
-        usable = [each for each in self._streams if each.proven and not each.leaving]
+        usable = self._usable()
         if self._players is None or not usable:
             return
         now = asyncio.get_running_loop().time()
@@ -168,15 +194,15 @@ class Gateway:
         if before not in usable:
             if before is not None:
                 # The gateway adds up its streams, and this one may stay for a while.
-                before.report(pb.Players())
+                before.report(self._next_report(0, 0))
             self._reporter = usable[0]
         assert self._reporter is not None  # noqa: S101 - it is usable
-        self._reporter.report(self._players)
+        self._reporter.report(self._next_report(*self._players))
         self._reported = now
 
     def _send(self, asked: Asked) -> None:
         """To the gateway with the least to do, of those that are connected; else it waits for one."""
-        usable = [stream for stream in self._streams if stream.proven and not stream.leaving]
+        usable = self._usable() or [stream for stream in self._closing if not stream.retired]
         if usable:
             asked.attempts += 1
             min(usable, key=lambda stream: stream.outstanding).ask(asked)
@@ -247,20 +273,28 @@ class Gateway:
                     await self._changed.wait()
 
     def _part(self) -> None:
-        """Streams whose gateways go away are asked nothing more."""
+        """Streams whose gateways go away are asked nothing more, once there is another."""
         for stream in [each for each in self._streams if each.leaving]:
             self._streams.remove(stream)
             self._closing.add(stream)
+        if self._usable():
+            for stream in self._closing:
+                stream.retire()
+
+    def _usable(self) -> list[Stream]:
+        """Streams that are connected, and whose gateways stay."""
+        return [stream for stream in self._streams if stream.proven and not stream.leaving]
 
     def _look(self) -> None:
         """A stream connected or leaves."""
+        self._part()
         self._house()
         self._report()
         self._changed.set()
 
     def _house(self) -> None:
         """Questions that wait for a gateway go to one, if one is connected."""
-        if any(stream.proven and not stream.leaving for stream in self._streams):
+        if self._usable():
             homeless, self._homeless = self._homeless, {}
             for asked in homeless.values():
                 if not asked.over:

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import grpc
+from google.rpc.status_pb2 import Status
 
-from gameai.v1 import inference_pb2 as pb
+from gameai.errors import reason_of
+from gameai.inference.v1 import inference_pb2 as pb
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -25,23 +27,66 @@ class Source(Enum):
 
 
 class AskError(Exception):
-    """There is no answer; `code` is a gRPC status, as a call would have."""
+    """There is no answer. `code` is a gRPC status, `reason` that of the gateway's google.rpc.ErrorInfo, if it sent one.
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    Raised as one of its three kinds.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str, reason: str = "") -> None:
         super().__init__(f"{code.name}: {message}")
         self.code = code
         self.message = message
+        self.reason = reason
+
+
+class QuestionError(AskError):
+    """The question is wrong: the message names the field. To ask it again unchanged is of no use."""
+
+    def __init__(self, message: str, reason: str = "FIELD_INVALID") -> None:
+        super().__init__(grpc.StatusCode.INVALID_ARGUMENT, message, reason)
+
+
+class AccessError(AskError):
+    """The world, role or archetype does not exist (it may hibernate), or does not admit this caller.
+
+    Somebody must change the world or the caller's token. Asking again now and then (minutes) does no harm.
+    """
+
+
+class NoAnswerError(AskError):
+    """Nothing answered in time: overload, a failed engine, or no gateway. Asking again after a pause may succeed."""
+
+
+_ACCESS = frozenset(
+    {
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+    }
+)
+
+
+def ask_error(code: grpc.StatusCode, message: str, reason: str = "") -> AskError:
+    """The error of the kind that a code is."""
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
+        return QuestionError(message, reason)
+    return (AccessError if code in _ACCESS else NoAnswerError)(code, message, reason)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """An answer in time. `seconds` passed since `ask`; `better` is another role's answer, where one was promised."""
+    """An answer. `seconds` passed since `ask`; `late`: more than the deadline.
+
+    `better` is another role's answer, where one is to come. Where `source` is `OWN_DEFAULT`, `degraded_reason` is the
+    reason of the error that the default stands for.
+    """
 
     text: str
     source: Source
     served_tier: str = ""
     degraded_reason: str = ""
     truncated: bool = False
+    late: bool = False
     seconds: float = 0.0
     queue_us: int = 0
     engine_us: int = 0
@@ -59,15 +104,20 @@ def _reason(value: int) -> str:
 
 
 def from_answer(
-    answer: pb.Answer, seconds: float, better: "asyncio.Future[Reply | None] | None" = None
+    answer: pb.Answer,
+    seconds: float,
+    better: "asyncio.Future[Reply | None] | None" = None,
+    *,
+    late: bool = False,
 ) -> Reply:
-    """The reply that an answer makes."""
+    """The reply that an answer makes; `late` here, if not already in the gateway."""
     return Reply(
         text=answer.text,
         source=_SOURCES.get(answer.source, Source.UNKNOWN),
         served_tier=answer.served_tier,
         degraded_reason=_reason(answer.degraded_reason),
         truncated=answer.truncated,
+        late=late or answer.late,
         seconds=seconds,
         queue_us=answer.queue_us,
         engine_us=answer.engine_us,
@@ -75,6 +125,7 @@ def from_answer(
     )
 
 
-def from_fault(fault: pb.Fault) -> AskError:
-    """The error that a fault makes."""
-    return AskError(_CODES.get(fault.code, grpc.StatusCode.UNKNOWN), fault.message)
+def error_of(found: Status) -> AskError:
+    """The error that a status makes."""
+    code = _CODES.get(found.code, grpc.StatusCode.UNKNOWN)
+    return ask_error(code, found.message, reason_of(found))

@@ -11,10 +11,11 @@ import grpc
 from grpc import aio
 
 from gameai.client.asked import Asked
-from gameai.v1 import inference_pb2 as pb
-from gameai.v1 import inference_pb2_grpc
+from gameai.inference.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2_grpc
 
 MOST_FRAME = 32
+MOST_CANCELLED = 256
 # Half of what a gateway takes in one frame.
 _MOST_FRAME_BYTES = 512 << 10
 _OPTIONS = (
@@ -85,7 +86,8 @@ class Stream:
         self._open: dict[int, Asked] = {}
         self._ready: list[Asked] = []
         self._players: pb.Players | None = None
-        self._closing = False
+        self._cancelled: list[int] = []
+        self.retired = self._closing = False
         self._wake = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -106,8 +108,15 @@ class Stream:
         self._wake.set()
 
     def forget(self, asked: Asked) -> None:
-        """Its caller waits no longer."""
-        self._open.pop(asked.number, None)
+        """Its caller waits no longer: the gateway need not answer."""
+        if self._open.pop(asked.number, None) is not None and asked not in self._ready:
+            self._cancelled.append(asked.number)
+            self._wake.set()
+        self._close_when_done()
+
+    def retire(self) -> None:
+        """Another stream takes its place: it closes once its questions are answered."""
+        self.retired = True
         self._close_when_done()
 
     async def close(self) -> None:
@@ -121,7 +130,7 @@ class Stream:
         try:
             async with self._access.channel(self.address) as channel:
                 stub = inference_pb2_grpc.InferenceServiceStub(channel)
-                call = stub.Stream(metadata=self._access.metadata())
+                call = stub.StreamAnswers(metadata=self._access.metadata())
                 writing = asyncio.create_task(self._write(call))
                 try:
                     await self._read(call)
@@ -149,13 +158,15 @@ class Stream:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._ready or self._players is not None:
+            while self._ready or self._cancelled or self._players is not None:
                 many = _fitting(self._ready)
                 ready, self._ready = self._ready[:many], self._ready[many:]
-                frame = pb.StreamRequest(
+                frame = pb.StreamAnswersRequest(
                     world=self._access.world,
                     questions=[asked.stamp() for asked in ready if not asked.over],
+                    cancelled_ids=self._cancelled[:MOST_CANCELLED],
                 )
+                self._cancelled = self._cancelled[MOST_CANCELLED:]
                 if self._players is not None:
                     frame.players.CopyFrom(self._players)
                     self._players = None
@@ -172,7 +183,6 @@ class Stream:
             if response.going_away and not self.leaving:
                 self.leaving = True
                 self._changed()
-                self._close_when_done()
 
     def _take(self, answer: pb.Answer) -> None:
         asked = self._open.get(answer.id)
@@ -184,7 +194,7 @@ class Stream:
             self._close_when_done()
 
     def _close_when_done(self) -> None:
-        if self.leaving and not self._open:
+        if self.retired and not self._open:
             self._closing = True
             self._wake.set()
 

@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable
 from time import monotonic
 
-import grpc
+from google.rpc import code_pb2
 
 from gameai.contract import Rung
-from gameai.errors import InvalidArgumentError, ServiceFault, told
+from gameai.errors import InvalidArgumentError, ServiceFault, status, status_of
 from gameai.gateway.cache import MOST_TEXT, Cache, Kept, Key
 from gameai.gateway.counts import Counts
 from gameai.gateway.engine import Said
@@ -22,8 +22,8 @@ from gameai.gateway.ledger import QUESTION_BYTES, Ledger, namespace
 from gameai.gateway.plan import Plan, Planner, messages
 from gameai.gateway.pool import Pool
 from gameai.gateway.teller import ENGINES, Fault, Form, Teller, desk_gauges, why_none
-from gameai.gateway.view import View, WorldView
-from gameai.v1 import inference_pb2 as pb
+from gameai.gateway.view import TierView, View, WorldView
+from gameai.inference.v1 import inference_pb2 as pb
 
 _LOG = logging.getLogger(__name__)
 Look = Callable[[str, Key, CacheRules, float], Kept | None]
@@ -99,18 +99,22 @@ class Desk:
             plan = self._planner.plan(world, question)
             if streams and plan.actions:
                 raise InvalidArgumentError(
-                    "Tokens tells free text: ask for actions by Infer or Stream"
+                    "GenerateText gives free text: ask for actions by GenerateAnswer or StreamAnswers",
+                    field="question.actions",
                 )
         except ServiceFault as fault:
             self.refuse(question, sink, fault)
             return None
+        left = min(within, plan.deadline_ms / 1000 - question.elapsed_us / 1_000_000)
         if plan.shares and question.cache != pb.CACHE_USE_REFRESH:
             kept = self._fresh(plan, now)
             if kept is not None:
                 waited = 0.0 if arrived is None else now - arrived
-                self._teller.at_once(question, plan, sink, kept, waited)
+                self._teller.at_once(question, plan, sink, kept, (waited, left))
                 return None
-        left = min(within, plan.deadline_ms / 1000 - question.elapsed_us / 1_000_000)
+        if not plan.actions and not question.max_tokens:
+            pace = self._pool(plan.post.tier).pace
+            plan = plan._replace(tokens=pace.fitting(plan.tokens, left))
         job = Job(question.id, plan, sink, now if arrived is None else arrived, left)
         job.streams = streams
         job.size = question.ByteSize() + QUESTION_BYTES
@@ -133,7 +137,7 @@ class Desk:
 
     def refuse(self, question: pb.Question, sink: Sink, fault: ServiceFault) -> None:
         """Say why a question is not taken."""
-        self._teller.fault(sink, question.id, Fault(status=told(fault)))
+        self._teller.fault(sink, question.id, Fault(status=status_of(fault)))
 
     def abandon(self, job: Job) -> None:
         """Nobody listens to this job's sink any more."""
@@ -165,7 +169,7 @@ class Desk:
     def refused(self, job: Job, message: str) -> None:
         """An engine says that the question is wrong. Others of the same state may have worded theirs better."""
         flight = self._leave(job)
-        self._end(job, Fault(status=(grpc.StatusCode.INVALID_ARGUMENT, message)))
+        self._end(job, Fault(status=status(code_pb2.INVALID_ARGUMENT, message, "PROMPT_TOO_LONG")))
         self._next(flight, monotonic())
 
     def _start(self, job: Job, now: float) -> None:
@@ -190,7 +194,7 @@ class Desk:
 
     def _submit(self, job: Job, now: float) -> None:
         """Queue a job that leads, or asks for itself alone."""
-        pool = self._pool(job)
+        pool = self._pool(job.plan.post.tier)
         reason = pool.submit(job, now)
         if reason is not None:
             self.failed(job, reason, now)
@@ -209,7 +213,7 @@ class Desk:
         leader = flight.leader
         if not leader.waiting or job.deadline >= leader.deadline:
             return False
-        self._pool(leader).give_up(leader)
+        self._pool(leader.plan.post.tier).give_up(leader)
         flight.follow(flight.lead(job))
         return True
 
@@ -219,7 +223,7 @@ class Desk:
             return
         now, end = monotonic(), _answered_by(job)
         if job.waiting and not job.follows:
-            pool = self._pool(job)
+            pool = self._pool(job.plan.post.tier)
             # What is known of the engine may have changed, or it may be gone: then it is waited for.
             end = min(end, pool.latest(job, now)) if pool.callable else end
         if now < end - _TICK_SECONDS:
@@ -229,7 +233,7 @@ class Desk:
             job.flight.leave(job)
             self._fall(job, Reason.DEGRADED_REASON_DEADLINE, now)
             return
-        pool = self._pool(job)
+        pool = self._pool(job.plan.post.tier)
         waited = job.waiting or job.attempt is None
         if waited:
             late = Reason.DEGRADED_REASON_TOO_LATE
@@ -301,8 +305,7 @@ class Desk:
         found = None if job.second else self._best(job, now)
         if found is None:
             tier = job.plan.post.tier.key
-            fault = Fault(status=why_none(job, reason), tier=tier, reason=reason, second=job.second)
-            self._end(job, fault)
+            self._end(job, Fault(status=why_none(job, reason), tier=tier, second=job.second))
             return
         source, text, tier = found
         second = self._second(job, now)
@@ -385,12 +388,11 @@ class Desk:
             return
         now = monotonic()
         self._bequeath(job, now)
-        self._pool(job).give_up(job)
+        self._pool(job.plan.post.tier).give_up(job)
         self._next(self._leave(job), now)
 
-    def _pool(self, job: Job) -> Pool:
-        """The tier's pool; of a tier that is gone, an empty one, where the job waits for its deadline."""
-        tier = job.plan.post.tier
+    def _pool(self, tier: TierView) -> Pool:
+        """The tier's pool; of a tier that is gone, an empty one, where jobs wait for their deadlines."""
         if tier.key not in self.pools:
             self.pools[tier.key] = Pool(tier, self, self.counts, self.ledger)
         return self.pools[tier.key]

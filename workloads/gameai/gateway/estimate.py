@@ -10,6 +10,9 @@ _DEVIATIONS = 2.0
 # What is known is forgotten so fast while nothing comes: else a tier that was slow once would be shed for ever.
 _HALF_LIFE_SECONDS = 5.0
 _MOST_OF_BUDGET = 0.75
+# The shortest free answer that is worth asking for, and the part of its time in which it should be written.
+LEAST_TOKENS = 8
+_FITTING = 0.75
 
 
 @dataclass(slots=True)
@@ -62,3 +65,29 @@ class Estimate:
 
 def _faded(age: float) -> float:
     return 1.0 if age <= 1.0 else math.pow(0.5, (age - 1.0) / _HALF_LIFE_SECONDS)
+
+
+class Pace:
+    """How fast an engine writes, and so how long a free answer may be whose asker names no length."""
+
+    def __init__(self) -> None:
+        # Seconds for each token of an answer, the prompt's time included; 0: not known.
+        self._seconds = 0.0
+
+    def wrote(self, tokens: int, seconds: float) -> None:
+        """An answer of so many tokens took so long. A few tokens say more of the prompt than of the pace."""
+        if tokens < LEAST_TOKENS:
+            return
+        each = seconds / tokens
+        self._seconds += (_NEWEST if self._seconds else 1.0) * (each - self._seconds)
+
+    def missed(self, tokens: int, seconds: float) -> None:
+        """So many tokens were not written in this time."""
+        if tokens >= LEAST_TOKENS:
+            self._seconds = max(self._seconds, seconds / tokens)
+
+    def fitting(self, tokens: int, seconds: float) -> int:
+        """How many of so many tokens fit so many seconds, but no fewer than `LEAST_TOKENS`."""
+        if not self._seconds or tokens <= LEAST_TOKENS:
+            return tokens
+        return min(tokens, max(LEAST_TOKENS, int(_FITTING * max(0.0, seconds) / self._seconds)))

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from gameai.gateway.plan import Plan
-from gameai.v1 import inference_pb2
+from gameai.inference.v1 import inference_pb2 as pb
 
 if TYPE_CHECKING:
     from gameai.gateway.flight import Flight
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MARGIN = 1 / 16
 _LEAST_MARGIN_SECONDS, _MOST_MARGIN_SECONDS = 0.001, 0.010
 
-Reason = inference_pb2.DegradedReason
+Reason = pb.DegradedReason
 
 
 class Sink(Protocol):
@@ -25,7 +25,7 @@ class Sink(Protocol):
     closed: bool
     defers: bool
 
-    def answer(self, answer: inference_pb2.Answer, *, last: bool) -> None:
+    def answer(self, answer: pb.Answer, *, last: bool) -> None:
         """Take an answer; after the last one nothing more comes for its question."""
 
     def spoke(self, question: int, text: str) -> bool:

@@ -13,7 +13,7 @@ from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.gateway.kept import OVER_BUDGET, Archetype, CacheRules
 from gameai.gateway.ledger import namespace
 from gameai.gateway.view import RoleView, TierView, View, WorldView
-from gameai.v1 import inference_pb2
+from gameai.inference.v1 import inference_pb2 as pb
 
 MOST_PROMPT_CHARACTERS = 64 << 10
 MOST_MESSAGES = 64
@@ -29,9 +29,9 @@ _NAMES_TOLD = 10
 _MOST_STEMS = 10_000
 _SPEAKERS = MappingProxyType(
     {
-        inference_pb2.SPEAKER_SYSTEM: "system",
-        inference_pb2.SPEAKER_USER: "user",
-        inference_pb2.SPEAKER_ASSISTANT: "assistant",
+        pb.SPEAKER_SYSTEM: "system",
+        pb.SPEAKER_USER: "user",
+        pb.SPEAKER_ASSISTANT: "assistant",
     }
 )
 
@@ -94,7 +94,7 @@ class Planner:
         self._stems: dict[tuple[str, str], bytes] = {}
         self._revisions = {key: _revisions(tier) for key, tier in view.tiers.items()}
 
-    def plan(self, world: WorldView, question: inference_pb2.Question) -> Plan:
+    def plan(self, world: WorldView, question: pb.Question) -> Plan:
         """Raises `NotFoundError` and `InvalidArgumentError`, which name the field and the remedy."""
         post = self.post(world, question.role)
         world = post.world
@@ -110,9 +110,13 @@ class Planner:
             seed = 1 + crc32(npc.encode()) % rules.variants
         deadline = question.deadline_ms or post.role.deadline_ms
         if deadline > MOST_DEADLINE_MS:
-            raise InvalidArgumentError(f"deadline_ms must be at most {MOST_DEADLINE_MS}")
+            raise InvalidArgumentError(
+                f"deadline_ms must be at most {MOST_DEADLINE_MS}", field="deadline_ms"
+            )
         if len(npc) > MOST_NAME_CHARACTERS:
-            raise InvalidArgumentError(f"npc must have at most {MOST_NAME_CHARACTERS} characters")
+            raise InvalidArgumentError(
+                f"npc must have at most {MOST_NAME_CHARACTERS} characters", field="npc"
+            )
         _check_prompt(question, post)
         return Plan(
             post,
@@ -139,7 +143,9 @@ class Planner:
         world = seen
         role = world.roles.get(name)
         if role is None:
-            raise NotFoundError(f"role {name[:64]!r} is none of {world.key}: {_named(world.roles)}")
+            raise NotFoundError(
+                f"role {name[:64]!r} is none of {world.key}: {_named(world.roles)}", field="role"
+            )
         tier = self.view.tiers.get(role.tier)
         if tier is None:
             raise NotFoundError(
@@ -159,7 +165,7 @@ class Planner:
 
     def _key(
         self,
-        question: inference_pb2.Question,
+        question: pb.Question,
         post: Post,
         archetype: Archetype | None,
         actions: Sequence[str],
@@ -167,7 +173,7 @@ class Planner:
     ) -> bytes | None:
         """16 bytes; None where the question lacks a field that its answer depends on, or nothing is cached."""
         rules = None if archetype is None else archetype.cache
-        if archetype is None or rules is None or question.cache == inference_pb2.CACHE_USE_OFF:
+        if archetype is None or rules is None or question.cache == pb.CACHE_USE_OFF:
             return None
         parts = _parts(question, rules) if rules.fields else []
         if parts is None:
@@ -177,7 +183,7 @@ class Planner:
 
     def _stem(
         self,
-        question: inference_pb2.Question,
+        question: pb.Question,
         post: Post,
         archetype: Archetype,
         actions: Sequence[str],
@@ -214,15 +220,19 @@ class Planner:
             )
         if found is None:
             told = _named(world.archetypes)
-            raise NotFoundError(f"archetype {name[:64]!r} is none of {world.key}: {told}")
+            raise NotFoundError(
+                f"archetype {name[:64]!r} is none of {world.key}: {told}", field="archetype"
+            )
         return found
 
 
-def messages(question: inference_pb2.Question) -> list[dict[str, str]]:
+def messages(question: pb.Question) -> list[dict[str, str]]:
     """The chat that a question holds."""
-    if question.prompt:
-        return [{"role": "user", "content": "\n".join(question.prompt)}]
-    return [{"role": _SPEAKERS[each.speaker], "content": each.text} for each in question.messages]
+    parts = question.prompt.parts
+    if parts:
+        return [{"role": "user", "content": "\n".join(parts)}]
+    chat = question.chat.messages
+    return [{"role": _SPEAKERS[each.speaker], "content": each.text} for each in chat]
 
 
 def _actions(given: Sequence[str], archetype: Archetype | None) -> Sequence[str]:
@@ -230,67 +240,80 @@ def _actions(given: Sequence[str], archetype: Archetype | None) -> Sequence[str]
         return archetype.actions if archetype is not None else ()
     if len(given) > MOST_ACTIONS:
         raise InvalidArgumentError(
-            f"actions must be at most {MOST_ACTIONS}, one letter each: {len(given)} were given"
+            f"actions must be at most {MOST_ACTIONS}, one letter each: {len(given)} were given",
+            field="actions",
         )
     if len(set(given)) != len(given):
-        raise InvalidArgumentError("actions must differ from each other")
+        raise InvalidArgumentError("actions must differ from each other", field="actions")
     if not all(given) or max(len(each.encode()) for each in given) > MOST_ACTION_BYTES:
-        raise InvalidArgumentError(f"each of actions must have 1 to {MOST_ACTION_BYTES} bytes")
+        raise InvalidArgumentError(
+            f"each of actions must have 1 to {MOST_ACTION_BYTES} bytes", field="actions"
+        )
     return list(given)
 
 
 def _tokens(given: int, tier: TierView) -> int:
     most = min(MOST_TOKENS, tier.context_tokens)
     if given > most:
-        raise InvalidArgumentError(f"max_tokens must be at most {most}")
+        raise InvalidArgumentError(f"max_tokens must be at most {most}", field="max_tokens")
     return given or min(DEFAULT_TOKENS, most)
 
 
-def _check_prompt(question: inference_pb2.Question, post: Post) -> None:
-    parts, chat = len(question.prompt), len(question.messages)
-    if bool(parts) == bool(chat):
-        raise InvalidArgumentError("give one of prompt and messages")
-    if chat > MOST_MESSAGES or parts > MOST_MESSAGES:
-        raise InvalidArgumentError(f"messages and prompt have at most {MOST_MESSAGES} parts")
-    if chat and any(each.speaker not in _SPEAKERS for each in question.messages):
-        raise InvalidArgumentError("messages.speaker must be SYSTEM, USER or ASSISTANT")
+def _check_prompt(question: pb.Question, post: Post) -> None:
+    parts, chat = question.prompt.parts, question.chat.messages
+    if not parts and not chat:
+        raise InvalidArgumentError(
+            "give a prompt with parts, or a chat with messages", field="prompt"
+        )
+    if len(chat) > MOST_MESSAGES or len(parts) > MOST_MESSAGES:
+        raise InvalidArgumentError(
+            f"prompt.parts and chat.messages have at most {MOST_MESSAGES} entries",
+            field="prompt.parts" if parts else "chat.messages",
+        )
+    if chat and any(each.speaker not in _SPEAKERS for each in chat):
+        raise InvalidArgumentError(
+            "chat.messages.speaker must be SYSTEM, USER or ASSISTANT", field="chat.messages.speaker"
+        )
     tier, most = post.tier, post.characters
     if question.ByteSize() <= most:
         # No text has more characters than bytes.
         return
-    length = sum(map(len, question.prompt)) + sum(len(each.text) for each in question.messages)
+    length = sum(map(len, parts)) + sum(len(each.text) for each in chat)
     if length > most:
         raise InvalidArgumentError(
-            f"the prompt has {length} characters; at most {most} fit the {tier.context_tokens} tokens of {tier.key}"
+            f"the prompt has {length} characters; at most {most} fit the {tier.context_tokens} tokens of {tier.key}",
+            field="prompt",
         )
 
 
-def _parts(question: inference_pb2.Question, rules: CacheRules) -> list[str] | None:
+def _parts(question: pb.Question, rules: CacheRules) -> list[str] | None:
     """The declared fields, quantised; None where the question lacks one. Raises `InvalidArgumentError`."""
     fields: Mapping[str, str] = question.fields
     if len(fields) > MOST_FIELDS:
-        raise InvalidArgumentError(f"fields must be at most {MOST_FIELDS}")
+        raise InvalidArgumentError(f"fields must be at most {MOST_FIELDS}", field="fields")
     parts = []
     for name, quantiser in rules.fields.items():
         if name not in fields:
             return None
         if len(fields[name]) > MOST_FIELD_CHARACTERS:
             raise InvalidArgumentError(
-                f"fields.{name} must have at most {MOST_FIELD_CHARACTERS} characters"
+                f"fields.{name} must have at most {MOST_FIELD_CHARACTERS} characters",
+                field=f"fields.{name}",
             )
         try:
             parts.append(quantiser.quantise(fields[name]))
         except ValueError as error:
-            raise InvalidArgumentError(f"fields.{name}: {error}") from error
+            raise InvalidArgumentError(f"fields.{name}: {error}", field=f"fields.{name}") from error
     return parts
 
 
-def _stable(question: inference_pb2.Question) -> str:
+def _stable(question: pb.Question) -> str:
     """What a prompt begins with, and an answer depends on: the first of several parts, or the system's message."""
-    if len(question.prompt) > 1:
-        return question.prompt[0]
-    first = question.messages[0] if question.messages else None
-    return first.text if first and first.speaker == inference_pb2.SPEAKER_SYSTEM else ""
+    parts, chat = question.prompt.parts, question.chat.messages
+    if len(parts) > 1:
+        return parts[0]
+    first = chat[0] if chat else None
+    return first.text if first and first.speaker == pb.SPEAKER_SYSTEM else ""
 
 
 def _digest(*parts: object) -> bytes:

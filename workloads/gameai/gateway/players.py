@@ -1,32 +1,50 @@
-"""PURE: how many play in a world: the sum of what its game servers said lately."""
+"""PURE: how many play in a world: the sum of the fresh reports of its game servers."""
 
 from dataclasses import dataclass
 
 # An older report is stale, which is not zero.
 FRESH_SECONDS = 60.0
+# Of one game server; a larger number is a mistake, or worse.
+MOST_PLAYERS = 100_000
+MOST_INSTANCE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one stream said, and when (seconds of one clock)."""
+    """What one game server said, and when (seconds of one clock).
+
+    `instance` names the game server among those of all callers; empty: its stream does.
+    """
 
     online: int
     lobby: int
     at: float
+    instance: str = ""
+    sequence: int = 0
 
 
 class Players:
-    """The newest report of each stream, by world."""
+    """The newest report of each stream and of each instance, by world. Numbers are cut at `MOST_PLAYERS`."""
 
     def __init__(self) -> None:
         self._reports: dict[str, dict[int, Report]] = {}
 
     def report(self, world: str, stream: int, report: Report) -> None:
-        """A stream says who plays."""
-        self._reports.setdefault(world, {})[stream] = report
+        """Take a report. One that is older than the last of its instance, on whatever stream, is ignored."""
+        reports = self._reports.setdefault(world, {})
+        same = [
+            other
+            for other, held in reports.items()
+            if report.instance and held.instance == report.instance
+        ]
+        if any(reports[other].sequence >= report.sequence for other in same):
+            return
+        for other in same:
+            del reports[other]
+        reports[stream] = report
 
     def ended(self, stream: int) -> None:
-        """A stream is over: its players are told of by the next one, or not at all."""
+        """A stream is over: its players are counted by the next one, or not at all."""
         for world, reports in list(self._reports.items()):
             reports.pop(stream, None)
             if not reports:
@@ -38,5 +56,8 @@ class Players:
         for world, reports in self._reports.items():
             fresh = [each for each in reports.values() if now - each.at <= FRESH_SECONDS]
             if fresh:
-                found[world] = sum(e.online for e in fresh), sum(e.lobby for e in fresh)
+                found[world] = (
+                    sum(min(each.online, MOST_PLAYERS) for each in fresh),
+                    sum(min(each.lobby, MOST_PLAYERS) for each in fresh),
+                )
         return found

@@ -13,7 +13,7 @@ from gameai.gateway import engine
 from gameai.gateway.breaker import part
 from gameai.gateway.counts import Counts
 from gameai.gateway.engine import Events, Flaw, Said, Verdict, Wanted
-from gameai.gateway.estimate import Estimate
+from gameai.gateway.estimate import Estimate, Pace
 from gameai.gateway.fair import FairQueue
 from gameai.gateway.http1 import Call, ConnectionPool, Failure
 from gameai.gateway.job import Job, Reason
@@ -21,7 +21,7 @@ from gameai.gateway.ledger import Ledger
 from gameai.gateway.replica import Replica
 from gameai.gateway.ring import Ring, place
 from gameai.gateway.view import TierView
-from gameai.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2 as pb
 
 MOST_QUEUED = 4096
 # An engine needs a moment to notice that a connection is closed.
@@ -53,7 +53,7 @@ class Pool:
         self.ledger = ledger
         self.queue: FairQueue[Job] = FairQueue(MOST_QUEUED)
         self.replicas: dict[str, Replica] = {}
-        self.estimate = Estimate()
+        self.estimate, self.pace = Estimate(), Pace()
         self._outcome = outcome
         self._counts = counts
         self._ring = Ring(())
@@ -233,6 +233,7 @@ class Pool:
         passed = now - job.started
         if passed > self.estimate.mean(job.plan.tokens, now):
             self.estimate.observe(job.plan.tokens, passed, now)
+        self.pace.missed(job.plan.tokens, passed)
         self._loop.call_later(_CANCELLED_SECONDS, self._free, attempt)
 
     def _release(self, attempt: Attempt) -> None:
@@ -252,6 +253,7 @@ class Pool:
         attempt.replica.breaker.succeeded()
         job = self._ended(attempt, now)
         self.estimate.observe(job.plan.tokens, now - job.started, now)
+        self.pace.wrote(said.completion_tokens, now - job.started)
         self._outcome.answered(job, said, attempt.replica.endpoint.revision, now)
         self.pump()
 

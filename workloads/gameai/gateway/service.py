@@ -11,7 +11,10 @@ from time import monotonic
 from typing import Any, Self, TypeVar
 
 import grpc
+from google.rpc import code_pb2
+from google.rpc.status_pb2 import Status
 from grpc import aio
+from grpc_status import rpc_status
 
 from gameai.errors import (
     DrainingError,
@@ -20,20 +23,21 @@ from gameai.errors import (
     NotFoundError,
     PermissionDeniedError,
     ServiceFault,
-    told,
+    status,
+    status_of,
 )
 from gameai.gateway.counts import Counts
 from gameai.gateway.desk import Desk
 from gameai.gateway.identity import Caller, Identity
 from gameai.gateway.ledger import namespace
-from gameai.gateway.players import Players, Report
+from gameai.gateway.players import MOST_INSTANCE, Players, Report
 from gameai.gateway.session import Session, StuckError
 from gameai.gateway.sinks import Single, Spoken
 from gameai.gateway.turns import Turns
 from gameai.gateway.view import WorldView
-from gameai.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2 as pb
 
-NAME = "gameai.v1.InferenceService"
+NAME = "gameai.inference.v1.InferenceService"
 # Of the accounts of one namespace at one gateway: what gRPC holds of their unfinished messages is bounded by that.
 MOST_STREAMS = 128
 MOST_CALLS = 256
@@ -47,8 +51,7 @@ _M = TypeVar("_M")
 STREAM_SECONDS = 300.0
 # And ended so long after.
 LEAVE_SECONDS = 40.0
-_REFUSED = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_REFUSED = frozenset({code_pb2.UNAUTHENTICATED, code_pb2.PERMISSION_DENIED})
 
 
 class InferenceService:
@@ -82,9 +85,9 @@ class InferenceService:
     def add_to(self, server: aio.Server) -> None:
         """Serve its methods."""
         handlers: dict[str, Any] = {
-            "Stream": grpc.stream_stream_rpc_method_handler(self.Stream, **_wire(pb.StreamRequest, pb.StreamResponse)),
-            "Infer": grpc.stream_unary_rpc_method_handler(self.Infer, **_wire(pb.InferRequest, pb.InferResponse)),
-            "Tokens": grpc.stream_stream_rpc_method_handler(self.Tokens, **_wire(pb.TokensRequest, pb.TokensResponse)),
+            "StreamAnswers": grpc.stream_stream_rpc_method_handler(self.StreamAnswers, **_wire(pb.StreamAnswersRequest, pb.StreamAnswersResponse)),
+            "GenerateAnswer": grpc.stream_unary_rpc_method_handler(self.GenerateAnswer, **_wire(pb.GenerateAnswerRequest, pb.GenerateAnswerResponse)),
+            "GenerateText": grpc.stream_stream_rpc_method_handler(self.GenerateText, **_wire(pb.GenerateTextRequest, pb.GenerateTextResponse)),
         }  # fmt: skip
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(NAME, handlers),))
 
@@ -99,8 +102,8 @@ class InferenceService:
         """Streams that are open."""
         return len(self._sessions)
 
-    async def Stream(
-        self, request_iterator: AsyncIterator[pb.StreamRequest], context: Context
+    async def StreamAnswers(
+        self, request_iterator: AsyncIterator[pb.StreamAnswersRequest], context: Context
     ) -> None:
         """Frames in, frames out."""
         with _Mapped(self._desk.counts) as mapped:
@@ -112,9 +115,9 @@ class InferenceService:
                 await self._serve(session, caller, request_iterator, context)
         await mapped.end(context)
 
-    async def Infer(
-        self, request_iterator: AsyncIterator[pb.InferRequest], context: Context
-    ) -> pb.InferResponse:
+    async def GenerateAnswer(
+        self, request_iterator: AsyncIterator[pb.GenerateAnswerRequest], context: Context
+    ) -> pb.GenerateAnswerResponse:
         """One question, one answer."""
         with _Mapped(self._desk.counts) as mapped:
             caller = self._caller(context)
@@ -122,12 +125,14 @@ class InferenceService:
                 request = await _only_message(request_iterator)
                 answer = await self._infer(caller, request, context)
                 if not answer.HasField("error"):
-                    return pb.InferResponse(answer=answer)
+                    return pb.GenerateAnswerResponse(answer=answer)
                 mapped.fault(answer.error)
         await mapped.end(context)
         raise AssertionError  # `end` raised
 
-    async def _infer(self, caller: Caller, request: pb.InferRequest, context: Context) -> pb.Answer:
+    async def _infer(
+        self, caller: Caller, request: pb.GenerateAnswerRequest, context: Context
+    ) -> pb.Answer:
         self.heard = monotonic()
         world = self._world(caller, request.world)
         single = Single()
@@ -139,9 +144,9 @@ class InferenceService:
             if job is not None:
                 self._desk.abandon(job)
 
-    async def Tokens(
-        self, request_iterator: AsyncIterator[pb.TokensRequest], context: Context
-    ) -> AsyncIterator[pb.TokensResponse]:
+    async def GenerateText(
+        self, request_iterator: AsyncIterator[pb.GenerateTextRequest], context: Context
+    ) -> AsyncIterator[pb.GenerateTextResponse]:
         """Text as it is made."""
         with _Mapped(self._desk.counts) as mapped:
             caller = self._caller(context)
@@ -170,7 +175,7 @@ class InferenceService:
         self,
         session: Session,
         caller: Caller,
-        frames: AsyncIterator[pb.StreamRequest],
+        frames: AsyncIterator[pb.StreamAnswersRequest],
         context: Context,
     ) -> None:
         number = next(self._numbers)
@@ -203,7 +208,11 @@ class InferenceService:
             self._players.ended(number)
 
     async def _read(
-        self, session: Session, caller: Caller, number: int, frames: AsyncIterator[pb.StreamRequest]
+        self,
+        session: Session,
+        caller: Caller,
+        number: int,
+        frames: AsyncIterator[pb.StreamAnswersRequest],
     ) -> None:
         """Every frame, then until all is answered."""
         async for frame in frames:
@@ -213,7 +222,7 @@ class InferenceService:
         await session.drained()
 
     def _report(
-        self, session: Session, caller: Caller, number: int, frame: pb.StreamRequest
+        self, session: Session, caller: Caller, number: int, frame: pb.StreamAnswersRequest
     ) -> None:
         try:
             world = self._world(caller, frame.world)
@@ -222,8 +231,16 @@ class InferenceService:
                 # Of a world that is gone for a moment nobody counts the players.
                 return
             raise
-        told_now = Report(frame.players.online, frame.players.lobby, monotonic())
-        self._players.report(world.key, number, told_now)
+        players = frame.players
+        if len(players.instance) > MOST_INSTANCE:
+            raise InvalidArgumentError(
+                f"players.instance must have at most {MOST_INSTANCE} characters",
+                field="players.instance",
+            )
+        # Of one caller: another one cannot replace its reports.
+        instance = f"{caller.name}/{players.instance}" if players.instance else ""
+        report = Report(players.online, players.lobby, monotonic(), instance, players.sequence)
+        self._players.report(world.key, number, report)
 
     def _caller(self, context: Context) -> Caller:
         if fault := self._fault():
@@ -249,10 +266,11 @@ class InferenceService:
                 f"{caller.name} does not speak for {name[:64] or 'any world'}: add it to the world's callers"
             )
         if name or not mine:
-            raise NotFoundError(f"there is no world {name[:64]!r}")
+            raise NotFoundError(f"there is no world {name[:64]!r}", field="world")
         raise InvalidArgumentError(
             "world must be named, unless it is the only one of the caller's own namespace: "
-            f"one of {', '.join(sorted(world.key for world in mine)[:10])}"
+            f"one of {', '.join(sorted(world.key for world in mine)[:10])}",
+            field="world",
         )
 
 
@@ -307,7 +325,7 @@ class _Mapped:
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self._status: tuple[grpc.StatusCode, str] | None = None
+        self._status: Status | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -317,23 +335,25 @@ class _Mapped:
             return False
         if isinstance(error, StuckError):
             self._counts.events["stream not read",] += 1
-            self._status = grpc.StatusCode.RESOURCE_EXHAUSTED, "the answers are not read"
+            message = "the answers are not read"
+            self._status = status(code_pb2.RESOURCE_EXHAUSTED, message, "ANSWERS_NOT_READ")
             return True
-        self._status = told(error)
-        if self._status[0] in _REFUSED:
+        self._status = status_of(error)
+        if self._status.code in _REFUSED:
             self._counts.events["caller refused",] += 1
-        if self._status[0] is grpc.StatusCode.INTERNAL:
+        if self._status.code == code_pb2.INTERNAL:
             _LOG.error("a call failed; this is a bug", exc_info=error)
         return True
 
-    def fault(self, fault: pb.Fault) -> None:
-        """The call ends with what an answer told."""
-        self._status = _CODES[fault.code], fault.message
+    def fault(self, found: Status) -> None:
+        """The call ends with an answer's error."""
+        self._status = found
 
     async def end(self, context: Context) -> None:
         """Abort the call, if there is a reason to."""
         if self._status is not None:
-            await context.abort(*self._status)
+            found = rpc_status.to_status(self._status)
+            await context.abort(found.code, found.details, found.trailing_metadata)
 
 
 def _left(context: Context) -> float:

@@ -1,18 +1,18 @@
 """EDGE: one stream of a game server: frames of questions in, frames of answers out, both bounded."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
 from grpc import aio
 
-from gameai.errors import InvalidArgumentError, ServiceFault
+from gameai.errors import InvalidArgumentError, ServiceFault, status_of
 from gameai.gateway.desk import Desk
 from gameai.gateway.job import Job
 from gameai.gateway.turns import Turns
 from gameai.gateway.view import WorldView
-from gameai.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2 as pb
 
 MOST_OPEN = 4096
 MOST_FRAME = 256
@@ -63,10 +63,13 @@ class Session:
         self._going_away = True
         self._wake.set()
 
-    async def take(self, frame: pb.StreamRequest) -> None:
+    async def take(self, frame: pb.StreamAnswersRequest) -> None:
         """Take a frame's questions; waits while too much is open. Raises `InvalidArgumentError`, and what `world_of` does."""
         if len(frame.questions) > MOST_FRAME:
-            raise InvalidArgumentError(f"a frame has at most {MOST_FRAME} questions")
+            raise InvalidArgumentError(
+                f"a frame has at most {MOST_FRAME} questions", field="questions"
+            )
+        self._cancel(frame.cancelled_ids)
         arrived, size = monotonic(), frame.ByteSize()
         # Of the world that the caller speaks for, whatever it names.
         key = self._key(frame.world)
@@ -80,6 +83,19 @@ class Session:
         finally:
             self._desk.ledger.hold(key, -size)
 
+    def _cancel(self, numbers: Sequence[int]) -> None:
+        """Their answers are no longer wanted; one that is ready by now may still leave."""
+        if len(numbers) > MOST_FRAME:
+            raise InvalidArgumentError(
+                f"a frame cancels at most {MOST_FRAME} questions", field="cancelled_ids"
+            )
+        for number in numbers:
+            self._open.discard(number)
+            if (job := self._jobs.pop(number, None)) is not None:
+                self._desk.abandon(job)
+        if numbers:
+            self._room.set()
+
     def _key(self, name: str) -> str:
         try:
             return self._world_of(name).key
@@ -89,7 +105,7 @@ class Session:
                 raise
             return ""
 
-    def _take_all(self, frame: pb.StreamRequest, arrived: float) -> None:
+    def _take_all(self, frame: pb.StreamAnswersRequest, arrived: float) -> None:
         if self.closed:
             return
         # As it is now: the view may have changed while the frame waited.
@@ -105,10 +121,12 @@ class Session:
     def _take(self, world: WorldView | ServiceFault, question: pb.Question, arrived: float) -> None:
         number = question.id
         if number in self._open:
-            fault = pb.Fault(
-                code=3, message=f"id {number} is open already: give each question its own"
+            error = status_of(
+                InvalidArgumentError(
+                    f"id {number} is open already: give each question its own", field="questions.id"
+                )
             )
-            self._ready.append(pb.Answer(id=number, error=fault))
+            self._ready.append(pb.Answer(id=number, error=error))
             self._wake.set()
             return
         self._open.add(number)
@@ -131,7 +149,9 @@ class Session:
                 self._sending = True
                 answers, self._ready = self._ready[:MOST_FRAME], self._ready[MOST_FRAME:]
                 told = self._going_away
-                await self._send(context, pb.StreamResponse(answers=answers, going_away=told))
+                await self._send(
+                    context, pb.StreamAnswersResponse(answers=answers, going_away=told)
+                )
                 self._sending = False
                 self._room.set()
 
@@ -149,7 +169,7 @@ class Session:
         self._jobs.clear()
 
     async def _send(
-        self, context: aio.ServicerContext[Any, Any], response: pb.StreamResponse
+        self, context: aio.ServicerContext[Any, Any], response: pb.StreamAnswersResponse
     ) -> None:
         try:
             async with asyncio.timeout(STUCK_SECONDS):

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from gameai.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2 as pb
 
 # A text that its reader does not take is held up to so many characters; then the engine is read no further.
 _MOST_UNREAD = 16 << 10
@@ -39,17 +39,17 @@ class Spoken:
 
     def __init__(self) -> None:
         self.closed = False
-        self._messages: asyncio.Queue[pb.TokensResponse] = asyncio.Queue()
+        self._messages: asyncio.Queue[pb.GenerateTextResponse] = asyncio.Queue()
         self._unread = 0
         self._paused = False
 
     def answer(self, answer: pb.Answer, *, last: bool) -> None:  # noqa: ARG002 - a sink's signature
         """The end."""
-        self._messages.put_nowait(pb.TokensResponse(end=answer))
+        self._messages.put_nowait(pb.GenerateTextResponse(end=answer))
 
     def spoke(self, question: int, text: str) -> bool:  # noqa: ARG002 - same
         """A part."""
-        self._messages.put_nowait(pb.TokensResponse(text=text))
+        self._messages.put_nowait(pb.GenerateTextResponse(text=text))
         self._unread += len(text)
         self._paused = self._paused or self._unread > _MOST_UNREAD
         return not self._paused
@@ -61,11 +61,11 @@ class Spoken:
         self._paused = False
         return True
 
-    async def messages(self) -> AsyncIterator[pb.TokensResponse]:
+    async def messages(self) -> AsyncIterator[pb.GenerateTextResponse]:
         """Parts, then the end."""
         while True:
             message = await self._messages.get()
             self._unread -= len(message.text)
             yield message
-            if message.HasField("end"):
+            if message.WhichOneof("part") == "end":
                 return

@@ -8,25 +8,27 @@ from time import monotonic
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import grpc
+from google.rpc import code_pb2
+from google.rpc.status_pb2 import Status
 from prometheus_client.core import Metric
 
+from gameai.errors import status
 from gameai.gateway.cache import Cache, Kept
 from gameai.gateway.counts import Counts, gauge
 from gameai.gateway.engine import Said
 from gameai.gateway.job import Job, Reason, Sink
 from gameai.gateway.ledger import Ledger
 from gameai.gateway.plan import Plan
-from gameai.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2 as pb
 
 if TYPE_CHECKING:
     from gameai.gateway.pool import Pool
 
 _CODES = MappingProxyType(
     {
-        Reason.DEGRADED_REASON_QUEUE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
-        Reason.DEGRADED_REASON_TOO_LATE: grpc.StatusCode.DEADLINE_EXCEEDED,
-        Reason.DEGRADED_REASON_DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
+        Reason.DEGRADED_REASON_QUEUE_FULL: code_pb2.RESOURCE_EXHAUSTED,
+        Reason.DEGRADED_REASON_TOO_LATE: code_pb2.DEADLINE_EXCEEDED,
+        Reason.DEGRADED_REASON_DEADLINE: code_pb2.DEADLINE_EXCEEDED,
     }
 )
 _SHORT = MappingProxyType(
@@ -52,11 +54,10 @@ ENGINES = Form()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """Why there is no answer: a status with its message, and the tier's reason if it has one."""
+    """Why there is no answer, and whether that is a second answer; `tier` is empty where none was asked."""
 
-    status: tuple[grpc.StatusCode, str]
+    status: Status
     tier: str = ""
-    reason: pb.DegradedReason.ValueType = Reason.DEGRADED_REASON_UNSPECIFIED
     second: bool = False
 
 
@@ -67,16 +68,24 @@ class Teller:
         self._counts = counts
 
     def at_once(
-        self, question: pb.Question, plan: Plan, sink: Sink, kept: Kept, seconds: float
+        self, question: pb.Question, plan: Plan, sink: Sink, kept: Kept, times: tuple[float, float]
     ) -> None:
-        """An answer from the fresh cache to a question that never became a job, so many seconds after it came."""
+        """An answer from the fresh cache to a question that never became a job; `times`: seconds that it waited and had."""
         labels = (plan.post.tier.key, "FRESH_CACHE")
+        waited, had = times
         self._counts.answers[labels] += 1
-        self._counts.seconds[labels].observe(seconds)
+        self._counts.seconds[labels].observe(waited)
         text, tier, _ = kept
         answer = pb.Answer(
-            id=question.id, text=text, source=pb.SOURCE_FRESH_CACHE, served_tier=tier
+            id=question.id,
+            text=text,
+            source=pb.SOURCE_FRESH_CACHE,
+            served_tier=tier,
+            total_us=_micros(waited),
         )
+        if waited > had:
+            answer.late = True
+            self._counts.late[plan.post.tier.key,] += 1
         sink.answer(answer, last=True)
 
     def answer(self, job: Job, source: pb.Source.ValueType, text: str, form: Form) -> None:
@@ -97,6 +106,8 @@ class Teller:
             answer.queue_us = _micros(job.started - job.queued)
             if source == pb.SOURCE_ENGINE:
                 answer.engine_us = _micros(now - job.started)
+        if now > job.deadline:
+            answer.late = True
         # Most answers are none of these, and a field costs its time.
         if form is not ENGINES:
             answer.degraded_reason = form.reason
@@ -106,11 +117,10 @@ class Teller:
 
     def fault(self, sink: Sink, question: int, fault: Fault) -> None:
         """There is no answer."""
-        code, message = fault.status
-        self._counts.faults[fault.tier, code.name] += 1
-        told = pb.Fault(code=code.value[0], message=message, reason=fault.reason)
+        self._counts.faults[fault.tier, code_pb2.Code.Name(fault.status.code)] += 1
         if not sink.closed:
-            sink.answer(pb.Answer(id=question, error=told, supersedes=fault.second), last=True)
+            answer = pb.Answer(id=question, error=fault.status, supersedes=fault.second)
+            sink.answer(answer, last=True)
 
     def tokens(self, job: Job, said: Said) -> None:
         """What an engine read and wrote for a world."""
@@ -131,12 +141,15 @@ class Teller:
             counts.late[tier,] += 1
 
 
-def why_none(job: Job, reason: pb.DegradedReason.ValueType) -> tuple[grpc.StatusCode, str]:
+def why_none(job: Job, reason: pb.DegradedReason.ValueType) -> Status:
     """The status of a question without any answer."""
-    code = _CODES.get(reason, grpc.StatusCode.UNAVAILABLE)
+    code = _CODES.get(reason, code_pb2.UNAVAILABLE)
     why = _SHORT[reason].lower().replace("_", " ")
-    tier = job.plan.post.tier.key
-    return code, f"{tier} gives no answer ({why}), and the role's ladder has none"
+    tier, plan = job.plan.post.tier.key, job.plan
+    message = f"{tier} gives no answer ({why}), and the role's ladder has none"
+    if code == code_pb2.DEADLINE_EXCEEDED and not plan.actions:
+        message += f": {plan.tokens} tokens in {plan.deadline_ms} ms; give a lower max_tokens or a longer deadline_ms"
+    return status(code, message, _SHORT[reason], metadata={"tier": tier})
 
 
 def desk_gauges(

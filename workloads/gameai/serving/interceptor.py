@@ -7,8 +7,9 @@ from typing import Any
 
 import grpc
 from grpc import aio
+from grpc_status import rpc_status
 
-from gameai.errors import told
+from gameai.errors import status_of
 from gameai.serving import telemetry
 
 _LOG = logging.getLogger(__name__)
@@ -55,8 +56,9 @@ def _unary(inner: Any, method: str) -> Any:
             code = grpc.StatusCode.OK
             return answer
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
-            code, message = _told(error, method)
-            await context.abort(code, message)
+            found = _told(error, method)
+            code = found.code
+            await context.abort(code, found.details, found.trailing_metadata)
         finally:
             telemetry.SECONDS.labels(method).observe(time.perf_counter() - began)
             telemetry.REQUESTS.labels(method, code.name).inc()
@@ -73,8 +75,9 @@ def _stream(inner: Any, method: str) -> Any:
                 yield message
             code = grpc.StatusCode.OK
         except Exception as error:  # noqa: BLE001 - same
-            code, message = _told(error, method)
-            await context.abort(code, message)
+            found = _told(error, method)
+            code = found.code
+            await context.abort(code, found.details, found.trailing_metadata)
         finally:
             telemetry.STREAMS.labels(method).dec()
             telemetry.REQUESTS.labels(method, code.name).inc()
@@ -82,8 +85,9 @@ def _stream(inner: Any, method: str) -> Any:
     return call
 
 
-def _told(error: Exception, method: str) -> tuple[grpc.StatusCode, str]:
-    code, message = told(error)
-    if code is grpc.StatusCode.INTERNAL:
+def _told(error: Exception, method: str) -> Any:
+    """The status of a call, with its details as trailing metadata."""
+    found = rpc_status.to_status(status_of(error))
+    if found.code is grpc.StatusCode.INTERNAL:
         _LOG.error("%s failed; this is a bug", method, exc_info=error)
-    return code, message
+    return found

@@ -7,7 +7,7 @@ from grpc import aio
 
 from gameai.services.time_manager.phases import Hours, Phase, hours, next_hour, next_phase, phase
 from gameai.serving import GameService, LiveWorld, timestamp
-from gameai.v1 import time_pb2, time_pb2_grpc
+from gameai.time.v1 import time_pb2, time_pb2_grpc
 from gameai.worldtime import MICROSECOND, anchor_at, calendar
 
 _PHASES = MappingProxyType(
@@ -90,4 +90,4 @@ def add(world: LiveWorld, settings: Mapping[str, str], server: aio.Server) -> No
     time_pb2_grpc.add_TimeServiceServicer_to_server(TimeService(world, hours(settings)), server)
 
 
-SERVICE = GameService(name="time-manager", wire_name="gameai.v1.TimeService", add=add)
+SERVICE = GameService(name="time-manager", wire_name="gameai.time.v1.TimeService", add=add)

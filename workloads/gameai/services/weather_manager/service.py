@@ -10,7 +10,7 @@ from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.services.weather_manager.climate import Sky
 from gameai.services.weather_manager.process import Process, Weather, process
 from gameai.serving import GameService, LiveWorld, timestamp
-from gameai.v1 import weather_pb2, weather_pb2_grpc
+from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
 
 _SKIES = MappingProxyType({sky: weather_pb2.Sky.Value(f"SKY_{sky.name}") for sky in Sky})
 _STEPS, _MOST_STEPS = 24, 240
@@ -30,17 +30,17 @@ class WeatherService(weather_pb2_grpc.WeatherServiceServicer):
         found = self._process.at(self._region(request.region), self._world.now())
         return weather_pb2.GetWeatherResponse(weather=self._message(found))
 
-    async def Forecast(
-        self, request: weather_pb2.ForecastRequest, context: object
-    ) -> weather_pb2.ForecastResponse:
+    async def ForecastWeather(
+        self, request: weather_pb2.ForecastWeatherRequest, context: object
+    ) -> weather_pb2.ForecastWeatherResponse:
         """The weather of one region from now on."""
         if request.steps > _MOST_STEPS:
-            raise InvalidArgumentError(f"steps must be at most {_MOST_STEPS}")
+            raise InvalidArgumentError(f"steps must be at most {_MOST_STEPS}", field="steps")
         region = self._region(request.region)
         first = self._world.now() // self._process.step
         ahead = range(first, first + (request.steps or _STEPS))
         told = [self._message(self._process.of_step(region, number)) for number in ahead]
-        return weather_pb2.ForecastResponse(weather=told)
+        return weather_pb2.ForecastWeatherResponse(weather=told)
 
     async def WatchWeather(
         self, request: weather_pb2.WatchWeatherRequest, context: object
@@ -66,7 +66,7 @@ class WeatherService(weather_pb2_grpc.WeatherServiceServicer):
     def _region(self, name: str) -> str:
         if name not in self._process.regions:
             known = ", ".join(self._process.regions)
-            raise NotFoundError(f"no region {name!r}: this world has {known}")
+            raise NotFoundError(f"no region {name!r}: this world has {known}", field="region")
         return name
 
     def _message(self, found: Weather) -> weather_pb2.Weather:
@@ -88,4 +88,4 @@ def add(world: LiveWorld, settings: Mapping[str, str], server: aio.Server) -> No
     weather_pb2_grpc.add_WeatherServiceServicer_to_server(WeatherService(world, weather), server)
 
 
-SERVICE = GameService(name="weather-manager", wire_name="gameai.v1.WeatherService", add=add)
+SERVICE = GameService(name="weather-manager", wire_name="gameai.weather.v1.WeatherService", add=add)

@@ -4,7 +4,7 @@ isort:skip_file
 The world's calendar. Served by the time-manager."""
 
 from collections import abc as _abc
-from gameai.v1 import time_pb2 as _time_pb2
+from gameai.time.v1 import time_pb2 as _time_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc

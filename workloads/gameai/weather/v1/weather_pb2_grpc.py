@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from gameai.v1 import inference_pb2 as gameai_dot_v1_dot_inference__pb2
+from gameai.weather.v1 import weather_pb2 as gameai_dot_weather_dot_v1_dot_weather__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in gameai/v1/inference_pb2_grpc.py depends on'
+        + ' but the generated code in gameai/weather/v1/weather_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class InferenceServiceStub:
+class WeatherServiceStub:
     """Missing associated documentation comment in .proto file."""
 
     def __init__(self, channel):
@@ -34,107 +34,78 @@ class InferenceServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.Stream = channel.stream_stream(
-                '/gameai.v1.InferenceService/Stream',
-                request_serializer=gameai_dot_v1_dot_inference__pb2.StreamRequest.SerializeToString,
-                response_deserializer=gameai_dot_v1_dot_inference__pb2.StreamResponse.FromString,
+        self.GetWeather = channel.unary_unary(
+                '/gameai.weather.v1.WeatherService/GetWeather',
+                request_serializer=gameai_dot_weather_dot_v1_dot_weather__pb2.GetWeatherRequest.SerializeToString,
+                response_deserializer=gameai_dot_weather_dot_v1_dot_weather__pb2.GetWeatherResponse.FromString,
                 _registered_method=True)
-        self.Infer = channel.unary_unary(
-                '/gameai.v1.InferenceService/Infer',
-                request_serializer=gameai_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
-                response_deserializer=gameai_dot_v1_dot_inference__pb2.InferResponse.FromString,
+        self.ForecastWeather = channel.unary_unary(
+                '/gameai.weather.v1.WeatherService/ForecastWeather',
+                request_serializer=gameai_dot_weather_dot_v1_dot_weather__pb2.ForecastWeatherRequest.SerializeToString,
+                response_deserializer=gameai_dot_weather_dot_v1_dot_weather__pb2.ForecastWeatherResponse.FromString,
                 _registered_method=True)
-        self.Tokens = channel.unary_stream(
-                '/gameai.v1.InferenceService/Tokens',
-                request_serializer=gameai_dot_v1_dot_inference__pb2.TokensRequest.SerializeToString,
-                response_deserializer=gameai_dot_v1_dot_inference__pb2.TokensResponse.FromString,
+        self.WatchWeather = channel.unary_stream(
+                '/gameai.weather.v1.WeatherService/WatchWeather',
+                request_serializer=gameai_dot_weather_dot_v1_dot_weather__pb2.WatchWeatherRequest.SerializeToString,
+                response_deserializer=gameai_dot_weather_dot_v1_dot_weather__pb2.WatchWeatherResponse.FromString,
                 _registered_method=True)
 
 
-class InferenceServiceServicer:
+class WeatherServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
-    def Stream(self, request_iterator, context):
-        """The way in for game servers: frames of questions go in, frames of answers come out, in any order. Every question
-        of a frame that was taken gets exactly one final answer, and before it at most one that it supersedes.
+    def GetWeather(self, request, context):
+        """The weather of one region now. NOT_FOUND names the regions that exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Infer(self, request, context):
-        """One question, for tools and slow callers. What Stream tells in an answer's `error` is the call's status here.
+    def ForecastWeather(self, request, context):
+        """The weather of one region from now on, step by step.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Tokens(self, request, context):
-        """The text of one free answer as it is made, for spoken dialogue. Until the first text the role's ladder acts; after
-        it nothing can replace what was said, so a failure ends the text with `truncated`.
+    def WatchWeather(self, request, context):
+        """The weather of some regions now, then each change of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
 
-def add_InferenceServiceServicer_to_server(servicer, server):
+def add_WeatherServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Stream': grpc.stream_stream_rpc_method_handler(
-                    servicer.Stream,
-                    request_deserializer=gameai_dot_v1_dot_inference__pb2.StreamRequest.FromString,
-                    response_serializer=gameai_dot_v1_dot_inference__pb2.StreamResponse.SerializeToString,
+            'GetWeather': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetWeather,
+                    request_deserializer=gameai_dot_weather_dot_v1_dot_weather__pb2.GetWeatherRequest.FromString,
+                    response_serializer=gameai_dot_weather_dot_v1_dot_weather__pb2.GetWeatherResponse.SerializeToString,
             ),
-            'Infer': grpc.unary_unary_rpc_method_handler(
-                    servicer.Infer,
-                    request_deserializer=gameai_dot_v1_dot_inference__pb2.InferRequest.FromString,
-                    response_serializer=gameai_dot_v1_dot_inference__pb2.InferResponse.SerializeToString,
+            'ForecastWeather': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForecastWeather,
+                    request_deserializer=gameai_dot_weather_dot_v1_dot_weather__pb2.ForecastWeatherRequest.FromString,
+                    response_serializer=gameai_dot_weather_dot_v1_dot_weather__pb2.ForecastWeatherResponse.SerializeToString,
             ),
-            'Tokens': grpc.unary_stream_rpc_method_handler(
-                    servicer.Tokens,
-                    request_deserializer=gameai_dot_v1_dot_inference__pb2.TokensRequest.FromString,
-                    response_serializer=gameai_dot_v1_dot_inference__pb2.TokensResponse.SerializeToString,
+            'WatchWeather': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchWeather,
+                    request_deserializer=gameai_dot_weather_dot_v1_dot_weather__pb2.WatchWeatherRequest.FromString,
+                    response_serializer=gameai_dot_weather_dot_v1_dot_weather__pb2.WatchWeatherResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'gameai.v1.InferenceService', rpc_method_handlers)
+            'gameai.weather.v1.WeatherService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('gameai.v1.InferenceService', rpc_method_handlers)
+    server.add_registered_method_handlers('gameai.weather.v1.WeatherService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
-class InferenceService:
+class WeatherService:
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod
-    def Stream(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_stream(
-            request_iterator,
-            target,
-            '/gameai.v1.InferenceService/Stream',
-            gameai_dot_v1_dot_inference__pb2.StreamRequest.SerializeToString,
-            gameai_dot_v1_dot_inference__pb2.StreamResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Infer(request,
+    def GetWeather(request,
             target,
             options=(),
             channel_credentials=None,
@@ -147,9 +118,9 @@ class InferenceService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/gameai.v1.InferenceService/Infer',
-            gameai_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
-            gameai_dot_v1_dot_inference__pb2.InferResponse.FromString,
+            '/gameai.weather.v1.WeatherService/GetWeather',
+            gameai_dot_weather_dot_v1_dot_weather__pb2.GetWeatherRequest.SerializeToString,
+            gameai_dot_weather_dot_v1_dot_weather__pb2.GetWeatherResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -161,7 +132,34 @@ class InferenceService:
             _registered_method=True)
 
     @staticmethod
-    def Tokens(request,
+    def ForecastWeather(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gameai.weather.v1.WeatherService/ForecastWeather',
+            gameai_dot_weather_dot_v1_dot_weather__pb2.ForecastWeatherRequest.SerializeToString,
+            gameai_dot_weather_dot_v1_dot_weather__pb2.ForecastWeatherResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchWeather(request,
             target,
             options=(),
             channel_credentials=None,
@@ -174,9 +172,9 @@ class InferenceService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/gameai.v1.InferenceService/Tokens',
-            gameai_dot_v1_dot_inference__pb2.TokensRequest.SerializeToString,
-            gameai_dot_v1_dot_inference__pb2.TokensResponse.FromString,
+            '/gameai.weather.v1.WeatherService/WatchWeather',
+            gameai_dot_weather_dot_v1_dot_weather__pb2.WatchWeatherRequest.SerializeToString,
+            gameai_dot_weather_dot_v1_dot_weather__pb2.WatchWeatherResponse.FromString,
             options,
             channel_credentials,
             insecure,

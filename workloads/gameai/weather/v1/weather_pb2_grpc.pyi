@@ -4,7 +4,7 @@ isort:skip_file
 The weather of the world's regions. Served by the weather-manager."""
 
 from collections import abc as _abc
-from gameai.v1 import weather_pb2 as _weather_pb2
+from gameai.weather.v1 import weather_pb2 as _weather_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -32,8 +32,8 @@ class WeatherServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WeatherServiceAsyncStub: ...
     GetWeather: _grpc.UnaryUnaryMultiCallable[_weather_pb2.GetWeatherRequest, _weather_pb2.GetWeatherResponse]
-    """The weather of one region now. NOT_FOUND names the regions there are."""
-    Forecast: _grpc.UnaryUnaryMultiCallable[_weather_pb2.ForecastRequest, _weather_pb2.ForecastResponse]
+    """The weather of one region now. NOT_FOUND names the regions that exist."""
+    ForecastWeather: _grpc.UnaryUnaryMultiCallable[_weather_pb2.ForecastWeatherRequest, _weather_pb2.ForecastWeatherResponse]
     """The weather of one region from now on, step by step."""
     WatchWeather: _grpc.UnaryStreamMultiCallable[_weather_pb2.WatchWeatherRequest, _weather_pb2.WatchWeatherResponse]
     """The weather of some regions now, then each change of it."""
@@ -42,8 +42,8 @@ class WeatherServiceStub:
 class WeatherServiceAsyncStub(WeatherServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetWeather: _aio.UnaryUnaryMultiCallable[_weather_pb2.GetWeatherRequest, _weather_pb2.GetWeatherResponse]  # type: ignore[assignment]
-    """The weather of one region now. NOT_FOUND names the regions there are."""
-    Forecast: _aio.UnaryUnaryMultiCallable[_weather_pb2.ForecastRequest, _weather_pb2.ForecastResponse]  # type: ignore[assignment]
+    """The weather of one region now. NOT_FOUND names the regions that exist."""
+    ForecastWeather: _aio.UnaryUnaryMultiCallable[_weather_pb2.ForecastWeatherRequest, _weather_pb2.ForecastWeatherResponse]  # type: ignore[assignment]
     """The weather of one region from now on, step by step."""
     WatchWeather: _aio.UnaryStreamMultiCallable[_weather_pb2.WatchWeatherRequest, _weather_pb2.WatchWeatherResponse]  # type: ignore[assignment]
     """The weather of some regions now, then each change of it."""
@@ -55,14 +55,14 @@ class WeatherServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _weather_pb2.GetWeatherRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_weather_pb2.GetWeatherResponse, _abc.Awaitable[_weather_pb2.GetWeatherResponse]]:
-        """The weather of one region now. NOT_FOUND names the regions there are."""
+        """The weather of one region now. NOT_FOUND names the regions that exist."""
 
     @_abc_1.abstractmethod
-    def Forecast(
+    def ForecastWeather(
         self,
-        request: _weather_pb2.ForecastRequest,
+        request: _weather_pb2.ForecastWeatherRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_weather_pb2.ForecastResponse, _abc.Awaitable[_weather_pb2.ForecastResponse]]:
+    ) -> _typing.Union[_weather_pb2.ForecastWeatherResponse, _abc.Awaitable[_weather_pb2.ForecastWeatherResponse]]:
         """The weather of one region from now on, step by step."""
 
     @_abc_1.abstractmethod

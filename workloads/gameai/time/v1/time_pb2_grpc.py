@@ -3,7 +3,7 @@
 import grpc
 import warnings
 
-from gameai.v1 import time_pb2 as gameai_dot_v1_dot_time__pb2
+from gameai.time.v1 import time_pb2 as gameai_dot_time_dot_v1_dot_time__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -18,7 +18,7 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in gameai/v1/time_pb2_grpc.py depends on'
+        + ' but the generated code in gameai/time/v1/time_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
@@ -35,14 +35,14 @@ class TimeServiceStub:
             channel: A grpc.Channel.
         """
         self.GetTime = channel.unary_unary(
-                '/gameai.v1.TimeService/GetTime',
-                request_serializer=gameai_dot_v1_dot_time__pb2.GetTimeRequest.SerializeToString,
-                response_deserializer=gameai_dot_v1_dot_time__pb2.GetTimeResponse.FromString,
+                '/gameai.time.v1.TimeService/GetTime',
+                request_serializer=gameai_dot_time_dot_v1_dot_time__pb2.GetTimeRequest.SerializeToString,
+                response_deserializer=gameai_dot_time_dot_v1_dot_time__pb2.GetTimeResponse.FromString,
                 _registered_method=True)
         self.WatchTime = channel.unary_stream(
-                '/gameai.v1.TimeService/WatchTime',
-                request_serializer=gameai_dot_v1_dot_time__pb2.WatchTimeRequest.SerializeToString,
-                response_deserializer=gameai_dot_v1_dot_time__pb2.WatchTimeResponse.FromString,
+                '/gameai.time.v1.TimeService/WatchTime',
+                request_serializer=gameai_dot_time_dot_v1_dot_time__pb2.WatchTimeRequest.SerializeToString,
+                response_deserializer=gameai_dot_time_dot_v1_dot_time__pb2.WatchTimeResponse.FromString,
                 _registered_method=True)
 
 
@@ -68,19 +68,19 @@ def add_TimeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'GetTime': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTime,
-                    request_deserializer=gameai_dot_v1_dot_time__pb2.GetTimeRequest.FromString,
-                    response_serializer=gameai_dot_v1_dot_time__pb2.GetTimeResponse.SerializeToString,
+                    request_deserializer=gameai_dot_time_dot_v1_dot_time__pb2.GetTimeRequest.FromString,
+                    response_serializer=gameai_dot_time_dot_v1_dot_time__pb2.GetTimeResponse.SerializeToString,
             ),
             'WatchTime': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchTime,
-                    request_deserializer=gameai_dot_v1_dot_time__pb2.WatchTimeRequest.FromString,
-                    response_serializer=gameai_dot_v1_dot_time__pb2.WatchTimeResponse.SerializeToString,
+                    request_deserializer=gameai_dot_time_dot_v1_dot_time__pb2.WatchTimeRequest.FromString,
+                    response_serializer=gameai_dot_time_dot_v1_dot_time__pb2.WatchTimeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'gameai.v1.TimeService', rpc_method_handlers)
+            'gameai.time.v1.TimeService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('gameai.v1.TimeService', rpc_method_handlers)
+    server.add_registered_method_handlers('gameai.time.v1.TimeService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
@@ -101,9 +101,9 @@ class TimeService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/gameai.v1.TimeService/GetTime',
-            gameai_dot_v1_dot_time__pb2.GetTimeRequest.SerializeToString,
-            gameai_dot_v1_dot_time__pb2.GetTimeResponse.FromString,
+            '/gameai.time.v1.TimeService/GetTime',
+            gameai_dot_time_dot_v1_dot_time__pb2.GetTimeRequest.SerializeToString,
+            gameai_dot_time_dot_v1_dot_time__pb2.GetTimeResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -128,9 +128,9 @@ class TimeService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/gameai.v1.TimeService/WatchTime',
-            gameai_dot_v1_dot_time__pb2.WatchTimeRequest.SerializeToString,
-            gameai_dot_v1_dot_time__pb2.WatchTimeResponse.FromString,
+            '/gameai.time.v1.TimeService/WatchTime',
+            gameai_dot_time_dot_v1_dot_time__pb2.WatchTimeRequest.SerializeToString,
+            gameai_dot_time_dot_v1_dot_time__pb2.WatchTimeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -87,7 +87,7 @@ class GetWeatherResponse(_message.Message):
 Global___GetWeatherResponse: _TypeAlias = GetWeatherResponse  # noqa: Y015
 
 @_typing.final
-class ForecastRequest(_message.Message):
+class ForecastWeatherRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REGION_FIELD_NUMBER: _builtins.int
@@ -107,10 +107,10 @@ class ForecastRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ForecastRequest: _TypeAlias = ForecastRequest  # noqa: Y015
+Global___ForecastWeatherRequest: _TypeAlias = ForecastWeatherRequest  # noqa: Y015
 
 @_typing.final
-class ForecastResponse(_message.Message):
+class ForecastWeatherResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WEATHER_FIELD_NUMBER: _builtins.int
@@ -129,7 +129,7 @@ class ForecastResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ForecastResponse: _TypeAlias = ForecastResponse  # noqa: Y015
+Global___ForecastWeatherResponse: _TypeAlias = ForecastWeatherResponse  # noqa: Y015
 
 @_typing.final
 class WatchWeatherRequest(_message.Message):

@@ -118,7 +118,7 @@ class WatchTimeRequest(_message.Message):
 
     GRANULARITY_FIELD_NUMBER: _builtins.int
     granularity: Global___Granularity.ValueType
-    """What is told of; unspecified means PHASE."""
+    """Which changes are sent. Unspecified means PHASE."""
     def __init__(
         self,
         *,

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -116,23 +117,28 @@ DEGRADED_REASON_NO_REPLICA: DegradedReason.ValueType  # 5
 Global___DegradedReason: _TypeAlias = DegradedReason  # noqa: Y015
 
 @_typing.final
-class StreamRequest(_message.Message):
-    """A frame: many questions in one message, which is what makes them cheap."""
+class StreamAnswersRequest(_message.Message):
+    """A frame: many questions in one message, which makes each of them cheap."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     QUESTIONS_FIELD_NUMBER: _builtins.int
     PLAYERS_FIELD_NUMBER: _builtins.int
     WORLD_FIELD_NUMBER: _builtins.int
+    CANCELLED_IDS_FIELD_NUMBER: _builtins.int
     world: _builtins.str
-    """`namespace/name` of the world; may be empty for a caller that speaks for one world only."""
+    """`namespace/name` of the world. Optional where the caller's own namespace has one world that admits it."""
     @_builtins.property
     def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
-        """At most 256."""
+        """At most 256. They are questions of `world`."""
 
     @_builtins.property
     def players(self) -> Global___Players:
-        """Who plays in the caller's world; absent: nothing is said of it."""
+        """The players of this game server. Absent: no report."""
+
+    @_builtins.property
+    def cancelled_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Open questions of this stream that are no longer wanted. They get no answer. At most 256."""
 
     def __init__(
         self,
@@ -140,26 +146,29 @@ class StreamRequest(_message.Message):
         questions: _abc.Iterable[Global___Question] | None = ...,
         players: Global___Players | None = ...,
         world: _builtins.str = ...,
+        cancelled_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["players", b"players"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["players", b"players", "questions", b"questions", "world", b"world"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled_ids", b"cancelled_ids", "players", b"players", "questions", b"questions", "world", b"world"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StreamRequest: _TypeAlias = StreamRequest  # noqa: Y015
+Global___StreamAnswersRequest: _TypeAlias = StreamAnswersRequest  # noqa: Y015
 
 @_typing.final
-class StreamResponse(_message.Message):
+class StreamAnswersResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ANSWERS_FIELD_NUMBER: _builtins.int
     GOING_AWAY_FIELD_NUMBER: _builtins.int
     going_away: _builtins.bool
-    """This stream ends soon: open another one for new questions, and close this one once it has answered the old ones."""
+    """The gateway ends this stream soon. Open another one, use that for new questions, and close this one when its open
+    questions are answered.
+    """
     @_builtins.property
     def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Answer]:
-        """Answers that became ready in the same moment."""
+        """Answers that became ready at the same time."""
 
     def __init__(
         self,
@@ -173,15 +182,16 @@ class StreamResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StreamResponse: _TypeAlias = StreamResponse  # noqa: Y015
+Global___StreamAnswersResponse: _TypeAlias = StreamAnswersResponse  # noqa: Y015
 
 @_typing.final
-class InferRequest(_message.Message):
+class GenerateAnswerRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     QUESTION_FIELD_NUMBER: _builtins.int
     WORLD_FIELD_NUMBER: _builtins.int
     world: _builtins.str
+    """As in StreamAnswersRequest."""
     @_builtins.property
     def question(self) -> Global___Question: ...
     def __init__(
@@ -196,10 +206,10 @@ class InferRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___InferRequest: _TypeAlias = InferRequest  # noqa: Y015
+Global___GenerateAnswerRequest: _TypeAlias = GenerateAnswerRequest  # noqa: Y015
 
 @_typing.final
-class InferResponse(_message.Message):
+class GenerateAnswerResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ANSWER_FIELD_NUMBER: _builtins.int
@@ -216,15 +226,16 @@ class InferResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___InferResponse: _TypeAlias = InferResponse  # noqa: Y015
+Global___GenerateAnswerResponse: _TypeAlias = GenerateAnswerResponse  # noqa: Y015
 
 @_typing.final
-class TokensRequest(_message.Message):
+class GenerateTextRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     QUESTION_FIELD_NUMBER: _builtins.int
     WORLD_FIELD_NUMBER: _builtins.int
     world: _builtins.str
+    """As in StreamAnswersRequest."""
     @_builtins.property
     def question(self) -> Global___Question: ...
     def __init__(
@@ -239,10 +250,10 @@ class TokensRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___TokensRequest: _TypeAlias = TokensRequest  # noqa: Y015
+Global___GenerateTextRequest: _TypeAlias = GenerateTextRequest  # noqa: Y015
 
 @_typing.final
-class TokensResponse(_message.Message):
+class GenerateTextResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
@@ -251,7 +262,7 @@ class TokensResponse(_message.Message):
     """The next part of the text."""
     @_builtins.property
     def end(self) -> Global___Answer:
-        """The last message has it. Its text is empty where an engine spoke, and the whole answer where another rung gives it."""
+        """The last message. Its text is empty where an engine wrote the parts, and the whole answer where the fallback gave it."""
 
     def __init__(
         self,
@@ -259,33 +270,46 @@ class TokensResponse(_message.Message):
         text: _builtins.str = ...,
         end: Global___Answer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "part", b"part", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "part", b"part", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["text", "end"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 
-Global___TokensResponse: _TypeAlias = TokensResponse  # noqa: Y015
+Global___GenerateTextResponse: _TypeAlias = GenerateTextResponse  # noqa: Y015
 
 @_typing.final
 class Players(_message.Message):
-    """Players of one game server; reports of all streams of a world are summed, and each is good for 60 s."""
+    """The players of one game server. A gateway adds up the reports of a world. A report is valid for 60 s."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ONLINE_FIELD_NUMBER: _builtins.int
     LOBBY_FIELD_NUMBER: _builtins.int
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
     online: _builtins.int
+    """Players in the world and in its lobbies, each at most 100,000."""
     lobby: _builtins.int
+    instance: _builtins.str
+    """Identifies the game server, whatever stream it reports on: a random text of 1 to 64 characters. A newer report of
+    the same instance and caller replaces the older one. Absent: the stream identifies it.
+    """
+    sequence: _builtins.int
+    """Increases with each report of an instance. A report that is not newer than the last one is ignored."""
     def __init__(
         self,
         *,
         online: _builtins.int = ...,
         lobby: _builtins.int = ...,
+        instance: _builtins.str = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lobby", b"lobby", "online", b"online"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "lobby", b"lobby", "online", b"online", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -320,7 +344,7 @@ class Question(_message.Message):
     ARCHETYPE_FIELD_NUMBER: _builtins.int
     NPC_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
-    MESSAGES_FIELD_NUMBER: _builtins.int
+    CHAT_FIELD_NUMBER: _builtins.int
     ACTIONS_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     DEADLINE_MS_FIELD_NUMBER: _builtins.int
@@ -328,35 +352,33 @@ class Question(_message.Message):
     FIELDS_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
-    """The caller's own number of it, unique among the open ones of its stream."""
+    """Chosen by the caller, unique among the open questions of its stream."""
     role: _builtins.str
     """One of the world's roles."""
     archetype: _builtins.str
-    """One of the world's archetypes; without it nothing is cached and there is no default answer."""
+    """One of the world's archetypes. Without it nothing is cached and there is no default answer."""
     npc: _builtins.str
-    """Who asks; keeps one NPC's conversation on one replica and picks its variant."""
+    """The NPC. Questions of one NPC go to the same replica while it has room, and get the same variant of a cached answer."""
     max_tokens: _builtins.int
-    """Tokens of a free answer; 0 means 64. An enumerated answer takes one."""
+    """The longest free answer, in tokens. 0: as many as fit the deadline, at most 64. An answer that is an action takes one."""
     deadline_ms: _builtins.int
-    """Milliseconds from the question to its answer; 0 means the role's."""
+    """Milliseconds from the question to its answer, at most 600,000. 0: the role's deadline."""
     elapsed_us: _builtins.int
-    """Microseconds of the deadline that passed in the caller."""
+    """Microseconds of the deadline that have passed in the caller."""
     cache: Global___CacheUse.ValueType
     @_builtins.property
-    def prompt(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What is asked: parts of one user message, stable ones first, or whole chat messages; exactly one of them."""
-
+    def prompt(self) -> Global___Prompt: ...
     @_builtins.property
-    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]: ...
+    def chat(self) -> Global___Chat: ...
     @_builtins.property
     def actions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The answer must be one of these, at most 26 and each at most 128 bytes; none: the archetype's actions, or free
-        text where it has none.
+        """The answer must be one of these: at most 26, each 1 to 128 bytes. None: the actions of the archetype, or a free text
+        where it has none.
         """
 
     @_builtins.property
     def fields(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """The world's state as far as the archetype's cache fields ask for it."""
+        """State of the world, by the names of the archetype's cache fields."""
 
     def __init__(
         self,
@@ -365,8 +387,8 @@ class Question(_message.Message):
         role: _builtins.str = ...,
         archetype: _builtins.str = ...,
         npc: _builtins.str = ...,
-        prompt: _abc.Iterable[_builtins.str] | None = ...,
-        messages: _abc.Iterable[Global___Message] | None = ...,
+        prompt: Global___Prompt | None = ...,
+        chat: Global___Chat | None = ...,
         actions: _abc.Iterable[_builtins.str] | None = ...,
         max_tokens: _builtins.int = ...,
         deadline_ms: _builtins.int = ...,
@@ -374,13 +396,61 @@ class Question(_message.Message):
         fields: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         cache: Global___CacheUse.ValueType = ...,
     ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "input", b"input", "prompt", b"prompt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "archetype", b"archetype", "cache", b"cache", "chat", b"chat", "deadline_ms", b"deadline_ms", "elapsed_us", b"elapsed_us", "fields", b"fields", "id", b"id", "input", b"input", "max_tokens", b"max_tokens", "npc", b"npc", "prompt", b"prompt", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["prompt", "chat"]  # noqa: Y015
+    _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_input) -> _WhichOneofReturnType_input | None: ...
+
+Global___Question: _TypeAlias = Question  # noqa: Y015
+
+@_typing.final
+class Prompt(_message.Message):
+    """One message of a user, in parts. The gateway joins them by line breaks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 64. Parts that change least come first: engines keep what they computed for a common beginning."""
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "archetype", b"archetype", "cache", b"cache", "deadline_ms", b"deadline_ms", "elapsed_us", b"elapsed_us", "fields", b"fields", "id", b"id", "max_tokens", b"max_tokens", "messages", b"messages", "npc", b"npc", "prompt", b"prompt", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Question: _TypeAlias = Question  # noqa: Y015
+Global___Prompt: _TypeAlias = Prompt  # noqa: Y015
+
+@_typing.final
+class Chat(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Message]:
+        """1 to 64."""
+
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[Global___Message] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Chat: _TypeAlias = Chat  # noqa: Y015
 
 @_typing.final
 class Message(_message.Message):
@@ -410,6 +480,7 @@ class Answer(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     SERVED_TIER_FIELD_NUMBER: _builtins.int
     DEGRADED_REASON_FIELD_NUMBER: _builtins.int
@@ -419,34 +490,39 @@ class Answer(_message.Message):
     QUEUE_US_FIELD_NUMBER: _builtins.int
     ENGINE_US_FIELD_NUMBER: _builtins.int
     TOTAL_US_FIELD_NUMBER: _builtins.int
-    ERROR_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
-    """The question's."""
+    """The id of the question."""
     text: _builtins.str
     source: Global___Source.ValueType
     served_tier: _builtins.str
-    """`namespace/name` of the tier whose engine said it, now or when it was cached; empty for a default."""
+    """`namespace/name` of the tier whose engine gave the answer, now or when it was cached. Empty for a default."""
     degraded_reason: Global___DegradedReason.ValueType
-    """Why it is not the engine's or fresh."""
+    """Why the answer is not from an engine or the fresh cache."""
     provisional: _builtins.bool
-    """A better answer to the same id will come, and supersede this one."""
+    """A better answer to the same id follows, with `supersedes`."""
     supersedes: _builtins.bool
-    """This answer replaces the one given before for the same id."""
+    """Replaces the provisional answer to the same id. With `error` the provisional answer stays valid."""
     truncated: _builtins.bool
-    """The text ends early: the engine's limit of tokens, or a fault while it was spoken."""
+    """The text ends early: at the limit of tokens, or because the engine failed while it was streamed."""
     queue_us: _builtins.int
     """Microseconds in the gateway: waiting for a slot, in the engine, and from arrival to answer."""
     engine_us: _builtins.int
     total_us: _builtins.int
+    late: _builtins.bool
+    """The answer left the gateway after the question's deadline."""
     @_builtins.property
-    def error(self) -> Global___Fault:
-        """There is no answer; nothing but id and timings stands beside it."""
+    def error(self) -> _status_pb2.Status:
+        """There is no answer. The details hold a google.rpc.ErrorInfo with domain `gameai.dev` and the reason, and for a
+        wrong field a google.rpc.BadRequest.
+        """
 
     def __init__(
         self,
         *,
         id: _builtins.int = ...,
         text: _builtins.str = ...,
+        error: _status_pb2.Status | None = ...,
         source: Global___Source.ValueType = ...,
         served_tier: _builtins.str = ...,
         degraded_reason: Global___DegradedReason.ValueType = ...,
@@ -456,40 +532,14 @@ class Answer(_message.Message):
         queue_us: _builtins.int = ...,
         engine_us: _builtins.int = ...,
         total_us: _builtins.int = ...,
-        error: Global___Fault | None = ...,
+        late: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "result", b"result", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded_reason", b"degraded_reason", "engine_us", b"engine_us", "error", b"error", "id", b"id", "provisional", b"provisional", "queue_us", b"queue_us", "served_tier", b"served_tier", "source", b"source", "supersedes", b"supersedes", "text", b"text", "total_us", b"total_us", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded_reason", b"degraded_reason", "engine_us", b"engine_us", "error", b"error", "id", b"id", "late", b"late", "provisional", b"provisional", "queue_us", b"queue_us", "result", b"result", "served_tier", b"served_tier", "source", b"source", "supersedes", b"supersedes", "text", b"text", "total_us", b"total_us", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["text", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
 Global___Answer: _TypeAlias = Answer  # noqa: Y015
-
-@_typing.final
-class Fault(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CODE_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    code: _builtins.int
-    """A code of google.rpc.Code: 3 INVALID_ARGUMENT, 4 DEADLINE_EXCEEDED, 5 NOT_FOUND, 7 PERMISSION_DENIED,
-    8 RESOURCE_EXHAUSTED, 14 UNAVAILABLE.
-    """
-    message: _builtins.str
-    reason: Global___DegradedReason.ValueType
-    def __init__(
-        self,
-        *,
-        code: _builtins.int = ...,
-        message: _builtins.str = ...,
-        reason: Global___DegradedReason.ValueType = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "reason", b"reason"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Fault: _TypeAlias = Fault  # noqa: Y015

@@ -1,0 +1,1 @@
+"""Generated from proto/gameai/inference/v1 by `make proto`."""

@@ -1,0 +1,1 @@
+"""Generated from proto/gameai/time/v1 by `make proto`."""

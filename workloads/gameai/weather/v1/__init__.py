@@ -1,0 +1,1 @@
+"""Generated from proto/gameai/weather/v1 by `make proto`."""
