@@ -13,11 +13,13 @@ from gameai import contract
 from gameai_operator.api.base import GROUP
 from gameai_operator.engine.network import is_address
 from gameai_operator.settings import (
+    ANY,
     CapacityLabels,
     LeaseSettings,
     NetworkSettings,
     Pace,
     PodSettings,
+    Policy,
     Settings,
 )
 
@@ -68,7 +70,9 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
     pods("--common-labels", "", "labels of everything that is made, key=value, commas")
     audience = _DEFAULTS.pods.audience
     pods("--gateway-audience", audience, "of the tokens with which services ask the gateway")
-    pods("--allowed-host-paths", "", "folders of nodes below which model caches may lie, commas")
+    pods("--image-registry", "", "stands before vLLM's image where a tier names none")
+
+    _add_policy_flags(_Flags(parser.add_argument_group("what manifests may ask for"), environment))
 
     _add_network_flags(_Flags(parser.add_argument_group("network policies"), environment))
 
@@ -99,6 +103,26 @@ def _add_work_flags(flag: "_Flags") -> None:
     )
 
 
+def _add_policy_flags(flag: "_Flags") -> None:
+    flag("--allowed-host-paths", "", "folders of nodes below which model caches may lie, commas")
+    flag("--allowed-hubs", ANY, "hosts that models come from, commas; *: all")
+    flag("--allowed-images", ANY, "prefixes of images, commas; *: all")
+    flag("--allowed-service-accounts", ANY, "accounts that pods may run as, commas; *: all")
+    flag("--allowed-secrets", ANY, "Secrets that pods may get, commas; *: all")
+    flag("--allow-open-networks", "on", "on, or off: no mode Open, no addresses outside")
+
+
+def _policy(options: argparse.Namespace) -> Policy:
+    return Policy(
+        host_paths=_words(options.allowed_host_paths),
+        hubs=_words(options.allowed_hubs),
+        images=_words(options.allowed_images),
+        service_accounts=_words(options.allowed_service_accounts),
+        secrets=_words(options.allowed_secrets),
+        open_networks=options.allow_open_networks == "on",
+    )
+
+
 def _add_network_flags(flag: "_Flags") -> None:
     default = _DEFAULTS.network
     flag("--network-policies", "on", "on, or off where others make them")
@@ -121,12 +145,13 @@ def settings(options: argparse.Namespace) -> Settings:
         kubeconfig=options.kubeconfig or None,
         namespaces=_words(options.namespaces),
         request_seconds=options.request_seconds,
-        allowed_host_paths=_words(options.allowed_host_paths),
+        policy=_policy(options),
         workloads_image=options.workloads_image,
         pods=PodSettings(
             pull_secrets=_words(options.workloads_pull_secrets),
             fixed_ids=options.pod_ids == "fixed",
             audience=options.gateway_audience,
+            registry=options.image_registry,
             labels=_labels(options.common_labels),
         ),
         worlds_at_a_time=_pace(options.worlds_at_a_time),
@@ -163,8 +188,9 @@ def settings(options: argparse.Namespace) -> Settings:
         health_port=options.health_port,
         log_level=options.log_level.upper(),
     )
-    if options.network_policies not in ("on", "off"):
-        raise ValueError("--network-policies must be on or off")
+    for name in ("network_policies", "allow_open_networks"):
+        if getattr(options, name) not in ("on", "off"):
+            raise ValueError(f"--{name.replace('_', '-')} must be on or off")
     if options.pod_ids not in ("fixed", "namespace"):
         raise ValueError("--pod-ids must be fixed or namespace")
     _check(made)
@@ -207,7 +233,7 @@ def _check(made: Settings) -> None:
         ),
         "--workloads-image must name an image": not made.workloads_image,
         "--allowed-host-paths must be absolute folders": not all(
-            each.startswith("/") for each in made.allowed_host_paths
+            each.startswith("/") for each in made.policy.host_paths
         ),
         "--free-repairs must be from 1 to 1000": not 1 <= made.free_repairs <= 1000,
         "--workers must be from 1 to 100": not 1 <= made.workers <= 100,

@@ -61,7 +61,7 @@ def _tier(settings: Settings) -> Kind:
                 decide_tier,
                 current=current,
                 network=settings.network,
-                allowed_host_paths=settings.allowed_host_paths,
+                policy=settings.policy,
             ),
             settings.pods.labels,
         ),
@@ -82,7 +82,12 @@ def _world(settings: Settings) -> Kind:
         condition_types=world_status.CONDITIONS,
         counts=world_status.COUNTS,
         decide=_labelled(
-            functools.partial(decide_world, current=current, network=settings.network),
+            functools.partial(
+                decide_world,
+                current=current,
+                network=settings.network,
+                policy=settings.policy,
+            ),
             settings.pods.labels,
         ),
         refers=_world_refers,

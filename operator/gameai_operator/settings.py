@@ -36,13 +36,14 @@ class PodSettings:
 
     `pull_secrets` are names of Secrets, for the image of built-in services; with `fixed_ids` pods name the user they
     run as, without it the cluster does (OpenShift gives each namespace a range of its own); `labels` are added.
-    `audience` is that of tokens for the gateway.
+    `audience` is that of tokens for the gateway; `registry` stands before images that a manifest leaves to us.
     """
 
     pull_secrets: tuple[str, ...] = ()
     fixed_ids: bool = True
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     audience: str = contract.TOKEN_AUDIENCE
+    registry: str = ""
 
     def document(self) -> dict[str, Any]:
         """As JSON, for an annotation; the inverse of `parse`."""
@@ -52,6 +53,7 @@ class PodSettings:
             "labels": dict(self.labels),
             # Left out, so that what former releases wrote stays the same.
             **({"audience": self.audience} if self.audience != contract.TOKEN_AUDIENCE else {}),
+            **({"registry": self.registry} if self.registry else {}),
         }
 
     @classmethod
@@ -63,6 +65,7 @@ class PodSettings:
                 fixed_ids=bool(entry["fixedIds"]),
                 labels={str(key): str(value) for key, value in entry["labels"].items()},
                 audience=str(entry.get("audience", contract.TOKEN_AUDIENCE)),
+                registry=str(entry.get("registry", "")),
             )
         except (AttributeError, KeyError, TypeError):
             return None
@@ -98,6 +101,26 @@ class NetworkSettings:
     gateway_namespace: str = "gameai-system"
 
 
+# In a list of the policy: everything.
+ANY = "*"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """What tenants' manifests may ask for: values, or `*` for all.
+
+    `host_paths` are folders of nodes, and what lies below; `hubs` hosts of model hubs (`*.example.com`: all below);
+    `images` prefixes; `open_networks`: mode Open, and addresses outside of the cluster.
+    """
+
+    host_paths: tuple[str, ...] = ()
+    hubs: tuple[str, ...] = (ANY,)
+    images: tuple[str, ...] = (ANY,)
+    service_accounts: tuple[str, ...] = (ANY,)
+    secrets: tuple[str, ...] = (ANY,)
+    open_networks: bool = True
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Everything a run of the operator depends on; empty `namespaces` means all of them."""
@@ -107,7 +130,7 @@ class Settings:
     lease: LeaseSettings = field(default_factory=LeaseSettings)
     capacity: CapacityLabels = field(default_factory=CapacityLabels)
     network: NetworkSettings = field(default_factory=NetworkSettings)
-    allowed_host_paths: tuple[str, ...] = ()
+    policy: Policy = field(default_factory=Policy)
     workloads_image: str = "gameai-workloads:0.1.0"
     pods: PodSettings = field(default_factory=PodSettings)
     worlds_at_a_time: Pace = field(default_factory=Pace)

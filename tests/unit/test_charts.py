@@ -13,7 +13,7 @@ from gameai.gateway import __main__ as gateway_main
 from gameai_devcluster import charts
 from gameai_operator.api import crd
 from gameai_operator.environment import add_flags, settings
-from gameai_operator.settings import Settings
+from gameai_operator.settings import Policy, Settings
 
 EVERY: dict[str, Any] = {
     "global": {"imageRegistry": "registry.example/mirror", "imagePullSecrets": ["registry"]},
@@ -26,7 +26,14 @@ EVERY: dict[str, Any] = {
         "spot": ["SPOT"],
         "onDemand": ["ON_DEMAND"],
     },
-    "policy": {"allowedHostPaths": ["/mnt/models", "/data"]},
+    "policy": {
+        "allowedHostPaths": ["/mnt/models", "/data"],
+        "allowedHubs": ["hub.example.com"],
+        "allowedImages": ["registry.example/", "vllm/vllm-openai"],
+        "allowedServiceAccounts": ["duel"],
+        "allowedSecrets": [],
+        "allowOpenNetworks": False,
+    },
     "lease": {"durationSeconds": 30, "renewSeconds": 20, "retrySeconds": 4},
     "workers": 4,
     "resyncSeconds": 600,
@@ -72,7 +79,7 @@ def test_the_charts_defaults_are_the_operators_own() -> None:
     for name in (
         "namespaces",
         "capacity",
-        "allowed_host_paths",
+        "policy",
         "workloads_image",
         "pods",
         "worlds_at_a_time",
@@ -89,7 +96,15 @@ def test_every_value_reaches_the_operator() -> None:
     made = told(EVERY)
     assert made.namespaces == ("one", "two")
     assert made.capacity.spot == ("SPOT",)
-    assert made.allowed_host_paths == ("/mnt/models", "/data")
+    assert made.policy == Policy(
+        host_paths=("/mnt/models", "/data"),
+        hubs=("hub.example.com",),
+        images=("registry.example/", "vllm/vllm-openai"),
+        service_accounts=("duel",),
+        secrets=(),
+        open_networks=False,
+    )
+    assert made.pods.registry == "registry.example/mirror"
     assert made.workloads_image == "registry.example/mirror/workloads:7"
     assert made.pods.pull_secrets == ("registry",)
     assert (made.worlds_at_a_time.number, made.workers, made.log_level) == (3, 4, "DEBUG")

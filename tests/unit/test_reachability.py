@@ -110,7 +110,7 @@ GATEWAY = End(namespace="gameai-system", labels=OURS | {"app.kubernetes.io/name"
 OPERATOR = End(
     namespace="gameai-system", labels=OURS | {"app.kubernetes.io/name": "gameai-operator"}
 )
-HUB_POD = pod("models", app="hub")
+HUB_POD = End(namespace="models", labels={"app": "hub"}, ports={"http": 9000, "https": 9443})
 NODE_DNS, IDENTITY = address("169.254.20.10"), address("169.254.170.23")
 METADATA, METADATA_6 = address("169.254.169.254"), address("fd00:ec2::254")
 INTERNET, INTERNET_6 = address("203.0.113.9"), address("2001:db8::9")
@@ -176,7 +176,9 @@ TABLE = [
     ("where blocks match pods too, it reaches them on the hub's port", GOLD, ADDRESSED, 443, True),
     ("and on no other", GOLD, ADDRESSED, 8443, False),
     ("a model on a volume needs no internet", CLAIMED, INTERNET, 443, False),
-    ("a mirror in the cluster is called, on its pods' own port", MIRRORED, HUB_POD, 9000, True),
+    ("a mirror in the cluster is called, on the URL's port", MIRRORED, HUB_POD, 8090, True),
+    ("or where its pods name a port after the scheme", MIRRORED, HUB_POD, 9000, True),
+    ("and on no other port of that namespace", MIRRORED, HUB_POD, 5432, False),
     ("but no other namespace", MIRRORED, STRANGER, 8090, False),
     ("then the internet is closed", MIRRORED, INTERNET, 443, False),
 ]
@@ -281,8 +283,10 @@ def test_the_contract_names_who_may_call_vllm(caller: str, monkeypatch: pytest.M
     [
         ("http://203.0.113.9:8080/hub", (INTERNET, 8080), (address("203.0.113.10"), 8080)),
         ("http://[2001:db8::9]:8080", (INTERNET_6, 8080), (address("2001:db8::10"), 8080)),
-        ("http://hub:8090", (pod("eldermoor", app="hub"), 9000), (HUB_POD, 9000)),
-        ("https://hub.models.svc.cluster.local", (HUB_POD, 9000), (INTERNET, 443)),
+        ("http://hub:8090", (pod("eldermoor", app="hub"), 8090), (HUB_POD, 9000)),
+        ("https://hub.models.svc.cluster.local", (HUB_POD, 9443), (INTERNET, 443)),
+        ("https://hub.models.svc.our.domain", (HUB_POD, 443), (HUB_POD, 5432)),
+        ("https://hub.models.svc.", (HUB_POD, 9443), (INTERNET, 443)),
         ("http://hub:abc", (INTERNET, 443), (INTERNET, 80)),
         ("http://hub:99999", (INTERNET, 443), (INTERNET, 80)),
         ("http://[bad", (INTERNET, 443), (INTERNET, 80)),

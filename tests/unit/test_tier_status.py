@@ -13,7 +13,7 @@ from gameai_operator.engine.manifest import Key
 from gameai_operator.engine.plan import Child
 from gameai_operator.engine.pods import Pod
 from gameai_operator.kinds import kinds
-from gameai_operator.settings import NetworkSettings, Settings
+from gameai_operator.settings import NetworkSettings, Policy, Settings
 from gameai_operator.tier.decide import decide
 from gameai_operator.tier.objects import Live, deployments
 from gameai_operator.tier.revisions import Inputs
@@ -369,7 +369,7 @@ def test_a_cache_on_the_node_lies_only_where_the_chart_allows(
     source = {"huggingFace": {"repository": "a/b"}}
     cache = {"hostPath": {"path": "/mnt/models"}}
     root = tiers.resource(model={"source": source, "cache": cache})
-    decision = rendering.decided(root, Settings(allowed_host_paths=allowed))
+    decision = rendering.decided(root, Settings(policy=Policy(host_paths=allowed)))
     assert said(decision, "Stalled").status is stalled
     assert ("Deployment" not in kinds_of(decision)) is stalled
     if stalled:

@@ -16,12 +16,13 @@ Json = Mapping[str, Any]
 class End:
     """One end of a connection: a pod, or an address outside of the cluster (`namespace` is empty).
 
-    A pod with an address is one of a network plug-in whose address blocks match pods too, which the API leaves open.
+    `ports` are the names that a pod gives its ports. A pod with an address is one of a network plug-in whose address blocks match pods too, which the API leaves open.
     """
 
     namespace: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     address: str = ""
+    ports: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,11 +34,12 @@ class Network:
 
     def reaches(self, caller: End, called: End, port: int, protocol: str = "TCP") -> bool:
         """Whether a connection from one to the other would be let through."""
-        out = self._lets(caller, called, ("Egress", "egress", "to"), (port, protocol))
-        return out and self._lets(called, caller, ("Ingress", "ingress", "from"), (port, protocol))
+        where = (called, port, protocol)
+        out = self._lets(caller, called, ("Egress", "egress", "to"), where)
+        return out and self._lets(called, caller, ("Ingress", "ingress", "from"), where)
 
     def _lets(
-        self, held: End, other: End, direction: tuple[str, str, str], where: tuple[int, str]
+        self, held: End, other: End, direction: tuple[str, str, str], where: tuple[End, int, str]
     ) -> bool:
         kind, rules, peers = direction
         holding = [each for each in self.policies if self._holds(each, held, kind)]
@@ -72,14 +74,21 @@ class Network:
         return _selects(peer.get("podSelector", {}), end.labels)
 
 
-def _on_port(rule: Json, port: int, protocol: str) -> bool:
+def _on_port(rule: Json, called: End, port: int, protocol: str) -> bool:
     if not rule.get("ports"):
         return True
     return any(
         each.get("protocol", "TCP") == protocol
-        and ("port" not in each or each["port"] <= port <= each.get("endPort", each["port"]))
+        and ("port" not in each or _is_port(each, called, port))
         for each in rule["ports"]
     )
+
+
+def _is_port(entry: Json, called: End, port: int) -> bool:
+    """A named port is that of the pod that is called."""
+    if isinstance(entry["port"], str):
+        return called.ports.get(entry["port"]) == port
+    return bool(entry["port"] <= port <= entry.get("endPort", entry["port"]))
 
 
 def _in_block(block: Json, address: str) -> bool:

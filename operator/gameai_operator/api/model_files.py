@@ -29,7 +29,7 @@ class HuggingFace(Model):
         Annotated[str, StringConstraints(max_length=512, pattern=r"^https?://[^\s/]+(/\S*)?$")]
         | None
     ) = None
-    """URL of a mirror of the hub. Absent: the public hub. Example: https://hub.example.com."""
+    """URL of a mirror of the hub; in the cluster with the port that its pods listen on, unless they call it http or https. Absent: the public hub. Example: https://hub.example.com."""
     token_secret_ref: SecretKey | None = None
     """Where the token for gated models is kept. Absent: no token. Example: {name: hf, key: token}."""
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -98,7 +98,7 @@ class HostPath(Model):
     """A folder of the node."""
 
     path: Annotated[str, StringConstraints(max_length=253, pattern=r"^/[\w.-]+(/[\w.-]+)*$")]
-    """Absolute path of a folder that the engine's user (2000) may write to. Example: /mnt/models."""
+    """Absolute path; from pod template revision 4 on the files are in a folder of it that is named after the namespace. Example: /mnt/models."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!self.path.split('/').exists(part, part == '..' || part == '.')",

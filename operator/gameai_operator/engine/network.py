@@ -55,9 +55,9 @@ def outside(cidr: str) -> list[Document]:
     return [{"ipBlock": {"cidr": str(network), **({"except": left_out} if left_out else {})}}]
 
 
-def ports(*numbers: int, protocols: Sequence[str] = ("TCP",)) -> list[Document]:
-    """Ports of a rule."""
-    return [{"protocol": each, "port": number} for each in protocols for number in numbers]
+def ports(*which: int | str, protocols: Sequence[str] = ("TCP",)) -> list[Document]:
+    """Ports of a rule, by number or by the name that pods give them."""
+    return [{"protocol": each, "port": port} for each in protocols for port in which]
 
 
 def inwards(peers: Sequence[Document], which: Sequence[Document] = ()) -> Document:

@@ -7,20 +7,22 @@ from gameai import contract
 
 from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.tier import ModelTier
+from gameai_operator.engine import allowed
 from gameai_operator.engine.deployments import unfinished
 from gameai_operator.engine.faults import Fault, Words, fault
 from gameai_operator.engine.kind import Decision, Refusal, Sight
 from gameai_operator.engine.manifest import Key
 from gameai_operator.engine.pods import Pod
-from gameai_operator.settings import NetworkSettings
+from gameai_operator.settings import NetworkSettings, Policy
 from gameai_operator.tier.arguments import judge
 from gameai_operator.tier.effective import Effective, effective
 from gameai_operator.tier.handover import Limits, handover
+from gameai_operator.tier.network import hub_host
 from gameai_operator.tier.objects import Document, Live, deployments, surroundings
 from gameai_operator.tier.revisions import Inputs, UnknownRevisionError, inputs
 from gameai_operator.tier.split import Split
 from gameai_operator.tier.status import Judged, conditions, status
-from gameai_operator.tier.template import ON_DEMAND, SPOT
+from gameai_operator.tier.template import ON_DEMAND, SPOT, image
 
 LABEL = contract.TIER_LABEL
 CAPACITY = contract.CAPACITY_LABEL
@@ -52,12 +54,11 @@ def decide(
     *,
     current: Inputs,
     network: NetworkSettings,
-    allowed_host_paths: Sequence[str] = (),
+    policy: Policy | None = None,
 ) -> Decision:
     """Decide for one tier.
 
-    `current` are the template inputs that a new tier gets, `network` tells the cluster's, `allowed_host_paths` are the
-    folders below which a cache may lie.
+    `current` are the template inputs that a new tier gets, `network` tells the cluster's, `policy` what a tier may ask for.
     A mistake in an edit must not end what works: a pod template that cannot be rendered leaves the Deployments as they
     are, but for their numbers of replicas. Everything around them is written whatever happens to the template.
     """
@@ -65,7 +66,7 @@ def decide(
     live = _live(sight, tier.metadata.name)
     verdict = judge(tier.spec.engine.vllm.args, tier.spec.engine.vllm.image)
     revision, unknown = _revision(tier, live, current)
-    faults = (*unknown, *_forbidden_path(tier, allowed_host_paths))
+    faults = (*unknown, *_not_allowed(tier, policy or Policy(), revision or current))
     rendered: tuple[Document, ...] = ()
     if revision is not None and not verdict.faults and not faults:
         rendered = deployments(tier, live, revision)
@@ -105,13 +106,13 @@ def _revision(
 
 def _needs_gpu(tier: ModelTier, live: Live) -> Fault | None:
     """A tier without GPUs and without an image of its own cannot start; one that answers has proven us wrong."""
-    image = tier.spec.engine.vllm.image
-    repository = image.partition("@")[0].rpartition(":")[0] or image
+    named = tier.spec.engine.vllm.image
+    repository = named.partition("@")[0].rpartition(":")[0] or named
     answers = any(each.ready and not each.rolling for each in (live.on_demand, live.spot) if each)
     if tier.spec.hardware.gpus or answers or not repository.endswith(_GPU_IMAGE):
         return None
     message = (
-        f"spec.hardware.gpus is 0, but {image} needs a GPU: set spec.engine.vllm.image to a build of vLLM for CPUs, "
+        f"spec.hardware.gpus is 0, but {named} needs a GPU: set spec.engine.vllm.image to a build of vLLM for CPUs, "
         "or spec.hardware.gpus to at least 1"
     )
     return Fault(reason="ImageNeedsGPU", message=message, stalled=True)
@@ -139,18 +140,20 @@ def _replicas(tier: ModelTier, live: Live, wants: Effective, pods: Sequence[Pod]
     }
 
 
-def _forbidden_path(tier: ModelTier, allowed: Sequence[str]) -> tuple[Refusal, ...]:
-    """A cache on the node is a way out of the pod, so the cluster's owner says where it may lie."""
-    host = tier.spec.model.effective_cache.host_path
-    if host is None or any(f"{host.path}/".startswith(f"{each.rstrip('/')}/") for each in allowed):
-        return ()
-    known = ", ".join(allowed) or "none"
-    message = (
-        f"spec.model.cache.hostPath.path {host.path} is not allowed (allowed: {known}): use emptyDir or "
-        "persistentVolumeClaim, or have policy.allowedHostPaths of the operator's chart name it"
+def _not_allowed(tier: ModelTier, policy: Policy, revision: Inputs) -> tuple[Refusal, ...]:
+    """What the cluster's owner does not let a tier ask for."""
+    spec, key = tier.spec, Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
+    host, hub = spec.model.effective_cache.host_path, spec.model.source.hugging_face
+    token = hub.token_secret_ref if hub else None
+    account, source = spec.service_account_name, "spec.model.source.huggingFace"
+    found = (
+        host and allowed.host_path(policy, "spec.model.cache.hostPath.path", host.path),
+        allowed.image(policy, "spec.engine.vllm.image", image(spec, revision)),
+        hub and allowed.hub(policy, f"{source}.endpoint", hub_host(hub.endpoint)),
+        token and allowed.secret(policy, f"{source}.tokenSecretRef.name", token.name),
+        account and allowed.service_account(policy, "spec.serviceAccountName", account),
     )
-    key = Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
-    return (Refusal(key=key, reason="HostPathNotAllowed", message=message),)
+    return tuple(Refusal(key=key, reason=e.reason, message=e.message) for e in found if e)
 
 
 def _live(sight: Sight, name: str) -> Live:

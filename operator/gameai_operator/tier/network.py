@@ -12,7 +12,7 @@ from gameai_operator.settings import NetworkSettings
 
 _HTTPS = 443
 _HTTP = 80
-_CLUSTER_SUFFIXES = (".svc", ".svc.cluster.local")
+_PUBLIC_HUB = "huggingface.co"
 
 Document = dict[str, Any]
 
@@ -35,15 +35,22 @@ def egress(tier: ModelTier, settings: NetworkSettings) -> list[Document]:
 
 
 def _downloads(tier: ModelTier) -> list[Document]:
-    """Where the hub is: in the cluster, at an address, or anywhere, since it sends its readers on to other hosts."""
+    """Where the hub is: in the cluster, at an address, or anywhere, since it sends its readers on to other hosts.
+
+    A policy sees a pod's own port, which a Service's need not be: in the cluster that is the URL's port, or one that is
+    named after its scheme.
+    """
     hub = tier.spec.model.source.hugging_face
     if hub is None:
         return []
     host, port = _place(hub.endpoint) if hub.endpoint else ("", _HTTPS)
-    if host.endswith(_CLUSTER_SUFFIXES) or (host and "." not in host and ":" not in host):
-        # A policy sees a pod's own port, which a Service's need not be.
-        name = host.split(".")[1] if "." in host else tier.metadata.namespace
-        return [network.outwards([network.pods(network.namespaces(name))])]
+    labels = host.rstrip(".").split(".")
+    if host and ":" not in host and (len(labels) == 1 or labels[2:3] == ["svc"]):
+        name = labels[1] if len(labels) > 1 else tier.metadata.namespace
+        named = "https" if (hub.endpoint or "").startswith("https:") else "http"
+        return [
+            network.outwards([network.pods(network.namespaces(name))], network.ports(port, named))
+        ]
     if network.is_address(host):
         # One within instance metadata, kept from before the schema refused it, opens nothing.
         peers = network.outside(host)
@@ -51,6 +58,11 @@ def _downloads(tier: ModelTier) -> list[Document]:
     # A hub behind a plain or odd port still hands out https addresses.
     everywhere = [peer for each in network.EVERYWHERE for peer in network.outside(each)]
     return [network.outwards(everywhere, network.ports(*sorted({port, _HTTPS})))]
+
+
+def hub_host(endpoint: str | None) -> str:
+    """The host that models come from, without an endpoint the public hub's."""
+    return (_place(endpoint)[0] if endpoint else "") or _PUBLIC_HUB
 
 
 def _place(endpoint: str) -> tuple[str, int]:

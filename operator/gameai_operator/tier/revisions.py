@@ -92,13 +92,16 @@ _REVISION_2 = {each: replace(profile, ends_loading=True) for each, profile in _R
 # Why an engine ended stands in its log only; the user's ids and common labels of the cluster are settings since then.
 _REVISION_3 = {each: replace(profile, last_words=True) for each, profile in _REVISION_2.items()}
 REVISIONS: Mapping[int, Mapping[LatencyClass, Profile]] = MappingProxyType(
-    {1: _REVISION_1, 2: _REVISION_2, 3: _REVISION_3}
+    {1: _REVISION_1, 2: _REVISION_2, 3: _REVISION_3, 4: _REVISION_3}
 )
 # What a new template gets. One release knows a revision before the next defaults to it, so that a rollback by one
-# release can still render every tier; 3 became known and the default at once, since no release was published before.
+# release can still render every tier; 3 and 4 became known and the default at once, since no release was published before.
 NEWEST = max(REVISIONS)
 # From this revision on the settings of pods are an input.
 SETTINGS_SINCE = 3
+# From this one on a cache on the node has a folder for each namespace, an engine without GPUs sees none, and the chart's
+# registry and pull Secrets hold for vLLM too.
+TENANTS_SINCE = 4
 
 
 class UnknownRevisionError(Exception):

@@ -13,8 +13,14 @@ from typing import Any
 from gameai import contract
 
 from gameai_operator.api.model_files import EmptyDirectory
-from gameai_operator.api.tier import ModelTier, ModelTierSpec
-from gameai_operator.tier.revisions import REVISIONS, SETTINGS_SINCE, Inputs, Profile
+from gameai_operator.api.tier import DEFAULT_IMAGE, ModelTier, ModelTierSpec
+from gameai_operator.tier.revisions import (
+    REVISIONS,
+    SETTINGS_SINCE,
+    TENANTS_SINCE,
+    Inputs,
+    Profile,
+)
 
 ON_DEMAND = "on-demand"
 SPOT = "spot"
@@ -74,7 +80,7 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
             "automountServiceAccountToken": False,
             # A Service called `vllm` would set VLLM_PORT, which vLLM reads as its own.
             "enableServiceLinks": False,
-            "imagePullSecrets": [{"name": each.name} for each in spec.image_pull_secrets],
+            "imagePullSecrets": [{"name": each} for each in _pull_secrets(spec, inputs)],
             "priorityClassName": spec.priority_class_name,
             "runtimeClassName": spec.hardware.runtime_class_name,
             "terminationGracePeriodSeconds": _grace_seconds(profile),
@@ -83,9 +89,9 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
                 **ids,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "initContainers": _init_containers(spec) if settings and fixed else [],
-            "containers": [_container(tier, profile)],
-            "volumes": _volumes(spec),
+            "initContainers": _init_containers(spec, inputs) if settings and fixed else [],
+            "containers": [_container(tier, profile, inputs)],
+            "volumes": _volumes(tier, inputs),
             **_placement(spec, group, inputs),
         },
     }
@@ -129,14 +135,27 @@ def _grace_seconds(profile: Profile) -> int:
     return PRE_STOP_SECONDS + profile.shutdown_seconds + TEARDOWN_SECONDS
 
 
-def _container(tier: ModelTier, profile: Profile) -> Document:
+def _pull_secrets(spec: ModelTierSpec, inputs: Inputs) -> list[str]:
+    """The tier's own, then those of the chart; each once."""
+    chart = inputs.pods.pull_secrets if inputs.revision >= TENANTS_SINCE else ()
+    return list(dict.fromkeys((*(each.name for each in spec.image_pull_secrets), *chart)))
+
+
+def image(spec: ModelTierSpec, inputs: Inputs) -> str:
+    """The tier's own image, or ours from the chart's registry."""
+    named = spec.engine.vllm.image
+    ours = inputs.revision >= TENANTS_SINCE and named == DEFAULT_IMAGE
+    return f"{inputs.pods.registry}/{named}" if ours and inputs.pods.registry else named
+
+
+def _container(tier: ModelTier, profile: Profile, inputs: Inputs) -> Document:
     spec = tier.spec
     return {
         "name": contract.VLLM_CONTAINER,
-        "image": spec.engine.vllm.image,
+        "image": image(spec, inputs),
         "command": ["vllm", "serve"],
         "args": arguments(tier, profile),
-        "env": _environment(spec),
+        "env": _environment(spec, inputs),
         "ports": [{"name": "http", "containerPort": contract.VLLM_PORT, "protocol": "TCP"}],
         "resources": _resources(spec, profile),
         **_probes(spec.engine.vllm.start_timeout_seconds),
@@ -151,14 +170,14 @@ def _container(tier: ModelTier, profile: Profile) -> Document:
     }
 
 
-def _init_containers(spec: ModelTierSpec) -> list[Document]:
+def _init_containers(spec: ModelTierSpec, inputs: Inputs) -> list[Document]:
     """A kubelet makes a folder of a node for root alone, where an engine without rights could keep nothing."""
     if not spec.model.effective_cache.host_path:
         return []
     return [
         {
             "name": "cache-owner",
-            "image": spec.engine.vllm.image,
+            "image": image(spec, inputs),
             "command": ["chown", f"{USER}:{USER}", _MODELS],
             "resources": {
                 "requests": {"cpu": "10m", "memory": "32Mi"},
@@ -188,8 +207,9 @@ def _pre_stop(profile: Profile) -> Document:
     return {"exec": {"command": ["sh", "-c", _PRE_STOP]}}
 
 
-def _environment(spec: ModelTierSpec) -> list[Document]:
+def _environment(spec: ModelTierSpec, inputs: Inputs) -> list[Document]:
     hub = spec.model.source.hugging_face
+    no_gpu = inputs.revision >= TENANTS_SINCE and not spec.hardware.gpus
     values = {
         "HOME": _HOME,
         "HF_HOME": _MODELS,
@@ -198,6 +218,8 @@ def _environment(spec: ModelTierSpec) -> list[Document]:
         "VLLM_ENGINE_READY_TIMEOUT_S": str(spec.engine.vllm.start_timeout_seconds),
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_SECONDS),
         "VLLM_NO_USAGE_STATS": "1",
+        # Images of vLLM ask for all of a node's GPUs, which some runtimes give to pods that asked for none.
+        "NVIDIA_VISIBLE_DEVICES": "void" if no_gpu else None,
     }
     entries: list[Document] = [{"name": k, "value": v} for k, v in values.items() if v is not None]
     if hub and hub.token_secret_ref:
@@ -228,13 +250,20 @@ def _probes(start_timeout_seconds: int) -> Document:
     }
 
 
-def _volumes(spec: ModelTierSpec) -> list[Document]:
+def _host_folder(path: str, namespace: str, inputs: Inputs) -> str:
+    """A folder of the namespace's own, below one that root alone may write to: no tenant changes another's weights."""
+    return f"{path}/{namespace}" if inputs.revision >= TENANTS_SINCE else path
+
+
+def _volumes(tier: ModelTier, inputs: Inputs) -> list[Document]:
+    spec = tier.spec
     cache, claim = spec.model.effective_cache, spec.model.source.persistent_volume_claim
     files: Document
     if cache.persistent_volume_claim:
         files = {"persistentVolumeClaim": {"claimName": cache.persistent_volume_claim.claim_name}}
     elif cache.host_path:
-        files = {"hostPath": {"path": cache.host_path.path, "type": "DirectoryOrCreate"}}
+        path = _host_folder(cache.host_path.path, tier.metadata.namespace, inputs)
+        files = {"hostPath": {"path": path, "type": "DirectoryOrCreate"}}
     else:
         files = {"emptyDir": {"sizeLimit": (cache.empty_dir or EmptyDirectory()).size_limit}}
     source = {"claimName": claim.claim_name, "readOnly": True} if claim else None

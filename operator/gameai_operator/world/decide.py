@@ -12,8 +12,9 @@ from gameai_operator.engine.deployments import unfinished
 from gameai_operator.engine.faults import Words, fault
 from gameai_operator.engine.kind import Decision, Refusal, Sight, Turn
 from gameai_operator.engine.manifest import Key
-from gameai_operator.settings import NetworkSettings
+from gameai_operator.settings import NetworkSettings, Policy
 from gameai_operator.world import archetypes
+from gameai_operator.world.allowed import network_not_allowed, pods_not_allowed
 from gameai_operator.world.catalogue import Effective, effective
 from gameai_operator.world.clock import Turning, reported, started, turning
 from gameai_operator.world.network import faulty_keys
@@ -57,24 +58,28 @@ class _Reading:
     refusals: tuple[Refusal, ...]
 
 
-def decide(sight: Sight, *, current: Inputs, network: NetworkSettings) -> Decision:
+def decide(
+    sight: Sight, *, current: Inputs, network: NetworkSettings, policy: Policy | None = None
+) -> Decision:
     """Decide for one world; `current` are the template inputs that a new world gets, `network` tells the cluster's.
+
+    `policy` is what a world may ask for.
 
     A mistake in an edit must not end what works: what it touches is left as it is, but for the numbers of pods.
     """
     world = GameWorld.model_validate(sight.root)
-    read = _read(world, sight, current)
+    read = _read(world, sight, current, policy or Policy())
     roles = sights(world, sight.references, sight.neighbours)
     shown = _shown(world, sight)
     files = archetypes.sight(world, sight.references, shown)
     turned = _turning(world, sight, acts=read.inputs is not None)
-    policy = read.network and isolated(world, network)
+    closed = read.network and isolated(world, network)
     parts = Parts(
         services=[each for each in read.services if not each.faults],
         roles=roles,
         anchors=turned.anchors,
         inputs=read.inputs,
-        network=network if policy else None,
+        network=network if closed else None,
         archetypes=files.document,
         shown_archetypes=shown if _stays(files) else files.document,
     )
@@ -123,7 +128,7 @@ def _shown(world: GameWorld, sight: Sight) -> str:
     return "" if shown is None else shown.text
 
 
-def _read(world: GameWorld, sight: Sight, current: Inputs) -> _Reading:
+def _read(world: GameWorld, sight: Sight, current: Inputs, policy: Policy) -> _Reading:
     own = Key("GameWorld", world.metadata.namespace, world.metadata.name)
     refusals = []
     found: Inputs | None = None
@@ -134,6 +139,11 @@ def _read(world: GameWorld, sight: Sight, current: Inputs) -> _Reading:
         found = inputs(world, current, deployments, turn=sight.turn)
     except UnknownRevisionError as error:
         refusals.append(Refusal(key=own, reason="TemplateRevisionUnknown", message=str(error)))
+    pods, closed = pods_not_allowed(world, policy), network_not_allowed(world, policy)
+    refusals += [
+        Refusal(key=own, reason=each.reason, message=each.message)
+        for each in (*pods, *([closed] if closed else []))
+    ]
     wrong = faulty_keys(world)
     refusals += (
         [Refusal(key=own, reason="NetworkInvalid", message=_no_key(wrong[0]))] if wrong else []
@@ -143,8 +153,8 @@ def _read(world: GameWorld, sight: Sight, current: Inputs) -> _Reading:
     refusals += [Refusal(key=own, reason=each.reason, message=each.message) for each in faults]
     return _Reading(
         services=services,
-        inputs=None if faults else found,
-        network=not wrong,
+        inputs=None if faults or pods else found,
+        network=not wrong and not closed,
         refusals=tuple(refusals),
     )
 

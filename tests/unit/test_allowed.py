@@ -1,0 +1,77 @@
+"""What the chart's policy lets manifests ask for."""
+
+from typing import Any
+
+import pytest
+import tiers
+import worlds
+from gameai_devcluster.testing.rendering import decided
+from gameai_operator.api.tier import DEFAULT_IMAGE
+from gameai_operator.settings import PodSettings, Policy, Settings
+
+HUB = "huggingFace"
+
+
+def tier(hub: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    return tiers.resource(model={"source": {HUB: {"repository": "a/b", **(hub or {})}}}, **spec)
+
+
+def service(**given: Any) -> dict[str, Any]:
+    return worlds.resource(services=[{"name": "duel", "image": "games/duel:1", **given}])
+
+
+def reasons(root: dict[str, Any], policy: Policy, pods: PodSettings | None = None) -> list[str]:
+    """Why a decision is not carried out, by its conditions' reasons; what is allowed renders Deployments."""
+    settings = Settings(policy=policy, pods=pods or PodSettings())
+    decision = decided(root, settings, references=worlds.READY_TIERS)
+    rendered = {each["kind"] for each in decision.wanted or ()}
+    found = [each.reason for each in decision.conditions if each.type == "Stalled" and each.status]
+    assert bool(found) is ("Deployment" not in rendered or "NetworkPolicy" not in rendered)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("root", "policy", "expected"),
+    [
+        (tier(), {}, []),
+        (tier(), {"hubs": ("huggingface.co",)}, []),
+        (tier(), {"hubs": ()}, ["HubNotAllowed"]),
+        (tier({"endpoint": "https://hub.example.com"}), {"hubs": ("*.Example.com",)}, []),
+        (tier({"endpoint": "https://HUB.example.com."}), {"hubs": ("hub.example.com",)}, []),
+        (tier({"endpoint": "https://example.com"}), {"hubs": ("*.example.com",)}, ["HubNotAllowed"]),
+        (tier({"endpoint": "https://evil.io/hub.example.com"}), {"hubs": ("hub.example.com",)}, ["HubNotAllowed"]),
+        (tier({"endpoint": "https://hub.example.com@evil.io"}), {"hubs": ("hub.example.com",)}, ["HubNotAllowed"]),
+        (tier({"tokenSecretRef": {"name": "db", "key": "k"}}), {"secrets": ("hf",)}, ["SecretNotAllowed"]),
+        (tier({"tokenSecretRef": {"name": "hf", "key": "k"}}), {"secrets": ("hf",)}, []),
+        (tier(serviceAccountName="admin"), {"service_accounts": ()}, ["ServiceAccountNotAllowed"]),
+        (tier(), {"service_accounts": ()}, []),
+        (tier(engine={"vllm": {"image": "evil/vllm:v0.32.0"}}), {"images": ("vllm/vllm-openai",)}, ["ImageNotAllowed"]),
+        (tier(), {"images": ("vllm/vllm-openai",)}, []),
+        (tier(), {"images": ("vllm/vllm",)}, ["ImageNotAllowed"]),
+        (service(), {"images": ("games/",)}, []),
+        (service(), {"images": ("games/duel",)}, []),
+        (service(), {"images": ("games/due",)}, ["ImageNotAllowed"]),
+        (worlds.resource(), {"images": ()}, []),
+        (service(serviceAccountName="admin"), {"service_accounts": ("duel",)}, ["ServiceAccountNotAllowed"]),
+        (service(envFrom=[{"secretRef": {"name": "db"}}]), {"secrets": ()}, ["SecretNotAllowed"]),
+        (service(envFrom=[{"configMapRef": {"name": "db"}}]), {"secrets": ()}, []),
+        (worlds.resource(network={"mode": "Open"}), {"open_networks": False}, ["NetworkNotAllowed"]),
+        (worlds.resource(network={"allowTo": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}), {"open_networks": False}, ["NetworkNotAllowed"]),
+        (worlds.resource(network={"allowFrom": [{"podSelector": {"matchLabels": {"a": "b"}}}]}), {"open_networks": False}, []),
+    ],
+)  # fmt: skip
+def test_a_manifest_asks_for_what_the_chart_allows(
+    root: dict[str, Any], policy: dict[str, Any], expected: list[str]
+) -> None:
+    assert reasons(root, Policy(**policy)) == expected
+
+
+def test_vllms_own_image_comes_from_the_charts_registry_and_is_judged_as_such() -> None:
+    pods = PodSettings(registry="registry.example/mirror", pull_secrets=("registry",))
+    assert reasons(tier(), Policy(images=("registry.example/",)), pods) == []
+    decision = decided(tier(imagePullSecrets=[{"name": "own"}]), Settings(pods=pods))
+    [deployment] = [each for each in decision.wanted or () if each["kind"] == "Deployment"]
+    spec = deployment["spec"]["template"]["spec"]
+    assert spec["containers"][0]["image"] == f"registry.example/mirror/{DEFAULT_IMAGE}"
+    assert spec["imagePullSecrets"] == [{"name": "own"}, {"name": "registry"}]
+    assert PodSettings.parse(pods.document()) == pods
