@@ -57,6 +57,20 @@ def test_no_replica_is_given_more_than_the_bound() -> None:
     assert max(load.values()) <= BOUND * 100 + 1
 
 
+def test_while_there_is_room_everywhere_a_prefix_stays_where_it_is_known() -> None:
+    ring = Ring(ADDRESSES)
+    load = dict.fromkeys(ADDRESSES, 0.0)
+    picked = []
+    for _ in range(8):
+        found = ring.pick(place("hot"), load.__getitem__, lambda _: True)
+        assert found is not None
+        # One of sixteen slots.
+        load[found] += 1 / 16
+        picked.append(found)
+    assert len(set(picked[:5])) == 1
+    assert len(set(picked)) > 1, "a quarter of the slots is the most"
+
+
 def test_where_the_ring_has_no_room_the_least_loaded_is_picked() -> None:
     ring = Ring(ADDRESSES)
     load = {each: 10.0 - n for n, each in enumerate(ADDRESSES)}

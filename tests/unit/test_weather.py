@@ -144,3 +144,10 @@ def test_wind_and_humidity_stay_within_their_bounds(number: int) -> None:
 def test_a_chance_that_falls_on_no_sky_is_a_bug() -> None:
     with pytest.raises(AssertionError):
         module._drawn({Sky.CLEAR: 1}, 1.0)
+
+
+@pytest.mark.parametrize("first", [0, 10**6, MOST_BACK - 3])
+def test_a_forecast_says_what_each_of_its_steps_says_alone(first: int) -> None:
+    found = made()
+    alone = [found.of_step("coast", number) for number in range(first, first + 60)]
+    assert list(found.ahead("coast", first, 60)) == alone

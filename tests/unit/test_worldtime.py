@@ -127,10 +127,18 @@ def test_before_its_first_anchor_a_clock_runs_backwards_from_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("microseconds", "text"), [(0, "0"), (28_800_000_000, "28800"), (12_500_000, "12.5")]
+    ("microseconds", "text"),
+    [
+        (0, "0"),
+        (28_800_000_000, "28800"),
+        (12_500_000, "12.5"),
+        (-500_000, "-0.5"),
+        (-1_500_000, "-1.5"),
+    ],
 )
 def test_seconds_are_written_without_trailing_zeros(microseconds: int, text: str) -> None:
     assert format_seconds(microseconds) == text
+    assert int(Decimal(text) * MICROSECOND) == microseconds
 
 
 GOOD = {

@@ -170,5 +170,6 @@ def format_time(microseconds: int) -> str:
 
 def format_seconds(microseconds: int) -> str:
     """Seconds as a decimal without trailing zeros: `28800`, `12.5`."""
-    whole, part = divmod(microseconds, MICROSECOND)
-    return f"{whole}.{part:06d}".rstrip("0").rstrip(".")
+    whole, part = divmod(abs(microseconds), MICROSECOND)
+    sign = "-" if microseconds < 0 else ""
+    return f"{sign}{whole}.{part:06d}".rstrip("0").rstrip(".")

@@ -10,8 +10,9 @@ from functools import lru_cache
 from hashlib import blake2b
 
 POINTS = 256
-# No replica is given more than this part of the mean.
-BOUND = 1.25
+# No replica is given more than this part of the mean; but up to so much of its slots in any case: while there is room
+# everywhere, a prefix stays where it is known.
+BOUND, FLOOR = 1.25, 0.25
 
 
 def place(text: str) -> int:
@@ -41,7 +42,7 @@ class Ring:
     def pick(
         self, where: int, load: Callable[[str], float], room: Callable[[str], bool]
     ) -> str | None:
-        """The first replica from a place on that has room and is under the bound; else the least loaded with room.
+        """The first replica from a place on that has room and is not over the bound; else the least loaded with room.
 
         `load` is what is in flight, own requests only, as a part of a replica's slots.
         """
@@ -52,8 +53,9 @@ class Ring:
         if not free:
             return None
         mean = math.fsum(map(load, self.addresses)) / len(self.addresses)
+        most = max(FLOOR, BOUND * mean)
         for address in self._from(where):
-            if load(address) <= BOUND * mean and room(address):
+            if load(address) <= most and room(address):
                 return address
         return min(free, key=load)
 

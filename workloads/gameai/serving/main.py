@@ -153,7 +153,7 @@ async def _run(service: GameService, options: Options) -> None:
     _LOG.info("serving %s on port %d, health on %s", service.name, port, runner.addresses)
     following = asyncio.create_task(follow(options.config, world))
     try:
-        await stop.wait()
+        await _until(stop, following)
         _LOG.info("draining")
         await checks.say(serving=False)
         began = time.monotonic()
@@ -165,6 +165,17 @@ async def _run(service: GameService, options: Options) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await following
         await runner.cleanup()
+
+
+async def _until(stop: asyncio.Event, following: asyncio.Task[None]) -> None:
+    """Until told to stop. Raises what ends the reading of the configuration: a service that hears of no change restarts."""
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({stopping, following}, return_when=asyncio.FIRST_COMPLETED)
+        if following.done():
+            following.result()
+    finally:
+        stopping.cancel()
 
 
 async def _first_config(

@@ -6,7 +6,7 @@ last renewal, some ten steps on average and never more than `MOST_BACK`, and for
 replica, with no state kept. (Regeneration of a Markov chain: Doeblin's splitting, as in coupling from the past.)
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -57,8 +57,19 @@ class Process:
 
     def of_step(self, region: str, number: int) -> Weather:
         """The weather of a region's step."""
+        return self._weather(region, number, self._sky(region, number))
+
+    def ahead(self, region: str, first: int, many: int) -> Iterator[Weather]:
+        """The weather of so many steps of a region. Each costs a draw or two, where a step alone goes back to a renewal."""
+        sky = self._sky(region, first)
+        for number in range(first, first + many):
+            if number > first:
+                sky = self._following(region, number, sky)
+            yield self._weather(region, number, sky)
+
+    def _weather(self, region: str, number: int, drawn: Sky) -> Weather:
         begins = number * self.step
-        sky = self._sky(region, number)
+        sky = _frozen(drawn, self._season(number))
         effect = EFFECTS[sky]
         noise = self._chance(region, number, "noise")
         gust = self._chance(region, number, "gust")
@@ -79,10 +90,22 @@ class Process:
         start = number
         while not self._renews(region, start):
             start -= 1
-        sky = _drawn(self._season(start).weights, self._chance(region, start, "new"))
+        sky = self._new(region, start)
         for step in range(start + 1, number + 1):
-            sky = _drawn(FOLLOWS[sky], self._chance(region, step, "next"))
-        return _frozen(sky, self._season(number))
+            sky = self._next(region, step, sky)
+        return sky
+
+    def _following(self, region: str, number: int, sky: Sky) -> Sky:
+        """The sky of a step, from that of the step before."""
+        if self._renews(region, number):
+            return self._new(region, number)
+        return self._next(region, number, sky)
+
+    def _new(self, region: str, number: int) -> Sky:
+        return _drawn(self._season(number).weights, self._chance(region, number, "new"))
+
+    def _next(self, region: str, number: int, sky: Sky) -> Sky:
+        return _drawn(FOLLOWS[sky], self._chance(region, number, "next"))
 
     def _renews(self, region: str, number: int) -> bool:
         return number % MOST_BACK == 0 or self._chance(region, number, "renewal") < RENEWAL

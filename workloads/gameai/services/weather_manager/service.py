@@ -38,9 +38,8 @@ class WeatherService(weather_pb2_grpc.WeatherServiceServicer):
             raise InvalidArgumentError(f"steps must be at most {_MOST_STEPS}", field="steps")
         region = self._region(request.region)
         first = self._world.now() // self._process.step
-        ahead = range(first, first + (request.steps or _STEPS))
-        told = [self._message(self._process.of_step(region, number)) for number in ahead]
-        return weather_pb2.ForecastWeatherResponse(weather=told)
+        ahead = self._process.ahead(region, first, request.steps or _STEPS)
+        return weather_pb2.ForecastWeatherResponse(weather=map(self._message, ahead))
 
     async def WatchWeather(
         self, request: weather_pb2.WatchWeatherRequest, context: object
