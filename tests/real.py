@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gameai import contract
 from gameai.gateway.identity import AUDIENCE
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json, path
@@ -96,7 +97,7 @@ def scaled(api: Api, replicas: int) -> None:
 class Caller:
     """A client's pod that runs a script of ours until it is told to stop, and then tells how it went.
 
-    With an `account` it has that account's token for the gateway.
+    With an `account` it has that account's token for the gateway, with a `world` what a service of it finds in its pod.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Caller:
         name: str = "caller",
         labels: Json | None = None,
         account: str = "",
+        world: str = "",
     ) -> None:
         self._api, self._namespace = api, namespace
         self.name = name
@@ -124,7 +126,15 @@ class Caller:
             "resources": {"requests": {"cpu": "100m"}},
             "volumeMounts": [
                 {"name": "caller", "mountPath": "/caller"},
-                {"name": "token", "mountPath": "/var/run/gameai"},
+                {"name": "token", "mountPath": contract.TOKEN_FOLDER},
+                *([{"name": "world", "mountPath": contract.CONFIG_FOLDER}] if world else []),
+            ],
+            "env": [
+                {
+                    "name": contract.CONFIG_ENVIRONMENT,
+                    "value": f"{contract.CONFIG_FOLDER}/world.json",
+                },
+                {"name": contract.TOKEN_ENVIRONMENT, "value": f"{contract.TOKEN_FOLDER}/token"},
             ],
         }
         projected = {"audience": AUDIENCE, "path": "token", "expirationSeconds": 600}
@@ -148,6 +158,11 @@ class Caller:
                             "name": "token",
                             "projected": {"sources": [{"serviceAccountToken": projected}]},
                         },
+                        *(
+                            [{"name": "world", "configMap": {"name": f"{world}-world"}}]
+                            if world
+                            else []
+                        ),
                     ],
                 },
             }

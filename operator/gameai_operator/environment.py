@@ -15,6 +15,7 @@ from gameai_operator.engine.network import is_address
 from gameai_operator.settings import (
     ANY,
     CapacityLabels,
+    GatewaySettings,
     LeaseSettings,
     NetworkSettings,
     Pace,
@@ -70,6 +71,8 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
     pods("--common-labels", "", "labels of everything that is made, key=value, commas")
     audience = _DEFAULTS.pods.audience
     pods("--gateway-audience", audience, "of the tokens with which services ask the gateway")
+    pods("--gateway-endpoint", "", "where worlds find the gateways, host:port")
+    pods("--gateway-ca-file", "", "certificates of the gateways' authority, for worlds; followed")
     pods("--image-registry", "", "stands before vLLM's image where a tier names none")
 
     _add_policy_flags(_Flags(parser.add_argument_group("what manifests may ask for"), environment))
@@ -146,6 +149,7 @@ def settings(options: argparse.Namespace) -> Settings:
         namespaces=_words(options.namespaces),
         request_seconds=options.request_seconds,
         policy=_policy(options),
+        gateway=GatewaySettings(endpoint=options.gateway_endpoint, ca_file=options.gateway_ca_file),
         workloads_image=options.workloads_image,
         pods=PodSettings(
             pull_secrets=_words(options.workloads_pull_secrets),

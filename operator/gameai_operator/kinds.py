@@ -31,18 +31,19 @@ from gameai_operator.world import archetypes as world_archetypes
 from gameai_operator.world import revisions as world_revisions
 from gameai_operator.world import status as world_status
 from gameai_operator.world.clock import published
+from gameai_operator.world.decide import Cluster
 from gameai_operator.world.decide import decide as decide_world
+from gameai_operator.world.objects import Gateway
 from gameai_operator.world.shown import ShownTexts
 from gameai_operator.world.tiers import refers
 
 MANAGED_SELECTOR = contract.selector(contract.MANAGED_BY)
 
 
-def kinds(settings: Settings) -> Mapping[str, Kind]:
-    """Our own kinds by name."""
-    return MappingProxyType(
-        {each.resource.kind: each for each in (_tier(settings), _world(settings))}
-    )
+def kinds(settings: Settings, authority: Callable[[], str] = str) -> Mapping[str, Kind]:
+    """Our own kinds by name; `authority` gives the gateways' certificate authority as it is now."""
+    rows = (_tier(settings), _world(settings, authority))
+    return MappingProxyType({each.resource.kind: each for each in rows})
 
 
 def _tier(settings: Settings) -> Kind:
@@ -69,11 +70,17 @@ def _tier(settings: Settings) -> Kind:
     )
 
 
-def _world(settings: Settings) -> Kind:
+def _world(settings: Settings, authority: Callable[[], str]) -> Kind:
     image = settings.workloads_image
     current = world_revisions.Inputs(
         revision=world_revisions.NEWEST, image=image, pods=settings.pods
     )
+
+    def decide(sight: Sight) -> Decision:
+        gateway = Gateway(endpoint=settings.gateway.endpoint, authority=authority())
+        cluster = Cluster(network=settings.network, policy=settings.policy, gateway=gateway)
+        return decide_world(sight, current=current, cluster=cluster)
+
     return Kind(
         definition=crd.GAME_WORLD,
         resource=_root(crd.GAME_WORLD),
@@ -81,15 +88,7 @@ def _world(settings: Settings) -> Kind:
         status_fields=world_status.FIELDS,
         condition_types=world_status.CONDITIONS,
         counts=world_status.COUNTS,
-        decide=_labelled(
-            functools.partial(
-                decide_world,
-                current=current,
-                network=settings.network,
-                policy=settings.policy,
-            ),
-            settings.pods.labels,
-        ),
+        decide=_labelled(decide, settings.pods.labels),
         refers=_world_refers,
         rolls=functools.partial(world_status.rolls, image=image),
         despite_pause=frozenset({crd.WORLD_VIEW.kind}),

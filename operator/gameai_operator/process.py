@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from gameai_operator import telemetry
 from gameai_operator.api import crd
+from gameai_operator.authority import Authority
 from gameai_operator.cluster.claims import LeaseClaims
 from gameai_operator.cluster.client import Client, CredentialsError, configuration, credentials
 from gameai_operator.cluster.lease import Elector, WriteGate
@@ -81,7 +82,8 @@ class Process:
 
     def __init__(self, settings: Settings, client: Client, gate: WriteGate) -> None:
         self._settings = settings
-        self._kinds = kinds(settings)
+        self._authority = Authority(settings.gateway.ca_file)
+        self._kinds = kinds(settings, lambda: self._authority.text)
         roots = [kind.resource for kind in self._kinds.values()]
         self._resources = (*roots, *(each.resource for each in WATCHED.values()))
         self._roots = tuple(roots)
@@ -210,6 +212,7 @@ class Process:
             asyncio.create_task(self._readings.run(), name="readings"),
             asyncio.create_task(self._recorder.run(), name="events"),
             asyncio.create_task(self._measure_lag(), name="lag"),
+            asyncio.create_task(self._authority.follow(self._look_at_all), name="authority"),
         ]
         stopping = asyncio.create_task(stop.wait(), name="stop")
         await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -288,9 +291,7 @@ class Process:
         """Roots are listed once more before the first write: a standby's store may have missed a deletion."""
         await patiently("listing", self._relist_roots, seconds=1.0)
         self._reconciler.begin_term()
-        for kind in self._kinds:
-            for key in self._store.keys(kind):
-                self._queue.add(key, Priority.RESYNC)
+        self._look_at_all()
         for key in self._store.keys("Pod"):
             entry = self._store.get(key)
             if entry is not None:
@@ -301,6 +302,11 @@ class Process:
         finally:
             # A standby manages no objects.
             self._reconciler.foreign.clear()
+
+    def _look_at_all(self) -> None:
+        for kind in self._kinds:
+            for key in self._store.keys(kind):
+                self._queue.add(key, Priority.RESYNC)
 
     async def _relist_roots(self) -> None:
         served = [each for each in self._roots if each in self._discovery.served]

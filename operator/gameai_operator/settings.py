@@ -101,6 +101,14 @@ class NetworkSettings:
     gateway_namespace: str = "gameai-system"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GatewaySettings:
+    """Where worlds find the gateways (`host:port`, empty: none), and the file with their certificate authority."""
+
+    endpoint: str = ""
+    ca_file: str = ""
+
+
 # In a list of the policy: everything.
 ANY = "*"
 
@@ -131,6 +139,7 @@ class Settings:
     capacity: CapacityLabels = field(default_factory=CapacityLabels)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     policy: Policy = field(default_factory=Policy)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
     workloads_image: str = "gameai-workloads:0.1.0"
     pods: PodSettings = field(default_factory=PodSettings)
     worlds_at_a_time: Pace = field(default_factory=Pace)

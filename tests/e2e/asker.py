@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import sys
 from collections import Counter
 
 from gameai.client import AskError, Gateway
@@ -48,13 +47,12 @@ async def first(ai: Gateway) -> None:
         await asyncio.sleep(0.1)
 
 
-async def main(address: str) -> None:
+async def main() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stop.set)
     told = Told()
     asks: set[asyncio.Task[None]] = set()
-    token = "/var/run/gameai/token"
-    async with Gateway(address, world="e2e/tavern", token_file=token, insecure=True) as ai:
+    async with Gateway.of_world() as ai:
         await first(ai)
         number = 0
         while not stop.is_set():
@@ -77,4 +75,4 @@ async def main(address: str) -> None:
     print(json.dumps(summary), flush=True)
 
 
-asyncio.run(main(*sys.argv[1:]))
+asyncio.run(main())

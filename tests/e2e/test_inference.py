@@ -14,7 +14,6 @@ from live import manifest, world
 
 Kubectl = Callable[..., str]
 GATEWAY = "gameai-operator-gateway"
-ADDRESS = f"{GATEWAY}.{real.SYSTEM}.svc:50051"
 NPCS = "version: 1\narchetypes:\n  guard: {actions: [patrol, flee], defaults: [patrol]}\n"
 ENGINES = "gameai.dev/tier=echo"
 pytestmark = pytest.mark.timeout(900)
@@ -64,7 +63,7 @@ def test_game_servers_are_answered_by_engines_while_gateways_and_engines_are_rep
 ) -> None:
     until("two gateways are ready", lambda: rolled(api), seconds=180)
     image = f"{environment.registry}/gameai-workloads:{environment.workloads_tag}"
-    asker = real.Caller(api, "e2e", image, (ADDRESS,), name="asker", account="match")
+    asker = real.Caller(api, "e2e", image, (), name="asker", account="match", world="tavern")
     asker.wait_said('"ENGINE"')
     kubectl("-n", real.SYSTEM, "rollout", "restart", f"deployment/{GATEWAY}")
     until("every gateway is a new one", lambda: rolled(api), seconds=240)
@@ -90,7 +89,7 @@ def test_without_any_engine_npcs_get_their_default(
     api.patch(path("ModelTier", "e2e", "echo"), {"spec": {"replicas": 0}})
     until("no engine is left", lambda: not real.live(api, "e2e", ENGINES), seconds=120)
     image = f"{environment.registry}/gameai-workloads:{environment.workloads_tag}"
-    asker = real.Caller(api, "e2e", image, (ADDRESS,), name="asker", account="match")
+    asker = real.Caller(api, "e2e", image, (), name="asker", account="match", world="tavern")
     asker.wait_said('"DEFAULT"')
     told = asker.result(kubectl)
     assert told["failures"] == {}

@@ -1,6 +1,7 @@
 """What the charts render: rights, restricted pods, and only flags that the operator knows."""
 
 import argparse
+import base64
 import re
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
+from cryptography import x509
 from gameai import contract
 from gameai.gateway import __main__ as gateway_main
 from gameai_devcluster import charts
 from gameai_operator.api import crd
 from gameai_operator.environment import add_flags, settings
-from gameai_operator.settings import Policy, Settings
+from gameai_operator.settings import GatewaySettings, Policy, Settings
 
 EVERY: dict[str, Any] = {
     "global": {"imageRegistry": "registry.example/mirror", "imagePullSecrets": ["registry"]},
@@ -406,7 +408,8 @@ def test_the_gateway_knows_every_flag_that_the_chart_gives() -> None:
     plain = gateway_flags()
     assert plain.cluster
     assert plain.own_service == f"gameai-system/{GATEWAY}"
-    assert (plain.namespaces, plain.tls_certificate) == ("", None)
+    assert (plain.namespaces, str(plain.tls_certificate)) == ("", "/tls/tls.crt")
+    assert gateway_flags({"gateway": {"tls": {"mode": "Off"}}}).tls_certificate is None
     every = gateway_flags({**EVERY, "gateway": GATEWAY_EVERY})
     assert every.namespaces == "one,two"
     assert (str(every.tls_certificate), str(every.tls_key)) == ("/tls/tls.crt", "/tls/tls.key")
@@ -427,6 +430,47 @@ def test_every_value_reaches_the_gateways_pod() -> None:
         assert spec[name] == GATEWAY_EVERY[name]
     secret = next(each["secret"] for each in spec["volumes"] if each["name"] == "tls")
     assert secret["secretName"] == "gateway-tls"
+
+
+def certificate(secret: dict[str, Any], key: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(base64.b64decode(secret["data"][key]))
+
+
+def test_connections_to_gateways_are_encrypted_with_a_certificate_of_helms() -> None:
+    documents = charts.rendered(values={"gateway": {"tls": {"dnsNames": ["npc.example.com"]}}})
+    [secret] = of_kind(documents, "Secret")
+    assert (secret["type"], set(secret["data"])) == (
+        "kubernetes.io/tls",
+        {"ca.crt", "tls.crt", "tls.key"},
+    )
+    made, authority = certificate(secret, "tls.crt"), certificate(secret, "ca.crt")
+    made.verify_directly_issued_by(authority)
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {f"{GATEWAY}.gameai-system.svc", "npc.example.com"} <= {
+        *names.get_values_for_type(x509.DNSName)
+    }
+    # The operator hands the authority on to worlds, and never sees the key.
+    operator = named(documents, "Deployment", "gameai-operator")["spec"]["template"]["spec"]
+    [volume] = [each for each in operator["volumes"] if each["name"] == "gateway-ca"]
+    assert volume["secret"]["secretName"] == secret["metadata"]["name"]
+    assert volume["secret"]["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
+    assert told().gateway == GatewaySettings(
+        endpoint=f"{GATEWAY}.gameai-system.svc:50051", ca_file="/gateway-ca/ca.crt"
+    )
+
+
+def test_certificates_come_from_cert_manager_from_a_secret_or_there_are_none() -> None:
+    def tls(**given: Any) -> tuple[list[str], str]:
+        documents = charts.rendered(values={"gateway": {"tls": given}})
+        kinds = [each["kind"] for each in documents if each["kind"] in ("Secret", "Certificate")]
+        return kinds, told({"gateway": {"tls": given}}).gateway.ca_file
+
+    issued = {"mode": "CertManager", "issuerRef": {"name": "internal", "kind": "ClusterIssuer"}}
+    assert tls(**issued) == (["Certificate"], "/gateway-ca/ca.crt")
+    assert tls(secretName="mine") == ([], "/gateway-ca/ca.crt")
+    assert tls(mode="Off") == ([], "")
+    with pytest.raises(Exception, match=r"gateway\.tls\.issuerRef\.name must name an Issuer"):
+        tls(mode="CertManager")
 
 
 def test_the_gateways_pods_are_those_that_engines_let_in() -> None:

@@ -39,6 +39,8 @@ TOKEN_FOLDER = "/var/run/gameai"  # noqa: S105 - a folder
 TOKEN_KEY = "token"  # noqa: S105 - a file's name
 TOKEN_AUDIENCE = "gameai-gateway"  # noqa: S105 - no token
 CONFIG_KEY = "world.json"
+# Beside it: the certificate of the gateways' authority.
+GATEWAY_CA_KEY = "gateway-ca.crt"
 # A world's archetypes, checked by the operator: all files in one document.
 ARCHETYPES_KEY = "archetypes.json"
 

@@ -40,6 +40,8 @@ class WorldConfig:
     anchors: tuple[Anchor, ...]
     roles: Mapping[str, RoleConfig]
     services: Mapping[str, ServiceConfig]
+    # Where the gateways are, `host:port`; empty where there are none.
+    gateway: str = ""
 
 
 def parse(text: str) -> WorldConfig:
@@ -53,6 +55,7 @@ def parse(text: str) -> WorldConfig:
             anchors=tuple(parse_anchor(each) for each in document["clock"]["anchors"]),
             roles={name: _role(each) for name, each in document["roles"].items()},
             services={name: _service(each) for name, each in document["services"].items()},
+            gateway=str(document.get("gateway", {}).get("endpoint", "")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise ConfigError(

@@ -68,3 +68,17 @@ runAsUser: 65532
 runAsGroup: 65532
 {{- end }}
 {{- end }}
+
+{{/* How the gateway's connections are encrypted; a Secret that is named goes before everything else. */}}
+{{- define "gameai.gateway.tlsMode" -}}
+{{- $tls := .Values.gateway.tls }}
+{{- if $tls.secretName }}Secret{{ else }}
+{{- if and (eq $tls.mode "CertManager") (not $tls.issuerRef.name) }}{{ fail "gateway.tls.issuerRef.name must name an Issuer where gateway.tls.mode is CertManager" }}{{ end }}
+{{- $tls.mode }}{{ end }}
+{{- end }}
+
+{{/* The Secret with its certificate; none where connections are not encrypted. */}}
+{{- define "gameai.gateway.tlsSecret" -}}
+{{- if .Values.gateway.tls.secretName }}{{ .Values.gateway.tls.secretName }}
+{{- else if ne (include "gameai.gateway.tlsMode" .) "Off" }}{{ printf "%s-gateway-tls" (include "gameai.name" .) }}{{ end }}
+{{- end }}

@@ -22,8 +22,9 @@ def configuration(
     services: Sequence[Effective],
     roles: Sequence[RoleSight],
     anchors: Sequence[Anchor],
+    gateway: str = "",
 ) -> str:
-    """The document as text; equal inputs give equal text."""
+    """The document as text; equal inputs give equal text. `gateway` is where the gateways are, if there are any."""
     chance = seed(world)
     answering = {each.name: _answering(each) for each in world.spec.roles}
     document: dict[str, Any] = {
@@ -40,6 +41,7 @@ def configuration(
             }
             for each in roles
         },
+        **({"gateway": {"endpoint": gateway}} if gateway else {}),
         # Who may ask the gateway for this world, beside its own account.
         "callers": sorted(each.account for each in world.spec.callers),
         "services": {

@@ -1,7 +1,7 @@
 """PURE: the whole decision for a GameWorld: what is seen → what is to be."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gameai.worldtime import MICROSECOND, Anchor
@@ -18,7 +18,14 @@ from gameai_operator.world.allowed import network_not_allowed, pods_not_allowed
 from gameai_operator.world.catalogue import Effective, effective
 from gameai_operator.world.clock import Turning, reported, started, turning
 from gameai_operator.world.network import faulty_keys
-from gameai_operator.world.objects import Parts, deployment_name, isolated, objects, replicas
+from gameai_operator.world.objects import (
+    Gateway,
+    Parts,
+    deployment_name,
+    isolated,
+    objects,
+    replicas,
+)
 from gameai_operator.world.revisions import Inputs, UnknownRevisionError, inputs
 from gameai_operator.world.shown import Shown
 from gameai_operator.world.status import (
@@ -58,28 +65,34 @@ class _Reading:
     refusals: tuple[Refusal, ...]
 
 
-def decide(
-    sight: Sight, *, current: Inputs, network: NetworkSettings, policy: Policy | None = None
-) -> Decision:
-    """Decide for one world; `current` are the template inputs that a new world gets, `network` tells the cluster's.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cluster:
+    """What a world finds in the cluster: its network, what may be asked for there, and the gateways."""
 
-    `policy` is what a world may ask for.
+    network: NetworkSettings
+    policy: Policy = field(default_factory=Policy)
+    gateway: Gateway = field(default_factory=Gateway)
+
+
+def decide(sight: Sight, *, current: Inputs, cluster: Cluster) -> Decision:
+    """Decide for one world; `current` are the template inputs that a new world gets.
 
     A mistake in an edit must not end what works: what it touches is left as it is, but for the numbers of pods.
     """
     world = GameWorld.model_validate(sight.root)
-    read = _read(world, sight, current, policy or Policy())
+    read = _read(world, sight, current, cluster.policy)
     roles = sights(world, sight.references, sight.neighbours)
     shown = _shown(world, sight)
     files = archetypes.sight(world, sight.references, shown)
     turned = _turning(world, sight, acts=read.inputs is not None)
-    closed = read.network and isolated(world, network)
+    closed = read.network and isolated(world, cluster.network)
     parts = Parts(
         services=[each for each in read.services if not each.faults],
         roles=roles,
         anchors=turned.anchors,
         inputs=read.inputs,
-        network=network if closed else None,
+        network=cluster.network if closed else None,
+        gateway=cluster.gateway,
         archetypes=files.document,
         shown_archetypes=shown if _stays(files) else files.document,
     )

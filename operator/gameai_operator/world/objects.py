@@ -1,7 +1,7 @@
 """PURE: a world's objects: account, configuration and network policy, then a Deployment, Service and budget for each game service."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gameai import contract
@@ -28,6 +28,14 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Gateway:
+    """Where the gateways are (`host:port`), and the certificates of their authority; each empty where there are none."""
+
+    endpoint: str = ""
+    authority: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
     """All that a world's objects are made of in addition to its spec; `services` are those that can be rendered.
 
@@ -43,6 +51,7 @@ class Parts:
     network: NetworkSettings | None
     archetypes: str = ""
     shown_archetypes: str = ""
+    gateway: Gateway = field(default_factory=Gateway)
 
 
 def objects(world: GameWorld, parts: Parts) -> tuple[Document, ...]:
@@ -112,12 +121,14 @@ def _account(world: GameWorld, inputs: Inputs) -> Document:
 
 
 def _config(world: GameWorld, parts: Parts) -> Document:
-    text = configuration(world, parts.services, parts.roles, parts.anchors)
+    gateway = parts.gateway
+    text = configuration(world, parts.services, parts.roles, parts.anchors, gateway.endpoint)
+    authority = {contract.GATEWAY_CA_KEY: gateway.authority} if gateway.authority else {}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": _metadata(world, config_name(world), "world"),
-        "data": {contract.CONFIG_KEY: text},
+        "data": {contract.CONFIG_KEY: text, **authority},
     }
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from gameai import contract
 from gameai.client.asked import (
     CACHE_USES,
     MISTAKES,
@@ -26,6 +27,7 @@ from gameai.client.reply import QuestionError, Reply
 from gameai.client.stream import Access, Ended, Stream
 from gameai.contract import MOST_DEADLINE_MS
 from gameai.inference.v1 import inference_pb2 as pb
+from gameai.worldconfig import ConfigError, parse
 
 STREAMS = 2
 _RESOLVE_SECONDS = 5.0
@@ -91,6 +93,34 @@ class Gateway:
         self._reports = itertools.count(1)
         self._reporter: Stream | None = None
         self._reported = 0.0
+
+    @classmethod
+    def of_world(cls, *, insecure: bool = False) -> Self:
+        """The client for a service of a world, from what the operator gives its pod: address, world, token, authority.
+
+        `insecure` is needed where the gateways are not encrypted. Raises `ConfigError` where the pod has none of it (a
+        world without gateways, or a pod template older than revision 3), and `ValueError` as the class itself does.
+        """
+        file = Path(os.environ.get(contract.CONFIG_ENVIRONMENT, ""))
+        token = os.environ.get(contract.TOKEN_ENVIRONMENT)
+        if not file.is_file() or not token:
+            raise ConfigError(
+                f"{contract.CONFIG_ENVIRONMENT} and {contract.TOKEN_ENVIRONMENT} must be set, as the operator does for a "
+                "world's services; elsewhere give Gateway an address, world, token_file and ca_file"
+            )
+        config = parse(file.read_text())
+        if not config.gateway:
+            raise ConfigError(
+                f"{file} names no gateways: gateway.enabled is false in the operator's chart"
+            )
+        authority = file.with_name(contract.GATEWAY_CA_KEY)
+        return cls(
+            config.gateway,
+            world=f"{config.namespace}/{config.world}",
+            token_file=token,
+            ca_file=authority if authority.is_file() else None,
+            insecure=insecure,
+        )
 
     async def __aenter__(self) -> Self:
         """Start connecting; does not wait for it."""

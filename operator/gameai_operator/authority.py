@@ -1,0 +1,42 @@
+"""EDGE: the certificate authority of the gateways, which worlds get beside their configuration; the file may change."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+_LOG = logging.getLogger(__name__)
+_SECONDS = 30.0
+_MOST_BYTES = 64 << 10
+_BEGINS = "-----BEGIN CERTIFICATE-----"
+
+
+class Authority:
+    """The certificates in a file; none where there is no such file, as while gateways are not encrypted."""
+
+    def __init__(self, file: str, seconds: float = _SECONDS) -> None:
+        self._file = Path(file) if file else None
+        self._seconds = seconds
+        self.text = self._read()
+
+    async def follow(self, changed: Callable[[], None]) -> None:
+        """Look now and then, and say when there are others. Never ends."""
+        while True:
+            await asyncio.sleep(self._seconds)
+            text = await asyncio.to_thread(self._read)
+            if text != self.text:
+                _LOG.info("the gateways' certificate authority has changed: worlds get the new one")
+                self.text = text
+                changed()
+
+    def _read(self) -> str:
+        if self._file is None:
+            return ""
+        try:
+            text = self._file.read_text()
+        except (OSError, ValueError):
+            return ""
+        if _BEGINS not in text or len(text) > _MOST_BYTES:
+            _LOG.warning("%s holds no certificates: worlds get none", self._file)
+            return ""
+        return text
