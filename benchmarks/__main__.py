@@ -6,7 +6,17 @@ import sys
 
 from benchmarks.report import RESULTS
 
-NAMES = ("repair", "leadership", "ready", "worlds", "inference", "goodput", "dispatch", "endurance")
+NAMES = (
+    "repair",
+    "leadership",
+    "ready",
+    "worlds",
+    "inference",
+    "goodput",
+    "dispatch",
+    "attacks",
+    "endurance",
+)
 
 
 def main(names: list[str]) -> int:

@@ -99,15 +99,17 @@ func dial() *grpc.ClientConn {
 	return connection
 }
 
-// How many answers a StreamAnswersResponse has: its fields of number 1; a fault among them ends the run.
-func count(message []byte) int {
+// How many questions a frame has, or answers: its fields of number 1. A fault among answers ends the run.
+func count(message []byte, answers bool) int {
 	found := 0
 	for len(message) > 0 {
 		number, form, size := protowire.ConsumeTag(message)
 		message = message[size:]
 		if number == 1 && form == protowire.BytesType {
 			answer, size := protowire.ConsumeBytes(message)
-			refuseFaults(answer)
+			if answers {
+				refuseFaults(answer)
+			}
 			found++
 			message = message[size:]
 			continue
@@ -136,7 +138,7 @@ func stream(messages [][]byte, end time.Time) (int, []time.Duration) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	perMessage := count(messages[0])
+	perMessage := count(messages[0], false)
 	open := make(chan time.Time, *window)
 	var times []time.Duration
 	var answers, waiting int
@@ -151,7 +153,7 @@ func stream(messages [][]byte, end time.Time) (int, []time.Duration) {
 			} else if err != nil {
 				log.Fatal(err)
 			}
-			got := count(message)
+			got := count(message, true)
 			answers += got
 			// Answers of a frame may come apart; a message is over when as many came as it had questions.
 			for waiting += got; waiting >= perMessage; waiting -= perMessage {

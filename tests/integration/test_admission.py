@@ -111,6 +111,11 @@ WEATHER = {"name": "weather-manager"}
 WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
     NAME_SENTENCE: ("metadata.name", "1st", "a" * 30),
     "speed must be above 0: use paused to stop": ("spec.clock.speed", "0.0", "0.5"),
+    "startAt must be 1970-01-01T00:00:00Z or later": (
+        "spec.clock.startAt",
+        "0000-01-01T00:00:00Z",
+        "2026-03-01T08:00:00Z",
+    ),
     "deferredTo must name another role of this world": (
         "spec.roles",
         [REACTION | {"deferredTo": "reaction"}, DIALOGUE | {"deferredTo": "nobody"}],

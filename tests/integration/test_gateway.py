@@ -12,6 +12,7 @@ from gameai.client import AskError, Gateway, Source
 from gameai.client.asked import CacheUse
 from gameai.contract import LatencyClass, Rung
 from gameai.dev.vllm.engine import Latency, Limits
+from gameai.gateway.estimate import size_of
 from gameai.gateway.kept import Archetypes
 from gameai.gateway.view import Endpoint, View
 from gameai.inference.v1 import inference_pb2 as pb
@@ -260,7 +261,7 @@ async def test_an_engine_never_has_more_than_its_slots() -> None:
 async def test_an_engine_that_was_slow_is_found_to_be_fast_again() -> None:
     async with engine() as (_, address), gateway(view([address])) as served:
         # As if it had needed twice the time that there is.
-        served.desk.pools["shared/gold"].estimate.observe(1, 60.0, time.monotonic())
+        served.desk.pools["shared/gold"].estimate.observe(size_of(1, 100), 60.0, time.monotonic())
         answers = [await served.infer(question(GUARD, deadline_ms=30_000)) for _ in range(20)]
     assert {each.source for each in answers} == {ENGINE}
 

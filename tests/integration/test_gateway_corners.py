@@ -1,6 +1,7 @@
 """Sequences in which the gateway or its client once went wrong, or might."""
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from typing import Any
@@ -12,6 +13,7 @@ from gameai.contract import LatencyClass
 from gameai.dev.vllm.engine import Engine, Latency, Limits
 from gameai.gateway import desk
 from gameai.gateway import service as gateway_service
+from gameai.gateway.estimate import size_of
 from gameai.gateway.kept import Archetypes
 from gameai.gateway.session import Session
 from gameai.gateway.turns import Turns
@@ -175,7 +177,9 @@ async def test_one_with_little_time_is_not_shed_for_those_with_much() -> None:
         seen = View(tiers={few.key: few}, worlds={"games/eldermoor": world()})
         async with gateway(seen) as served:
             # Not learnt from this machine, whose pauses would have most of them shed.
-            served.desk.pools["shared/gold"].estimate.observe(1, 0.02, time.monotonic())
+            served.desk.pools["shared/gold"].estimate.observe(
+                size_of(1, 100), 0.02, time.monotonic()
+            )
             call = served.stub.StreamAnswers()
             asked = [question(GUARD, n + 1, deadline_ms=60_000) for n in range(256)]
             await call.write(pb.StreamAnswersRequest(questions=asked))
@@ -266,7 +270,9 @@ async def test_many_who_are_late_at_once_are_all_answered() -> None:
 async def test_a_frame_of_a_stream_that_is_over_is_not_taken() -> None:
     async with gateway(view([])) as served:
         over = Session(served.desk, Turns(), lambda _: world())
-        taking = asyncio.create_task(over.take(pb.StreamAnswersRequest(questions=[GUARD])))
+        taking = asyncio.create_task(
+            over.take(pb.StreamAnswersRequest(questions=[GUARD]).SerializeToString())
+        )
         await asyncio.sleep(0)
         over.close()
         await taking
@@ -374,3 +380,21 @@ async def test_one_answer_alone_is_never_provisional() -> None:
         assert (answer.source, answer.provisional) == (DEFAULT, False)
         await asyncio.sleep(0.2)
     assert not surface.metrics.finished
+
+
+async def test_answers_that_are_not_read_count_as_memory_and_end_their_stream() -> None:
+    async with gateway(view([])) as served:
+        served.desk.ledger.most = 400 << 10
+        call = served.stub.StreamAnswers()
+        frame = [
+            pb.Question(id=n + 1, role="nobody", prompt=pb.Prompt(parts=["?"])) for n in range(256)
+        ]
+        with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
+            for _ in range(200):
+                for each in frame:
+                    each.id += 256
+                await call.write(pb.StreamAnswersRequest(questions=frame))
+        # A write into a call that has just ended is the client's own INTERNAL.
+        assert await call.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL)
+        await eventually(lambda: served.desk.ledger.total == 0)
+        assert served.desk.counts.events["stream not read",] == 1

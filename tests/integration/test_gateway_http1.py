@@ -72,6 +72,9 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
         ((CHUNKED + b"-6\r\nok\r\n",), Failure.GARBLED),
         ((CHUNKED + b"fffffff\r\n",), Failure.GARBLED),
         ((CHUNKED + b"zz\r\n",), Failure.GARBLED),
+        # A megabyte may come in 4,160 chunks, and not in more.
+        ((CHUNKED + b"1\r\nx\r\n" * 4_100 + b"0\r\n\r\n",), (200, b"x" * 4_100)),
+        ((CHUNKED + b"1\r\nx\r\n" * 5_000 + b"0\r\n\r\n",), Failure.GARBLED),
         ((HEAD + b"Content-Length: -1\r\n\r\n",), Failure.GARBLED),
         ((HEAD + b"Content-Length: 99999999\r\n\r\n",), Failure.GARBLED),
         ((HEAD + b"\r\n",), (200, b"")),

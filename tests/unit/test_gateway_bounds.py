@@ -27,7 +27,10 @@ def test_memory_is_divided_among_namespaces_and_then_among_their_worlds() -> Non
     assert not ledger.hold("flood/b", 100)
     assert ledger.full("flood/a")
     assert not ledger.full("calm/a")
-    # Nobody has any beyond twice as much.
+    # Nobody has any beyond three times as much.
+    ledger.hold("flood/a", 1000)
+    assert not ledger.full("calm/a")
+    assert not ledger.full("new/a")
     ledger.hold("flood/a", 1000)
     assert ledger.full("calm/a")
     assert ledger.full("new/a")
@@ -238,8 +241,8 @@ def test_chunks_are_read_however_they_are_cut(parts: list[bytes], step: int, tra
         buffer += wire[at : at + step]
         if ended:
             continue
-        data, used, ended = read_chunks(buffer, 50)
-        found += data
+        chunks, used, ended = read_chunks(buffer, 50)
+        found += b"".join(chunks)
         del buffer[:used]
     assert ended
     assert found == b"".join(parts)

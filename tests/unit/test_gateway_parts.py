@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from gameai.gateway import counts, engine
 from gameai.gateway.breaker import MOST_FAILURES, OPEN_SECONDS, Breaker, part, warm_slots
 from gameai.gateway.engine import Events, Flaw, Said, Thoughts, Verdict, Wanted
-from gameai.gateway.estimate import LEAST_TOKENS, Estimate, Pace
+from gameai.gateway.estimate import LEAST_TOKENS, Estimate, Pace, size_of
 from gameai.gateway.players import Players, Report
 from gameai.gateway.process import player_gauge
 from gameai.gateway.ring import BOUND, Ring, place
@@ -160,11 +161,11 @@ def test_what_is_not_known_is_tried() -> None:
 def test_an_estimate_follows_what_is_seen_and_sizes_are_apart() -> None:
     estimate = Estimate()
     for step in range(200):
-        estimate.observe(1, 0.010 if step % 2 else 0.014, step / 100)
-        estimate.observe(64, 0.3, step / 100)
-    assert estimate.mean(1, 2.0) == pytest.approx(0.012, rel=0.1)
-    assert 0.012 < estimate.high(1, 2.0) < 0.02
-    assert estimate.mean(100, 2.0) == pytest.approx(0.3, rel=0.01)
+        estimate.observe(size_of(1, 100), 0.010 if step % 2 else 0.014, step / 100)
+        estimate.observe(size_of(64, 100), 0.3, step / 100)
+    assert estimate.mean(size_of(1, 500), 2.0) == pytest.approx(0.012, rel=0.1)
+    assert 0.012 < estimate.high(size_of(1, 0), 2.0) < 0.02
+    assert estimate.mean(size_of(100, 100), 2.0) == pytest.approx(0.3, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -195,18 +196,39 @@ def test_what_was_slow_once_is_tried_again_after_a_while() -> None:
 
 def test_a_free_answer_is_as_long_as_the_engine_can_write_in_time() -> None:
     pace = Pace()
-    assert pace.fitting(64, 0.25) == 64, "nothing is known yet"
-    pace.missed(64, 0.25)
-    assert pace.fitting(64, 0.25) == 48, "it needs more than 3.9 ms a token"
-    assert pace.fitting(64, 10.0) == 64
-    assert pace.fitting(64, -1.0) == LEAST_TOKENS
-    assert pace.fitting(LEAST_TOKENS, 0.0) == LEAST_TOKENS
+    assert pace.fitting(64, 100, 0.25) == 64, "nothing is known yet"
+    pace.missed(64, 100, 0.25)
+    assert pace.fitting(64, 100, 0.25) == 48, "it needs more than 3.9 ms a token"
+    pace.missed(64, 100, 0.1)
+    assert pace.fitting(64, 100, 0.25) == 48, "it was given less time than it needs"
+    assert pace.fitting(64, 100, 10.0) == 64
+    assert pace.fitting(64, 100, -1.0) == LEAST_TOKENS
+    assert pace.fitting(LEAST_TOKENS, 100, 0.0) == LEAST_TOKENS
     for _ in range(200):
-        pace.wrote(40, 0.04)
-    assert pace.fitting(64, 0.06) == 44
-    pace.wrote(1, 1.0)
-    pace.missed(1, 1.0)
-    assert pace.fitting(64, 0.06) == 44, "one token says nothing of the pace"
+        pace.wrote(40, 100, 0.04)
+    assert pace.fitting(64, 100, 0.06) == 44
+
+
+def test_one_who_sends_long_prompts_or_gives_up_soon_shortens_nobodys_answers() -> None:
+    pace = Pace()
+    pace.wrote(40, 100, 0.4)
+    for _ in range(100):
+        pace.missed(64, 64_000, 60.0)
+        pace.missed(8, 100, 60.0)
+        pace.wrote(1, 100, 60.0)
+    assert pace.fitting(64, 100, 1.0) == 64
+    # One miss moves a pace as much as one answer.
+    pace.missed(64, 100, 64.0)
+    assert pace.fitting(64, 100, 1.0) > 10
+
+
+def test_long_prompts_of_one_make_no_short_ones_of_others_late() -> None:
+    estimate = Estimate()
+    for step in range(100):
+        estimate.observe(size_of(1, 65_000), 2.0, step / 100)
+        estimate.observe(size_of(1, 900), 0.02, step / 100)
+    assert estimate.mean(size_of(1, 200), 1.0) == pytest.approx(0.02)
+    assert estimate.mean(size_of(1, 40_000), 1.0) == pytest.approx(2.0)
 
 
 def test_players_of_an_instance_are_counted_once_whatever_stream_reports_them() -> None:
@@ -517,3 +539,21 @@ def test_a_tier_that_is_gone_leaves_no_label() -> None:
     held.forget(["a/a"], [])
     assert (held.answers, held.seconds, held.requests) == ({}, {}, {})
     assert held.faults == {("", "INVALID_ARGUMENT"): 1}
+
+
+def test_thoughts_cost_no_more_time_however_many_there_are() -> None:
+    def seconds(many: int) -> float:
+        began = time.perf_counter()
+        assert Thoughts().feed("<think></think>" * many) == ""
+        return time.perf_counter() - began
+
+    seconds(1000)
+    ratios = sorted(seconds(40_000) / seconds(10_000) for _ in range(5))
+    assert ratios[2] < 8, "four times as many, and no square of it"
+
+
+def test_an_event_that_is_too_long_ends_a_stream_though_it_is_whole() -> None:
+    choice = {"delta": {"content": "x" * (65 << 10)}, "finish_reason": None}
+    events = Events()
+    assert events.feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n") == ""
+    assert events.faulty

@@ -297,3 +297,59 @@ def test_long_requests_of_one_namespace_leave_slots_to_another_that_asks_too() -
     went = [entry.flow for entry in popped(queue, 60)]
     assert went.count("flood") == 14
     assert went.count("calm") == 1
+
+
+@pytest.mark.parametrize("slots", [2, 4, 16])
+def test_with_few_slots_one_world_beside_99_gets_half_of_them_and_none_stays_free(
+    slots: int,
+) -> None:
+    crowd = (Entry(f"flood/{n % 99}/role", world=f"flood/{n % 99}") for n in range(990))
+    calm = (Entry("calm/moor/role", world="calm/moor") for _ in range(900))
+    queue = queue_of(*crowd, *calm, most=2000)
+    queue.slots = slots
+    running: list[Entry] = []
+    went: list[str] = []
+    for step in range(200):
+        while len(running) < slots and (entry := queue.pop(step / 10)) is not None:
+            entry.waiting = False
+            running.append(entry)
+            went.append(entry.world)
+        assert len(running) == slots, "a slot stays free though both wait"
+        queue.done(running.pop(0).flow)
+    assert went.count("calm/moor") >= 0.45 * len(went)
+
+
+def test_in_its_namespaces_part_a_world_leaves_slots_to_its_neighbours() -> None:
+    crowd = (Entry("games/big/role", world="games/big") for _ in range(50))
+    other = (Entry("other/a/role", world="other/a") for _ in range(50))
+    queue = queue_of(*crowd, *other, most=200)
+    queue.slots = 16
+    assert queue.push(Entry("games/small/role", world="games/small"), 0.0) is None
+    went = [entry.world for entry in popped(queue, 100)]
+    assert {each: went.count(each) for each in set(went)} == {
+        "games/big": 7,
+        "games/small": 1,
+        "other/a": 8,
+    }
+
+
+def test_a_namespace_that_waited_long_is_known_again() -> None:
+    queue = queue_of(Entry("old/a/role", world="old/a"), most=300)
+    queue.slots = 200
+    for number in range(200):
+        assert queue.push(Entry(f"{number}/a/role", world=f"{number}/a"), 100.0 + number) is None
+    went = [entry.flow for entry in popped(queue, 300)]
+    assert "old/a/role" in went
+    for flow in went:
+        queue.done(flow)
+    assert queue.push(Entry("new/a/role", world="new/a"), 1000.0) is None
+    assert len(queue._worlds) == 1, "those that are forgotten take no memory"
+
+
+def test_what_a_namespace_has_in_flight_is_told() -> None:
+    queue = queue_of(Entry("calm/a/role", world="calm/a"), Entry("calm/b/role", world="calm/b"))
+    assert queue.in_flight(Entry(world="new/a")) == 0
+    went = popped(queue)
+    assert queue.in_flight(Entry(world="calm/c")) == 2
+    queue.done(went[0].flow)
+    assert queue.in_flight(Entry(world="calm/c")) == 1

@@ -48,6 +48,11 @@ class Clock(Model):
     """When world time began, in UTC; read only while the world has no clock yet, as when it is made or restored from a backup without status. Absent: its creation. Example: 2026-03-01T08:00:00Z."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("double(self.speed) > 0.0", "speed must be above 0: use paused to stop", ".speed"),
+        Rule(
+            "!has(self.startAt) || self.startAt >= timestamp('1970-01-01T00:00:00Z')",
+            "startAt must be 1970-01-01T00:00:00Z or later",
+            ".startAt",
+        ),
     )
 
 

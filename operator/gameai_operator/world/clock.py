@@ -73,17 +73,27 @@ def turning(world: GameWorld, published: Sequence[Anchor] | None, now: int) -> T
 def _start(world: GameWorld, now: int) -> tuple[int, tuple[str, str]]:
     """When the clock of a world without one began, with reason and message."""
     created, given = world.metadata.creation_timestamp, world.spec.clock.start_at
-    if given and parse_time(given) <= now:
-        return parse_time(given), (
+    start = _as_time(given)
+    if start is not None and start <= now:
+        return start, (
             "StartAt",
             f"no earlier clock was found: world time began at {given}, as spec.clock.startAt says",
         )
-    ignored = f"spec.clock.startAt {given} is in the future and not used; " if given else ""
+    why = "no time that a clock can begin at" if start is None else "in the future"
+    ignored = f"spec.clock.startAt {given} is {why} and not used; " if given else ""
     message = (
         f"{ignored}no earlier clock was found: world time began at {created}, the creation of this object; to continue "
         "that of a former object, create it again with spec.clock.startAt"
     )
     return parse_time(created), ("Created", message)
+
+
+def _as_time(given: str | None) -> int | None:
+    """A time as µs; None where there is none, or one from before the schema refused it: the year 0, say."""
+    try:
+        return parse_time(given) if given else None
+    except ValueError:
+        return None
 
 
 def started(world: GameWorld, turned: Turning) -> Condition:

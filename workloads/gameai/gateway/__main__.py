@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -23,12 +24,24 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM; 0 then, 1 where it cannot start."""
     given = _parse(arguments)
     configure_logging(given.log_level.upper())
+    _raise_descriptors()
     try:
         _runner()(run(_listening(given), _sources(given)))
     except (StartError, ViewError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
+
+
+def _raise_descriptors() -> None:
+    """As many connections as the system allows: each question at an engine takes one."""
+    try:
+        import resource  # noqa: PLC0415 - not on every system
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _runner() -> Callable[..., None]:

@@ -5,28 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
 from time import monotonic
 
 from google.rpc import code_pb2
 
-from gameai.contract import Rung
 from gameai.errors import InvalidArgumentError, ServiceFault, status, status_of
-from gameai.gateway.cache import MOST_TEXT, Cache, Kept, Key
+from gameai.gateway.cache import MOST_TEXT, Cache
 from gameai.gateway.counts import Counts
 from gameai.gateway.engine import Said
+from gameai.gateway.estimate import size_of
 from gameai.gateway.flight import Flight
 from gameai.gateway.job import Job, Reason, Sink
-from gameai.gateway.kept import CacheRules
+from gameai.gateway.ladder import Ladder
 from gameai.gateway.ledger import QUESTION_BYTES, Ledger, namespace
-from gameai.gateway.plan import Plan, Planner, messages
+from gameai.gateway.plan import Planner, messages
 from gameai.gateway.pool import Pool
 from gameai.gateway.teller import ENGINES, Fault, Form, Teller, desk_gauges, why_none
-from gameai.gateway.view import TierView, View, WorldView
+from gameai.gateway.view import ABSENT, TierView, View, WorldView
 from gameai.inference.v1 import inference_pb2 as pb
 
 _LOG = logging.getLogger(__name__)
-Look = Callable[[str, Key, CacheRules, float], Kept | None]
 _LOOK_SECONDS = 0.05
 # What the loop's clock is rounded to.
 _TICK_SECONDS = 0.001
@@ -43,6 +41,7 @@ class Desk:
     def __init__(self, view: View, counts: Counts) -> None:
         self.counts = counts
         self.cache = Cache()
+        self._ladder = Ladder(self.cache)
         self.pools: dict[str, Pool] = {}
         self.open = 0
         self.ledger = Ledger()
@@ -60,11 +59,11 @@ class Desk:
     def take(self, view: View) -> None:
         """From now on this is the view."""
         self._planner = Planner(view)
-        self.counts.forget(view.worlds, view.tiers)
+        self.counts.forget(view.worlds, {*view.tiers, ABSENT})
         for key, tier in view.tiers.items():
-            if key not in self.pools:
-                self.pools[key] = Pool(tier, self, self.counts, self.ledger)
-            self.pools[key].update(tier, view.gateways)
+            # One without replicas gets its pool with its first question.
+            if key in self.pools or tier.endpoints:
+                self._pool(tier).update(tier, view.gateways)
         for key in set(self.pools) - set(view.tiers):
             self.pools[key].empty()
             if self.pools[key].forgotten:
@@ -107,17 +106,19 @@ class Desk:
             return None
         left = min(within, plan.deadline_ms / 1000 - question.elapsed_us / 1_000_000)
         if plan.shares and question.cache != pb.CACHE_USE_REFRESH:
-            kept = self._fresh(plan, now)
+            kept = self._ladder.fresh(plan, now)
             if kept is not None:
                 waited = 0.0 if arrived is None else now - arrived
                 self._teller.at_once(question, plan, sink, kept, (waited, left))
                 return None
         if not plan.actions and not question.max_tokens:
             pace = self._pool(plan.post.tier).pace
-            plan = plan._replace(tokens=pace.fitting(plan.tokens, left))
+            plan = plan._replace(tokens=pace.fitting(plan.tokens, question.ByteSize(), left))
         job = Job(question.id, plan, sink, now if arrived is None else arrived, left)
         job.streams = streams
-        job.size = question.ByteSize() + QUESTION_BYTES
+        job.prompt_bytes = question.ByteSize()
+        job.held = job.prompt_bytes + QUESTION_BYTES
+        job.size = size_of(plan.tokens, job.prompt_bytes)
         full = self._hold(job)
         job.messages = messages(question)
         if full:
@@ -129,11 +130,11 @@ class Desk:
     def _hold(self, job: Job) -> bool:
         """Whether its world then holds more than it may."""
         self.open += 1
-        return self.ledger.hold(job.world, job.size)
+        return self.ledger.hold(job.world, job.held)
 
     def _release(self, job: Job) -> None:
         self.open -= 1
-        self.ledger.hold(job.world, -job.size)
+        self.ledger.hold(job.world, -job.held)
 
     def refuse(self, question: pb.Question, sink: Sink, fault: ServiceFault) -> None:
         """Say why a question is not taken."""
@@ -302,9 +303,9 @@ class Desk:
         if job.spoken:
             self._answer(job, pb.SOURCE_ENGINE, "", Form(reason=reason, truncated=True))
             return
-        found = None if job.second else self._best(job, now)
+        found = None if job.second else self._ladder.best(job.plan, now)
         if found is None:
-            tier = job.plan.post.tier.key
+            tier = job.plan.post.tier.label
             self._end(job, Fault(status=why_none(job, reason), tier=tier, second=job.second))
             return
         source, text, tier = found
@@ -315,22 +316,6 @@ class Desk:
         if second is not None:
             self._hold(second)
             self._start(second, now)
-
-    def _best(self, job: Job, now: float) -> tuple[pb.Source.ValueType, str, str] | None:
-        """Source, text and tier of the first rung that has an answer."""
-        plan = job.plan
-        for rung in plan.post.role.ladder:
-            if rung is Rung.DEFAULT:
-                if plan.default:
-                    return pb.SOURCE_DEFAULT, plan.default, ""
-            elif plan.key is not None:
-                fresh = rung is Rung.FRESH_CACHE
-                kept = self._fresh(plan, now) if fresh else self._stale(plan, now)
-                if kept is not None:
-                    source = pb.SOURCE_FRESH_CACHE if fresh else pb.SOURCE_STALE_CACHE
-                    text, tier, _ = kept
-                    return source, text, tier
-        return None
 
     def _second(self, job: Job, now: float) -> Job | None:
         """The same question to the role that gives deferred answers, if there is one."""
@@ -344,24 +329,9 @@ class Desk:
             return None
         plan = job.plan.moved(later)
         second = Job(job.question, plan, job.sink, now, plan.deadline_ms / 1000)
-        second.messages, second.size, second.second = job.messages, job.size, True
+        second.messages, second.second = job.messages, True
+        second.prompt_bytes, second.held, second.size = job.prompt_bytes, job.held, job.size
         return second
-
-    def _fresh(self, plan: Plan, now: float) -> Kept | None:
-        return self._kept(plan, self.cache.fresh, now)
-
-    def _stale(self, plan: Plan, now: float) -> Kept | None:
-        return self._kept(plan, self.cache.stale, now)
-
-    def _kept(self, plan: Plan, look: Look, now: float) -> Kept | None:
-        """What the cache has, by this reader's own rules."""
-        if plan.rules is None:
-            return None
-        space = namespace(plan.post.world.key)
-        for revision in plan.post.revisions:
-            if (kept := look(space, plan.keyed(revision), plan.rules, now)) is not None:
-                return kept
-        return None
 
     def _answer(
         self, job: Job, source: pb.Source.ValueType, text: str, form: Form = ENGINES

@@ -170,7 +170,10 @@ class Discovery:
             with contextlib.suppress(Exception):
                 async with self._server.session() as session:
                     found = [await self._names(session, each) for each in self._places]
-                self._expected, self._asked = frozenset(itertools.chain.from_iterable(found)), True
+                names = frozenset(itertools.chain.from_iterable(found))
+                # Those that come later are not waited for: whoever makes worlds could hold up a start for ever.
+                self._expected = self._expected & names if self._asked else names
+                self._asked = True
                 self._changed.set()
             await asyncio.sleep(_LOOK_SECONDS)
 
@@ -195,9 +198,9 @@ class Discovery:
         While it has told of none at all it is one of a former release, or none runs: the gateways of before serve on.
         """
         told = {each.view.key for each in _held(self._worlds)}
-        now = monotonic()
-        if len(told) != self._told:
-            self._told, self._told_at = len(told), now
+        now, heard = monotonic(), len(told & self._expected)
+        if heard != self._told:
+            self._told, self._told_at = heard, now
         quiet = told and now - self._told_at > _QUIET_SECONDS
         if quiet or now - self._began > _MOST_UNTOLD_SECONDS:
             return frozenset()

@@ -202,21 +202,17 @@ class Thoughts:
         self._inside = False
 
     def feed(self, text: str) -> str:
-        """What may be shown now."""
-        self._held += text
-        shown = []
-        while True:
-            tag = _CLOSE if self._inside else _OPEN
-            before, found, after = self._held.partition(tag)
-            if not found:
-                break
+        """What may be shown now. The time grows with the text's length alone, however many tags it has."""
+        text = self._held + text
+        shown, at = [], 0
+        while (found := text.find(tag := _CLOSE if self._inside else _OPEN, at)) >= 0:
             if not self._inside:
-                shown.append(before)
-            self._held, self._inside = after, not self._inside
-        kept = _beginning(self._held, tag)
+                shown.append(text[at:found])
+            at, self._inside = found + len(tag), not self._inside
+        end = max(at, len(text) - _beginning(text, tag))
         if not self._inside:
-            shown.append(self._held[: len(self._held) - kept])
-        self._held = self._held[len(self._held) - kept :]
+            shown.append(text[at:end])
+        self._held = text[end:]
         return "".join(shown)
 
     def rest(self) -> str:
@@ -244,8 +240,8 @@ class Events:
     def feed(self, data: bytes) -> str:
         """The text of what came. Comments, roles and thoughts are silent; an error event makes it faulty."""
         *blocks, self._rest = (self._rest + data).split(b"\n\n")
-        if len(self._rest) > _MOST_EVENT:
-            self._rest, self.faulty = b"", True
+        if max(len(self._rest), *map(len, blocks), 0) > _MOST_EVENT:
+            blocks, self._rest, self.faulty = [], b"", True
         return self._show(self._thoughts.feed("".join(map(self._text, blocks))))
 
     def end(self) -> str:

@@ -12,6 +12,10 @@ _HALF_LIFE_SECONDS = 5.0
 _MOST_OF_BUDGET = 0.75
 # The shortest free answer that is worth asking for, and the part of its time in which it should be written.
 LEAST_TOKENS = 8
+# Fewer say nothing of a pace.
+_TELLING_TOKENS = 16
+# Prompts of less than 1 KiB are alike.
+_LEAST_PROMPT_BITS = 10
 _FITTING = 0.75
 
 
@@ -22,15 +26,22 @@ class _Spread:
     seen: float
 
 
+def size_of(tokens: int, prompt_bytes: int) -> int:
+    """The size of a request: tokens of its answer and bytes of its prompt, both in powers of two.
+
+    A long prompt says nothing of how long a short one takes: whoever sends long ones must not have others shed.
+    """
+    return tokens.bit_length() << 5 | max(_LEAST_PROMPT_BITS, prompt_bytes.bit_length())
+
+
 class Estimate:
-    """Service times by size: tokens of an answer, in powers of two. Nothing known is 0: it is tried."""
+    """Service times by size. Nothing known is 0: it is tried."""
 
     def __init__(self) -> None:
         self._spreads: dict[int, _Spread] = {}
 
-    def observe(self, tokens: int, seconds: float, now: float) -> None:
-        """A request of at most so many tokens took so long."""
-        size = tokens.bit_length()
+    def observe(self, size: int, seconds: float, now: float) -> None:
+        """A request of a size took so long."""
         spread = self._spreads.get(size)
         if spread is None:
             self._spreads[size] = _Spread(seconds, seconds / 4, now)
@@ -40,24 +51,24 @@ class Estimate:
         spread.deviation += _NEWEST * (off - spread.deviation)
         spread.seen = now
 
-    def mean(self, tokens: int, now: float) -> float:
+    def mean(self, size: int, now: float) -> float:
         """Seconds on average."""
-        spread = self._spreads.get(tokens.bit_length())
+        spread = self._spreads.get(size)
         return spread.mean * _faded(now - spread.seen) if spread else 0.0
 
-    def needed(self, tokens: int, budget: float, now: float) -> float:
+    def needed(self, size: int, budget: float, now: float) -> float:
         """Seconds that a request must have left to be worth a slot, where `budget` is what it had in the beginning.
 
         Those that 19 of 20 do not exceed: with the mean, half of those at the edge take a slot and are late. But no
         more than three quarters of the budget, or the mean if that is more: else an engine that just makes it would
         be asked nothing at all.
         """
-        mean = self.mean(tokens, now)
-        return max(mean, min(self.high(tokens, now), _MOST_OF_BUDGET * budget))
+        mean = self.mean(size, now)
+        return max(mean, min(self.high(size, now), _MOST_OF_BUDGET * budget))
 
-    def high(self, tokens: int, now: float) -> float:
+    def high(self, size: int, now: float) -> float:
         """Seconds that 19 of 20 do not exceed."""
-        spread = self._spreads.get(tokens.bit_length())
+        spread = self._spreads.get(size)
         if spread is None:
             return 0.0
         return (spread.mean + _DEVIATIONS * spread.deviation) * _faded(now - spread.seen)
@@ -68,26 +79,36 @@ def _faded(age: float) -> float:
 
 
 class Pace:
-    """How fast an engine writes, and so how long a free answer may be whose asker names no length."""
+    """How fast an engine writes, and so how long a free answer may be whose asker names no length.
+
+    By bytes of the prompt, in powers of two: its time counts too.
+    """
 
     def __init__(self) -> None:
-        # Seconds for each token of an answer, the prompt's time included; 0: not known.
-        self._seconds = 0.0
+        # Seconds for each token of an answer.
+        self._seconds: dict[int, float] = {}
 
-    def wrote(self, tokens: int, seconds: float) -> None:
+    def wrote(self, tokens: int, prompt_bytes: int, seconds: float) -> None:
         """An answer of so many tokens took so long. A few tokens say more of the prompt than of the pace."""
-        if tokens < LEAST_TOKENS:
-            return
-        each = seconds / tokens
-        self._seconds += (_NEWEST if self._seconds else 1.0) * (each - self._seconds)
+        if tokens >= _TELLING_TOKENS:
+            self._learn(prompt_bytes, seconds / tokens)
 
-    def missed(self, tokens: int, seconds: float) -> None:
-        """So many tokens were not written in this time."""
-        if tokens >= LEAST_TOKENS:
-            self._seconds = max(self._seconds, seconds / tokens)
+    def missed(self, tokens: int, prompt_bytes: int, seconds: float) -> None:
+        """So many tokens were not written in this time. Less time than is known says nothing."""
+        if tokens >= _TELLING_TOKENS and seconds / tokens > self._of(prompt_bytes):
+            self._learn(prompt_bytes, seconds / tokens)
 
-    def fitting(self, tokens: int, seconds: float) -> int:
+    def fitting(self, tokens: int, prompt_bytes: int, seconds: float) -> int:
         """How many of so many tokens fit so many seconds, but no fewer than `LEAST_TOKENS`."""
-        if not self._seconds or tokens <= LEAST_TOKENS:
+        each = self._of(prompt_bytes)
+        if not each or tokens <= LEAST_TOKENS:
             return tokens
-        return min(tokens, max(LEAST_TOKENS, int(_FITTING * max(0.0, seconds) / self._seconds)))
+        return min(tokens, max(LEAST_TOKENS, int(_FITTING * max(0.0, seconds) / each)))
+
+    def _of(self, prompt_bytes: int) -> float:
+        return self._seconds.get(max(_LEAST_PROMPT_BITS, prompt_bytes.bit_length()), 0.0)
+
+    def _learn(self, prompt_bytes: int, each: float) -> None:
+        known = self._of(prompt_bytes)
+        bits = max(_LEAST_PROMPT_BITS, prompt_bytes.bit_length())
+        self._seconds[bits] = known + (_NEWEST if known else 1.0) * (each - known)

@@ -51,7 +51,8 @@ class FairQueue(Generic[E]):
         self._active: deque[str] = deque()
         self._length = 0
         self._number = 0
-        self._spaces, self._worlds = Shares(), Shares()
+        # Slots are shared by namespaces, and a namespace's by its worlds: those of others do not count there.
+        self._spaces, self._worlds = Shares(), dict[str, Shares]()
         # Slots in all, which namespaces and worlds share; 0: not known.
         self.slots = 0
 
@@ -73,13 +74,17 @@ class FairQueue(Generic[E]):
         before = min(self._length, mine * spaces * max(1, worlds) * max(1, roles))
         return max(before / slots, mine / min(slots, entry.most_in_flight))
 
+    def in_flight(self, entry: E) -> int:
+        """How many entries of its namespace are in flight."""
+        return self._spaces.in_flight(namespace(entry.world))
+
     def push(self, entry: E, now: float = 0.0) -> E | None:
         """Queue an entry; tells the one that had to go for it, which may be itself."""
         flow = self._flows.get(entry.flow)
         if flow is None:
             self._flows[entry.flow] = flow = _Flow(entry.world, namespace(entry.world))
         self._spaces.asks(flow.space, now)
-        self._worlds.asks(flow.world, now)
+        self._worlds_of(flow.space).asks(flow.world, now)
         self._drop_gone(flow)
         gone = self._make_room(flow) if self._length >= self.most else None
         if self._length >= self.most:
@@ -110,7 +115,7 @@ class FairQueue(Generic[E]):
         flow = self._flows[name]
         flow.in_flight -= 1
         self._spaces.frees(flow.space)
-        self._worlds.frees(flow.world)
+        self._worlds[flow.space].frees(flow.world)
         self._forget_flow(name, flow)
 
     def forget(self) -> None:
@@ -128,11 +133,24 @@ class FairQueue(Generic[E]):
 
     def _may(self, flow: _Flow[E], now: float) -> bool:
         """Whether a flow's first entry may go, as far as what it, its world and its namespace have in flight."""
-        return (
-            flow.in_flight < flow.heap[0][2].most_in_flight
-            and not self._spaces.full(flow.space, self.slots, now)
-            and not self._worlds.full(flow.world, self.slots, now)
-        )
+        if flow.in_flight >= flow.heap[0][2].most_in_flight:
+            return False
+        spaces, worlds, slots = self._spaces, self._worlds_of(flow.space), self.slots
+        if spaces.full(flow.space, slots, now):
+            return False
+        if not slots or worlds.surely_not_full(flow.world, max(1, slots // len(spaces))):
+            return True
+        return not worlds.full(flow.world, spaces.most(flow.space, slots, now), now)
+
+    def _worlds_of(self, space: str) -> Shares:
+        worlds = self._worlds.get(space)
+        if worlds is None:
+            # Those of namespaces that are forgotten have nothing in flight.
+            self._worlds = {
+                name: each for name, each in self._worlds.items() if name in self._spaces
+            }
+            worlds = self._worlds[space] = Shares()
+        return worlds
 
     def _round(self, now: float) -> E | None:
         for _ in range(len(self._active)):
@@ -168,7 +186,7 @@ class FairQueue(Generic[E]):
         flow.surplus -= entry.cost
         flow.in_flight += 1
         self._spaces.takes(flow.space, now)
-        self._worlds.takes(flow.world, now)
+        self._worlds_of(flow.space).takes(flow.world, now)
         self._length -= 1
         if flow.surplus <= 0:
             self._active.rotate(-1)

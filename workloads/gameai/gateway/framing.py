@@ -59,7 +59,7 @@ def _length(value: bytes) -> int:
     return int(value)
 
 
-def read_chunks(buffer: bytes | bytearray, most: int) -> tuple[bytes, int, bool]:
+def read_chunks(buffer: bytes | bytearray, most: int) -> tuple[list[bytes], int, bool]:
     """The data of whole chunks, the bytes that they used, and whether the last chunk is among them.
 
     What follows the last chunk (trailers) is not used. Raises `ValueError` for a chunk that is malformed or has more
@@ -72,16 +72,16 @@ def read_chunks(buffer: bytes | bytearray, most: int) -> tuple[bytes, int, bool]
         if line < 0:
             if len(buffer) - at >= _MOST_CHUNK_LINE:
                 raise ValueError("the line of a chunk is too long")
-            return b"".join(parts), at, False
+            return parts, at, False
         match = _CHUNK_LINE.fullmatch(buffer, at, line)
         if match is None or (size := int(match[1], 16)) > most:
             raise ValueError("not the line of a chunk, or too large a chunk")
         end = line + 2 + size
         if len(buffer) < end + 2:
-            return b"".join(parts), at, False
+            return parts, at, False
         if size == 0:
             ended = buffer[end : end + 2] == b"\r\n"
-            return b"".join(parts), end + 2 if ended else end, True
+            return parts, end + 2 if ended else end, True
         if buffer[end : end + 2] != b"\r\n":
             raise ValueError("a chunk does not end where it says")
         parts.append(bytes(buffer[line + 2 : end]))

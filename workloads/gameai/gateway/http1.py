@@ -24,6 +24,8 @@ CONNECT_SECONDS = 2.0
 _END = b"\r\n\r\n"
 _OK = 200
 _MOST_INTERIM = 8
+# Each chunk costs time, however small: a reply may have so many, and one more for so many bytes that it may have.
+_LEAST_CHUNKS, _BYTES_A_CHUNK = 64, 256
 
 
 class Failure(StrEnum):
@@ -89,7 +91,7 @@ class Call:
 class Connection(asyncio.Protocol):
     """One connection: a call, its reply, the next."""
 
-    __slots__ = ("_body", "_buffer", "_call", "_head", "_interim", "_pool", "_read_bytes", "idle_since", "open", "reused", "transport")  # fmt: skip
+    __slots__ = ("_body", "_buffer", "_call", "_chunks", "_head", "_interim", "_pool", "_read_bytes", "idle_since", "open", "reused", "transport")  # fmt: skip
 
     def __init__(self, pool: "ConnectionPool") -> None:
         self._pool = pool
@@ -106,7 +108,7 @@ class Connection(asyncio.Protocol):
         self._buffer: bytes | bytearray = b""
         self._body = bytearray()
         self._head: Head | None = None
-        self._read_bytes = self._interim = 0
+        self._read_bytes = self._interim = self._chunks = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
@@ -206,8 +208,11 @@ class Connection(asyncio.Protocol):
         return body
 
     def _read_body(self, call: Call, *, streams: bool, most: int) -> bytes | None:
-        data, used, ended = read_chunks(self._buffer, most)
-        self._buffer = self._buffer[used:]
+        chunks, used, ended = read_chunks(self._buffer, most)
+        self._buffer, data = self._buffer[used:], b"".join(chunks)
+        self._chunks += len(chunks)
+        if self._chunks > _LEAST_CHUNKS + most // _BYTES_A_CHUNK:
+            raise ValueError("too many chunks")
         if not streams:
             self._body += data
             if len(self._body) > most:

@@ -9,8 +9,8 @@ from gameai.gateway.plan import Plan
 from gameai.inference.v1 import inference_pb2 as pb
 
 if TYPE_CHECKING:
+    from gameai.gateway.attempt import Attempt
     from gameai.gateway.flight import Flight
-    from gameai.gateway.pool import Attempt
 
 # So much of a question's time is left for the way back: 1 ms of 16, 10 ms of 160 or more.
 _MARGIN = 1 / 16
@@ -44,12 +44,14 @@ class Job:
         "deadline",
         "flight",
         "flow",
+        "held",
         "later",
         "margin",
         "messages",
         "most_in_flight",
         "over",
         "plan",
+        "prompt_bytes",
         "question",
         "queued",
         "second",
@@ -87,8 +89,8 @@ class Job:
         # Of the engine: the attempt that runs, and the replica where one failed.
         self.attempt: Attempt | None = None
         self.avoid = ""
-        # Of the question, in bytes of the wire.
-        self.size = 0
+        # Of the question, in bytes of the wire; what is held for it; and its size for an engine.
+        self.prompt_bytes = self.held = self.size = 0
         self.streams = False
         self.spoken = False
         # Of the desk: those who ask the same, and whether it is the second answer of another tier.

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-# Of questions that are open, frames that wait, and replies that are not whole yet. Beyond it each namespace has an equal
-# part of it, and beyond twice as much nobody has any.
+# Of questions that are open, frames and answers that wait, and replies that are not whole yet. Beyond it each namespace
+# has an equal part of it, and its worlds of that; beyond three times as much nobody has any.
 MOST_BYTES = 32 << 20
 # A question with its job, timer and place in the queue takes 1.9 KiB beside its own text (measured with 98,304 of them).
 QUESTION_BYTES = 2 << 10
@@ -53,10 +53,9 @@ class Ledger:
             return False
         space = self._spaces.get(namespace(world))
         part = self.most / max(1, len(self._spaces))
-        if self.total > 2 * self.most:
-            return True
         if space is None or space.size <= part:
-            return False
+            # Others hold no more than their parts, unless there are many of them: all together at most.
+            return self.total > 3 * self.most
         held = self._worlds.get(world)
         return held is not None and held.size > part / space.worlds
 

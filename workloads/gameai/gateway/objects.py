@@ -144,6 +144,7 @@ class Assembly:
 
     def __init__(self) -> None:
         self._made: dict[str, tuple[tuple[object, ...], WorldView]] = {}
+        self._absent: dict[str, TierView] = {}
         self.over_budget: frozenset[str] = frozenset()
 
     def view(
@@ -170,9 +171,18 @@ class Assembly:
         }
         self._made = {key: each for key, each in self._made.items() if key in made}
         named = {role.tier for world in made.values() for role in world.roles.values()}
-        absent = {key: _absent(key, known) for key in named - set(known)}
+        # Those that do not exist are the same in each view.
+        self._absent = {
+            key: self._absent.get(key) or _absent(key)
+            for key in named - set(known)
+            if key.removesuffix(_ABSENT) not in known
+        }
+        closed = {
+            key: replace(known[key.removesuffix(_ABSENT)].view, key=key)
+            for key in named - set(known) - set(self._absent)
+        }
         with_pods = {key: _with(each.view, endpoints.get(key, ())) for key, each in known.items()}
-        return View(tiers=with_pods | absent, worlds=made, gateways=max(1, gateways))
+        return View(tiers=with_pods | self._absent | closed, worlds=made, gateways=max(1, gateways))
 
     def _world(
         self,
@@ -215,11 +225,8 @@ def _role(role: RoleView, tier: TierFound | None, *, usable: bool) -> RoleView:
     )
 
 
-def _absent(key: str, known: Mapping[str, TierFound]) -> TierView:
-    """A tier that is not there, or not for this role: nobody answers there."""
-    like = known.get(key.removesuffix(_ABSENT))
-    if like is not None:
-        return replace(like.view, key=key)
+def _absent(key: str) -> TierView:
+    """A tier that is not there: nobody answers."""
     return TierView(
         key=key,
         tier_class=_UNKNOWN_CLASS,

@@ -92,7 +92,6 @@ class Planner:
         self.view = view
         self._posts: dict[tuple[str, str], Post] = {}
         self._stems: dict[tuple[str, str], bytes] = {}
-        self._revisions = {key: _revisions(tier) for key, tier in view.tiers.items()}
 
     def plan(self, world: WorldView, question: pb.Question) -> Plan:
         """Raises `NotFoundError` and `InvalidArgumentError`, which name the field and the remedy."""
@@ -156,7 +155,7 @@ class Planner:
             role,
             tier,
             f"{world.key}/{name}",
-            self._revisions[tier.key],
+            _revisions(tier),
             Rung.FRESH_CACHE in role.ladder,
             min(MOST_PROMPT_CHARACTERS, tier.context_tokens * CHARACTERS_PER_TOKEN),
         )
@@ -302,7 +301,7 @@ def _parts(question: pb.Question, rules: CacheRules) -> list[str] | None:
             )
         try:
             parts.append(quantiser.quantise(fields[name]))
-        except ValueError as error:
+        except (ValueError, ArithmeticError) as error:
             raise InvalidArgumentError(f"fields.{name}: {error}", field=f"fields.{name}") from error
     return parts
 

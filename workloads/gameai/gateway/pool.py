@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from http import HTTPStatus
 from time import monotonic
 from typing import Protocol
 
 from gameai.contract import LatencyClass
 from gameai.gateway import engine
+from gameai.gateway.attempt import Attempt
 from gameai.gateway.breaker import part
 from gameai.gateway.counts import Counts
-from gameai.gateway.engine import Events, Flaw, Said, Verdict, Wanted
+from gameai.gateway.engine import Said, Verdict, Wanted
 from gameai.gateway.estimate import Estimate, Pace
 from gameai.gateway.fair import FairQueue
-from gameai.gateway.http1 import Call, ConnectionPool, Failure
+from gameai.gateway.http1 import ConnectionPool
 from gameai.gateway.job import Job, Reason
 from gameai.gateway.ledger import Ledger
 from gameai.gateway.replica import Replica
@@ -29,6 +29,7 @@ _CANCELLED_SECONDS = 0.1
 # Of its time a question must have so much left to be tried a second time.
 _RETRY_PART = 0.4
 _SILENT_SECONDS = 10.0
+_PASS_SECONDS = 0.005
 _LOG = logging.getLogger(__name__)
 
 
@@ -59,7 +60,7 @@ class Pool:
         self._ring = Ring(())
         self._loop = asyncio.get_running_loop()
         self._told = False
-        self._pumping = False
+        self._pumping = self._resting = False
         self._silent_until = 0.0
         # This gateway's share of all slots, and requests at engines.
         self.slots = self.in_flight = 0
@@ -111,9 +112,9 @@ class Pool:
         """Queue a job; why not, if it is shed at once."""
         if now >= job.deadline:
             return Reason.DEGRADED_REASON_TOO_LATE
-        # One at a time is tried all the same: else nobody would notice that the engine has become faster.
-        if self.slots and self.in_flight:
-            service = self.estimate.mean(job.plan.tokens, now)
+        # One of each namespace is tried all the same: else nobody would notice that the engine has become faster.
+        if self.slots and self.queue.in_flight(job):
+            service = self.estimate.mean(job.size, now)
             wait = service * self.queue.wait(job, self.slots)
             if now + wait > self.latest(job, now):
                 return Reason.DEGRADED_REASON_TOO_LATE
@@ -135,7 +136,7 @@ class Pool:
 
     def latest(self, job: Job, now: float) -> float:
         """When a job must have begun to be ready in time."""
-        needed = self.estimate.needed(job.plan.tokens, job.budget, now)
+        needed = self.estimate.needed(job.size, job.budget, now)
         return job.deadline - job.margin - needed
 
     def give_up(self, job: Job) -> None:
@@ -148,7 +149,7 @@ class Pool:
 
     def pump(self) -> None:
         """Send what may be sent. One that fails brings others here: they are sent by the same pass, not inside of it."""
-        if self._pumping:
+        if self._pumping or self._resting:
             return
         self._pumping = True
         try:
@@ -156,15 +157,24 @@ class Pool:
         finally:
             self._pumping = False
 
+    def _go_on(self) -> None:
+        self._resting = False
+        self.pump()
+
     def _send(self) -> None:
-        now = monotonic()
-        queue = self.queue
-        while len(queue) and self._room(now):
+        began, queue = monotonic(), self.queue
+        while len(queue) and self._room(now := monotonic()):
+            if now - began > _PASS_SECONDS:
+                # Others are in this pass of the loop too: a replica that comes has room for thousands.
+                self._resting = True
+                self._loop.call_soon(self._go_on)
+                return
             job = queue.pop(now)
             if job is None:
                 return
             job.waiting = False
-            if now >= job.deadline or (now > self.latest(job, now) and self.in_flight):
+            # It counts as in flight already.
+            if now >= job.deadline or (now > self.latest(job, now) and queue.in_flight(job) > 1):
                 self.queue.done(job.flow)
                 self._outcome.failed(job, Reason.DEGRADED_REASON_TOO_LATE, now)
                 continue
@@ -196,7 +206,7 @@ class Pool:
         job.attempt = attempt
         self.in_flight += 1
         world = self._counts.world(plan.post.world.key)
-        self._counts.requests[world, self.tier.key] += 1
+        self._counts.requests[world, self.tier.label] += 1
         most = engine.most_bytes(plan.tokens, streams=job.streams)
         replica.send(request, attempt, now, streams=job.streams, most=most)
 
@@ -222,7 +232,7 @@ class Pool:
         job = attempt.job
         job.attempt = None
         self._release(attempt)
-        self._counts.engine_seconds[self.tier.key,].observe(now - job.started)
+        self._counts.engine_seconds[self.tier.label,].observe(now - job.started)
         return job
 
     def cancelled(self, attempt: Attempt) -> None:
@@ -231,9 +241,9 @@ class Pool:
         job.attempt = None
         attempt.settle()
         passed = now - job.started
-        if passed > self.estimate.mean(job.plan.tokens, now):
-            self.estimate.observe(job.plan.tokens, passed, now)
-        self.pace.missed(job.plan.tokens, passed)
+        if passed > self.estimate.mean(job.size, now):
+            self.estimate.observe(job.size, passed, now)
+        self.pace.missed(job.plan.tokens, job.prompt_bytes, passed)
         self._loop.call_later(_CANCELLED_SECONDS, self._free, attempt)
 
     def _release(self, attempt: Attempt) -> None:
@@ -252,8 +262,8 @@ class Pool:
         now = monotonic()
         attempt.replica.breaker.succeeded()
         job = self._ended(attempt, now)
-        self.estimate.observe(job.plan.tokens, now - job.started, now)
-        self.pace.wrote(said.completion_tokens, now - job.started)
+        self.estimate.observe(job.size, now - job.started, now)
+        self.pace.wrote(said.completion_tokens, job.prompt_bytes, now - job.started)
         self._outcome.answered(job, said, attempt.replica.endpoint.revision, now)
         self.pump()
 
@@ -266,7 +276,7 @@ class Pool:
     def broke(self, attempt: Attempt, how: str, verdict: Verdict) -> None:
         """An attempt failed, and what that speaks about; another replica is tried unless it is the question."""
         now = monotonic()
-        self._counts.engine_failures[self.tier.key, how] += 1
+        self._counts.engine_failures[self.tier.label, how] += 1
         breaker = attempt.replica.breaker
         if verdict is Verdict.REPLICA:
             breaker.failed(now)
@@ -299,98 +309,3 @@ class Pool:
             and any(each != failed for each in self._ring.addresses)
             and job.deadline - now >= _RETRY_PART * job.budget
         )
-
-
-class Attempt:
-    """A job at a replica: hears what comes back."""
-
-    __slots__ = ("call", "events", "flow", "held", "job", "pool", "replica")
-
-    def __init__(self, pool: Pool, job: Job, replica: Replica) -> None:
-        self.pool = pool
-        self.job = job
-        self.flow = job.flow
-        self.replica = replica
-        self.call: Call | None = None
-        self.events = Events() if job.streams else None
-        # Bytes of an unfinished reply.
-        self.held = 0
-
-    def cancel(self) -> None:
-        """Nobody waits for it."""
-        if self.call is not None:
-            self.call.cancel()
-        self.pool.cancelled(self)
-
-    def resume(self) -> None:
-        """Its sink has room again."""
-        if self.call is not None:
-            self.call.resume()
-
-    def hand_to(self, job: Job) -> None:
-        """From now on it is another job's, which asked the same."""
-        self.job.attempt, job.attempt = None, self
-        job.started = self.job.started
-        self.job = job
-
-    def settle(self) -> None:
-        """Nothing more is heard of it."""
-        self.replica.settled(self)
-        self.holding(0)
-
-    def heard(self) -> None:
-        """A first byte."""
-        self.replica.heard(monotonic())
-
-    def holding(self, size: int) -> None:
-        """So many bytes of its reply are held: a replica is its tenant's, who must not fill the gateway with replies."""
-        if size == self.held:
-            return
-        full = self.pool.ledger.hold(self.job.world, size - self.held)
-        self.held = size
-        if full and size:
-            if self.call is not None:
-                self.call.cancel()
-            self.pool.broke(self, "memory", Verdict.QUESTION)
-
-    def streamed(self, data: bytes) -> None:
-        """A part of a stream."""
-        assert self.events is not None  # noqa: S101 - only streams are told in parts
-        self._speak(self.events.feed(data))
-
-    def _speak(self, text: str) -> None:
-        if text:
-            self.job.spoken = True
-            if not self.job.sink.spoke(self.job.question, text) and self.call is not None:
-                self.call.pause()
-
-    def replied(self, status: int, body: bytes) -> None:
-        """The whole reply."""
-        if status != HTTPStatus.OK:
-            self._refused(status, engine.refusal(status, body))
-            return
-        if self.events is not None:
-            self._speak(self.events.end())
-            said = self.events.said()
-        else:
-            said = engine.said(body, self.job.plan.actions)
-        if said is Flaw.BLANK:
-            # What a model does not say is no fault of the replica's: one tenant's questions could close it to all.
-            self.pool.broke(self, said, Verdict.QUESTION)
-        elif isinstance(said, Flaw):
-            self.pool.broke(self, said, Verdict.REPLICA)
-        else:
-            self.pool.succeeded(self, said)
-
-    def _refused(self, status: int, refusal: engine.Refusal) -> None:
-        if refusal.too_long:
-            self.pool.refused(self, refusal.words)
-            return
-        self.pool.tell(status, refusal.words)
-        if refusal.verdict is Verdict.QUESTION:
-            self.replica.breaker.succeeded()
-        self.pool.broke(self, str(status), refusal.verdict)
-
-    def failed(self, failure: Failure) -> None:
-        """No reply."""
-        self.pool.broke(self, failure.value, Verdict.REPLICA)

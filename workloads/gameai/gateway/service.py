@@ -22,7 +22,6 @@ from gameai.errors import (
     InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
-    ServiceFault,
     status,
     status_of,
 )
@@ -31,7 +30,7 @@ from gameai.gateway.desk import Desk
 from gameai.gateway.identity import Caller, Identity
 from gameai.gateway.ledger import namespace
 from gameai.gateway.players import MOST_INSTANCE, Players, Report
-from gameai.gateway.session import Session, StuckError
+from gameai.gateway.session import GoneError, Session, StuckError
 from gameai.gateway.sinks import Single, Spoken
 from gameai.gateway.turns import Turns
 from gameai.gateway.view import WorldView
@@ -85,7 +84,7 @@ class InferenceService:
     def add_to(self, server: aio.Server) -> None:
         """Serve its methods."""
         handlers: dict[str, Any] = {
-            "StreamAnswers": grpc.stream_stream_rpc_method_handler(self.StreamAnswers, **_wire(pb.StreamAnswersRequest, pb.StreamAnswersResponse)),
+            "StreamAnswers": grpc.stream_stream_rpc_method_handler(self.StreamAnswers, response_serializer=pb.StreamAnswersResponse.SerializeToString),
             "GenerateAnswer": grpc.stream_unary_rpc_method_handler(self.GenerateAnswer, **_wire(pb.GenerateAnswerRequest, pb.GenerateAnswerResponse)),
             "GenerateText": grpc.stream_stream_rpc_method_handler(self.GenerateText, **_wire(pb.GenerateTextRequest, pb.GenerateTextResponse)),
         }  # fmt: skip
@@ -102,17 +101,25 @@ class InferenceService:
         """Streams that are open."""
         return len(self._sessions)
 
-    async def StreamAnswers(
-        self, request_iterator: AsyncIterator[pb.StreamAnswersRequest], context: Context
-    ) -> None:
-        """Frames in, frames out."""
+    async def StreamAnswers(self, request_iterator: AsyncIterator[bytes], context: Context) -> None:
+        """Frames in, as they came, and frames out."""
         with _Mapped(self._desk.counts) as mapped:
             caller = self._caller(context)
             with _within(self._streams_of, caller, MOST_STREAMS, "streams"):
                 # At once, so that the client knows that it was let in.
                 await context.send_initial_metadata(())
-                session = Session(self._desk, self._turns, lambda name: self._world(caller, name))
-                await self._serve(session, caller, request_iterator, context)
+                number = next(self._numbers)
+                session = Session(
+                    self._desk,
+                    self._turns,
+                    lambda name: self._world(caller, name),
+                    holder=_holder(caller),
+                    reported=lambda world, players: self._report(world, players, caller, number),
+                )
+                try:
+                    await self._serve(session, caller, request_iterator, context)
+                finally:
+                    self._players.ended(number)
         await mapped.end(context)
 
     async def GenerateAnswer(
@@ -128,7 +135,8 @@ class InferenceService:
                     return pb.GenerateAnswerResponse(answer=answer)
                 mapped.fault(answer.error)
         await mapped.end(context)
-        raise AssertionError  # `end` raised
+        # `end` raised, unless the client is gone.
+        return pb.GenerateAnswerResponse()
 
     async def _infer(
         self, caller: Caller, request: pb.GenerateAnswerRequest, context: Context
@@ -175,10 +183,9 @@ class InferenceService:
         self,
         session: Session,
         caller: Caller,
-        frames: AsyncIterator[pb.StreamAnswersRequest],
+        frames: AsyncIterator[bytes],
         context: Context,
     ) -> None:
-        number = next(self._numbers)
         self._sessions.add(session)
         if self._draining:
             session.go_away()
@@ -187,13 +194,13 @@ class InferenceService:
         leaving = self._loop.call_later(end, session.go_away)
         ending = asyncio.create_task(asyncio.sleep(end + LEAVE_SECONDS))
         writing = asyncio.create_task(session.write(context))
-        reading = asyncio.create_task(self._read(session, caller, number, frames))
+        reading = asyncio.create_task(_read(session, frames))
         try:
-            tasks = (writing, reading, ending)
+            tasks = (writing, reading, ending, session.stuck)
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if ending.done():
                 raise DrainingError("this stream was told to leave: open another one")
-            for task in (writing, reading):
+            for task in (writing, reading, session.stuck):
                 if task.done():
                     task.result()
         finally:
@@ -205,33 +212,8 @@ class InferenceService:
             for task in (writing, reading, ending):
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await task
-            self._players.ended(number)
 
-    async def _read(
-        self,
-        session: Session,
-        caller: Caller,
-        number: int,
-        frames: AsyncIterator[pb.StreamAnswersRequest],
-    ) -> None:
-        """Every frame, then until all is answered."""
-        async for frame in frames:
-            if frame.HasField("players"):
-                self._report(session, caller, number, frame)
-            await session.take(frame)
-        await session.drained()
-
-    def _report(
-        self, session: Session, caller: Caller, number: int, frame: pb.StreamAnswersRequest
-    ) -> None:
-        try:
-            world = self._world(caller, frame.world)
-        except ServiceFault:
-            if session.served:
-                # Of a world that is gone for a moment nobody counts the players.
-                return
-            raise
-        players = frame.players
+    def _report(self, world: WorldView, players: pb.Players, caller: Caller, number: int) -> None:
         if len(players.instance) > MOST_INSTANCE:
             raise InvalidArgumentError(
                 f"players.instance must have at most {MOST_INSTANCE} characters",
@@ -272,6 +254,18 @@ class InferenceService:
             f"one of {', '.join(sorted(world.key for world in mine)[:10])}",
             field="world",
         )
+
+
+def _holder(caller: Caller) -> str:
+    """For whom the memory of a stream is counted: its caller's namespace; without identity, the world's."""
+    return "" if caller.name is None else f"{namespace(caller.name)}/"
+
+
+async def _read(session: Session, frames: AsyncIterator[bytes]) -> None:
+    """Every frame, then until all is answered."""
+    async for frame in frames:
+        await session.take(frame)
+    await session.drained()
 
 
 def _wire(request: Any, response: Any) -> dict[str, Any]:
@@ -333,6 +327,9 @@ class _Mapped:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         if error is None or not isinstance(error, Exception):
             return False
+        if isinstance(error, GoneError):
+            # Nobody hears a status.
+            return True
         if isinstance(error, StuckError):
             self._counts.events["stream not read",] += 1
             message = "the answers are not read"
@@ -353,7 +350,14 @@ class _Mapped:
         """Abort the call, if there is a reason to."""
         if self._status is not None:
             found = rpc_status.to_status(self._status)
-            await context.abort(found.code, found.details, found.trailing_metadata)
+            try:
+                await context.abort(found.code, found.details, found.trailing_metadata)
+            except aio.AbortError:
+                raise
+            except Exception:
+                # gRPC has no public name for what it raises where the client is gone.
+                if not context.done():
+                    raise
 
 
 def _left(context: Context) -> float:

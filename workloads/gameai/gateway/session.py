@@ -5,11 +5,14 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from grpc import aio
 
-from gameai.errors import InvalidArgumentError, ServiceFault, status_of
+from gameai.errors import ExhaustedError, InvalidArgumentError, ServiceFault, status_of
 from gameai.gateway.desk import Desk
+from gameai.gateway.envelope import crowded
 from gameai.gateway.job import Job
+from gameai.gateway.ledger import namespace
 from gameai.gateway.turns import Turns
 from gameai.gateway.view import WorldView
 from gameai.inference.v1 import inference_pb2 as pb
@@ -20,10 +23,21 @@ MOST_FRAME = 256
 STUCK_SECONDS = 30.0
 
 WorldOf = Callable[[str], WorldView]
+Reported = Callable[[WorldView, pb.Players], None]
+# Smaller ones are not worth a look before they are read.
+_SMALL_FRAME = 16 << 10
+# Answers that wait to be sent and are not counted: as many become ready in one pass of the loop.
+_UNCHARGED = 32
+# Of an answer beside its text, and of one with a status.
+_ANSWER_BYTES, _ERROR_BYTES = 512, 2048
 
 
 class StuckError(Exception):
     """The client does not read its answers."""
+
+
+class GoneError(Exception):
+    """The client is gone, and nobody hears how its stream ended."""
 
 
 class Session:
@@ -31,28 +45,58 @@ class Session:
 
     defers = True
 
-    def __init__(self, desk: Desk, turns: Turns, world_of: WorldOf) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        turns: Turns,
+        world_of: WorldOf,
+        *,
+        holder: str = "",
+        reported: Reported = lambda *_: None,
+    ) -> None:
+        """`holder` is the world for which memory is counted, the first one that is spoken for where it is empty."""
         self.closed = False
         # Whether its caller has spoken for a world.
         self.served = False
         self._desk = desk
         self._turns = turns
         self._world_of = world_of
+        self._reported = reported
         self._jobs: dict[int, Job] = {}
         self._open: set[int] = set()
         self._ready: list[pb.Answer] = []
         self._going_away = False
         self._sending = False
+        self._holder = holder
+        # Bytes of answers that wait, beyond those that always may.
+        self._charged = 0
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
+        # Done when what is not read takes all of its memory.
+        self.stuck: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def answer(self, answer: pb.Answer, *, last: bool) -> None:
         """Take an answer."""
+        if self.stuck.done():
+            return
         self._ready.append(answer)
+        if len(self._ready) > _UNCHARGED:
+            error = answer.HasField("error")
+            self._charge(answer.ByteSize() + (_ERROR_BYTES if error else _ANSWER_BYTES))
         if last:
             self._open.discard(answer.id)
             self._jobs.pop(answer.id, None)
         self._wake.set()
+
+    def _charge(self, size: int) -> None:
+        """Answers that are not read fill memory as questions do; where there is none left the stream ends."""
+        self._charged += size
+        if self._desk.ledger.hold(self._holder, size) and not self.stuck.done():
+            self.stuck.set_exception(StuckError())
+
+    def _discharge(self) -> None:
+        self._desk.ledger.hold(self._holder, -self._charged)
+        self._charged = 0
 
     def spoke(self, question: int, text: str) -> bool:
         """Streams of frames are not told in parts."""
@@ -63,60 +107,59 @@ class Session:
         self._going_away = True
         self._wake.set()
 
-    async def take(self, frame: pb.StreamAnswersRequest) -> None:
-        """Take a frame's questions; waits while too much is open. Raises `InvalidArgumentError`, and what `world_of` does."""
-        if len(frame.questions) > MOST_FRAME:
-            raise InvalidArgumentError(
-                f"a frame has at most {MOST_FRAME} questions", field="questions"
-            )
-        self._cancel(frame.cancelled_ids)
-        arrived, size = monotonic(), frame.ByteSize()
-        # Of the world that the caller speaks for, whatever it names.
-        key = self._key(frame.world)
+    async def take(self, data: bytes) -> None:
+        """Take a frame, as it came; waits while too much is open, and reads it only then.
+
+        Raises `InvalidArgumentError`, `ExhaustedError` where there is no memory for a frame that waits, and what
+        `world_of` and `reported` do.
+        """
+        arrived, ledger, holder = monotonic(), self._desk.ledger, self._holder
         # A frame that waits is held like the questions that are open.
-        self._desk.ledger.hold(key, size)
+        full = ledger.hold(holder, len(data))
         try:
-            while len(self._open) + len(self._ready) > MOST_OPEN - len(frame.questions):
+            while len(self._open) + len(self._ready) > MOST_OPEN - MOST_FRAME:
+                if full or ledger.full(holder):
+                    raise ExhaustedError(
+                        f"namespace {namespace(holder)} holds as much of this gateway's memory as it may: "
+                        "read the answers, and ask less at once"
+                    )
                 self._room.clear()
                 await self._room.wait()
-            await self._turns.run(lambda: self._take_all(frame, arrived), key)
+            await self._turns.run(lambda: self._open_frame(data, arrived), holder)
         finally:
-            self._desk.ledger.hold(key, -size)
+            ledger.hold(holder, -len(data))
+
+    def _open_frame(self, data: bytes, arrived: float) -> None:
+        if self.closed:
+            return
+        frame = _frame(data)
+        self._cancel(frame.cancelled_ids)
+        # As it is now: the view may have changed while the frame waited.
+        try:
+            world = self._world_of(frame.world)
+        except ServiceFault as fault:
+            if not self.served:
+                # A caller that never spoke for a world learns it by the end of its stream.
+                raise
+            # A world that is gone, for a moment maybe, takes no other answers along.
+            for question in frame.questions:
+                self._take(fault, question, arrived)
+            return
+        self.served = True
+        self._holder = self._holder or world.key
+        if frame.HasField("players"):
+            self._reported(world, frame.players)
+        for question in frame.questions:
+            self._take(world, question, arrived)
 
     def _cancel(self, numbers: Sequence[int]) -> None:
         """Their answers are no longer wanted; one that is ready by now may still leave."""
-        if len(numbers) > MOST_FRAME:
-            raise InvalidArgumentError(
-                f"a frame cancels at most {MOST_FRAME} questions", field="cancelled_ids"
-            )
         for number in numbers:
             self._open.discard(number)
             if (job := self._jobs.pop(number, None)) is not None:
                 self._desk.abandon(job)
         if numbers:
             self._room.set()
-
-    def _key(self, name: str) -> str:
-        try:
-            return self._world_of(name).key
-        except ServiceFault:
-            if not self.served:
-                # A caller that never spoke for a world learns it by the end of its stream.
-                raise
-            return ""
-
-    def _take_all(self, frame: pb.StreamAnswersRequest, arrived: float) -> None:
-        if self.closed:
-            return
-        # As it is now: the view may have changed while the frame waited.
-        try:
-            world: WorldView | ServiceFault = self._world_of(frame.world)
-            self.served = True
-        except ServiceFault as fault:
-            # A world that is gone, for a moment maybe, takes no other answers along.
-            world = fault
-        for question in frame.questions:
-            self._take(world, question, arrived)
 
     def _take(self, world: WorldView | ServiceFault, question: pb.Question, arrived: float) -> None:
         number = question.id
@@ -126,8 +169,7 @@ class Session:
                     f"id {number} is open already: give each question its own", field="questions.id"
                 )
             )
-            self._ready.append(pb.Answer(id=number, error=error))
-            self._wake.set()
+            self.answer(pb.Answer(id=number, error=error), last=False)
             return
         self._open.add(number)
         if isinstance(world, ServiceFault):
@@ -138,7 +180,7 @@ class Session:
             self._jobs[number] = job
 
     async def write(self, context: aio.ServicerContext[Any, Any]) -> None:
-        """Send what is ready, for ever. Raises `StuckError`."""
+        """Send what is ready, for ever. Raises `StuckError` and `GoneError`."""
         told = False
         while True:
             await self._wake.wait()
@@ -153,6 +195,8 @@ class Session:
                     context, pb.StreamAnswersResponse(answers=answers, going_away=told)
                 )
                 self._sending = False
+                if self._charged and len(self._ready) <= _UNCHARGED:
+                    self._discharge()
                 self._room.set()
 
     async def drained(self) -> None:
@@ -167,6 +211,12 @@ class Session:
         for job in list(self._jobs.values()):
             self._desk.abandon(job)
         self._jobs.clear()
+        self._discharge()
+        if self.stuck.done():
+            # Whoever waited has seen it, or ended for another reason.
+            self.stuck.exception()
+        else:
+            self.stuck.cancel()
 
     async def _send(
         self, context: aio.ServicerContext[Any, Any], response: pb.StreamAnswersResponse
@@ -176,3 +226,22 @@ class Session:
                 await context.write(response)
         except TimeoutError as error:
             raise StuckError from error
+        except Exception as error:
+            # gRPC has no public name for what it raises then.
+            if context.done():
+                raise GoneError from error
+            raise
+
+
+def _frame(data: bytes) -> pb.StreamAnswersRequest:
+    """A frame of its bytes. Raises `InvalidArgumentError`."""
+    try:
+        full = len(data) > _SMALL_FRAME and crowded(data, MOST_FRAME)
+        frame = pb.StreamAnswersRequest() if full else pb.StreamAnswersRequest.FromString(data)
+    except (DecodeError, ValueError) as error:
+        raise InvalidArgumentError("the message is no StreamAnswersRequest") from error
+    if full or len(frame.questions) > MOST_FRAME or len(frame.cancelled_ids) > MOST_FRAME:
+        raise InvalidArgumentError(
+            f"a frame has at most {MOST_FRAME} questions, and cancels as many", field="questions"
+        )
+    return frame

@@ -58,24 +58,42 @@ class Shares:
         """A request of a group has ended."""
         self._groups[name].in_flight -= 1
 
+    def in_flight(self, name: str) -> int:
+        """How many requests of a group are in flight."""
+        group = self._groups.get(name)
+        return 0 if group is None else group.in_flight
+
     def full(self, name: str, slots: int, now: float) -> bool:
         """Whether a group has as many of so many slots in flight as it may; 0 slots have no limit."""
+        if self.surely_not_full(name, slots):
+            return False
+        return self._groups[name].in_flight >= self.most(name, slots, now)
+
+    def surely_not_full(self, name: str, slots: int) -> bool:
+        """Whether no look at the others is needed to know that a group is not full: it has fewer than an equal share."""
         if not slots or len(self._groups) == 1:
-            return False
+            return True
         group = self._groups.get(name)
-        # Fewer than an equal share of all groups is fewer than one of those that ask: no need to look at each.
-        if group is None or group.in_flight < max(1, slots // len(self._groups)):
-            return False
+        return group is None or group.in_flight < max(1, slots // len(self._groups))
+
+    def most(self, name: str, slots: int, now: float) -> int:
+        """How many of so many slots a group may have in flight: what the others leave, and an equal share at least."""
         others = [
             each
             for other, each in self._groups.items()
             if other != name and (each.in_flight or now - each.asked < RECENT_SECONDS)
         ]
         equal = max(1, slots // (len(others) + 1))
-        if group.in_flight < equal:
-            return False
         kept = sum(min(equal, math.ceil(each.peak_at(now)) + 1) for each in others)
-        return group.in_flight >= max(equal, slots - kept)
+        return max(equal, slots - kept)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a group is known."""
+        return name in self._groups
+
+    def __len__(self) -> int:
+        """How many groups are known."""
+        return len(self._groups)
 
     def _forget(self, now: float) -> None:
         gone = [

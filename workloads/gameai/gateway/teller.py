@@ -71,7 +71,7 @@ class Teller:
         self, question: pb.Question, plan: Plan, sink: Sink, kept: Kept, times: tuple[float, float]
     ) -> None:
         """An answer from the fresh cache to a question that never became a job; `times`: seconds that it waited and had."""
-        labels = (plan.post.tier.key, "FRESH_CACHE")
+        labels = (plan.post.tier.label, "FRESH_CACHE")
         waited, had = times
         self._counts.answers[labels] += 1
         self._counts.seconds[labels].observe(waited)
@@ -85,7 +85,7 @@ class Teller:
         )
         if waited > had:
             answer.late = True
-            self._counts.late[plan.post.tier.key,] += 1
+            self._counts.late[plan.post.tier.label,] += 1
         sink.answer(answer, last=True)
 
     def answer(self, job: Job, source: pb.Source.ValueType, text: str, form: Form) -> None:
@@ -126,11 +126,11 @@ class Teller:
         """What an engine read and wrote for a world."""
         post = job.plan.post
         world = self._counts.world(post.world.key)
-        self._counts.tokens[world, post.tier.key, "prompt"] += said.prompt_tokens
-        self._counts.tokens[world, post.tier.key, "completion"] += said.completion_tokens
+        self._counts.tokens[world, post.tier.label, "prompt"] += said.prompt_tokens
+        self._counts.tokens[world, post.tier.label, "completion"] += said.completion_tokens
 
     def _count(self, job: Job, source: pb.Source.ValueType, form: Form, now: float) -> None:
-        counts, tier = self._counts, job.plan.post.tier.key
+        counts, tier = self._counts, job.plan.post.tier.label
         counts.answers[tier, _SOURCES[source]] += 1
         counts.seconds[tier, _SOURCES[source]].observe(now - job.arrived)
         if form.reason:
@@ -162,7 +162,9 @@ def desk_gauges(
         ("slots", "This gateway's share of slots.", lambda pool: pool.slots),
     ]
     for name, text, value in rows:
-        values = [((key,), float(value(pool))) for key, pool in list(pools.items())]
+        values = [
+            ((key,), float(value(pool))) for key, pool in list(pools.items()) if pool.tier.model
+        ]
         yield gauge(f"gameai_gateway_{name}", text, ("tier",), values)
     single: list[tuple[str, str, float]] = [
         ("cache_entries", "Answers that are kept.", len(cache)),

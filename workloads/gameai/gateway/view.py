@@ -15,6 +15,9 @@ class Endpoint:
     revision: str = ""
 
 
+ABSENT = "absent"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TierView:
     """A tier; `slots` are those of one replica, before they are divided among gateways."""
@@ -26,6 +29,11 @@ class TierView:
     slots: int
     context_tokens: int
     endpoints: tuple[Endpoint, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Its label in metrics: tiers that do not exist, whose names anybody may think of, have one for all."""
+        return self.key if self.model else ABSENT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,4 +81,7 @@ class View:
         """Worlds that a caller speaks for, as any account of its name or as the one of this UID."""
         mine = self._by_caller.get(caller, [])
         only = self._by_caller.get(f"{caller}@{uid}") if uid else None
-        return [*mine, *(each for each in only if each not in mine)] if only else mine
+        if not only:
+            return mine
+        known = {each.key for each in mine}
+        return [*mine, *(each for each in only if each.key not in known)]
