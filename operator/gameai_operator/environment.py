@@ -107,7 +107,7 @@ def _add_work_flags(flag: "_Flags") -> None:
 
 
 def _add_policy_flags(flag: "_Flags") -> None:
-    flag("--allowed-host-paths", "", "folders of nodes below which model caches may lie, commas")
+    flag("--allowed-host-paths", "", "folders of nodes in which model caches may lie, commas")
     flag("--allowed-hubs", ANY, "hosts that models come from, commas; *: all")
     flag("--allowed-images", ANY, "prefixes of images, commas; *: all")
     flag("--allowed-service-accounts", ANY, "accounts that pods may run as, commas; *: all")

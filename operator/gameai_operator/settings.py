@@ -117,7 +117,7 @@ ANY = "*"
 class Policy:
     """What tenants' manifests may ask for: values, or `*` for all.
 
-    `host_paths` are folders of nodes, and what lies below; `hubs` hosts of model hubs (`*.example.com`: all below);
+    `host_paths` are folders of nodes; `hubs` hosts of model hubs (`*.example.com`: all below);
     `images` prefixes; `open_networks`: mode Open, and addresses outside of the cluster.
     """
 

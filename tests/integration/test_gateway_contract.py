@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -76,6 +77,10 @@ async def test_a_clients_errors_say_whether_to_ask_again() -> None:
         ({}, "give one of prompt and messages"),
         ({"prompt": "x", "messages": [("user", "x")]}, "give one of prompt and messages"),
         ({"messages": [("narrator", "x")]}, "one of system, user, assistant: 'narrator'"),
+        ({"prompt": "x", "deadline_ms": 16.6}, "deadline_ms must be 0 to 600000: 16.6"),
+        ({"prompt": "x", "actions": "patrol"}, "actions are a list of texts: 'patrol'"),
+        ({"prompt": "x", "cache": "of"}, "cache is one of declared, off, refresh: 'of'"),
+        ({"prompt": "x", "npc": 7}, "role, npc, archetype, prompt and actions are text: 7"),
     ],
 )
 async def test_a_mistake_in_the_call_is_refused_by_field_before_it_is_sent(
@@ -164,3 +169,38 @@ async def test_a_free_answer_without_a_length_is_as_long_as_its_deadline_allows(
     sources = [each.source for each in answers]
     assert sources[0] == pb.SOURCE_DEFAULT, "64 tokens take 256 ms, which nobody knows yet"
     assert sources[1:].count(pb.SOURCE_ENGINE) >= 3
+
+
+async def test_an_instance_counts_its_reports() -> None:
+    async with gateway(view()) as served:
+        call = served.stub.StreamAnswers()
+        players = pb.Players(online=3, instance="match-7")
+        await call.write(pb.StreamAnswersRequest(players=players))
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "players.sequence must count" in await call.details()
+
+
+async def test_a_client_that_cannot_connect_says_why_once_and_in_each_error(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    missing = tmp_path / "token"
+    async with Gateway("127.0.0.1:1", token_file=missing, insecure=True) as ai:
+        for _ in range(3):
+            with pytest.raises(NoAnswerError, match=r"no gateway in time: .*No such file"):
+                await ai.ask(role="reaction", prompt="x", deadline_ms=300)
+        reply = await ai.ask(role="reaction", prompt="x", deadline_ms=300, default="d")
+        assert reply.source is Source.OWN_DEFAULT
+    assert sum("cannot be asked" in each.message for each in caplog.records) == 1
+
+
+async def test_a_world_that_does_not_exist_is_told_with_its_reason() -> None:
+    async with gateway(view()) as served, Gateway(served.address, world="games/none") as ai:
+        with pytest.raises(AccessError) as caught:
+            await ai.ask(role="reaction", prompt="x", deadline_ms=20_000)
+    assert (caught.value.reason, caught.value.code) == ("NOT_FOUND", grpc.StatusCode.NOT_FOUND)
+
+
+async def test_a_client_that_is_not_open_says_so() -> None:
+    ai = Gateway("127.0.0.1:1")
+    with pytest.raises(RuntimeError, match="the client is not open"):
+        await ai.ask(role="reaction", prompt="x", default="d")

@@ -398,3 +398,48 @@ async def test_answers_that_are_not_read_count_as_memory_and_end_their_stream() 
         assert await call.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL)
         await eventually(lambda: served.desk.ledger.total == 0)
         assert served.desk.counts.events["stream not read",] == 1
+
+
+async def test_one_that_reads_all_its_answers_is_never_ended_however_busy_it_is() -> None:
+    class Context:
+        def done(self) -> bool:
+            return False
+
+        async def write(self, response: Any) -> None:
+            await asyncio.sleep(0)
+
+    async with gateway(view([])) as served:
+        served.desk.ledger.most = 64 << 10
+        busy = Session(served.desk, Turns(), lambda _: world(), holder="games/")
+        context: Any = Context()
+        writing = asyncio.create_task(busy.write(context))
+        for _ in range(500):
+            for number in range(60):
+                busy.answer(pb.Answer(id=number, text="x" * 20), last=True)
+            await asyncio.sleep(0)
+            assert served.desk.ledger.total < 200 << 10
+        await eventually(lambda: not busy._ready)
+        assert not busy.stuck.done()
+        await eventually(lambda: served.desk.ledger.total == 0)
+        writing.cancel()
+        busy.close()
+
+
+async def test_a_call_that_is_handed_on_counts_for_those_who_began_it() -> None:
+    async with (
+        engine(latency=Latency(first_token_ms=3000)) as (surface, address),
+        gateway(view([address])) as served,
+    ):
+        ledger = served.desk.ledger
+        first = asyncio.create_task(ask(served, fields={"threat": "1"}, deadline_ms=20_000))
+        await eventually(lambda: surface.engine.running == 1)
+        [replica] = served.desk.pools["shared/gold"].replicas.values()
+        attempt: Any = next(iter(replica._callers))
+        attempt.holding(5000)
+        began, attempt.job.world = attempt.job.world, "games/other"
+        attempt.holding(0)
+        attempt.job.world = began
+        first.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await first
+        await eventually(lambda: (ledger.total, ledger._worlds, ledger._spaces) == (0, {}, {}))

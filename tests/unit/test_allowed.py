@@ -7,7 +7,9 @@ import tiers
 import worlds
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.api.tier import DEFAULT_IMAGE
-from gameai_operator.settings import PodSettings, Policy, Settings
+from gameai_operator.engine.manifest import Key
+from gameai_operator.engine.plan import Child
+from gameai_operator.settings import NetworkSettings, PodSettings, Policy, Settings
 
 HUB = "huggingFace"
 
@@ -26,7 +28,10 @@ def reasons(root: dict[str, Any], policy: Policy, pods: PodSettings | None = Non
     decision = decided(root, settings, references=worlds.READY_TIERS)
     rendered = {each["kind"] for each in decision.wanted or ()}
     found = [each.reason for each in decision.conditions if each.type == "Stalled" and each.status]
-    assert bool(found) is ("Deployment" not in rendered or "NetworkPolicy" not in rendered)
+    assert bool(found) is ("Deployment" not in rendered)
+    assert ("Deployment" in rendered) <= (
+        "NetworkPolicy" in rendered or root["spec"].get("network") == {"mode": "Open"}
+    )
     return found
 
 
@@ -40,6 +45,8 @@ def reasons(root: dict[str, Any], policy: Policy, pods: PodSettings | None = Non
         (tier({"endpoint": "https://HUB.example.com."}), {"hubs": ("hub.example.com",)}, []),
         (tier({"endpoint": "https://example.com"}), {"hubs": ("*.example.com",)}, ["HubNotAllowed"]),
         (tier({"endpoint": "https://evil.io/hub.example.com"}), {"hubs": ("hub.example.com",)}, ["HubNotAllowed"]),
+        # One that programs read differently: the image's own would go to evil.io.
+        (tier({"endpoint": "https://evil.io\\@hub.example.com"}), {"hubs": ("hub.example.com",)}, ["HubNotAllowed"]),
         (tier({"endpoint": "https://hub.example.com@evil.io"}), {"hubs": ("hub.example.com",)}, ["HubNotAllowed"]),
         (tier({"tokenSecretRef": {"name": "db", "key": "k"}}), {"secrets": ("hf",)}, ["SecretNotAllowed"]),
         (tier({"tokenSecretRef": {"name": "hf", "key": "k"}}), {"secrets": ("hf",)}, []),
@@ -75,3 +82,30 @@ def test_vllms_own_image_comes_from_the_charts_registry_and_is_judged_as_such() 
     assert spec["containers"][0]["image"] == f"registry.example/mirror/{DEFAULT_IMAGE}"
     assert spec["imagePullSecrets"] == [{"name": "own"}, {"name": "registry"}]
     assert PodSettings.parse(pods.document()) == pods
+
+
+def test_a_world_whose_policy_is_there_already_goes_on_when_its_network_may_not_be_opened() -> None:
+    policy = Settings(policy=Policy(open_networks=False))
+    name = Key("NetworkPolicy", "eldermoor", "moor-world")
+    live = Child(
+        key=name,
+        uid="u",
+        version=1,
+        owner=None,
+        terminating=False,
+        manifest_hash="",
+    )
+    root = worlds.resource(network={"mode": "Open"})
+    decision = decided(root, policy, references=worlds.READY_TIERS, children={name: live})
+    assert "Deployment" in {each["kind"] for each in decision.wanted}
+    assert name in decision.keep
+
+
+def test_a_world_that_has_no_policy_yet_does_not_begin_with_one_that_cannot_be_rendered() -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"a b": "c"}}}
+    root = worlds.resource(network={"allowFrom": [peer]})
+    decision = decided(root, references=worlds.READY_TIERS)
+    assert "Deployment" not in {each["kind"] for each in decision.wanted}
+    without = Settings(network=NetworkSettings(policies=False))
+    decision = decided(root, without, references=worlds.READY_TIERS)
+    assert "Deployment" in {each["kind"] for each in decision.wanted}, "others make the policies"

@@ -58,6 +58,9 @@ async def test_another_authority_is_noticed(tmp_path: Path) -> None:
     file.write_text(PEM)
     await asyncio.wait_for(changed.wait(), 10)
     assert authority.text == PEM
+    file.unlink()
+    await asyncio.sleep(0.1)
+    assert authority.text == PEM, "a Secret that is gone takes nothing from those who trust it"
     following.cancel()
 
 

@@ -468,6 +468,12 @@ def test_certificates_come_from_cert_manager_from_a_secret_or_there_are_none() -
     issued = {"mode": "CertManager", "issuerRef": {"name": "internal", "kind": "ClusterIssuer"}}
     assert tls(**issued) == (["Certificate"], "/gateway-ca/ca.crt")
     assert tls(secretName="mine") == ([], "/gateway-ca/ca.crt")
+    # The values of a former chart, with --reuse-values.
+    assert tls(mode=None, issuerRef=None, dnsNames=None) == (["Secret"], "/gateway-ca/ca.crt")
+    former = dict.fromkeys(
+        ("allowedHubs", "allowedImages", "allowedServiceAccounts", "allowedSecrets")
+    )
+    assert told({"policy": {**former, "allowOpenNetworks": None}}).policy == Policy()
     assert tls(mode="Off") == ([], "")
     with pytest.raises(Exception, match=r"gateway\.tls\.issuerRef\.name must name an Issuer"):
         tls(mode="CertManager")

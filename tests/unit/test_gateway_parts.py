@@ -209,6 +209,17 @@ def test_a_free_answer_is_as_long_as_the_engine_can_write_in_time() -> None:
     assert pace.fitting(64, 100, 0.06) == 44
 
 
+def test_an_engine_that_was_slow_once_writes_long_answers_again() -> None:
+    pace = Pace()
+    for _ in range(50):
+        pace.wrote(64, 100, 64 * 0.06)
+    short = pace.fitting(64, 100, 1.0)
+    assert short < 16
+    for _ in range(150):
+        pace.wrote(pace.fitting(64, 100, 1.0), 100, pace.fitting(64, 100, 1.0) * 0.003)
+    assert pace.fitting(64, 100, 1.0) == 64
+
+
 def test_one_who_sends_long_prompts_or_gives_up_soon_shortens_nobodys_answers() -> None:
     pace = Pace()
     pace.wrote(40, 100, 0.4)

@@ -361,7 +361,7 @@ def test_the_revision_in_use_is_reported() -> None:
 
 @pytest.mark.parametrize(
     ("allowed", "stalled"),
-    [((), True), (("/mnt/models",), False), (("/mnt/",), False), (("/mnt/mod",), True)],
+    [((), True), (("/mnt/models",), False), (("/mnt/models/",), False), (("/mnt",), True)],
 )
 def test_a_cache_on_the_node_lies_only_where_the_chart_allows(
     allowed: tuple[str, ...], stalled: bool

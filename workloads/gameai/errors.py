@@ -56,7 +56,7 @@ _TABLE: Mapping[type[ServiceFault], tuple[int, str]] = MappingProxyType(
 )
 
 
-def status_of(error: Exception) -> Status:
+def status_of(error: BaseException) -> Status:
     """The status for the caller. Of an error that is not ours it says nothing but INTERNAL."""
     row = _TABLE.get(type(error)) if isinstance(error, ServiceFault) else None
     if row is None or not isinstance(error, ServiceFault):

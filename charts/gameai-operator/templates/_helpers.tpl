@@ -73,12 +73,18 @@ runAsGroup: 65532
 {{- define "gameai.gateway.tlsMode" -}}
 {{- $tls := .Values.gateway.tls }}
 {{- if $tls.secretName }}Secret{{ else }}
-{{- if and (eq $tls.mode "CertManager") (not $tls.issuerRef.name) }}{{ fail "gateway.tls.issuerRef.name must name an Issuer where gateway.tls.mode is CertManager" }}{{ end }}
-{{- $tls.mode }}{{ end }}
+{{- $mode := $tls.mode | default "SelfSigned" }}
+{{- if and (eq $mode "CertManager") (not ($tls.issuerRef | default dict).name) }}{{ fail "gateway.tls.issuerRef.name must name an Issuer where gateway.tls.mode is CertManager" }}{{ end }}
+{{- $mode }}{{ end }}
 {{- end }}
 
 {{/* The Secret with its certificate; none where connections are not encrypted. */}}
 {{- define "gameai.gateway.tlsSecret" -}}
 {{- if .Values.gateway.tls.secretName }}{{ .Values.gateway.tls.secretName }}
-{{- else if ne (include "gameai.gateway.tlsMode" .) "Off" }}{{ printf "%s-gateway-tls" (include "gameai.name" .) }}{{ end }}
+{{- else }}
+{{- /* One for each mode: Helm would not take over cert-manager's. */}}
+{{- $mode := include "gameai.gateway.tlsMode" . }}
+{{- if eq $mode "SelfSigned" }}{{ printf "%s-gateway-tls" (include "gameai.name" .) }}{{ end }}
+{{- if eq $mode "CertManager" }}{{ printf "%s-gateway-cert" (include "gameai.name" .) }}{{ end }}
+{{- end }}
 {{- end }}

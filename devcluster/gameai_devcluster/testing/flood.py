@@ -16,7 +16,7 @@ from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
 from grpc import aio
 
-KINDS = ("equal", "falling", "long", "streams", "unread", "worlds")
+KINDS = ("equal", "falling", "fields", "long", "streams", "unread", "worlds")
 _FRAME, _CHANNELS = 256, 8
 _NUMBERS = itertools.count(1)
 
@@ -53,6 +53,10 @@ async def pour(kind: str, stub: Any, metadata: Any, world: str) -> None:
         call = stub.StreamAnswers(metadata=metadata)
         with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
             while True:
+                if kind == "fields":
+                    # A MiB of fields that no frame has.
+                    await call.write(pb.StreamAnswersRequest.FromString(b"\x28\x00" * 500_000))
+                    continue
                 asked = frame(kind)
                 await call.write(pb.StreamAnswersRequest(world=world, questions=asked))
                 if kind == "unread":

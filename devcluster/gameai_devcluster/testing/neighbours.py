@@ -19,6 +19,7 @@ from gameai.client import AskError, Gateway, Source
 
 DEADLINE_MS = 1000
 _CALM = "calm/town"
+_WELL = 0.9
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 _NPCS = """\
 version: 1
@@ -168,6 +169,9 @@ async def attack(folder: Path, kind: str, seconds: float, rate: float = 30.0) ->
             await asyncio.sleep(1.5)
             beside = await watch(made, seconds, rate)
             looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await looking
+        assert alone.goodput > _WELL, "the tenant is not served well when it is alone"  # noqa: S101 - else nothing is compared
     return Harm(beside.goodput / alone.goodput, most - before, beside.longest_refusal)
 
 

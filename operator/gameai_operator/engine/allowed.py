@@ -20,8 +20,11 @@ class NotAllowed(NamedTuple):
 
 
 def host_path(policy: Policy, field: str, path: str) -> NotAllowed | None:
-    """A folder of a node, which is a way out of the pod."""
-    if any(f"{path}/".startswith(f"{each.rstrip('/')}/") for each in policy.host_paths):
+    """A folder of a node, which is a way out of the pod.
+
+    One of those that are named, and none below: there a tenant may have put a link to anywhere.
+    """
+    if path in [each.rstrip("/") for each in policy.host_paths]:
         return None
     use = "use emptyDir or persistentVolumeClaim"
     return _not_allowed("HostPath", f"{field} {path}", policy.host_paths, use)

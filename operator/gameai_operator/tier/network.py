@@ -61,7 +61,12 @@ def _downloads(tier: ModelTier) -> list[Document]:
 
 
 def hub_host(endpoint: str | None) -> str:
-    """The host that models come from, without an endpoint the public hub's."""
+    """The host that models come from, without an endpoint the public hub's.
+
+    Of a URL that programs may read differently, all of it.
+    """
+    if endpoint and "\\" in endpoint:
+        return endpoint
     return (_place(endpoint)[0] if endpoint else "") or _PUBLIC_HUB
 
 

@@ -80,7 +80,7 @@ def decide(sight: Sight, *, current: Inputs, cluster: Cluster) -> Decision:
     A mistake in an edit must not end what works: what it touches is left as it is, but for the numbers of pods.
     """
     world = GameWorld.model_validate(sight.root)
-    read = _read(world, sight, current, cluster.policy)
+    read = _read(world, sight, current, cluster)
     roles = sights(world, sight.references, sight.neighbours)
     shown = _shown(world, sight)
     files = archetypes.sight(world, sight.references, shown)
@@ -141,7 +141,7 @@ def _shown(world: GameWorld, sight: Sight) -> str:
     return "" if shown is None else shown.text
 
 
-def _read(world: GameWorld, sight: Sight, current: Inputs, policy: Policy) -> _Reading:
+def _read(world: GameWorld, sight: Sight, current: Inputs, cluster: Cluster) -> _Reading:
     own = Key("GameWorld", world.metadata.namespace, world.metadata.name)
     refusals = []
     found: Inputs | None = None
@@ -152,12 +152,16 @@ def _read(world: GameWorld, sight: Sight, current: Inputs, policy: Policy) -> _R
         found = inputs(world, current, deployments, turn=sight.turn)
     except UnknownRevisionError as error:
         refusals.append(Refusal(key=own, reason="TemplateRevisionUnknown", message=str(error)))
-    pods, closed = pods_not_allowed(world, policy), network_not_allowed(world, policy)
+    pods = pods_not_allowed(world, cluster.policy)
+    closed = network_not_allowed(world, cluster.policy)
     refusals += [
         Refusal(key=own, reason=each.reason, message=each.message)
         for each in (*pods, *([closed] if closed else []))
     ]
     wrong = faulty_keys(world)
+    # A world that has no policy yet must not begin without one.
+    has_policy = any(key.kind == "NetworkPolicy" for key in sight.children)
+    bare = (closed or wrong) and cluster.network.policies and not has_policy
     refusals += (
         [Refusal(key=own, reason="NetworkInvalid", message=_no_key(wrong[0]))] if wrong else []
     )
@@ -166,7 +170,7 @@ def _read(world: GameWorld, sight: Sight, current: Inputs, policy: Policy) -> _R
     refusals += [Refusal(key=own, reason=each.reason, message=each.message) for each in faults]
     return _Reading(
         services=services,
-        inputs=None if faults or pods else found,
+        inputs=None if faults or pods or bare else found,
         network=not wrong and not closed,
         refusals=tuple(refusals),
     )

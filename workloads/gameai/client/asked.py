@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
@@ -18,9 +18,12 @@ from gameai.client.reply import (
     error_of,
     from_answer,
 )
+from gameai.contract import MOST_DEADLINE_MS
 from gameai.inference.v1 import inference_pb2 as pb
 
 _LOG = logging.getLogger(__name__)
+MOST_BYTES = 900 << 10
+MOST_TOKENS = 2048
 # Codes and messages for which a default stood in, each logged once; more different ones are not.
 _LOGGED: set[grpc.StatusCode] = set()
 # A gateway has this long beyond a deadline before it is given up, where the caller brings no default of his own.
@@ -42,14 +45,18 @@ CACHE_USES: Mapping[CacheUse, pb.CacheUse.ValueType] = MappingProxyType(
 class Asked:
     """One question; its clock started when it was asked."""
 
-    __slots__ = ("answer", "attempts", "began", "better", "deadline_ms", "default", "number", "question", "size", "timer")  # fmt: skip
+    __slots__ = ("answer", "attempts", "began", "better", "cause", "deadline_ms", "default", "number", "question", "size", "timer")  # fmt: skip
 
-    def __init__(self, question: pb.Question, default: str | None) -> None:
+    def __init__(
+        self, question: pb.Question, default: str | None, cause: Callable[[], str] = str
+    ) -> None:
+        """`cause` says why no gateway can be asked, empty where one can."""
         loop = asyncio.get_running_loop()
         self.question = question
         self.number = question.id
         self.size = question.ByteSize()
         self.default = default
+        self.cause = cause
         self.deadline_ms = question.deadline_ms
         self.began = time.perf_counter()
         self.answer: asyncio.Future[Reply] = loop.create_future()
@@ -91,13 +98,18 @@ class Asked:
             self.better = asyncio.get_running_loop().create_future()
         self.answer.set_result(self._reply(answer, seconds, self.better))
 
-    def lost(self, message: str, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
+    def lost(
+        self,
+        message: str,
+        code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE,
+        reason: str = "",
+    ) -> None:
         """No gateway will answer."""
         self.timer.cancel()
         if self.better is not None and not self.better.done():
             self.better.set_result(None)
         if not self.answer.done():
-            self._fail(ask_error(code, message))
+            self._fail(ask_error(code, message, reason))
 
     def _take_better(self, answer: pb.Answer, seconds: float) -> None:
         if self.better is not None and not self.better.done():
@@ -113,7 +125,10 @@ class Asked:
 
     def _late(self) -> None:
         if not self.answer.done():
-            message = "no answer in time, nor from the gateway a word of it"
+            cause = self.cause()
+            message = (
+                f"no gateway in time: {cause}" if cause else "the gateway gave no answer in time"
+            )
             self._fail(ask_error(grpc.StatusCode.DEADLINE_EXCEEDED, message))
 
     def _fail(self, error: AskError) -> None:
@@ -150,7 +165,9 @@ MISTAKES = frozenset(
 
 
 def clean(text: str) -> str:
-    """A text that can be sent: half of a surrogate pair (a cut emoji) becomes U+FFFD."""
+    """A text that can be sent: half of a surrogate pair (a cut emoji) becomes U+FFFD. Raises `QuestionError`."""
+    if not isinstance(text, str):
+        raise QuestionError(f"role, npc, archetype, prompt and actions are text: {text!r}")
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -179,7 +196,7 @@ def chat(messages: Sequence[tuple[str, str]]) -> pb.Chat:
 def check(**numbers: tuple[int, int]) -> None:
     """Numbers by the names of their fields, each with the most that it may be. Raises `QuestionError`."""
     for name, (number, most) in numbers.items():
-        if not 0 <= number <= most:
+        if type(number) is not int or not 0 <= number <= most:
             raise QuestionError(f"{name} must be 0 to {most}: {number}")
 
 
@@ -189,3 +206,44 @@ def fields_as_text(fields: Mapping[str, object]) -> dict[str, str]:
         clean(name): str(value).lower() if isinstance(value, bool) else clean(str(value))
         for name, value in fields.items()
     }
+
+
+def question_of(
+    number: int,
+    *,
+    texts: tuple[str, str, str],
+    prompt: str | Sequence[str],
+    messages: Sequence[tuple[str, str]],
+    actions: Sequence[str],
+    fields: Mapping[str, object],
+    numbers: tuple[int, int],
+    cache: CacheUse,
+) -> pb.Question:
+    """A question; `texts` are role, archetype and NPC, `numbers` deadline_ms and max_tokens. Raises `QuestionError`."""
+    parts = [prompt] if isinstance(prompt, str) and prompt else prompt
+    if bool(parts) == bool(messages):
+        raise QuestionError("give one of prompt and messages")
+    if isinstance(actions, str):
+        raise QuestionError(f"actions are a list of texts: {actions!r}")
+    if cache not in CACHE_USES:
+        raise QuestionError(f"cache is one of {', '.join(CACHE_USES)}: {cache!r}")
+    deadline_ms, max_tokens = numbers
+    check(deadline_ms=(deadline_ms, MOST_DEADLINE_MS), max_tokens=(max_tokens, MOST_TOKENS))
+    role, archetype, npc = map(clean, texts)
+    question = pb.Question(
+        id=number,
+        role=role,
+        archetype=archetype,
+        npc=npc,
+        prompt=pb.Prompt(parts=map(clean, parts)) if parts else None,
+        chat=chat(messages) if messages else None,
+        actions=map(clean, actions),
+        max_tokens=max_tokens,
+        deadline_ms=deadline_ms,
+        fields=fields_as_text(fields),
+        cache=CACHE_USES[cache],
+    )
+    size = question.ByteSize()
+    if size > MOST_BYTES:
+        raise QuestionError(f"a question has at most {MOST_BYTES} bytes, this one has {size}")
+    return question

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -13,19 +14,9 @@ from types import TracebackType
 from typing import Self
 
 from gameai import contract
-from gameai.client.asked import (
-    CACHE_USES,
-    MISTAKES,
-    Asked,
-    CacheUse,
-    chat,
-    check,
-    clean,
-    fields_as_text,
-)
-from gameai.client.reply import QuestionError, Reply
+from gameai.client.asked import MISTAKES, Asked, CacheUse, check, question_of
+from gameai.client.reply import Reply
 from gameai.client.stream import Access, Ended, Stream
-from gameai.contract import MOST_DEADLINE_MS
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.worldconfig import ConfigError, parse
 
@@ -35,8 +26,9 @@ _FIRST_BACKOFF_SECONDS, _MOST_BACKOFF_SECONDS = 0.05, 2.0
 _MOST_ATTEMPTS = 3
 _MOST_OPEN = 20_000
 _HOMELESS_SECONDS = 5.0
-_MOST_BYTES = 900 << 10
-MOST_TOKENS = 2048
+# Faults of connections that are logged, each once.
+_MOST_LOGGED = 20
+_LOG = logging.getLogger(__name__)
 MOST_PLAYERS = 100_000
 # A gateway forgets a report after 60 s.
 _REPORT_SECONDS = 20.0
@@ -87,6 +79,7 @@ class Gateway:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._why = "no gateway was reached yet"
+        self._logged: set[str] = set()
         # The last report of players, the stream that has it, and when it was sent.
         self._players: tuple[int, int] | None = None
         self._instance = self._seed.hex()
@@ -166,29 +159,19 @@ class Gateway:
         gateway does, whatever the reason, but for a question that is wrong in itself (INVALID_ARGUMENT). `cache`: what the archetype has declared, `off` for neither reading nor keeping, `refresh` for a
         new answer that is kept.
         """
-        parts = [prompt] if isinstance(prompt, str) and prompt else prompt
-        if bool(parts) == bool(messages):
-            raise QuestionError("give one of prompt and messages")
-        check(deadline_ms=(deadline_ms, MOST_DEADLINE_MS), max_tokens=(max_tokens, MOST_TOKENS))
-        question = pb.Question(
-            id=next(self._numbers),
-            role=clean(role),
-            archetype=clean(archetype),
-            npc=clean(npc),
-            prompt=pb.Prompt(parts=map(clean, parts)) if parts else None,
-            chat=chat(messages) if messages else None,
-            actions=map(clean, actions),
-            max_tokens=max_tokens,
-            deadline_ms=deadline_ms,
-            fields=fields_as_text(fields or {}),
-            cache=CACHE_USES[cache],
+        if self._task is None or self._task.done():
+            raise RuntimeError("the client is not open: use it in `async with Gateway(…) as ai`")
+        question = question_of(
+            next(self._numbers),
+            texts=(role, archetype, npc),
+            prompt=prompt,
+            messages=messages,
+            actions=actions,
+            fields=fields or {},
+            numbers=(deadline_ms, max_tokens),
+            cache=cache,
         )
-        asked = Asked(question, default)
-        if asked.size > _MOST_BYTES:
-            asked.timer.cancel()
-            raise QuestionError(
-                f"a question has at most {_MOST_BYTES} bytes, this one has {asked.size}"
-            )
+        asked = Asked(question, default, self._cause)
         self._send(asked)
         try:
             return await asked.answer
@@ -211,6 +194,10 @@ class Gateway:
         return pb.Players(
             online=online, lobby=lobby, instance=self._instance, sequence=next(self._reports)
         )
+
+    def _cause(self) -> str:
+        """Why no gateway can be asked; empty where one can."""
+        return "" if self._usable() else self._why
 
     def _report(self) -> None:
         """One stream alone has the report: a new one when that leaves, and again now and then."""
@@ -259,6 +246,13 @@ class Gateway:
     def _ended(self, stream: Stream, ended: Ended) -> None:
         """A stream is over; its questions are asked again while there is time, unless the caller must mend something."""
         self._why = ended.message
+        if (
+            not stream.proven
+            and ended.message not in self._logged
+            and len(self._logged) < _MOST_LOGGED
+        ):
+            self._logged.add(ended.message)
+            _LOG.warning("gateway %s cannot be asked: %s", stream.address, ended.message)
         if stream in self._streams:
             self._streams.remove(stream)
         self._closing.discard(stream)
@@ -271,13 +265,13 @@ class Gateway:
         if mistake and not stream.proven:
             homeless, self._homeless = self._homeless, {}
             for asked in homeless.values():
-                asked.lost(ended.message, ended.code)
+                asked.lost(ended.message, ended.code, ended.reason)
         for asked in ended.left:
             again = asked.in_time() and asked.attempts < _MOST_ATTEMPTS and not mistake
             if again and not asked.answer.done():
                 self._send(asked)
             else:
-                asked.lost(ended.message, ended.code)
+                asked.lost(ended.message, ended.code, ended.reason)
         self._changed.set()
 
     async def _keep(self) -> None:

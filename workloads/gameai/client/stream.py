@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status
 from grpc import aio
 
 from gameai.client.asked import Asked
+from gameai.errors import reason_of
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
 
 MOST_FRAME = 32
 MOST_CANCELLED = 256
+_DETAILS = "grpc-status-details-bin"
 # Half of what a gateway takes in one frame.
 _MOST_FRAME_BYTES = 512 << 10
 _OPTIONS = (
@@ -63,6 +67,7 @@ class Ended:
     left: list[Asked]
     message: str
     code: grpc.StatusCode
+    reason: str = ""
 
 
 class Stream:
@@ -126,7 +131,7 @@ class Stream:
             await self._task
 
     async def _run(self) -> None:
-        message, code = "the stream ended", grpc.StatusCode.UNAVAILABLE
+        message, code, reason = "the stream ended", grpc.StatusCode.UNAVAILABLE, ""
         try:
             async with self._access.channel(self.address) as channel:
                 stub = inference_pb2_grpc.InferenceServiceStub(channel)
@@ -140,12 +145,13 @@ class Stream:
                         await writing
         except aio.AioRpcError as error:
             code, message = error.code(), str(error.details())
+            reason = _reason(error)
         except OSError as error:
             message = str(error)
         finally:
             left, self._open = list(self._open.values()), {}
             self.leaving = True
-            self._ended(self, Ended(left, message, code))
+            self._ended(self, Ended(left, message, code, reason))
 
     async def _write(self, call: Any) -> None:
         """Frames of what is ready, stamped as they leave: what waited for the connection has waited."""
@@ -197,6 +203,15 @@ class Stream:
         if self.retired and not self._open:
             self._closing = True
             self._wake.set()
+
+
+def _reason(error: aio.AioRpcError) -> str:
+    """The reason that a gateway gave; empty where it gave none."""
+    for name, value in error.trailing_metadata() or ():
+        if name == _DETAILS:
+            with contextlib.suppress(DecodeError):
+                return reason_of(Status.FromString(value))
+    return ""
 
 
 def _fitting(ready: Sequence[Asked]) -> int:

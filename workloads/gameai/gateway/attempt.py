@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 class Attempt:
     """A job at a replica: hears what comes back."""
 
-    __slots__ = ("call", "events", "flow", "held", "job", "pool", "replica")
+    __slots__ = ("call", "events", "flow", "held", "job", "pool", "replica", "world")
 
     def __init__(self, pool: Pool, job: Job, replica: Replica) -> None:
         self.pool = pool
         self.job = job
-        self.flow = job.flow
+        # Whoever has the job later: its slot and memory count for those who began it.
+        self.flow, self.world = job.flow, job.world
         self.replica = replica
         self.call: Call | None = None
         self.events = Events() if job.streams else None
@@ -61,7 +62,7 @@ class Attempt:
         """So many bytes of its reply are held: a replica is its tenant's, who must not fill the gateway with replies."""
         if size == self.held:
             return
-        full = self.pool.ledger.hold(self.job.world, size - self.held)
+        full = self.pool.ledger.hold(self.world, size - self.held)
         self.held = size
         if full and size:
             if self.call is not None:

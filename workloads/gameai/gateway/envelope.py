@@ -5,13 +5,19 @@ A frame that is read takes up to 64 times its bytes, where its questions are emp
 
 _QUESTIONS, _CANCELLED = 1, 4
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+# A frame has three other fields, and a newer client's may have more.
+_OTHER_FIELDS = 16
 _MORE, _MOST_SHIFT = 0x80, 63
 
 
 def crowded(data: bytes, most: int) -> bool:
     """Whether a StreamAnswersRequest has more than so many questions, or cancels more. Raises `ValueError` for none."""
-    at, questions, cancelled = 0, 0, 0
+    at, fields, questions, cancelled = 0, 0, 0, 0
     while at < len(data) and questions <= most and cancelled <= most:
+        fields += 1
+        if fields > 2 * most + _OTHER_FIELDS:
+            # Whatever it is: to look at all of it would take a quarter of a second for each MiB.
+            return True
         tag, at = _varint(data, at)
         field, form = tag >> 3, tag & 7
         size = 0

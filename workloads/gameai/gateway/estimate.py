@@ -90,8 +90,10 @@ class Pace:
 
     def wrote(self, tokens: int, prompt_bytes: int, seconds: float) -> None:
         """An answer of so many tokens took so long. A few tokens say more of the prompt than of the pace."""
-        if tokens >= _TELLING_TOKENS:
-            self._learn(prompt_bytes, seconds / tokens)
+        each = seconds / max(1, tokens)
+        # Few tokens tell as much where they came faster: else what was slow once would stay so, with short answers.
+        if tokens >= _TELLING_TOKENS or (tokens >= LEAST_TOKENS and each < self._of(prompt_bytes)):
+            self._learn(prompt_bytes, each)
 
     def missed(self, tokens: int, prompt_bytes: int, seconds: float) -> None:
         """So many tokens were not written in this time. Less time than is known says nothing."""

@@ -209,7 +209,9 @@ class Connection(asyncio.Protocol):
 
     def _read_body(self, call: Call, *, streams: bool, most: int) -> bytes | None:
         chunks, used, ended = read_chunks(self._buffer, most)
-        self._buffer, data = self._buffer[used:], b"".join(chunks)
+        if used:
+            self._buffer = self._buffer[used:]
+        data = b"".join(chunks)
         self._chunks += len(chunks)
         if self._chunks > _LEAST_CHUNKS + most // _BYTES_A_CHUNK:
             raise ValueError("too many chunks")

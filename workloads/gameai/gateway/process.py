@@ -49,6 +49,9 @@ _OPTIONS = (
     # Clients ask an idle connection every 20 s whether it lives; gRPC's own limit is 5 minutes.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.so_reuseport", 0),
+    # What gRPC holds of a stream before the gateway asks for it: without these it grows to megabytes, for each stream.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 64 << 10),
 )
 _MOST_CALLS = 2000
 _BAD_KEYS = (OSError, ValueError, TypeError, AttributeError, PyJWTError)

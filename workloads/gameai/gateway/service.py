@@ -27,6 +27,7 @@ from gameai.errors import (
 )
 from gameai.gateway.counts import Counts
 from gameai.gateway.desk import Desk
+from gameai.gateway.garbage import Garbage
 from gameai.gateway.identity import Caller, Identity
 from gameai.gateway.ledger import namespace
 from gameai.gateway.players import MOST_INSTANCE, Players, Report
@@ -76,6 +77,7 @@ class InferenceService:
         self._streams_of: Counter[str] = Counter()
         self._calls_of: Counter[str] = Counter()
         self._numbers = itertools.count()
+        self._garbage = Garbage()
         self._draining = False
         # When a single call came last, by the monotonic clock.
         self.heard = -math.inf
@@ -103,7 +105,7 @@ class InferenceService:
 
     async def StreamAnswers(self, request_iterator: AsyncIterator[bytes], context: Context) -> None:
         """Frames in, as they came, and frames out."""
-        with _Mapped(self._desk.counts) as mapped:
+        with _Mapped(self._desk.counts, self._garbage) as mapped:
             caller = self._caller(context)
             with _within(self._streams_of, caller, MOST_STREAMS, "streams"):
                 # At once, so that the client knows that it was let in.
@@ -117,7 +119,7 @@ class InferenceService:
                     reported=lambda world, players: self._report(world, players, caller, number),
                 )
                 try:
-                    await self._serve(session, caller, request_iterator, context)
+                    mapped.failed(await self._serve(session, caller, request_iterator, context))
                 finally:
                     self._players.ended(number)
         await mapped.end(context)
@@ -126,7 +128,7 @@ class InferenceService:
         self, request_iterator: AsyncIterator[pb.GenerateAnswerRequest], context: Context
     ) -> pb.GenerateAnswerResponse:
         """One question, one answer."""
-        with _Mapped(self._desk.counts) as mapped:
+        with _Mapped(self._desk.counts, self._garbage) as mapped:
             caller = self._caller(context)
             with _within(self._calls_of, caller, MOST_CALLS, "calls"):
                 request = await _only_message(request_iterator)
@@ -156,7 +158,7 @@ class InferenceService:
         self, request_iterator: AsyncIterator[pb.GenerateTextRequest], context: Context
     ) -> AsyncIterator[pb.GenerateTextResponse]:
         """Text as it is made."""
-        with _Mapped(self._desk.counts) as mapped:
+        with _Mapped(self._desk.counts, self._garbage) as mapped:
             caller = self._caller(context)
             with _within(self._calls_of, caller, MOST_CALLS, "calls"):
                 request = await _only_message(request_iterator)
@@ -185,7 +187,12 @@ class InferenceService:
         caller: Caller,
         frames: AsyncIterator[bytes],
         context: Context,
-    ) -> None:
+    ) -> BaseException | None:
+        """What ended the stream, if it did not end by itself.
+
+        Nothing is raised here: an error and the tasks of this call would hold each other, and what gRPC holds of the
+        call, until the collector comes by.
+        """
         self._sessions.add(session)
         if self._draining:
             session.go_away()
@@ -199,25 +206,27 @@ class InferenceService:
             tasks = (writing, reading, ending, session.stuck)
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if ending.done():
-                raise DrainingError("this stream was told to leave: open another one")
-            for task in (writing, reading, session.stuck):
-                if task.done():
-                    task.result()
+                return DrainingError("this stream was told to leave: open another one")
+            errors = (task.exception() for task in (writing, reading, session.stuck) if task.done())
+            return next((error for error in errors if error is not None), None)
         finally:
             leaving.cancel()
             for task in (writing, reading, ending):
                 task.cancel()
             self._sessions.discard(session)
             session.close()
-            for task in (writing, reading, ending):
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await task
+            await asyncio.gather(writing, reading, ending, return_exceptions=True)
 
     def _report(self, world: WorldView, players: pb.Players, caller: Caller, number: int) -> None:
         if len(players.instance) > MOST_INSTANCE:
             raise InvalidArgumentError(
                 f"players.instance must have at most {MOST_INSTANCE} characters",
                 field="players.instance",
+            )
+        if players.instance and not players.sequence:
+            raise InvalidArgumentError(
+                "players.sequence must count the reports of an instance, from 1",
+                field="players.sequence",
             )
         # Of one caller: another one cannot replace its reports.
         instance = f"{caller.name}/{players.instance}" if players.instance else ""
@@ -317,30 +326,36 @@ def _only(mine: list[WorldView], caller: Caller) -> WorldView | None:
 class _Mapped:
     """Errors inside become the call's status, once the handler's own clean-up is done."""
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: Counts, garbage: Garbage) -> None:
         self._counts = counts
+        self._garbage = garbage
         self._status: Status | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        self._garbage.ended()
         if error is None or not isinstance(error, Exception):
             return False
-        if isinstance(error, GoneError):
+        self.failed(error)
+        return True
+
+    def failed(self, error: BaseException | None) -> None:
+        """The call ends with what an error tells its caller."""
+        if error is None or isinstance(error, GoneError):
             # Nobody hears a status.
-            return True
+            return
         if isinstance(error, StuckError):
             self._counts.events["stream not read",] += 1
             message = "the answers are not read"
             self._status = status(code_pb2.RESOURCE_EXHAUSTED, message, "ANSWERS_NOT_READ")
-            return True
+            return
         self._status = status_of(error)
         if self._status.code in _REFUSED:
             self._counts.events["caller refused",] += 1
         if self._status.code == code_pb2.INTERNAL:
             _LOG.error("a call failed; this is a bug", exc_info=error)
-        return True
 
     def fault(self, found: Status) -> None:
         """The call ends with an answer's error."""

@@ -1,6 +1,7 @@
 """EDGE: one stream of a game server: frames of questions in, frames of answers out, both bounded."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
@@ -64,12 +65,11 @@ class Session:
         self._reported = reported
         self._jobs: dict[int, Job] = {}
         self._open: set[int] = set()
-        self._ready: list[pb.Answer] = []
+        # Answers that wait, each with the bytes that are counted for it.
+        self._ready: list[tuple[pb.Answer, int]] = []
         self._going_away = False
         self._sending = False
         self._holder = holder
-        # Bytes of answers that wait, beyond those that always may.
-        self._charged = 0
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         # Done when what is not read takes all of its memory.
@@ -79,10 +79,12 @@ class Session:
         """Take an answer."""
         if self.stuck.done():
             return
-        self._ready.append(answer)
-        if len(self._ready) > _UNCHARGED:
+        size = 0
+        if len(self._ready) >= _UNCHARGED:
             error = answer.HasField("error")
-            self._charge(answer.ByteSize() + (_ERROR_BYTES if error else _ANSWER_BYTES))
+            size = answer.ByteSize() + (_ERROR_BYTES if error else _ANSWER_BYTES)
+            self._charge(size)
+        self._ready.append((answer, size))
         if last:
             self._open.discard(answer.id)
             self._jobs.pop(answer.id, None)
@@ -90,13 +92,12 @@ class Session:
 
     def _charge(self, size: int) -> None:
         """Answers that are not read fill memory as questions do; where there is none left the stream ends."""
-        self._charged += size
         if self._desk.ledger.hold(self._holder, size) and not self.stuck.done():
             self.stuck.set_exception(StuckError())
 
-    def _discharge(self) -> None:
-        self._desk.ledger.hold(self._holder, -self._charged)
-        self._charged = 0
+    def _discharge(self, gone: Sequence[tuple[pb.Answer, int]]) -> None:
+        if size := sum(size for _, size in gone):
+            self._desk.ledger.hold(self._holder, -size)
 
     def spoke(self, question: int, text: str) -> bool:
         """Streams of frames are not told in parts."""
@@ -127,7 +128,10 @@ class Session:
                 await self._room.wait()
             await self._turns.run(lambda: self._open_frame(data, arrived), holder)
         finally:
-            ledger.hold(holder, -len(data))
+            size = len(data)
+            # An error holds this call's variables for as long as the collector leaves it, and a frame may have a MiB.
+            data = b""
+            ledger.hold(holder, -size)
 
     def _open_frame(self, data: bytes, arrived: float) -> None:
         if self.closed:
@@ -189,14 +193,16 @@ class Session:
             self._wake.clear()
             while self._ready or self._going_away != told:
                 self._sending = True
-                answers, self._ready = self._ready[:MOST_FRAME], self._ready[MOST_FRAME:]
+                leaving, self._ready = self._ready[:MOST_FRAME], self._ready[MOST_FRAME:]
                 told = self._going_away
-                await self._send(
-                    context, pb.StreamAnswersResponse(answers=answers, going_away=told)
-                )
+                answers = [answer for answer, _ in leaving]
+                try:
+                    await self._send(
+                        context, pb.StreamAnswersResponse(answers=answers, going_away=told)
+                    )
+                finally:
+                    self._discharge(leaving)
                 self._sending = False
-                if self._charged and len(self._ready) <= _UNCHARGED:
-                    self._discharge()
                 self._room.set()
 
     async def drained(self) -> None:
@@ -211,7 +217,8 @@ class Session:
         for job in list(self._jobs.values()):
             self._desk.abandon(job)
         self._jobs.clear()
-        self._discharge()
+        self._discharge(self._ready)
+        self._ready = []
         if self.stuck.done():
             # Whoever waited has seen it, or ended for another reason.
             self.stuck.exception()
@@ -235,11 +242,12 @@ class Session:
 
 def _frame(data: bytes) -> pb.StreamAnswersRequest:
     """A frame of its bytes. Raises `InvalidArgumentError`."""
-    try:
+    full, frame = False, None
+    with contextlib.suppress(DecodeError, ValueError):
         full = len(data) > _SMALL_FRAME and crowded(data, MOST_FRAME)
         frame = pb.StreamAnswersRequest() if full else pb.StreamAnswersRequest.FromString(data)
-    except (DecodeError, ValueError) as error:
-        raise InvalidArgumentError("the message is no StreamAnswersRequest") from error
+    if frame is None:
+        raise InvalidArgumentError("the message is no StreamAnswersRequest")
     if full or len(frame.questions) > MOST_FRAME or len(frame.cancelled_ids) > MOST_FRAME:
         raise InvalidArgumentError(
             f"a frame has at most {MOST_FRAME} questions, and cancels as many", field="questions"

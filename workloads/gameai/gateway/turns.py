@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
+from gameai.errors import ServiceFault
 from gameai.gateway.ledger import namespace
 
 PASS_SECONDS = 0.005
@@ -89,7 +90,11 @@ class Turns:
         space = namespace(world)
         self._used.join(space)
         self._spaces.setdefault(space, _Space()).add(world, (work, turn))
-        await turn
+        try:
+            await turn
+        finally:
+            # An error and this call would hold each other, and the frame, until the collector comes by.
+            del turn
 
     def _pass(self) -> None:
         now = self._clock()
@@ -113,6 +118,9 @@ class Turns:
 def _settle(work: Work, turn: asyncio.Future[None]) -> None:
     try:
         work()
+    except ServiceFault as fault:
+        # Where it was raised is of no interest, and holds the frame that was refused.
+        turn.set_exception(fault.with_traceback(None))
     except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits for the turn hears it
         turn.set_exception(error)
     else:
