@@ -73,9 +73,15 @@ async def test_a_replica_that_accepts_and_never_answers_is_left_alone() -> None:
         end = time.monotonic() + 30
         while pool.replicas[first].breaker.opened is None:
             assert time.monotonic() < end
-            # Each is cut by its own deadline, which alone opens nothing.
-            await asyncio.gather(*(ask(served, deadline_ms=100) for _ in range(4)))
-        answers = [await ask(served, deadline_ms=4000) for _ in range(10)]
+            # Each is cut by its own deadline, which alone opens nothing. NPCs of one archetype alone would share a replica.
+            calls = (
+                ask(served, BARD, role="reaction", npc=str(n), deadline_ms=100) for n in range(8)
+            )
+            await asyncio.gather(*calls)
+        answers = [
+            await ask(served, BARD, role="reaction", npc=str(n), deadline_ms=4000)
+            for n in range(10)
+        ]
     assert {each.source for each in answers} == {ENGINE}
 
 

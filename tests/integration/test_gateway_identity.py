@@ -273,7 +273,7 @@ async def test_a_token_that_is_refused_is_told_to_the_caller(tmp_path: Path) -> 
         with pytest.raises(AskError, match="signed with a key this cluster has not") as caught:
             await ai.ask(role="reaction", prompt="x", deadline_ms=20_000)
         reply = await ai.ask(role="reaction", prompt="x", deadline_ms=20_000, default="patrol")
-    assert (reply.source, reply.degraded_reason) == (Source.OWN_DEFAULT, "UNAUTHENTICATED")
+    assert (reply.source, reply.degraded_reason) == (Source.OWN_DEFAULT, "CALLER_UNKNOWN")
     assert caught.value.code is grpc.StatusCode.UNAUTHENTICATED
 
 
