@@ -31,6 +31,8 @@ _SMALL_FRAME = 16 << 10
 _UNCHARGED = 32
 # Of an answer beside its text, and of one with a status.
 _ANSWER_BYTES, _ERROR_BYTES = 512, 2048
+# Fewer bytes of answers end no stream, and shorter frames may always wait.
+_LEAST_STUCK, _LEAST_REFUSED = 1 << 20, 64 << 10
 
 
 class StuckError(Exception):
@@ -70,6 +72,7 @@ class Session:
         self._going_away = False
         self._sending = False
         self._holder = holder
+        self._charged = 0
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         # Done when what is not read takes all of its memory.
@@ -92,11 +95,15 @@ class Session:
 
     def _charge(self, size: int) -> None:
         """Answers that are not read fill memory as questions do; where there is none left the stream ends."""
-        if self._desk.ledger.hold(self._holder, size) and not self.stuck.done():
+        self._charged += size
+        full = self._desk.ledger.hold(self._holder, size)
+        # A frame that is refused as a whole makes many answers at once, which is no fault of its reader.
+        if full and self._charged > _LEAST_STUCK and not self.stuck.done():
             self.stuck.set_exception(StuckError())
 
     def _discharge(self, gone: Sequence[tuple[pb.Answer, int]]) -> None:
         if size := sum(size for _, size in gone):
+            self._charged -= size
             self._desk.ledger.hold(self._holder, -size)
 
     def spoke(self, question: int, text: str) -> bool:
@@ -119,7 +126,7 @@ class Session:
         full = ledger.hold(holder, len(data))
         try:
             while len(self._open) + len(self._ready) > MOST_OPEN - MOST_FRAME:
-                if full or ledger.full(holder):
+                if len(data) > _LEAST_REFUSED and (full or ledger.full(holder)):
                     raise ExhaustedError(
                         f"namespace {namespace(holder)} holds as much of this gateway's memory as it may: "
                         "read the answers, and ask less at once"
