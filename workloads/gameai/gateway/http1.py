@@ -24,6 +24,7 @@ CONNECT_SECONDS = 2.0
 _END = b"\r\n\r\n"
 _OK = 200
 _MOST_INTERIM = 8
+_MOST_STREAMED = 64 << 10
 # Each chunk costs time, however small: a reply may have so many, and one more for so many bytes that it may have.
 _LEAST_CHUNKS, _BYTES_A_CHUNK = 64, 256
 
@@ -208,7 +209,10 @@ class Connection(asyncio.Protocol):
         return body
 
     def _read_body(self, call: Call, *, streams: bool, most: int) -> bytes | None:
-        chunks, used, ended = read_chunks(self._buffer, most)
+        # Of a stream a chunk is told at once, whoever has no room for it.
+        chunks, used, ended = read_chunks(
+            self._buffer, min(most, _MOST_STREAMED) if streams else most
+        )
         if used:
             self._buffer = self._buffer[used:]
         data = b"".join(chunks)

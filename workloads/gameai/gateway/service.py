@@ -1,12 +1,11 @@
 """EDGE: InferenceService over gRPC."""
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from time import monotonic
 from typing import Any, Self, TypeVar
 
@@ -107,21 +106,21 @@ class InferenceService:
         """Frames in, as they came, and frames out."""
         with _Mapped(self._desk.counts, self._garbage) as mapped:
             caller = self._caller(context)
-            with _within(self._streams_of, caller, MOST_STREAMS, "streams"):
-                # At once, so that the client knows that it was let in.
-                await context.send_initial_metadata(())
-                number = next(self._numbers)
-                session = Session(
-                    self._desk,
-                    self._turns,
-                    lambda name: self._world(caller, name),
-                    holder=_holder(caller),
-                    reported=lambda world, players: self._report(world, players, caller, number),
-                )
-                try:
-                    mapped.failed(await self._serve(session, caller, request_iterator, context))
-                finally:
-                    self._players.ended(number)
+            _within(self._streams_of, caller, MOST_STREAMS, "streams", context)
+            # At once, so that the client knows that it was let in.
+            await context.send_initial_metadata(())
+            number = next(self._numbers)
+            session = Session(
+                self._desk,
+                self._turns,
+                lambda name: self._world(caller, name),
+                holder=_holder(caller),
+                reported=lambda world, players: self._report(world, players, caller, number),
+            )
+            try:
+                mapped.failed(await self._serve(session, caller, request_iterator, context))
+            finally:
+                self._players.ended(number)
         await mapped.end(context)
 
     async def GenerateAnswer(
@@ -130,12 +129,12 @@ class InferenceService:
         """One question, one answer."""
         with _Mapped(self._desk.counts, self._garbage) as mapped:
             caller = self._caller(context)
-            with _within(self._calls_of, caller, MOST_CALLS, "calls"):
-                request = await _only_message(request_iterator)
-                answer = await self._infer(caller, request, context)
-                if not answer.HasField("error"):
-                    return pb.GenerateAnswerResponse(answer=answer)
-                mapped.fault(answer.error)
+            _within(self._calls_of, caller, MOST_CALLS, "calls", context)
+            request = await _only_message(request_iterator)
+            answer = await self._infer(caller, request, context)
+            if not answer.HasField("error"):
+                return pb.GenerateAnswerResponse(answer=answer)
+            mapped.fault(answer.error)
         await mapped.end(context)
         # `end` raised, unless the client is gone.
         return pb.GenerateAnswerResponse()
@@ -160,25 +159,25 @@ class InferenceService:
         """Text as it is made."""
         with _Mapped(self._desk.counts, self._garbage) as mapped:
             caller = self._caller(context)
-            with _within(self._calls_of, caller, MOST_CALLS, "calls"):
-                request = await _only_message(request_iterator)
-                self.heard = monotonic()
-                world = self._world(caller, request.world)
-                spoken = Spoken()
-                left = _left(context)
-                job = self._desk.ask(world, request.question, spoken, streams=True, within=left)
-                try:
-                    async for message in spoken.messages():
-                        if message.end.HasField("error"):
-                            mapped.fault(message.end.error)
-                            break
-                        yield message
-                        if job is not None and spoken.resumes() and job.attempt is not None:
-                            job.attempt.resume()
-                finally:
-                    spoken.closed = True
-                    if job is not None:
-                        self._desk.abandon(job)
+            _within(self._calls_of, caller, MOST_CALLS, "calls", context)
+            request = await _only_message(request_iterator)
+            self.heard = monotonic()
+            world = self._world(caller, request.world)
+            spoken = Spoken()
+            left = _left(context)
+            job = self._desk.ask(world, request.question, spoken, streams=True, within=left)
+            try:
+                async for message in spoken.messages():
+                    if message.end.HasField("error"):
+                        mapped.fault(message.end.error)
+                        break
+                    yield message
+                    if job is not None and spoken.resumes() and job.attempt is not None:
+                        job.attempt.resume()
+            finally:
+                spoken.closed = True
+                if job is not None:
+                    self._desk.abandon(job)
         await mapped.end(context)
 
     async def _serve(
@@ -285,11 +284,12 @@ def _wire(request: Any, response: Any) -> dict[str, Any]:
     }
 
 
-@contextlib.contextmanager
-def _within(counts: Counter[str], caller: Caller, most: int, what: str) -> Iterator[None]:
-    """One more call of a caller's namespace. Raises `ExhaustedError` beyond `most`."""
+def _within(counts: Counter[str], caller: Caller, most: int, what: str, context: Context) -> None:
+    """One more call of a caller's namespace, until its answer is sent. Raises `ExhaustedError` beyond `most`.
+
+    Not until its handler returns: a client that takes no bytes holds the call, and the gateway has so many in all.
+    """
     if caller.name is None:
-        yield
         return
     space = namespace(caller.name)
     if counts[space] >= most:
@@ -297,12 +297,13 @@ def _within(counts: Counter[str], caller: Caller, most: int, what: str) -> Itera
             f"namespace {space} has {most} {what} open at this gateway, and no more are taken: use fewer, or more gateways"
         )
     counts[space] += 1
-    try:
-        yield
-    finally:
+
+    def ended(_: object) -> None:
         counts[space] -= 1
         if not counts[space]:
             del counts[space]
+
+    context.add_done_callback(ended)  # type: ignore[arg-type] # its stub wants a named protocol
 
 
 async def _only_message(messages: AsyncIterator[_M]) -> _M:

@@ -83,7 +83,7 @@ class Session:
         if self.stuck.done():
             return
         size = 0
-        if len(self._ready) >= _UNCHARGED:
+        if len(self._ready) >= _UNCHARGED or len(answer.text) > _ANSWER_BYTES:
             error = answer.HasField("error")
             size = answer.ByteSize() + (_ERROR_BYTES if error else _ANSWER_BYTES)
             self._charge(size)
