@@ -53,6 +53,9 @@ DEFAULT_SLOTS = 128
 DEFAULT_CONTEXT_TOKENS = 4096
 # Most that a manifest, a laptop's file or a question may name; as the CRDs say.
 MOST_DEADLINE_MS = 600_000
+# Of one answer, and of one game server.
+MOST_TOKENS = 2048
+MOST_PLAYERS = 100_000
 MOST_ROLES = 32
 MOST_WEIGHT = 100
 MOST_IN_FLIGHT = 4096

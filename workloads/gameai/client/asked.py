@@ -18,12 +18,11 @@ from gameai.client.reply import (
     error_of,
     from_answer,
 )
-from gameai.contract import MOST_DEADLINE_MS
+from gameai.contract import MOST_DEADLINE_MS, MOST_TOKENS
 from gameai.inference.v1 import inference_pb2 as pb
 
 _LOG = logging.getLogger(__name__)
 MOST_BYTES = 900 << 10
-MOST_TOKENS = 2048
 # Codes and messages for which a default stood in, each logged once; more different ones are not.
 _LOGGED: set[grpc.StatusCode] = set()
 # A gateway has this long beyond a deadline before it is given up, where the caller brings no default of his own.

@@ -29,7 +29,6 @@ _HOMELESS_SECONDS = 5.0
 # Faults of connections that are logged, each once.
 _MOST_LOGGED = 20
 _LOG = logging.getLogger(__name__)
-MOST_PLAYERS = 100_000
 # A gateway forgets a report after 60 s.
 _REPORT_SECONDS = 20.0
 
@@ -185,7 +184,7 @@ class Gateway:
 
         Raises `QuestionError` for numbers that no game server has: below 0 or above 100,000.
         """
-        check(online=(online, MOST_PLAYERS), lobby=(lobby, MOST_PLAYERS))
+        check(online=(online, contract.MOST_PLAYERS), lobby=(lobby, contract.MOST_PLAYERS))
         self._players, self._reported = (online, lobby), 0.0
         self._report()
 

@@ -111,14 +111,15 @@ class Desk:
                 waited = 0.0 if arrived is None else now - arrived
                 self._teller.at_once(question, plan, sink, kept, (waited, left))
                 return None
+        prompt_bytes = question.ByteSize()
         if not plan.actions and not question.max_tokens:
             pace = self._pool(plan.post.tier).pace
-            plan = plan._replace(tokens=pace.fitting(plan.tokens, question.ByteSize(), left))
+            plan = plan._replace(tokens=pace.fitting(plan.tokens, prompt_bytes, left))
         job = Job(question.id, plan, sink, now if arrived is None else arrived, left)
         job.streams = streams
-        job.prompt_bytes = question.ByteSize()
-        job.held = job.prompt_bytes + QUESTION_BYTES
-        job.size = size_of(plan.tokens, job.prompt_bytes)
+        job.prompt_bytes = prompt_bytes
+        job.held = prompt_bytes + QUESTION_BYTES
+        job.size = size_of(plan.tokens, prompt_bytes)
         full = self._hold(job)
         job.messages = messages(question)
         if full:

@@ -31,7 +31,11 @@ def size_of(tokens: int, prompt_bytes: int) -> int:
 
     A long prompt says nothing of how long a short one takes: whoever sends long ones must not have others shed.
     """
-    return tokens.bit_length() << 5 | max(_LEAST_PROMPT_BITS, prompt_bytes.bit_length())
+    return tokens.bit_length() << 5 | _prompt_bits(prompt_bytes)
+
+
+def _prompt_bits(prompt_bytes: int) -> int:
+    return max(_LEAST_PROMPT_BITS, prompt_bytes.bit_length())
 
 
 class Estimate:
@@ -108,9 +112,10 @@ class Pace:
         return min(tokens, max(LEAST_TOKENS, int(_FITTING * max(0.0, seconds) / each)))
 
     def _of(self, prompt_bytes: int) -> float:
-        return self._seconds.get(max(_LEAST_PROMPT_BITS, prompt_bytes.bit_length()), 0.0)
+        return self._seconds.get(_prompt_bits(prompt_bytes), 0.0)
 
     def _learn(self, prompt_bytes: int, each: float) -> None:
         known = self._of(prompt_bytes)
-        bits = max(_LEAST_PROMPT_BITS, prompt_bytes.bit_length())
-        self._seconds[bits] = known + (_NEWEST if known else 1.0) * (each - known)
+        self._seconds[_prompt_bits(prompt_bytes)] = known + (_NEWEST if known else 1.0) * (
+            each - known
+        )

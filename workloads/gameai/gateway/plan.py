@@ -8,7 +8,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from gameai.archetypes import MOST_ACTIONS
-from gameai.contract import MOST_DEADLINE_MS, Rung
+from gameai.contract import MOST_DEADLINE_MS, MOST_TOKENS, Rung
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.gateway.kept import OVER_BUDGET, Archetype, CacheRules
 from gameai.gateway.ledger import namespace
@@ -18,7 +18,6 @@ from gameai.inference.v1 import inference_pb2 as pb
 MOST_PROMPT_CHARACTERS = 64 << 10
 MOST_MESSAGES = 64
 MOST_ACTION_BYTES = 128
-MOST_TOKENS = 2048
 MOST_NAME_CHARACTERS = 128
 MOST_FIELDS = 64
 MOST_FIELD_CHARACTERS = 256

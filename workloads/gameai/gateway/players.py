@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from gameai.contract import MOST_PLAYERS
+
 # An older report is stale, which is not zero.
 FRESH_SECONDS = 60.0
-# Of one game server; a larger number is a mistake, or worse.
-MOST_PLAYERS = 100_000
 MOST_INSTANCE = 64
 
 
