@@ -16,9 +16,12 @@ import psutil
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
-from gameai.gateway import service
+from gameai.errors import ExhaustedError
+from gameai.gateway import service, sinks
 from gameai.gateway.identity import Caller
+from gameai.gateway.session import Session
 from gameai.inference.v1 import inference_pb2 as pb
+from gameai.inference.v1 import inference_pb2_grpc
 from grpc import aio
 from inference import (
     BARD,
@@ -153,6 +156,102 @@ async def test_an_engine_is_read_no_faster_than_its_text_is_taken() -> None:
     assert parts[-1].end.source == ENGINE
     assert not parts[-1].end.truncated
     assert sum(len(part.text) for part in parts) == 250 * many
+
+
+async def test_a_stream_of_an_engine_ends_at_its_first_fault() -> None:
+    ended = asyncio.Event()
+
+    async def nothing(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            for _ in range(1000):
+                await response.write(b"data: {}\n\n")
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            ended.set()
+        return response
+
+    async with http(nothing) as address, gateway(view([], [address])) as served:
+        call = served.stub.GenerateText(pb.GenerateTextRequest(question=BARD))
+        [part] = [part async for part in call]
+        await asyncio.wait_for(ended.wait(), 5)
+        assert served.desk.counts.engine_failures["shared/silver", "unfinished"] == 1
+    assert part.end.degraded_reason == pb.DEGRADED_REASON_ENGINE_FAILED
+
+
+async def test_long_replies_are_read_in_turns() -> None:
+    """The replies of 60 calls are whole in the same pass of the loop, each with half a MiB of numbers."""
+    text = b'{"choices": [' + b"1.5," * 130_000 + b"0]}"
+    asked = 0
+
+    async def silence(_: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(60)
+        return web.Response()
+
+    async with http(silence) as address, gateway(view([], [address])) as served:
+        [replica] = served.desk.pools["shared/silver"].replicas.values()
+        replica.slots = served.desk.pools["shared/silver"].queue.slots = 60
+        like = question(BARD, max_tokens=2048, deadline_ms=60_000)
+        calls = [asyncio.create_task(ask(served, like)) for _ in range(60)]
+        await eventually(lambda: asked == 60)
+        late, began, done = 0.0, time.monotonic(), asyncio.gather(*calls)
+        for each in list(replica._callers):
+            each.replied(200, text)
+        assert served.desk.ledger.total > 30 * MEBI // 4
+        while not done.done():
+            await asyncio.sleep(0)
+            late, began = max(late, time.monotonic() - began), time.monotonic()
+        answers = await done
+        assert served.desk.ledger.total == 0
+    assert {each.degraded_reason for each in answers} == {pb.DEGRADED_REASON_ENGINE_FAILED}
+    assert late < 0.1, late
+
+
+async def test_a_text_that_is_not_read_is_counted_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "STUCK_SECONDS", 2.0)
+
+    async def speak(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        choice = {"delta": {"content": "x" * 50_000}, "finish_reason": None}
+        for _ in range(100):
+            await response.write(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+        return response
+
+    async with http(speak) as address, gateway(view([], [address])) as served:
+        like = question(BARD, max_tokens=2048, deadline_ms=60_000)
+        options = [("grpc.http2.lookahead_bytes", 1 << 16), ("grpc.http2.bdp_probe", 0)]
+        async with aio.insecure_channel(served.address, options=options) as channel:
+            stub = inference_pb2_grpc.InferenceServiceStub(channel)
+            call = stub.GenerateText(pb.GenerateTextRequest(question=like))
+            await call.initial_metadata()
+            await eventually(lambda: served.desk.ledger.total > 50_000)
+            await eventually(lambda: served.desk.ledger.total == 0)
+            assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert await call.details() == "the answers are not read"
+
+
+async def test_first_frames_find_no_more_memory_than_their_namespace_has() -> None:
+    async with gateway(view([]), Named()) as served:
+        ledger, most = served.desk.ledger, 0
+        ledger.most = 4 * MEBI
+        served.desk.turns.add(lambda: time.sleep(0.02), "others/a")
+        large = pb.StreamAnswersRequest(
+            questions=[question(GUARD, n, prompt=pb.Prompt(parts=["x" * 4000])) for n in range(200)]
+        ).SerializeToString()
+        sessions = [Session(served.desk, lambda _: world(), holder="games/") for _ in range(60)]
+        taking = [asyncio.create_task(each.take(large)) for each in sessions]
+        await asyncio.sleep(0)
+        most = ledger.total
+        ended = await asyncio.gather(*taking, return_exceptions=True)
+        for each in sessions:
+            each.close()
+        assert ledger.total == 0
+    assert most < ledger.most + 2 * MEBI
+    assert sum(isinstance(each, ExhaustedError) for each in ended) >= 50
 
 
 @pytest.mark.parametrize("content", [None, "", "  \n ", "<think>hm", {"a": 1}])

@@ -16,7 +16,6 @@ from gameai.gateway import service as gateway_service
 from gameai.gateway.estimate import size_of
 from gameai.gateway.kept import Archetypes
 from gameai.gateway.session import Session
-from gameai.gateway.turns import Turns
 from gameai.gateway.view import View
 from gameai.inference.v1 import inference_pb2 as pb
 from grpc import aio
@@ -269,7 +268,7 @@ async def test_many_who_are_late_at_once_are_all_answered() -> None:
 
 async def test_a_frame_of_a_stream_that_is_over_is_not_taken() -> None:
     async with gateway(view([])) as served:
-        over = Session(served.desk, Turns(), lambda _: world())
+        over = Session(served.desk, lambda _: world())
         taking = asyncio.create_task(
             over.take(pb.StreamAnswersRequest(questions=[GUARD]).SerializeToString())
         )
@@ -414,7 +413,7 @@ async def test_one_that_reads_all_its_answers_is_never_ended_however_busy_it_is(
 
     async with gateway(view([])) as served:
         served.desk.ledger.most = 64 << 10
-        busy = Session(served.desk, Turns(), lambda _: world(), holder="games/")
+        busy = Session(served.desk, lambda _: world(), holder="games/")
         context: Any = Context()
         writing = asyncio.create_task(busy.write(context))
         for _ in range(500):

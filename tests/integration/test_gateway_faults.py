@@ -13,7 +13,7 @@ import grpc
 import pytest
 from gameai.client import Gateway, Source
 from gameai.dev.vllm.engine import Engine, Latency, Limits
-from gameai.gateway import process, session
+from gameai.gateway import process, session, sinks
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
 from grpc import aio
@@ -377,7 +377,7 @@ async def test_a_frame_that_is_too_large_is_refused_by_the_gateways_own_process(
 async def test_a_client_that_does_not_read_its_answers_is_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session, "STUCK_SECONDS", 1.0)
+    monkeypatch.setattr(sinks, "STUCK_SECONDS", 1.0)
     async with engine() as (_, address), gateway(view([address])) as served:
         await ask(served, fields={"threat": "1"})
         call = served.stub.StreamAnswers()

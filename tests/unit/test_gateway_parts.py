@@ -381,7 +381,7 @@ def test_thoughts_are_held_back_however_a_text_is_cut(text: str, cuts: list[int]
 
 
 def test_a_stream_of_thoughts_and_blanks_is_blank() -> None:
-    events = Events()
+    events = Events(1000)
     told = [events.feed(event(each)) for each in ("  ", "<th", "ink>h", "m</think>", " \n", "")]
     events.feed(event(None, "stop"))
     assert "".join(told) + events.end() == ""
@@ -396,7 +396,7 @@ def test_a_stream_of_thoughts_and_blanks_is_blank() -> None:
     ],
 )
 def test_an_event_of_other_types_is_a_fault(choice: object) -> None:
-    events = Events()
+    events = Events(1000)
     assert events.feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n") == ""
     assert events.said() is UNFINISHED
 
@@ -406,8 +406,24 @@ def test_a_reply_may_have_as_many_bytes_as_were_asked_for() -> None:
     assert engine.most_bytes(2048, streams=True) == (4 << 10) + (2 << 20)
 
 
+def test_nothing_is_read_after_the_first_fault_of_a_stream() -> None:
+    events = Events(1000)
+    assert events.feed(event("Once") + b"data: {}\n\n" + event(" upon")) == "Once"
+    assert events.feed(event(" a")) == ""
+    assert events.said() is UNFINISHED
+
+
+def test_a_stream_has_no_more_events_than_were_asked_for() -> None:
+    assert engine.most_events(2048) == 8256
+    events = Events(3)
+    assert events.feed(b": hm\n\n" * 2 + event("Once")) == "Once"
+    assert not events.faulty
+    events.feed(b"\n\n")
+    assert events.faulty
+
+
 def test_an_event_without_an_end_is_not_kept() -> None:
-    events = Events()
+    events = Events(1000)
     for _ in range(3):
         assert events.feed(b"data: " + b"x" * 60_000) == ""
     assert events.said() is UNFINISHED
@@ -472,7 +488,7 @@ def test_a_streams_text_comes_in_whatever_pieces() -> None:
     whole = (
         b": keep-alive\n\n" + event("") + event("Once ") + event("upon") + event("", "stop") + DONE
     )
-    events, text = Events(), ""
+    events, text = Events(1000), ""
     for start in range(0, len(whole), 7):
         text += events.feed(whole[start : start + 7])
     assert text == "Once upon"
@@ -490,7 +506,7 @@ def test_a_streams_text_comes_in_whatever_pieces() -> None:
     ],
 )
 def test_a_stream_without_a_good_reason_failed(blocks: list[bytes]) -> None:
-    events = Events()
+    events = Events(1000)
     for block in blocks:
         events.feed(block)
     assert not events.succeeded()
@@ -498,7 +514,7 @@ def test_a_stream_without_a_good_reason_failed(blocks: list[bytes]) -> None:
 
 
 def test_a_usage_chunk_says_nothing() -> None:
-    events = Events()
+    events = Events(1000)
     usage = b'{"prompt_tokens": 7, "completion_tokens": 3}'
     assert events.feed(event("Hm", "length")) == "Hm"
     assert events.feed(b'data: {"choices": [], "usage": ' + usage + b"}\n\n") == ""
@@ -541,6 +557,18 @@ def test_a_world_that_is_gone_leaves_its_label_to_the_next(monkeypatch: pytest.M
     assert held.requests == {}
 
 
+def test_a_namespace_with_many_worlds_leaves_labels_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(counts, "MOST_WORLDS", 2)
+    held = counts.Counts()
+    for name in ("flood/a", "flood/b", "flood/c"):
+        held.requests[held.world(name), "gold"] += 1
+    assert held.world("calm/a") == "calm/a"
+    assert held.requests == {("flood/a", "gold"): 1, (counts.OTHER, "gold"): 1}
+    assert held.world("calm/b") == counts.OTHER
+
+
 def test_a_tier_that_is_gone_leaves_no_label() -> None:
     held = counts.Counts()
     held.answers["a/gold", "ENGINE"] += 1
@@ -565,6 +593,6 @@ def test_thoughts_cost_no_more_time_however_many_there_are() -> None:
 
 def test_an_event_that_is_too_long_ends_a_stream_though_it_is_whole() -> None:
     choice = {"delta": {"content": "x" * (65 << 10)}, "finish_reason": None}
-    events = Events()
+    events = Events(1000)
     assert events.feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n") == ""
     assert events.faulty

@@ -49,7 +49,7 @@ async def test_what_fits_into_the_rest_of_a_pass_does_not_wait() -> None:
 async def test_work_longer_than_a_pass_is_done_alone() -> None:
     clock = Clock()
     turns = Turns(0.005, clock)
-    waiting = [asyncio.create_task(turns.run(partial(clock.work, str(n), 0.02))) for n in range(3)]
+    waiting = [asyncio.create_task(turns.run(partial(clock.work, str(n), 0.009))) for n in range(3)]
     await asyncio.sleep(0)
     for done in (1, 2, 3):
         await asyncio.sleep(0)
@@ -89,3 +89,49 @@ async def test_many_streams_of_one_namespace_get_no_more_of_a_pass_than_one_of_a
     await asyncio.gather(*calm, *flood)
     assert clock.done[:8].count("calm") == 4
     assert clock.done.count("flood") == 50
+
+
+async def test_a_namespace_that_overruns_a_pass_waits_as_long_while_others_go_on() -> None:
+    clock = Clock()
+    turns = Turns(0.005, clock)
+    slow = [
+        asyncio.create_task(turns.run(partial(clock.work, "slow", 0.065), f"slow/{n}"))
+        for n in range(2)
+    ]
+    await asyncio.wait(slow, return_when=asyncio.FIRST_COMPLETED)
+    for _ in range(3):
+        await turns.run(partial(clock.work, "fast", 0.001), "fast/a")
+    assert clock.done == ["slow", "fast", "fast", "fast"]
+    clock.now += 0.060
+    await asyncio.gather(*slow)
+    assert clock.done[4:] == ["slow"]
+
+
+async def test_an_overrun_counts_also_where_the_work_did_not_wait() -> None:
+    clock = Clock()
+    turns = Turns(0.005, clock)
+    await turns.run(partial(clock.work, "first", 0.001), "slow/a")
+    await turns.run(partial(clock.work, "inline", 0.065), "slow/a")
+    later = asyncio.create_task(turns.run(partial(clock.work, "later", 0.001), "slow/a"))
+    await turns.run(partial(clock.work, "fast", 0.001), "fast/a")
+    assert not later.done()
+    clock.now += 0.060
+    await later
+    assert clock.done == ["first", "inline", "fast", "later"]
+
+
+async def test_work_that_no_caller_awaits_keeps_its_order_and_its_errors_end_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = Clock()
+    turns = Turns(0.005, clock)
+
+    def fail() -> None:
+        raise ValueError("broken")
+
+    turns.add(partial(clock.work, "1", 0.001), "a/a")
+    turns.add(fail, "a/a")
+    turns.add(partial(clock.work, "2", 0.001), "a/a")
+    await turns.run(partial(clock.work, "3", 0.001), "a/a")
+    assert clock.done == ["1", "2", "3"]
+    assert "broken" in caplog.text

@@ -35,6 +35,7 @@ def test_an_object_that_is_gone_leaves_no_series() -> None:
     objects = ObjectMetrics()
     objects.see(GOLD, {"status": STATUS})
     objects.see(GOLD, None)
+    objects.see(GOLD, None)
     assert "eldermoor" not in text(objects)
 
 
@@ -48,6 +49,17 @@ def test_series_are_bounded_and_those_left_out_are_counted() -> None:
     objects.see(Key("GameWorld", "n", "w4"), {"status": STATUS})
     assert objects.left_out == 2
     assert "gameai_operator_objects_without_metrics 2.0" in text(objects)
+
+
+def test_a_namespace_with_many_objects_leaves_series_to_others() -> None:
+    objects = ObjectMetrics(most=4)
+    for number in range(9):
+        objects.see(Key("GameWorld", "flood", f"w{number}"), {"status": STATUS})
+    for number in range(3):
+        objects.see(Key("GameWorld", "calm", f"w{number}"), {"status": STATUS})
+    held = sorted(f"{key.namespace}/{key.name}" for key, _ in objects)
+    assert held == ["calm/w0", "calm/w1", "flood/w0", "flood/w1"]
+    assert objects.left_out == 8
 
 
 def test_a_world_has_no_replicas_and_a_strange_price_is_no_number() -> None:

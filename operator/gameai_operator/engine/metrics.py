@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gameai.places import Places
+
 from gameai_operator.engine.manifest import Key
 
 # Series of further objects are left out and counted: a metric store must not fail for a cluster that grew.
@@ -26,23 +28,27 @@ class Facts:
 
 
 class ObjectMetrics:
-    """The facts of the first so many objects."""
+    """The facts of so many objects, and of each namespace's fair part of them."""
 
     def __init__(self, most: int = MOST_OBJECTS) -> None:
-        self._most = most
+        self._places = Places[Key](most)
         self._facts: dict[Key, Facts] = {}
         self._left_out: set[Key] = set()
 
     def see(self, key: Key, root: Mapping[str, Any] | None) -> None:
         """An object is so; None: it is gone."""
         if root is None:
+            self._places.leave(key)
             self._facts.pop(key, None)
             self._left_out.discard(key)
-        elif key in self._facts or len(self._facts) < self._most:
+            return
+        lost = self._places.enter(key, key.namespace)
+        if lost is not None:
+            self._left_out.add(lost)
+            self._facts.pop(lost, None)
+        if lost != key:
             self._left_out.discard(key)
             self._facts[key] = facts(root.get("status", {}))
-        else:
-            self._left_out.add(key)
 
     def __iter__(self) -> Iterator[tuple[Key, Facts]]:
         return iter(tuple(self._facts.items()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -16,10 +18,14 @@ if TYPE_CHECKING:
     from gameai.gateway.pool import Pool
 
 
+# Longer replies, and longer pieces of streamed ones, are read when the turn of their world comes.
+_AT_ONCE_BYTES = 16 << 10
+
+
 class Attempt:
     """A job at a replica: hears what comes back."""
 
-    __slots__ = ("call", "events", "flow", "held", "job", "pool", "replica", "world")
+    __slots__ = ("_unread", "call", "events", "flow", "held", "job", "over", "pool", "replica", "world")  # fmt: skip
 
     def __init__(self, pool: Pool, job: Job, replica: Replica) -> None:
         self.pool = pool
@@ -28,9 +34,10 @@ class Attempt:
         self.flow, self.world = job.flow, job.world
         self.replica = replica
         self.call: Call | None = None
-        self.events = Events() if job.streams else None
-        # Bytes of an unfinished reply.
-        self.held = 0
+        self.events = Events(engine.most_events(job.plan.tokens)) if job.streams else None
+        # Bytes of an unfinished reply, and of those the ones that wait for their turn.
+        self.held = self._unread = 0
+        self.over = False
 
     def cancel(self) -> None:
         """Nobody waits for it."""
@@ -51,7 +58,9 @@ class Attempt:
 
     def settle(self) -> None:
         """Nothing more is heard of it."""
+        self.over = True
         self.replica.settled(self)
+        self._unread = 0
         self.holding(0)
 
     def heard(self) -> None:
@@ -60,19 +69,46 @@ class Attempt:
 
     def holding(self, size: int) -> None:
         """So many bytes of its reply are held: a replica is its tenant's, who must not fill the gateway with replies."""
+        size += self._unread
         if size == self.held:
             return
         full = self.pool.ledger.hold(self.world, size - self.held)
         self.held = size
         if full and size:
-            if self.call is not None:
-                self.call.cancel()
-            self.pool.broke(self, "memory", Verdict.QUESTION)
+            self._break("memory", Verdict.QUESTION)
+
+    def _break(self, how: str, verdict: Verdict) -> None:
+        """Read no more of the reply."""
+        if self.call is not None:
+            self.call.cancel()
+        self.pool.broke(self, how, verdict)
+
+    def _in_turn(self, size: int, work: Callable[[], None]) -> None:
+        """Read a part of the reply, after those that wait."""
+        if size <= _AT_ONCE_BYTES and not self._unread:
+            work()
+            return
+        self._unread += size
+        self.pool.turns.add(partial(self._turn, size, work), self.world)
+        self.holding(0)
+
+    def _turn(self, size: int, work: Callable[[], None]) -> None:
+        if self.over:
+            return
+        self._unread -= size
+        self.held -= size
+        self.pool.ledger.hold(self.world, -size)
+        work()
 
     def streamed(self, data: bytes) -> None:
         """A part of a stream."""
+        self._in_turn(len(data), partial(self._hear, data))
+
+    def _hear(self, data: bytes) -> None:
         assert self.events is not None  # noqa: S101 - only streams are told in parts
         self._speak(self.events.feed(data))
+        if self.events.faulty and not self.over:
+            self._break(Flaw.UNFINISHED, Verdict.REPLICA)
 
     def _speak(self, text: str) -> None:
         if text:
@@ -82,6 +118,9 @@ class Attempt:
 
     def replied(self, status: int, body: bytes) -> None:
         """The whole reply."""
+        self._in_turn(len(body), partial(self._read, status, body))
+
+    def _read(self, status: int, body: bytes) -> None:
         if status != HTTPStatus.OK:
             self._refused(status, engine.refusal(status, body))
             return

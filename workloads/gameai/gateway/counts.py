@@ -13,10 +13,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from gameai.gateway.ledger import namespace
+from gameai.places import Places
+
 # Milliseconds around the targets of Gold and Silver.
 BUCKETS_MS = (1, 2, 4, 8, 12, 16, 25, 50, 100, 150, 250, 500, 1000, 5000, 30_000)
 _EDGES = tuple(edge / 1000 for edge in BUCKETS_MS)
-# Worlds are users' words: further ones are counted together.
+# Worlds are users' words: further ones are counted together. A namespace with many leaves places for the others.
 MOST_WORLDS = 200
 OTHER = "other"
 
@@ -60,24 +63,31 @@ class Counts(Collector):
         self.late: dict[tuple[str], int] = defaultdict(int)
         self.events: dict[tuple[str], int] = defaultdict(int)
         self.gauges: Callable[[], Iterable[Metric]] = tuple
-        self._worlds: set[str] = set()
+        self._worlds = Places[str](MOST_WORLDS)
 
     def world(self, key: str) -> str:
-        """A world's label: its own, or `other` once there are too many."""
-        if key not in self._worlds:
-            if len(self._worlds) >= MOST_WORLDS:
-                return OTHER
-            self._worlds.add(key)
-        return key
+        """A world's label: its own, or `other` where its namespace has its part of all labels."""
+        if key in self._worlds:
+            return key
+        lost = self._worlds.enter(key, namespace(key))
+        if lost is not None and lost != key:
+            self._drop_worlds({lost})
+        return OTHER if lost == key else key
 
     def forget(self, worlds: Collection[str], tiers: Collection[str]) -> None:
         """Of worlds and tiers that are gone nothing is told any more: their labels are for those that come."""
-        gone = self._worlds - set(worlds)
-        self._worlds -= gone
+        gone = set(self._worlds).difference(worlds)
+        for world in gone:
+            self._worlds.leave(world)
+        self._drop_worlds(gone)
         for counts in (self.tokens, self.requests):
-            _drop(counts, lambda key: key[0] in gone or key[1] not in tiers)
+            _drop(counts, lambda key: key[1] not in tiers)
         for held in (self.answers, self.degraded, self.faults, self.engine_failures, self.seconds, self.queued, self.engine_seconds, self.late):  # fmt: skip
             _drop(held, lambda key: bool(key[0]) and key[0] not in tiers)
+
+    def _drop_worlds(self, gone: Collection[str]) -> None:
+        for counts in (self.tokens, self.requests):
+            _drop(counts, lambda key: key[0] in gone)
 
     def collect(self) -> Iterable[Metric]:
         """Every metric."""

@@ -21,6 +21,7 @@ from gameai.gateway.ledger import QUESTION_BYTES, Ledger, namespace
 from gameai.gateway.plan import Planner, messages
 from gameai.gateway.pool import Pool
 from gameai.gateway.teller import ENGINES, Fault, Form, Teller, desk_gauges, why_none
+from gameai.gateway.turns import Turns
 from gameai.gateway.view import ABSENT, TierView, View, WorldView
 from gameai.inference.v1 import inference_pb2 as pb
 
@@ -44,7 +45,7 @@ class Desk:
         self._ladder = Ladder(self.cache)
         self.pools: dict[str, Pool] = {}
         self.open = 0
-        self.ledger = Ledger()
+        self.ledger, self.turns = Ledger(), Turns()
         self._flights: dict[bytes, Flight] = {}
         self._loop = asyncio.get_running_loop()
         self._teller = Teller(counts)
@@ -365,5 +366,5 @@ class Desk:
     def _pool(self, tier: TierView) -> Pool:
         """The tier's pool; of a tier that is gone, an empty one, where jobs wait for their deadlines."""
         if tier.key not in self.pools:
-            self.pools[tier.key] = Pool(tier, self, self.counts, self.ledger)
+            self.pools[tier.key] = Pool(tier, self, self.counts, self.ledger, self.turns)
         return self.pools[tier.key]

@@ -17,6 +17,8 @@ _MOST_TOKENS_TOLD = 10_000_000
 # The longest token of common vocabularies has 128 characters, and an event of a stream holds some hundred bytes beside it.
 _MOST_EVENT = 64 << 10
 _REPLY_BYTES, _TOKEN_BYTES, _EVENT_BYTES = 4 << 10, 256, 768
+# vLLM sends an event for each token and three more; comments that keep a connection alive are events too.
+_LEAST_EVENTS, _TOKEN_EVENTS = 64, 4
 _OPEN, _CLOSE = "<think>", "</think>"
 # What vLLM's sentences on a prompt or an answer that is too long have in common.
 _OF_LENGTH = ("context length", "max_model_len", "max_tokens")
@@ -150,6 +152,11 @@ def most_bytes(tokens: int, *, streams: bool) -> int:
     return _REPLY_BYTES + tokens * (_TOKEN_BYTES + (_EVENT_BYTES if streams else 0))
 
 
+def most_events(tokens: int) -> int:
+    """How many events a stream of so many tokens may have: each costs time, however small it is."""
+    return _LEAST_EVENTS + _TOKEN_EVENTS * tokens
+
+
 class Verdict(Enum):
     """What a status other than 200 speaks about: the question, a replica that is well but full, or a faulty replica."""
 
@@ -227,9 +234,13 @@ def _beginning(text: str, tag: str) -> int:
 
 
 class Events:
-    """The events of a stream as they come: texts, and in the end a reason or an error. An event has at most 64 KiB."""
+    """The events of a stream as they come: texts, and in the end a reason or an error.
 
-    def __init__(self) -> None:
+    A stream has at most `most` events of at most 64 KiB each. After the first fault nothing more is read.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._left = most
         self._rest = b""
         self._thoughts = Thoughts()
         self.finish = ""
@@ -239,10 +250,19 @@ class Events:
 
     def feed(self, data: bytes) -> str:
         """The text of what came. Comments, roles and thoughts are silent; an error event makes it faulty."""
-        *blocks, self._rest = (self._rest + data).split(b"\n\n")
-        if max(len(self._rest), *map(len, blocks), 0) > _MOST_EVENT:
+        if self.faulty:
+            return ""
+        *blocks, self._rest = (self._rest + data).split(b"\n\n", self._left + 1)
+        if len(blocks) > self._left or max(len(self._rest), *map(len, blocks), 0) > _MOST_EVENT:
             blocks, self._rest, self.faulty = [], b"", True
-        return self._show(self._thoughts.feed("".join(map(self._text, blocks))))
+        self._left -= len(blocks)
+        texts = []
+        for block in blocks:
+            texts.append(self._text(block))
+            if self.faulty:
+                self._rest = b""
+                break
+        return self._show(self._thoughts.feed("".join(texts)))
 
     def end(self) -> str:
         """What is left to be told once everything came."""

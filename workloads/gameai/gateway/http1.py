@@ -247,7 +247,8 @@ class Connection(asyncio.Protocol):
         # What comes after a reply is nobody's, and must not become the next one's.
         assert self._head is not None  # noqa: S101 - a reply has one
         status, closing = self._head.status, self._head.closing or bool(self._buffer)
-        self._call = None
+        # Its caller may still cancel it, when the connection is another call's.
+        self._call = call.connection = None
         self._reset()
         if closing:
             self.abandon()

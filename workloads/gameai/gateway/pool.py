@@ -20,6 +20,7 @@ from gameai.gateway.job import Job, Reason
 from gameai.gateway.ledger import Ledger
 from gameai.gateway.replica import Replica
 from gameai.gateway.ring import Ring, place
+from gameai.gateway.turns import Turns
 from gameai.gateway.view import TierView
 from gameai.inference.v1 import inference_pb2 as pb
 
@@ -29,7 +30,8 @@ _CANCELLED_SECONDS = 0.1
 # Of its time a question must have so much left to be tried a second time.
 _RETRY_PART = 0.4
 _SILENT_SECONDS = 10.0
-_PASS_SECONDS = 0.005
+# Then the others have their turns: an update of the view may free slots of many tiers at once.
+_SLICE_SECONDS = 0.001
 _LOG = logging.getLogger(__name__)
 
 
@@ -49,9 +51,12 @@ class Outcome(Protocol):
 class Pool:
     """One tier."""
 
-    def __init__(self, tier: TierView, outcome: Outcome, counts: Counts, ledger: Ledger) -> None:
+    def __init__(
+        self, tier: TierView, outcome: Outcome, counts: Counts, ledger: Ledger, turns: Turns
+    ) -> None:
         self.tier = tier
         self.ledger = ledger
+        self.turns = turns
         self.queue: FairQueue[Job] = FairQueue(MOST_QUEUED)
         self.replicas: dict[str, Replica] = {}
         self.estimate, self.pace = Estimate(), Pace()
@@ -164,10 +169,10 @@ class Pool:
     def _send(self) -> None:
         began, queue = monotonic(), self.queue
         while len(queue) and self._room(now := monotonic()):
-            if now - began > _PASS_SECONDS:
-                # Others are in this pass of the loop too: a replica that comes has room for thousands.
+            if now - began > _SLICE_SECONDS:
+                # A replica that comes has room for thousands.
                 self._resting = True
-                self._loop.call_soon(self._go_on)
+                self.turns.add(self._go_on, self.tier.key)
                 return
             job = queue.pop(now)
             if job is None:

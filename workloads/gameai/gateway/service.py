@@ -30,9 +30,8 @@ from gameai.gateway.garbage import Garbage
 from gameai.gateway.identity import Caller, Identity
 from gameai.gateway.ledger import namespace
 from gameai.gateway.players import MOST_INSTANCE, Players, Report
-from gameai.gateway.session import GoneError, Session, StuckError
-from gameai.gateway.sinks import Single, Spoken
-from gameai.gateway.turns import Turns
+from gameai.gateway.session import Session
+from gameai.gateway.sinks import GoneError, Single, Spoken, StuckError, hold_until_sent, send
 from gameai.gateway.view import WorldView
 from gameai.inference.v1 import inference_pb2 as pb
 
@@ -71,7 +70,6 @@ class InferenceService:
         self._desk = desk
         self._identity = identity
         self._players = players
-        self._turns = Turns()
         self._sessions: set[Session] = set()
         self._streams_of: Counter[str] = Counter()
         self._calls_of: Counter[str] = Counter()
@@ -112,7 +110,6 @@ class InferenceService:
             number = next(self._numbers)
             session = Session(
                 self._desk,
-                self._turns,
                 lambda name: self._world(caller, name),
                 holder=_holder(caller),
                 reported=lambda world, players: self._report(world, players, caller, number),
@@ -147,7 +144,9 @@ class InferenceService:
         single = Single()
         job = self._desk.ask(world, request.question, single, within=_left(context))
         try:
-            return await single.wait()
+            answer = await single.wait()
+            hold_until_sent(context, self._desk.ledger, _holder(caller) or world.key, answer)
+            return answer
         finally:
             single.closed = True
             if job is not None:
@@ -155,7 +154,7 @@ class InferenceService:
 
     async def GenerateText(
         self, request_iterator: AsyncIterator[pb.GenerateTextRequest], context: Context
-    ) -> AsyncIterator[pb.GenerateTextResponse]:
+    ) -> None:
         """Text as it is made."""
         with _Mapped(self._desk.counts, self._garbage) as mapped:
             caller = self._caller(context)
@@ -163,7 +162,7 @@ class InferenceService:
             request = await _only_message(request_iterator)
             self.heard = monotonic()
             world = self._world(caller, request.world)
-            spoken = Spoken()
+            spoken = Spoken(self._desk.ledger, _holder(caller) or world.key)
             left = _left(context)
             job = self._desk.ask(world, request.question, spoken, streams=True, within=left)
             try:
@@ -171,11 +170,11 @@ class InferenceService:
                     if message.end.HasField("error"):
                         mapped.fault(message.end.error)
                         break
-                    yield message
+                    await send(context, message)
                     if job is not None and spoken.resumes() and job.attempt is not None:
                         job.attempt.resume()
             finally:
-                spoken.closed = True
+                spoken.close()
                 if job is not None:
                     self._desk.abandon(job)
         await mapped.end(context)

@@ -14,14 +14,12 @@ from gameai.gateway.desk import Desk
 from gameai.gateway.envelope import crowded
 from gameai.gateway.job import Job
 from gameai.gateway.ledger import namespace
-from gameai.gateway.turns import Turns
+from gameai.gateway.sinks import StuckError, send
 from gameai.gateway.view import WorldView
 from gameai.inference.v1 import inference_pb2 as pb
 
 MOST_OPEN = 4096
 MOST_FRAME = 256
-# A client that takes nothing for so long is gone.
-STUCK_SECONDS = 30.0
 
 WorldOf = Callable[[str], WorldView]
 Reported = Callable[[WorldView, pb.Players], None]
@@ -35,14 +33,6 @@ _ANSWER_BYTES, _ERROR_BYTES = 512, 2048
 _LEAST_STUCK, _LEAST_REFUSED = 1 << 20, 64 << 10
 
 
-class StuckError(Exception):
-    """The client does not read its answers."""
-
-
-class GoneError(Exception):
-    """The client is gone, and nobody hears how its stream ended."""
-
-
 class Session:
     """A sink whose answers leave together: those that are ready in one pass of the loop are one frame."""
 
@@ -51,7 +41,6 @@ class Session:
     def __init__(
         self,
         desk: Desk,
-        turns: Turns,
         world_of: WorldOf,
         *,
         holder: str = "",
@@ -62,7 +51,6 @@ class Session:
         # Whether its caller has spoken for a world.
         self.served = False
         self._desk = desk
-        self._turns = turns
         self._world_of = world_of
         self._reported = reported
         self._jobs: dict[int, Job] = {}
@@ -125,15 +113,12 @@ class Session:
         # A frame that waits is held like the questions that are open.
         full = ledger.hold(holder, len(data))
         try:
+            _check_room(holder, len(data), full=full)
             while len(self._open) + len(self._ready) > MOST_OPEN - MOST_FRAME:
-                if len(data) > _LEAST_REFUSED and (full or ledger.full(holder)):
-                    raise ExhaustedError(
-                        f"namespace {namespace(holder)} holds as much of this gateway's memory as it may: "
-                        "read the answers, and ask less at once"
-                    )
+                _check_room(holder, len(data), full=ledger.full(holder))
                 self._room.clear()
                 await self._room.wait()
-            await self._turns.run(lambda: self._open_frame(data, arrived), holder)
+            await self._desk.turns.run(lambda: self._open_frame(data, arrived), holder)
         finally:
             size = len(data)
             # An error holds this call's variables for as long as the collector leaves it, and a frame may have a MiB.
@@ -204,9 +189,7 @@ class Session:
                 told = self._going_away
                 answers = [answer for answer, _ in leaving]
                 try:
-                    await self._send(
-                        context, pb.StreamAnswersResponse(answers=answers, going_away=told)
-                    )
+                    await send(context, pb.StreamAnswersResponse(answers=answers, going_away=told))
                 finally:
                     self._discharge(leaving)
                 self._sending = False
@@ -232,19 +215,14 @@ class Session:
         else:
             self.stuck.cancel()
 
-    async def _send(
-        self, context: aio.ServicerContext[Any, Any], response: pb.StreamAnswersResponse
-    ) -> None:
-        try:
-            async with asyncio.timeout(STUCK_SECONDS):
-                await context.write(response)
-        except TimeoutError as error:
-            raise StuckError from error
-        except Exception as error:
-            # gRPC has no public name for what it raises then.
-            if context.done():
-                raise GoneError from error
-            raise
+
+def _check_room(holder: str, size: int, *, full: bool) -> None:
+    """Raises `ExhaustedError` where a frame of so many bytes finds no memory to wait in."""
+    if full and size > _LEAST_REFUSED:
+        raise ExhaustedError(
+            f"namespace {namespace(holder)} holds as much of this gateway's memory as it may: "
+            "read the answers, and ask less at once"
+        )
 
 
 def _frame(data: bytes) -> pb.StreamAnswersRequest:

@@ -1,12 +1,25 @@
-"""EDGE: where the answers of single calls go."""
+"""EDGE: where answers of single calls go, and how messages leave."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
+from google.protobuf.message import Message
+from grpc import aio
+
+from gameai.errors import ExhaustedError
+from gameai.gateway.ledger import Ledger, namespace
 from gameai.inference.v1 import inference_pb2 as pb
 
 # A text that its reader does not take is held up to so many characters; then the engine is read no further.
 _MOST_UNREAD = 16 << 10
+# Fewer bytes of it end no call.
+_LEAST_STUCK = 64 << 10
+# Answers of single calls, of which a namespace has so few that their bytes need no count.
+_SMALL_ANSWER = 4 << 10
+# A client that takes nothing for so long is gone.
+STUCK_SECONDS = 30.0
 
 
 class Single:
@@ -33,25 +46,35 @@ class Single:
 
 
 class Spoken:
-    """A sink for a streamed text, which is bounded: beyond it the engine is read no further."""
+    """A sink for a streamed text: beyond a bound the engine is read no further, and what is not read counts as memory."""
 
     defers = False
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger, holder: str) -> None:
+        """`holder` is the world for which memory is counted."""
         self.closed = False
-        self._messages: asyncio.Queue[pb.GenerateTextResponse] = asyncio.Queue()
-        self._unread = 0
-        self._paused = False
+        self._ledger = ledger
+        self._holder = holder
+        self._parts: list[str] = []
+        self._end: pb.Answer | None = None
+        # Characters that are not taken yet, and the bytes that are counted until they are sent.
+        self._unread = self._held = 0
+        self._paused = self._full = False
+        self._wake = asyncio.Event()
 
     def answer(self, answer: pb.Answer, *, last: bool) -> None:  # noqa: ARG002 - a sink's signature
         """The end."""
-        self._messages.put_nowait(pb.GenerateTextResponse(end=answer))
+        self._end = answer
+        self._hold(answer.ByteSize())
+        self._wake.set()
 
     def spoke(self, question: int, text: str) -> bool:  # noqa: ARG002 - same
         """A part."""
-        self._messages.put_nowait(pb.GenerateTextResponse(text=text))
+        self._parts.append(text)
         self._unread += len(text)
+        self._hold(sys.getsizeof(text))
         self._paused = self._paused or self._unread > _MOST_UNREAD
+        self._wake.set()
         return not self._paused
 
     def resumes(self) -> bool:
@@ -62,10 +85,70 @@ class Spoken:
         return True
 
     async def messages(self) -> AsyncIterator[pb.GenerateTextResponse]:
-        """Parts, then the end."""
+        """The parts, those together that are ready, then the end. Raises `StuckError` where they fill all memory."""
         while True:
-            message = await self._messages.get()
-            self._unread -= len(message.text)
-            yield message
-            if message.WhichOneof("part") == "end":
+            await self._wake.wait()
+            self._wake.clear()
+            if self._full:
+                raise StuckError
+            while self._parts:
+                text, held = "".join(self._parts), self._held
+                self._parts = []
+                self._unread -= len(text)
+                yield pb.GenerateTextResponse(text=text)
+                # It is sent.
+                self._hold(-held)
+            if self._end is not None:
+                yield pb.GenerateTextResponse(end=self._end)
                 return
+
+    def close(self) -> None:
+        """The call is over."""
+        self.closed = True
+        self._hold(-self._held)
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._ledger.hold(self._holder, size) and self._held > _LEAST_STUCK:
+            self._full = True
+            self._wake.set()
+
+
+class StuckError(Exception):
+    """The client does not read its answers."""
+
+
+class GoneError(Exception):
+    """The client is gone, and no status reaches it."""
+
+
+async def send(context: aio.ServicerContext[Any, Any], message: Message) -> None:
+    """Send a message of a call. Raises `StuckError` where the client does not read for 30 s, and `GoneError`."""
+    try:
+        async with asyncio.timeout(STUCK_SECONDS):
+            await context.write(message)
+    except TimeoutError as error:
+        raise StuckError from error
+    except Exception as error:
+        # gRPC has no public name for what it raises then.
+        if context.done():
+            raise GoneError from error
+        raise
+
+
+def hold_until_sent(
+    context: aio.ServicerContext[Any, Any], ledger: Ledger, holder: str, answer: pb.Answer
+) -> None:
+    """Count the answer of a call as memory until its client has it. Raises `ExhaustedError` where there is none."""
+    if len(answer.text) <= _SMALL_ANSWER:
+        return
+    size = answer.ByteSize()
+
+    def ended(_: object) -> None:
+        ledger.hold(holder, -size)
+
+    context.add_done_callback(ended)  # type: ignore[arg-type] # its stub wants a named protocol
+    if ledger.hold(holder, size):
+        raise ExhaustedError(
+            f"namespace {namespace(holder)} holds as much of this gateway's memory as it may: read the answers"
+        )

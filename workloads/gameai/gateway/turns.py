@@ -1,26 +1,29 @@
-"""EDGE: how much of one pass of the event loop is spent on frames of questions, and on whose.
+"""EDGE: which work the event loop does next, and for how long in one pass.
 
-A frame of many questions takes milliseconds. Without a bound a pass lasts as long as there are streams with a frame,
-and everything that happens once in a pass waits for it: timers, engines' answers, and gRPC's server, which lets in one
-call a pass and ends those that waited for 30 s. Frames of the namespace, and in it of the world, that had least time go
-first: five hundred streams of one get no more of the loop than two of another.
+A frame of many questions takes milliseconds, and so does a long reply of an engine. Without a bound a pass lasts as long
+as there are streams with a frame, and everything that happens once in a pass waits for it: timers, engines' answers, and
+gRPC's server, which accepts one call a pass and ends those that waited for 30 s. Work of the namespace, and in it of the
+world, that had the least time goes first: five hundred streams of one get no more of the loop than two of another. A
+namespace whose work made a pass more than twice as long as its bound then waits as long as the pass was too long.
 """
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from time import monotonic
 
 from gameai.errors import ServiceFault
 from gameai.gateway.ledger import namespace
 
 PASS_SECONDS = 0.005
+_LOG = logging.getLogger(__name__)
 Work = Callable[[], None]
-_Turn = tuple[Work, asyncio.Future[None]]
+_Turn = tuple[Work, asyncio.Future[None] | None]
 
 
 class Used:
-    """Seconds of the loop by group. One that was away begins with what the busiest least had: idle time is not saved up."""
+    """Seconds of the loop by group. A group that comes back starts with the least of the others: idle time is not saved."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
@@ -35,13 +38,14 @@ class Used:
         self._seconds.pop(name, None)
 
     def add(self, name: str, seconds: float) -> None:
-        """It was at work."""
+        """A group was at work."""
         if name in self._seconds:
             self._seconds[name] += seconds
 
-    def least(self) -> str:
-        """The group that had least."""
-        return min(self._seconds, key=self._seconds.__getitem__)
+    def least(self, but: Container[str] = ()) -> str | None:
+        """The group that had least, of those that are not in `but`; None if there is none."""
+        names = [name for name in self._seconds if name not in but] if but else self._seconds
+        return min(names, key=self._seconds.__getitem__, default=None)
 
 
 class _Space:
@@ -57,6 +61,7 @@ class _Space:
 
     def take(self) -> tuple[str, _Turn]:
         world = self.used.least()
+        assert world is not None  # noqa: S101 - a space without work is removed
         return world, self.worlds[world].popleft()
 
     def spent(self, world: str, seconds: float) -> None:
@@ -78,41 +83,88 @@ class Turns:
         self._spaces: dict[str, _Space] = {}
         self._used = Used()
         self._until = -1e9
+        # Until when a namespace waits that made a pass too long.
+        self._resting: dict[str, float] = {}
+        # The next pass, and whether it is the next of the loop too.
+        self._next: asyncio.Handle | None = None
+        self._soon = False
 
     async def run(self, work: Work, world: str = "") -> None:
         """Do it when its world's turn comes; raises what it raises. Cancelled before, it is not done."""
-        if not self._spaces:
-            if self._clock() < self._until:
-                work()
-                return
-            self._loop.call_soon(self._pass)
-        turn: asyncio.Future[None] = self._loop.create_future()
         space = namespace(world)
-        self._used.join(space)
-        self._spaces.setdefault(space, _Space()).add(world, (work, turn))
+        if not self._spaces and space not in self._resting and self._clock() < self._until:
+            try:
+                work()
+            finally:
+                self._spend(space, self._clock())
+            return
+        turn: asyncio.Future[None] = self._loop.create_future()
+        self._queue((work, turn), space, world)
         try:
             await turn
         finally:
             # An error and this call would hold each other, and the frame, until the collector comes by.
             del turn
 
+    def add(self, work: Work, world: str) -> None:
+        """Do it when its world's turn comes. What is added for one world is done in order; errors are logged."""
+        self._queue((work, None), namespace(world), world)
+
+    def _queue(self, turn: _Turn, space: str, world: str) -> None:
+        self._used.join(space)
+        self._spaces.setdefault(space, _Space()).add(world, turn)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """One more pass: at once, or when the first namespace that has work may go on."""
+        if self._soon:
+            return
+        if self._next is not None:
+            self._next.cancel()
+        now = self._clock()
+        wait = min(self._resting.get(space, 0.0) for space in self._spaces) - now
+        self._soon = wait <= 0
+        self._next = (
+            self._loop.call_soon(self._pass)
+            if self._soon
+            else self._loop.call_later(wait, self._pass)
+        )
+
     def _pass(self) -> None:
+        self._next, self._soon = None, False
         now = self._clock()
         self._until = now + self._seconds
-        while self._spaces and now < self._until:
-            name = self._used.least()
+        if self._resting:
+            self._resting = {space: end for space, end in self._resting.items() if end > now}
+        while now < self._until and (name := self._used.least(self._resting)) is not None:
             space = self._spaces[name]
             world, (work, turn) = space.take()
-            if not turn.cancelled():
+            if turn is None:
+                _do(work)
+            elif not turn.cancelled():
                 _settle(work, turn)
             before, now = now, self._clock()
+            self._spend(name, now)
             space.spent(world, now - before)
             self._used.add(name, now - before)
             if not space.worlds:
                 del self._spaces[name]
                 self._used.leave(name)
         if self._spaces:
-            self._loop.call_soon(self._pass)
+            self._schedule()
+
+    def _spend(self, space: str, now: float) -> None:
+        """The work of a namespace ended: it waits for what it took beyond the pass, unless that is less than a pass."""
+        over = now - self._until
+        if over > self._seconds:
+            self._resting[space] = now + over
+
+
+def _do(work: Work) -> None:
+    try:
+        work()
+    except Exception:  # noqa: BLE001 - the work of others must go on
+        _LOG.exception("a piece of work failed; this is a bug")
 
 
 def _settle(work: Work, turn: asyncio.Future[None]) -> None:
@@ -121,7 +173,7 @@ def _settle(work: Work, turn: asyncio.Future[None]) -> None:
     except ServiceFault as fault:
         # Where it was raised is of no interest, and holds the frame that was refused.
         turn.set_exception(fault.with_traceback(None))
-    except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits for the turn hears it
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller that waits for the turn gets it
         turn.set_exception(error)
     else:
         turn.set_result(None)
