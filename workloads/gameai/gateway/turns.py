@@ -4,19 +4,22 @@ A frame of many questions takes milliseconds, and so does a long reply of an eng
 as there are streams with a frame, and everything that happens once in a pass waits for it: timers, engines' answers, and
 gRPC's server, which accepts one call a pass and ends those that waited for 30 s. Work of the namespace, and in it of the
 world, that had the least time goes first: five hundred streams of one get no more of the loop than two of another. A
-namespace whose work made a pass more than twice as long as its bound then waits as long as the pass was too long.
+namespace whose work makes passes more than twice as long as their bound then waits as long as the pass was too long.
 """
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Container
-from time import monotonic
+from time import monotonic, thread_time
 
 from gameai.errors import ServiceFault
 from gameai.gateway.ledger import namespace
 
 PASS_SECONDS = 0.005
+# One long pass in so many seconds is forgiven: the garbage collector runs in somebody's turn.
+_FORGIVEN_SECONDS = 0.1
 _LOG = logging.getLogger(__name__)
 Work = Callable[[], None]
 _Turn = tuple[Work, asyncio.Future[None] | None]
@@ -75,15 +78,22 @@ class Turns:
     """Pieces of work, `seconds` of them and at least one in each pass."""
 
     def __init__(
-        self, seconds: float = PASS_SECONDS, clock: Callable[[], float] = monotonic
+        self,
+        seconds: float = PASS_SECONDS,
+        clock: Callable[[], float] = monotonic,
+        cpu: Callable[[], float] = thread_time,
     ) -> None:
+        """`cpu` is the time in which this thread ran: no namespace waits because another process had the CPU."""
         self._seconds = seconds
         self._clock = clock
+        self._cpu = cpu
+        self._began = 0.0
         self._loop = asyncio.get_running_loop()
         self._spaces: dict[str, _Space] = {}
         self._used = Used()
         self._until = -1e9
-        # Until when a namespace waits that made a pass too long.
+        # When a namespace last made a pass too long, and until when it waits for that.
+        self._overran: dict[str, float] = {}
         self._resting: dict[str, float] = {}
         # The next pass, and whether it is the next of the loop too.
         self._next: asyncio.Handle | None = None
@@ -133,7 +143,7 @@ class Turns:
     def _pass(self) -> None:
         self._next, self._soon = None, False
         now = self._clock()
-        self._until = now + self._seconds
+        self._until, self._began = now + self._seconds, self._cpu()
         if self._resting:
             self._resting = {space: end for space, end in self._resting.items() if end > now}
         while now < self._until and (name := self._used.least(self._resting)) is not None:
@@ -155,8 +165,17 @@ class Turns:
 
     def _spend(self, space: str, now: float) -> None:
         """The work of a namespace ended: it waits for what it took beyond the pass, unless that is less than a pass."""
-        over = now - self._until
-        if over > self._seconds:
+        if now - self._until <= self._seconds:
+            return
+        over = self._cpu() - self._began - self._seconds
+        if over <= self._seconds:
+            return
+        again = now - self._overran.get(space, -math.inf) < _FORGIVEN_SECONDS
+        self._overran = {
+            name: at for name, at in self._overran.items() if now - at < _FORGIVEN_SECONDS
+        }
+        self._overran[space] = now
+        if again:
             self._resting[space] = now + over
 
 
