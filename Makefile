@@ -15,7 +15,7 @@ WIRE := $(patsubst proto/%/,%,$(sort $(dir $(PROTOS))))
 # google/rpc comes with googleapis-common-protos.
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 SCHEMA = docs/archetypes.schema.json
-WRITE_SCHEMA = $(BIN)/python -c 'import json; from gameai import archetypes; print(json.dumps(archetypes.json_schema(), indent=2))'
+WRITE_SCHEMA = $(BIN)/python -c 'import json; from gameai_contract import archetypes; print(json.dumps(archetypes.json_schema(), indent=2))'
 # A kubeconfig in the environment is never used; another cluster is named by CLUSTER=path/to/kubeconfig.
 unexport KUBECONFIG
 CLUSTER ?=
@@ -25,7 +25,7 @@ help: ## this list
 
 setup: $(READY) ## the virtual environment with everything pinned (one to three minutes the first time)
 
-$(READY): requirements/dev.txt
+$(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: Python 3.11 or later is needed; name one with make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \

@@ -9,8 +9,8 @@ RUN python -m venv /tools \
  && /tools/bin/pip install --quiet --disable-pip-version-check --no-index --find-links /wheels --no-deps \
     --require-hashes --no-compile --target /app --requirement /requirements.txt \
  && PYTHONPATH=/app /tools/bin/pip --disable-pip-version-check check
+COPY contract/gameai_contract /app/gameai_contract
 COPY operator/gameai_operator /app/gameai_operator
-COPY workloads/gameai /app/gameai
 # A read-only root file system keeps no bytecode, so it is made here; the files' times do not matter to it.
 # A checkout may be readable for its owner alone.
 RUN python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app \

@@ -8,11 +8,11 @@ from contextlib import ExitStack
 
 from aiohttp import web
 from gameai.client import Gateway
-from gameai.dev.vllm.engine import Engine, Latency, Limits
-from gameai.dev.vllm.surface import application, new_surface
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, path
 from gameai_devcluster.testing.waiting import until
+from gameai_vllm.engine import Engine, Latency, Limits
+from gameai_vllm.surface import application, new_surface
 
 from benchmarks import report
 from benchmarks.inference import free_port, running, wait_listening

@@ -239,7 +239,7 @@ class Stand:
             f"--token-ms={shape.token_ms}",
             "--served-model-name=tier",
         ]
-        return [f"127.0.0.1:{self._start('gameai.dev.vllm', flags)[1]}" for _ in range(replicas)]
+        return [f"127.0.0.1:{self._start('gameai_vllm', flags)[1]}" for _ in range(replicas)]
 
     def gateways(
         self, shape: Shape, engines: Sequence[str], worlds: int, count: int = 1

@@ -12,10 +12,6 @@ from typing import Any
 
 import psutil
 from aiohttp import web
-from gameai.archetypes import parse
-from gameai.contract import LatencyClass
-from gameai.dev.vllm.engine import Engine, Latency, Limits
-from gameai.dev.vllm.surface import Surface, application, new_surface
 from gameai.gateway.counts import Counts
 from gameai.gateway.desk import Desk
 from gameai.gateway.identity import Anybody, Identity
@@ -25,6 +21,10 @@ from gameai.gateway.service import InferenceService
 from gameai.gateway.view import Endpoint, RoleView, TierView, View, WorldView
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
+from gameai_contract.archetypes import parse
+from gameai_contract.inference import LatencyClass
+from gameai_vllm.engine import Engine, Latency, Limits
+from gameai_vllm.surface import Surface, application, new_surface
 from grpc import aio
 
 FAST = Latency(front_end_ms=0, first_token_ms=2, token_ms=1)

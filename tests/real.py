@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gameai import contract
 from gameai.gateway.identity import AUDIENCE
+from gameai_contract.names import CONFIG_ENVIRONMENT, CONFIG_FOLDER, TOKEN_ENVIRONMENT, TOKEN_FOLDER
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json, path
 from gameai_devcluster.testing.waiting import settled, until, world_settled
@@ -126,15 +126,15 @@ class Caller:
             "resources": {"requests": {"cpu": "100m"}},
             "volumeMounts": [
                 {"name": "caller", "mountPath": "/caller"},
-                {"name": "token", "mountPath": contract.TOKEN_FOLDER},
-                *([{"name": "world", "mountPath": contract.CONFIG_FOLDER}] if world else []),
+                {"name": "token", "mountPath": TOKEN_FOLDER},
+                *([{"name": "world", "mountPath": CONFIG_FOLDER}] if world else []),
             ],
             "env": [
                 {
-                    "name": contract.CONFIG_ENVIRONMENT,
-                    "value": f"{contract.CONFIG_FOLDER}/world.json",
+                    "name": CONFIG_ENVIRONMENT,
+                    "value": f"{CONFIG_FOLDER}/world.json",
                 },
-                {"name": contract.TOKEN_ENVIRONMENT, "value": f"{contract.TOKEN_FOLDER}/token"},
+                {"name": TOKEN_ENVIRONMENT, "value": f"{TOKEN_FOLDER}/token"},
             ],
         }
         projected = {"audience": AUDIENCE, "path": "token", "expirationSeconds": 600}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gameai import contract
+from gameai_contract.names import MODEL_REVISION_LABEL
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine.deployments import (
     TEMPLATE_HASH,
@@ -82,6 +82,6 @@ def as_live(document: Mapping[str, Any], **facts: Any) -> Deployment:
         "available": replicas,
         "paused": document["spec"].get("paused", False),
         "remembered": remembered,
-        "model_revision": metadata["labels"][contract.MODEL_REVISION_LABEL],
+        "model_revision": metadata["labels"][MODEL_REVISION_LABEL],
     }
     return deployment(**(given | facts))

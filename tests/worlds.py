@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gameai import contract
+from gameai_contract.names import CONFIG_KEY
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.api.access import Access
 from gameai_operator.api.views import TierView, archetypes_view
@@ -74,4 +74,4 @@ def configuration(**spec: Any) -> str:
     root = resource(**spec)
     decision = decided(root, references=READY_TIERS)
     document = next(each for each in decision.wanted or () if each["kind"] == "ConfigMap")
-    return str(document["data"][contract.CONFIG_KEY])
+    return str(document["data"][CONFIG_KEY])

@@ -37,18 +37,23 @@ class _Part:
 _PARTS: Mapping[str, _Part] = MappingProxyType(
     {
         "gameai-operator": _Part(
-            sources=("operator/gameai_operator", "workloads/gameai"),
+            sources=("contract/gameai_contract", "operator/gameai_operator"),
             requirements="operator.txt",
             files=("operator.Dockerfile",),
         ),
         "gameai-workloads": _Part(
-            sources=("workloads/gameai",),
+            sources=("contract/gameai_contract", "workloads/gameai"),
             requirements="workloads.txt",
             files=("workloads.Dockerfile",),
         ),
         # Stands in for vLLM where there is no GPU: for tests.
         "gameai-double": _Part(
-            sources=("workloads/gameai", "devcluster/double"),
+            sources=(
+                "contract/gameai_contract",
+                "workloads/gameai",
+                "simulators/gameai_vllm",
+                "devcluster/double",
+            ),
             requirements="workloads.txt",
             files=("workloads.Dockerfile", "devcluster/double/Dockerfile"),
         ),

@@ -56,7 +56,7 @@ def play(folder: Path) -> None:
         view = yaml.safe_load((_EXAMPLE / "gateway.yaml").read_text())
         for tier in view["tiers"]:
             flags = (f"--served-model-name={tier['name']}", *_LATENCIES[tier["name"]])
-            double = Program("gameai.dev.vllm", *flags, log=folder / f"{tier['name']}.log")
+            double = Program("gameai_vllm", *flags, log=folder / f"{tier['name']}.log")
             programs.append(double)
             tier["endpoints"] = [double.address()]
         file = folder / "gateway.yaml"

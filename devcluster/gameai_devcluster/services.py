@@ -12,10 +12,10 @@ from pathlib import Path
 
 import grpc
 import urllib3
-from gameai import contract
 from gameai.client import channel
 from gameai.time.v1 import time_pb2
 from gameai.weather.v1 import weather_pb2
+from gameai_contract.catalogue import CATALOGUE
 
 from gameai_devcluster.processes import start_in_background
 
@@ -38,7 +38,7 @@ class Service:
 
     def __init__(self, launch: ServiceLaunch) -> None:
         self.launch = launch
-        module = contract.CATALOGUE[launch.name].module
+        module = CATALOGUE[launch.name].module
         self._start = launch.log.stat().st_size if launch.log.exists() else 0
         command = [sys.executable, "-m", module, f"--config={launch.config}"]
         flags = ["--address=127.0.0.1", "--port=0", "--health-port=0"]

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from gameai import contract
+from gameai_contract.names import ENVIRONMENT_PREFIX
 
 from gameai_operator.api.base import GROUP
 from gameai_operator.engine.network import is_address
@@ -209,7 +209,7 @@ class _Flags:
         self._environment = environment
 
     def __call__(self, name: str, default: Any, text: str, kind: type = str) -> None:
-        variable = contract.ENVIRONMENT_PREFIX + name.removeprefix("--").replace("-", "_").upper()
+        variable = ENVIRONMENT_PREFIX + name.removeprefix("--").replace("-", "_").upper()
         value = self._environment.get(variable, default)
         shown = "" if default in (None, "") else f" (default {default})"
         self._group.add_argument(

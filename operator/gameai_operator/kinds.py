@@ -6,7 +6,17 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from gameai import contract
+from gameai_contract.names import (
+    CAPACITY_LABEL,
+    MANAGED_BY,
+    PART_OF,
+    SERVICE_CONTAINER,
+    SERVICE_LABEL,
+    TIER_LABEL,
+    VLLM_CONTAINER,
+    WORLD_LABEL,
+    selector,
+)
 
 from gameai_operator.api import crd
 from gameai_operator.api.base import GROUP, VERSION
@@ -37,7 +47,7 @@ from gameai_operator.world.objects import Gateway
 from gameai_operator.world.shown import ShownTexts
 from gameai_operator.world.tiers import refers
 
-MANAGED_SELECTOR = contract.selector(contract.MANAGED_BY)
+MANAGED_SELECTOR = selector(MANAGED_BY)
 
 
 def kinds(settings: Settings, authority: Callable[[], str] = str) -> Mapping[str, Kind]:
@@ -53,7 +63,7 @@ def _tier(settings: Settings) -> Kind:
     return Kind(
         definition=crd.MODEL_TIER,
         resource=_root(crd.MODEL_TIER),
-        label=contract.TIER_LABEL,
+        label=TIER_LABEL,
         status_fields=tier_status.FIELDS,
         condition_types=tier_status.CONDITIONS,
         counts=tier_status.COUNTS,
@@ -84,7 +94,7 @@ def _world(settings: Settings, authority: Callable[[], str]) -> Kind:
     return Kind(
         definition=crd.GAME_WORLD,
         resource=_root(crd.GAME_WORLD),
-        label=contract.WORLD_LABEL,
+        label=WORLD_LABEL,
         status_fields=world_status.FIELDS,
         condition_types=world_status.CONDITIONS,
         counts=world_status.COUNTS,
@@ -128,10 +138,10 @@ def _root(definition: crd.Definition) -> Resource:
 def _pod(document: Mapping[str, Any]) -> Pod:
     """Only a loading vLLM swallows SIGTERM; game services end when they are told to."""
     labels = document["metadata"].get("labels", {})
-    if contract.WORLD_LABEL in labels:
-        seen = pod(document, contract.SERVICE_LABEL, contract.SERVICE_CONTAINER)
+    if WORLD_LABEL in labels:
+        seen = pod(document, SERVICE_LABEL, SERVICE_CONTAINER)
         return replace(seen, hasten=False)
-    return pod(document, contract.CAPACITY_LABEL, contract.VLLM_CONTAINER)
+    return pod(document, CAPACITY_LABEL, VLLM_CONTAINER)
 
 
 def _nothing(_: Mapping[str, Any]) -> None:
@@ -157,7 +167,7 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                 # Our own, and those of users that hold archetypes.
                 resource=replace(
                     _row("", "v1", "ConfigMap", "configmaps"),
-                    selector=contract.selector(contract.PART_OF),
+                    selector=selector(PART_OF),
                 ),
                 project=published,
                 reads=Reading(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from gameai import contract
+from gameai_contract.names import HEALTH_PORT, TOKEN_AUDIENCE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,7 @@ class PodSettings:
     pull_secrets: tuple[str, ...] = ()
     fixed_ids: bool = True
     labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    audience: str = contract.TOKEN_AUDIENCE
+    audience: str = TOKEN_AUDIENCE
     registry: str = ""
 
     def document(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class PodSettings:
             "fixedIds": self.fixed_ids,
             "labels": dict(self.labels),
             # Left out, so that what former releases wrote stays the same.
-            **({"audience": self.audience} if self.audience != contract.TOKEN_AUDIENCE else {}),
+            **({"audience": self.audience} if self.audience != TOKEN_AUDIENCE else {}),
             **({"registry": self.registry} if self.registry else {}),
         }
 
@@ -64,7 +64,7 @@ class PodSettings:
                 pull_secrets=tuple(map(str, entry["pullSecrets"])),
                 fixed_ids=bool(entry["fixedIds"]),
                 labels={str(key): str(value) for key, value in entry["labels"].items()},
-                audience=str(entry.get("audience", contract.TOKEN_AUDIENCE)),
+                audience=str(entry.get("audience", TOKEN_AUDIENCE)),
                 registry=str(entry.get("registry", "")),
             )
         except (AttributeError, KeyError, TypeError):
@@ -151,5 +151,5 @@ class Settings:
     request_seconds: float = 10.0
     # Empty: every address of the pod, IPv4 and IPv6.
     health_address: str = ""
-    health_port: int = contract.HEALTH_PORT
+    health_port: int = HEALTH_PORT
     log_level: str = "INFO"

@@ -7,15 +7,15 @@ from contextlib import AsyncExitStack
 
 import grpc
 import pytest
-from gameai.archetypes import parse
 from gameai.client import AskError, Gateway, Source
 from gameai.client.asked import CacheUse
-from gameai.contract import LatencyClass, Rung
-from gameai.dev.vllm.engine import Latency, Limits
 from gameai.gateway.estimate import size_of
 from gameai.gateway.kept import Archetypes
 from gameai.gateway.view import Endpoint, View
 from gameai.inference.v1 import inference_pb2 as pb
+from gameai_contract.archetypes import parse
+from gameai_contract.inference import LatencyClass, Rung
+from gameai_vllm.engine import Latency, Limits
 from grpc import aio
 from inference import BARD, GUARD, NPCS, engine, eventually, gateway, question, tier, view, world
 

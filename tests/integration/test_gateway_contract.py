@@ -8,12 +8,12 @@ from typing import Any
 import grpc
 import pytest
 from gameai.client import AccessError, Gateway, NoAnswerError, QuestionError, Source
-from gameai.contract import LatencyClass
-from gameai.dev.vllm.engine import Latency
 from gameai.errors import DOMAIN
 from gameai.gateway import service as gateway_service
 from gameai.gateway.view import View
 from gameai.inference.v1 import inference_pb2 as pb
+from gameai_contract.inference import LatencyClass
+from gameai_vllm.engine import Latency
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 from grpc import aio

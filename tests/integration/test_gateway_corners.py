@@ -8,9 +8,6 @@ from typing import Any
 
 import grpc
 import pytest
-from gameai.archetypes import parse
-from gameai.contract import LatencyClass
-from gameai.dev.vllm.engine import Engine, Latency, Limits
 from gameai.gateway import desk
 from gameai.gateway import service as gateway_service
 from gameai.gateway.estimate import size_of
@@ -18,6 +15,9 @@ from gameai.gateway.kept import Archetypes
 from gameai.gateway.session import Session
 from gameai.gateway.view import View
 from gameai.inference.v1 import inference_pb2 as pb
+from gameai_contract.archetypes import parse
+from gameai_contract.inference import LatencyClass
+from gameai_vllm.engine import Engine, Latency, Limits
 from grpc import aio
 from inference import (
     BARD,

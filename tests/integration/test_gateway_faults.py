@@ -12,10 +12,10 @@ from typing import Any
 import grpc
 import pytest
 from gameai.client import Gateway, Source
-from gameai.dev.vllm.engine import Engine, Latency, Limits
 from gameai.gateway import process, session, sinks
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
+from gameai_vllm.engine import Engine, Latency, Limits
 from grpc import aio
 from inference import (
     BARD,
@@ -34,7 +34,7 @@ from inference import (
 )
 
 ENGINE, DEFAULT = pb.SOURCE_ENGINE, pb.SOURCE_DEFAULT
-DOUBLE = ("gameai.dev.vllm", "--port", "0", "--served-model-name")
+DOUBLE = ("gameai_vllm", "--port", "0", "--served-model-name")
 
 
 async def ask(served: Served, like: pb.Question = GUARD, **more: Any) -> pb.Answer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from gameai import contract
+from gameai_contract.names import PART_OF
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.operators import Launch, Operator
@@ -50,7 +50,7 @@ def watching(operator: Operator) -> Iterator[Seen]:
 
 
 def configmap(namespace: str, name: str, data: dict[str, str]) -> Json:
-    labels = dict(contract.PART_OF)
+    labels = dict(PART_OF)
     metadata = {"name": name, "namespace": namespace, "labels": labels}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
 

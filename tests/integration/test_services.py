@@ -8,10 +8,11 @@ from typing import Any
 
 import grpc
 import pytest
-from gameai import contract
 from gameai.time.v1 import time_pb2, time_pb2_grpc
 from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
-from gameai.worldtime import format_time
+from gameai_contract.names import SETTINGS_HASH_ENVIRONMENT
+from gameai_contract.settings import settings_hash
+from gameai_contract.world_time import format_time
 from gameai_devcluster.services import Service, ServiceLaunch
 from gameai_devcluster.testing.waiting import until
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -196,12 +197,12 @@ def test_a_service_that_is_told_to_stop_says_so_first_and_ends_its_streams(
 
 def test_a_service_waits_for_the_settings_it_was_started_for(tmp_path: Path, start: Start) -> None:
     config = write(tmp_path / "world.json")
-    wanted = contract.settings_hash(42, {"climate": "Polar", "regions": "coast, moor"})
-    service = start("weather-manager", config, **{contract.SETTINGS_HASH_ENVIRONMENT: wanted})
+    wanted = settings_hash(42, {"climate": "Polar", "regions": "coast, moor"})
+    service = start("weather-manager", config, **{SETTINGS_HASH_ENVIRONMENT: wanted})
     with pytest.raises(TimeoutError):
         service.wait_serving(3)
     text = config.read_text().replace("Maritime", "Polar")
-    mine = contract.settings_hash(42, {"climate": "Maritime", "regions": "coast, moor"})
+    mine = settings_hash(42, {"climate": "Maritime", "regions": "coast, moor"})
     config.write_text(text.replace(mine, wanted))
     service.wait_serving()
 

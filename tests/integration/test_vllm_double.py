@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from gameai.dev.vllm.engine import Engine, Latency, Limits
-from gameai.dev.vllm.surface import Surface, application, new_surface
+from gameai_vllm.engine import Engine, Latency, Limits
+from gameai_vllm.surface import Surface, application, new_surface
 
 DATA = Path(__file__).resolve().parents[1] / "data/vllm"
 FAST = Latency(front_end_ms=0, first_token_ms=1, token_ms=0.2)
@@ -242,7 +242,7 @@ async def test_with_priorities_the_lower_number_goes_first() -> None:
 @asynccontextmanager
 async def process(*flags: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     made = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gameai.dev.vllm", "--port", "0", "--served-model-name", "npc-gold",
+        sys.executable, "-m", "gameai_vllm", "--port", "0", "--served-model-name", "npc-gold",
         *flags, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert made.stdout is not None
@@ -309,7 +309,7 @@ async def test_a_dead_engine_tells_so_and_the_server_exits_with_0() -> None:
 
 async def test_while_it_loads_connections_are_refused() -> None:
     made = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gameai.dev.vllm", "--port", "18437", "--load-seconds", "60"
+        sys.executable, "-m", "gameai_vllm", "--port", "18437", "--load-seconds", "60"
     )
     try:
         await asyncio.sleep(1)

@@ -8,7 +8,7 @@ from typing import Any
 import crashing
 import pytest
 import yaml
-from gameai.worldtime import parse_time
+from gameai_contract.world_time import parse_time
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.testing.waiting import condition, settled, until, world_settled

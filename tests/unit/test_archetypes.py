@@ -1,8 +1,8 @@
 """The archetype document: what is read, what is refused and with which words, and how values become keys."""
 
 import pytest
-from gameai import archetypes
-from gameai.archetypes import Archetype, ArchetypeError, Quantiser
+from gameai_contract import archetypes
+from gameai_contract.archetypes import Archetype, ArchetypeError, Quantiser
 
 GUARD = """\
 version: 1

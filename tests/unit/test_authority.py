@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import worlds
-from gameai import contract
 from gameai.client import Gateway
-from gameai.worldconfig import ConfigError
+from gameai_contract.names import CONFIG_ENVIRONMENT, CONFIG_KEY, GATEWAY_CA_KEY, TOKEN_ENVIRONMENT
+from gameai_contract.world_config import ConfigError
 from gameai_devcluster.testing.rendering import NOW
 from gameai_operator.authority import Authority
 from gameai_operator.engine.kind import Sight
@@ -28,7 +28,7 @@ def data_of_world(authority: str) -> dict[str, str]:
     [config] = [
         each
         for each in decide(sight).wanted or ()
-        if each["kind"] == "ConfigMap" and contract.CONFIG_KEY in each["data"]
+        if each["kind"] == "ConfigMap" and CONFIG_KEY in each["data"]
     ]
     data: dict[str, str] = config["data"]
     return data
@@ -36,9 +36,9 @@ def data_of_world(authority: str) -> dict[str, str]:
 
 def test_a_world_gets_the_authority_beside_its_configuration() -> None:
     data = data_of_world(PEM)
-    assert data[contract.GATEWAY_CA_KEY] == PEM
-    assert json.loads(data[contract.CONFIG_KEY])["gateway"] == {"endpoint": ENDPOINT}
-    assert contract.GATEWAY_CA_KEY not in data_of_world("")
+    assert data[GATEWAY_CA_KEY] == PEM
+    assert json.loads(data[CONFIG_KEY])["gateway"] == {"endpoint": ENDPOINT}
+    assert GATEWAY_CA_KEY not in data_of_world("")
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def pod(folder: Path, monkeypatch: pytest.MonkeyPatch, data: dict[str, str]) -> 
     for name, text in data.items():
         (folder / name).write_text(text)
     (folder / "token").write_text("t")
-    monkeypatch.setenv(contract.CONFIG_ENVIRONMENT, str(folder / contract.CONFIG_KEY))
-    monkeypatch.setenv(contract.TOKEN_ENVIRONMENT, str(folder / "token"))
+    monkeypatch.setenv(CONFIG_ENVIRONMENT, str(folder / CONFIG_KEY))
+    monkeypatch.setenv(TOKEN_ENVIRONMENT, str(folder / "token"))
 
 
 async def test_a_service_finds_the_gateways_by_what_its_pod_holds(
@@ -81,12 +81,12 @@ async def test_a_service_finds_the_gateways_by_what_its_pod_holds(
     made: Any = Gateway.of_world()
     assert made._targets == [ENDPOINT]
     assert made._access.world == "eldermoor/moor"
-    assert made._access.ca_file == tmp_path / contract.GATEWAY_CA_KEY
-    (tmp_path / contract.GATEWAY_CA_KEY).unlink()
+    assert made._access.ca_file == tmp_path / GATEWAY_CA_KEY
+    (tmp_path / GATEWAY_CA_KEY).unlink()
     with pytest.raises(ValueError, match="in clear"):
         Gateway.of_world()
     assert Gateway.of_world(insecure=True)
-    document = json.loads((tmp_path / contract.CONFIG_KEY).read_text())
-    (tmp_path / contract.CONFIG_KEY).write_text(json.dumps(document | {"gateway": {}}))
+    document = json.loads((tmp_path / CONFIG_KEY).read_text())
+    (tmp_path / CONFIG_KEY).write_text(json.dumps(document | {"gateway": {}}))
     with pytest.raises(ConfigError, match="names no gateways"):
         Gateway.of_world()

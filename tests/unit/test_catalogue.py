@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 import worlds
-from gameai import contract
+from gameai_contract.catalogue import CATALOGUE
+from gameai_contract.settings import CatalogueService, settings_hash
 from gameai_devcluster.testing import rendering
 from gameai_operator.engine.deployments import TEMPLATE_HASH
 from gameai_operator.settings import Settings
@@ -16,8 +17,8 @@ def only(**service: Any) -> Any:
     return effective(worlds.world(services=[service]), 1)[0]
 
 
-@pytest.mark.parametrize("row", contract.CATALOGUE.values(), ids=lambda row: row.module)
-def test_every_row_of_the_catalogue_can_be_started(row: contract.CatalogueService) -> None:
+@pytest.mark.parametrize("row", CATALOGUE.values(), ids=lambda row: row.module)
+def test_every_row_of_the_catalogue_can_be_started(row: CatalogueService) -> None:
     assert importlib.util.find_spec(f"{row.module}.__main__")
     for setting in row.settings.values():
         assert setting.fault(setting.default) is None
@@ -89,7 +90,7 @@ def test_every_mistake_of_a_service_is_named_at_once() -> None:
 def test_only_given_settings_are_told_and_the_service_fills_in_the_rest() -> None:
     found = only(name="weather-manager", settings={"stepMinutes": 30, "regions": "coast, moor"})
     assert found.settings == {"regions": "coast, moor", "stepMinutes": "30"}
-    row = contract.CATALOGUE["weather-manager"]
+    row = CATALOGUE["weather-manager"]
     assert row.with_defaults(found.settings) == found.settings | {"climate": "Temperate"}
     assert found.module == "gameai.services.weather_manager"
     assert (found.cpu, found.memory, found.port) == ("20m", "96Mi", 50051)
@@ -109,7 +110,7 @@ def test_an_own_image_of_a_catalogue_service_has_its_typed_settings() -> None:
 
 
 def test_a_revision_has_the_resources_of_the_last_that_changed_them() -> None:
-    row = contract.CATALOGUE["time-manager"]
+    row = CATALOGUE["time-manager"]
     changed = replace(row, resources={1: ("1m", "1Mi"), 3: ("3m", "3Mi")})
     assert [changed.resources_of(each)[0] for each in (1, 2, 3, 4)] == ["1m", "1m", "3m", "3m"]
 
@@ -135,7 +136,7 @@ def test_a_revisions_template_stays_what_it_was(revision: int, name: str) -> Non
 
 
 def test_every_revision_of_every_service_is_frozen() -> None:
-    assert set(FROZEN) == {(each, name) for each in REVISIONS for name in contract.CATALOGUE}
+    assert set(FROZEN) == {(each, name) for each in REVISIONS for name in CATALOGUE}
 
 
 def test_a_seed_is_as_given_or_from_the_worlds_name() -> None:
@@ -145,7 +146,7 @@ def test_a_seed_is_as_given_or_from_the_worlds_name() -> None:
 
 
 def test_what_a_service_is_started_with_has_a_hash() -> None:
-    first = contract.settings_hash(1, {"a": "b"})
-    assert first == contract.settings_hash(1, {"a": "b"})
-    assert first != contract.settings_hash(2, {"a": "b"})
-    assert first != contract.settings_hash(1, {"a": "c"})
+    first = settings_hash(1, {"a": "b"})
+    assert first == settings_hash(1, {"a": "b"})
+    assert first != settings_hash(2, {"a": "b"})
+    assert first != settings_hash(1, {"a": "c"})

@@ -10,8 +10,8 @@ import helm_python
 import pytest
 import yaml
 from cryptography import x509
-from gameai import contract
 from gameai.gateway import __main__ as gateway_main
+from gameai_contract.names import GATEWAY_LABELS
 from gameai_devcluster import charts
 from gameai_operator.api import crd
 from gameai_operator.environment import add_flags, settings
@@ -481,7 +481,7 @@ def test_certificates_come_from_cert_manager_from_a_secret_or_there_are_none() -
 
 def test_the_gateways_pods_are_those_that_engines_let_in() -> None:
     labels = gateway()["spec"]["template"]["metadata"]["labels"]
-    assert contract.GATEWAY_LABELS.items() <= labels.items()
+    assert GATEWAY_LABELS.items() <= labels.items()
     service = named(charts.rendered(), "Service", GATEWAY)
     assert service["spec"]["clusterIP"] == "None"
     assert service["spec"]["selector"].items() <= labels.items()

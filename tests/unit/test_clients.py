@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-from gameai import contract
 from gameai.client import channel, stream
 from gameai.gateway import __main__ as gateway
 from gameai.gateway import process
@@ -12,6 +11,7 @@ from gameai.inference.v1 import inference_pb2
 from gameai.serving.main import _OPTIONS as SERVICE_OPTIONS
 from gameai.time.v1 import time_pb2
 from gameai.weather.v1 import weather_pb2
+from gameai_contract.names import listening
 from gameai_devcluster.install import ROOT
 from google.protobuf import json_format
 
@@ -91,4 +91,4 @@ def test_there_are_vectors_of_both_directions() -> None:
     [("", "[::]:50051"), ("127.0.0.1", "127.0.0.1:50051"), ("::1", "[::1]:50051")],
 )
 def test_a_server_listens_on_every_address_unless_one_is_given(address: str, expected: str) -> None:
-    assert contract.listening(address, 50051) == expected
+    assert listening(address, 50051) == expected

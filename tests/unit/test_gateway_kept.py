@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import inference
 import pytest
-from gameai import archetypes
-from gameai.archetypes import MOST_DOCUMENT_BYTES, parse_document
 from gameai.errors import NotFoundError
 from gameai.gateway import kept, objects
 from gameai.gateway.kept import NONE, OVER_BUDGET, Archetypes, Library, within_budget
 from gameai.gateway.plan import Planner
 from gameai.gateway.view import WorldView
 from gameai.inference.v1 import inference_pb2 as pb
+from gameai_contract import archetypes
+from gameai_contract.archetypes import MOST_DOCUMENT_BYTES, parse_document
 
 
 def worst(seed: int = 0) -> str:

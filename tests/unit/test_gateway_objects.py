@@ -4,8 +4,6 @@ from typing import Any
 
 import pytest
 import worlds
-from gameai import archetypes, contract
-from gameai.contract import LADDER, LatencyClass, Rung
 from gameai.gateway import objects
 from gameai.gateway.kept import NONE, Archetypes, Library
 from gameai.gateway.objects import (
@@ -17,6 +15,9 @@ from gameai.gateway.objects import (
     tier,
 )
 from gameai.gateway.view import Endpoint, View
+from gameai_contract import archetypes
+from gameai_contract.inference import LADDER, LatencyClass, Rung
+from gameai_contract.names import TIER_LABEL
 from gameai_devcluster.testing.rendering import decided, owned
 from tiers import resource as tier_resource
 
@@ -27,7 +28,7 @@ def slice_of(*endpoints: dict[str, Any], **changes: Any) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "name": "gold-x",
         "namespace": "shared",
-        "labels": {contract.TIER_LABEL: "gold", SERVICE: "gold"},
+        "labels": {TIER_LABEL: "gold", SERVICE: "gold"},
     }
     ports = [{"name": "metrics", "port": 1}, {"name": "http", "port": 8000}]
     return {"metadata": metadata, "ports": ports, "endpoints": list(endpoints)} | changes
@@ -37,7 +38,7 @@ def slice_of(*endpoints: dict[str, Any], **changes: Any) -> dict[str, Any]:
 OTHERS = {
     "name": "x",
     "namespace": "shared",
-    "labels": {contract.TIER_LABEL: "gold", SERVICE: "mine"},
+    "labels": {TIER_LABEL: "gold", SERVICE: "mine"},
 }
 
 

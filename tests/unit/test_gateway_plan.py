@@ -4,8 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from gameai import archetypes
-from gameai.contract import LADDER, LatencyClass, Rung
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.gateway import laptop
 from gameai.gateway import plan as gateway_plan
@@ -14,6 +12,8 @@ from gameai.gateway.laptop import ViewError
 from gameai.gateway.plan import Plan, Planner, messages
 from gameai.gateway.view import View
 from gameai.inference.v1 import inference_pb2 as pb
+from gameai_contract import archetypes
+from gameai_contract.inference import LADDER, LatencyClass, Rung
 
 NPCS = """\
 version: 1

@@ -1,7 +1,7 @@
 """What a gateway looks up in its view."""
 
-from gameai.contract import LatencyClass
 from gameai.gateway.view import ABSENT, TierView, View, WorldView
+from gameai_contract.inference import LatencyClass
 
 
 def test_a_caller_speaks_for_worlds_that_name_its_account_or_its_uid_each_once() -> None:

@@ -17,9 +17,9 @@ from gameai.serving.live import LiveWorld, follow, read
 from gameai.serving.main import _until as until
 from gameai.time.v1 import time_pb2
 from gameai.weather.v1 import weather_pb2
-from gameai.worldconfig import ConfigError, parse
-from gameai.worldtime import MICROSECOND
-from gameai.worldtime import follow as follow_anchor
+from gameai_contract.world_config import ConfigError, parse
+from gameai_contract.world_time import MICROSECOND
+from gameai_contract.world_time import follow as follow_anchor
 from gameai_operator.world import template
 from worlds import configuration
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import tiers
-from gameai.contract import LatencyClass
+from gameai_contract.inference import LatencyClass
 from gameai_operator.tier.pricing import PRICES, USUAL, price
 from gameai_operator.tier.split import Split
 

@@ -272,7 +272,7 @@ def test_several_readers_of_metrics_are_let_in() -> None:
 
 @pytest.mark.parametrize("caller", ["Namespace", "Metrics", "Gateway"])
 def test_the_contract_names_who_may_call_vllm(caller: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gameai.contract.VLLM_CALLERS", (caller,))
+    monkeypatch.setattr("gameai_operator.tier.network.VLLM_CALLERS", (caller,))
     found = Network(policies=policies(tiers.resource()))
     ends = {"Namespace": NEIGHBOUR, "Metrics": PROMETHEUS, "Gateway": GATEWAY}
     assert [name for name, end in ends.items() if found.reaches(end, GOLD, 8000)] == [caller]

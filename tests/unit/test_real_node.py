@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from gameai import archetypes, contract
+from gameai_contract import archetypes
+from gameai_contract.names import PART_OF
 from gameai_devcluster import charts, components, images, install, nodes
 from gameai_devcluster.components import Ports, Site
 from gameai_devcluster.install import ROOT
@@ -106,7 +107,7 @@ def test_the_examples_archetypes_are_right_and_those_that_its_world_names() -> N
     worlds = [each for each in install.examples() if each["kind"] == "GameWorld"]
     named = [each["spec"]["archetypes"] for each in worlds if "archetypes" in each["spec"]]
     assert named == [{"configMap": {"name": config["metadata"]["name"]}}]
-    assert contract.PART_OF.items() <= config["metadata"]["labels"].items()
+    assert PART_OF.items() <= config["metadata"]["labels"].items()
 
 
 def test_a_docker_that_does_not_answer_builds_no_images(

@@ -1,6 +1,6 @@
 import pytest
 import tiers
-from gameai.contract import LatencyClass
+from gameai_contract.inference import LatencyClass
 from gameai_operator.engine.deployments import TEMPLATE_INPUTS
 from gameai_operator.settings import CapacityLabels
 from gameai_operator.tier.revisions import (

@@ -4,11 +4,11 @@ import sys
 from collections import Counter
 
 import pytest
-from gameai import contract
 from gameai.services.weather_manager import process as module
 from gameai.services.weather_manager.climate import EFFECTS, FOLLOWS, SEASONS_OF, Sky
 from gameai.services.weather_manager.process import MOST_BACK, Process, process
-from gameai.worldtime import DAYS_PER_SEASON, MICROSECOND, SEASONS
+from gameai_contract.catalogue import CATALOGUE
+from gameai_contract.world_time import DAYS_PER_SEASON, MICROSECOND, SEASONS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,7 @@ def made(climate: str = "Temperate", seed: int = 42) -> Process:
 
 
 def test_every_climate_has_every_season_and_every_sky_its_followers() -> None:
-    choices = contract.CATALOGUE["weather-manager"].settings["climate"].choices
+    choices = CATALOGUE["weather-manager"].settings["climate"].choices
     assert set(SEASONS_OF) == set(choices)
     assert {tuple(each) for each in SEASONS_OF.values()} == {SEASONS}
     assert set(FOLLOWS) == set(EFFECTS) == set(Sky)

@@ -6,7 +6,8 @@ import fakes
 import pytest
 import worlds
 from fakes import World
-from gameai import archetypes, contract
+from gameai_contract import archetypes
+from gameai_contract.names import ARCHETYPES_KEY, MANAGED_BY, PART_OF, WORLD_LABEL
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.api.views import archetypes_refused, archetypes_unread, archetypes_view
 from gameai_operator.api.worldview import WorldViewSpec
@@ -31,9 +32,9 @@ def made(files: dict[str, str] | None) -> Decision:
 
 def handed_on(decision: Decision) -> list[str]:
     return [
-        each["data"][contract.ARCHETYPES_KEY]
+        each["data"][ARCHETYPES_KEY]
         for each in decision.wanted or ()
-        if each["kind"] == "ConfigMap" and contract.ARCHETYPES_KEY in each["data"]
+        if each["kind"] == "ConfigMap" and ARCHETYPES_KEY in each["data"]
     ]
 
 
@@ -91,7 +92,7 @@ def users(version: int, text: str = worlds.GUARDS, **labels: str) -> dict[str, A
             "namespace": "eldermoor",
             "uid": "c",
             "resourceVersion": str(version),
-            "labels": {**contract.PART_OF, **labels},
+            "labels": {**PART_OF, **labels},
         },
         "data": {"npcs.yaml": text},
     }
@@ -167,7 +168,7 @@ async def test_a_users_config_map_wakes_the_worlds_that_name_it_and_is_no_child(
 
 async def test_a_users_config_map_with_a_worlds_label_is_never_taken_for_a_child() -> None:
     world = watching()
-    await see(world, users(900, **{contract.WORLD_LABEL: "moor"}))
+    await see(world, users(900, **{WORLD_LABEL: "moor"}))
     world.cluster.calls.clear()
     await world.reconciler.reconcile(WORLD)
     calls = [each for each in world.cluster.calls if "eldermoor-archetypes" in each]
@@ -189,7 +190,7 @@ async def test_a_users_config_map_that_goes_with_its_world_is_no_child_either() 
 
 async def test_a_config_map_of_ours_by_its_label_alone_is_kept_and_touches_nobody() -> None:
     world = watching()
-    await see(world, users(900, **contract.MANAGED_BY))
+    await see(world, users(900, **MANAGED_BY))
     assert world.store.get(worlds.ARCHETYPES) is not None, "else each resync would ask for it again"
 
 

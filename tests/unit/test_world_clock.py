@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 import worlds
-from gameai import contract
-from gameai.worldtime import MICROSECOND, Anchor, parse_time, world_time
+from gameai_contract.names import CONFIG_KEY
+from gameai_contract.world_time import MICROSECOND, Anchor, parse_time, world_time
 from gameai_operator.world.clock import (
     LEAD_SECONDS,
     MOST_PENDING,
@@ -122,13 +122,13 @@ def test_what_only_status_tells_counts_where_nothing_is_published() -> None:
 
 
 def config_map(text: str, *, ours: bool = True) -> dict[str, Any]:
-    data: dict[str, Any] = {f"f:{contract.CONFIG_KEY}": {}} if ours else {}
+    data: dict[str, Any] = {f"f:{CONFIG_KEY}": {}} if ours else {}
     entry = {
         "manager": "gameai-operator",
         "operation": "Apply",
         "fieldsV1": {"f:data": data},
     }
-    return {"metadata": {"managedFields": [entry]}, "data": {contract.CONFIG_KEY: text}}
+    return {"metadata": {"managedFields": [entry]}, "data": {CONFIG_KEY: text}}
 
 
 def test_published_anchors_are_read_back_from_the_configuration() -> None:
@@ -208,7 +208,7 @@ def test_what_was_said_of_the_start_stays() -> None:
 def test_anchors_survive_a_restore_without_owners_and_managed_fields() -> None:
     text = configuration(worlds.world(), (), (), FIRST)
     restored: dict[str, Any] = {"annotations": {"gameai.dev/manifest-hash": "x"}}
-    data = {contract.CONFIG_KEY: text}
+    data = {CONFIG_KEY: text}
     assert published({"metadata": restored, "data": data}) == FIRST
     owner = {"kind": "Release", "name": "r", "uid": "u", "controller": True}
     foreign = restored | {"ownerReferences": [owner]}

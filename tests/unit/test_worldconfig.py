@@ -2,7 +2,6 @@ import json
 
 import pytest
 import worlds
-from gameai import contract
 from gameai.errors import (
     INTERNAL_MESSAGE,
     InvalidArgumentError,
@@ -11,7 +10,9 @@ from gameai.errors import (
     reason_of,
     status_of,
 )
-from gameai.worldconfig import ConfigError, parse
+from gameai_contract.names import SETTINGS_HASH_ENVIRONMENT
+from gameai_contract.settings import settings_hash
+from gameai_contract.world_config import ConfigError, parse
 from gameai_devcluster.testing.rendering import decided
 from google.rpc import code_pb2, error_details_pb2
 from google.rpc.status_pb2 import Status
@@ -28,7 +29,7 @@ def test_services_read_what_the_operator_writes() -> None:
     assert config.roles["story"].endpoint == ""
     service = config.services["weather-manager"]
     assert service.settings == {}
-    assert service.settings_hash == contract.settings_hash(42, service.settings)
+    assert service.settings_hash == settings_hash(42, service.settings)
     assert config.anchors[0].speed == 1
 
 
@@ -38,7 +39,7 @@ def test_the_hash_in_the_pod_is_the_one_in_the_configuration() -> None:
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     values = {each["name"]: each["value"] for each in container["env"]}
     told_hash = parse(worlds.configuration(seed=1)).services["weather-manager"].settings_hash
-    assert values[contract.SETTINGS_HASH_ENVIRONMENT] == told_hash
+    assert values[SETTINGS_HASH_ENVIRONMENT] == told_hash
 
 
 def test_keys_of_a_newer_operator_are_passed_over() -> None:

@@ -3,7 +3,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from gameai.worldtime import (
+from gameai_contract.world_time import (
     MICROSECOND,
     START_MICROSECONDS,
     Anchor,

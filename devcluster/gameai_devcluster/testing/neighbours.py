@@ -93,7 +93,7 @@ async def bench(
     async with AsyncExitStack() as stack:
         double = ["--port=0", f"--max-num-seqs={slots}", "--front-end-ms=0"]
         double += [f"--first-token-ms={first_token_ms}", "--token-ms=5", "--served-model-name=gold"]
-        _, [engine, *_] = await _program(stack, "gameai.dev.vllm", *double)
+        _, [engine, *_] = await _program(stack, "gameai_vllm", *double)
         keys = _write(made, engine)
         flags = [f"--view={folder / 'view.yaml'}", f"--keys={keys}", "--address=127.0.0.1"]
         flags += ["--port=0", "--health-port=0", "--log-level=ERROR"]

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from gameai.contract import MOST_DEADLINE_MS, LatencyClass
+from gameai_contract.inference import MOST_DEADLINE_MS, LatencyClass
 from pydantic import Field, StringConstraints
 
 from gameai_operator.api.access import Access

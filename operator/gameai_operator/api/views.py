@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gameai import archetypes
+from gameai_contract import archetypes
 from pydantic import ValidationError
 
 from gameai_operator.api.access import Access

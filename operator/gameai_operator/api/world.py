@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from gameai.contract import (
+from gameai_contract.inference import (
     LADDER,
     MOST_DEADLINE_MS,
     MOST_IN_FLIGHT,

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from gameai.contract import MOST_DEADLINE_MS, MOST_IN_FLIGHT, MOST_ROLES, MOST_WEIGHT
+from gameai_contract.inference import MOST_DEADLINE_MS, MOST_IN_FLIGHT, MOST_ROLES, MOST_WEIGHT
 from pydantic import Field
 
 from gameai_operator.api.base import Metadata, Model, Text

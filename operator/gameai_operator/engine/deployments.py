@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gameai import contract
+from gameai_contract.names import MODEL_REVISION_LABEL
 
 from gameai_operator.api.base import GROUP
 from gameai_operator.engine import replicas as numbers
@@ -88,7 +88,7 @@ def deployment(document: Mapping[str, Any]) -> Deployment:
         observed=observed,
         create_fault=failure.get("message", "") if failure.get("status") == "True" else "",
         remembered=_remembered(metadata),
-        model_revision=metadata.get("labels", {}).get(contract.MODEL_REVISION_LABEL, ""),
+        model_revision=metadata.get("labels", {}).get(MODEL_REVISION_LABEL, ""),
         # Of a former template, until the controller has seen the present one.
         exceeded=progress == _DEADLINE and observed,
         asked=numbers.asked_for(metadata, numbers.FIELD_MANAGER, FIELD_MANAGER),

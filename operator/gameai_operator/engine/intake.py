@@ -6,7 +6,7 @@ import marshal
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from gameai import contract
+from gameai_contract.names import MANAGED_BY
 
 from gameai_operator import telemetry
 from gameai_operator.api.base import GROUP
@@ -123,7 +123,7 @@ class Intake:
         """
         if self._watched[resource.kind].reads is None:
             return False
-        marked = contract.MANAGED_BY.items() <= metadata.get("labels", {}).items()
+        marked = MANAGED_BY.items() <= metadata.get("labels", {}).items()
         marked = marked or MANIFEST_HASH in metadata.get("annotations", {})
         return not marked or self._root(metadata) is None
 

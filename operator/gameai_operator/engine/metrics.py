@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gameai.places import Places
+from gameai_contract.places import Places
 
 from gameai_operator.engine.manifest import Key
 

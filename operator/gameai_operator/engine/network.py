@@ -8,7 +8,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gameai import contract
+from gameai_contract.names import GATEWAY_LABELS
 
 from gameai_operator.settings import NetworkSettings
 
@@ -78,7 +78,7 @@ def from_metrics(settings: NetworkSettings, port: int) -> list[Document]:
 
 def gateway(settings: NetworkSettings) -> Document:
     """A peer: the pods of the gateway."""
-    return pods(namespaces(settings.gateway_namespace), contract.GATEWAY_LABELS)
+    return pods(namespaces(settings.gateway_namespace), GATEWAY_LABELS)
 
 
 def basics(settings: NetworkSettings) -> list[Document]:

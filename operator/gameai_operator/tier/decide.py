@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from gameai import contract
+from gameai_contract.names import CAPACITY_LABEL, TIER_LABEL
 
 from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.tier import ModelTier
@@ -24,8 +24,8 @@ from gameai_operator.tier.split import Split
 from gameai_operator.tier.status import Judged, conditions, status
 from gameai_operator.tier.template import ON_DEMAND, SPOT, image
 
-LABEL = contract.TIER_LABEL
-CAPACITY = contract.CAPACITY_LABEL
+LABEL = TIER_LABEL
+CAPACITY = CAPACITY_LABEL
 
 
 _WORDS = Words(

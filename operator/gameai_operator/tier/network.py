@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gameai import contract
+from gameai_contract.names import VLLM_CALLERS, VLLM_PORT
 
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine import network
@@ -19,14 +19,14 @@ Document = dict[str, Any]
 
 def ingress(tier: ModelTier, settings: NetworkSettings) -> list[Document]:
     """Those that the contract names, on vLLM's port."""
-    port = network.ports(contract.VLLM_PORT)
+    port = network.ports(VLLM_PORT)
     own = network.pods(network.namespaces(tier.metadata.namespace))
     callers: Mapping[str, list[Document]] = {
         "Namespace": [network.inwards([own], port)],
-        "Metrics": network.from_metrics(settings, contract.VLLM_PORT),
+        "Metrics": network.from_metrics(settings, VLLM_PORT),
         "Gateway": [network.inwards([network.gateway(settings)], port)],
     }
-    return [rule for caller in contract.VLLM_CALLERS for rule in callers[caller]]
+    return [rule for caller in VLLM_CALLERS for rule in callers[caller]]
 
 
 def egress(tier: ModelTier, settings: NetworkSettings) -> list[Document]:

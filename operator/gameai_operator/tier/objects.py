@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from gameai import contract
+from gameai_contract.names import (
+    CAPACITY_LABEL,
+    MANAGED_BY,
+    MODEL_REVISION_LABEL,
+    PART_OF,
+    TIER_LABEL,
+    VLLM_NAME,
+    VLLM_PORT,
+)
 
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine.deployments import (
@@ -55,7 +63,7 @@ def deployments(tier: ModelTier, live: Live, inputs: Inputs) -> tuple[Document, 
 
 def selector(tier: ModelTier) -> dict[str, str]:
     """The labels that find every pod of a tier; fixed for life."""
-    return {contract.TIER_LABEL: tier.metadata.name, "app.kubernetes.io/name": contract.VLLM_NAME}
+    return {TIER_LABEL: tier.metadata.name, "app.kubernetes.io/name": VLLM_NAME}
 
 
 def _paced(spot: Document, live: Live, on_demand: Document) -> Document:
@@ -77,12 +85,12 @@ def _metadata(tier: ModelTier, name: str, **extra: Any) -> Document:
 
 def _labels(tier: ModelTier) -> dict[str, str]:
     return {
-        "app.kubernetes.io/name": contract.VLLM_NAME,
+        "app.kubernetes.io/name": VLLM_NAME,
         "app.kubernetes.io/instance": tier.metadata.name,
         "app.kubernetes.io/component": f"model-{tier.spec.class_.value.lower()}",
-        **contract.PART_OF,
-        **contract.MANAGED_BY,
-        contract.TIER_LABEL: tier.metadata.name,
+        **PART_OF,
+        **MANAGED_BY,
+        TIER_LABEL: tier.metadata.name,
     }
 
 
@@ -108,7 +116,7 @@ def _service(tier: ModelTier) -> Document:
             "ports": [
                 {
                     "name": "http",
-                    "port": contract.VLLM_PORT,
+                    "port": VLLM_PORT,
                     "protocol": "TCP",
                     "targetPort": "http",
                 }
@@ -119,8 +127,8 @@ def _service(tier: ModelTier) -> Document:
 
 def _deployment(tier: ModelTier, capacity: str, inputs: Inputs) -> Document:
     spec = tier.spec
-    revision = {contract.MODEL_REVISION_LABEL: model_revision(spec)}
-    labels = {**_labels(tier), **revision, contract.CAPACITY_LABEL: capacity}
+    revision = {MODEL_REVISION_LABEL: model_revision(spec)}
+    labels = {**_labels(tier), **revision, CAPACITY_LABEL: capacity}
     pods = without_empty(template(tier, Group(capacity=capacity, labels=labels), inputs))
     notes = {TEMPLATE_HASH: digest(pods), TEMPLATE_INPUTS: inputs.text()}
     return {
@@ -154,7 +162,7 @@ def _network_policy(tier: ModelTier, settings: NetworkSettings) -> Document:
 
 
 def _group_selector(tier: ModelTier, capacity: str) -> dict[str, str]:
-    return {**selector(tier), contract.CAPACITY_LABEL: capacity}
+    return {**selector(tier), CAPACITY_LABEL: capacity}
 
 
 def _disruption_budget(tier: ModelTier, capacity: str) -> Document:

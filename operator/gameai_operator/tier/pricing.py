@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from types import MappingProxyType
 
-from gameai.contract import LatencyClass
+from gameai_contract.inference import LatencyClass
 
 from gameai_operator.api.tier import ModelTierSpec
 from gameai_operator.tier.split import Split

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from gameai.contract import LatencyClass
+from gameai_contract.inference import LatencyClass
 
 from gameai_operator.api.tier import ModelTierSpec
 from gameai_operator.engine.deployments import TEMPLATE_INPUTS, Deployment

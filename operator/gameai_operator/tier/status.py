@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from gameai import contract
+from gameai_contract import names
+from gameai_contract.names import VLLM_PORT
 
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.engine.conditions import Condition
@@ -62,9 +63,9 @@ def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
         "wantedReplicas": judged.wants.replicas,
         "replicas": on_demand + spot,
         "readyReplicas": ready_replicas(live),
-        "selector": contract.selector(dict(sorted(selector(tier).items()))),
+        "selector": names.selector(dict(sorted(selector(tier).items()))),
         "capacity": _capacity(tier, on_demand, spot),
-        "endpoint": f"http://{name}.{namespace}.svc:{contract.VLLM_PORT}",
+        "endpoint": f"http://{name}.{namespace}.svc:{VLLM_PORT}",
         "cost": _cost(tier, judged),
     }
     return {key: value for key, value in fields.items() if value is not None}

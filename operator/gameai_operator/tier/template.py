@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gameai import contract
+from gameai_contract.names import TIER_LABEL, VLLM_CONTAINER, VLLM_PORT
 
 from gameai_operator.api.model_files import EmptyDirectory
 from gameai_operator.api.tier import DEFAULT_IMAGE, ModelTier, ModelTierSpec
@@ -32,7 +32,7 @@ _PRE_STOP = f"""\
 python3 -c "
 import socket, sys
 try:
-    socket.create_connection(('127.0.0.1', {contract.VLLM_PORT}), 1)
+    socket.create_connection(('127.0.0.1', {VLLM_PORT}), 1)
 except ConnectionRefusedError:
     sys.exit({_LOADS})
 "
@@ -108,7 +108,7 @@ def arguments(tier: ModelTier, profile: Profile) -> list[str]:
     }
     owned = {
         "--served-model-name": tier.metadata.name,
-        "--port": contract.VLLM_PORT,
+        "--port": VLLM_PORT,
         "--revision": hub.revision if hub else None,
         "--quantization": spec.model.quantization,
         "--max-model-len": spec.model.max_context_tokens,
@@ -151,12 +151,12 @@ def image(spec: ModelTierSpec, inputs: Inputs) -> str:
 def _container(tier: ModelTier, profile: Profile, inputs: Inputs) -> Document:
     spec = tier.spec
     return {
-        "name": contract.VLLM_CONTAINER,
+        "name": VLLM_CONTAINER,
         "image": image(spec, inputs),
         "command": ["vllm", "serve"],
         "args": arguments(tier, profile),
         "env": _environment(spec, inputs),
-        "ports": [{"name": "http", "containerPort": contract.VLLM_PORT, "protocol": "TCP"}],
+        "ports": [{"name": "http", "containerPort": VLLM_PORT, "protocol": "TCP"}],
         "resources": _resources(spec, profile),
         **_probes(spec.engine.vllm.start_timeout_seconds),
         **({"terminationMessagePolicy": "FallbackToLogsOnError"} if profile.last_words else {}),
@@ -297,9 +297,7 @@ def _placement(spec: ModelTierSpec, group: Group, inputs: Inputs) -> Document:
                 "maxSkew": 1,
                 "topologyKey": key,
                 "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {
-                    "matchLabels": {contract.TIER_LABEL: group.labels[contract.TIER_LABEL]}
-                },
+                "labelSelector": {"matchLabels": {TIER_LABEL: group.labels[TIER_LABEL]}},
             }
             for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
         ],

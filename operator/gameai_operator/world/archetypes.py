@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gameai import contract
+from gameai_contract.names import PART_OF, archetypes_name, selector
 
 from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.views import ArchetypesView
@@ -14,7 +14,7 @@ from gameai_operator.engine.manifest import Key
 from gameai_operator.engine.references import Unread
 
 CONDITION = "ArchetypesValid"
-_LABEL = contract.selector(contract.PART_OF)
+_LABEL = selector(PART_OF)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +41,7 @@ def named(root: Mapping[str, Any]) -> Key | None:
 
 def handed_on(world: GameWorld) -> Key:
     """The ConfigMap that the gateway reads: what was last right of the user's."""
-    name = contract.archetypes_name(world.metadata.name)
+    name = archetypes_name(world.metadata.name)
     return Key("ConfigMap", world.metadata.namespace, name)
 
 

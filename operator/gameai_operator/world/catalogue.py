@@ -4,7 +4,9 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from gameai import contract
+from gameai_contract.catalogue import CATALOGUE
+from gameai_contract.names import GRPC_PORT
+from gameai_contract.settings import CatalogueService, Setting
 
 from gameai_operator.api.service import GameService, Probe
 from gameai_operator.api.world import GameWorld
@@ -60,14 +62,14 @@ def effective(world: GameWorld, revision: int) -> tuple[Effective, ...]:
 
 
 def _effective(service: GameService, revision: int) -> Effective:
-    row = contract.CATALOGUE.get(service.name)
+    row = CATALOGUE.get(service.name)
     own = service.resources
     cpu, memory = row.resources_of(revision) if row else (OWN_CPU, OWN_MEMORY)
     return Effective(
         service=service,
         module=row.module if row and not service.image else None,
         image=service.image,
-        port=service.port or contract.GRPC_PORT,
+        port=service.port or GRPC_PORT,
         probe=service.probe or Probe.GRPC,
         cpu=own.cpu or cpu,
         memory=own.memory or memory,
@@ -76,11 +78,11 @@ def _effective(service: GameService, revision: int) -> Effective:
     )
 
 
-def _faults(service: GameService, row: contract.CatalogueService | None) -> Iterator[ServiceFault]:
+def _faults(service: GameService, row: CatalogueService | None) -> Iterator[ServiceFault]:
     """Settings of an own image that is not in the catalogue are not ours to check."""
     if row is None and service.image is None:
-        known = ", ".join(contract.CATALOGUE)
-        hint = nearest(service.name, contract.CATALOGUE)
+        known = ", ".join(CATALOGUE)
+        hint = nearest(service.name, CATALOGUE)
         yield ServiceFault(
             reason="UnknownService",
             message=f"spec.services: {service.name} is not in the catalogue ({known}){hint}: "
@@ -92,7 +94,7 @@ def _faults(service: GameService, row: contract.CatalogueService | None) -> Iter
 
 
 def _setting_faults(
-    where: str, name: str, value: str, known: Mapping[str, contract.Setting]
+    where: str, name: str, value: str, known: Mapping[str, Setting]
 ) -> Iterator[ServiceFault]:
     if name not in known:
         hint = nearest(name, known)

@@ -11,8 +11,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from gameai import contract
-from gameai.worldtime import (
+from gameai_contract.names import CONFIG_KEY
+from gameai_contract.world_time import (
     MICROSECOND,
     MINUTES_PER_DAY,
     START_MICROSECONDS,
@@ -141,7 +141,7 @@ def published(document: Mapping[str, Any]) -> tuple[Anchor, ...] | None:
     if not _is_ours(document["metadata"]):
         return None
     try:
-        entries = json.loads(document["data"][contract.CONFIG_KEY])["clock"]["anchors"]
+        entries = json.loads(document["data"][CONFIG_KEY])["clock"]["anchors"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return _parsed(entries)
@@ -159,5 +159,5 @@ def _is_ours(metadata: Mapping[str, Any]) -> bool:
     """Whether we wrote the anchors: by managedFields or, restored from a backup without them and without an owner, by our hash."""
     fields = applied_fields(metadata)
     if fields is not None:
-        return f"f:{contract.CONFIG_KEY}" in fields.get("f:data", {})
+        return f"f:{CONFIG_KEY}" in fields.get("f:data", {})
     return MANIFEST_HASH in metadata.get("annotations", {}) and controller(metadata) is None

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from gameai import contract
-from gameai.worldtime import Anchor
+from gameai_contract.settings import settings_hash
+from gameai_contract.world_time import Anchor
 
 from gameai_operator.api.world import GameWorld, Role
 from gameai_operator.world.catalogue import Effective, seed
@@ -48,7 +48,7 @@ def configuration(
             each.name: {
                 "endpoint": endpoint(world, each),
                 "settings": dict(each.settings),
-                "settingsHash": contract.settings_hash(chance, each.settings),
+                "settingsHash": settings_hash(chance, each.settings),
             }
             for each in services
         },

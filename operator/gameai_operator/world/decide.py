@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gameai.worldtime import MICROSECOND, Anchor
+from gameai_contract.world_time import MICROSECOND, Anchor
 
 from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.world import GameWorld, WorldState

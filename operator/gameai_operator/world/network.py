@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gameai import contract
+from gameai_contract.names import GRPC_PORT, HEALTH_PORT, WORLD_LABEL
 
 from gameai_operator.api.network import Peer
 from gameai_operator.api.selector import LabelSelector
@@ -23,7 +23,7 @@ def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
     ]
     return [
         network.inwards([_itself(world)]),
-        *network.from_metrics(settings, contract.HEALTH_PORT),
+        *network.from_metrics(settings, HEALTH_PORT),
         *given,
     ]
 
@@ -39,7 +39,7 @@ def egress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
     return [
         network.outwards([_itself(world)]),
         *network.basics(settings),
-        network.outwards([network.gateway(settings)], network.ports(contract.GRPC_PORT)),
+        network.outwards([network.gateway(settings)], network.ports(GRPC_PORT)),
         *given,
     ]
 
@@ -57,7 +57,7 @@ def _network(world: GameWorld) -> tuple[tuple[Peer, ...], tuple[Peer, ...]]:
 
 def _itself(world: GameWorld) -> Document:
     own = network.namespaces(world.metadata.namespace)
-    return network.pods(own, {contract.WORLD_LABEL: world.metadata.name})
+    return network.pods(own, {WORLD_LABEL: world.metadata.name})
 
 
 def _ports(peer: Peer) -> list[Document]:

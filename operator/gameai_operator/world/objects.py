@@ -4,8 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gameai import contract
-from gameai.worldtime import Anchor
+from gameai_contract.names import (
+    ARCHETYPES_KEY,
+    CONFIG_KEY,
+    GATEWAY_CA_KEY,
+    MANAGED_BY,
+    PART_OF,
+    SERVICE_LABEL,
+    WORLD_LABEL,
+)
+from gameai_contract.world_time import Anchor
 
 from gameai_operator.api.network import NetworkMode
 from gameai_operator.api.world import GameWorld, WorldState
@@ -93,9 +101,9 @@ def _labels(world: GameWorld, component: str) -> dict[str, str]:
         "app.kubernetes.io/name": component,
         "app.kubernetes.io/instance": world.metadata.name,
         "app.kubernetes.io/component": "world",
-        **contract.PART_OF,
-        **contract.MANAGED_BY,
-        contract.WORLD_LABEL: world.metadata.name,
+        **PART_OF,
+        **MANAGED_BY,
+        WORLD_LABEL: world.metadata.name,
     }
 
 
@@ -123,12 +131,12 @@ def _account(world: GameWorld, inputs: Inputs) -> Document:
 def _config(world: GameWorld, parts: Parts) -> Document:
     gateway = parts.gateway
     text = configuration(world, parts.services, parts.roles, parts.anchors, gateway.endpoint)
-    authority = {contract.GATEWAY_CA_KEY: gateway.authority} if gateway.authority else {}
+    authority = {GATEWAY_CA_KEY: gateway.authority} if gateway.authority else {}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": _metadata(world, config_name(world), "world"),
-        "data": {contract.CONFIG_KEY: text, **authority},
+        "data": {CONFIG_KEY: text, **authority},
     }
 
 
@@ -137,21 +145,21 @@ def _archetypes(world: GameWorld, document: str) -> Document:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": _metadata(world, handed_on(world).name, "world"),
-        "data": {contract.ARCHETYPES_KEY: document},
+        "data": {ARCHETYPES_KEY: document},
     }
 
 
 def _network_policy(world: GameWorld, settings: NetworkSettings) -> Document:
     """One for all of its services; a user's own policies may open more, since they add up."""
     metadata = _metadata(world, config_name(world), "world")
-    selector = {contract.WORLD_LABEL: world.metadata.name}
+    selector = {WORLD_LABEL: world.metadata.name}
     ingress, egress = network.ingress(world, settings), network.egress(world, settings)
     return policy(metadata, selector, ingress, egress)
 
 
 def _service(world: GameWorld, service: Effective) -> Document:
     """Headless: a gRPC client must see every pod, for one connection would stick to one."""
-    name, labels = deployment_name(world, service), {contract.SERVICE_LABEL: service.name}
+    name, labels = deployment_name(world, service), {SERVICE_LABEL: service.name}
     port = {"name": "grpc", "port": service.port, "protocol": "TCP", "targetPort": "grpc"}
     return {
         "apiVersion": "v1",
@@ -168,7 +176,7 @@ def _service(world: GameWorld, service: Effective) -> Document:
 
 
 def _deployment(world: GameWorld, service: Effective, inputs: Inputs) -> Document:
-    labels = {**_labels(world, service.name), contract.SERVICE_LABEL: service.name}
+    labels = {**_labels(world, service.name), SERVICE_LABEL: service.name}
     pods = without_empty(template(world, service, labels, inputs))
     return {
         "apiVersion": "apps/v1",
@@ -199,7 +207,7 @@ def _notes(pods: Document, inputs: Inputs) -> dict[str, str]:
 
 
 def _budget(world: GameWorld, service: Effective) -> Document:
-    name, labels = deployment_name(world, service), {contract.SERVICE_LABEL: service.name}
+    name, labels = deployment_name(world, service), {SERVICE_LABEL: service.name}
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gameai.worldtime import Anchor, format_time
+from gameai_contract.world_time import Anchor, format_time
 
 from gameai_operator.api.base import Condition as Reported
 from gameai_operator.api.base import ConditionStatus

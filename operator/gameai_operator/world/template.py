@@ -3,7 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gameai import contract
+from gameai_contract import names
+from gameai_contract.names import (
+    CONFIG_ENVIRONMENT,
+    CONFIG_FOLDER,
+    CONFIG_KEY,
+    HEALTH_PORT,
+    NAMESPACE_ENVIRONMENT,
+    SERVICE_CONTAINER,
+    SERVICE_ENVIRONMENT,
+    SERVICE_LABEL,
+    SETTINGS_HASH_ENVIRONMENT,
+    TOKEN_ENVIRONMENT,
+    TOKEN_FOLDER,
+    TOKEN_KEY,
+    WORLD_ENVIRONMENT,
+    WORLD_LABEL,
+)
+from gameai_contract.settings import settings_hash
 
 from gameai_operator.api.service import Probe
 from gameai_operator.api.world import GameWorld
@@ -19,7 +36,7 @@ _TMP_LIMIT = "64Mi"
 _OWN_TOKEN = 3
 _TOKEN = "gateway-token"  # noqa: S105 - a volume's name
 _TOKEN_SECONDS = 3600
-_TOKEN_MOUNT = {"name": _TOKEN, "mountPath": contract.TOKEN_FOLDER, "readOnly": True}
+_TOKEN_MOUNT = {"name": _TOKEN, "mountPath": TOKEN_FOLDER, "readOnly": True}
 
 Document = dict[str, Any]
 
@@ -76,23 +93,23 @@ def _pull_secrets(service: Effective, inputs: Inputs) -> list[str]:
 
 def account_name(world: GameWorld) -> str:
     """The world's own ServiceAccount."""
-    return contract.config_name(world.metadata.name)
+    return names.config_name(world.metadata.name)
 
 
 def config_name(world: GameWorld) -> str:
     """The world's configuration object."""
-    return contract.config_name(world.metadata.name)
+    return names.config_name(world.metadata.name)
 
 
 def selector(world: GameWorld, service: Effective) -> dict[str, str]:
     """The labels that find every pod of a service; fixed for life."""
-    return {contract.WORLD_LABEL: world.metadata.name, contract.SERVICE_LABEL: service.name}
+    return {WORLD_LABEL: world.metadata.name, SERVICE_LABEL: service.name}
 
 
 def _container(world: GameWorld, service: Effective, inputs: Inputs) -> Document:
-    health = [{"name": "health", "containerPort": contract.HEALTH_PORT, "protocol": "TCP"}]
+    health = [{"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"}]
     return {
-        "name": contract.SERVICE_CONTAINER,
+        "name": SERVICE_CONTAINER,
         "image": service.image or inputs.image,
         "command": ["python", "-m", service.module] if service.module else [],
         "env": _environment(world, service, inputs),
@@ -118,7 +135,7 @@ def _container(world: GameWorld, service: Effective, inputs: Inputs) -> Document
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [
-            {"name": "world", "mountPath": contract.CONFIG_FOLDER, "readOnly": True},
+            {"name": "world", "mountPath": CONFIG_FOLDER, "readOnly": True},
             *([_TOKEN_MOUNT] if inputs.revision >= _OWN_TOKEN else []),
             *({"name": name, "mountPath": path} for name, path, _ in _paths(service)),
         ],
@@ -133,7 +150,7 @@ def _cpu_limit(service: Effective) -> Document:
 def _token(inputs: Inputs) -> Document:
     """A token that the gateway accepts and nobody else does; the kubelet renews it."""
     token = {
-        "path": contract.TOKEN_KEY,
+        "path": TOKEN_KEY,
         "audience": inputs.pods.audience,
         "expirationSeconds": _TOKEN_SECONDS,
     }
@@ -143,14 +160,14 @@ def _token(inputs: Inputs) -> Document:
 def _environment(world: GameWorld, service: Effective, inputs: Inputs) -> list[Document]:
     """Ours, then the user's. The hash restarts pods when what they were started with changes, and only then."""
     values = {
-        contract.WORLD_ENVIRONMENT: world.metadata.name,
-        contract.NAMESPACE_ENVIRONMENT: world.metadata.namespace,
-        contract.SERVICE_ENVIRONMENT: service.name,
-        contract.CONFIG_ENVIRONMENT: f"{contract.CONFIG_FOLDER}/{contract.CONFIG_KEY}",
-        contract.SETTINGS_HASH_ENVIRONMENT: contract.settings_hash(seed(world), service.settings),
+        WORLD_ENVIRONMENT: world.metadata.name,
+        NAMESPACE_ENVIRONMENT: world.metadata.namespace,
+        SERVICE_ENVIRONMENT: service.name,
+        CONFIG_ENVIRONMENT: f"{CONFIG_FOLDER}/{CONFIG_KEY}",
+        SETTINGS_HASH_ENVIRONMENT: settings_hash(seed(world), service.settings),
     }
     if inputs.revision >= _OWN_TOKEN:
-        values[contract.TOKEN_ENVIRONMENT] = f"{contract.TOKEN_FOLDER}/{contract.TOKEN_KEY}"
+        values[TOKEN_ENVIRONMENT] = f"{TOKEN_FOLDER}/{TOKEN_KEY}"
     given = [{"name": each.name, "value": each.value} for each in service.service.env]
     return [*({"name": name, "value": value} for name, value in values.items()), *given]
 

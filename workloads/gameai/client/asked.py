@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 import grpc
+from gameai_contract.inference import MOST_DEADLINE_MS, MOST_TOKENS
 
 from gameai.client.reply import (
     AskError,
@@ -18,7 +19,6 @@ from gameai.client.reply import (
     error_of,
     from_answer,
 )
-from gameai.contract import MOST_DEADLINE_MS, MOST_TOKENS
 from gameai.inference.v1 import inference_pb2 as pb
 
 _LOG = logging.getLogger(__name__)

@@ -13,12 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gameai import contract
+from gameai_contract.inference import MOST_PLAYERS
+from gameai_contract.names import CONFIG_ENVIRONMENT, GATEWAY_CA_KEY, TOKEN_ENVIRONMENT
+from gameai_contract.world_config import ConfigError, parse
+
 from gameai.client.asked import MISTAKES, Asked, CacheUse, check, question_of
 from gameai.client.reply import Reply
 from gameai.client.stream import Access, Ended, Stream
 from gameai.inference.v1 import inference_pb2 as pb
-from gameai.worldconfig import ConfigError, parse
 
 STREAMS = 2
 _RESOLVE_SECONDS = 5.0
@@ -93,11 +95,11 @@ class Gateway:
         `insecure` is needed where the gateways are not encrypted. Raises `ConfigError` where the pod has none of it (a
         world without gateways, or a pod template older than revision 3), and `ValueError` as the class itself does.
         """
-        file = Path(os.environ.get(contract.CONFIG_ENVIRONMENT, ""))
-        token = os.environ.get(contract.TOKEN_ENVIRONMENT)
+        file = Path(os.environ.get(CONFIG_ENVIRONMENT, ""))
+        token = os.environ.get(TOKEN_ENVIRONMENT)
         if not file.is_file() or not token:
             raise ConfigError(
-                f"{contract.CONFIG_ENVIRONMENT} and {contract.TOKEN_ENVIRONMENT} must be set, as the operator does for a "
+                f"{CONFIG_ENVIRONMENT} and {TOKEN_ENVIRONMENT} must be set, as the operator does for a "
                 "world's services; elsewhere give Gateway an address, world, token_file and ca_file"
             )
         config = parse(file.read_text())
@@ -105,7 +107,7 @@ class Gateway:
             raise ConfigError(
                 f"{file} names no gateways: gateway.enabled is false in the operator's chart"
             )
-        authority = file.with_name(contract.GATEWAY_CA_KEY)
+        authority = file.with_name(GATEWAY_CA_KEY)
         return cls(
             config.gateway,
             world=f"{config.namespace}/{config.world}",
@@ -184,7 +186,7 @@ class Gateway:
 
         Raises `QuestionError` for numbers that no game server has: below 0 or above 100,000.
         """
-        check(online=(online, contract.MOST_PLAYERS), lobby=(lobby, contract.MOST_PLAYERS))
+        check(online=(online, MOST_PLAYERS), lobby=(lobby, MOST_PLAYERS))
         self._players, self._reported = (online, lobby), 0.0
         self._report()
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from gameai import contract
+from gameai_contract.names import GRPC_PORT, HEALTH_PORT
+
 from gameai.gateway.discovery import Scope
 from gameai.gateway.identity import AUDIENCE, MOST_HOURS
 from gameai.gateway.laptop import ViewError
@@ -133,11 +134,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="",
         help="address to listen on (default: every one of this pod, IPv4 and IPv6; 127.0.0.1 with --insecure-no-identity)",
     )
-    add("--port", type=int, default=contract.GRPC_PORT, help="port of gRPC; 0: a free one, printed")
+    add("--port", type=int, default=GRPC_PORT, help="port of gRPC; 0: a free one, printed")
     add(
         "--health-port",
         type=int,
-        default=contract.HEALTH_PORT,
+        default=HEALTH_PORT,
         help="port of /livez, /readyz, /metrics",
     )
     add(

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from gameai_contract.places import Places
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -14,7 +15,6 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from gameai.gateway.ledger import namespace
-from gameai.places import Places
 
 # Milliseconds around the targets of Gold and Silver.
 BUCKETS_MS = (1, 2, 4, 8, 12, 16, 25, 50, 100, 150, 250, 500, 1000, 5000, 30_000)

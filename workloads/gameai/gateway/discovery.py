@@ -11,9 +11,9 @@ from time import monotonic
 from typing import Any
 
 import aiohttp
+from gameai_contract.names import TIER_LABEL
 from prometheus_client.core import Metric
 
-from gameai import contract
 from gameai.gateway.counts import Counts, gauge
 from gameai.gateway.identity import Tokens
 from gameai.gateway.kept import Library
@@ -63,9 +63,7 @@ class Discovery:
         group = "/apis/gameai.dev/v1alpha1"
         self._places = [f"{group}/namespaces/{each}" for each in scope.namespaces] or [group]
         self._tiers = self._everywhere(scope, group, "modeltiers", "", tier)
-        self._replicas = self._everywhere(
-            scope, _SLICES, "endpointslices", contract.TIER_LABEL, replicas
-        )
+        self._replicas = self._everywhere(scope, _SLICES, "endpointslices", TIER_LABEL, replicas)
         read = partial(world, library=Library())
         self._worlds = self._everywhere(scope, group, "worldviews", "", read)
         self._slices = self._own_slices(scope)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jwt
+from gameai_contract.names import TOKEN_AUDIENCE
 
-from gameai import contract
 from gameai.errors import UnauthenticatedError
 
-AUDIENCE = contract.TOKEN_AUDIENCE
+AUDIENCE = TOKEN_AUDIENCE
 _ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256")
 _SUBJECT = re.compile(r"system:serviceaccount:([a-z0-9-]{1,63}):([a-z0-9.-]{1,253})")
 _MOST_KNOWN = 1024

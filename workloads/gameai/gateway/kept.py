@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from gameai import archetypes
-from gameai.archetypes import MOST_DOCUMENT_BYTES, Quantisation
+from gameai_contract import archetypes
+from gameai_contract.archetypes import MOST_DOCUMENT_BYTES, Quantisation
 
 # The operator hands documents on with every default written out.
 _MOST_CHARACTERS = 4 * MOST_DOCUMENT_BYTES

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from gameai.contract import Rung
+from gameai_contract.inference import Rung
+
 from gameai.gateway.cache import Cache, Kept, Key
 from gameai.gateway.kept import CacheRules
 from gameai.gateway.ledger import namespace

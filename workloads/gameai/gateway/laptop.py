@@ -4,12 +4,21 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Self
 
 import yaml
+from gameai_contract import archetypes
+from gameai_contract.archetypes import ArchetypeError
+from gameai_contract.inference import (
+    DEFAULT_CONTEXT_TOKENS,
+    LADDER,
+    MOST_DEADLINE_MS,
+    MOST_IN_FLIGHT,
+    MOST_WEIGHT,
+    TARGETS_MS,
+    LatencyClass,
+    Rung,
+)
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from gameai import archetypes, contract
-from gameai.archetypes import ArchetypeError
-from gameai.contract import LADDER, TARGETS_MS, LatencyClass, Rung
 from gameai.gateway.kept import NONE, Archetypes
 from gameai.gateway.view import Endpoint, RoleView, TierView, View, WorldView
 
@@ -43,11 +52,9 @@ class _Tier(_Part):
     namespace: Name = "default"
     tier_class: LatencyClass = Field(alias="class")
     model: str = Field("", description="Name of the model; the tier's.", max_length=128)
-    target_ms: int | None = Field(None, ge=1, le=contract.MOST_DEADLINE_MS)
-    slots: int = Field(
-        64, ge=1, le=contract.MOST_IN_FLIGHT, description="Requests at once at one replica."
-    )
-    context_tokens: int = Field(contract.DEFAULT_CONTEXT_TOKENS, ge=16, le=1_048_576)
+    target_ms: int | None = Field(None, ge=1, le=MOST_DEADLINE_MS)
+    slots: int = Field(64, ge=1, le=MOST_IN_FLIGHT, description="Requests at once at one replica.")
+    context_tokens: int = Field(DEFAULT_CONTEXT_TOKENS, ge=16, le=1_048_576)
     endpoints: Annotated[list[Address], Field(max_length=100)] = []
 
     @property
@@ -67,14 +74,14 @@ class _Tier(_Part):
 
 
 class _Share(_Part):
-    weight: int = Field(1, ge=1, le=contract.MOST_WEIGHT)
-    max_in_flight: int = Field(64, ge=1, le=contract.MOST_IN_FLIGHT)
+    weight: int = Field(1, ge=1, le=MOST_WEIGHT)
+    max_in_flight: int = Field(64, ge=1, le=MOST_IN_FLIGHT)
 
 
 class _Role(_Part):
     name: Name
     tier: str = Field(description="`namespace/name`, or a name in the world's namespace.")
-    deadline_ms: int | None = Field(None, ge=1, le=contract.MOST_DEADLINE_MS)
+    deadline_ms: int | None = Field(None, ge=1, le=MOST_DEADLINE_MS)
     fallback: Annotated[list[Rung], Field(max_length=3)] | None = None
     deferred_to: str = ""
     share: _Share = _Share()

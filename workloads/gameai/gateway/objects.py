@@ -6,8 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gameai import contract
-from gameai.contract import TARGETS_MS, LatencyClass, Rung
+from gameai_contract.inference import (
+    DEFAULT_CONTEXT_TOKENS,
+    DEFAULT_SLOTS,
+    MOST_DEADLINE_MS,
+    MOST_IN_FLIGHT,
+    MOST_WEIGHT,
+    TARGETS_MS,
+    LatencyClass,
+    Rung,
+)
+from gameai_contract.names import GROUP_PREFIX, TIER_LABEL
+
 from gameai.gateway.kept import NONE, OVER_BUDGET, Archetypes, Library, within_budget
 from gameai.gateway.view import Endpoint, RoleView, TierView, View, WorldView
 
@@ -51,7 +61,7 @@ class WorldFound:
 def replicas(slice_: Object) -> tuple[Replica, ...]:
     """The replicas of a slice of a tier's Service: those that are ready and not ending."""
     metadata = slice_["metadata"]
-    name = metadata.get("labels", {}).get(contract.TIER_LABEL)
+    name = metadata.get("labels", {}).get(TIER_LABEL)
     port = next(
         (each.get("port") for each in slice_.get("ports") or () if each.get("name") == _HTTP), None
     )
@@ -98,8 +108,7 @@ def tier(document: Object) -> TierFound | None:
         model=metadata["name"],
         target_ms=spec.get("latency", {}).get("targetMs") or TARGETS_MS[tier_class],
         slots=_slots(arguments),
-        context_tokens=spec.get("model", {}).get("maxContextTokens")
-        or contract.DEFAULT_CONTEXT_TOKENS,
+        context_tokens=spec.get("model", {}).get("maxContextTokens") or DEFAULT_CONTEXT_TOKENS,
     )
     return TierFound(view, closed=spec.get("access", {}).get("from", "Same") == "Same")
 
@@ -233,7 +242,7 @@ def _absent(key: str) -> TierView:
         model="",
         target_ms=TARGETS_MS[_UNKNOWN_CLASS],
         slots=1,
-        context_tokens=contract.DEFAULT_CONTEXT_TOKENS,
+        context_tokens=DEFAULT_CONTEXT_TOKENS,
     )
 
 
@@ -245,7 +254,7 @@ def _with(view: TierView, endpoints: Sequence[Endpoint]) -> TierView:
 
 def _owns(owner: Mapping[str, Any], document: Object) -> bool:
     """Whether this owner is the GameWorld of the same name that is there now."""
-    ours = owner["kind"] == "GameWorld" and owner["apiVersion"].startswith(contract.GROUP_PREFIX)
+    ours = owner["kind"] == "GameWorld" and owner["apiVersion"].startswith(GROUP_PREFIX)
     same = owner["name"] == document["metadata"]["name"]
     return bool(ours and same and owner["uid"] == document["spec"]["world"])
 
@@ -256,11 +265,11 @@ def _given_role(given: Mapping[str, Any]) -> RoleView:
     return RoleView(
         name=given["name"],
         tier=f"{given['namespace']}/{given['tier']}",
-        deadline_ms=_whole(given, "deadlineMs", 0, least=0, most=contract.MOST_DEADLINE_MS),
+        deadline_ms=_whole(given, "deadlineMs", 0, least=0, most=MOST_DEADLINE_MS),
         ladder=tuple(Rung(each) for each in given.get("fallback") or () if each in known),
         deferred_to=str(given.get("deferredTo", "")),
-        weight=_whole(given, "weight", 1, least=1, most=contract.MOST_WEIGHT),
-        most_in_flight=_whole(given, "maxInFlight", 64, least=1, most=contract.MOST_IN_FLIGHT),
+        weight=_whole(given, "weight", 1, least=1, most=MOST_WEIGHT),
+        most_in_flight=_whole(given, "maxInFlight", 64, least=1, most=MOST_IN_FLIGHT),
     )
 
 
@@ -274,11 +283,11 @@ def _whole(given: Mapping[str, Any], name: str, default: int, *, least: int, mos
 
 def _slots(arguments: Sequence[str]) -> int:
     """Batch slots of a replica, from its arguments, but no more than it takes at all."""
-    slots = _number_of(_SLOTS_FLAG, arguments) or contract.DEFAULT_SLOTS
+    slots = _number_of(_SLOTS_FLAG, arguments) or DEFAULT_SLOTS
     return min(
         slots,
-        _number_of(_TAKEN_FLAG, arguments) or contract.MOST_IN_FLIGHT,
-        contract.MOST_IN_FLIGHT,
+        _number_of(_TAKEN_FLAG, arguments) or MOST_IN_FLIGHT,
+        MOST_IN_FLIGHT,
     )
 
 

@@ -7,8 +7,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 from zlib import crc32
 
-from gameai.archetypes import MOST_ACTIONS
-from gameai.contract import MOST_DEADLINE_MS, MOST_TOKENS, Rung
+from gameai_contract.archetypes import MOST_ACTIONS
+from gameai_contract.inference import MOST_DEADLINE_MS, MOST_TOKENS, Rung
+
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.gateway.kept import OVER_BUDGET, Archetype, CacheRules
 from gameai.gateway.ledger import namespace

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gameai.contract import MOST_PLAYERS
+from gameai_contract.inference import MOST_PLAYERS
 
 # An older report is stale, which is not zero.
 FRESH_SECONDS = 60.0

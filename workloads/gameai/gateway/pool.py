@@ -7,7 +7,8 @@ import logging
 from time import monotonic
 from typing import Protocol
 
-from gameai.contract import LatencyClass
+from gameai_contract.inference import LatencyClass
+
 from gameai.gateway import engine
 from gameai.gateway.attempt import Attempt
 from gameai.gateway.breaker import part

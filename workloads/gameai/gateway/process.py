@@ -16,12 +16,12 @@ from time import monotonic
 from typing import Any
 
 import grpc
+from gameai_contract import names
 from grpc import aio
 from jwt import PyJWTError
 from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
 
-from gameai import contract
 from gameai.gateway.counts import Counts, gauge
 from gameai.gateway.desk import Desk
 from gameai.gateway.discovery import Discovery, Scope, follow_keys
@@ -285,7 +285,7 @@ def _identity(sources: Sources) -> Identity:
 def _server(listening: Listening, service: InferenceService) -> tuple[aio.Server, int]:
     server = aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS)
     service.add_to(server)
-    address = contract.listening(listening.address, listening.port)
+    address = names.listening(listening.address, listening.port)
     if listening.certificate is None or listening.key is None:
         return server, server.add_insecure_port(address)
     pair = _Pair(listening.certificate, listening.key)

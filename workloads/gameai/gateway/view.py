@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gameai.contract import LADDER, LatencyClass, Rung
+from gameai_contract.inference import LADDER, LatencyClass, Rung
+
 from gameai.gateway.kept import NONE, Archetypes
 
 

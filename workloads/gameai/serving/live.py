@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from gameai_contract.world_config import ConfigError, WorldConfig, parse
+from gameai_contract.world_time import MICROSECOND, wall_time, world_time
+
 from gameai.errors import DrainingError
 from gameai.serving import following, telemetry
-from gameai.worldconfig import ConfigError, WorldConfig, parse
-from gameai.worldtime import MICROSECOND, wall_time, world_time
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0

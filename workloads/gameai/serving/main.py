@@ -12,15 +12,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from gameai_contract.catalogue import CATALOGUE
+from gameai_contract.names import (
+    CONFIG_ENVIRONMENT,
+    CONFIG_FOLDER,
+    CONFIG_KEY,
+    GRPC_PORT,
+    HEALTH_PORT,
+    SETTINGS_HASH_ENVIRONMENT,
+    listening,
+)
+from gameai_contract.world_config import ConfigError, WorldConfig
 from grpc import aio
 
-from gameai import contract
 from gameai.serving import draining, telemetry
 from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
 from gameai.serving.interceptor import Interceptor
 from gameai.serving.live import LiveWorld, follow, read
-from gameai.worldconfig import ConfigError, WorldConfig
 
 _LOG = logging.getLogger(__name__)
 _SETTINGS_SECONDS = 120.0
@@ -76,7 +85,7 @@ def main(service: GameService, arguments: list[str] | None = None) -> int:
 
 
 def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, str]:
-    row = contract.CATALOGUE[service.name]
+    row = CATALOGUE[service.name]
     settings = [
         f"  {name}: {each.text} Default: {each.default}." for name, each in row.settings.items()
     ]
@@ -86,9 +95,7 @@ def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, 
         epilog="\n".join(["settings, from the world's configuration:", *settings]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    config = os.environ.get(
-        contract.CONFIG_ENVIRONMENT, f"{contract.CONFIG_FOLDER}/{contract.CONFIG_KEY}"
-    )
+    config = os.environ.get(CONFIG_ENVIRONMENT, f"{CONFIG_FOLDER}/{CONFIG_KEY}")
     parser.add_argument(
         "--config", type=Path, default=Path(config), help="the world's configuration"
     )
@@ -97,13 +104,11 @@ def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, 
         default="",
         help="address to listen on (default: every one of this pod, IPv4 and IPv6)",
     )
-    parser.add_argument(
-        "--port", type=int, default=contract.GRPC_PORT, help="port of gRPC; 0: a free one"
-    )
+    parser.add_argument("--port", type=int, default=GRPC_PORT, help="port of gRPC; 0: a free one")
     parser.add_argument(
         "--health-port",
         type=int,
-        default=contract.HEALTH_PORT,
+        default=HEALTH_PORT,
         help="port of /livez, /readyz, /metrics",
     )
     parser.add_argument(
@@ -120,7 +125,7 @@ def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, 
     given = parser.parse_args(arguments)
     options = Options(
         config=given.config,
-        settings_hash=os.environ.get(contract.SETTINGS_HASH_ENVIRONMENT, ""),
+        settings_hash=os.environ.get(SETTINGS_HASH_ENVIRONMENT, ""),
         address=given.address,
         port=given.port,
         health_port=given.health_port,
@@ -141,10 +146,10 @@ async def _run(service: GameService, options: Options) -> None:
     server = aio.server(
         interceptors=[interceptor], options=_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS
     )
-    row = contract.CATALOGUE[service.name]
+    row = CATALOGUE[service.name]
     service.add(world, row.with_defaults(config.services[service.name].settings), server)
     checks = GrpcHealth(server, service.wire_name)
-    port = server.add_insecure_port(contract.listening(options.address, options.port))
+    port = server.add_insecure_port(listening(options.address, options.port))
     runner = await serve_health(
         lambda: "draining" if stop.is_set() else "", options.address, options.health_port
     )

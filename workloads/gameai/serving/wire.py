@@ -1,8 +1,7 @@
 """How our values are spelt on the wire."""
 
+from gameai_contract.world_time import MICROSECOND
 from google.protobuf.timestamp_pb2 import Timestamp
-
-from gameai.worldtime import MICROSECOND
 
 
 def timestamp(microseconds: int | None) -> Timestamp | None:

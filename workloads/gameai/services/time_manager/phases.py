@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gameai.worldtime import MICROSECOND, SECONDS_PER_DAY
+from gameai_contract.world_time import MICROSECOND, SECONDS_PER_DAY
 
 HOUR = 3600 * MICROSECOND
 DAY = SECONDS_PER_DAY * MICROSECOND

@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator, Mapping
 from types import MappingProxyType
 
+from gameai_contract.world_time import MICROSECOND, anchor_at, calendar
 from grpc import aio
 
 from gameai.services.time_manager.phases import Hours, Phase, hours, next_hour, next_phase, phase
 from gameai.serving import GameService, LiveWorld, timestamp
 from gameai.time.v1 import time_pb2, time_pb2_grpc
-from gameai.worldtime import MICROSECOND, anchor_at, calendar
 
 _PHASES = MappingProxyType(
     {

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from gameai_contract.world_time import MICROSECOND, calendar
+
 from gameai.services.weather_manager.climate import (
     EFFECTS,
     FOLLOWS,
@@ -18,7 +20,6 @@ from gameai.services.weather_manager.climate import (
     SeasonWeather,
     Sky,
 )
-from gameai.worldtime import MICROSECOND, calendar
 
 RENEWAL = 0.1
 # Every so many steps there is a renewal in any case; by chance alone it is missed once in 10⁴⁷.

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Iterable, Mapping
 from types import MappingProxyType
 
+from gameai_contract.settings import split_words
 from grpc import aio
 
-from gameai.contract import split_words
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.services.weather_manager.climate import Sky
 from gameai.services.weather_manager.process import Process, Weather, process

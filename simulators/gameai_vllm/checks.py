@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from gameai.dev.vllm import text, wire
+from gameai_vllm import text, wire
 
 # vLLM rejects by characters before it tokenises: its longest token has so many.
 _CHARACTERS_PER_TOKEN = 13

@@ -10,18 +10,10 @@ from typing import Any
 
 from aiohttp import web
 
-from gameai.dev.vllm import checks, text, wire
-from gameai.dev.vllm.checks import Asked, Refused
-from gameai.dev.vllm.engine import (
-    DEAD,
-    AbortedError,
-    BusyError,
-    DeadError,
-    Engine,
-    ShutError,
-    Times,
-)
-from gameai.dev.vllm.metrics import Metrics
+from gameai_vllm import checks, text, wire
+from gameai_vllm.checks import Asked, Refused
+from gameai_vllm.engine import DEAD, AbortedError, BusyError, DeadError, Engine, ShutError, Times
+from gameai_vllm.metrics import Metrics
 
 _MOST_BODY = 4 << 20
 _SERVER = "uvicorn"

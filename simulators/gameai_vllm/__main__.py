@@ -1,4 +1,4 @@
-"""`python -m gameai.dev.vllm`: the simulator as a server."""
+"""`python -m gameai_vllm`: the simulator as a server."""
 
 import argparse
 import asyncio
@@ -7,10 +7,10 @@ import signal
 import sys
 
 from aiohttp import web
+from gameai_contract.names import VLLM_PORT
 
-from gameai import contract
-from gameai.dev.vllm.engine import Engine, Latency, Limits
-from gameai.dev.vllm.surface import Surface, application, new_surface
+from gameai_vllm.engine import Engine, Latency, Limits
+from gameai_vllm.surface import Surface, application, new_surface
 
 # As in vLLM: an idle connection of a pool that is older may be reset.
 _KEEP_ALIVE_SECONDS = 5.0
@@ -28,14 +28,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="gameai.dev.vllm",
+        prog="gameai_vllm",
         description="A simulator of vLLM's HTTP surface. It has no model: its answers are words that follow from the prompt. "
         "SIGUSR1 kills its engine, SIGUSR2 makes it take connections and say nothing.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--host", default="127.0.0.1", help="address to listen on")
-    add("--port", type=int, default=contract.VLLM_PORT, help="port; 0: a free one, printed")
+    add("--port", type=int, default=VLLM_PORT, help="port; 0: a free one, printed")
     add("--served-model-name", default="double", help="the model's name")
     add("--max-model-len", type=int, default=4096, help="tokens of prompt and answer")
     add("--max-num-seqs", type=int, default=128, help="batch slots")

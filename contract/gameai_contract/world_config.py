@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gameai.worldtime import Anchor, parse_anchor
+from gameai_contract.world_time import Anchor, parse_anchor
 
 
 class ConfigError(ValueError):

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from prometheus_client import generate_latest
 
-from gameai.dev.vllm.engine import Engine, Times
+from gameai_vllm.engine import Engine, Times
 
 _CAPTURED_MODEL = "npc-gold"
 _LINE = re.compile(r"(?P<name>[^{ ]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
@@ -39,7 +39,7 @@ class Metrics:
     """Everything that happened, as counters."""
 
     def __init__(self, engine: Engine, model: str) -> None:
-        template = files("gameai.dev.vllm").joinpath("metrics.txt").read_text()
+        template = files("gameai_vllm").joinpath("metrics.txt").read_text()
         self._engine = engine
         self._template = template.replace(f'"{_CAPTURED_MODEL}"', f'"{model}"').splitlines()
         self._model = model

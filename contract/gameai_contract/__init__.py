@@ -1,0 +1,1 @@
+"""What the operator and the workloads agree on. Neither imports the other."""

@@ -1,0 +1,42 @@
+"""PURE: latency classes, fallback steps and limits of inference."""
+
+from enum import StrEnum
+from types import MappingProxyType
+
+# vLLM's batch slots where a tier's arguments name none, and its context where a tier names none.
+DEFAULT_SLOTS = 128
+DEFAULT_CONTEXT_TOKENS = 4096
+# Most that a manifest, a laptop's file or a question may name; as the CRDs say.
+MOST_DEADLINE_MS = 600_000
+# Of one answer, and of one game server.
+MOST_TOKENS = 2048
+MOST_PLAYERS = 100_000
+MOST_ROLES = 32
+MOST_WEIGHT = 100
+MOST_IN_FLIGHT = 4096
+
+
+class LatencyClass(StrEnum):
+    """How fast an answer is wanted."""
+
+    GOLD = "Gold"
+    SILVER = "Silver"
+    BRONZE = "Bronze"
+
+
+# What a tier promises where it says nothing else, in milliseconds.
+TARGETS_MS = MappingProxyType(
+    {LatencyClass.GOLD: 16, LatencyClass.SILVER: 250, LatencyClass.BRONZE: 30_000}
+)
+
+
+class Rung(StrEnum):
+    """What may answer in the engine's place."""
+
+    FRESH_CACHE = "FreshCache"
+    STALE_CACHE = "StaleCache"
+    DEFAULT = "Default"
+
+
+# All of them, in the order in which they are asked where nothing else is said.
+LADDER = (Rung.FRESH_CACHE, Rung.STALE_CACHE, Rung.DEFAULT)

@@ -1,0 +1,72 @@
+"""PURE: names, ports, labels, paths and environment variables that operator and workloads share."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+HEALTH_PORT = 8080
+GRPC_PORT = 50051
+VLLM_PORT = 8000
+VLLM_CONTAINER = "vllm"
+# What tells the pods of engines, of whichever tier.
+VLLM_NAME = "vllm"
+SERVICE_CONTAINER = "service"
+
+LABEL_PREFIX = "gameai.dev"
+TIER_LABEL = f"{LABEL_PREFIX}/tier"
+CAPACITY_LABEL = f"{LABEL_PREFIX}/capacity"
+WORLD_LABEL = f"{LABEL_PREFIX}/world"
+SERVICE_LABEL = f"{LABEL_PREFIX}/service"
+MODEL_REVISION_LABEL = f"{LABEL_PREFIX}/model-revision"
+
+ENVIRONMENT_PREFIX = "GAMEAI_"
+WORLD_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}WORLD"
+NAMESPACE_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}NAMESPACE"
+SERVICE_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}SERVICE"
+CONFIG_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}CONFIG"
+SETTINGS_HASH_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}SETTINGS_HASH"
+
+# The folder, not the file: a file mounted alone is never updated.
+CONFIG_FOLDER = "/etc/gameai"
+# The token with which a world's service asks the gateway: its folder in the pod, and the file's name there.
+TOKEN_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}GATEWAY_TOKEN"
+TOKEN_FOLDER = "/var/run/gameai"  # noqa: S105 - a folder
+TOKEN_KEY = "token"  # noqa: S105 - a file's name
+TOKEN_AUDIENCE = "gameai-gateway"  # noqa: S105 - no token
+CONFIG_KEY = "world.json"
+# Beside it: the certificate of the gateways' authority.
+GATEWAY_CA_KEY = "gateway-ca.crt"
+# A world's archetypes, checked by the operator: all files in one document.
+ARCHETYPES_KEY = "archetypes.json"
+
+# The pods of the gateway, in the operator's namespace.
+GATEWAY_LABELS = MappingProxyType({"app.kubernetes.io/name": "gameai-gateway"})
+# Who may call vLLM, which asks nobody for a name: the gateway, and those who read its metrics on the same port.
+VLLM_CALLERS: tuple[Literal["Namespace", "Metrics", "Gateway"], ...] = ("Gateway", "Metrics")
+MANAGED_BY = MappingProxyType({"app.kubernetes.io/managed-by": "gameai-operator"})
+PART_OF = MappingProxyType({"app.kubernetes.io/part-of": "gameai"})
+
+
+GROUP_PREFIX = f"{LABEL_PREFIX}/"
+
+
+def selector(labels: Mapping[str, str]) -> str:
+    """The label selector that finds what carries these labels."""
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def config_name(world: str) -> str:
+    """A world's configuration object; its account and network policy too."""
+    return f"{world}-world"
+
+
+def archetypes_name(world: str) -> str:
+    """The object with a world's archetypes, as they were last right."""
+    return f"{world}-world-archetypes"
+
+
+def listening(address: str, port: int) -> str:
+    """An address for gRPC to listen on: empty is every one of this pod, and an IPv6 address stands in brackets."""
+    if not address:
+        return f"[::]:{port}"
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,0 +1,73 @@
+"""PURE: typed start-time settings of services."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
+
+_WORD = re.compile(r"[A-Za-z0-9-]{1,32}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """One start-time setting of a service: its type, default and bounds, all as text.
+
+    Words are a list with commas; `choices` bound a Choice, `least` and `most` an Integer or the number of Words.
+    """
+
+    kind: Literal["Choice", "Integer", "Words"]
+    default: str
+    text: str
+    choices: tuple[str, ...] = ()
+    least: int = 0
+    most: int = 0
+
+    def fault(self, value: str) -> str | None:
+        """What is wrong with a value, as the end of a sentence; None if nothing is."""
+        if self.kind == "Choice":
+            return None if value in self.choices else f"must be one of {', '.join(self.choices)}"
+        if self.kind == "Integer":
+            good = value.isascii() and value.isdigit() and self.least <= int(value) <= self.most
+            return None if good else f"must be a whole number from {self.least} to {self.most}"
+        words = split_words(value)
+        good = all(_WORD.fullmatch(word) for word in words)
+        enough = self.least <= len(words) <= self.most and len(set(words)) == len(words)
+        wanted = f"{self.least} to {self.most} different words of at most 32 letters, digits or '-'"
+        return None if good and enough else f"must be {wanted}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CatalogueService:
+    """One built-in game service: its module, what a replica asks for, and its settings by name.
+
+    `resources` are CPU and memory by the pod template's revision that brought them: a live world keeps those it has.
+    """
+
+    module: str
+    text: str
+    resources: Mapping[int, tuple[str, str]]
+    settings: Mapping[str, Setting]
+
+    def resources_of(self, revision: int) -> tuple[str, str]:
+        """CPU and memory under a template revision."""
+        return self.resources[max(each for each in self.resources if each <= revision)]
+
+    def with_defaults(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Settings in full. A service fills them in itself, so that a default is its image's and no template's."""
+        return {name: given.get(name, each.default) for name, each in self.settings.items()}
+
+
+def split_words(value: str) -> tuple[str, ...]:
+    """The words of a list with commas."""
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def settings_hash(seed: int, settings: Mapping[str, str]) -> str:
+    """What a service was started with, in short: a pod waits until its configuration tells the same.
+
+    Settings are those that were given: were defaults among them, a new one would restart every world.
+    """
+    text = json.dumps([seed, dict(settings)], sort_keys=True)
+    return blake2b(text.encode(), digest_size=6).hexdigest()

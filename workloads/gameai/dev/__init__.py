@@ -1,1 +1,0 @@
-"""Doubles of what a laptop does not have, for development and tests; never part of a game."""
