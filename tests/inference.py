@@ -12,13 +12,13 @@ from typing import Any
 
 import psutil
 from aiohttp import web
-from gameai.gateway.counts import Counts
-from gameai.gateway.desk import Desk
-from gameai.gateway.identity import Anybody, Identity
-from gameai.gateway.kept import Archetypes
-from gameai.gateway.players import Players
-from gameai.gateway.service import InferenceService
-from gameai.gateway.view import Endpoint, RoleView, TierView, View, WorldView
+from gameai.gateway.dispatch.dispatcher import Dispatcher
+from gameai.gateway.metrics import Metrics
+from gameai.gateway.routing.archetypes import Archetypes
+from gameai.gateway.routing.snapshot import Endpoint, RoleView, TierView, View, WorldView
+from gameai.gateway.rpc.identity import Anybody, Identity
+from gameai.gateway.rpc.players import Players
+from gameai.gateway.rpc.service import InferenceService
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
 from gameai_contract.archetypes import parse
@@ -124,7 +124,7 @@ async def engine(
 class Served:
     """A gateway in this process."""
 
-    desk: Desk
+    dispatcher: Dispatcher
     service: InferenceService
     address: str
     stub: Any
@@ -139,22 +139,22 @@ class Served:
 async def gateway(
     seen: View, identity: Identity | None = None, port: int = 0
 ) -> AsyncIterator[Served]:
-    desk = Desk(seen, Counts())
-    service = InferenceService(desk, identity or Anybody(), Players())
+    dispatcher = Dispatcher(seen, Metrics())
+    service = InferenceService(dispatcher, identity or Anybody(), Players())
     server = aio.server(options=(("grpc.max_receive_message_length", 4 << 20),))
     service.add_to(server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
-    looking = asyncio.create_task(desk.look())
+    looking = asyncio.create_task(dispatcher.look())
     address = f"127.0.0.1:{port}"
     try:
         async with aio.insecure_channel(address) as channel:
             stub = inference_pb2_grpc.InferenceServiceStub(channel)
-            yield Served(desk, service, address, stub)
+            yield Served(dispatcher, service, address, stub)
     finally:
         looking.cancel()
         await server.stop(0)
-        for pool in desk.pools.values():
+        for pool in dispatcher.schedulers.values():
             pool.empty()
         # Connections close in the loop's next pass.
         await asyncio.sleep(0)

@@ -9,9 +9,9 @@ import grpc
 import pytest
 from gameai.client import AskError, Gateway, Source
 from gameai.client.asked import CacheUse
-from gameai.gateway.estimate import size_of
-from gameai.gateway.kept import Archetypes
-from gameai.gateway.view import Endpoint, View
+from gameai.gateway.engines.service_time import size_of
+from gameai.gateway.routing.archetypes import Archetypes
+from gameai.gateway.routing.snapshot import Endpoint, View
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai_contract.archetypes import parse
 from gameai_contract.inference import LatencyClass, Rung
@@ -57,7 +57,7 @@ async def test_many_who_ask_the_same_at_once_cost_one_call() -> None:
     async with engine() as (surface, address), gateway(view([address])) as served:
         surface.mute = True
         calls = [asyncio.create_task(served.infer(asked)) for _ in range(20)]
-        await eventually(lambda: served.desk.open == 20)
+        await eventually(lambda: served.dispatcher.open == 20)
         surface.mute = False
         answers = await asyncio.gather(*calls)
     assert Counter(each.source for each in answers) == {ENGINE: 1, FRESH: 19}
@@ -73,12 +73,12 @@ async def test_one_with_more_time_inherits_the_call_of_one_whose_time_is_over() 
             )
             for each in (3000, 60_000)
         )
-        await eventually(lambda: served.desk.open == 2)
+        await eventually(lambda: served.dispatcher.open == 2)
         first = await short
         surface.mute = False
         second = await long
         # Another call would be counted although the first was cut.
-        assert sum(served.desk.counts.requests.values()) == 1
+        assert sum(served.dispatcher.metrics.requests.values()) == 1
     assert [first.source, second.source] == [DEFAULT, ENGINE]
 
 
@@ -229,9 +229,9 @@ async def test_players_are_the_sum_of_what_streams_said() -> None:
 
 async def test_slots_are_divided_among_gateways_and_one_is_always_left() -> None:
     async with engine() as (_, address), gateway(view([address], gateways=4)) as served:
-        pool = served.desk.pools["shared/gold"]
+        pool = served.dispatcher.schedulers["shared/gold"]
         assert pool.slots == 4
-        served.desk.take(view([address], gateways=100))
+        served.dispatcher.take(view([address], gateways=100))
         assert pool.slots == 1
 
 
@@ -261,7 +261,9 @@ async def test_an_engine_never_has_more_than_its_slots() -> None:
 async def test_an_engine_that_was_slow_is_found_to_be_fast_again() -> None:
     async with engine() as (_, address), gateway(view([address])) as served:
         # As if it had needed twice the time that there is.
-        served.desk.pools["shared/gold"].estimate.observe(size_of(1, 100), 60.0, time.monotonic())
+        served.dispatcher.schedulers["shared/gold"].estimate.observe(
+            size_of(1, 100), 60.0, time.monotonic()
+        )
         answers = [await served.infer(question(GUARD, deadline_ms=30_000)) for _ in range(20)]
     assert {each.source for each in answers} == {ENGINE}
 
@@ -269,9 +271,9 @@ async def test_an_engine_that_was_slow_is_found_to_be_fast_again() -> None:
 async def test_questions_are_held_until_a_replica_comes() -> None:
     async with engine() as (_, address), gateway(view()) as served:
         call = asyncio.create_task(served.infer(question(GUARD, deadline_ms=30_000)))
-        await eventually(lambda: served.desk.open == 1)
+        await eventually(lambda: served.dispatcher.open == 1)
         assert not call.done()
-        served.desk.take(view([address]))
+        served.dispatcher.take(view([address]))
         answer = await call
     assert answer.source == ENGINE
 
@@ -285,13 +287,15 @@ async def test_a_replica_that_leaves_gets_nothing_more_and_ends_what_it_has() ->
     ):
         held = asyncio.create_task(served.infer(question(GUARD, deadline_ms=5000)))
         await eventually(lambda: old.engine.running == 1)
-        served.desk.take(view([second]))
+        served.dispatcher.take(view([second]))
         later = [await served.infer(question(GUARD, deadline_ms=5000)) for _ in range(5)]
         assert (await held).source == ENGINE
         assert {each.source for each in later} == {ENGINE}
         assert old.metrics.finished["length"] == 1
         assert new.metrics.finished["length"] == 5
-        await eventually(lambda: set(served.desk.pools["shared/gold"].replicas) == {second})
+        await eventually(
+            lambda: set(served.dispatcher.schedulers["shared/gold"].replicas) == {second}
+        )
 
 
 async def test_cached_answers_of_another_model_are_not_given() -> None:
@@ -311,7 +315,7 @@ async def test_cached_answers_of_another_model_are_not_given() -> None:
         async with gateway(revised("r1")) as served:
             await served.infer(asked)
             assert (await served.infer(asked)).source == FRESH
-            served.desk.take(revised("r2"))
+            served.dispatcher.take(revised("r2"))
             assert (await served.infer(asked)).source == ENGINE
     assert surface.metrics.finished["length"] == 2
 
@@ -425,7 +429,7 @@ async def test_with_two_gateways_the_client_uses_both() -> None:
                 for _ in range(100)
             )
         )
-        counts = [sum(each.desk.counts.answers.values()) for each in (one, two)]
+        counts = [sum(each.dispatcher.metrics.answers.values()) for each in (one, two)]
     assert min(counts) >= 40
 
 

@@ -17,9 +17,9 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gameai.errors import ExhaustedError
-from gameai.gateway import service, sinks
-from gameai.gateway.identity import Caller
-from gameai.gateway.session import Session
+from gameai.gateway.rpc import service, sinks
+from gameai.gateway.rpc.identity import Caller
+from gameai.gateway.rpc.stream import Session
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
 from grpc import aio
@@ -79,7 +79,7 @@ async def test_a_replica_that_fails_at_once_does_not_swallow_a_tier(status: int)
         gateway(view([bad, good])) as served,
     ):
         answers = [await ask(served, BARD, role="reaction", npc=str(n)) for n in range(100)]
-        replica = served.desk.pools["shared/gold"].replicas[bad]
+        replica = served.dispatcher.schedulers["shared/gold"].replicas[bad]
         # Its health is well, so it is tried again, and left alone at its first failure.
         assert replica.breaker.opened is not None or asked < 10
     assert sum(each.source == ENGINE for each in answers) >= 94
@@ -99,7 +99,7 @@ async def test_what_a_full_and_mute_replica_holds_is_answered_by_another() -> No
             calls = [ask(served, BARD, npc=str(n), deadline_ms=60_000) for n in range(6)]
             answers = await asyncio.gather(*calls)
             assert time.monotonic() - began < 40
-            assert served.desk.counts.engine_failures["shared/silver", "silent"] >= 1
+            assert served.dispatcher.metrics.engine_failures["shared/silver", "silent"] >= 1
     assert {each.source for each in answers} == {ENGINE}
 
 
@@ -125,7 +125,7 @@ async def test_an_engine_that_never_stops_is_cut_off() -> None:
     async with http(flood) as address, gateway(view([], [address])) as served:
         call = served.stub.GenerateText(pb.GenerateTextRequest(question=BARD))
         parts = [part async for part in call]
-        assert served.desk.ledger.total == 0
+        assert served.dispatcher.ledger.total == 0
     assert parts[-1].end.degraded_reason == pb.DEGRADED_REASON_ENGINE_FAILED
     assert sum(len(part.text) for part in parts) < 40_000
     assert sent < 8 * MEBI
@@ -176,7 +176,7 @@ async def test_a_stream_of_an_engine_ends_at_its_first_fault() -> None:
         call = served.stub.GenerateText(pb.GenerateTextRequest(question=BARD))
         [part] = [part async for part in call]
         await asyncio.wait_for(ended.wait(), 5)
-        assert served.desk.counts.engine_failures["shared/silver", "unfinished"] == 1
+        assert served.dispatcher.metrics.engine_failures["shared/silver", "unfinished"] == 1
     assert part.end.degraded_reason == pb.DEGRADED_REASON_ENGINE_FAILED
 
 
@@ -192,20 +192,20 @@ async def test_long_replies_are_read_in_turns() -> None:
         return web.Response()
 
     async with http(silence) as address, gateway(view([], [address])) as served:
-        [replica] = served.desk.pools["shared/silver"].replicas.values()
-        replica.slots = served.desk.pools["shared/silver"].queue.slots = 60
+        [replica] = served.dispatcher.schedulers["shared/silver"].replicas.values()
+        replica.slots = served.dispatcher.schedulers["shared/silver"].queue.slots = 60
         like = question(BARD, max_tokens=2048, deadline_ms=60_000)
         calls = [asyncio.create_task(ask(served, like)) for _ in range(60)]
         await eventually(lambda: asked == 60)
         late, began, done = 0.0, time.monotonic(), asyncio.gather(*calls)
         for each in list(replica._callers):
             each.replied(200, text)
-        assert served.desk.ledger.total > 30 * MEBI // 4
+        assert served.dispatcher.ledger.total > 30 * MEBI // 4
         while not done.done():
             await asyncio.sleep(0)
             late, began = max(late, time.monotonic() - began), time.monotonic()
         answers = await done
-        assert served.desk.ledger.total == 0
+        assert served.dispatcher.ledger.total == 0
     assert {each.degraded_reason for each in answers} == {pb.DEGRADED_REASON_ENGINE_FAILED}
     assert late < 0.1, late
 
@@ -228,21 +228,23 @@ async def test_a_text_that_is_not_read_is_counted_and_ends(monkeypatch: pytest.M
             stub = inference_pb2_grpc.InferenceServiceStub(channel)
             call = stub.GenerateText(pb.GenerateTextRequest(question=like))
             await call.initial_metadata()
-            await eventually(lambda: served.desk.ledger.total > 50_000)
-            await eventually(lambda: served.desk.ledger.total == 0)
+            await eventually(lambda: served.dispatcher.ledger.total > 50_000)
+            await eventually(lambda: served.dispatcher.ledger.total == 0)
             assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert await call.details() == "the answers are not read"
 
 
 async def test_first_frames_find_no_more_memory_than_their_namespace_has() -> None:
     async with gateway(view([]), Named()) as served:
-        ledger, most = served.desk.ledger, 0
+        ledger, most = served.dispatcher.ledger, 0
         ledger.most = 4 * MEBI
-        served.desk.turns.add(lambda: time.sleep(0.02), "others/a")
+        served.dispatcher.pacer.add(lambda: time.sleep(0.02), "others/a")
         large = pb.StreamAnswersRequest(
             questions=[question(GUARD, n, prompt=pb.Prompt(parts=["x" * 4000])) for n in range(200)]
         ).SerializeToString()
-        sessions = [Session(served.desk, lambda _: world(), holder="games/") for _ in range(60)]
+        sessions = [
+            Session(served.dispatcher, lambda _: world(), holder="games/") for _ in range(60)
+        ]
         taking = [asyncio.create_task(each.take(large)) for each in sessions]
         await asyncio.sleep(0)
         most = ledger.total
@@ -263,21 +265,21 @@ async def test_what_a_model_does_not_say_is_no_answer_and_is_not_cached(content:
 
     async with http(blank) as address, gateway(view([], [address])) as served:
         answers = [await ask(served, BARD, deadline_ms=3000) for _ in range(2)]
-        assert len(served.desk.cache) == 0
+        assert len(served.dispatcher.cache) == 0
     assert {(each.text, each.source) for each in answers} == {("Hm?", DEFAULT)}
     assert {each.degraded_reason for each in answers} == {pb.DEGRADED_REASON_ENGINE_FAILED}
 
 
 async def test_falling_deadlines_of_one_key_cost_no_more_than_equal_ones() -> None:
     async with gateway(view([])) as served:
-        moor = served.desk.view.worlds["games/eldermoor"]
+        moor = served.dispatcher.view.worlds["games/eldermoor"]
 
         class Nowhere:
             closed, defers = False, False
 
             def answer(self, answer: pb.Answer, *, last: bool) -> None: ...
 
-            def spoke(self, question: int, text: str) -> bool:
+            def append(self, question: int, text: str) -> bool:
                 return True
 
         def frame(falling: bool, threat: int) -> float:
@@ -293,7 +295,7 @@ async def test_falling_deadlines_of_one_key_cost_no_more_than_equal_ones() -> No
             sink: Any = Nowhere()
             began = time.perf_counter()
             for each in asked:
-                served.desk.ask(moor, each, sink)
+                served.dispatcher.ask(moor, each, sink)
             return time.perf_counter() - began
 
         pairs = [(frame(True, 20 * n), frame(False, 20 * n + 10)) for n in range(5)]

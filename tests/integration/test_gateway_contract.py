@@ -9,8 +9,8 @@ import grpc
 import pytest
 from gameai.client import AccessError, Gateway, NoAnswerError, QuestionError, Source
 from gameai.errors import DOMAIN
-from gameai.gateway import service as gateway_service
-from gameai.gateway.view import View
+from gameai.gateway.routing.snapshot import View
+from gameai.gateway.rpc import service as gateway_service
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai_contract.inference import LatencyClass
 from gameai_vllm.engine import Latency
@@ -106,7 +106,7 @@ async def test_what_nobody_awaits_any_more_is_cancelled_at_the_engine() -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await asking
         await eventually(lambda: surface.engine.running == 0)
-        await eventually(lambda: served.desk.open == 0)
+        await eventually(lambda: served.dispatcher.open == 0)
 
 
 async def test_a_frame_cancels_some_questions_and_the_others_go_on() -> None:
@@ -129,7 +129,7 @@ async def test_an_answer_after_its_deadline_says_that_it_is_late() -> None:
         asked.elapsed_us = 31_000_000
         late = await served.infer(asked)
         assert (late.source, late.late) == (pb.SOURCE_FRESH_CACHE, True)
-        assert served.desk.counts.late["shared/gold",] == 1
+        assert served.dispatcher.metrics.late["shared/gold",] == 1
 
 
 async def test_a_stream_that_leaves_is_used_until_another_is_connected(

@@ -8,12 +8,12 @@ from typing import Any
 
 import grpc
 import pytest
-from gameai.gateway import desk
-from gameai.gateway import service as gateway_service
-from gameai.gateway.estimate import size_of
-from gameai.gateway.kept import Archetypes
-from gameai.gateway.session import Session
-from gameai.gateway.view import View
+from gameai.gateway.dispatch import dispatcher
+from gameai.gateway.engines.service_time import size_of
+from gameai.gateway.routing.archetypes import Archetypes
+from gameai.gateway.routing.snapshot import View
+from gameai.gateway.rpc import service as gateway_service
+from gameai.gateway.rpc.stream import Session
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai_contract.archetypes import parse
 from gameai_contract.inference import LatencyClass
@@ -96,9 +96,9 @@ async def test_one_bad_prompt_refuses_nobody_else() -> None:
         long = asyncio.create_task(
             ask(served, prompt=pb.Prompt(parts=["x " * 5000]), deadline_ms=30_000)
         )
-        await eventually(lambda: served.desk.open == 1)
+        await eventually(lambda: served.dispatcher.open == 1)
         others = [asyncio.create_task(ask(served, deadline_ms=30_000)) for _ in range(5)]
-        await eventually(lambda: served.desk.open == 6)
+        await eventually(lambda: served.dispatcher.open == 6)
         surface.mute = False
         assert await status(long) is grpc.StatusCode.INVALID_ARGUMENT
         answers = await asyncio.gather(*others)
@@ -109,16 +109,16 @@ async def test_one_that_leaves_hands_its_call_to_those_who_wait() -> None:
     async with engine() as (surface, address), gateway(view([address])) as served:
         surface.mute = True
         first = asyncio.create_task(ask(served, deadline_ms=30_000))
-        await eventually(lambda: served.desk.open == 1)
+        await eventually(lambda: served.dispatcher.open == 1)
         others = [asyncio.create_task(ask(served, deadline_ms=30_000)) for _ in range(3)]
-        await eventually(lambda: served.desk.open == 4)
+        await eventually(lambda: served.dispatcher.open == 4)
         first.cancel()
-        await eventually(lambda: served.desk.open == 3)
+        await eventually(lambda: served.dispatcher.open == 3)
         surface.mute = False
         answers = await asyncio.gather(*others)
-        await eventually(lambda: served.desk.open == 0)
+        await eventually(lambda: served.dispatcher.open == 0)
         # The engine was asked once: a second call would be counted although the first was cut.
-        assert sum(served.desk.counts.requests.values()) == 1
+        assert sum(served.dispatcher.metrics.requests.values()) == 1
     assert {each.source for each in answers} == {ENGINE, FRESH}
 
 
@@ -130,8 +130,8 @@ async def test_a_stream_that_breaks_takes_all_its_questions_along_at_once() -> N
         await call.write(pb.StreamAnswersRequest(questions=asked))
         await eventually(lambda: surface.engine.running == 1)
         call.cancel()
-        await eventually(lambda: served.desk.open == 0)
-        assert served.desk.pools["shared/gold"].in_flight <= 1
+        await eventually(lambda: served.dispatcher.open == 0)
+        assert served.dispatcher.schedulers["shared/gold"].in_flight <= 1
 
 
 async def test_who_has_less_time_does_not_wait_behind_one_with_more() -> None:
@@ -149,7 +149,7 @@ async def test_who_has_less_time_does_not_wait_behind_one_with_more() -> None:
 
             surface.mute = True
             calls = [asyncio.create_task(one("held", 90_000))]
-            await eventually(lambda: served.desk.open == 1)
+            await eventually(lambda: served.dispatcher.open == 1)
             states = {
                 name: {"threat": str(10 * n)}
                 for n, name in enumerate(("first", "second", "same"), 1)
@@ -158,10 +158,10 @@ async def test_who_has_less_time_does_not_wait_behind_one_with_more() -> None:
                 asyncio.create_task(one(name, 90_000, fields=state))
                 for name, state in states.items()
             ]
-            await eventually(lambda: served.desk.open == 4)
+            await eventually(lambda: served.dispatcher.open == 4)
             # The state of the last one in the line, asked with less time.
             calls.append(asyncio.create_task(one("urgent", 60_000, fields=states["same"])))
-            await eventually(lambda: served.desk.open == 5)
+            await eventually(lambda: served.dispatcher.open == 5)
             surface.mute = False
             answers = await asyncio.gather(*calls)
     assert answers[-1].source == ENGINE
@@ -176,13 +176,13 @@ async def test_one_with_little_time_is_not_shed_for_those_with_much() -> None:
         seen = View(tiers={few.key: few}, worlds={"games/eldermoor": world()})
         async with gateway(seen) as served:
             # Not learnt from this machine, whose pauses would have most of them shed.
-            served.desk.pools["shared/gold"].estimate.observe(
+            served.dispatcher.schedulers["shared/gold"].estimate.observe(
                 size_of(1, 100), 0.02, time.monotonic()
             )
             call = served.stub.StreamAnswers()
             asked = [question(GUARD, n + 1, deadline_ms=60_000) for n in range(256)]
             await call.write(pb.StreamAnswersRequest(questions=asked))
-            await eventually(lambda: len(served.desk.pools["shared/gold"].queue) > 200)
+            await eventually(lambda: len(served.dispatcher.schedulers["shared/gold"].queue) > 200)
             answer = await ask(served, GUARD, deadline_ms=15_000)
             call.cancel()
     assert answer.source == ENGINE
@@ -195,10 +195,10 @@ async def test_an_endpoint_that_comes_back_has_no_more_slots_than_before() -> No
         async with gateway(seen) as served:
             calls = [asyncio.create_task(ask(served, GUARD, deadline_ms=9000)) for _ in range(12)]
             await eventually(lambda: surface.engine.running == 4)
-            served.desk.take(
+            served.dispatcher.take(
                 View(tiers={few.key: tier("gold", LatencyClass.GOLD, ())}, worlds=seen.worlds)
             )
-            served.desk.take(seen)
+            served.dispatcher.take(seen)
             await asyncio.sleep(0.1)
             assert surface.engine.running == 4
             await asyncio.gather(*calls)
@@ -207,7 +207,7 @@ async def test_an_endpoint_that_comes_back_has_no_more_slots_than_before() -> No
 async def test_time_in_which_nothing_is_asked_is_no_silence() -> None:
     async with engine(latency=SLOW) as (_, address), gateway(view([address])) as served:
         assert (await ask(served, GUARD, deadline_ms=50)).source == DEFAULT
-        replica = served.desk.pools["shared/gold"].replicas[address]
+        replica = served.dispatcher.schedulers["shared/gold"].replicas[address]
         await eventually(lambda: replica.in_flight == 0)
         silence = replica._silence
         await asyncio.sleep(2.3)
@@ -222,9 +222,9 @@ async def test_one_that_says_nothing_is_found_out_by_one_question_at_a_time(
 ) -> None:
     never = Latency(front_end_ms=0, first_token_ms=600_000)
     # A pause of this process is no fault of the replica's.
-    monkeypatch.setattr("gameai.gateway.replica._PROBE_SECONDS", 60.0)
+    monkeypatch.setattr("gameai.gateway.engines.replica._PROBE_SECONDS", 60.0)
     async with engine(latency=never) as (_, address), gateway(view([address])) as served:
-        replica = served.desk.pools["shared/gold"].replicas[address]
+        replica = served.dispatcher.schedulers["shared/gold"].replicas[address]
         judged: list[bool] = []
         judge = replica.judge
 
@@ -253,29 +253,29 @@ async def test_many_who_are_late_at_once_are_all_answered() -> None:
         call = served.stub.StreamAnswers()
         for at in range(0, 800, 200):
             await call.write(pb.StreamAnswersRequest(questions=asked[at : at + 200]))
-        await eventually(lambda: served.desk.open == 800)
+        await eventually(lambda: served.dispatcher.open == 800)
         # The loop is late: all of the first ones' deadlines pass before anybody looks.
         time.sleep(4.1)  # noqa: ASYNC251 - it stands still on purpose
-        served.desk.take(view([address]))
+        served.dispatcher.take(view([address]))
         answers: list[pb.Answer] = []
         async with asyncio.timeout(60):
             while len(answers) < 800:
                 answers += (await call.read()).answers
-        assert served.desk.open == 0
+        assert served.dispatcher.open == 0
     assert {each.id for each in answers} == {each.id for each in asked}
     assert not any(each.HasField("error") for each in answers)
 
 
 async def test_a_frame_of_a_stream_that_is_over_is_not_taken() -> None:
     async with gateway(view([])) as served:
-        over = Session(served.desk, lambda _: world())
+        over = Session(served.dispatcher, lambda _: world())
         taking = asyncio.create_task(
             over.take(pb.StreamAnswersRequest(questions=[GUARD]).SerializeToString())
         )
         await asyncio.sleep(0)
         over.close()
         await taking
-        assert served.desk.open == 0
+        assert served.dispatcher.open == 0
 
 
 async def test_a_world_that_is_gone_for_a_moment_takes_no_stream_along() -> None:
@@ -289,21 +289,21 @@ async def test_a_world_that_is_gone_for_a_moment_takes_no_stream_along() -> None
             found: list[pb.Answer] = (await call.read()).answers
             return found[0]
 
-        seen = served.desk.view
+        seen = served.dispatcher.view
         assert (await answer(1)).source == ENGINE
-        served.desk.take(View(tiers=seen.tiers, worlds={}))
+        served.dispatcher.take(View(tiers=seen.tiers, worlds={}))
         assert (await answer(2)).error.message == "there is no world ''"
-        served.desk.take(seen)
+        served.dispatcher.take(seen)
         assert (await answer(3)).source == ENGINE
 
 
 async def test_open_questions_hold_no_more_memory_than_there_is_for_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(desk, "QUESTION_BYTES", 0)
+    monkeypatch.setattr(dispatcher, "QUESTION_BYTES", 0)
     other = world("games/other")
     async with gateway(view([], [], world(), other)) as served:
-        served.desk.ledger.most = 10_000
+        served.dispatcher.ledger.most = 10_000
 
         async def asked(name: str, number: int) -> pb.Answer:
             like = question(GUARD, prompt=pb.Prompt(parts=[f"{number:02}" * 500]), deadline_ms=4000)
@@ -314,23 +314,23 @@ async def test_open_questions_hold_no_more_memory_than_there_is_for_them(
             return found
 
         calls = [asyncio.create_task(asked("games/eldermoor", n)) for n in range(30)]
-        await eventually(lambda: served.desk.open == 9)
+        await eventually(lambda: served.dispatcher.open == 9)
         # One that holds little has its part although another holds all.
         assert (await asked("games/other", 99)).degraded_reason == pb.DEGRADED_REASON_NO_REPLICA
         answers = await asyncio.gather(*calls)
-        assert served.desk.ledger.total == 0
+        assert served.dispatcher.ledger.total == 0
     reasons = Counter(each.degraded_reason for each in answers)
     assert reasons == {pb.DEGRADED_REASON_NO_REPLICA: 9, pb.DEGRADED_REASON_QUEUE_FULL: 21}
 
 
 async def test_no_question_of_a_player_is_the_trial_of_a_replica() -> None:
     async with engine() as (surface, address), gateway(view([address])) as served:
-        replica = served.desk.pools["shared/gold"].replicas[address]
+        replica = served.dispatcher.schedulers["shared/gold"].replicas[address]
         surface.engine.kill()
         replica.breaker.condemned(time.monotonic() - 10)
         answers = [await ask(served, GUARD, deadline_ms=200) for _ in range(3)]
         assert {each.degraded_reason for each in answers} == {pb.DEGRADED_REASON_NO_REPLICA}
-        assert not served.desk.counts.engine_failures
+        assert not served.dispatcher.metrics.engine_failures
         surface.engine = Engine(FAST, Limits())
         assert replica.breaker.opened is not None
         replica.breaker.opened -= 10
@@ -339,7 +339,9 @@ async def test_no_question_of_a_player_is_the_trial_of_a_replica() -> None:
 
 async def test_with_every_breaker_open_there_is_no_replica() -> None:
     async with engine() as (_, address), gateway(view([address])) as served:
-        served.desk.pools["shared/gold"].replicas[address].breaker.condemned(time.monotonic())
+        served.dispatcher.schedulers["shared/gold"].replicas[address].breaker.condemned(
+            time.monotonic()
+        )
         answer = await ask(served, GUARD, deadline_ms=100)
     assert answer.degraded_reason == pb.DEGRADED_REASON_NO_REPLICA
 
@@ -383,7 +385,7 @@ async def test_one_answer_alone_is_never_provisional() -> None:
 
 async def test_answers_that_are_not_read_count_as_memory_and_end_their_stream() -> None:
     async with gateway(view([])) as served:
-        served.desk.ledger.most = 400 << 10
+        served.dispatcher.ledger.most = 400 << 10
         call = served.stub.StreamAnswers()
         frame = [
             pb.Question(id=n + 1, role="nobody", prompt=pb.Prompt(parts=["?"])) for n in range(256)
@@ -399,8 +401,8 @@ async def test_answers_that_are_not_read_count_as_memory_and_end_their_stream() 
                 pass
         # A write into a call that has just ended is the client's own INTERNAL.
         assert await call.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL)
-        await eventually(lambda: served.desk.ledger.total == 0)
-        assert served.desk.counts.events["stream not read",] == 1
+        await eventually(lambda: served.dispatcher.ledger.total == 0)
+        assert served.dispatcher.metrics.events["stream not read",] == 1
 
 
 async def test_one_that_reads_all_its_answers_is_never_ended_however_busy_it_is() -> None:
@@ -412,18 +414,18 @@ async def test_one_that_reads_all_its_answers_is_never_ended_however_busy_it_is(
             await asyncio.sleep(0)
 
     async with gateway(view([])) as served:
-        served.desk.ledger.most = 64 << 10
-        busy = Session(served.desk, lambda _: world(), holder="games/")
+        served.dispatcher.ledger.most = 64 << 10
+        busy = Session(served.dispatcher, lambda _: world(), holder="games/")
         context: Any = Context()
         writing = asyncio.create_task(busy.write(context))
         for _ in range(500):
             for number in range(60):
                 busy.answer(pb.Answer(id=number, text="x" * 20), last=True)
             await asyncio.sleep(0)
-            assert served.desk.ledger.total < 200 << 10
+            assert served.dispatcher.ledger.total < 200 << 10
         await eventually(lambda: not busy._ready)
         assert not busy.stuck.done()
-        await eventually(lambda: served.desk.ledger.total == 0)
+        await eventually(lambda: served.dispatcher.ledger.total == 0)
         writing.cancel()
         busy.close()
 
@@ -433,10 +435,10 @@ async def test_a_call_that_is_handed_on_counts_for_those_who_began_it() -> None:
         engine(latency=Latency(first_token_ms=3000)) as (surface, address),
         gateway(view([address])) as served,
     ):
-        ledger = served.desk.ledger
+        ledger = served.dispatcher.ledger
         first = asyncio.create_task(ask(served, fields={"threat": "1"}, deadline_ms=20_000))
         await eventually(lambda: surface.engine.running == 1)
-        [replica] = served.desk.pools["shared/gold"].replicas.values()
+        [replica] = served.dispatcher.schedulers["shared/gold"].replicas.values()
         attempt: Any = next(iter(replica._callers))
         attempt.holding(5000)
         began, attempt.job.world = attempt.job.world, "games/other"

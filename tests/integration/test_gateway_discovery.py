@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
-from gameai.gateway.identity import AUDIENCE
+from gameai.gateway.rpc.identity import AUDIENCE
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
 from gameai_devcluster import cluster as clusters

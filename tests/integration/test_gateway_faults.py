@@ -12,7 +12,8 @@ from typing import Any
 import grpc
 import pytest
 from gameai.client import Gateway, Source
-from gameai.gateway import process, session, sinks
+from gameai.gateway import app
+from gameai.gateway.rpc import sinks, stream
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
 from gameai_vllm.engine import Engine, Latency, Limits
@@ -69,7 +70,7 @@ async def test_a_replica_that_accepts_and_never_answers_is_left_alone() -> None:
         gateway(view([first, second])) as served,
     ):
         mute.mute = True
-        pool = served.desk.pools["shared/gold"]
+        pool = served.dispatcher.schedulers["shared/gold"]
         end = time.monotonic() + 30
         while pool.replicas[first].breaker.opened is None:
             assert time.monotonic() < end
@@ -88,7 +89,7 @@ async def test_a_replica_that_accepts_and_never_answers_is_left_alone() -> None:
 async def test_deadlines_that_an_engine_cannot_meet_open_no_breaker() -> None:
     slow = Latency(front_end_ms=0, first_token_ms=150)
     async with engine(latency=slow) as (_, address), gateway(view([address])) as served:
-        replica = served.desk.pools["shared/gold"].replicas[address]
+        replica = served.dispatcher.schedulers["shared/gold"].replicas[address]
         end = time.monotonic() + 4
         while time.monotonic() < end:
             assert (await ask(served, deadline_ms=60)).source == DEFAULT
@@ -107,7 +108,7 @@ async def test_one_that_drains_is_no_answer_for_gold_and_another_replica_for_sil
         gold.engine.draining = drained.engine.draining = True
         silver = [await ask(served, BARD, npc=str(n)) for n in range(40)]
         reaction = await ask(served)
-        assert served.desk.counts.engine_failures["shared/silver", "500"] > 0
+        assert served.dispatcher.metrics.engine_failures["shared/silver", "500"] > 0
     assert {each.source for each in silver} == {ENGINE}
     assert (reaction.source, reaction.degraded_reason) == (
         DEFAULT,
@@ -123,7 +124,7 @@ async def test_gold_is_never_tried_twice_although_another_replica_is_well() -> N
         served = await enter(gateway(view([first, second])))
         drained.engine.draining = True
         answers = [await ask(served, BARD, role="reaction", npc=str(n)) for n in range(20)]
-        failures = served.desk.counts.engine_failures["shared/gold", "500"]
+        failures = served.dispatcher.metrics.engine_failures["shared/gold", "500"]
     reasons = Counter(each.degraded_reason for each in answers)
     assert reasons[pb.DEGRADED_REASON_ENGINE_FAILED] == failures > 0
 
@@ -137,7 +138,7 @@ async def test_what_a_replica_that_has_left_leaves_behind_is_tried_at_another() 
         served = await enter(gateway(view([], [first])))
         call = asyncio.create_task(ask(served, BARD, deadline_ms=8000))
         await eventually(lambda: old.engine.running == 1)
-        served.desk.take(view([], [second]))
+        served.dispatcher.take(view([], [second]))
         old.engine.kill()
         assert (await call).source == ENGINE
 
@@ -153,8 +154,8 @@ async def test_an_engine_that_says_it_is_busy_is_not_taken_for_broken() -> None:
             ask(served, prompt=pb.Prompt(parts=[str(n)]), deadline_ms=30_000) for n in range(16)
         ]
         answers = await asyncio.gather(*calls)
-        assert served.desk.counts.engine_failures["shared/gold", "503"] > 5
-        assert served.desk.pools["shared/gold"].replicas[address].breaker.opened is None
+        assert served.dispatcher.metrics.engine_failures["shared/gold", "503"] > 5
+        assert served.dispatcher.schedulers["shared/gold"].replicas[address].breaker.opened is None
         assert (await ask(served)).source == ENGINE
     assert {each.source for each in answers} == {ENGINE, DEFAULT}
 
@@ -163,7 +164,7 @@ async def test_a_dead_engine_is_found_out_and_comes_back_by_one_trial() -> None:
     async with engine() as (surface, address), gateway(view([address])) as served:
         surface.engine.kill()
         answers = [await ask(served, deadline_ms=30_000) for _ in range(5)]
-        replica = served.desk.pools["shared/gold"].replicas[address]
+        replica = served.dispatcher.schedulers["shared/gold"].replicas[address]
         assert replica.breaker.opened is not None
         answers += [await ask(served, deadline_ms=200) for _ in range(3)]
         reasons = Counter(each.degraded_reason for each in answers)
@@ -181,7 +182,7 @@ async def test_a_200_that_says_abort_is_no_answer() -> None:
         await eventually(lambda: surface.engine.running)
         surface.engine.abort()
         answer = await call
-        assert served.desk.counts.engine_failures["shared/gold", "unfinished"] == 1
+        assert served.dispatcher.metrics.engine_failures["shared/gold", "unfinished"] == 1
     assert (answer.source, answer.degraded_reason) == (DEFAULT, pb.DEGRADED_REASON_ENGINE_FAILED)
 
 
@@ -199,7 +200,7 @@ async def test_while_a_tier_rolls_questions_are_held_however_slow_it_was() -> No
     slow = Latency(front_end_ms=0, first_token_ms=700)
     async with engine(latency=slow) as (_, address), gateway(view([address])) as served:
         assert (await ask(served)).source == ENGINE
-        served.desk.take(view([]))
+        served.dispatcher.take(view([]))
         began = time.monotonic()
         assert (await ask(served, deadline_ms=1500)).source == DEFAULT
         assert time.monotonic() - began > 1.3
@@ -348,7 +349,7 @@ async def pour(served: Served, call: Any) -> None:
             writing.add_done_callback(lambda task: task.exception())
             return
         for held in served.service._sessions:
-            assert len(held._open) + len(held._ready) <= session.MOST_OPEN
+            assert len(held._open) + len(held._ready) <= stream.MOST_OPEN
 
 
 async def read_out(call: Any) -> None:
@@ -383,7 +384,7 @@ async def test_a_client_that_does_not_read_its_answers_is_cut_off(
         call = served.stub.StreamAnswers()
         await pour(served, call)
         await eventually(lambda: served.service.streams == 0, 20)
-        assert served.desk.open == 0
+        assert served.dispatcher.open == 0
         # Were it to read after all, it would find an end.
         await read_out(call)
         assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -408,19 +409,19 @@ async def test_one_that_floods_leaves_others_their_answers() -> None:
                 await flood.write(pb.StreamAnswersRequest(world="games/eldermoor", questions=asked))
 
         pouring = asyncio.create_task(pour())
-        await eventually(lambda: len(served.desk.pools["shared/gold"].queue) > 1000, 20)
+        await eventually(lambda: len(served.dispatcher.schedulers["shared/gold"].queue) > 1000, 20)
         answers = []
         for _ in range(20):
             request = pb.GenerateAnswerRequest(
                 world="games/other", question=question(GUARD, deadline_ms=20_000)
             )
             answers.append((await served.stub.GenerateAnswer(request)).answer)
-        assert all(len(each._open) <= session.MOST_OPEN for each in served.service._sessions)
+        assert all(len(each._open) <= stream.MOST_OPEN for each in served.service._sessions)
         flood.cancel()
         pouring.cancel()
         await asyncio.gather(pouring, return_exceptions=True)
         await eventually(lambda: served.service.streams == 0)
-        await eventually(lambda: served.desk.open == 0)
+        await eventually(lambda: served.dispatcher.open == 0)
     assert {each.source for each in answers} == {ENGINE}
 
 
@@ -481,7 +482,7 @@ async def test_a_stream_that_is_gone_takes_its_calls_along() -> None:
         await eventually(lambda: surface.engine.running == 3)
         call.cancel()
         await eventually(lambda: surface.engine.running == 0)
-        assert served.desk.open == 0
+        assert served.dispatcher.open == 0
 
 
 async def test_an_unknown_role_is_told_what_there_is() -> None:
@@ -505,16 +506,16 @@ async def test_a_prompt_that_is_too_long_is_told_the_limit() -> None:
 async def test_a_file_broken_while_it_runs_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(app, "_POLL_SECONDS", 0.02)
     async with engine() as (_, address):
         file = write_view(tmp_path, address)
         npcs = tmp_path / "npcs.yaml"
-        async with gateway(process.read_view(file)) as served:
-            following = asyncio.create_task(process.follow_view(file, served.desk))
+        async with gateway(app.read_view(file)) as served:
+            following = asyncio.create_task(app.follow_view(file, served.dispatcher))
             npcs.write_text("version: 1\narchetypes:\n  guard: {actions: [")
-            await eventually(lambda: served.desk.counts.events["view refused",] == 1)
+            await eventually(lambda: served.dispatcher.metrics.events["view refused",] == 1)
             assert (await ask(served)).text in {"patrol", "flee"}
             npcs.write_text("version: 1\narchetypes:\n  guard: {actions: [hide]}\n")
-            await eventually(lambda: served.desk.counts.events["view taken",] == 1)
+            await eventually(lambda: served.dispatcher.metrics.events["view taken",] == 1)
             assert (await ask(served)).text == "hide"
             following.cancel()

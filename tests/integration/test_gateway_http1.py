@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from gameai.gateway.http1 import Call, ConnectionPool, Failure
+from gameai.gateway.engines.http1 import Call, ConnectionPool, Failure
 from inference import engine
 
 

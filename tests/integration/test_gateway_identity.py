@@ -14,10 +14,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gameai.client import AskError, Gateway, Source
 from gameai.errors import UnauthenticatedError
-from gameai.gateway import process
-from gameai.gateway import service as gateway_service
-from gameai.gateway.identity import AUDIENCE, Caller, Tokens
-from gameai.gateway.view import WorldView
+from gameai.gateway.routing.snapshot import WorldView
+from gameai.gateway.rpc import keys as token_keys
+from gameai.gateway.rpc import service as gateway_service
+from gameai.gateway.rpc.identity import AUDIENCE, Caller, Tokens
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai_devcluster import certificates
 from grpc import aio
@@ -172,7 +172,7 @@ def test_tokens_of_a_former_issuer_are_accepted_for_as_long_as_a_token_may_live(
     tokens.take("https://new.example", key_set())
     assert tokens.caller(presented).name == SERVER
     now = time.time()
-    monkeypatch.setattr("gameai.gateway.identity.time.time", lambda: now + 25 * 3600)
+    monkeypatch.setattr("gameai.gateway.rpc.identity.time.time", lambda: now + 25 * 3600)
     tokens.take("https://new.example", key_set())
     monkeypatch.undo()
     with pytest.raises(UnauthenticatedError, match="not one of this cluster"):
@@ -218,11 +218,11 @@ async def test_a_stream_is_told_to_leave_before_its_token_ends(tmp_path: Path) -
 async def test_new_keys_of_a_cluster_are_taken_up_and_broken_ones_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(token_keys, "_POLL_SECONDS", 0.02)
     file = tmp_path / "keys.json"
     file.write_text(json.dumps(key_set()))
     tokens = identity()
-    following = asyncio.create_task(process.follow_key_file(file, ISSUER, tokens))
+    following = asyncio.create_task(token_keys.follow_key_file(file, ISSUER, tokens))
 
     def known(key: rsa.RSAPrivateKey) -> bool:
         presented = {"authorization": f"Bearer {token(key)}"}

@@ -6,7 +6,7 @@ import re
 import pytest
 from gameai.client import channel, stream
 from gameai.gateway import __main__ as gateway
-from gameai.gateway import process
+from gameai.gateway.rpc import server
 from gameai.inference.v1 import inference_pb2
 from gameai.serving.main import _OPTIONS as SERVICE_OPTIONS
 from gameai.time.v1 import time_pb2
@@ -52,7 +52,7 @@ def test_a_proxy_of_the_environment_is_passed_by() -> None:
 
 def test_servers_allow_the_pings_that_our_client_sends() -> None:
     sent = dict(stream._OPTIONS)["grpc.keepalive_time_ms"]
-    for options in (SERVICE_OPTIONS, process._OPTIONS):
+    for options in (SERVICE_OPTIONS, server.OPTIONS):
         assert dict(options)["grpc.http2.min_ping_interval_without_data_ms"] < sent
 
 

@@ -1,13 +1,13 @@
 """What callers make a gateway hold is bounded, and each namespace has its part of it."""
 
 import pytest
-from gameai.gateway import flight as flights
-from gameai.gateway.cache import Cache, Key
-from gameai.gateway.flight import Flight
-from gameai.gateway.framing import read_chunks, read_head
-from gameai.gateway.kept import CacheRules
-from gameai.gateway.ledger import Ledger
-from gameai.gateway.shares import RECENT_SECONDS, Shares
+from gameai.gateway import coalescing as flights
+from gameai.gateway.coalescing import Flight
+from gameai.gateway.dispatch.response_cache import Cache, Key
+from gameai.gateway.engines.http_framing import read_chunks, read_head
+from gameai.gateway.engines.slot_shares import RECENT_SECONDS, Shares
+from gameai.gateway.memory import MemoryLedger
+from gameai.gateway.routing.archetypes import CacheRules
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ def key(number: int) -> Key:
 
 
 def test_memory_is_divided_among_namespaces_and_then_among_their_worlds() -> None:
-    ledger = Ledger(1000)
+    ledger = MemoryLedger(1000)
     assert not ledger.hold("flood/a", 900)
     assert not ledger.full("flood/a")
     # One that comes later has its part although another holds all.
@@ -42,7 +42,7 @@ def test_memory_is_divided_among_namespaces_and_then_among_their_worlds() -> Non
     )
 )
 def test_what_is_given_back_leaves_nothing(held: list[tuple[str, int]]) -> None:
-    ledger = Ledger(1000)
+    ledger = MemoryLedger(1000)
     for world, size in held:
         ledger.hold(world, size)
     for world, size in reversed(held):
@@ -149,15 +149,15 @@ class Waiting:
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
-        self.flight: Flight | None = None
+        self.flight: Flight[Waiting] | None = None
 
 
 def test_followers_come_back_with_the_earliest_deadline_first() -> None:
     leader, *followers = [Waiting(each) for each in (5.0, 9.0, 7.0, 8.0)]
-    flight = Flight(b"k", leader)  # type: ignore[arg-type] # as far as it sees one
+    flight = Flight(b"k", leader)
     for each in followers:
-        flight.follow(each)  # type: ignore[arg-type] # same
-    flight.leave(followers[2])  # type: ignore[arg-type] # same
+        flight.follow(each)
+    flight.leave(followers[2])
     assert len(flight) == 2
     first = flight.first()
     assert first is not None
@@ -166,14 +166,26 @@ def test_followers_come_back_with_the_earliest_deadline_first() -> None:
     assert flight.first() is None
 
 
+def test_one_that_leads_instead_frees_the_one_that_led() -> None:
+    before, after, follower = (Waiting(each) for each in (5.0, 3.0, 9.0))
+    flight = Flight(b"k", before)
+    before.flight = flight
+    flight.follow(follower)
+    assert flight.lead(after) is before
+    assert flight.leader is after
+    assert after.flight is flight
+    assert [each for each in (before, follower) if each.flight is flight] == [follower]
+    assert len(flight) == 1
+
+
 def test_a_flight_keeps_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flights, "MOST_FOLLOWERS", 10)
-    flight = Flight(b"k", Waiting(0.0))  # type: ignore[arg-type] # as far as it sees one
+    flight = Flight(b"k", Waiting(0.0))
     for number in range(200):
         job = Waiting(float(number))
-        flight.follow(job)  # type: ignore[arg-type] # same
+        flight.follow(job)
         if number >= 10:
-            flight.leave(job)  # type: ignore[arg-type] # same
+            flight.leave(job)
     assert flight.full
     assert len(flight._heap) <= 21
 

@@ -1,7 +1,7 @@
 """How many questions a frame has, told by its bytes."""
 
 import pytest
-from gameai.gateway.envelope import crowded
+from gameai.gateway.rpc.frame_check import crowded
 from gameai.inference.v1 import inference_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 import worlds
-from gameai.gateway import objects
-from gameai.gateway.kept import NONE, Archetypes, Library
-from gameai.gateway.objects import (
+from gameai.gateway.routing.archetypes import NONE, Archetypes, Library
+from gameai.gateway.routing.snapshot import Endpoint, View
+from gameai.gateway.sources import decode
+from gameai.gateway.sources.decode import (
     Assembly,
     Replica,
     WorldFound,
@@ -14,7 +15,6 @@ from gameai.gateway.objects import (
     replicas,
     tier,
 )
-from gameai.gateway.view import Endpoint, View
 from gameai_contract import archetypes
 from gameai_contract.inference import LADDER, LatencyClass, Rung
 from gameai_contract.names import TIER_LABEL
@@ -123,7 +123,7 @@ def published(**spec: Any) -> dict[str, Any]:
 
 
 def found(document: dict[str, Any]) -> WorldFound:
-    told = objects.world(document, Library())
+    told = decode.world(document, Library())
     assert told is not None
     return told
 
@@ -178,7 +178,7 @@ def test_what_the_operator_tells_of_a_world_the_gateway_reads() -> None:
 def test_a_view_without_its_world_is_not_believed(change: dict[str, Any]) -> None:
     document = published(**EVERY)
     document["metadata"] = {**document["metadata"], **change}
-    assert objects.world(document, Library()) is None
+    assert decode.world(document, Library()) is None
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_view_of_another_owner_is_not_believed(change: dict[str, Any]) -> None
     document = published(**EVERY)
     [owner] = document["metadata"]["ownerReferences"]
     document["metadata"]["ownerReferences"] = [owner | change]
-    assert objects.world(document, Library()) is None
+    assert decode.world(document, Library()) is None
 
 
 def test_a_pod_that_stands_in_two_slices_is_one_replica() -> None:

@@ -8,14 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gameai.gateway import counts, engine
-from gameai.gateway.breaker import MOST_FAILURES, OPEN_SECONDS, Breaker, part, warm_slots
-from gameai.gateway.engine import Events, Flaw, Said, Thoughts, Verdict, Wanted
-from gameai.gateway.estimate import LEAST_TOKENS, Estimate, Pace, size_of
-from gameai.gateway.players import Players, Report
-from gameai.gateway.process import player_gauge
-from gameai.gateway.ring import BOUND, Ring, place
-from gameai.gateway.view import View
+from gameai.gateway import metrics
+from gameai.gateway.app import player_gauge
+from gameai.gateway.engines import chat_completions
+from gameai.gateway.engines.chat_completions import (
+    Completion,
+    CompletionParameters,
+    Events,
+    Flaw,
+    Thoughts,
+    Verdict,
+)
+from gameai.gateway.engines.circuit_breaker import (
+    MOST_FAILURES,
+    OPEN_SECONDS,
+    Breaker,
+    part,
+    warm_slots,
+)
+from gameai.gateway.engines.hash_ring import BOUND, Ring, place
+from gameai.gateway.engines.service_time import LEAST_TOKENS, Estimate, Pace, size_of
+from gameai.gateway.routing.snapshot import View
+from gameai.gateway.rpc.players import Players, Report
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,8 +58,8 @@ def test_a_replica_that_leaves_moves_only_its_own_prefixes() -> None:
 
 def test_prefixes_are_spread_over_replicas() -> None:
     ring = Ring(ADDRESSES)
-    counts = Counter(ring.pick(place(str(n)), lambda _: 0.0, lambda _: True) for n in range(1000))
-    assert min(counts.values()) > 120
+    metrics = Counter(ring.pick(place(str(n)), lambda _: 0.0, lambda _: True) for n in range(1000))
+    assert min(metrics.values()) > 120
 
 
 def test_no_replica_is_given_more_than_the_bound() -> None:
@@ -297,7 +311,9 @@ CHAT = [{"role": "user", "content": "A wolf!"}]
 
 
 def test_actions_are_asked_for_by_one_letter_each() -> None:
-    sent = body(engine.request("h:1", "gold", CHAT, Wanted(["patrol", "flee"])))
+    sent = body(
+        chat_completions.request("h:1", "gold", CHAT, CompletionParameters(["patrol", "flee"]))
+    )
     assert sent["structured_outputs"] == {"choice": ["A", "B"]}
     assert sent["max_tokens"] == 1
     assert sent["temperature"] == 0
@@ -310,18 +326,27 @@ def test_actions_are_asked_for_by_one_letter_each() -> None:
 
 def test_a_system_message_of_the_caller_follows_the_letters_in_one() -> None:
     chat = [{"role": "system", "content": "You guard the gate."}, *CHAT]
-    found = engine.messages_for(chat, ["patrol"])
+    found = chat_completions.messages_for(chat, ["patrol"])
     assert [each["role"] for each in found] == ["system", "user"]
     assert found[0]["content"].endswith("A: patrol\n\nYou guard the gate.")
 
 
 def test_a_free_answer_has_its_limit_and_a_variant_its_seed() -> None:
-    sent = body(engine.request("h:1", "silver", CHAT, Wanted(tokens=40, streams=True)))
+    sent = body(
+        chat_completions.request(
+            "h:1", "silver", CHAT, CompletionParameters(tokens=40, streams=True)
+        )
+    )
     assert sent["max_tokens"] == 40
     assert sent["stream"] is True
     assert sent["stream_options"] == {"include_usage": True}
     assert "structured_outputs" not in sent
-    assert body(engine.request("h:1", "g", CHAT, Wanted(["a"], seed=3)))["seed"] == 3
+    assert (
+        body(chat_completions.request("h:1", "g", CHAT, CompletionParameters(["a"], seed=3)))[
+            "seed"
+        ]
+        == 3
+    )
 
 
 def reply(text: Any, finish: Any, **more: object) -> bytes:
@@ -360,14 +385,14 @@ def reply(text: Any, finish: Any, **more: object) -> bytes:
 def test_only_a_finished_answer_that_is_one_of_the_actions_counts(
     text: Any, finish: Any, actions: list[str], said: str
 ) -> None:
-    found = engine.said(reply(text, finish), actions)
+    found = chat_completions.completion(reply(text, finish), actions)
     assert (found if isinstance(found, Flaw) else found.text) == said
 
 
 @pytest.mark.parametrize("count", [-1, 1.5, "7", None, True, 10**30])
 def test_a_count_of_tokens_that_is_none_is_no_answer(count: object) -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": count}
-    assert engine.said(reply("Hail.", "stop", usage=usage), []) is UNFINISHED
+    assert chat_completions.completion(reply("Hail.", "stop", usage=usage), []) is UNFINISHED
 
 
 @given(text=st.text(alphabet="<think/>ab ", max_size=60), cuts=st.lists(st.integers(0, 60)))
@@ -385,7 +410,7 @@ def test_a_stream_of_thoughts_and_blanks_is_blank() -> None:
     told = [events.feed(event(each)) for each in ("  ", "<th", "ink>h", "m</think>", " \n", "")]
     events.feed(event(None, "stop"))
     assert "".join(told) + events.end() == ""
-    assert events.said() is BLANK
+    assert events.completion() is BLANK
 
 
 @pytest.mark.parametrize(
@@ -398,23 +423,23 @@ def test_a_stream_of_thoughts_and_blanks_is_blank() -> None:
 def test_an_event_of_other_types_is_a_fault(choice: object) -> None:
     events = Events(1000)
     assert events.feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n") == ""
-    assert events.said() is UNFINISHED
+    assert events.completion() is UNFINISHED
 
 
 def test_a_reply_may_have_as_many_bytes_as_were_asked_for() -> None:
-    assert engine.most_bytes(1, streams=False) == 4352
-    assert engine.most_bytes(2048, streams=True) == (4 << 10) + (2 << 20)
+    assert chat_completions.most_bytes(1, streams=False) == 4352
+    assert chat_completions.most_bytes(2048, streams=True) == (4 << 10) + (2 << 20)
 
 
 def test_nothing_is_read_after_the_first_fault_of_a_stream() -> None:
     events = Events(1000)
     assert events.feed(event("Once") + b"data: {}\n\n" + event(" upon")) == "Once"
     assert events.feed(event(" a")) == ""
-    assert events.said() is UNFINISHED
+    assert events.completion() is UNFINISHED
 
 
 def test_a_stream_has_no_more_events_than_were_asked_for() -> None:
-    assert engine.most_events(2048) == 8256
+    assert chat_completions.most_events(2048) == 8256
     events = Events(3)
     assert events.feed(b": hm\n\n" * 2 + event("Once")) == "Once"
     assert not events.faulty
@@ -426,20 +451,20 @@ def test_an_event_without_an_end_is_not_kept() -> None:
     events = Events(1000)
     for _ in range(3):
         assert events.feed(b"data: " + b"x" * 60_000) == ""
-    assert events.said() is UNFINISHED
+    assert events.completion() is UNFINISHED
     assert len(events._rest) < 64 << 10
 
 
 def test_a_free_answer_that_its_limit_ended_is_truncated() -> None:
-    cut = engine.said(reply("Once upon", "length"), [])
-    assert isinstance(cut, Said)
+    cut = chat_completions.completion(reply("Once upon", "length"), [])
+    assert isinstance(cut, Completion)
     assert cut.truncated
     assert (cut.prompt_tokens, cut.completion_tokens) == (7, 1)
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[]", b"null", b'{"choices": []}', b"\xff"])
 def test_what_is_no_completion_is_no_answer(text: bytes) -> None:
-    assert engine.said(text, []) is UNFINISHED
+    assert chat_completions.completion(text, []) is UNFINISHED
 
 
 @pytest.mark.parametrize(
@@ -463,15 +488,21 @@ def test_what_is_no_completion_is_no_answer(text: bytes) -> None:
 def test_only_three_statuses_speak_about_the_question(
     status: int, text: bytes, too_long: bool, verdict: Verdict
 ) -> None:
-    refusal = engine.refusal(status, text)
+    refusal = chat_completions.refusal(status, text)
     assert (refusal.too_long, refusal.verdict) == (too_long, verdict)
 
 
 def test_what_an_engine_says_is_told_in_part() -> None:
-    assert engine.refusal(400, TOO_LONG).words.startswith("max_tokens=600 cannot be greater")
-    assert engine.refusal(500, b'{"error": "none"}').words == ""
+    assert chat_completions.refusal(400, TOO_LONG).words.startswith(
+        "max_tokens=600 cannot be greater"
+    )
+    assert chat_completions.refusal(500, b'{"error": "none"}').words == ""
     assert (
-        len(engine.refusal(500, json.dumps({"error": {"message": "x" * 600}}).encode()).words)
+        len(
+            chat_completions.refusal(
+                500, json.dumps({"error": {"message": "x" * 600}}).encode()
+            ).words
+        )
         == 500
     )
 
@@ -510,7 +541,7 @@ def test_a_stream_without_a_good_reason_failed(blocks: list[bytes]) -> None:
     for block in blocks:
         events.feed(block)
     assert not events.succeeded()
-    assert events.said() is UNFINISHED
+    assert events.completion() is UNFINISHED
 
 
 def test_a_usage_chunk_says_nothing() -> None:
@@ -518,8 +549,8 @@ def test_a_usage_chunk_says_nothing() -> None:
     usage = b'{"prompt_tokens": 7, "completion_tokens": 3}'
     assert events.feed(event("Hm", "length")) == "Hm"
     assert events.feed(b'data: {"choices": [], "usage": ' + usage + b"}\n\n") == ""
-    said = events.said()
-    assert isinstance(said, Said)
+    said = events.completion()
+    assert isinstance(said, Completion)
     assert (said.prompt_tokens, said.completion_tokens, said.truncated) == (7, 3, True)
 
 
@@ -530,14 +561,14 @@ def test_an_empty_view_has_no_worlds() -> None:
 def test_an_engine_that_takes_no_more_is_busy_and_not_broken() -> None:
     captured = json.loads((HTTP / "error-queue-full-503.json").read_text())["response"]
     body = json.dumps(captured["json"]).encode()
-    busy = engine.refusal(captured["status"], body)
+    busy = chat_completions.refusal(captured["status"], body)
     assert busy.verdict is Verdict.BUSY
-    assert engine.refusal(500, body).verdict is Verdict.REPLICA
+    assert chat_completions.refusal(500, body).verdict is Verdict.REPLICA
 
 
 def test_worlds_without_a_label_of_their_own_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "MOST_WORLDS", 1)
-    told = player_gauge({"a/a": (1, 2), "b/b": (10, 20), "c/c": (100, 200)}, counts.Counts())
+    monkeypatch.setattr(metrics, "MOST_WORLDS", 1)
+    told = player_gauge({"a/a": (1, 2), "b/b": (10, 20), "c/c": (100, 200)}, metrics.Metrics())
     assert {tuple(each.labels.values()): each.value for each in told.samples} == {
         ("a/a", "online"): 1,
         ("a/a", "lobby"): 2,
@@ -548,10 +579,10 @@ def test_worlds_without_a_label_of_their_own_are_summed(monkeypatch: pytest.Monk
 
 
 def test_a_world_that_is_gone_leaves_its_label_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(counts, "MOST_WORLDS", 1)
-    held = counts.Counts()
+    monkeypatch.setattr(metrics, "MOST_WORLDS", 1)
+    held = metrics.Metrics()
     held.requests[held.world("a/a"), "gold"] += 1
-    assert held.world("b/b") == counts.OTHER
+    assert held.world("b/b") == metrics.OTHER
     held.forget(["b/b"], ["gold"])
     assert held.world("b/b") == "b/b"
     assert held.requests == {}
@@ -560,17 +591,17 @@ def test_a_world_that_is_gone_leaves_its_label_to_the_next(monkeypatch: pytest.M
 def test_a_namespace_with_many_worlds_leaves_labels_to_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(counts, "MOST_WORLDS", 2)
-    held = counts.Counts()
+    monkeypatch.setattr(metrics, "MOST_WORLDS", 2)
+    held = metrics.Metrics()
     for name in ("flood/a", "flood/b", "flood/c"):
         held.requests[held.world(name), "gold"] += 1
     assert held.world("calm/a") == "calm/a"
-    assert held.requests == {("flood/a", "gold"): 1, (counts.OTHER, "gold"): 1}
-    assert held.world("calm/b") == counts.OTHER
+    assert held.requests == {("flood/a", "gold"): 1, (metrics.OTHER, "gold"): 1}
+    assert held.world("calm/b") == metrics.OTHER
 
 
 def test_a_tier_that_is_gone_leaves_no_label() -> None:
-    held = counts.Counts()
+    held = metrics.Metrics()
     held.answers["a/gold", "ENGINE"] += 1
     held.seconds["a/gold", "ENGINE"].observe(1)
     held.faults["", "INVALID_ARGUMENT"] += 1

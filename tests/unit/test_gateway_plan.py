@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 from gameai.errors import InvalidArgumentError, NotFoundError
-from gameai.gateway import laptop
-from gameai.gateway import plan as gateway_plan
-from gameai.gateway.kept import Archetypes
-from gameai.gateway.laptop import ViewError
-from gameai.gateway.plan import Plan, Planner, messages
-from gameai.gateway.view import View
+from gameai.gateway.routing import resolve as gateway_plan
+from gameai.gateway.routing.archetypes import Archetypes
+from gameai.gateway.routing.resolve import Plan, Planner, messages
+from gameai.gateway.routing.snapshot import View
+from gameai.gateway.sources import view_file
+from gameai.gateway.sources.view_file import ViewError
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai_contract import archetypes
 from gameai_contract.inference import LADDER, LatencyClass, Rung
@@ -51,7 +51,7 @@ worlds:
 
 
 def read(text: str = FILE, npcs: str = NPCS) -> View:
-    return laptop.parse(text, lambda name: {"npcs.yaml": npcs}[name])
+    return view_file.parse(text, lambda name: {"npcs.yaml": npcs}[name])
 
 
 def plan(view: View | None = None, **asked: Any) -> Plan:
@@ -66,12 +66,12 @@ def guard(**more: Any) -> Plan:
 
 def test_a_role_leads_to_its_tier_with_its_time_and_share() -> None:
     found = plan()
-    assert found.post.tier.key == "shared/gold"
+    assert found.route.tier.key == "shared/gold"
     assert found.deadline_ms == 16
-    assert (found.post.role.weight, found.post.role.most_in_flight) == (3, 8)
-    assert found.post.role.ladder == LADDER
+    assert (found.route.role.weight, found.route.role.most_in_flight) == (3, 8)
+    assert found.route.role.ladder == LADDER
     assert plan(role="dialogue").deadline_ms == 400
-    assert plan(role="dialogue").post.role.ladder == (Rung.DEFAULT,)
+    assert plan(role="dialogue").route.role.ladder == (Rung.DEFAULT,)
     assert plan(deadline_ms=99).deadline_ms == 99
 
 
@@ -134,11 +134,11 @@ def test_a_planner_knows_worlds_as_its_view_has_them() -> None:
     old = read()
     view = read(FILE.replace("epoch: e1", "epoch: e2").replace("deadlineMs: 400", "deadlineMs: 77"))
     planner = Planner(view)
-    assert planner.post(old.worlds["games/eldermoor"], "dialogue").world.epoch == "e2"
+    assert planner.route(old.worlds["games/eldermoor"], "dialogue").world.epoch == "e2"
     late = pb.Question(role="dialogue", prompt=pb.Prompt(parts=["x"]))
     assert planner.plan(old.worlds["games/eldermoor"], late).deadline_ms == 77
     with pytest.raises(NotFoundError, match="world games/eldermoor is not there any more"):
-        Planner(View(tiers=view.tiers)).post(old.worlds["games/eldermoor"], "dialogue")
+        Planner(View(tiers=view.tiers)).route(old.worlds["games/eldermoor"], "dialogue")
 
 
 def test_shared_answers_stay_in_their_namespace_and_with_their_prompts_stable_part() -> None:
@@ -254,11 +254,11 @@ def test_a_deferred_question_has_the_other_roles_time_and_no_cache() -> None:
     first = planner.plan(
         world, pb.Question(role="reaction", prompt=pb.Prompt(parts=["x"]), archetype="wolf")
     )
-    moved = first.moved(planner.post(world, "dialogue"))
-    assert moved.post.tier.key == "shared/silver"
+    moved = first.moved(planner.route(world, "dialogue"))
+    assert moved.route.tier.key == "shared/silver"
     assert moved.deadline_ms == 400
     assert moved.key is None
-    assert planner.post(world, "dialogue") is planner.post(world, "dialogue")
+    assert planner.route(world, "dialogue") is planner.route(world, "dialogue")
 
 
 def test_a_prompt_is_one_message_and_a_chat_stays_one() -> None:
@@ -385,4 +385,4 @@ def test_a_file_whose_archetypes_are_wrong_is_refused_with_their_line() -> None:
 
 def test_an_empty_file_is_refused() -> None:
     with pytest.raises(ViewError, match="the file: "):
-        laptop.parse("", str)
+        view_file.parse("", str)

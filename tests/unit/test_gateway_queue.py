@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from gameai.gateway.fair import FairQueue
+from gameai.gateway.engines.fair_queue import FairQueue
 from hypothesis import given
 from hypothesis import strategies as st
 

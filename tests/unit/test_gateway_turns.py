@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 
 import pytest
-from gameai.gateway.turns import Turns
+from gameai.gateway.pacing import Pacer
 from inference import eventually
 
 
@@ -25,7 +25,7 @@ class Clock:
 
 async def test_a_pass_does_as_much_as_fits_and_keeps_the_order() -> None:
     clock = Clock()
-    turns = Turns(0.005, clock, clock)
+    turns = Pacer(0.005, clock, clock)
     waiting = [asyncio.create_task(turns.run(partial(clock.work, str(n), 0.002))) for n in range(7)]
     # One pass in which they ask for a turn, then those that do them.
     passes = []
@@ -39,7 +39,7 @@ async def test_a_pass_does_as_much_as_fits_and_keeps_the_order() -> None:
 
 async def test_what_fits_into_the_rest_of_a_pass_does_not_wait() -> None:
     clock = Clock()
-    turns = Turns(0.005, clock, clock)
+    turns = Pacer(0.005, clock, clock)
     await turns.run(partial(clock.work, "first", 0.001))
     coroutine = turns.run(partial(clock.work, "second", 0.001))
     with pytest.raises(StopIteration):
@@ -49,7 +49,7 @@ async def test_what_fits_into_the_rest_of_a_pass_does_not_wait() -> None:
 
 async def test_work_longer_than_a_pass_is_done_alone() -> None:
     clock = Clock()
-    turns = Turns(0.005, clock, clock)
+    turns = Pacer(0.005, clock, clock)
     waiting = [asyncio.create_task(turns.run(partial(clock.work, str(n), 0.009))) for n in range(3)]
     await asyncio.sleep(0)
     for done in (1, 2, 3):
@@ -60,7 +60,7 @@ async def test_work_longer_than_a_pass_is_done_alone() -> None:
 
 async def test_what_was_cancelled_is_not_done_and_what_raises_raises_to_who_asked() -> None:
     clock = Clock()
-    turns = Turns(0.005, clock, clock)
+    turns = Pacer(0.005, clock, clock)
 
     def fail() -> None:
         raise ValueError("no such world")
@@ -78,7 +78,7 @@ async def test_what_was_cancelled_is_not_done_and_what_raises_raises_to_who_aske
 
 async def test_many_streams_of_one_namespace_get_no_more_of_a_pass_than_one_of_another() -> None:
     clock = Clock()
-    turns = Turns(0.1, clock, clock)
+    turns = Pacer(0.1, clock, clock)
     flood = [
         asyncio.create_task(turns.run(partial(clock.work, "flood", 0.01), f"flood/{n % 5}"))
         for n in range(50)
@@ -94,7 +94,7 @@ async def test_many_streams_of_one_namespace_get_no_more_of_a_pass_than_one_of_a
 
 async def test_a_namespace_that_overruns_passes_waits_as_long_while_others_go_on() -> None:
     clock = Clock()
-    turns = Turns(0.005, clock, clock)
+    turns = Pacer(0.005, clock, clock)
     slow = [
         asyncio.create_task(turns.run(partial(clock.work, "slow", 0.065), f"slow/{n}"))
         for n in range(3)
@@ -110,7 +110,7 @@ async def test_a_namespace_that_overruns_passes_waits_as_long_while_others_go_on
 
 async def test_one_long_pass_is_forgiven() -> None:
     clock = Clock()
-    turns = Turns(0.005, clock, clock)
+    turns = Pacer(0.005, clock, clock)
     for number in range(3):
         clock.now += 0.1
         await turns.run(partial(clock.work, str(number), 0.065), "slow/a")
@@ -119,7 +119,7 @@ async def test_one_long_pass_is_forgiven() -> None:
 
 async def test_time_in_which_another_process_had_the_cpu_is_no_overrun() -> None:
     clock = Clock()
-    turns = Turns(0.005, clock, lambda: 0.0)
+    turns = Pacer(0.005, clock, lambda: 0.0)
     for number in range(2):
         await turns.run(partial(clock.work, str(number), 0.065), "slow/a")
     assert clock.done == ["0", "1"]
@@ -127,7 +127,7 @@ async def test_time_in_which_another_process_had_the_cpu_is_no_overrun() -> None
 
 async def test_an_overrun_counts_also_where_the_work_did_not_wait() -> None:
     clock = Clock()
-    turns = Turns(0.005, clock, clock)
+    turns = Pacer(0.005, clock, clock)
     await turns.run(partial(clock.work, "long", 0.015), "slow/a")
     await turns.run(partial(clock.work, "first", 0.001), "slow/a")
     await turns.run(partial(clock.work, "inline", 0.065), "slow/a")
@@ -143,7 +143,7 @@ async def test_work_that_no_caller_awaits_keeps_its_order_and_its_errors_end_not
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = Clock()
-    turns = Turns(0.005, clock, clock)
+    turns = Pacer(0.005, clock, clock)
 
     def fail() -> None:
         raise ValueError("broken")

@@ -1,6 +1,6 @@
 """What a gateway looks up in its view."""
 
-from gameai.gateway.view import ABSENT, TierView, View, WorldView
+from gameai.gateway.routing.snapshot import ABSENT, TierView, View, WorldView
 from gameai_contract.inference import LatencyClass
 
 

@@ -47,7 +47,7 @@ class AuditLog:
     ) -> None:
         """Wait until the operator wrote nothing there for so long, then forget what it wrote until now.
 
-        Counts in status come up to 2 s after the state that a reader waits for, and a line of this log a moment
+        Metrics in status come up to 2 s after the state that a reader waits for, and a line of this log a moment
         after the answer it tells of.
         """
         end = time.monotonic() + seconds

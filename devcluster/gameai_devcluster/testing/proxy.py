@@ -94,7 +94,7 @@ class Proxy:
         self.sieve: Sieve | None = None
         self.seen: list[Named] = []
         self.arrivals: deque[Arrival] = deque(maxlen=_MOST_KEPT)
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self._metrics: Counter[tuple[str, str]] = Counter()
         self._watches: dict[int, web.Request] = {}  # requests cannot be hashed
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -109,7 +109,7 @@ class Proxy:
         """Forget what was seen, bring no more faults; numbering starts anew."""
         self.seen = []
         self.arrivals.clear()
-        self._counts = Counter()
+        self._metrics = Counter()
         self.before = self.after = None
         self.fault = self.sieve = None
 
@@ -185,8 +185,8 @@ class Proxy:
         if request.method not in WRITES or left_out:
             return None
         key = (request.method, request.path)
-        self._counts[key] += 1
-        named = Named(*key, self._counts[key])
+        self._metrics[key] += 1
+        named = Named(*key, self._metrics[key])
         self.seen.append(named)
         return named
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from gameai_contract.names import GRPC_PORT, HEALTH_PORT
 
-from gameai.gateway.discovery import Scope
-from gameai.gateway.identity import AUDIENCE, MOST_HOURS
-from gameai.gateway.laptop import ViewError
-from gameai.gateway.process import Listening, Sources, StartError, run
-from gameai.gateway.watch import TOKEN_FOLDER, Server
+from gameai.gateway.app import Listening, Sources, StartError, run
+from gameai.gateway.rpc.identity import AUDIENCE, MOST_HOURS
+from gameai.gateway.sources.cluster import Scope
+from gameai.gateway.sources.view_file import ViewError
+from gameai.gateway.sources.watch import TOKEN_FOLDER, Server
 from gameai.serving.telemetry import configure_logging
 
 _DRAIN_SECONDS = 30.0

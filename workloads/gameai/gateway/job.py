@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from gameai.gateway.plan import Plan
+from gameai.gateway.coalescing import Flight
+from gameai.gateway.routing.resolve import Plan
 from gameai.inference.v1 import inference_pb2 as pb
-
-if TYPE_CHECKING:
-    from gameai.gateway.attempt import Attempt
-    from gameai.gateway.flight import Flight
 
 # So much of a question's time is left for the way back: 1 ms of 16, 10 ms of 160 or more.
 _MARGIN = 1 / 16
@@ -28,8 +25,21 @@ class Sink(Protocol):
     def answer(self, answer: pb.Answer, *, last: bool) -> None:
         """Take an answer; after the last one nothing more comes for its question."""
 
-    def spoke(self, question: int, text: str) -> bool:
+    def append(self, question: int, text: str) -> bool:
         """A part of a streamed answer's text; whether there is room for more."""
+
+
+class Running(Protocol):
+    """A job's call of an engine."""
+
+    def cancel(self) -> None:
+        """End it: its answer is not wanted any more."""
+
+    def resume(self) -> None:
+        """Read on: the sink has room again."""
+
+    def hand_to(self, job: Job) -> None:
+        """From now on it is another job's, which asks the same."""
 
 
 class Job:
@@ -57,9 +67,9 @@ class Job:
         "second",
         "sink",
         "size",
-        "spoken",
         "started",
         "streams",
+        "text_started",
         "timer",
         "waiting",
         "weight",
@@ -78,23 +88,23 @@ class Job:
         self.margin = min(_MOST_MARGIN_SECONDS, max(_LEAST_MARGIN_SECONDS, budget * _MARGIN))
         self.messages: list[dict[str, str]] = []
         # Of the queue.
-        self.world = plan.post.world.key
-        self.flow = plan.post.flow
-        self.weight = plan.post.role.weight
-        self.most_in_flight = plan.post.role.most_in_flight
+        self.world = plan.route.world.key
+        self.flow = plan.route.flow
+        self.weight = plan.route.role.weight
+        self.most_in_flight = plan.route.role.most_in_flight
         self.cost = plan.cost
         self.waiting = False
         self.queued = arrived
         self.started = 0.0
         # Of the engine: the attempt that runs, and the replica where one failed.
-        self.attempt: Attempt | None = None
+        self.attempt: Running | None = None
         self.avoid = ""
         # Of the question, in bytes of the wire; what is held for it; and its size for an engine.
         self.prompt_bytes = self.held = self.size = 0
         self.streams = False
-        self.spoken = False
-        # Of the desk: those who ask the same, and whether it is the second answer of another tier.
-        self.flight: Flight | None = None
+        self.text_started = False
+        # Of the dispatcher: those who ask the same, and whether it is the second answer of another tier.
+        self.flight: Flight[Job] | None = None
         self.second = False
         self.later: Job | None = None
         self.timer: asyncio.TimerHandle | None = None

@@ -28,7 +28,7 @@ class _World:
     size: int = 0
 
 
-class Ledger:
+class MemoryLedger:
     """Who holds how much. A world is its key, `namespace/name`."""
 
     def __init__(self, most: int = MOST_BYTES) -> None:

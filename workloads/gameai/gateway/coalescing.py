@@ -1,29 +1,36 @@
-"""Questions that ask the same at once: one of them asks the engine, the others wait for its answer."""
+"""PURE: equal questions at the same time. One of them (the leader) calls an engine, the others wait for its answer."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from typing import TYPE_CHECKING
+from typing import Any, Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from gameai.gateway.job import Job
+
+class Member(Protocol):
+    """A question with its deadline, in seconds of one clock, and the flight that it leads or follows."""
+
+    deadline: float
+    flight: Flight[Any] | None
+
+
+J = TypeVar("J", bound=Member)
 
 # Of one flight; more are a flood.
 MOST_FOLLOWERS = 4096
 _NUMBERS = itertools.count()
 
 
-class Flight:
+class Flight(Generic[J]):
     """A leader and its followers, the earliest deadline first. Every operation takes at most logarithmic time."""
 
     __slots__ = ("_followers", "_heap", "key", "leader")
 
-    def __init__(self, key: bytes, leader: Job) -> None:
+    def __init__(self, key: bytes, leader: J) -> None:
         self.key = key
         self.leader = leader
-        self._followers: set[Job] = set()
-        self._heap: list[tuple[float, int, Job]] = []
+        self._followers: set[J] = set()
+        self._heap: list[tuple[float, int, J]] = []
 
     def __len__(self) -> int:
         return len(self._followers)
@@ -33,7 +40,7 @@ class Flight:
         """Whether nobody more may follow."""
         return len(self._followers) >= MOST_FOLLOWERS
 
-    def follow(self, job: Job) -> None:
+    def follow(self, job: J) -> None:
         """A job waits for the leader's answer."""
         job.flight = self
         self._followers.add(job)
@@ -42,18 +49,18 @@ class Flight:
             self._heap = [each for each in self._heap if each[2] in self._followers]
             heapq.heapify(self._heap)
 
-    def leave(self, job: Job) -> None:
+    def leave(self, job: J) -> None:
         """A follower waits no longer."""
         job.flight = None
         self._followers.discard(job)
 
-    def lead(self, job: Job) -> Job:
+    def lead(self, job: J) -> J:
         """A job that does not follow leads from now on; the one that led before is nobody's."""
         before, self.leader = self.leader, job
         before.flight, job.flight = None, self
         return before
 
-    def first(self) -> Job | None:
+    def first(self) -> J | None:
         """The follower with the earliest deadline, which follows no longer."""
         while self._heap:
             job = heapq.heappop(self._heap)[2]
@@ -63,7 +70,7 @@ class Flight:
                 return job
         return None
 
-    def disband(self) -> list[Job]:
+    def disband(self) -> list[J]:
         """All followers, the earliest deadline first; none of them follows any longer."""
         found = []
         while (job := self.first()) is not None:

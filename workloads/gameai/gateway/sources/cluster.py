@@ -14,25 +14,20 @@ import aiohttp
 from gameai_contract.names import TIER_LABEL
 from prometheus_client.core import Metric
 
-from gameai.gateway.counts import Counts, gauge
-from gameai.gateway.identity import Tokens
-from gameai.gateway.kept import Library
-from gameai.gateway.objects import Assembly, ready_addresses, replicas, tier, world
-from gameai.gateway.view import View
-from gameai.gateway.watch import ApiError, Object, Server, Watched
+from gameai.gateway.metrics import Metrics, gauge
+from gameai.gateway.routing.archetypes import Library
+from gameai.gateway.routing.snapshot import View
+from gameai.gateway.sources.decode import Assembly, ready_addresses, replicas, tier, world
+from gameai.gateway.sources.watch import ApiError, Object, Server, Watched
 
 _LOG = logging.getLogger(__name__)
 # Changes come in bursts; one view is made of what comes within so long.
 _SETTLE_SECONDS = 0.02
-_KEYS_SECONDS = 300.0
-_RETRY_SECONDS, _SOON_SECONDS = 1.0, 5.0
 # An operator that tells of worlds one after the other is through once nothing came for so long, which is more than a
 # standby takes to go on for a leader that died.
 _QUIET_SECONDS, _MOST_UNTOLD_SECONDS, _LOOK_SECONDS = 30.0, 600.0, 0.5
 _FORBIDDEN, _NOT_FOUND = 403, 404
 _SLICES = "/apis/discovery.k8s.io/v1"
-_CONFIGURATION = "/.well-known/openid-configuration"
-_KEYS = "/openid/v1/jwks"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,10 +43,10 @@ class Discovery:
     """Watches, and gives each new view to `take`."""
 
     def __init__(
-        self, server: Server, scope: Scope, counts: Counts, take: Callable[[View], None]
+        self, server: Server, scope: Scope, metrics: Metrics, take: Callable[[View], None]
     ) -> None:
         self._server = server
-        self._counts = counts
+        self._metrics = metrics
         self._take = take
         self._changed = asyncio.Event()
         self._assembly = Assembly()
@@ -130,7 +125,7 @@ class Discovery:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._expect())
             for each in self._all():
-                group.create_task(each.run(self._counts))
+                group.create_task(each.run(self._metrics))
             group.create_task(self._build())
 
     async def _build(self) -> None:
@@ -258,28 +253,3 @@ def _name(watched: Watched) -> str:
 
 def _held(watched: Sequence[Watched]) -> list[Any]:
     return list(itertools.chain.from_iterable(each.objects.values() for each in watched))
-
-
-async def follow_keys(server: Server, tokens: Tokens) -> None:
-    """For ever: the cluster's keys, every five minutes, and soon after a token came with a key that is not known.
-
-    Those that are known stay while the API server does not answer.
-    """
-    while True:
-        tokens.unknown.clear()
-        try:
-            async with server.session() as session:
-                tokens.take(*await _keys(server, session))
-        except Exception as error:  # noqa: BLE001 - whatever an API server says must not end the gateway
-            kept = "those that are known stay" if tokens.ready else "nobody is let in without"
-            _LOG.warning("keys of tokens: %s; %s", error or type(error), kept)
-        await asyncio.sleep(_SOON_SECONDS if tokens.ready else _RETRY_SECONDS)
-        if tokens.ready:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_KEYS_SECONDS):
-                    await tokens.unknown.wait()
-
-
-async def _keys(server: Server, session: aiohttp.ClientSession) -> tuple[str, dict[str, Any]]:
-    issuer = (await server.document(session, _CONFIGURATION))["issuer"]
-    return str(issuer), await server.document(session, _KEYS)

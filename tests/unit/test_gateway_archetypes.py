@@ -7,10 +7,11 @@ from dataclasses import replace
 import inference
 import pytest
 from gameai.errors import NotFoundError
-from gameai.gateway import kept, objects
-from gameai.gateway.kept import NONE, OVER_BUDGET, Archetypes, Library, within_budget
-from gameai.gateway.plan import Planner
-from gameai.gateway.view import WorldView
+from gameai.gateway.routing import archetypes as index
+from gameai.gateway.routing.archetypes import NONE, OVER_BUDGET, Archetypes, Library, within_budget
+from gameai.gateway.routing.resolve import Planner
+from gameai.gateway.routing.snapshot import WorldView
+from gameai.gateway.sources import decode
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai_contract import archetypes
 from gameai_contract.archetypes import MOST_DOCUMENT_BYTES, parse_document
@@ -70,7 +71,9 @@ def test_a_namespace_keeps_no_more_than_its_budget_and_leaves_others_theirs(
 ) -> None:
     texts = [worst(each) for each in range(4)]
     monkeypatch.setattr(
-        kept, "MOST_NAMESPACE_BYTES", int(2.5 * Archetypes(parse_document(texts[0])).held_bytes)
+        index,
+        "MOST_NAMESPACE_BYTES",
+        int(2.5 * Archetypes(parse_document(texts[0])).held_bytes),
     )
     library = Library()
     found = [library.read("greedy", each) for each in texts]
@@ -82,7 +85,7 @@ def test_a_namespace_keeps_no_more_than_its_budget_and_leaves_others_theirs(
 
 def test_what_would_be_too_much_is_not_even_read(monkeypatch: pytest.MonkeyPatch) -> None:
     text = worst()
-    monkeypatch.setattr(kept, "MOST_NAMESPACE_CHARACTERS", len(text) + 10)
+    monkeypatch.setattr(index, "MOST_NAMESPACE_CHARACTERS", len(text) + 10)
     library = Library()
     first = library.read("greedy", text)
     assert first is not OVER_BUDGET
@@ -107,11 +110,11 @@ def test_a_namespace_that_holds_much_is_never_the_reason_to_refuse_another() -> 
 def test_what_does_not_fit_is_refused_in_words_that_name_the_remedy() -> None:
     npcs = Archetypes(archetypes.parse({"n.yaml": "version: 1\narchetypes: {guard: {}}\n"}))
     bare = WorldView(key="a/1", epoch="1", roles={})
-    assembly = objects.Assembly()
-    view = assembly.view([], [], [objects.WorldFound(bare, frozenset(), OVER_BUDGET)], 1)
+    assembly = decode.Assembly()
+    view = assembly.view([], [], [decode.WorldFound(bare, frozenset(), OVER_BUDGET)], 1)
     assert assembly.over_budget == {"a/1"}
     assert view.worlds["a/1"].archetypes is OVER_BUDGET
-    view = assembly.view([], [], [objects.WorldFound(bare, frozenset(), npcs)], 1)
+    view = assembly.view([], [], [decode.WorldFound(bare, frozenset(), npcs)], 1)
     assert assembly.over_budget == frozenset()
     assert set(view.worlds["a/1"].archetypes) == {"guard"}
 

@@ -18,8 +18,8 @@ from gameai_contract.inference import (
 )
 from gameai_contract.names import GROUP_PREFIX, TIER_LABEL
 
-from gameai.gateway.kept import NONE, OVER_BUDGET, Archetypes, Library, within_budget
-from gameai.gateway.view import Endpoint, RoleView, TierView, View, WorldView
+from gameai.gateway.routing.archetypes import NONE, OVER_BUDGET, Archetypes, Library, within_budget
+from gameai.gateway.routing.snapshot import Endpoint, RoleView, TierView, View, WorldView
 
 Object = Mapping[str, Any]
 # The engine's batch slots, and how many requests it takes in all before it answers 503.

@@ -6,23 +6,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from google.rpc import code_pb2
 from google.rpc.status_pb2 import Status
 from prometheus_client.core import Metric
 
 from gameai.errors import status
-from gameai.gateway.cache import Cache, Kept
-from gameai.gateway.counts import Counts, gauge
-from gameai.gateway.engine import Said
+from gameai.gateway.dispatch.response_cache import Cache, Kept
+from gameai.gateway.engines.chat_completions import Completion
+from gameai.gateway.engines.scheduler import Scheduler
 from gameai.gateway.job import Job, Reason, Sink
-from gameai.gateway.ledger import Ledger
-from gameai.gateway.plan import Plan
+from gameai.gateway.memory import MemoryLedger
+from gameai.gateway.metrics import Metrics, gauge
+from gameai.gateway.routing.resolve import Plan
 from gameai.inference.v1 import inference_pb2 as pb
-
-if TYPE_CHECKING:
-    from gameai.gateway.pool import Pool
 
 _CODES = MappingProxyType(
     {
@@ -61,20 +58,20 @@ class Fault:
     second: bool = False
 
 
-class Teller:
+class Responses:
     """Tells sinks, which may be closed by then."""
 
-    def __init__(self, counts: Counts) -> None:
-        self._counts = counts
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
 
     def at_once(
         self, question: pb.Question, plan: Plan, sink: Sink, kept: Kept, times: tuple[float, float]
     ) -> None:
         """An answer from the fresh cache to a question that never became a job; `times`: seconds that it waited and had."""
-        labels = (plan.post.tier.label, "FRESH_CACHE")
+        labels = (plan.route.tier.label, "FRESH_CACHE")
         waited, had = times
-        self._counts.answers[labels] += 1
-        self._counts.seconds[labels].observe(waited)
+        self._metrics.answers[labels] += 1
+        self._metrics.seconds[labels].observe(waited)
         text, tier, _ = kept
         answer = pb.Answer(
             id=question.id,
@@ -85,7 +82,7 @@ class Teller:
         )
         if waited > had:
             answer.late = True
-            self._counts.late[plan.post.tier.label,] += 1
+            self._metrics.late[plan.route.tier.label,] += 1
         sink.answer(answer, last=True)
 
     def answer(self, job: Job, source: pb.Source.ValueType, text: str, form: Form) -> None:
@@ -98,7 +95,7 @@ class Teller:
             id=job.question,
             text=text,
             source=source,
-            served_tier=job.plan.post.tier.key if form.tier is None else form.tier,
+            served_tier=job.plan.route.tier.key if form.tier is None else form.tier,
             supersedes=job.second,
             total_us=_micros(now - job.arrived),
         )
@@ -117,53 +114,55 @@ class Teller:
 
     def fault(self, sink: Sink, question: int, fault: Fault) -> None:
         """There is no answer."""
-        self._counts.faults[fault.tier, code_pb2.Code.Name(fault.status.code)] += 1
+        self._metrics.faults[fault.tier, code_pb2.Code.Name(fault.status.code)] += 1
         if not sink.closed:
             answer = pb.Answer(id=question, error=fault.status, supersedes=fault.second)
             sink.answer(answer, last=True)
 
-    def tokens(self, job: Job, said: Said) -> None:
+    def tokens(self, job: Job, completion: Completion) -> None:
         """What an engine read and wrote for a world."""
-        post = job.plan.post
-        world = self._counts.world(post.world.key)
-        self._counts.tokens[world, post.tier.label, "prompt"] += said.prompt_tokens
-        self._counts.tokens[world, post.tier.label, "completion"] += said.completion_tokens
+        route = job.plan.route
+        world = self._metrics.world(route.world.key)
+        self._metrics.tokens[world, route.tier.label, "prompt"] += completion.prompt_tokens
+        self._metrics.tokens[world, route.tier.label, "completion"] += completion.completion_tokens
 
     def _count(self, job: Job, source: pb.Source.ValueType, form: Form, now: float) -> None:
-        counts, tier = self._counts, job.plan.post.tier.label
-        counts.answers[tier, _SOURCES[source]] += 1
-        counts.seconds[tier, _SOURCES[source]].observe(now - job.arrived)
+        metrics, tier = self._metrics, job.plan.route.tier.label
+        metrics.answers[tier, _SOURCES[source]] += 1
+        metrics.seconds[tier, _SOURCES[source]].observe(now - job.arrived)
         if form.reason:
-            counts.degraded[tier, _SHORT[form.reason]] += 1
+            metrics.degraded[tier, _SHORT[form.reason]] += 1
         if job.started:
-            counts.queued[tier,].observe(max(0.0, job.started - job.queued))
+            metrics.queued[tier,].observe(max(0.0, job.started - job.queued))
         if now > job.deadline:
-            counts.late[tier,] += 1
+            metrics.late[tier,] += 1
 
 
 def why_none(job: Job, reason: pb.DegradedReason.ValueType) -> Status:
     """The status of a question without any answer."""
     code = _CODES.get(reason, code_pb2.UNAVAILABLE)
     why = _SHORT[reason].lower().replace("_", " ")
-    tier, plan = job.plan.post.tier.key, job.plan
+    tier, plan = job.plan.route.tier.key, job.plan
     message = f"{tier} gives no answer ({why}), and the role's ladder has none"
     if code == code_pb2.DEADLINE_EXCEEDED and not plan.actions:
         message += f": {plan.tokens} tokens in {plan.deadline_ms} ms; give a lower max_tokens or a longer deadline_ms"
     return status(code, message, _SHORT[reason], metadata={"tier": tier})
 
 
-def desk_gauges(
-    pools: Mapping[str, Pool], cache: Cache, ledger: Ledger, waiting: int
+def dispatcher_gauges(
+    schedulers: Mapping[str, Scheduler], cache: Cache, ledger: MemoryLedger, waiting: int
 ) -> Iterable[Metric]:
     """Present values."""
-    rows: list[tuple[str, str, Callable[[Pool], float]]] = [
-        ("queue_depth", "Questions that wait for a slot.", lambda pool: len(pool.queue)),
-        ("in_flight", "Requests at engines.", lambda pool: pool.in_flight),
-        ("slots", "This gateway's share of slots.", lambda pool: pool.slots),
+    rows: list[tuple[str, str, Callable[[Scheduler], float]]] = [
+        ("queue_depth", "Questions that wait for a slot.", lambda scheduler: len(scheduler.queue)),
+        ("in_flight", "Requests at engines.", lambda scheduler: scheduler.in_flight),
+        ("slots", "This gateway's share of slots.", lambda scheduler: scheduler.slots),
     ]
     for name, text, value in rows:
         values = [
-            ((key,), float(value(pool))) for key, pool in list(pools.items()) if pool.tier.model
+            ((key,), float(value(scheduler)))
+            for key, scheduler in list(schedulers.items())
+            if scheduler.tier.model
         ]
         yield gauge(f"gameai_gateway_{name}", text, ("tier",), values)
     single: list[tuple[str, str, float]] = [

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol, cast
 
-from gameai.gateway.framing import Head, read_chunks, read_head
+from gameai.gateway.engines.http_framing import Head, read_chunks, read_head
 
 _LOG = logging.getLogger(__name__)
 MOST_BODY = 1 << 20

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from gameai_contract.inference import LADDER, LatencyClass, Rung
 
-from gameai.gateway.kept import NONE, Archetypes
+from gameai.gateway.routing.archetypes import NONE, Archetypes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,20 +9,20 @@ from typing import Protocol
 
 from gameai_contract.inference import LatencyClass
 
-from gameai.gateway import engine
-from gameai.gateway.attempt import Attempt
-from gameai.gateway.breaker import part
-from gameai.gateway.counts import Counts
-from gameai.gateway.engine import Said, Verdict, Wanted
-from gameai.gateway.estimate import Estimate, Pace
-from gameai.gateway.fair import FairQueue
-from gameai.gateway.http1 import ConnectionPool
+from gameai.gateway.engines import chat_completions
+from gameai.gateway.engines.attempt import Attempt
+from gameai.gateway.engines.chat_completions import Completion, CompletionParameters, Verdict
+from gameai.gateway.engines.circuit_breaker import part
+from gameai.gateway.engines.fair_queue import FairQueue
+from gameai.gateway.engines.hash_ring import Ring, place
+from gameai.gateway.engines.http1 import ConnectionPool
+from gameai.gateway.engines.replica import Replica
+from gameai.gateway.engines.service_time import Estimate, Pace
 from gameai.gateway.job import Job, Reason
-from gameai.gateway.ledger import Ledger
-from gameai.gateway.replica import Replica
-from gameai.gateway.ring import Ring, place
-from gameai.gateway.turns import Turns
-from gameai.gateway.view import TierView
+from gameai.gateway.memory import MemoryLedger
+from gameai.gateway.metrics import Metrics
+from gameai.gateway.pacing import Pacer
+from gameai.gateway.routing.snapshot import TierView
 from gameai.inference.v1 import inference_pb2 as pb
 
 MOST_QUEUED = 4096
@@ -39,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 class Outcome(Protocol):
     """Who is told what became of a job."""
 
-    def answered(self, job: Job, said: Said, revision: str, now: float) -> None:
+    def answered(self, job: Job, completion: Completion, revision: str, now: float) -> None:
         """An engine answered it."""
 
     def failed(self, job: Job, reason: pb.DegradedReason.ValueType, now: float) -> None:
@@ -49,20 +49,20 @@ class Outcome(Protocol):
         """An engine says that the question is wrong."""
 
 
-class Pool:
+class Scheduler:
     """One tier."""
 
     def __init__(
-        self, tier: TierView, outcome: Outcome, counts: Counts, ledger: Ledger, turns: Turns
+        self, tier: TierView, outcome: Outcome, metrics: Metrics, ledger: MemoryLedger, pacer: Pacer
     ) -> None:
         self.tier = tier
         self.ledger = ledger
-        self.turns = turns
+        self.pacer = pacer
         self.queue: FairQueue[Job] = FairQueue(MOST_QUEUED)
         self.replicas: dict[str, Replica] = {}
         self.estimate, self.pace = Estimate(), Pace()
         self._outcome = outcome
-        self._counts = counts
+        self._metrics = metrics
         self._ring = Ring(())
         self._loop = asyncio.get_running_loop()
         self._told = False
@@ -173,7 +173,7 @@ class Pool:
             if now - began > _SLICE_SECONDS:
                 # A replica that comes has room for thousands.
                 self._resting = True
-                self.turns.add(self._go_on, self.tier.key)
+                self.pacer.add(self._go_on, self.tier.key)
                 return
             job = queue.pop(now)
             if job is None:
@@ -206,14 +206,16 @@ class Pool:
         replica = self._pick(job, now)
         job.started = now
         plan = job.plan
-        wanted = Wanted(plan.actions, plan.tokens, plan.seed, streams=job.streams)
-        request = engine.request(replica.address, plan.post.tier.model, job.messages, wanted)
+        wanted = CompletionParameters(plan.actions, plan.tokens, plan.seed, streams=job.streams)
+        request = chat_completions.request(
+            replica.address, plan.route.tier.model, job.messages, wanted
+        )
         attempt = Attempt(self, job, replica)
         job.attempt = attempt
         self.in_flight += 1
-        world = self._counts.world(plan.post.world.key)
-        self._counts.requests[world, self.tier.label] += 1
-        most = engine.most_bytes(plan.tokens, streams=job.streams)
+        world = self._metrics.world(plan.route.world.key)
+        self._metrics.requests[world, self.tier.label] += 1
+        most = chat_completions.most_bytes(plan.tokens, streams=job.streams)
         replica.send(request, attempt, now, streams=job.streams, most=most)
 
     def _pick(self, job: Job, now: float) -> Replica:
@@ -238,7 +240,7 @@ class Pool:
         job = attempt.job
         job.attempt = None
         self._release(attempt)
-        self._counts.engine_seconds[self.tier.label,].observe(now - job.started)
+        self._metrics.engine_seconds[self.tier.label,].observe(now - job.started)
         return job
 
     def cancelled(self, attempt: Attempt) -> None:
@@ -263,14 +265,14 @@ class Pool:
         self._release(attempt)
         self.pump()
 
-    def succeeded(self, attempt: Attempt, said: Said) -> None:
+    def succeeded(self, attempt: Attempt, completion: Completion) -> None:
         """An engine's answer. Only answers say how long one takes: refusals come fast, and say nothing of it."""
         now = monotonic()
         attempt.replica.breaker.succeeded()
         job = self._ended(attempt, now)
         self.estimate.observe(job.size, now - job.started, now)
-        self.pace.wrote(said.completion_tokens, job.prompt_bytes, now - job.started)
-        self._outcome.answered(job, said, attempt.replica.endpoint.revision, now)
+        self.pace.wrote(completion.completion_tokens, job.prompt_bytes, now - job.started)
+        self._outcome.answered(job, completion, attempt.replica.endpoint.revision, now)
         self.pump()
 
     def refused(self, attempt: Attempt, message: str) -> None:
@@ -282,7 +284,7 @@ class Pool:
     def broke(self, attempt: Attempt, how: str, verdict: Verdict) -> None:
         """An attempt failed, and what that speaks about; another replica is tried unless it is the question."""
         now = monotonic()
-        self._counts.engine_failures[self.tier.label, how] += 1
+        self._metrics.engine_failures[self.tier.label, how] += 1
         breaker = attempt.replica.breaker
         if verdict is Verdict.REPLICA:
             breaker.failed(now)
@@ -311,7 +313,7 @@ class Pool:
         return (
             self.tier.tier_class is not LatencyClass.GOLD
             and not job.avoid
-            and not job.spoken
+            and not job.text_started
             and any(each != failed for each in self._ring.addresses)
             and job.deadline - now >= _RETRY_PART * job.budget
         )

@@ -11,7 +11,7 @@ _CALLS, _SECONDS = 32, 0.1
 
 
 class Garbage:
-    """Counts calls that ended. Belongs to one loop."""
+    """Metrics calls that ended. Belongs to one loop."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -4,16 +4,16 @@ from collections.abc import Callable
 
 from gameai_contract.inference import Rung
 
-from gameai.gateway.cache import Cache, Kept, Key
-from gameai.gateway.kept import CacheRules
-from gameai.gateway.ledger import namespace
-from gameai.gateway.plan import Plan
+from gameai.gateway.dispatch.response_cache import Cache, Kept, Key
+from gameai.gateway.memory import namespace
+from gameai.gateway.routing.archetypes import CacheRules
+from gameai.gateway.routing.resolve import Plan
 from gameai.inference.v1 import inference_pb2 as pb
 
 _Look = Callable[[str, Key, CacheRules, float], Kept | None]
 
 
-class Ladder:
+class FallbackChain:
     """Cached answers, and an archetype's default, by the reader's own rules."""
 
     def __init__(self, cache: Cache) -> None:
@@ -21,7 +21,7 @@ class Ladder:
 
     def best(self, plan: Plan, now: float) -> tuple[pb.Source.ValueType, str, str] | None:
         """Source, text and tier of the first rung that has an answer."""
-        for rung in plan.post.role.ladder:
+        for rung in plan.route.role.ladder:
             if rung is Rung.DEFAULT:
                 if plan.default:
                     return pb.SOURCE_DEFAULT, plan.default, ""
@@ -45,8 +45,8 @@ class Ladder:
     def _kept(self, plan: Plan, look: _Look, now: float) -> Kept | None:
         if plan.rules is None:
             return None
-        space = namespace(plan.post.world.key)
-        for revision in plan.post.revisions:
+        space = namespace(plan.route.world.key)
+        for revision in plan.route.revisions:
             if (kept := look(space, plan.keyed(revision), plan.rules, now)) is not None:
                 return kept
         return None

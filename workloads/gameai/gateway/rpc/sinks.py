@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from gameai.errors import ExhaustedError
-from gameai.gateway.ledger import Ledger, namespace
+from gameai.gateway.memory import MemoryLedger, namespace
 from gameai.inference.v1 import inference_pb2 as pb
 
 # A text that its reader does not take is held up to so many characters; then the engine is read no further.
@@ -22,7 +22,7 @@ _SMALL_ANSWER = 4 << 10
 STUCK_SECONDS = 30.0
 
 
-class Single:
+class SingleAnswer:
     """A sink for one question and one answer."""
 
     defers = False
@@ -36,7 +36,7 @@ class Single:
         if not self._answer.done():
             self._answer.set_result(answer)
 
-    def spoke(self, question: int, text: str) -> bool:
+    def append(self, question: int, text: str) -> bool:
         """A single answer is not told in parts."""
         raise NotImplementedError
 
@@ -45,12 +45,12 @@ class Single:
         return await self._answer
 
 
-class Spoken:
+class TextStream:
     """A sink for a streamed text: beyond a bound the engine is read no further, and what is not read counts as memory."""
 
     defers = False
 
-    def __init__(self, ledger: Ledger, holder: str) -> None:
+    def __init__(self, ledger: MemoryLedger, holder: str) -> None:
         """`holder` is the world for which memory is counted."""
         self.closed = False
         self._ledger = ledger
@@ -68,7 +68,7 @@ class Spoken:
         self._hold(answer.ByteSize())
         self._wake.set()
 
-    def spoke(self, question: int, text: str) -> bool:  # noqa: ARG002 - same
+    def append(self, question: int, text: str) -> bool:  # noqa: ARG002 - same
         """A part."""
         self._parts.append(text)
         self._unread += len(text)
@@ -137,7 +137,7 @@ async def send(context: aio.ServicerContext[Any, Any], message: Message) -> None
 
 
 def hold_until_sent(
-    context: aio.ServicerContext[Any, Any], ledger: Ledger, holder: str, answer: pb.Answer
+    context: aio.ServicerContext[Any, Any], ledger: MemoryLedger, holder: str, answer: pb.Answer
 ) -> None:
     """Count the answer of a call as memory until its client has it. Raises `ExhaustedError` where there is none."""
     if len(answer.text) <= _SMALL_ANSWER:

@@ -4,9 +4,14 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
-from gameai.gateway.breaker import SILENT_SECONDS, SLOW_START_SECONDS, Breaker, warm_slots
-from gameai.gateway.http1 import Call, ConnectionPool, Failure, Listener
-from gameai.gateway.view import Endpoint
+from gameai.gateway.engines.circuit_breaker import (
+    SILENT_SECONDS,
+    SLOW_START_SECONDS,
+    Breaker,
+    warm_slots,
+)
+from gameai.gateway.engines.http1 import Call, ConnectionPool, Failure, Listener
+from gameai.gateway.routing.snapshot import Endpoint
 
 _HEALTH = "GET /health HTTP/1.1\r\nHost: {}\r\n\r\n"
 _PROBE_SECONDS = 2.0
@@ -21,7 +26,7 @@ class Caller(Listener, Protocol):
 
 
 class Replica:
-    """Counts its own requests in flight; `slots` are this gateway's share."""
+    """Metrics its own requests in flight; `slots` are this gateway's share."""
 
     def __init__(
         self,

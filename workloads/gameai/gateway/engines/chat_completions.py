@@ -46,7 +46,7 @@ def request(
     host: str,
     model: str,
     messages: list[dict[str, str]],
-    asked: "Wanted",
+    asked: "CompletionParameters",
 ) -> bytes:
     """The HTTP request of a chat completion, whole."""
     body: dict[str, Any] = {
@@ -70,7 +70,7 @@ def request(
     return head.encode() + text
 
 
-class Wanted:
+class CompletionParameters:
     """The form of an answer: its actions or most tokens, whether it is streamed; `seed` 0 leaves chance to the engine."""
 
     __slots__ = ("actions", "seed", "streams", "tokens")
@@ -84,7 +84,7 @@ class Wanted:
         self.streams = streams
 
 
-class Said:
+class Completion:
     """An engine's answer: its text, whether the limit of tokens ended it, and tokens of prompt and answer."""
 
     __slots__ = ("completion_tokens", "prompt_tokens", "text", "truncated")
@@ -105,7 +105,7 @@ class Flaw(StrEnum):
     UNFINISHED = "unfinished"
 
 
-def said(body: bytes, actions: Sequence[str]) -> Said | Flaw:
+def completion(body: bytes, actions: Sequence[str]) -> Completion | Flaw:
     """The answer that a 200 holds; a flaw if it is none: aborted, without a reason, no action, blank, no JSON of this form."""
     try:
         document = orjson.loads(body)
@@ -123,7 +123,7 @@ def said(body: bytes, actions: Sequence[str]) -> Said | Flaw:
         return Flaw.UNFINISHED
     if text is None or not text.strip():
         return Flaw.BLANK
-    return Said(text, prompt, completion, truncated=truncated)
+    return Completion(text, prompt, completion, truncated=truncated)
 
 
 def _usage(document: Any) -> tuple[int, int]:
@@ -272,14 +272,14 @@ class Events:
         """Whether it ended as an answer does: [DONE] alone proves nothing."""
         return self.finish in _FINISHED and not self.faulty
 
-    def said(self) -> Said | Flaw:
+    def completion(self) -> Completion | Flaw:
         """What was said, but for its text, which was told in parts; a flaw if it did not end as an answer does."""
         if not self.succeeded():
             return Flaw.UNFINISHED
         if self.blank:
             return Flaw.BLANK
         prompt, completion = self.tokens
-        return Said("", prompt, completion, truncated=self.finish == "length")
+        return Completion("", prompt, completion, truncated=self.finish == "length")
 
     def _show(self, text: str) -> str:
         """Blanks before the first word are not told: what is blank altogether must not look like an answer."""

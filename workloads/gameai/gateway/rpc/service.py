@@ -24,15 +24,22 @@ from gameai.errors import (
     status,
     status_of,
 )
-from gameai.gateway.counts import Counts
-from gameai.gateway.desk import Desk
-from gameai.gateway.garbage import Garbage
-from gameai.gateway.identity import Caller, Identity
-from gameai.gateway.ledger import namespace
-from gameai.gateway.players import MOST_INSTANCE, Players, Report
-from gameai.gateway.session import Session
-from gameai.gateway.sinks import GoneError, Single, Spoken, StuckError, hold_until_sent, send
-from gameai.gateway.view import WorldView
+from gameai.gateway.dispatch.dispatcher import Dispatcher
+from gameai.gateway.memory import namespace
+from gameai.gateway.metrics import Metrics
+from gameai.gateway.routing.snapshot import WorldView
+from gameai.gateway.rpc.garbage import Garbage
+from gameai.gateway.rpc.identity import Caller, Identity
+from gameai.gateway.rpc.players import MOST_INSTANCE, Players, Report
+from gameai.gateway.rpc.sinks import (
+    GoneError,
+    SingleAnswer,
+    StuckError,
+    TextStream,
+    hold_until_sent,
+    send,
+)
+from gameai.gateway.rpc.stream import Session
 from gameai.inference.v1 import inference_pb2 as pb
 
 NAME = "gameai.inference.v1.InferenceService"
@@ -61,13 +68,13 @@ class InferenceService:
 
     def __init__(
         self,
-        desk: Desk,
+        dispatcher: Dispatcher,
         identity: Identity,
         players: Players,
         fault: Callable[[], str] = str,
     ) -> None:
         self._fault = fault
-        self._desk = desk
+        self._dispatcher = dispatcher
         self._identity = identity
         self._players = players
         self._sessions: set[Session] = set()
@@ -102,14 +109,14 @@ class InferenceService:
 
     async def StreamAnswers(self, request_iterator: AsyncIterator[bytes], context: Context) -> None:
         """Frames in, as they came, and frames out."""
-        with _Mapped(self._desk.counts, self._garbage) as mapped:
+        with _Mapped(self._dispatcher.metrics, self._garbage) as mapped:
             caller = self._caller(context)
             _within(self._streams_of, caller, MOST_STREAMS, "streams", context)
             # At once, so that the client knows that it was let in.
             await context.send_initial_metadata(())
             number = next(self._numbers)
             session = Session(
-                self._desk,
+                self._dispatcher,
                 lambda name: self._world(caller, name),
                 holder=_holder(caller),
                 reported=lambda world, players: self._report(world, players, caller, number),
@@ -124,7 +131,7 @@ class InferenceService:
         self, request_iterator: AsyncIterator[pb.GenerateAnswerRequest], context: Context
     ) -> pb.GenerateAnswerResponse:
         """One question, one answer."""
-        with _Mapped(self._desk.counts, self._garbage) as mapped:
+        with _Mapped(self._dispatcher.metrics, self._garbage) as mapped:
             caller = self._caller(context)
             _within(self._calls_of, caller, MOST_CALLS, "calls", context)
             request = await _only_message(request_iterator)
@@ -141,30 +148,30 @@ class InferenceService:
     ) -> pb.Answer:
         self.heard = monotonic()
         world = self._world(caller, request.world)
-        single = Single()
-        job = self._desk.ask(world, request.question, single, within=_left(context))
+        single = SingleAnswer()
+        job = self._dispatcher.ask(world, request.question, single, within=_left(context))
         try:
             answer = await single.wait()
-            hold_until_sent(context, self._desk.ledger, _holder(caller) or world.key, answer)
+            hold_until_sent(context, self._dispatcher.ledger, _holder(caller) or world.key, answer)
             return answer
         finally:
             single.closed = True
             if job is not None:
-                self._desk.abandon(job)
+                self._dispatcher.abandon(job)
 
     async def GenerateText(
         self, request_iterator: AsyncIterator[pb.GenerateTextRequest], context: Context
     ) -> None:
         """Text as it is made."""
-        with _Mapped(self._desk.counts, self._garbage) as mapped:
+        with _Mapped(self._dispatcher.metrics, self._garbage) as mapped:
             caller = self._caller(context)
             _within(self._calls_of, caller, MOST_CALLS, "calls", context)
             request = await _only_message(request_iterator)
             self.heard = monotonic()
             world = self._world(caller, request.world)
-            spoken = Spoken(self._desk.ledger, _holder(caller) or world.key)
+            spoken = TextStream(self._dispatcher.ledger, _holder(caller) or world.key)
             left = _left(context)
-            job = self._desk.ask(world, request.question, spoken, streams=True, within=left)
+            job = self._dispatcher.ask(world, request.question, spoken, streams=True, within=left)
             try:
                 async for message in spoken.messages():
                     if message.end.HasField("error"):
@@ -176,7 +183,7 @@ class InferenceService:
             finally:
                 spoken.close()
                 if job is not None:
-                    self._desk.abandon(job)
+                    self._dispatcher.abandon(job)
         await mapped.end(context)
 
     async def _serve(
@@ -239,11 +246,11 @@ class InferenceService:
 
     def _world(self, caller: Caller, name: str) -> WorldView:
         """The world that a caller speaks for. Raises what the caller is told."""
-        worlds = self._desk.view.worlds
+        worlds = self._dispatcher.view.worlds
         if caller.name is None:
             mine = list(worlds.values())
         else:
-            mine = self._desk.view.worlds_of(caller.name, caller.uid)
+            mine = self._dispatcher.view.worlds_of(caller.name, caller.uid)
         if name:
             for world in mine:
                 if world.key == name:
@@ -326,8 +333,8 @@ def _only(mine: list[WorldView], caller: Caller) -> WorldView | None:
 class _Mapped:
     """Errors inside become the call's status, once the handler's own clean-up is done."""
 
-    def __init__(self, counts: Counts, garbage: Garbage) -> None:
-        self._counts = counts
+    def __init__(self, metrics: Metrics, garbage: Garbage) -> None:
+        self._metrics = metrics
         self._garbage = garbage
         self._status: Status | None = None
 
@@ -347,13 +354,13 @@ class _Mapped:
             # Nobody hears a status.
             return
         if isinstance(error, StuckError):
-            self._counts.events["stream not read",] += 1
+            self._metrics.events["stream not read",] += 1
             message = "the answers are not read"
             self._status = status(code_pb2.RESOURCE_EXHAUSTED, message, "ANSWERS_NOT_READ")
             return
         self._status = status_of(error)
         if self._status.code in _REFUSED:
-            self._counts.events["caller refused",] += 1
+            self._metrics.events["caller refused",] += 1
         if self._status.code == code_pb2.INTERNAL:
             _LOG.error("a call failed; this is a bug", exc_info=error)
 

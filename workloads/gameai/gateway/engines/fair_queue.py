@@ -11,8 +11,8 @@ from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from gameai.gateway.ledger import namespace
-from gameai.gateway.shares import Shares
+from gameai.gateway.engines.slot_shares import Shares
+from gameai.gateway.memory import namespace
 
 
 class Entry(Protocol):

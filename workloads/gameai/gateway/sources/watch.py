@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from gameai.gateway.counts import Counts
+from gameai.gateway.metrics import Metrics
 
 _LOG = logging.getLogger(__name__)
 TOKEN_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -130,7 +130,7 @@ class Watched:
         for key in keys:
             self._again = self._seen.pop(key, None) is not None or self._again
 
-    async def run(self, counts: Counts) -> None:
+    async def run(self, metrics: Metrics) -> None:
         """For ever: list, then watch; after a failure the watch goes on where it ended, as long as the server lets it."""
         backoff = _FIRST_BACKOFF_SECONDS
         while True:
@@ -138,10 +138,10 @@ class Watched:
             try:
                 async with self._server.session() as session:
                     if not self._version:
-                        await self._list(session, counts)
-                    await self._follow(session, counts)
+                        await self._list(session, metrics)
+                    await self._follow(session, metrics)
             except Exception as error:  # noqa: BLE001 - whatever an API server says must not end the gateway
-                counts.events[f"watch of {self.resource} failed",] += 1
+                metrics.events[f"watch of {self.resource} failed",] += 1
                 _LOG.warning("%s: %s; what was seen stays", self._path, error or type(error))
                 status = error.status if isinstance(error, ApiError) else 0
                 if status:
@@ -155,14 +155,14 @@ class Watched:
             await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries
             backoff = min(_MOST_BACKOFF_SECONDS, 2 * backoff)
 
-    async def _list(self, session: aiohttp.ClientSession, counts: Counts) -> None:
+    async def _list(self, session: aiohttp.ClientSession, metrics: Metrics) -> None:
         found: dict[Key, Any] = {}
         seen: dict[Key, tuple[str, str]] = {}
         query = {**self._query, "limit": str(_PAGE)}
         while True:
             page = await self._server.document(session, self._path, query)
             for number, item in enumerate(page["items"]):
-                self._put(found, seen, item, counts)
+                self._put(found, seen, item, metrics)
                 if number % _PIECE == 0:
                     await asyncio.sleep(0)
             metadata = page["metadata"]
@@ -175,7 +175,7 @@ class Watched:
         self._version = str(metadata["resourceVersion"])
         self._changed()
 
-    async def _follow(self, session: aiohttp.ClientSession, counts: Counts) -> None:
+    async def _follow(self, session: aiohttp.ClientSession, metrics: Metrics) -> None:
         """Every event until the watch fails; bookmarks say that the server is there."""
         while True:
             began = monotonic()
@@ -194,14 +194,14 @@ class Watched:
                 self.heard_at, self.connected = monotonic(), True
                 async for event in _events(response):
                     self.heard_at = monotonic()
-                    self._take(event, counts)
+                    self._take(event, metrics)
             if monotonic() - began < _SHORT_SECONDS:
                 raise ApiError("the watch ended at once")
             if self._again:
                 self._again, self._version = False, ""
                 return
 
-    def _take(self, event: Object, counts: Counts) -> None:
+    def _take(self, event: Object, metrics: Metrics) -> None:
         kind, item = event["type"], event["object"]
         if kind == "ERROR":
             told = f"watch ended: {item.get('code')} {item.get('reason')}"
@@ -212,7 +212,7 @@ class Watched:
             self.objects.pop(key, None)
             self._seen.pop(key, None)
         elif kind != "BOOKMARK":
-            self._put(self.objects, self._seen, item, counts)
+            self._put(self.objects, self._seen, item, metrics)
         self._version = str(item["metadata"]["resourceVersion"])
         if self.objects.get(key) is not before:
             self._changed()
@@ -222,7 +222,7 @@ class Watched:
         objects: dict[Key, Any],
         seen: dict[Key, tuple[str, str]],
         item: Object,
-        counts: Counts,
+        metrics: Metrics,
     ) -> None:
         """Keep what an object is; the same version again is not read again, and the same content stays the same object."""
         key, metadata = _key(item), item["metadata"]
@@ -233,7 +233,7 @@ class Watched:
             try:
                 made = self._project(item)
             except Exception as error:  # noqa: BLE001 - one object, of whoever may write it, must not end all others
-                counts.events[f"one of {self.resource} unreadable",] += 1
+                metrics.events[f"one of {self.resource} unreadable",] += 1
                 _LOG.error("%s %s/%s: %r; what was read before stays", self.resource, *key, error)
         seen[key] = mark
         if made is None:

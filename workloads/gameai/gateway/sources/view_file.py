@@ -19,8 +19,8 @@ from gameai_contract.inference import (
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from gameai.gateway.kept import NONE, Archetypes
-from gameai.gateway.view import Endpoint, RoleView, TierView, View, WorldView
+from gameai.gateway.routing.archetypes import NONE, Archetypes
+from gameai.gateway.routing.snapshot import Endpoint, RoleView, TierView, View, WorldView
 
 _MOST_PORT = 65_535
 

@@ -14,7 +14,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from gameai.gateway.ledger import namespace
+from gameai.gateway.memory import namespace
 
 # Milliseconds around the targets of Gold and Silver.
 BUCKETS_MS = (1, 2, 4, 8, 12, 16, 25, 50, 100, 150, 250, 500, 1000, 5000, 30_000)
@@ -47,7 +47,7 @@ class Spread:
         return told
 
 
-class Counts(Collector):
+class Metrics(Collector):
     """Everything since the start. Keys are label values in the order of the metric's labels."""
 
     def __init__(self) -> None:

@@ -10,12 +10,12 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from gameai.errors import ExhaustedError, InvalidArgumentError, ServiceFault, status_of
-from gameai.gateway.desk import Desk
-from gameai.gateway.envelope import crowded
+from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.job import Job
-from gameai.gateway.ledger import namespace
-from gameai.gateway.sinks import StuckError, send
-from gameai.gateway.view import WorldView
+from gameai.gateway.memory import namespace
+from gameai.gateway.routing.snapshot import WorldView
+from gameai.gateway.rpc.frame_check import crowded
+from gameai.gateway.rpc.sinks import StuckError, send
 from gameai.inference.v1 import inference_pb2 as pb
 
 MOST_OPEN = 4096
@@ -40,7 +40,7 @@ class Session:
 
     def __init__(
         self,
-        desk: Desk,
+        dispatcher: Dispatcher,
         world_of: WorldOf,
         *,
         holder: str = "",
@@ -50,7 +50,7 @@ class Session:
         self.closed = False
         # Whether its caller has spoken for a world.
         self.served = False
-        self._desk = desk
+        self._dispatcher = dispatcher
         self._world_of = world_of
         self._reported = reported
         self._jobs: dict[int, Job] = {}
@@ -84,7 +84,7 @@ class Session:
     def _charge(self, size: int) -> None:
         """Answers that are not read fill memory as questions do; where there is none left the stream ends."""
         self._charged += size
-        full = self._desk.ledger.hold(self._holder, size)
+        full = self._dispatcher.ledger.hold(self._holder, size)
         # A frame that is refused as a whole makes many answers at once, which is no fault of its reader.
         if full and self._charged > _LEAST_STUCK and not self.stuck.done():
             self.stuck.set_exception(StuckError())
@@ -92,9 +92,9 @@ class Session:
     def _discharge(self, gone: Sequence[tuple[pb.Answer, int]]) -> None:
         if size := sum(size for _, size in gone):
             self._charged -= size
-            self._desk.ledger.hold(self._holder, -size)
+            self._dispatcher.ledger.hold(self._holder, -size)
 
-    def spoke(self, question: int, text: str) -> bool:
+    def append(self, question: int, text: str) -> bool:
         """Streams of frames are not told in parts."""
         raise NotImplementedError
 
@@ -109,7 +109,7 @@ class Session:
         Raises `InvalidArgumentError`, `ExhaustedError` where there is no memory for a frame that waits, and what
         `world_of` and `reported` do.
         """
-        arrived, ledger, holder = monotonic(), self._desk.ledger, self._holder
+        arrived, ledger, holder = monotonic(), self._dispatcher.ledger, self._holder
         # A frame that waits is held like the questions that are open.
         full = ledger.hold(holder, len(data))
         try:
@@ -118,7 +118,7 @@ class Session:
                 _check_room(holder, len(data), full=ledger.full(holder))
                 self._room.clear()
                 await self._room.wait()
-            await self._desk.turns.run(lambda: self._open_frame(data, arrived), holder)
+            await self._dispatcher.pacer.run(lambda: self._open_frame(data, arrived), holder)
         finally:
             size = len(data)
             # An error holds this call's variables for as long as the collector leaves it, and a frame may have a MiB.
@@ -153,7 +153,7 @@ class Session:
         for number in numbers:
             self._open.discard(number)
             if (job := self._jobs.pop(number, None)) is not None:
-                self._desk.abandon(job)
+                self._dispatcher.abandon(job)
         if numbers:
             self._room.set()
 
@@ -169,9 +169,9 @@ class Session:
             return
         self._open.add(number)
         if isinstance(world, ServiceFault):
-            self._desk.refuse(question, self, world)
+            self._dispatcher.refuse(question, self, world)
             return
-        job = self._desk.ask(world, question, self, arrived=arrived)
+        job = self._dispatcher.ask(world, question, self, arrived=arrived)
         if job is not None and number in self._open:
             self._jobs[number] = job
 
@@ -205,7 +205,7 @@ class Session:
         """The client is gone: nobody waits for what is open."""
         self.closed = True
         for job in list(self._jobs.values()):
-            self._desk.abandon(job)
+            self._dispatcher.abandon(job)
         self._jobs.clear()
         self._discharge(self._ready)
         self._ready = []

@@ -10,19 +10,26 @@ from time import monotonic
 from google.rpc import code_pb2
 
 from gameai.errors import InvalidArgumentError, ServiceFault, status, status_of
-from gameai.gateway.cache import MOST_TEXT, Cache
-from gameai.gateway.counts import Counts
-from gameai.gateway.engine import Said
-from gameai.gateway.estimate import size_of
-from gameai.gateway.flight import Flight
+from gameai.gateway.coalescing import Flight
+from gameai.gateway.dispatch.fallback import FallbackChain
+from gameai.gateway.dispatch.response_cache import MOST_TEXT, Cache
+from gameai.gateway.dispatch.responses import (
+    ENGINES,
+    Fault,
+    Form,
+    Responses,
+    dispatcher_gauges,
+    why_none,
+)
+from gameai.gateway.engines.chat_completions import Completion
+from gameai.gateway.engines.scheduler import Scheduler
+from gameai.gateway.engines.service_time import size_of
 from gameai.gateway.job import Job, Reason, Sink
-from gameai.gateway.ladder import Ladder
-from gameai.gateway.ledger import QUESTION_BYTES, Ledger, namespace
-from gameai.gateway.plan import Planner, messages
-from gameai.gateway.pool import Pool
-from gameai.gateway.teller import ENGINES, Fault, Form, Teller, desk_gauges, why_none
-from gameai.gateway.turns import Turns
-from gameai.gateway.view import ABSENT, TierView, View, WorldView
+from gameai.gateway.memory import QUESTION_BYTES, MemoryLedger, namespace
+from gameai.gateway.metrics import Metrics
+from gameai.gateway.pacing import Pacer
+from gameai.gateway.routing.resolve import Planner, messages
+from gameai.gateway.routing.snapshot import ABSENT, TierView, View, WorldView
 from gameai.inference.v1 import inference_pb2 as pb
 
 _LOG = logging.getLogger(__name__)
@@ -36,20 +43,22 @@ def _answered_by(job: Job) -> float:
     return job.deadline - job.margin
 
 
-class Desk:
-    """All pools and the cache behind one counter. Belongs to one loop."""
+class Dispatcher:
+    """All schedulers and the cache behind one counter. Belongs to one loop."""
 
-    def __init__(self, view: View, counts: Counts) -> None:
-        self.counts = counts
+    def __init__(self, view: View, metrics: Metrics) -> None:
+        self.metrics = metrics
         self.cache = Cache()
-        self._ladder = Ladder(self.cache)
-        self.pools: dict[str, Pool] = {}
+        self._fallback = FallbackChain(self.cache)
+        self.schedulers: dict[str, Scheduler] = {}
         self.open = 0
-        self.ledger, self.turns = Ledger(), Turns()
-        self._flights: dict[bytes, Flight] = {}
+        self.ledger, self.pacer = MemoryLedger(), Pacer()
+        self._flights: dict[bytes, Flight[Job]] = {}
         self._loop = asyncio.get_running_loop()
-        self._teller = Teller(counts)
-        counts.gauges = lambda: desk_gauges(self.pools, self.cache, self.ledger, self.open)
+        self._responses = Responses(metrics)
+        metrics.gauges = lambda: dispatcher_gauges(
+            self.schedulers, self.cache, self.ledger, self.open
+        )
         self.take(view)
 
     @property
@@ -60,25 +69,25 @@ class Desk:
     def take(self, view: View) -> None:
         """From now on this is the view."""
         self._planner = Planner(view)
-        self.counts.forget(view.worlds, {*view.tiers, ABSENT})
+        self.metrics.forget(view.worlds, {*view.tiers, ABSENT})
         for key, tier in view.tiers.items():
-            # One without replicas gets its pool with its first question.
-            if key in self.pools or tier.endpoints:
-                self._pool(tier).update(tier, view.gateways)
-        for key in set(self.pools) - set(view.tiers):
-            self.pools[key].empty()
-            if self.pools[key].forgotten:
-                del self.pools[key]
+            # One without replicas gets its scheduler with its first question.
+            if key in self.schedulers or tier.endpoints:
+                self._scheduler(tier).update(tier, view.gateways)
+        for key in set(self.schedulers) - set(view.tiers):
+            self.schedulers[key].empty()
+            if self.schedulers[key].forgotten:
+                del self.schedulers[key]
 
     async def look(self) -> None:
         """For ever: what waits for time to pass."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            for pool in list(self.pools.values()):
+            for scheduler in list(self.schedulers.values()):
                 try:
-                    pool.look()
-                except Exception:  # noqa: BLE001 - a bug in one pool must not end the looks at all others
-                    _LOG.exception("looking after %s failed; this is a bug", pool.tier.key)
+                    scheduler.look()
+                except Exception:  # noqa: BLE001 - a bug in one scheduler must not end the looks at all others
+                    _LOG.exception("looking after %s failed; this is a bug", scheduler.tier.key)
 
     def ask(
         self,
@@ -107,14 +116,14 @@ class Desk:
             return None
         left = min(within, plan.deadline_ms / 1000 - question.elapsed_us / 1_000_000)
         if plan.shares and question.cache != pb.CACHE_USE_REFRESH:
-            kept = self._ladder.fresh(plan, now)
+            kept = self._fallback.fresh(plan, now)
             if kept is not None:
                 waited = 0.0 if arrived is None else now - arrived
-                self._teller.at_once(question, plan, sink, kept, (waited, left))
+                self._responses.at_once(question, plan, sink, kept, (waited, left))
                 return None
         prompt_bytes = question.ByteSize()
         if not plan.actions and not question.max_tokens:
-            pace = self._pool(plan.post.tier).pace
+            pace = self._scheduler(plan.route.tier).pace
             plan = plan._replace(tokens=pace.fitting(plan.tokens, prompt_bytes, left))
         job = Job(question.id, plan, sink, now if arrived is None else arrived, left)
         job.streams = streams
@@ -140,7 +149,7 @@ class Desk:
 
     def refuse(self, question: pb.Question, sink: Sink, fault: ServiceFault) -> None:
         """Say why a question is not taken."""
-        self._teller.fault(sink, question.id, Fault(status=status_of(fault)))
+        self._responses.fault(sink, question.id, Fault(status=status_of(fault)))
 
     def abandon(self, job: Job) -> None:
         """Nobody listens to this job's sink any more."""
@@ -148,20 +157,20 @@ class Desk:
             if each is not None:
                 self._finish(each)
 
-    def answered(self, job: Job, said: Said, revision: str, now: float) -> None:
+    def answered(self, job: Job, completion: Completion, revision: str, now: float) -> None:
         """An engine answered: whoever asked the same is answered too."""
         plan = job.plan
-        self._teller.tokens(job, said)
+        self._responses.tokens(job, completion)
         # Of a streamed answer the text is gone, and one that was cut is no answer for another.
-        whole = not job.streams and not said.truncated and len(said.text) <= MOST_TEXT
+        whole = not job.streams and not completion.truncated and len(completion.text) <= MOST_TEXT
         if plan.key is not None and plan.rules is not None and whole:
-            kept = (said.text, plan.post.tier.key, now)
+            kept = (completion.text, plan.route.tier.key, now)
             self.cache.put(namespace(job.world), plan.keyed(revision), kept)
         followers = self._disband(job)
-        form = Form(truncated=True) if said.truncated else ENGINES
-        self._answer(job, pb.SOURCE_ENGINE, said.text, form)
+        form = Form(truncated=True) if completion.truncated else ENGINES
+        self._answer(job, pb.SOURCE_ENGINE, completion.text, form)
         for follower in followers:
-            self._answer(follower, pb.SOURCE_FRESH_CACHE, said.text, form)
+            self._answer(follower, pb.SOURCE_FRESH_CACHE, completion.text, form)
 
     def failed(self, job: Job, reason: pb.DegradedReason.ValueType, now: float) -> None:
         """No engine will answer it in time: it goes down its ladder, and who asked the same may try."""
@@ -197,13 +206,13 @@ class Desk:
 
     def _submit(self, job: Job, now: float) -> None:
         """Queue a job that leads, or asks for itself alone."""
-        pool = self._pool(job.plan.post.tier)
-        reason = pool.submit(job, now)
+        scheduler = self._scheduler(job.plan.route.tier)
+        reason = scheduler.submit(job, now)
         if reason is not None:
             self.failed(job, reason, now)
-        elif job.waiting and pool.callable:
+        elif job.waiting and scheduler.callable:
             # One that has no slot by then is told so at once: its caller gains what an engine would have needed.
-            self._wake(job, pool.latest(job, now), now)
+            self._wake(job, scheduler.latest(job, now), now)
 
     def _wake(self, job: Job, at: float, now: float) -> None:
         """Look at a job then, and not before."""
@@ -211,12 +220,12 @@ class Desk:
             job.timer.cancel()
         job.timer = self._loop.call_later(max(0.0, at - now), self._expire, job)
 
-    def _overtakes(self, job: Job, flight: Flight) -> bool:
+    def _overtakes(self, job: Job, flight: Flight[Job]) -> bool:
         """One with less time does not wait in the place of one with more: it leads, and the other follows."""
         leader = flight.leader
         if not leader.waiting or job.deadline >= leader.deadline:
             return False
-        self._pool(leader.plan.post.tier).give_up(leader)
+        self._scheduler(leader.plan.route.tier).give_up(leader)
         flight.follow(flight.lead(job))
         return True
 
@@ -226,9 +235,9 @@ class Desk:
             return
         now, end = monotonic(), _answered_by(job)
         if job.waiting and not job.follows:
-            pool = self._pool(job.plan.post.tier)
+            scheduler = self._scheduler(job.plan.route.tier)
             # What is known of the engine may have changed, or it may be gone: then it is waited for.
-            end = min(end, pool.latest(job, now)) if pool.callable else end
+            end = min(end, scheduler.latest(job, now)) if scheduler.callable else end
         if now < end - _TICK_SECONDS:
             self._wake(job, end, now)
             return
@@ -236,18 +245,18 @@ class Desk:
             job.flight.leave(job)
             self._fall(job, Reason.DEGRADED_REASON_DEADLINE, now)
             return
-        pool = self._pool(job.plan.post.tier)
+        scheduler = self._scheduler(job.plan.route.tier)
         waited = job.waiting or job.attempt is None
         if waited:
             late = Reason.DEGRADED_REASON_TOO_LATE
-            reason = late if pool.callable else Reason.DEGRADED_REASON_NO_REPLICA
+            reason = late if scheduler.callable else Reason.DEGRADED_REASON_NO_REPLICA
         else:
             reason = Reason.DEGRADED_REASON_DEADLINE
-            self._bequeath(job, now)
-        pool.give_up(job)
+            self._hand_over(job, now)
+        scheduler.give_up(job)
         self.failed(job, reason, now)
 
-    def _bequeath(self, job: Job, now: float) -> None:
+    def _hand_over(self, job: Job, now: float) -> None:
         """A call that runs goes to the follower with the earliest deadline of those who still await its answer."""
         flight = job.flight
         if flight is None or job.attempt is None:
@@ -263,7 +272,7 @@ class Desk:
                 # Its timer is due in this very pass of the loop.
                 self._fall(heir, Reason.DEGRADED_REASON_DEADLINE, now)
 
-    def _leave(self, job: Job) -> Flight | None:
+    def _leave(self, job: Job) -> Flight[Job] | None:
         """A leader leaves its flight, which is led by nobody for a moment; None where it led none."""
         flight = job.flight
         if flight is None or flight.leader is not job:
@@ -271,7 +280,7 @@ class Desk:
         job.flight = None
         return flight
 
-    def _next(self, flight: Flight | None, now: float) -> None:
+    def _next(self, flight: Flight[Job] | None, now: float) -> None:
         """Of those whose leader got no answer the one with the earliest deadline leads, and may try."""
         if flight is None:
             return
@@ -302,12 +311,12 @@ class Desk:
 
     def _fall(self, job: Job, reason: pb.DegradedReason.ValueType, now: float) -> None:
         """Down the ladder: the first rung that has an answer gives it."""
-        if job.spoken:
+        if job.text_started:
             self._answer(job, pb.SOURCE_ENGINE, "", Form(reason=reason, truncated=True))
             return
-        found = None if job.second else self._ladder.best(job.plan, now)
+        found = None if job.second else self._fallback.best(job.plan, now)
         if found is None:
-            tier = job.plan.post.tier.label
+            tier = job.plan.route.tier.label
             self._end(job, Fault(status=why_none(job, reason), tier=tier, second=job.second))
             return
         source, text, tier = found
@@ -321,12 +330,12 @@ class Desk:
 
     def _second(self, job: Job, now: float) -> Job | None:
         """The same question to the role that gives deferred answers, if there is one."""
-        post = job.plan.post
-        name = post.role.deferred_to
+        route = job.plan.route
+        name = route.role.deferred_to
         if not name or not job.sink.defers or job.sink.closed or self.ledger.full(job.world):
             return None
         try:
-            later = self._planner.post(post.world, name)
+            later = self._planner.route(route.world, name)
         except ServiceFault:
             return None
         plan = job.plan.moved(later)
@@ -339,11 +348,11 @@ class Desk:
         self, job: Job, source: pb.Source.ValueType, text: str, form: Form = ENGINES
     ) -> None:
         self._finish(job)
-        self._teller.answer(job, source, text, form)
+        self._responses.answer(job, source, text, form)
 
     def _end(self, job: Job, fault: Fault) -> None:
         self._finish(job)
-        self._teller.fault(job.sink, job.question, fault)
+        self._responses.fault(job.sink, job.question, fault)
 
     def _finish(self, job: Job) -> None:
         """Nothing more will be done for it."""
@@ -359,12 +368,12 @@ class Desk:
             job.flight.leave(job)
             return
         now = monotonic()
-        self._bequeath(job, now)
-        self._pool(job.plan.post.tier).give_up(job)
+        self._hand_over(job, now)
+        self._scheduler(job.plan.route.tier).give_up(job)
         self._next(self._leave(job), now)
 
-    def _pool(self, tier: TierView) -> Pool:
-        """The tier's pool; of a tier that is gone, an empty one, where jobs wait for their deadlines."""
-        if tier.key not in self.pools:
-            self.pools[tier.key] = Pool(tier, self, self.counts, self.ledger, self.turns)
-        return self.pools[tier.key]
+    def _scheduler(self, tier: TierView) -> Scheduler:
+        """The tier's scheduler; of a tier that is gone, an empty one, where jobs wait for their deadlines."""
+        if tier.key not in self.schedulers:
+            self.schedulers[tier.key] = Scheduler(tier, self, self.metrics, self.ledger, self.pacer)
+        return self.schedulers[tier.key]

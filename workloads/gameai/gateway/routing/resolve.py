@@ -1,4 +1,4 @@
-"""What a question amounts to: its tier, time, form, cache key and default; or what is wrong with it. Nothing here waits."""
+"""PURE: what a question amounts to: its tier, time, form, cache key and default; or what is wrong with it. Nothing here waits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from gameai_contract.archetypes import MOST_ACTIONS
 from gameai_contract.inference import MOST_DEADLINE_MS, MOST_TOKENS, Rung
 
 from gameai.errors import InvalidArgumentError, NotFoundError
-from gameai.gateway.kept import OVER_BUDGET, Archetype, CacheRules
-from gameai.gateway.ledger import namespace
-from gameai.gateway.view import RoleView, TierView, View, WorldView
+from gameai.gateway.memory import namespace
+from gameai.gateway.routing.archetypes import OVER_BUDGET, Archetype, CacheRules
+from gameai.gateway.routing.snapshot import RoleView, TierView, View, WorldView
 from gameai.inference.v1 import inference_pb2 as pb
 
 MOST_PROMPT_CHARACTERS = 64 << 10
@@ -37,7 +37,7 @@ _SPEAKERS = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class Route:
     """A role of a world with its tier: what is the same for every question to it.
 
     `fresh`: whether another's fresh answer will do; `characters`: the longest prompt.
@@ -55,7 +55,7 @@ class Post:
 class Plan(NamedTuple):
     """One question, ready to be answered. `key` stands for all that its answer depends on but the model's revision; None: not cached."""
 
-    post: Post
+    route: Route
     archetype: Archetype | None
     actions: Sequence[str]
     tokens: int
@@ -69,16 +69,16 @@ class Plan(NamedTuple):
     @property
     def shares(self) -> bool:
         """Whether another's fresh answer will do: it may be cached, and the role's ladder says so."""
-        return self.key is not None and self.post.fresh
+        return self.key is not None and self.route.fresh
 
     @property
     def cost(self) -> float:
         """Its part of an engine's time, where an action is 1."""
         return 1.0 + self.tokens / 16
 
-    def moved(self, post: Post) -> "Plan":
+    def moved(self, route: Route) -> "Plan":
         """The same question to another role, whose answer is worth waiting for: its time, its tier, no cache."""
-        return self._replace(post=post, deadline_ms=post.role.deadline_ms, key=None, rules=None)
+        return self._replace(route=route, deadline_ms=route.role.deadline_ms, key=None, rules=None)
 
     def keyed(self, revision: str) -> tuple[str, bytes]:
         """Where answers of a model's revision are kept."""
@@ -90,24 +90,24 @@ class Planner:
 
     def __init__(self, view: View) -> None:
         self.view = view
-        self._posts: dict[tuple[str, str], Post] = {}
+        self._posts: dict[tuple[str, str], Route] = {}
         self._stems: dict[tuple[str, str], bytes] = {}
 
     def plan(self, world: WorldView, question: pb.Question) -> Plan:
         """Raises `NotFoundError` and `InvalidArgumentError`, which name the field and the remedy."""
-        post = self.post(world, question.role)
-        world = post.world
+        route = self.route(world, question.role)
+        world = route.world
         archetype = self._archetype(world, question.archetype)
         npc, own = question.npc, question.actions
         actions = _actions(own, archetype)
-        tokens = 1 if actions else _tokens(question.max_tokens, post.tier)
+        tokens = 1 if actions else _tokens(question.max_tokens, route.tier)
         rules = archetype.cache if archetype is not None else None
         if rules is not None and not actions and not rules.free_text:
             rules = None
         seed = 0
         if rules is not None and rules.variants > 1:
             seed = 1 + crc32(npc.encode()) % rules.variants
-        deadline = question.deadline_ms or post.role.deadline_ms
+        deadline = question.deadline_ms or route.role.deadline_ms
         if deadline > MOST_DEADLINE_MS:
             raise InvalidArgumentError(
                 f"deadline_ms must be at most {MOST_DEADLINE_MS}", field="deadline_ms"
@@ -116,21 +116,21 @@ class Planner:
             raise InvalidArgumentError(
                 f"npc must have at most {MOST_NAME_CHARACTERS} characters", field="npc"
             )
-        _check_prompt(question, post)
+        _check_prompt(question, route)
         return Plan(
-            post,
+            route,
             archetype,
             actions,
             tokens,
             deadline,
             rules,
-            None if rules is None else self._key(question, post, archetype, own, seed),
+            None if rules is None else self._key(question, route, archetype, own, seed),
             seed,
             _default(npc, actions, archetype),
             question.archetype if actions else npc or question.archetype,
         )
 
-    def post(self, world: WorldView, name: str) -> Post:
+    def route(self, world: WorldView, name: str) -> Route:
         """A role of a world, with its tier. Raises `NotFoundError`."""
         found = self._posts.get((world.key, name))
         if found is not None:
@@ -150,7 +150,7 @@ class Planner:
             raise NotFoundError(
                 f"role {name!r} of {world.key} has no tier: {role.tier} is not there"
             )
-        made = Post(
+        made = Route(
             world,
             role,
             tier,
@@ -165,7 +165,7 @@ class Planner:
     def _key(
         self,
         question: pb.Question,
-        post: Post,
+        route: Route,
         archetype: Archetype | None,
         actions: Sequence[str],
         seed: int,
@@ -177,31 +177,31 @@ class Planner:
         parts = _parts(question, rules) if rules.fields else []
         if parts is None:
             return None
-        stem = self._stem(question, post, archetype, actions)
+        stem = self._stem(question, route, archetype, actions)
         return _digest(stem, seed, parts) if seed or parts else stem
 
     def _stem(
         self,
         question: pb.Question,
-        post: Post,
+        route: Route,
         archetype: Archetype,
         actions: Sequence[str],
     ) -> bytes:
         """What stands for all but variant and fields; for an archetype's own actions it is the same each time."""
         name = question.archetype
         shared = archetype.cache is not None and archetype.cache.shared
-        where = (post.flow, name)
+        where = (route.flow, name)
         again = not actions and not shared
         if again and (found := self._stems.get(where)) is not None:
             return found
-        world = post.world
+        world = route.world
         # A namespace shares with itself alone: another one's answers are another tenant's words.
         scope = (namespace(world.key), "") if shared else (world.key, world.epoch)
         form: object = list(actions or archetype.actions)
         if not form:
             form = (messages(question), question.max_tokens)
         stable = _stable(question) if shared else ""
-        made = _digest(scope, post.tier.key, name, archetype.digest, form, stable)
+        made = _digest(scope, route.tier.key, name, archetype.digest, form, stable)
         if again and archetype.actions:
             if len(self._stems) >= _MOST_STEMS:
                 self._stems.clear()
@@ -258,7 +258,7 @@ def _tokens(given: int, tier: TierView) -> int:
     return given or min(DEFAULT_TOKENS, most)
 
 
-def _check_prompt(question: pb.Question, post: Post) -> None:
+def _check_prompt(question: pb.Question, route: Route) -> None:
     parts, chat = question.prompt.parts, question.chat.messages
     if not parts and not chat:
         raise InvalidArgumentError(
@@ -273,7 +273,7 @@ def _check_prompt(question: pb.Question, post: Post) -> None:
         raise InvalidArgumentError(
             "chat.messages.speaker must be SYSTEM, USER or ASSISTANT", field="chat.messages.speaker"
         )
-    tier, most = post.tier, post.characters
+    tier, most = route.tier, route.characters
     if question.ByteSize() <= most:
         # No text has more characters than bytes.
         return

@@ -7,7 +7,7 @@ from sys import getsizeof
 
 from cachebox import LRUCache
 
-from gameai.gateway.kept import CacheRules
+from gameai.gateway.routing.archetypes import CacheRules
 
 MOST_BYTES = 32 << 20
 # A longer answer is not kept.

@@ -6,16 +6,37 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from gameai.gateway import engine
-from gameai.gateway.engine import Events, Flaw, Verdict
-from gameai.gateway.http1 import Call, Failure
+from gameai.gateway.engines import chat_completions
+from gameai.gateway.engines.chat_completions import Completion, Events, Flaw, Verdict
+from gameai.gateway.engines.http1 import Call, Failure
+from gameai.gateway.engines.replica import Replica
 from gameai.gateway.job import Job
-from gameai.gateway.replica import Replica
+from gameai.gateway.memory import MemoryLedger
+from gameai.gateway.pacing import Pacer
 
-if TYPE_CHECKING:
-    from gameai.gateway.pool import Pool
+
+class Owner(Protocol):
+    """Whose attempts these are: it has their slots, and decides what follows from how they end."""
+
+    ledger: MemoryLedger
+    pacer: Pacer
+
+    def cancelled(self, attempt: Attempt) -> None:
+        """An attempt was given up."""
+
+    def succeeded(self, attempt: Attempt, completion: Completion) -> None:
+        """An engine answered."""
+
+    def refused(self, attempt: Attempt, message: str) -> None:
+        """The engine refused the question as too long."""
+
+    def broke(self, attempt: Attempt, how: str, verdict: Verdict) -> None:
+        """An attempt failed, and what that speaks about."""
+
+    def tell(self, status: int, words: str) -> None:
+        """Log an engine's error, at a limited rate."""
 
 
 # Longer replies, and longer pieces of streamed ones, are read when the turn of their world comes.
@@ -25,16 +46,16 @@ _AT_ONCE_BYTES = 16 << 10
 class Attempt:
     """A job at a replica: hears what comes back."""
 
-    __slots__ = ("_unread", "call", "events", "flow", "held", "job", "over", "pool", "replica", "world")  # fmt: skip
+    __slots__ = ("_unread", "call", "events", "flow", "held", "job", "over", "replica", "scheduler", "world")  # fmt: skip
 
-    def __init__(self, pool: Pool, job: Job, replica: Replica) -> None:
-        self.pool = pool
+    def __init__(self, scheduler: Owner, job: Job, replica: Replica) -> None:
+        self.scheduler = scheduler
         self.job = job
         # Whoever has the job later: its slot and memory count for those who began it.
         self.flow, self.world = job.flow, job.world
         self.replica = replica
         self.call: Call | None = None
-        self.events = Events(engine.most_events(job.plan.tokens)) if job.streams else None
+        self.events = Events(chat_completions.most_events(job.plan.tokens)) if job.streams else None
         # Bytes of an unfinished reply, and of those the ones that wait for their turn.
         self.held = self._unread = 0
         self.over = False
@@ -43,7 +64,7 @@ class Attempt:
         """Nobody waits for it."""
         if self.call is not None:
             self.call.cancel()
-        self.pool.cancelled(self)
+        self.scheduler.cancelled(self)
 
     def resume(self) -> None:
         """Its sink has room again."""
@@ -72,7 +93,7 @@ class Attempt:
         size += self._unread
         if size == self.held:
             return
-        full = self.pool.ledger.hold(self.world, size - self.held)
+        full = self.scheduler.ledger.hold(self.world, size - self.held)
         self.held = size
         if full and size:
             self._break("memory", Verdict.QUESTION)
@@ -81,7 +102,7 @@ class Attempt:
         """Read no more of the reply."""
         if self.call is not None:
             self.call.cancel()
-        self.pool.broke(self, how, verdict)
+        self.scheduler.broke(self, how, verdict)
 
     def _in_turn(self, size: int, work: Callable[[], None]) -> None:
         """Read a part of the reply, after those that wait."""
@@ -89,7 +110,7 @@ class Attempt:
             work()
             return
         self._unread += size
-        self.pool.turns.add(partial(self._turn, size, work), self.world)
+        self.scheduler.pacer.add(partial(self._turn, size, work), self.world)
         self.holding(0)
 
     def _turn(self, size: int, work: Callable[[], None]) -> None:
@@ -97,7 +118,7 @@ class Attempt:
             return
         self._unread -= size
         self.held -= size
-        self.pool.ledger.hold(self.world, -size)
+        self.scheduler.ledger.hold(self.world, -size)
         work()
 
     def streamed(self, data: bytes) -> None:
@@ -112,8 +133,8 @@ class Attempt:
 
     def _speak(self, text: str) -> None:
         if text:
-            self.job.spoken = True
-            if not self.job.sink.spoke(self.job.question, text) and self.call is not None:
+            self.job.text_started = True
+            if not self.job.sink.append(self.job.question, text) and self.call is not None:
                 self.call.pause()
 
     def replied(self, status: int, body: bytes) -> None:
@@ -122,30 +143,30 @@ class Attempt:
 
     def _read(self, status: int, body: bytes) -> None:
         if status != HTTPStatus.OK:
-            self._refused(status, engine.refusal(status, body))
+            self._refused(status, chat_completions.refusal(status, body))
             return
         if self.events is not None:
             self._speak(self.events.end())
-            said = self.events.said()
+            found = self.events.completion()
         else:
-            said = engine.said(body, self.job.plan.actions)
-        if said is Flaw.BLANK:
+            found = chat_completions.completion(body, self.job.plan.actions)
+        if found is Flaw.BLANK:
             # What a model does not say is no fault of the replica's: one tenant's questions could close it to all.
-            self.pool.broke(self, said, Verdict.QUESTION)
-        elif isinstance(said, Flaw):
-            self.pool.broke(self, said, Verdict.REPLICA)
+            self.scheduler.broke(self, found, Verdict.QUESTION)
+        elif isinstance(found, Flaw):
+            self.scheduler.broke(self, found, Verdict.REPLICA)
         else:
-            self.pool.succeeded(self, said)
+            self.scheduler.succeeded(self, found)
 
-    def _refused(self, status: int, refusal: engine.Refusal) -> None:
+    def _refused(self, status: int, refusal: chat_completions.Refusal) -> None:
         if refusal.too_long:
-            self.pool.refused(self, refusal.words)
+            self.scheduler.refused(self, refusal.words)
             return
-        self.pool.tell(status, refusal.words)
+        self.scheduler.tell(status, refusal.words)
         if refusal.verdict is Verdict.QUESTION:
             self.replica.breaker.succeeded()
-        self.pool.broke(self, str(status), refusal.verdict)
+        self.scheduler.broke(self, str(status), refusal.verdict)
 
     def failed(self, failure: Failure) -> None:
         """No reply."""
-        self.pool.broke(self, failure.value, Verdict.REPLICA)
+        self.scheduler.broke(self, failure.value, Verdict.REPLICA)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Container
 from time import monotonic, thread_time
 
 from gameai.errors import ServiceFault
-from gameai.gateway.ledger import namespace
+from gameai.gateway.memory import namespace
 
 PASS_SECONDS = 0.005
 # One long pass in so many seconds is forgiven: the garbage collector runs in somebody's turn.
@@ -74,7 +74,7 @@ class _Space:
             self.used.leave(world)
 
 
-class Turns:
+class Pacer:
     """Pieces of work, `seconds` of them and at least one in each pass."""
 
     def __init__(

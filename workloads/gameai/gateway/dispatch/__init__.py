@@ -1,0 +1,1 @@
+"""One final answer for each question: from an engine, the cache, or the fallback chain."""

@@ -1,0 +1,1 @@
+"""A tier's queue, its replicas, and the HTTP calls to them."""

@@ -1,0 +1,1 @@
+"""The gRPC surface: identity, streams, single calls, and what ends them."""

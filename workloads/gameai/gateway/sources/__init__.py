@@ -1,0 +1,1 @@
+"""Where tiers and worlds come from: a cluster's API, or a file."""
