@@ -5,19 +5,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.events import Recorder
-from gameai_operator.engine.intake import Intake
-from gameai_operator.engine.manifest import Key, Manifest, Resource
-from gameai_operator.engine.metrics import ObjectMetrics
-from gameai_operator.engine.outcome import Outcome
-from gameai_operator.engine.readings import Readings
-from gameai_operator.engine.reconcile import Reconciler
-from gameai_operator.engine.references import References
-from gameai_operator.engine.repairs import Repairs
-from gameai_operator.engine.store import Store
-from gameai_operator.engine.turns import Turns
-from gameai_operator.engine.workqueue import Workqueue
+from gameai_operator.controller.cache import Cache
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.event_handler import EventHandler
+from gameai_operator.controller.events import Recorder
+from gameai_operator.controller.foreign_reads import ForeignReads
+from gameai_operator.controller.manifest import Key, Manifest, Resource
+from gameai_operator.controller.object_metrics import ObjectMetrics
+from gameai_operator.controller.outcome import Outcome
+from gameai_operator.controller.reconciler import Reconciler
+from gameai_operator.controller.references import References
+from gameai_operator.controller.repairs import Repairs
+from gameai_operator.controller.rollout_slots import RolloutSlots
+from gameai_operator.controller.workqueue import Workqueue
 from gameai_operator.kinds import WATCHED, kinds
 from gameai_operator.settings import Settings
 
@@ -153,13 +153,13 @@ class World:
     def __init__(self) -> None:
         self.cluster = FakeCluster()
         self.clock = 0.0
-        self.store = Store()
+        self.store = Cache()
         self.queue = Workqueue(lambda: 0.0)
         references = References()
-        self.readings = Readings(
+        self.readings = ForeignReads(
             WATCHED, references=references, queue=self.queue, fetch=self.cluster.get
         )
-        self.intake = Intake(
+        self.event_handler = EventHandler(
             KINDS,
             WATCHED,
             store=self.store,
@@ -169,7 +169,7 @@ class World:
             metrics=ObjectMetrics(),
             clock=lambda: 0.0,
         )
-        self.turns = Turns(lambda: 1)
+        self.slots = RolloutSlots(lambda: 1)
         self.claims = FakeClaims()
         self.events: list[str] = []
         recorder = Recorder(self._never)
@@ -179,9 +179,9 @@ class World:
             WATCHED,
             store=self.store,
             references=references,
-            turns=dict.fromkeys(KINDS, self.turns),
+            slots=dict.fromkeys(KINDS, self.slots),
             claims=self.claims,
-            intake=self.intake,
+            event_handler=self.event_handler,
             cluster=self.cluster,
             recorder=recorder,
             repairs=Repairs,
@@ -195,7 +195,7 @@ class World:
     def see(self, document: dict[str, Any], **metadata: Any) -> None:
         found = self.cluster.put(document, **metadata)
         resource = TIERS if found["kind"] == "ModelTier" else WATCHED[found["kind"]].resource
-        self.intake.see(resource, found)
+        self.event_handler.on_upsert(resource, found)
 
     async def reconcile(self) -> tuple[list[str], Outcome]:
         await self.readings.read_due()

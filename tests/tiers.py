@@ -5,11 +5,7 @@ from typing import Any
 
 from gameai_contract.names import MODEL_REVISION_LABEL
 from gameai_operator.api.tier import ModelTier
-from gameai_operator.engine.deployments import (
-    TEMPLATE_HASH,
-    TEMPLATE_INPUTS,
-    Deployment,
-)
+from gameai_operator.resources.deployment import TEMPLATE_HASH, TEMPLATE_INPUTS, Deployment
 from gameai_operator.settings import CapacityLabels
 from gameai_operator.tier.objects import Live
 from gameai_operator.tier.revisions import NEWEST, Inputs

@@ -7,7 +7,7 @@ from gameai_devcluster.testing.rendering import decided
 from gameai_operator.api.access import Access
 from gameai_operator.api.views import TierView, archetypes_view
 from gameai_operator.api.world import GameWorld
-from gameai_operator.engine.manifest import Key
+from gameai_operator.controller.manifest import Key
 
 UID = "0a1b2c3d-0000-4000-8000-000000000002"
 CREATED = "2026-11-22T09:00:00Z"

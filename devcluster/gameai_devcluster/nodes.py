@@ -82,13 +82,12 @@ def manifests(
 
     Beside a real node those without GPUs are tainted, so that what needs no GPU really runs.
     """
-    for row in rows:
-        for zone in ZONES:
-            for index in range(row.per_zone):
-                made = _manifest(row, zone, index)
-                if beside_real and not row.gpus:
-                    made["spec"]["taints"] = [{"key": SIMULATED_TAINT, "effect": "NoSchedule"}]
-                yield made
+    places = ((row, zone, index) for row in rows for zone in ZONES for index in range(row.per_zone))
+    for row, zone, index in places:
+        made = _manifest(row, zone, index)
+        if beside_real and not row.gpus:
+            made["spec"]["taints"] = [{"key": SIMULATED_TAINT, "effect": "NoSchedule"}]
+        yield made
 
 
 def _manifest(row: NodeRow, zone: str, index: int) -> dict[str, Any]:

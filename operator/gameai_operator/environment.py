@@ -11,7 +11,7 @@ from typing import Any
 from gameai_contract.names import ENVIRONMENT_PREFIX
 
 from gameai_operator.api.base import GROUP
-from gameai_operator.engine.network import is_address
+from gameai_operator.resources.network_policy import is_address
 from gameai_operator.settings import (
     ANY,
     CapacityLabels,

@@ -29,10 +29,11 @@ from gameai_operator.api.views import (
     namespace_labels,
     tier_view,
 )
-from gameai_operator.engine.deployments import deployment
-from gameai_operator.engine.kind import Decision, Kind, Reading, Sight, Watched
-from gameai_operator.engine.manifest import Key, Manifest, Resource
-from gameai_operator.engine.pods import Pod, pod
+from gameai_operator.controller.kind import Decision, Kind, Observed, Reading, Watched
+from gameai_operator.controller.manifest import Key, Manifest, Resource
+from gameai_operator.controller.pod_facts import Pod
+from gameai_operator.resources.deployment import deployment, stuck
+from gameai_operator.resources.pod import pod
 from gameai_operator.settings import Settings
 from gameai_operator.tier import revisions as tier_revisions
 from gameai_operator.tier import status as tier_status
@@ -44,8 +45,8 @@ from gameai_operator.world.clock import published
 from gameai_operator.world.decide import Cluster
 from gameai_operator.world.decide import decide as decide_world
 from gameai_operator.world.objects import Gateway
+from gameai_operator.world.roles import refers
 from gameai_operator.world.shown import ShownTexts
-from gameai_operator.world.tiers import refers
 
 MANAGED_SELECTOR = selector(MANAGED_BY)
 
@@ -86,10 +87,10 @@ def _world(settings: Settings, authority: Callable[[], str]) -> Kind:
         revision=world_revisions.NEWEST, image=image, pods=settings.pods
     )
 
-    def decide(sight: Sight) -> Decision:
+    def decide(observed: Observed) -> Decision:
         gateway = Gateway(endpoint=settings.gateway.endpoint, authority=authority())
         cluster = Cluster(network=settings.network, policy=settings.policy, gateway=gateway)
-        return decide_world(sight, current=current, cluster=cluster)
+        return decide_world(observed, current=current, cluster=cluster)
 
     return Kind(
         definition=crd.GAME_WORLD,
@@ -106,12 +107,12 @@ def _world(settings: Settings, authority: Callable[[], str]) -> Kind:
 
 
 def _labelled(
-    decide: Callable[[Sight], Decision], labels: Mapping[str, str]
-) -> Callable[[Sight], Decision]:
+    decide: Callable[[Observed], Decision], labels: Mapping[str, str]
+) -> Callable[[Observed], Decision]:
     """The same decision, with the cluster's common labels on every object; labels of our own stand before them."""
 
-    def labelled(sight: Sight) -> Decision:
-        decision = decide(sight)
+    def labelled(observed: Observed) -> Decision:
+        decision = decide(observed)
         return replace(
             decision, wanted=tuple(_with_labels(each, labels) for each in decision.wanted)
         )
@@ -140,7 +141,7 @@ def _pod(document: Mapping[str, Any]) -> Pod:
     labels = document["metadata"].get("labels", {})
     if WORLD_LABEL in labels:
         seen = pod(document, SERVICE_LABEL, SERVICE_CONTAINER)
-        return replace(seen, hasten=False)
+        return replace(seen, force_delete=False)
     return pod(document, CAPACITY_LABEL, VLLM_CONTAINER)
 
 
@@ -156,12 +157,17 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
     {
         each.resource.kind: each
         for each in (
-            Watched(resource=_row("apps", "v1", "Deployment", "deployments"), project=deployment),
+            Watched(
+                resource=_row("apps", "v1", "Deployment", "deployments"),
+                project=deployment,
+                starts_pods=True,
+                stuck=stuck,
+            ),
             Watched(resource=_row("", "v1", "Service", "services"), project=_nothing),
             Watched(
                 resource=_row("", "v1", "ServiceAccount", "serviceaccounts"),
                 project=_nothing,
-                look_first=True,
+                get_before_apply=True,
             ),
             Watched(
                 # Our own, and those of users that hold archetypes.
@@ -177,13 +183,13 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                     size_bytes=archetypes_bytes,
                     budget_bytes=ARCHETYPES_BUDGET_BYTES,
                 ),
-                look_first=True,
-                exact=True,
+                get_before_apply=True,
+                optimistic_lock=True,
             ),
             Watched(
                 resource=_row(GROUP, VERSION, crd.WORLD_VIEW.kind, crd.WORLD_VIEW.plural),
                 project=ShownTexts().of,
-                exact=True,
+                optimistic_lock=True,
             ),
             Watched(
                 resource=_row("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
@@ -192,9 +198,9 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
             Watched(
                 resource=_row("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
                 project=_nothing,
-                guards=True,
+                apply_barrier=True,
             ),
-            Watched(resource=_row("", "v1", "Pod", "pods"), project=_pod),
+            Watched(resource=_row("", "v1", "Pod", "pods"), project=_pod, are_pods=True),
             Watched(
                 resource=Resource(
                     group="", version="v1", kind="Namespace", plural="namespaces", context=True

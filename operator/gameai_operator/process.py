@@ -17,19 +17,19 @@ from gameai_operator.cluster.lease import Elector, WriteGate
 from gameai_operator.cluster.probe import Probe
 from gameai_operator.cluster.sync import Discovery, Lists, jittered, patiently
 from gameai_operator.cluster.watch import Watch
-from gameai_operator.engine.controller import Controller
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.events import Recorder
-from gameai_operator.engine.intake import Intake
-from gameai_operator.engine.manifest import Resource
-from gameai_operator.engine.metrics import ObjectMetrics
-from gameai_operator.engine.readings import Readings
-from gameai_operator.engine.reconcile import Reconciler
-from gameai_operator.engine.references import References
-from gameai_operator.engine.repairs import Repairs
-from gameai_operator.engine.store import Store
-from gameai_operator.engine.turns import Turns
-from gameai_operator.engine.workqueue import Priority, Workqueue
+from gameai_operator.controller.cache import Cache
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.event_handler import EventHandler
+from gameai_operator.controller.events import Recorder
+from gameai_operator.controller.foreign_reads import ForeignReads
+from gameai_operator.controller.manifest import Resource
+from gameai_operator.controller.object_metrics import ObjectMetrics
+from gameai_operator.controller.reconciler import Reconciler
+from gameai_operator.controller.references import References
+from gameai_operator.controller.repairs import Repairs
+from gameai_operator.controller.rollout_slots import RolloutSlots
+from gameai_operator.controller.workers import Controller
+from gameai_operator.controller.workqueue import Priority, Workqueue
 from gameai_operator.http.server import application, serve
 from gameai_operator.kinds import MANAGED_SELECTOR, WATCHED, kinds
 from gameai_operator.settings import Settings
@@ -87,15 +87,15 @@ class Process:
         roots = [kind.resource for kind in self._kinds.values()]
         self._resources = (*roots, *(each.resource for each in WATCHED.values()))
         self._roots = tuple(roots)
-        self._store = Store()
+        self._store = Cache()
         self._references = References()
         self._queue = Workqueue(time.monotonic)
         self._metrics = ObjectMetrics()
         telemetry.show_objects(self._metrics)
-        self._readings = Readings(
+        self._readings = ForeignReads(
             WATCHED, references=self._references, queue=self._queue, fetch=client.get
         )
-        self._intake = Intake(
+        self._event_handler = EventHandler(
             self._kinds,
             WATCHED,
             store=self._store,
@@ -109,7 +109,7 @@ class Process:
         self._lists = Lists(
             client,
             store=self._store,
-            intake=self._intake,
+            event_handler=self._event_handler,
             namespaces=settings.namespaces,
             selector=MANAGED_SELECTOR,
             rewound=self._begin_again,
@@ -125,8 +125,8 @@ class Process:
             lambda: credentials(settings),
             namespaces=settings.namespaces,
             selector=MANAGED_SELECTOR,
-            see=self._intake.see,
-            lose=self._intake.lose,
+            see=self._event_handler.on_upsert,
+            lose=self._event_handler.on_delete,
             relisted=self._compare_soon,
         )
         # The watch has connections of its own, under the authorities of its start.
@@ -144,8 +144,8 @@ class Process:
             WATCHED,
             store=self._store,
             references=self._references,
-            turns={name: Turns(self._pace(name)) for name in self._kinds},
-            intake=self._intake,
+            slots={name: RolloutSlots(self._pace(name)) for name in self._kinds},
+            event_handler=self._event_handler,
             cluster=client,
             claims=LeaseClaims(client, own, time.monotonic),
             recorder=self._recorder,

@@ -19,7 +19,7 @@ from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json, path
 from gameai_devcluster.testing.proxy import Answer, Arrival, DropError, Proxy, status_answer
 from gameai_devcluster.testing.waiting import until
-from gameai_operator.engine.manifest import PAUSED
+from gameai_operator.controller.manifest import PAUSED
 from grpc import aio
 from inference import engine, eventually, outward, program
 from live import manifest, world

@@ -14,10 +14,10 @@ from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.audit import AuditLog
 from gameai_devcluster.testing.rendering import decided, owned
 from gameai_devcluster.testing.waiting import settled, until
-from gameai_operator.engine import replicas
-from gameai_operator.engine.manifest import Key, Owner
-from gameai_operator.engine.ownership import applied_fields, lost
-from gameai_operator.engine.plan import Child, plan
+from gameai_operator.controller import scale
+from gameai_operator.controller.field_ownership import applied_fields, lost
+from gameai_operator.controller.manifest import Key, Owner
+from gameai_operator.controller.plan import Child, plan
 from gameai_operator.tier.revisions import NEWEST
 from live import manifest
 
@@ -99,11 +99,11 @@ def fields_lost(live: Json, rendered: Json) -> tuple[str, ...]:
     if fields is None:
         return ("everything",)
     template = copy.deepcopy(rendered)
-    number = template["metadata"]["annotations"].pop(replicas.REPLICAS, None)
+    number = template["metadata"]["annotations"].pop(scale.REPLICAS, None)
     if number is None:
         return lost(template, fields)
     del template["spec"]["replicas"]
-    asked = replicas.asked_for(metadata, replicas.FIELD_MANAGER, "gameai-operator")
+    asked = scale.asked_for(metadata, scale.FIELD_MANAGER, "gameai-operator")
     return (*lost(template, fields), *(() if asked == int(number) else ("replicas",)))
 
 

@@ -9,9 +9,9 @@ import tiers
 import worlds
 import yaml
 from gameai_devcluster.testing.rendering import NOW, decided
-from gameai_operator.engine import report
-from gameai_operator.engine.kind import Refusal
-from gameai_operator.engine.manifest import Key
+from gameai_operator.controller import status_report
+from gameai_operator.controller.kind import RejectedWrite
+from gameai_operator.controller.manifest import Key
 
 FOLDER = Path(__file__).resolve().parents[2] / "integrations" / "argocd"
 SCRIPT = (FOLDER / "health.lua").read_text()
@@ -36,11 +36,13 @@ def health(document: dict[str, Any]) -> tuple[str, str]:
 def with_status(root: dict[str, Any], **seen: Any) -> dict[str, Any]:
     """An object as it is once the operator has decided on it."""
     decision = decided(root, references=seen.pop("references", worlds.READY_TIERS), **seen)
-    return {**root, "status": report.status_of(root, decision, NOW, claim="a/b")}
+    return {**root, "status": status_report.status_of(root, decision, NOW, claim="a/b")}
 
 
-REFUSAL = Refusal(key=Key("Service", "n", "gold"), reason="NameConflict", message="taken")
-FAILURE = Refusal(key=Key("Service", "n", "gold"), reason="ApplyFailing", message="500 webhook")
+REFUSAL = RejectedWrite(key=Key("Service", "n", "gold"), reason="NameConflict", message="taken")
+FAILURE = RejectedWrite(
+    key=Key("Service", "n", "gold"), reason="ApplyFailing", message="500 webhook"
+)
 
 
 def conditions(*given: tuple[str, str, str]) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def conditions(*given: tuple[str, str, str]) -> dict[str, Any]:
         (tiers.resource(), "Progressing"),
         (worlds.resource(), "Progressing"),
         (with_status(tiers.resource()), "Progressing"),
-        (with_status(tiers.resource(), refusals=(REFUSAL,)), "Degraded"),
+        (with_status(tiers.resource(), rejections=(REFUSAL,)), "Degraded"),
         (with_status(tiers.resource(), failures=(FAILURE,)), "Progressing"),
         (with_status(tiers.resource(engine={"vllm": {"args": ["--uds=x"]}})), "Degraded"),
         (conditions(("Ready", "True", "Hibernated")), "Healthy"),
@@ -79,7 +81,7 @@ def test_a_spec_that_was_not_acted_on_is_in_progress() -> None:
 
 
 def test_what_must_be_done_is_the_message() -> None:
-    assert health(with_status(tiers.resource(), refusals=(REFUSAL,)))[1] == "taken"
+    assert health(with_status(tiers.resource(), rejections=(REFUSAL,)))[1] == "taken"
 
 
 def test_the_config_map_carries_the_script_for_each_kind_and_what_others_write() -> None:

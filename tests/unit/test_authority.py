@@ -12,7 +12,7 @@ from gameai_contract.names import CONFIG_ENVIRONMENT, CONFIG_KEY, GATEWAY_CA_KEY
 from gameai_contract.world_config import ConfigError
 from gameai_devcluster.testing.rendering import NOW
 from gameai_operator.authority import Authority
-from gameai_operator.engine.kind import Sight
+from gameai_operator.controller.kind import Observed
 from gameai_operator.kinds import kinds
 from gameai_operator.settings import GatewaySettings, Settings
 
@@ -24,10 +24,12 @@ def data_of_world(authority: str) -> dict[str, str]:
     settings = Settings(gateway=GatewaySettings(endpoint=ENDPOINT))
     decide = kinds(settings, lambda: authority)["GameWorld"].decide
     references = worlds.READY_TIERS
-    sight = Sight(root=worlds.resource(), children={}, pods=(), now=NOW, references=references)
+    observed = Observed(
+        root=worlds.resource(), children={}, pods=(), now=NOW, references=references
+    )
     [config] = [
         each
-        for each in decide(sight).wanted or ()
+        for each in decide(observed).wanted or ()
         if each["kind"] == "ConfigMap" and CONFIG_KEY in each["data"]
     ]
     data: dict[str, str] = config["data"]

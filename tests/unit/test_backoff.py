@@ -1,5 +1,5 @@
 import pytest
-from gameai_operator.engine.backoff import delay_seconds
+from gameai_operator.controller.backoff import delay_seconds
 
 
 @pytest.mark.parametrize(

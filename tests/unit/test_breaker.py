@@ -1,4 +1,4 @@
-from gameai_operator.cluster.breaker import Breaker
+from gameai_operator.cluster.circuit_breaker import Breaker
 
 
 class Clock:

@@ -7,7 +7,7 @@ import worlds
 from gameai_contract.catalogue import CATALOGUE
 from gameai_contract.settings import CatalogueService, settings_hash
 from gameai_devcluster.testing import rendering
-from gameai_operator.engine.deployments import TEMPLATE_HASH
+from gameai_operator.resources.deployment import TEMPLATE_HASH
 from gameai_operator.settings import Settings
 from gameai_operator.world.catalogue import effective, seed
 from gameai_operator.world.revisions import REVISIONS

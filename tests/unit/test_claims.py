@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 from gameai_operator.cluster.claims import LeaseClaims
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.manifest import Resource
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.manifest import Resource
 
 
 class FakeLeases:

@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from gameai_operator.engine.conditions import (
+from gameai_operator.controller.conditions import (
     MOST_MESSAGE,
     Condition,
     Transition,

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import tiers
-from gameai_operator.engine.deployments import (
+from gameai_operator.resources.deployment import (
     STUCK_SECONDS,
     TEMPLATE_HASH,
     TEMPLATE_INPUTS,

@@ -7,7 +7,7 @@ import pytest
 import tiers
 import yaml
 from gameai_devcluster.testing.rendering import decided, owned
-from gameai_operator.engine.manifest import without_empty
+from gameai_operator.controller.manifest import without_empty
 from gameai_operator.kinds import kinds
 from gameai_operator.settings import Policy, Settings
 from worlds import READY_TIERS

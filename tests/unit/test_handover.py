@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import tiers
-from gameai_operator.engine.deployments import Deployment
+from gameai_operator.resources.deployment import Deployment
 from gameai_operator.tier.handover import Limits, handover
 from gameai_operator.tier.split import Split, split
 from hypothesis import given

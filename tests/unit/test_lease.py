@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from gameai_operator.cluster.lease import Elector, WriteGate
-from gameai_operator.engine.errors import ApiError, NotLeadingError
-from gameai_operator.engine.manifest import Resource
+from gameai_operator.controller.errors import ApiError, NotLeadingError
+from gameai_operator.controller.manifest import Resource
 from gameai_operator.settings import LeaseSettings
 
 FAST = LeaseSettings(identity="me", duration_seconds=0.3, renew_seconds=0.2, retry_seconds=0.02)

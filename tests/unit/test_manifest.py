@@ -1,5 +1,5 @@
 import pytest
-from gameai_operator.engine.manifest import (
+from gameai_operator.controller.manifest import (
     MANIFEST_HASH,
     Key,
     Owner,

@@ -1,8 +1,8 @@
 from typing import Any
 
 from gameai_operator import telemetry
-from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.metrics import NUMBERS, ObjectMetrics
+from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.object_metrics import NUMBERS, ObjectMetrics
 from prometheus_client import CollectorRegistry, generate_latest
 
 GOLD = Key("ModelTier", "eldermoor", "gold")

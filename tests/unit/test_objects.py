@@ -8,8 +8,8 @@ import pytest
 import tiers
 from gameai_devcluster.testing.rendering import NOW
 from gameai_operator.api.tier import ModelTier
-from gameai_operator.engine.deployments import TEMPLATE_HASH, changes
-from gameai_operator.engine.kind import Sight
+from gameai_operator.controller.kind import Observed
+from gameai_operator.resources.deployment import TEMPLATE_HASH, changes
 from gameai_operator.settings import NetworkSettings, PodSettings
 from gameai_operator.tier import objects
 from gameai_operator.tier.decide import decide
@@ -28,8 +28,8 @@ def deployments(tier: ModelTier, live: Live = tiers.NOTHING) -> dict[str, dict[s
 
 def sizes(tier: ModelTier) -> dict[str, int]:
     """Replicas of the Deployments of a new tier, by capacity."""
-    sight = Sight(root=tier.model_dump(by_alias=True), children={}, pods=(), now=NOW)
-    found = decide(sight, current=tiers.CURRENT, network=NetworkSettings()).replicas
+    observed = Observed(root=tier.model_dump(by_alias=True), children={}, pods=(), now=NOW)
+    found = decide(observed, current=tiers.CURRENT, network=NetworkSettings()).replicas
     return {key.name.removeprefix("gold-"): number for key, number in found.items()}
 
 

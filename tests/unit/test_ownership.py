@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from gameai_operator.engine.ownership import applied_fields, lost, rivals
+from gameai_operator.controller.field_ownership import applied_fields, lost, rivals
 
 MANIFEST: dict[str, Any] = {
     "apiVersion": "v1",

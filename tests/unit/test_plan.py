@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 import tiers
-from gameai_operator.engine.manifest import MANIFEST_HASH, Key, Owner, owned_by
-from gameai_operator.engine.plan import Apply, Child, Conflict, Plan, plan
+from gameai_operator.controller.manifest import MANIFEST_HASH, Key, Owner, owned_by
+from gameai_operator.controller.plan import Apply, Child, Conflict, Number, Plan, plan
 
 OWNER = Owner(kind="ModelTier", name="gold", uid="uid-1")
 FORMER = Owner(kind="ModelTier", name="gold", uid="uid-0")
@@ -188,7 +188,13 @@ def deployed(**facts: Any) -> Child:
 
 
 def counted(present: Child, number: int, *wanted: Any) -> list[tuple[int, str]]:
-    result = plan(OWNER, wanted, {DEPLOYMENT: present}, [DEPLOYMENT], numbers={DEPLOYMENT: number})
+    result = plan(
+        OWNER,
+        wanted,
+        {DEPLOYMENT: present},
+        [DEPLOYMENT],
+        numbers={DEPLOYMENT: Number(wanted=number)},
+    )
     return [(each.number.wanted, each.why) for each in result.counts]
 
 
@@ -225,7 +231,7 @@ def test_a_new_deployment_is_created_with_its_number() -> None:
     metadata = {"name": "gold-spot", "namespace": "eldermoor"}
     document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {}}
     made = owned_by(OWNER, document)
-    (step,) = plan(OWNER, [made], {}, numbers={DEPLOYMENT: 4}).applies
+    (step,) = plan(OWNER, [made], {}, numbers={DEPLOYMENT: Number(wanted=4)}).applies
     assert step.manifest["spec"]["replicas"] == 4
     assert step.manifest["metadata"]["annotations"]["gameai.dev/replicas"] == "4"
     assert step.digest == made["metadata"]["annotations"][MANIFEST_HASH]

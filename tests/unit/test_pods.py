@@ -1,7 +1,8 @@
 from typing import Any
 
 import pytest
-from gameai_operator.engine.pods import Pod, pod
+from gameai_operator.controller.pod_facts import Pod
+from gameai_operator.resources.pod import pod
 
 BORN = "2026-11-22T10:00:00Z"
 LATER = "2026-11-22T10:05:00Z"
@@ -31,9 +32,9 @@ GOING: dict[str, Any] = {"deletionTimestamp": LATER, "deletionGracePeriodSeconds
 
 def test_a_fresh_pod_has_no_facts_yet() -> None:
     found = seen({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": {}})
-    assert (found.ready, found.terminating, found.hasten, found.unschedulable) == (False,) * 3 + (
-        "",
-    )
+    assert (found.ready, found.terminating, found.force_delete, found.unschedulable) == (
+        False,
+    ) * 3 + ("",)
 
 
 def test_a_pod_knows_its_group() -> None:
@@ -41,7 +42,7 @@ def test_a_pod_knows_its_group() -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "hasten"),
+    ("case", "force_delete"),
     [
         (document(**GOING), True),
         (document(state={"waiting": {"reason": "ContainerCreating"}}, **GOING), True),
@@ -64,17 +65,17 @@ def test_a_pod_knows_its_group() -> None:
     ],
 )
 def test_only_a_going_pod_whose_process_never_was_ready_is_hastened(
-    case: dict[str, Any], hasten: bool
+    case: dict[str, Any], force_delete: bool
 ) -> None:
-    assert seen(case).hasten is hasten
+    assert seen(case).force_delete is force_delete
 
 
 def test_a_pod_without_a_node_goes_by_itself() -> None:
-    assert not seen({**document(**GOING), "spec": {}}).hasten
+    assert not seen({**document(**GOING), "spec": {}}).force_delete
 
 
 def test_a_pod_that_its_kubelet_never_reported_is_hastened() -> None:
-    assert seen({**document(**GOING), "status": {}}).hasten
+    assert seen({**document(**GOING), "status": {}}).force_delete
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_an_injected_container_does_not_speak_for_the_engine() -> None:
     raw = document(**GOING)
     proxy = {"name": "istio-proxy", "state": {"running": {"startedAt": "2026-11-22T09:00:00Z"}}}
     raw["status"]["containerStatuses"].insert(0, proxy)
-    assert seen(raw).hasten
+    assert seen(raw).force_delete
 
 
 @pytest.mark.parametrize(

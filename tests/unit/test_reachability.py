@@ -8,7 +8,7 @@ import worlds
 from gameai_devcluster import charts
 from gameai_devcluster.testing.reachability import End, Network
 from gameai_devcluster.testing.rendering import decided
-from gameai_operator.engine.manifest import Key
+from gameai_operator.controller.manifest import Key
 from gameai_operator.settings import NetworkSettings, Settings
 
 OPEN_FROM = {

@@ -1,4 +1,4 @@
-"""Users' objects are read when a root names them, in turns, within a budget, and never on the event loop."""
+"""Users' objects are read when a root names them, in slots, within a budget, and never on the event loop."""
 
 import asyncio
 import threading
@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from gameai_operator.engine import readings as readings_module
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.kind import Reading
-from gameai_operator.engine.manifest import Key, Resource
-from gameai_operator.engine.readings import Readings
-from gameai_operator.engine.references import UNREAD, References
-from gameai_operator.engine.workqueue import Workqueue
+from gameai_operator.controller import foreign_reads as readings_module
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.foreign_reads import ForeignReads
+from gameai_operator.controller.kind import Reading
+from gameai_operator.controller.manifest import Key, Resource
+from gameai_operator.controller.references import UNREAD, References
+from gameai_operator.controller.workqueue import Workqueue
 from gameai_operator.kinds import WATCHED
 
 
@@ -26,7 +26,7 @@ def world(name: str, namespace: str = "n") -> Key:
 
 
 class Shelf:
-    """Readings over ConfigMaps in a dict; a text of n characters takes n of a budget of 10."""
+    """ForeignReads over ConfigMaps in a dict; a text of n characters takes n of a budget of 10."""
 
     def __init__(self) -> None:
         self.texts: dict[Key, str] = {}
@@ -43,7 +43,7 @@ class Shelf:
             budget_bytes=10,
         )
         watched = {"ConfigMap": replace(WATCHED["ConfigMap"], reads=reading)}
-        self.readings = Readings(
+        self.readings = ForeignReads(
             watched, references=self.references, queue=self.queue, fetch=self._fetch
         )
 

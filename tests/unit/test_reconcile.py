@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 import tiers
 from fakes import ROOT, TIERS, World
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.outcome import Outcome
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.outcome import Outcome
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ async def test_a_taken_name_stalls_and_is_tried_again_later(world: World) -> Non
     calls, outcome = await world.reconcile()
     assert "get Service/gold" in calls
     assert "apply Service/gold force" not in calls
-    assert outcome.again_seconds == 30.0
+    assert outcome.requeue_after_seconds == 30.0
     assert world.condition("Stalled")["reason"] == "NameConflict"
     assert "belongs to another writer" in world.condition("Stalled")["message"]
     assert world.events == ["NameConflict"]
@@ -98,7 +98,7 @@ async def test_a_refusal_is_not_taken_back_while_it_lasts(world: World) -> None:
     await world.reconcile()
     calls, outcome = await world.reconcile()
     assert "status" not in calls
-    assert outcome.again_seconds == 30.0
+    assert outcome.requeue_after_seconds == 30.0
 
 
 async def test_a_restart_does_not_take_a_refusal_back_and_give_it_again(world: World) -> None:
@@ -262,7 +262,7 @@ async def test_an_object_of_another_running_operator_is_left_alone(world: World)
     assert root["status"]["operator"] == world.claims.own
     world.claims.running.add("b/b")
     world.see(root | {"status": root["status"] | {"operator": "b/b"}}, generation=2)
-    assert await world.reconcile() == ([], Outcome(again_seconds=10.0))
+    assert await world.reconcile() == ([], Outcome(requeue_after_seconds=10.0))
     assert world.reconciler.foreign == {ROOT: "b/b"}
     world.claims.running.clear()
     calls, _ = await world.reconcile()
@@ -331,28 +331,28 @@ async def test_a_status_that_came_too_late_looks_at_the_root_again(
     world.cluster.errors["status"] = refused(status)
     calls, outcome = await world.reconcile()
     assert calls == ["status", "get ModelTier/gold"]
-    assert outcome.again_seconds is not None
+    assert outcome.requeue_after_seconds is not None
 
 
 async def test_a_turn_is_left_once_status_says_so(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the next object is seen under way while this one still seems to be."""
-    world.turns.take(ROOT, healthy=True)
+    world.slots.take(ROOT, healthy=True)
     held: list[bool] = []
     write = world.cluster.apply_status
 
     async def apply_status(*written: Any) -> dict[str, Any]:
-        held.append(world.turns.holds(ROOT))
+        held.append(world.slots.holds(ROOT))
         return await write(*written)
 
     monkeypatch.setattr(world.cluster, "apply_status", apply_status)
     world.cluster.errors["status"] = refused(409)
     await world.reconcile()
-    assert world.turns.holds(ROOT)
+    assert world.slots.holds(ROOT)
     await world.reconcile()
     assert held == [True, True]
-    assert not world.turns.holds(ROOT)
+    assert not world.slots.holds(ROOT)
 
 
 async def test_mere_counts_are_reported_at_intervals_and_states_at_once(world: World) -> None:
@@ -361,9 +361,9 @@ async def test_mere_counts_are_reported_at_intervals_and_states_at_once(world: W
     complete = [{"type": "Progressing", "reason": "NewReplicaSetAvailable"}]
     moving = {"replicas": 1, "updatedReplicas": 1, "conditions": []}
     world.see(deployment | {"status": moving})
-    assert await world.reconcile() == ([], Outcome(again_seconds=2.0))
+    assert await world.reconcile() == ([], Outcome(requeue_after_seconds=2.0))
     world.clock = 1.5
-    assert await world.reconcile() == ([], Outcome(again_seconds=0.5))
+    assert await world.reconcile() == ([], Outcome(requeue_after_seconds=0.5))
     world.clock = 2.0
     assert await world.reconcile() == (["status"], Outcome())
     counts = {"replicas": 1, "readyReplicas": 1, "updatedReplicas": 1}
@@ -375,7 +375,7 @@ async def test_mere_counts_are_reported_at_intervals_and_states_at_once(world: W
 async def test_a_deployment_that_makes_no_progress_is_nudged_once_and_set_back(
     world: World,
 ) -> None:
-    """Its controller has lost sight of it: all pods answer, of a former template."""
+    """Its controller has lost observed of it: all pods answer, of a former template."""
     await world.reconcile()
     key = Key("Deployment", "eldermoor", "gold-on-demand")
 
@@ -387,9 +387,9 @@ async def test_a_deployment_that_makes_no_progress_is_nudged_once_and_set_back(
 
     see(7)
     calls, outcome = await world.reconcile()
-    assert (calls, outcome) == (["status"], Outcome(again_seconds=60.0))
+    assert (calls, outcome) == (["status"], Outcome(requeue_after_seconds=60.0))
     world.clock = 56.0
-    assert await world.reconcile() == ([], Outcome(again_seconds=4.0))
+    assert await world.reconcile() == ([], Outcome(requeue_after_seconds=4.0))
     world.clock = 60.0
     calls, _ = await world.reconcile()
     assert calls == ["scale Deployment/gold-on-demand 2"]
@@ -490,7 +490,7 @@ async def test_a_loading_pod_of_a_deleted_tier_is_deleted_once_more(world: World
         "resourceVersion": "999",
     }
     world.see(loading_pod())
-    world.intake.lose(TIERS, {"metadata": metadata})
+    world.event_handler.on_delete(TIERS, {"metadata": metadata})
     assert (await world.reconcile())[0] == ["delete Pod/p ['uid'] 1"]
 
 
@@ -563,11 +563,11 @@ async def test_a_restart_does_not_take_a_failure_back_and_give_it_again(world: W
 async def test_an_object_of_another_operator_holds_no_turn(world: World) -> None:
     await world.reconcile()
     root = world.cluster.objects[ROOT]
-    world.turns.take(ROOT, healthy=True)
+    world.slots.take(ROOT, healthy=True)
     world.claims.running.add("b/b")
     world.see(root | {"status": root["status"] | {"operator": "b/b"}}, generation=2)
     await world.reconcile()
-    assert not world.turns.holds(ROOT)
+    assert not world.slots.holds(ROOT)
 
 
 async def test_a_refused_fill_in_is_reported(world: World) -> None:
@@ -589,7 +589,7 @@ async def test_a_number_that_a_policy_overrides_is_tried_again_now_and_then(worl
     world.see(live | {"spec": live["spec"] | {"replicas": 2}})
     calls, outcome = await world.reconcile()
     assert not any(call.startswith("scale") for call in calls)
-    assert outcome.again_seconds is not None
+    assert outcome.requeue_after_seconds is not None
     world.clock += 301.0
     calls, _ = await world.reconcile()
     assert "scale Deployment/gold-on-demand 4" in calls

@@ -1,6 +1,6 @@
-from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.references import References
-from gameai_operator.engine.turns import Turns
+from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.references import References
+from gameai_operator.controller.rollout_slots import RolloutSlots
 
 A, B = Key("GameWorld", "n", "a"), Key("GameWorld", "n", "b")
 GOLD, SILVER = Key("ModelTier", "n", "gold"), Key("ModelTier", "n", "silver")
@@ -40,94 +40,94 @@ def test_a_source_that_points_elsewhere_hears_no_more() -> None:
 
 
 def test_only_so_many_hold_a_turn_and_the_next_is_named_when_one_leaves() -> None:
-    turns = Turns(lambda: 1)
-    assert turns.free(A)
-    turns.take(A, healthy=True)
-    assert turns.free(A)
-    assert not turns.free(B)
-    turns.wait(B)
-    assert turns.through(A) == (B,)
-    turns.take(B, healthy=True)
-    assert turns.through(B) == ()
+    slots = RolloutSlots(lambda: 1)
+    assert slots.free(A)
+    slots.take(A, healthy=True)
+    assert slots.free(A)
+    assert not slots.free(B)
+    slots.wait(B)
+    assert slots.through(A) == (B,)
+    slots.take(B, healthy=True)
+    assert slots.through(B) == ()
 
 
 def test_one_that_leaves_without_a_turn_frees_none() -> None:
-    turns = Turns(lambda: 1)
-    turns.take(A, healthy=True)
-    turns.wait(B)
-    assert turns.through(GOLD) == ()
+    slots = RolloutSlots(lambda: 1)
+    slots.take(A, healthy=True)
+    slots.wait(B)
+    assert slots.through(GOLD) == ()
 
 
 def test_those_under_way_before_a_restart_may_be_more_than_the_limit() -> None:
-    turns = Turns(lambda: 1)
-    turns.begin([A, B])
-    turns.wait(GOLD)
-    assert turns.through(A) == ()
-    assert turns.through(B) == (GOLD,)
+    slots = RolloutSlots(lambda: 1)
+    slots.begin([A, B])
+    slots.wait(GOLD)
+    assert slots.through(A) == ()
+    assert slots.through(B) == (GOLD,)
 
 
 def test_one_that_waits_no_more_makes_way_for_the_next() -> None:
-    turns = Turns(lambda: 1)
-    turns.wait(A)
-    turns.wait(B)
-    assert turns.through(A) == (B,)
+    slots = RolloutSlots(lambda: 1)
+    slots.wait(A)
+    slots.wait(B)
+    assert slots.through(A) == (B,)
 
 
 def test_as_many_are_named_as_there_is_room_for() -> None:
-    turns = Turns(lambda: 2)
+    slots = RolloutSlots(lambda: 2)
     for each in (A, B):
-        turns.take(each, healthy=True)
-        assert turns.holds(each)
-    turns.wait(GOLD)
-    turns.wait(SILVER)
-    assert turns.through(A) == (GOLD,)
-    assert turns.through(B) == (GOLD, SILVER)
+        slots.take(each, healthy=True)
+        assert slots.holds(each)
+    slots.wait(GOLD)
+    slots.wait(SILVER)
+    assert slots.through(A) == (GOLD,)
+    assert slots.through(B) == (GOLD, SILVER)
 
 
 def test_a_roll_out_halts_once_a_fifth_of_those_that_worked_before_fail() -> None:
-    turns = Turns(lambda: 5)
+    slots = RolloutSlots(lambda: 5)
     keys = [Key("GameWorld", "n", f"w{number}") for number in range(20)]
     for each in keys[:4]:
-        turns.take(each, healthy=True)
-        turns.through(each)
+        slots.take(each, healthy=True)
+        slots.through(each)
     for each in keys[4:6]:
-        turns.take(each, healthy=True)
-        turns.fail(each)
-    assert turns.free(keys[9])
-    turns.take(keys[6], healthy=True)
-    turns.wait(keys[8])
-    assert turns.fail(keys[6]) == (keys[8],), "those that wait report the halt"
-    turns.through(keys[8])
-    assert turns.halted == "3 of the first 7 did not become ready"
-    assert not turns.free(keys[9])
-    turns.wait(keys[9])
-    turns.wait(keys[10])
-    assert turns.through(keys[6]) == (keys[9], keys[10]), "one that recovers ends the halt for all"
+        slots.take(each, healthy=True)
+        slots.fail(each)
+    assert slots.free(keys[9])
+    slots.take(keys[6], healthy=True)
+    slots.wait(keys[8])
+    assert slots.fail(keys[6]) == (keys[8],), "those that wait report the halt"
+    slots.through(keys[8])
+    assert slots.halted == "3 of the first 7 did not become ready"
+    assert not slots.free(keys[9])
+    slots.wait(keys[9])
+    slots.wait(keys[10])
+    assert slots.through(keys[6]) == (keys[9], keys[10]), "one that recovers ends the halt for all"
 
 
 def test_those_that_are_gone_or_paused_count_neither_way() -> None:
-    turns = Turns(lambda: 5)
+    slots = RolloutSlots(lambda: 5)
     keys = [Key("GameWorld", "n", f"w{number}") for number in range(20)]
     for each in keys[:3]:
-        turns.take(each, healthy=True)
-        turns.fail(each)
-    assert turns.halted
+        slots.take(each, healthy=True)
+        slots.fail(each)
+    assert slots.halted
     for each in keys[3:18]:
-        turns.take(each, healthy=True)
-        turns.give_back(each)
-    assert turns.halted, "they dilute no rate"
+        slots.take(each, healthy=True)
+        slots.give_back(each)
+    assert slots.halted, "they dilute no rate"
 
 
 def test_worlds_that_were_broken_before_give_their_turns_back_and_halt_nothing() -> None:
-    turns = Turns(lambda: 5)
+    slots = RolloutSlots(lambda: 5)
     broken = [Key("GameWorld", "n", f"w{number}") for number in range(5)]
     for each in broken:
-        turns.take(each, healthy=False)
+        slots.take(each, healthy=False)
     later = Key("GameWorld", "n", "later")
-    turns.wait(later)
-    assert not turns.free(later)
-    assert turns.fail(broken[0]) == (later,)
+    slots.wait(later)
+    assert not slots.free(later)
+    assert slots.fail(broken[0]) == (later,)
     for each in broken[1:]:
-        turns.fail(each)
-    assert turns.halted == ""
-    assert turns.free(later)
+        slots.fail(each)
+    assert slots.halted == ""
+    assert slots.free(later)

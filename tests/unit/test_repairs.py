@@ -1,6 +1,6 @@
-from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.repairs import FORGET_SECONDS, FREE_REPAIRS, Repair, Repairs
-from gameai_operator.engine.stillness import Stillness
+from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.repairs import FORGET_SECONDS, FREE_REPAIRS, Repair, Repairs
+from gameai_operator.controller.stillness import Stillness
 
 KEY = Key("Service", "n", "gold")
 REPAIR = Repair(key=KEY, digest="a", why="edited: .spec.ports")

@@ -1,7 +1,7 @@
 import pytest
 import tiers
 from gameai_contract.inference import LatencyClass
-from gameai_operator.engine.deployments import TEMPLATE_INPUTS
+from gameai_operator.resources.deployment import TEMPLATE_INPUTS
 from gameai_operator.settings import CapacityLabels
 from gameai_operator.tier.revisions import (
     NEWEST,

@@ -1,8 +1,8 @@
 from typing import Any
 
-from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.plan import Child
-from gameai_operator.engine.store import TOMBSTONE_SECONDS, Entry, Store
+from gameai_operator.controller.cache import TOMBSTONE_SECONDS, Cache, Entry
+from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.plan import Child
 
 ROOT = Key("ModelTier", "n", "gold")
 CHILD = Key("Service", "n", "gold")
@@ -27,7 +27,7 @@ def entry(version: int, *, uid: str = "c", root: Key = ROOT, mark: str = "m") ->
 
 
 def test_a_new_object_touches_its_root() -> None:
-    store = Store()
+    store = Cache()
     assert store.put(entry(1), 0.0) == (ROOT,)
     assert store.get(CHILD) == entry(1)
     assert list(store.below(ROOT)) == [entry(1)]
@@ -36,7 +36,7 @@ def test_a_new_object_touches_its_root() -> None:
 
 
 def test_an_older_or_equal_version_is_not_news() -> None:
-    store = Store()
+    store = Cache()
     store.put(entry(5), 0.0)
     assert store.put(entry(5), 0.0) == ()
     assert store.put(entry(4), 0.0) == ()
@@ -44,13 +44,13 @@ def test_an_older_or_equal_version_is_not_news() -> None:
 
 
 def test_versions_are_compared_as_numbers() -> None:
-    store = Store()
+    store = Cache()
     store.put(entry(9), 0.0)
     assert store.put(entry(10), 0.0) == (ROOT,)
 
 
 def test_a_late_change_does_not_bring_a_deleted_object_back() -> None:
-    store = Store()
+    store = Cache()
     store.put(entry(5), 0.0)
     assert store.drop(CHILD, "c", 8, 0.0) == (ROOT,)
     assert store.put(entry(7), 1.0) == ()
@@ -59,13 +59,13 @@ def test_a_late_change_does_not_bring_a_deleted_object_back() -> None:
 
 
 def test_an_object_that_came_back_into_sight_is_taken_again() -> None:
-    store = Store()
+    store = Cache()
     store.drop(CHILD, "c", 8, 0.0)
     assert store.put(entry(9), 1.0) == (ROOT,)
 
 
 def test_a_tombstone_does_not_stay_for_ever() -> None:
-    store = Store()
+    store = Cache()
     store.drop(CHILD, "c", 8, 0.0)
     store.drop(CHILD, "d", 9, TOMBSTONE_SECONDS + 1)
     assert store.put(entry(7), TOMBSTONE_SECONDS + 2) == (ROOT,)
@@ -73,7 +73,7 @@ def test_a_tombstone_does_not_stay_for_ever() -> None:
 
 
 def test_a_second_end_of_an_object_lengthens_its_tombstone() -> None:
-    store = Store()
+    store = Cache()
     store.drop(CHILD, "c", 8, 0.0)
     store.drop(CHILD, "d", 9, 1.0)
     store.drop(CHILD, "c", 10, TOMBSTONE_SECONDS - 1)
@@ -83,18 +83,18 @@ def test_a_second_end_of_an_object_lengthens_its_tombstone() -> None:
 
 
 def test_a_recreated_object_is_not_dropped_by_the_old_ones_end() -> None:
-    store = Store()
+    store = Cache()
     store.put(entry(10, uid="new"), 0.0)
     assert store.drop(CHILD, "old", 8, 0.0) == ()
     assert store.get(CHILD) is not None
 
 
 def test_the_end_of_an_unknown_object_touches_nothing() -> None:
-    assert Store().drop(CHILD, "c", 8, 0.0) == ()
+    assert Cache().drop(CHILD, "c", 8, 0.0) == ()
 
 
 def test_an_object_that_changes_its_root_touches_both() -> None:
-    store = Store()
+    store = Cache()
     other = Key("ModelTier", "n", "silver")
     store.put(entry(1), 0.0)
     assert store.put(entry(2, root=other), 0.0) == (other, ROOT)
@@ -102,7 +102,7 @@ def test_an_object_that_changes_its_root_touches_both() -> None:
 
 
 def test_siblings_stay_when_one_object_goes() -> None:
-    store = Store()
+    store = Cache()
     other = Key("Service", "n", "other")
     store.put(entry(1), 0.0)
     store.put(Entry(key=other, uid="o", version=1, root=ROOT, value=None), 0.0)
@@ -111,19 +111,19 @@ def test_siblings_stay_when_one_object_goes() -> None:
 
 
 def test_what_was_never_kept_can_be_asked_for() -> None:
-    assert list(Store().below(ROOT)) == []
-    assert Store().keys("Service") == frozenset()
-    assert Store().drift("Service", {CHILD: 1}, 2).unseen == (CHILD,)
+    assert list(Cache().below(ROOT)) == []
+    assert Cache().keys("Service") == frozenset()
+    assert Cache().drift("Service", {CHILD: 1}, 2).unseen == (CHILD,)
 
 
 def test_a_root_is_not_below_itself() -> None:
-    store = Store()
+    store = Cache()
     store.put(Entry(key=ROOT, uid="r", version=1, root=ROOT, value=b"{}"), 0.0)
     assert list(store.below(ROOT)) == []
 
 
 def test_a_judgement_replaces_the_fields_it_took() -> None:
-    store = Store()
+    store = Cache()
     store.put(entry(1), 0.0)
     store.keep_judgement(child(1))
     kept = store.get(CHILD)
@@ -132,7 +132,7 @@ def test_a_judgement_replaces_the_fields_it_took() -> None:
 
 
 def test_a_judgement_of_an_older_version_is_not_kept() -> None:
-    store = Store()
+    store = Cache()
     store.put(entry(2), 0.0)
     store.keep_judgement(child(1))
     store.keep_judgement(child(1, key=Key("Service", "n", "gone")))
@@ -142,7 +142,7 @@ def test_a_judgement_of_an_older_version_is_not_kept() -> None:
 
 
 def test_a_judgement_lasts_while_what_it_rests_on_does() -> None:
-    store = Store()
+    store = Cache()
     store.put(entry(1), 0.0)
     store.keep_judgement(child(1))
     store.put(entry(2), 0.0)
@@ -152,7 +152,7 @@ def test_a_judgement_lasts_while_what_it_rests_on_does() -> None:
 
 
 def test_a_list_tells_what_was_missed_and_what_is_gone() -> None:
-    store = Store()
+    store = Cache()
     store.put(entry(5), 0.0)
     seen, unknown = CHILD, Key("Service", "n", "new")
     assert store.drift("Service", {seen: 5}, 9).unseen == ()
@@ -161,20 +161,20 @@ def test_a_list_tells_what_was_missed_and_what_is_gone() -> None:
 
 
 def test_what_is_newer_than_a_list_is_no_ghost() -> None:
-    store = Store()
+    store = Cache()
     store.put(entry(10), 0.0)
     assert store.drift("Service", {}, 9).ghosts == ()
 
 
 def test_a_list_of_one_namespace_says_nothing_of_others() -> None:
-    store = Store()
+    store = Cache()
     store.put(entry(5), 0.0)
     assert store.drift("Service", {}, 9, ["other"]).ghosts == ()
     assert store.drift("Service", {}, 9, ["n"]).ghosts == (CHILD,)
 
 
 def test_the_newest_version_of_a_kind_is_known_of_all_or_some_namespaces() -> None:
-    store = Store()
+    store = Cache()
     assert store.newest("Service") is None
     for namespace, version in (("a", 5), ("b", 9)):
         key = Key("Service", namespace, "gold")
@@ -186,7 +186,7 @@ def test_the_newest_version_of_a_kind_is_known_of_all_or_some_namespaces() -> No
 
 def test_versions_that_went_back_are_forgotten_and_the_objects_stay() -> None:
     """As after a restore of etcd: else everything newer would be ignored until the old versions come again."""
-    store = Store()
+    store = Cache()
     key, gone = Key("Service", "a", "gold"), Key("Service", "a", "gone")
     store.put(Entry(key=key, uid="u", version=900, root=key, value="old"), 0.0)
     store.drop(gone, "g", 901, 0.0)
@@ -203,7 +203,7 @@ def test_versions_that_went_back_are_forgotten_and_the_objects_stay() -> None:
 
 
 def test_a_lower_version_in_a_newer_list_is_a_rewind() -> None:
-    store = Store()
+    store = Cache()
     key = Key("Service", "a", "gold")
     store.put(Entry(key=key, uid="u", version=103, root=key, value="of a lost timeline"), 0.0)
     assert store.drift("Service", {key: 80}, 105).rewound

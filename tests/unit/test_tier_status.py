@@ -6,13 +6,13 @@ import tiers
 from gameai_devcluster.testing import rendering
 from gameai_devcluster.testing.rendering import NOW
 from gameai_operator.api.tier import ModelTier
-from gameai_operator.engine.conditions import Condition
-from gameai_operator.engine.deployments import TEMPLATE_HASH, TEMPLATE_INPUTS
-from gameai_operator.engine.kind import Decision, Refusal, Sight
-from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.plan import Child
-from gameai_operator.engine.pods import Pod
+from gameai_operator.controller.conditions import Condition
+from gameai_operator.controller.kind import Decision, Observed, RejectedWrite
+from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.plan import Child
+from gameai_operator.controller.pod_facts import Pod
 from gameai_operator.kinds import kinds
+from gameai_operator.resources.deployment import TEMPLATE_HASH, TEMPLATE_INPUTS
 from gameai_operator.settings import NetworkSettings, Policy, Settings
 from gameai_operator.tier.decide import decide
 from gameai_operator.tier.objects import Live, deployments
@@ -27,7 +27,7 @@ def a_pod(**facts: Any) -> Pod:
         "group": "on-demand",
         "ready": False,
         "terminating": False,
-        "hasten": False,
+        "force_delete": False,
     }
     return Pod(**(given | facts))
 
@@ -54,14 +54,14 @@ def children(root: dict[str, Any], **facts: Any) -> dict[Key, Child]:
 def decided(
     *pods: Pod,
     live: dict[str, Any] | None = None,
-    refusals: tuple[Refusal, ...] = (),
+    rejections: tuple[RejectedWrite, ...] = (),
     status: Any = None,
     **spec: Any,
 ) -> Decision:
     root = tiers.resource(status=status, **spec)
     below = {} if live is None else children(root, **live)
-    sight = Sight(root=root, children=below, pods=pods, refusals=refusals, now=NOW)
-    return decide(sight, current=tiers.CURRENT, network=NetworkSettings())
+    observed = Observed(root=root, children=below, pods=pods, rejections=rejections, now=NOW)
+    return decide(observed, current=tiers.CURRENT, network=NetworkSettings())
 
 
 def said(decision: Decision, kind: str = "Ready") -> Condition:
@@ -280,8 +280,8 @@ def test_an_unknown_template_revision_stalls_and_keeps_what_is_there() -> None:
 
 
 def test_a_refused_object_stalls_with_its_reason() -> None:
-    refusal = Refusal(key=Key("Service", "n", "gold"), reason="NameConflict", message="taken")
-    decision = decided(refusals=(refusal,))
+    refusal = RejectedWrite(key=Key("Service", "n", "gold"), reason="NameConflict", message="taken")
+    decision = decided(rejections=(refusal,))
     assert (said(decision, "Stalled").reason, said(decision).reason) == ("NameConflict",) * 2
 
 
@@ -322,8 +322,8 @@ def with_spot(spot: dict[str, Any], **spec: Any) -> Decision:
     below = children(root)
     facts = replace(children(before)[SPOT_KEY].facts, **spot)
     below[SPOT_KEY] = replace(below[ON_DEMAND_KEY], key=SPOT_KEY, facts=facts)
-    sight = Sight(root=root, children=below, pods=(), now=NOW)
-    return decide(sight, current=tiers.CURRENT, network=NetworkSettings())
+    observed = Observed(root=root, children=below, pods=(), now=NOW)
+    return decide(observed, current=tiers.CURRENT, network=NetworkSettings())
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import asyncio
 
 import pytest
-from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.workqueue import Priority, Workqueue
+from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.workqueue import Priority, Workqueue
 
 A, B, C = (Key("ModelTier", "n", name) for name in "abc")
 

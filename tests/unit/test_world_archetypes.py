@@ -11,9 +11,9 @@ from gameai_contract.names import ARCHETYPES_KEY, MANAGED_BY, PART_OF, WORLD_LAB
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.api.views import archetypes_refused, archetypes_unread, archetypes_view
 from gameai_operator.api.worldview import WorldViewSpec
-from gameai_operator.engine.kind import Decision
-from gameai_operator.engine.manifest import PAUSED, Key
-from gameai_operator.engine.references import UNREAD
+from gameai_operator.controller.kind import Decision
+from gameai_operator.controller.manifest import PAUSED, Key
+from gameai_operator.controller.references import UNREAD
 from gameai_operator.kinds import WATCHED
 
 WORLD = Key("GameWorld", "eldermoor", "moor")
@@ -140,14 +140,14 @@ def test_archetypes_beyond_their_namespaces_budget_are_refused_and_those_before_
 async def see(world: World, document: dict[str, Any]) -> None:
     """An event of a user's ConfigMap, and its reading."""
     world.cluster.objects[worlds.ARCHETYPES] = document
-    world.intake.see(CONFIG, document)
+    world.event_handler.on_upsert(CONFIG, document)
     await world.readings.read_due()
 
 
 def watching() -> World:
     world = World()
     root = worlds.resource(**NAMED)
-    world.intake.see(fakes.KINDS["GameWorld"].resource, world.cluster.put(root))
+    world.event_handler.on_upsert(fakes.KINDS["GameWorld"].resource, world.cluster.put(root))
     world.queue._waiting.clear()
     return world
 
@@ -162,7 +162,7 @@ async def test_a_users_config_map_wakes_the_worlds_that_name_it_and_is_no_child(
     await see(world, users(902, BROKEN))
     assert set(world.queue._waiting) == {WORLD}
     world.queue._waiting.clear()
-    world.intake.lose(CONFIG, users(903, BROKEN))
+    world.event_handler.on_delete(CONFIG, users(903, BROKEN))
     assert set(world.queue._waiting) == {WORLD}
 
 
@@ -204,7 +204,7 @@ async def test_a_broken_edit_leaves_what_was_handed_on_and_its_removal_takes_it_
     await world.reconciler.reconcile(WORLD)
     assert world.cluster.objects[handed] == first
     resource = fakes.KINDS["GameWorld"].resource
-    world.intake.see(resource, world.cluster.put(worlds.resource()))
+    world.event_handler.on_upsert(resource, world.cluster.put(worlds.resource()))
     await world.reconciler.reconcile(WORLD)
     assert handed not in world.cluster.objects
 
@@ -226,11 +226,11 @@ async def test_gateways_are_told_the_archetypes_that_were_last_right() -> None:
     conditions = world.cluster.objects[WORLD]["status"]["conditions"]
     [valid] = [each for each in conditions if each["type"] == "ArchetypesValid"]
     assert "what was right before stays in use" in valid["message"]
-    world.intake.lose(CONFIG, users(902, BROKEN))
+    world.event_handler.on_delete(CONFIG, users(902, BROKEN))
     await world.reconciler.reconcile(WORLD)
     assert shown(world) == first
     resource = fakes.KINDS["GameWorld"].resource
-    world.intake.see(resource, world.cluster.put(worlds.resource()))
+    world.event_handler.on_upsert(resource, world.cluster.put(worlds.resource()))
     await world.reconciler.reconcile(WORLD)
     assert shown(world) == ""
 
@@ -241,7 +241,7 @@ async def test_of_a_paused_world_nothing_is_written_but_what_gateways_are_told()
     resource = fakes.KINDS["GameWorld"].resource
     root = worlds.resource(**NAMED, callers=[{"namespace": "a", "serviceAccount": "b"}])
     root["metadata"]["annotations"] = {PAUSED: "true"}
-    world.intake.see(resource, world.cluster.put(root))
+    world.event_handler.on_upsert(resource, world.cluster.put(root))
     world.cluster.calls.clear()
     await world.reconciler.reconcile(WORLD)
     assert world.cluster.calls == ["status", "apply WorldView/moor"]

@@ -91,7 +91,7 @@ def test_too_many_changes_wait_for_the_first_to_take_effect() -> None:
         anchors = turned(anchors, T0 + HOUR + number, clock=clock(speed=str(number + 2)))
     found = turning(worlds.world(clock=clock(speed="9")), anchors, T0 + HOUR)
     assert found.anchors == anchors
-    assert found.again_seconds == pytest.approx(LEAD_SECONDS)
+    assert found.requeue_after_seconds == pytest.approx(LEAD_SECONDS)
 
 
 def test_an_operator_whose_clock_is_behind_adds_no_anchor_before_the_last() -> None:

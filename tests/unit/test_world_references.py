@@ -4,8 +4,8 @@ import fakes
 import tiers
 import worlds
 from fakes import World
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.manifest import Key
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.manifest import Key
 from gameai_operator.kinds import WATCHED
 
 WORLD = Key("GameWorld", "eldermoor", "moor")
@@ -16,7 +16,7 @@ def with_world(world: World) -> dict[str, Any]:
     """A world that refers to the tier; what was queued until now is forgotten."""
     roles = [{"name": "dialogue", "tierRef": {"name": "gold"}}]
     root = world.cluster.put(worlds.resource(roles=roles))
-    world.intake.see(WORLDS, root)
+    world.event_handler.on_upsert(WORLDS, root)
     world.queue._waiting.clear()
     return root
 
@@ -39,7 +39,7 @@ async def test_a_tier_that_goes_wakes_the_worlds_that_refer_to_it() -> None:
     world = World()
     world.see(tiers.resource())
     with_world(world)
-    world.intake.lose(fakes.TIERS, world.cluster.put(tiers.resource()))
+    world.event_handler.on_delete(fakes.TIERS, world.cluster.put(tiers.resource()))
     assert WORLD in world.queue._waiting
 
 
@@ -48,7 +48,7 @@ async def test_a_namespaces_labels_wake_the_worlds_that_need_them_and_nobody_rec
 ):
     world = World()
     roles = [{"name": "dialogue", "tierRef": {"name": "gold", "namespace": "shared"}}]
-    world.intake.see(WORLDS, world.cluster.put(worlds.resource(roles=roles)))
+    world.event_handler.on_upsert(WORLDS, world.cluster.put(worlds.resource(roles=roles)))
     world.queue._waiting.clear()
     namespaces = WATCHED["Namespace"].resource
     document = {
@@ -59,7 +59,7 @@ async def test_a_namespaces_labels_wake_the_worlds_that_need_them_and_nobody_rec
             "labels": {"a": "b"},
         }
     }
-    world.intake.see(namespaces, document)
+    world.event_handler.on_upsert(namespaces, document)
     assert set(world.queue._waiting) == {WORLD}
 
 
@@ -69,7 +69,7 @@ async def test_one_world_at_a_time_takes_a_new_image_and_the_next_is_woken_after
     for name in ("a", "b"):
         root = worlds.resource(status=old)
         root["metadata"] |= {"name": name, "uid": f"uid-{name}"}
-        world.intake.see(WORLDS, world.cluster.put(root))
+        world.event_handler.on_upsert(WORLDS, world.cluster.put(root))
     first, second = (Key("GameWorld", "eldermoor", name) for name in ("a", "b"))
     world.reconciler.begin_term()
     await world.reconciler.reconcile(first)
@@ -79,7 +79,7 @@ async def test_one_world_at_a_time_takes_a_new_image_and_the_next_is_woken_after
     }
     assert images == {"a": "gameai-workloads:0.1.0", "b": "old"}
     world.queue._waiting.clear()
-    world.intake.lose(WORLDS, world.cluster.put(world.cluster.objects[first]))
+    world.event_handler.on_delete(WORLDS, world.cluster.put(world.cluster.objects[first]))
     await world.reconciler.reconcile(first)
     assert second in world.queue._waiting
 
@@ -91,7 +91,7 @@ def test_a_world_shows_nothing_to_others() -> None:
 async def test_a_configuration_is_applied_only_onto_the_version_it_was_derived_from() -> None:
     world = World()
     root = world.cluster.put(worlds.resource(services=[]))
-    world.intake.see(WORLDS, root)
+    world.event_handler.on_upsert(WORLDS, root)
     await world.reconciler.reconcile(WORLD)
     config = Key("ConfigMap", "eldermoor", "moor-world")
     known = world.store.get(config)
@@ -100,7 +100,7 @@ async def test_a_configuration_is_applied_only_onto_the_version_it_was_derived_f
     newer = world.cluster.put(world.cluster.objects[config])
     world.cluster.errors["apply ConfigMap/moor-world force"] = ApiError(409, "Conflict", "changed")
     changed = worlds.resource(services=[], seed=9)
-    world.intake.see(WORLDS, world.cluster.put(changed | {"status": root["status"]}))
+    world.event_handler.on_upsert(WORLDS, world.cluster.put(changed | {"status": root["status"]}))
     assert (await world.reconciler.reconcile(WORLD)).failed
     seen = world.store.get(config)
     assert seen is not None
@@ -114,7 +114,9 @@ async def test_a_missing_tier_is_told_with_the_nearest_of_its_namespace() -> Non
     world = World()
     world.see(tiers.resource(name="silver"))
     roles = [{"name": "dialogue", "tierRef": {"name": "silvr"}}]
-    world.intake.see(WORLDS, world.cluster.put(worlds.resource(services=[], roles=roles)))
+    world.event_handler.on_upsert(
+        WORLDS, world.cluster.put(worlds.resource(services=[], roles=roles))
+    )
     await world.reconciler.reconcile(WORLD)
     conditions = world.cluster.objects[WORLD]["status"]["conditions"]
     message = next(each["message"] for each in conditions if each["type"] == "TiersReady")

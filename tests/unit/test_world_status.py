@@ -7,17 +7,17 @@ import tiers
 import worlds
 from gameai_devcluster.testing.rendering import NOW, decided
 from gameai_operator.api.access import Access
-from gameai_operator.engine.conditions import Condition
-from gameai_operator.engine.deployments import TEMPLATE_HASH, TEMPLATE_INPUTS, Deployment
-from gameai_operator.engine.kind import Decision, Refusal, Turn
-from gameai_operator.engine.manifest import Key, Owner
-from gameai_operator.engine.plan import Child
-from gameai_operator.engine.pods import Pod
+from gameai_operator.controller.conditions import Condition
+from gameai_operator.controller.kind import Decision, RejectedWrite, SlotUse
+from gameai_operator.controller.manifest import Key, Owner
+from gameai_operator.controller.plan import Child
+from gameai_operator.controller.pod_facts import Pod
+from gameai_operator.resources.deployment import TEMPLATE_HASH, TEMPLATE_INPUTS, Deployment
 from gameai_operator.settings import PodSettings, Settings
 from gameai_operator.world.clock import turning
 from gameai_operator.world.revisions import Inputs
+from gameai_operator.world.roles import refers
 from gameai_operator.world.status import ASLEEP_SECONDS, GRACE_SECONDS, rolls
-from gameai_operator.world.tiers import refers
 
 ROLES = [{"name": "dialogue", "tierRef": {"name": "silver"}}]
 FOREIGN = [{"name": "reaction", "tierRef": {"name": "gold", "namespace": "shared"}}]
@@ -104,7 +104,7 @@ def waiting(reason: str, message: str) -> Pod:
         group="weather-manager",
         ready=False,
         terminating=False,
-        hasten=False,
+        force_delete=False,
         waiting=(reason, message),
     )
 
@@ -122,7 +122,7 @@ def test_a_world_whose_services_and_tiers_answer_is_ready() -> None:
             "endpoint": "moor-weather-manager.eldermoor.svc:50051",
         }
     ]
-    assert decision.again_seconds is None
+    assert decision.requeue_after_seconds is None
 
 
 def test_a_world_without_services_is_ready_and_says_so() -> None:
@@ -177,7 +177,7 @@ def test_a_hibernated_world_says_when_time_stands_still_and_what_its_tiers_cost(
     message = said(decision).message
     assert f"world time stands still from {decision.status['clock']['effectiveAt']}" in message
     assert "its tiers go on: eldermoor/silver (1.006 USD/h)" in message
-    assert decision.again_seconds == ASLEEP_SECONDS
+    assert decision.requeue_after_seconds == ASLEEP_SECONDS
     assert f"from {decision.status['clock']['effectiveAt']} on" in message
 
 
@@ -245,17 +245,17 @@ def test_a_tier_lost_a_moment_ago_degrades_a_world_that_stays_ready() -> None:
     decision = lost(ago=500, tiers_lost=False)
     assert (said(decision).status, said(decision).reason) == (True, "Degraded")
     assert said(decision, "Degraded").reason == "TierLost"
-    assert decision.again_seconds == GRACE_SECONDS
+    assert decision.requeue_after_seconds == GRACE_SECONDS
 
 
 def test_the_grace_of_a_lost_tier_runs_out() -> None:
     soon = lost(ago=GRACE_SECONDS - 20)
     assert said(soon).status is True
-    assert soon.again_seconds == 20
+    assert soon.requeue_after_seconds == 20
     over = lost(ago=GRACE_SECONDS)
     assert (said(over).status, said(over).reason) == (False, "TierMissing")
     assert said(over, "Degraded").reason == "TierMissing"
-    assert over.again_seconds is None
+    assert over.requeue_after_seconds is None
 
 
 def test_an_edit_of_something_else_does_not_end_the_grace() -> None:
@@ -288,7 +288,7 @@ def test_a_mistake_is_stalled_and_leaves_children_and_clock_alone() -> None:
     assert kept >= {("Deployment", "moor-weather-manager"), ("ConfigMap", "moor-world")}
     assert said(decision).reason == said(decision, "Stalled").reason == "UnknownService"
     assert decision.status["clock"]["speed"] == "1"
-    assert decision.turn is Turn.NONE
+    assert decision.turn is SlotUse.NONE
 
 
 def test_a_mistake_in_a_running_service_pages_nobody_and_stops_no_hibernation() -> None:
@@ -326,20 +326,22 @@ def test_a_revision_nobody_knows_is_stalled() -> None:
 
 
 def test_a_refused_write_is_stalled() -> None:
-    refusal = Refusal(key=Key("Service", "n", "x"), reason="NameConflict", message="taken")
-    decision = see(seen={"refusals": (refusal,)})
+    refusal = RejectedWrite(key=Key("Service", "n", "x"), reason="NameConflict", message="taken")
+    decision = see(seen={"rejections": (refusal,)})
     assert (said(decision, "Stalled").status, said(decision, "Stalled").reason) == (
         True,
         "NameConflict",
     )
     assert said(decision).status is True, "everything answers all the same"
     assert "NameConflict: taken" in said(decision).message
-    silent = see(facts={"ready": 0}, seen={"refusals": (refusal,)})
+    silent = see(facts={"ready": 0}, seen={"rejections": (refusal,)})
     assert (said(silent).status, said(silent).reason) == (False, "NameConflict")
 
 
 def test_a_write_that_keeps_failing_is_reported_with_the_servers_words() -> None:
-    failure = Refusal(key=Key("Service", "n", "x"), reason="ApplyFailing", message="500 webhook")
+    failure = RejectedWrite(
+        key=Key("Service", "n", "x"), reason="ApplyFailing", message="500 webhook"
+    )
     decision = see(seen={"failures": (failure,)})
     reconciling = said(decision, "Reconciling")
     assert (reconciling.status, reconciling.reason, reconciling.message) == (
@@ -357,10 +359,10 @@ def test_a_halted_roll_out_is_reported_by_the_worlds_that_wait() -> None:
 
 def test_a_world_that_makes_no_progress_gives_its_turn_back() -> None:
     facts = {"rolling": True, "exceeded": True}
-    decision = see(settings=NEW, facts=facts, status=BEGUN, seen={"holds_turn": True})
-    assert decision.turn is Turn.FAILED
+    decision = see(settings=NEW, facts=facts, status=BEGUN, seen={"holds_slot": True})
+    assert decision.turn is SlotUse.FAILED
     later = see(settings=NEW, facts=facts, status=BEGUN)
-    assert later.turn is Turn.FAILED, "its failure counts for as long as it lasts"
+    assert later.turn is SlotUse.FAILED, "its failure counts for as long as it lasts"
 
 
 def test_a_rollout_is_told_until_every_pod_is_new() -> None:
@@ -392,22 +394,22 @@ def image(decision: Decision) -> str:
 
 def test_a_new_image_waits_for_the_worlds_turn() -> None:
     waits = see(settings=NEW, status=OLD, seen={"turn": False})
-    assert (waits.turn, image(waits)) == (Turn.WAITS, IMAGE)
+    assert (waits.turn, image(waits)) == (SlotUse.WAITS, IMAGE)
     assert waits.status["workloadsImage"] == IMAGE
-    going_on = see(settings=NEW, facts={"rolling": True}, status=BEGUN, seen={"holds_turn": True})
-    assert going_on.turn is Turn.HOLDS
-    through = see(settings=NEW, status=BEGUN, seen={"holds_turn": True})
-    assert through.turn is Turn.NONE
+    going_on = see(settings=NEW, facts={"rolling": True}, status=BEGUN, seen={"holds_slot": True})
+    assert going_on.turn is SlotUse.HOLDS
+    through = see(settings=NEW, status=BEGUN, seen={"holds_slot": True})
+    assert through.turn is SlotUse.NONE
     begins = see(settings=NEW, status=OLD)
-    assert (begins.turn, image(begins)) == (Turn.HOLDS, "gameai-workloads:9")
+    assert (begins.turn, image(begins)) == (SlotUse.HOLDS, "gameai-workloads:9")
     assert said(begins, "Reconciling").status is True
     ends = see(status=OLD)
-    assert ends.turn is Turn.NONE
+    assert ends.turn is SlotUse.NONE
 
 
 def test_a_world_of_own_images_takes_no_turn() -> None:
     own = [{"name": "duel", "image": "duel:1", "replicas": 1}]
-    assert see(settings=NEW, status=OLD, services=own, seen={"turn": False}).turn is Turn.NONE
+    assert see(settings=NEW, status=OLD, services=own, seen={"turn": False}).turn is SlotUse.NONE
 
 
 def test_a_broken_own_image_holds_up_nobody() -> None:
@@ -417,14 +419,14 @@ def test_a_broken_own_image_holds_up_nobody() -> None:
         key: replace(each, facts=replace(each.facts, rolling="duel" in key.name))
         for key, each in children(root).items()
     }
-    seen = {"children": below, "references": {}, "holds_turn": True}
+    seen = {"children": below, "references": {}, "holds_slot": True}
     decision = decided(root, NEW, **seen)
     assert said(decision, "Reconciling").status is True
-    assert decision.turn is Turn.NONE
+    assert decision.turn is SlotUse.NONE
 
 
 def test_a_new_world_waits_for_nobodys_turn_and_takes_none() -> None:
-    assert decided(worlds.resource(), turn=False).turn is Turn.NONE
+    assert decided(worlds.resource(), turn=False).turn is SlotUse.NONE
 
 
 def test_children_of_a_former_world_of_this_name_say_nothing() -> None:

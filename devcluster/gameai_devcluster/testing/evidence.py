@@ -39,11 +39,15 @@ def _objects(api: Api, namespace: str, folder: Path) -> Iterator[tuple[int, str]
         with contextlib.suppress(ApiError):
             found = api.list(kind, namespace)
             (folder / f"{kind}.yaml").write_text(yaml.safe_dump(found, sort_keys=False))
-            for each in found if kind in _OURS else ():
-                ready = condition(each, "Ready")
-                if ready.get("status") != "True":
-                    name = f"{kind} {namespace}/{each['metadata']['name']}"
-                    yield 1, f"{name}: {ready.get('reason')}: {ready.get('message')}"
+            yield from _not_ready(kind, namespace, found if kind in _OURS else [])
+
+
+def _not_ready(kind: str, namespace: str, found: list[Any]) -> Iterator[tuple[int, str]]:
+    for each in found:
+        ready = condition(each, "Ready")
+        if ready.get("status") != "True":
+            name = f"{kind} {namespace}/{each['metadata']['name']}"
+            yield 1, f"{name}: {ready.get('reason')}: {ready.get('message')}"
 
 
 def _events(api: Api, namespace: str, folder: Path) -> Iterator[tuple[int, str]]:

@@ -47,26 +47,29 @@ def frame(kind: str) -> list[pb.Question]:
     return [question() for _ in range(_FRAME)]
 
 
+async def one(kind: str, call: Any, world: str) -> None:
+    """One frame, and its answers where the kind reads them. Raises `InvalidStateError` where the stream ended."""
+    if kind == "fields":
+        # A MiB of fields that no frame has.
+        await call.write(pb.StreamAnswersRequest.FromString(b"\x28\x00" * 500_000))
+        return
+    asked = frame(kind)
+    await call.write(pb.StreamAnswersRequest(world=world, questions=asked))
+    waiting = set() if kind == "unread" else {each.id for each in asked}
+    while waiting:
+        response = await call.read()
+        if response is aio.EOF:
+            raise asyncio.InvalidStateError
+        waiting -= {each.id for each in response.answers}
+
+
 async def pour(kind: str, stub: Any, metadata: Any, world: str) -> None:
     """One stream: frames one after another, each when the former is answered; or without looking at answers."""
     while True:
         call = stub.StreamAnswers(metadata=metadata)
         with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError):
             while True:
-                if kind == "fields":
-                    # A MiB of fields that no frame has.
-                    await call.write(pb.StreamAnswersRequest.FromString(b"\x28\x00" * 500_000))
-                    continue
-                asked = frame(kind)
-                await call.write(pb.StreamAnswersRequest(world=world, questions=asked))
-                if kind == "unread":
-                    continue
-                waiting = {each.id for each in asked}
-                while waiting:
-                    response = await call.read()
-                    if response is aio.EOF:
-                        raise asyncio.InvalidStateError
-                    waiting -= {each.id for each in response.answers}
+                await one(kind, call, world)
         call.cancel()
         await asyncio.sleep(0.2)
 

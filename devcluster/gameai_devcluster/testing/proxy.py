@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector, web
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "host", "content-length"})
@@ -210,16 +210,19 @@ class Proxy:
             async with session.get(self._server + request.raw_path, headers=headers) as answer:
                 response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))
                 await response.prepare(request)
-                buffer = b""
-                async for chunk in answer.content.iter_any():
-                    *lines, buffer = (buffer + chunk).split(b"\n")
-                    for line in lines:
-                        if self._passes(request.path, line):
-                            await response.write(line + b"\n")
-                await response.write_eof(buffer)
+                await self._relay(request.path, answer, response)
                 return response
         finally:
             self._watches.pop(id(request), None)
+
+    async def _relay(self, path: str, answer: ClientResponse, response: web.StreamResponse) -> None:
+        buffer = b""
+        async for chunk in answer.content.iter_any():
+            *lines, buffer = (buffer + chunk).split(b"\n")
+            for line in lines:
+                if self._passes(path, line):
+                    await response.write(line + b"\n")
+        await response.write_eof(buffer)
 
     def _passes(self, path: str, line: bytes) -> bool:
         sieve = self.sieve

@@ -4,9 +4,9 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from gameai_operator.engine.kind import Decision, Sight
-from gameai_operator.engine.manifest import Owner, key_of, owned_by
-from gameai_operator.engine.replicas import with_replicas
+from gameai_operator.controller.kind import Decision, Observed
+from gameai_operator.controller.manifest import Owner, key_of, owned_by
+from gameai_operator.controller.scale import with_replicas
 from gameai_operator.kinds import kinds
 from gameai_operator.settings import Settings
 
@@ -17,7 +17,7 @@ def decided(root: Mapping[str, Any], settings: Settings | None = None, **seen: A
     """The decision for a resource of which nothing is there yet, but what `seen` tells."""
     kind = kinds(settings or Settings())[root["kind"]]
     nothing: dict[str, Any] = {"root": root, "children": {}, "pods": (), "now": NOW}
-    return kind.decide(Sight(**(nothing | seen)))
+    return kind.decide(Observed(**(nothing | seen)))
 
 
 def owned(root: Mapping[str, Any], decision: Decision) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gameai_operator.cluster.lease import LEASES, SCOPE
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.manifest import Resource
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.manifest import Resource
 
 _LOG = logging.getLogger(__name__)
 # One answer serves all objects of an operator for this long.

@@ -27,9 +27,9 @@ from kubernetes.aio.config.incluster_config import (
 )
 
 from gameai_operator import telemetry
-from gameai_operator.cluster.breaker import Breaker
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.manifest import FIELD_MANAGER, Key, Manifest, Resource
+from gameai_operator.cluster.circuit_breaker import Breaker
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.manifest import FIELD_MANAGER, Key, Manifest, Resource
 from gameai_operator.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -257,7 +257,7 @@ class Client:
         telemetry.WRITES.labels(method.lower(), resource.kind).inc()
         return await self.request(method, path, gate=self._gate, **options)
 
-    async def request(
+    async def request(  # noqa: PLR0913 - options of an HTTP request, each with a default
         self,
         method: str,
         path: str,

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from gameai_operator import telemetry
 from gameai_operator.api.base import GROUP
-from gameai_operator.engine.errors import ApiError, NotLeadingError
-from gameai_operator.engine.manifest import Resource
+from gameai_operator.controller.errors import ApiError, NotLeadingError
+from gameai_operator.controller.manifest import Resource
 from gameai_operator.settings import LeaseSettings
 
 # Which namespaces the holder watches, with commas; empty: all. A second release may have the others.

@@ -9,11 +9,11 @@ import itertools
 from collections.abc import Sequence
 
 from gameai_operator.cluster.client import Client
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.manifest import Resource
-from gameai_operator.engine.store import Store
+from gameai_operator.controller.cache import Cache
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.manifest import Resource
 
-# Requests of one look; where more namespaces are listed one by one, they take turns.
+# Requests of one look; where more namespaces are listed one by one, they take slots.
 _MOST_REQUESTS = 24
 
 
@@ -21,7 +21,7 @@ class Probe:
     """Looks at one object of each kind."""
 
     def __init__(
-        self, client: Client, store: Store, *, namespaces: Sequence[str], selector: str
+        self, client: Client, store: Cache, *, namespaces: Sequence[str], selector: str
     ) -> None:
         self._client = client
         self._store = store

@@ -10,10 +10,10 @@ from gameai_operator import telemetry
 from gameai_operator.api import crd
 from gameai_operator.api.base import GROUP
 from gameai_operator.cluster.client import Client
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.intake import Intake, identity
-from gameai_operator.engine.manifest import Key, Resource
-from gameai_operator.engine.store import Store
+from gameai_operator.controller.cache import Cache
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.event_handler import EventHandler, identity
+from gameai_operator.controller.manifest import Key, Resource
 
 _LOG = logging.getLogger(__name__)
 _CRDS = Resource(
@@ -121,15 +121,15 @@ class Lists:
         self,
         client: Client,
         *,
-        store: Store,
-        intake: Intake,
+        store: Cache,
+        event_handler: EventHandler,
         namespaces: Sequence[str],
         selector: str,
         rewound: Callable[[], None],
     ) -> None:
         self._client = client
         self._store = store
-        self._intake = intake
+        self._event_handler = event_handler
         self._rewound = rewound
         self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
         self._selector = selector
@@ -214,7 +214,7 @@ class Lists:
             await self._get(resource, key)
         for key in drift.ghosts:
             telemetry.RESYNC_GHOSTS.labels(resource.kind).inc()
-            self._intake.bury(resource, key, version)
+            self._event_handler.on_tombstone(resource, key, version)
 
     def _rewind(self, resource: Resource) -> None:
         """The API server's versions went back: everything is read again, of every kind, and the watch starts again."""
@@ -234,7 +234,7 @@ class Lists:
 
     def _see(self, resource: Resource, document: Mapping[str, Any]) -> None:
         try:
-            self._intake.see(resource, document)
+            self._event_handler.on_upsert(resource, document)
         except Exception:  # noqa: BLE001 - one strange object must not keep the operator from starting
             _LOG.exception("one of %s was not taken in; this is a bug", resource.plural)
 

@@ -16,7 +16,7 @@ import kopf
 
 from gameai_operator import telemetry
 from gameai_operator.cluster.client import Credentials
-from gameai_operator.engine.manifest import Resource
+from gameai_operator.controller.manifest import Resource
 
 _LOG = logging.getLogger(__name__)
 _FIRST_SECONDS = 1.0

@@ -7,12 +7,12 @@ from gameai_contract.names import CAPACITY_LABEL, TIER_LABEL
 
 from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.tier import ModelTier
-from gameai_operator.engine import allowed
-from gameai_operator.engine.deployments import unfinished
-from gameai_operator.engine.faults import Fault, Words, fault
-from gameai_operator.engine.kind import Decision, Refusal, Sight
-from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.pods import Pod
+from gameai_operator.controller.kind import Decision, Observed, RejectedWrite
+from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.pod_facts import Pod
+from gameai_operator.resources import tenant_policy
+from gameai_operator.resources.deployment import unfinished
+from gameai_operator.resources.pod_faults import Fault, Words, fault
 from gameai_operator.settings import NetworkSettings, Policy
 from gameai_operator.tier.arguments import judge
 from gameai_operator.tier.effective import Effective, effective
@@ -50,7 +50,7 @@ _GPU_IMAGE = "vllm/vllm-openai"
 
 
 def decide(
-    sight: Sight,
+    observed: Observed,
     *,
     current: Inputs,
     network: NetworkSettings,
@@ -62,8 +62,8 @@ def decide(
     A mistake in an edit must not end what works: a pod template that cannot be rendered leaves the Deployments as they
     are, but for their numbers of replicas. Everything around them is written whatever happens to the template.
     """
-    tier = ModelTier.model_validate(sight.root)
-    live = _live(sight, tier.metadata.name)
+    tier = ModelTier.model_validate(observed.root)
+    live = _live(observed, tier.metadata.name)
     verdict = judge(tier.spec.engine.vllm.args, tier.spec.engine.vllm.image)
     revision, unknown = _revision(tier, live, current)
     faults = (*unknown, *_not_allowed(tier, policy or Policy(), revision or current))
@@ -75,33 +75,33 @@ def decide(
     judged = Judged(
         live=live,
         wants=wants,
-        placed=_by_group(pod for pod in sight.pods if pod.placed),
+        placed=_by_group(pod for pod in observed.pods if pod.placed),
         rolling=rolling,
         arguments=verdict,
         revision=revision.revision if revision else tier.status.template_revision,
-        fault=_needs_gpu(tier, live) or fault(sight.pods, (live.on_demand, live.spot), _WORDS),
-        refusals=(*faults, *sight.refusals),
-        failures=sight.failures,
+        fault=_needs_gpu(tier, live) or fault(observed.pods, (live.on_demand, live.spot), _WORDS),
+        rejections=(*faults, *observed.rejections),
+        failures=observed.failures,
     )
     return Decision(
         wanted=(*surroundings(tier, network), *rendered),
         status=status(tier, judged),
         conditions=conditions(judged),
         keep=_keep(tier, live, rendered, rolling=rolling),
-        replicas=_replicas(tier, live, wants, sight.pods),
+        replicas=_replicas(tier, live, wants, observed.pods),
         own_replicas=wants.replicas if tier.spec.replicas is None else None,
     )
 
 
 def _revision(
     tier: ModelTier, live: Live, current: Inputs
-) -> tuple[Inputs | None, tuple[Refusal, ...]]:
+) -> tuple[Inputs | None, tuple[RejectedWrite, ...]]:
     known = live.on_demand or live.spot
     try:
         return inputs(tier.spec, tier.status.template_revision, known, current), ()
     except UnknownRevisionError as error:
         key = Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
-        return None, (Refusal(key=key, reason="TemplateRevisionUnknown", message=str(error)),)
+        return None, (RejectedWrite(key=key, reason="TemplateRevisionUnknown", message=str(error)),)
 
 
 def _needs_gpu(tier: ModelTier, live: Live) -> Fault | None:
@@ -140,26 +140,26 @@ def _replicas(tier: ModelTier, live: Live, wants: Effective, pods: Sequence[Pod]
     }
 
 
-def _not_allowed(tier: ModelTier, policy: Policy, revision: Inputs) -> tuple[Refusal, ...]:
+def _not_allowed(tier: ModelTier, policy: Policy, revision: Inputs) -> tuple[RejectedWrite, ...]:
     """What the cluster's owner does not let a tier ask for."""
     spec, key = tier.spec, Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
     host, hub = spec.model.effective_cache.host_path, spec.model.source.hugging_face
     token = hub.token_secret_ref if hub else None
     account, source = spec.service_account_name, "spec.model.source.huggingFace"
     found = (
-        host and allowed.host_path(policy, "spec.model.cache.hostPath.path", host.path),
-        allowed.image(policy, "spec.engine.vllm.image", image(spec, revision)),
-        hub and allowed.hub(policy, f"{source}.endpoint", hub_host(hub.endpoint)),
-        token and allowed.secret(policy, f"{source}.tokenSecretRef.name", token.name),
-        account and allowed.service_account(policy, "spec.serviceAccountName", account),
+        host and tenant_policy.host_path(policy, "spec.model.cache.hostPath.path", host.path),
+        tenant_policy.image(policy, "spec.engine.vllm.image", image(spec, revision)),
+        hub and tenant_policy.hub(policy, f"{source}.endpoint", hub_host(hub.endpoint)),
+        token and tenant_policy.secret(policy, f"{source}.tokenSecretRef.name", token.name),
+        account and tenant_policy.service_account(policy, "spec.serviceAccountName", account),
     )
-    return tuple(Refusal(key=key, reason=e.reason, message=e.message) for e in found if e)
+    return tuple(RejectedWrite(key=key, reason=e.reason, message=e.message) for e in found if e)
 
 
-def _live(sight: Sight, name: str) -> Live:
+def _live(observed: Observed, name: str) -> Live:
     return Live(
-        on_demand=sight.deployment(f"{name}-{ON_DEMAND}"),
-        spot=sight.deployment(f"{name}-{SPOT}"),
+        on_demand=observed.applied("Deployment", f"{name}-{ON_DEMAND}"),
+        spot=observed.applied("Deployment", f"{name}-{SPOT}"),
     )
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from gameai_contract.names import VLLM_CALLERS, VLLM_PORT
 
 from gameai_operator.api.tier import ModelTier
-from gameai_operator.engine import network
+from gameai_operator.resources import network_policy
 from gameai_operator.settings import NetworkSettings
 
 _HTTPS = 443
@@ -19,19 +19,19 @@ Document = dict[str, Any]
 
 def ingress(tier: ModelTier, settings: NetworkSettings) -> list[Document]:
     """Those that the contract names, on vLLM's port."""
-    port = network.ports(VLLM_PORT)
-    own = network.pods(network.namespaces(tier.metadata.namespace))
+    port = network_policy.ports(VLLM_PORT)
+    own = network_policy.pods(network_policy.namespaces(tier.metadata.namespace))
     callers: Mapping[str, list[Document]] = {
-        "Namespace": [network.inwards([own], port)],
-        "Metrics": network.from_metrics(settings, VLLM_PORT),
-        "Gateway": [network.inwards([network.gateway(settings)], port)],
+        "Namespace": [network_policy.inwards([own], port)],
+        "Metrics": network_policy.from_metrics(settings, VLLM_PORT),
+        "Gateway": [network_policy.inwards([network_policy.gateway(settings)], port)],
     }
     return [rule for caller in VLLM_CALLERS for rule in callers[caller]]
 
 
 def egress(tier: ModelTier, settings: NetworkSettings) -> list[Document]:
     """Names, credentials, and the hub that the model comes from."""
-    return [*network.basics(settings), *_downloads(tier)]
+    return [*network_policy.basics(settings), *_downloads(tier)]
 
 
 def _downloads(tier: ModelTier) -> list[Document]:
@@ -49,15 +49,20 @@ def _downloads(tier: ModelTier) -> list[Document]:
         name = labels[1] if len(labels) > 1 else tier.metadata.namespace
         named = "https" if (hub.endpoint or "").startswith("https:") else "http"
         return [
-            network.outwards([network.pods(network.namespaces(name))], network.ports(port, named))
+            network_policy.outwards(
+                [network_policy.pods(network_policy.namespaces(name))],
+                network_policy.ports(port, named),
+            )
         ]
-    if network.is_address(host):
+    if network_policy.is_address(host):
         # One within instance metadata, kept from before the schema refused it, opens nothing.
-        peers = network.outside(host)
-        return [network.outwards(peers, network.ports(port))] if peers else []
+        peers = network_policy.outside(host)
+        return [network_policy.outwards(peers, network_policy.ports(port))] if peers else []
     # A hub behind a plain or odd port still hands out https addresses.
-    everywhere = [peer for each in network.EVERYWHERE for peer in network.outside(each)]
-    return [network.outwards(everywhere, network.ports(*sorted({port, _HTTPS})))]
+    everywhere = [
+        peer for each in network_policy.EVERYWHERE for peer in network_policy.outside(each)
+    ]
+    return [network_policy.outwards(everywhere, network_policy.ports(*sorted({port, _HTTPS})))]
 
 
 def hub_host(endpoint: str | None) -> str:

@@ -14,14 +14,9 @@ from gameai_contract.names import (
 )
 
 from gameai_operator.api.tier import ModelTier
-from gameai_operator.engine.deployments import (
-    TEMPLATE_HASH,
-    TEMPLATE_INPUTS,
-    Deployment,
-    changes,
-)
-from gameai_operator.engine.manifest import digest, without_empty
-from gameai_operator.engine.network import policy
+from gameai_operator.controller.manifest import digest, without_empty
+from gameai_operator.resources.deployment import TEMPLATE_HASH, TEMPLATE_INPUTS, Deployment, changes
+from gameai_operator.resources.network_policy import policy
 from gameai_operator.settings import NetworkSettings
 from gameai_operator.tier import network
 from gameai_operator.tier.revisions import Inputs, model_revision

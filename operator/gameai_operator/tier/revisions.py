@@ -13,8 +13,8 @@ from types import MappingProxyType
 from gameai_contract.inference import LatencyClass
 
 from gameai_operator.api.tier import ModelTierSpec
-from gameai_operator.engine.deployments import TEMPLATE_INPUTS, Deployment
-from gameai_operator.engine.manifest import digest
+from gameai_operator.controller.manifest import digest
+from gameai_operator.resources.deployment import TEMPLATE_INPUTS, Deployment
 from gameai_operator.settings import CapacityLabels, PodSettings
 
 

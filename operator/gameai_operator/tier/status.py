@@ -7,9 +7,9 @@ from gameai_contract import names
 from gameai_contract.names import VLLM_PORT
 
 from gameai_operator.api.tier import ModelTier
-from gameai_operator.engine.conditions import Condition
-from gameai_operator.engine.faults import Fault
-from gameai_operator.engine.kind import Refusal
+from gameai_operator.controller.conditions import Condition
+from gameai_operator.controller.kind import RejectedWrite
+from gameai_operator.resources.pod_faults import Fault
 from gameai_operator.tier.arguments import Verdict
 from gameai_operator.tier.effective import Effective
 from gameai_operator.tier.objects import Live, selector
@@ -47,8 +47,8 @@ class Judged:
     arguments: Verdict
     revision: int | None
     fault: Fault | None
-    refusals: tuple[Refusal, ...] = ()
-    failures: tuple[Refusal, ...] = ()
+    rejections: tuple[RejectedWrite, ...] = ()
+    failures: tuple[RejectedWrite, ...] = ()
 
 
 def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def ready_replicas(live: Live) -> int:
 def _stalled(judged: Judged) -> Condition:
     """What only the user can correct, all of it at once; the reason is that of the first."""
     problems = [*judged.arguments.faults]
-    problems += [(each.reason, each.message) for each in judged.refusals]
+    problems += [(each.reason, each.message) for each in judged.rejections]
     fault = judged.fault
     problems += [(fault.reason, fault.message)] if fault and fault.stalled else []
     if not problems:

@@ -2,8 +2,8 @@
 
 from gameai_operator.api.network import NetworkMode
 from gameai_operator.api.world import GameWorld
-from gameai_operator.engine import allowed
-from gameai_operator.engine.allowed import NotAllowed
+from gameai_operator.resources import tenant_policy
+from gameai_operator.resources.tenant_policy import NotAllowed
 from gameai_operator.settings import Policy
 
 
@@ -13,11 +13,15 @@ def pods_not_allowed(world: GameWorld, policy: Policy) -> tuple[NotAllowed, ...]
     for service in world.spec.services:
         where = f"spec.services[{service.name}]"
         if service.image:
-            found.append(allowed.image(policy, f"{where}.image", service.image))
+            found.append(tenant_policy.image(policy, f"{where}.image", service.image))
         if account := service.service_account_name:
-            found.append(allowed.service_account(policy, f"{where}.serviceAccountName", account))
+            found.append(
+                tenant_policy.service_account(policy, f"{where}.serviceAccountName", account)
+            )
         secrets = [each.secret_ref.name for each in service.env_from if each.secret_ref]
-        found += [allowed.secret(policy, f"{where}.envFrom.secretRef", each) for each in secrets]
+        found += [
+            tenant_policy.secret(policy, f"{where}.envFrom.secretRef", each) for each in secrets
+        ]
     return tuple(each for each in found if each)
 
 
@@ -25,10 +29,10 @@ def network_not_allowed(world: GameWorld, policy: Policy) -> NotAllowed | None:
     """An open network, or addresses outside of the cluster."""
     network = world.spec.network
     if network.mode is NetworkMode.OPEN:
-        return allowed.open_network(policy, "spec.network.mode Open")
+        return tenant_policy.open_network(policy, "spec.network.mode Open")
     for name, peers in (("allowFrom", network.allow_from), ("allowTo", network.allow_to)):
         for peer in peers:
             if peer.ip_block:
                 field = f"spec.network.{name}: ipBlock {peer.ip_block.cidr}"
-                return allowed.open_network(policy, field)
+                return tenant_policy.open_network(policy, field)
     return None

@@ -9,9 +9,9 @@ from gameai_contract.names import PART_OF, archetypes_name, selector
 from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.views import ArchetypesView
 from gameai_operator.api.world import GameWorld
-from gameai_operator.engine.conditions import Condition
-from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.references import Unread
+from gameai_operator.controller.conditions import Condition
+from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.references import Unread
 
 CONDITION = "ArchetypesValid"
 _LABEL = selector(PART_OF)
@@ -45,7 +45,7 @@ def handed_on(world: GameWorld) -> Key:
     return Key("ConfigMap", world.metadata.namespace, name)
 
 
-def sight(world: GameWorld, references: Mapping[Key, Any], shown: str) -> ArchetypesSight:
+def observed(world: GameWorld, references: Mapping[Key, Any], shown: str) -> ArchetypesSight:
     """A world's archetypes as they stand; `shown` is the document that gateways have."""
     if world.spec.archetypes is None:
         return ArchetypesSight(valid=True, reason="NoArchetypes")

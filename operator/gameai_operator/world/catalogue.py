@@ -10,7 +10,7 @@ from gameai_contract.settings import CatalogueService, Setting
 
 from gameai_operator.api.service import GameService, Probe
 from gameai_operator.api.world import GameWorld
-from gameai_operator.engine.manifest import digest
+from gameai_operator.controller.manifest import digest
 
 # What a replica of an own image asks for where it does not say.
 OWN_CPU, OWN_MEMORY = "50m", "128Mi"

@@ -1,4 +1,4 @@
-"""PURE: the anchors of a world's clock: when it turns, and that it never jumps.
+"""PURE: the anchors of a world's clock: when it slots, and that it never jumps.
 
 What counts is what is published in the configuration object: an anchor that status tells but no pod can have read yet is
 chosen anew, so that a late write never makes replicas turn at different instants.
@@ -23,9 +23,9 @@ from gameai_contract.world_time import (
 )
 
 from gameai_operator.api.world import ClockStatus, GameWorld, WorldState
-from gameai_operator.engine.conditions import Condition
-from gameai_operator.engine.manifest import MANIFEST_HASH, controller
-from gameai_operator.engine.ownership import applied_fields
+from gameai_operator.controller.conditions import Condition
+from gameai_operator.controller.field_ownership import applied_fields
+from gameai_operator.controller.manifest import MANIFEST_HASH, controller
 
 # A kubelet looks after a pod's mounts every 60 to 90 s, and our write and the service's own look take seconds more.
 LEAD_SECONDS = 120
@@ -43,7 +43,7 @@ class Turning:
     """
 
     anchors: tuple[Anchor, ...]
-    again_seconds: float | None = None
+    requeue_after_seconds: float | None = None
     started: tuple[str, str] | None = None
 
 
@@ -63,7 +63,7 @@ def turning(world: GameWorld, published: Sequence[Anchor] | None, now: int) -> T
     pending = [each for each in anchors if each.effective_at > now]
     if len(pending) >= MOST_PENDING:
         wait = (pending[0].effective_at - now) / MICROSECOND
-        return Turning(anchors=anchors, again_seconds=wait)
+        return Turning(anchors=anchors, requeue_after_seconds=wait)
     second = -(-now // MICROSECOND) * MICROSECOND
     effective_at = max(second + LEAD_SECONDS * MICROSECOND, anchors[-1].effective_at)
     kept = (*past[-1:], *pending)

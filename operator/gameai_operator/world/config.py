@@ -9,7 +9,7 @@ from gameai_contract.world_time import Anchor
 
 from gameai_operator.api.world import GameWorld, Role
 from gameai_operator.world.catalogue import Effective, seed
-from gameai_operator.world.tiers import RoleSight
+from gameai_operator.world.roles import RoleSight
 
 
 def endpoint(world: GameWorld, service: Effective) -> str:

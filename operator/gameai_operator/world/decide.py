@@ -8,10 +8,10 @@ from gameai_contract.world_time import MICROSECOND, Anchor
 
 from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.world import GameWorld, WorldState
-from gameai_operator.engine.deployments import unfinished
-from gameai_operator.engine.faults import Words, fault
-from gameai_operator.engine.kind import Decision, Refusal, Sight, Turn
-from gameai_operator.engine.manifest import Key
+from gameai_operator.controller.kind import Decision, Observed, RejectedWrite, SlotUse
+from gameai_operator.controller.manifest import Key
+from gameai_operator.resources.deployment import unfinished
+from gameai_operator.resources.pod_faults import Words, fault
 from gameai_operator.settings import NetworkSettings, Policy
 from gameai_operator.world import archetypes
 from gameai_operator.world.allowed import network_not_allowed, pods_not_allowed
@@ -27,17 +27,17 @@ from gameai_operator.world.objects import (
     replicas,
 )
 from gameai_operator.world.revisions import Inputs, UnknownRevisionError, inputs
+from gameai_operator.world.roles import sights
 from gameai_operator.world.shown import Shown
 from gameai_operator.world.status import (
     ASLEEP_SECONDS,
     Judged,
-    ServiceSight,
+    ObservedService,
     conditions,
     grace_left,
     status,
 )
 from gameai_operator.world.template import config_name
-from gameai_operator.world.tiers import sights
 from gameai_operator.world.view import KIND
 
 _WORDS = Words(
@@ -54,7 +54,7 @@ _WORDS = Words(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Reading:
-    """A spec as far as it can be honoured; `refusals` say what cannot.
+    """A spec as far as it can be honoured; `rejections` say what cannot.
 
     Without `inputs` no pod template is rendered; without `network` the policy is left as it is.
     """
@@ -62,7 +62,7 @@ class _Reading:
     services: tuple[Effective, ...]
     inputs: Inputs | None
     network: bool
-    refusals: tuple[Refusal, ...]
+    rejections: tuple[RejectedWrite, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,17 +74,17 @@ class Cluster:
     gateway: Gateway = field(default_factory=Gateway)
 
 
-def decide(sight: Sight, *, current: Inputs, cluster: Cluster) -> Decision:
+def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision:
     """Decide for one world; `current` are the template inputs that a new world gets.
 
     A mistake in an edit must not end what works: what it touches is left as it is, but for the numbers of pods.
     """
-    world = GameWorld.model_validate(sight.root)
-    read = _read(world, sight, current, cluster)
-    roles = sights(world, sight.references, sight.neighbours)
-    shown = _shown(world, sight)
-    files = archetypes.sight(world, sight.references, shown)
-    turned = _turning(world, sight, acts=read.inputs is not None)
+    world = GameWorld.model_validate(observed.root)
+    read = _read(world, observed, current, cluster)
+    roles = sights(world, observed.references, observed.neighbours)
+    shown = _shown(world, observed)
+    files = archetypes.observed(world, observed.references, shown)
+    turned = _turning(world, observed, acts=read.inputs is not None)
     closed = read.network and isolated(world, cluster.network)
     parts = Parts(
         services=[each for each in read.services if not each.faults],
@@ -98,10 +98,12 @@ def decide(sight: Sight, *, current: Inputs, cluster: Cluster) -> Decision:
     )
     wanted = objects(world, parts)
     services = [
-        ServiceSight(service=each, live=sight.deployment(deployment_name(world, each)))
+        ObservedService(
+            service=each, live=observed.applied("Deployment", deployment_name(world, each))
+        )
         for each in read.services
     ]
-    rolling = _rolling(world, sight, wanted)
+    rolling = _rolling(world, observed, wanted)
     judged = Judged(
         services=services,
         roles=roles,
@@ -110,21 +112,23 @@ def decide(sight: Sight, *, current: Inputs, cluster: Cluster) -> Decision:
         revision=read.inputs.revision if read.inputs else world.status.template_revision,
         image=read.inputs.image if read.inputs else world.status.workloads_image,
         rolling=bool(rolling),
-        halted=_halted(world, sight, current),
+        halted=_halted(world, observed, current),
         clock=started(world, turned),
-        fault=fault(sight.pods, [each.live for each in services], _WORDS),
-        refusals=(*read.refusals, *sight.refusals),
-        failures=sight.failures,
-        now=sight.now,
+        fault=fault(observed.pods, [each.live for each in services], _WORDS),
+        rejections=(*read.rejections, *observed.rejections),
+        failures=observed.failures,
+        now=observed.now,
     )
     return Decision(
         wanted=wanted,
         status=status(world, judged),
         conditions=conditions(world, judged),
-        keep=_keep(world, sight, read, _stays(files)),
-        replicas=_replicas(world, sight, read),
-        again_seconds=_again(turned.again_seconds, grace_left(world, judged), _asleep(world)),
-        turn=_turn(world, sight, read, current, rolling),
+        keep=_keep(world, observed, read, _stays(files)),
+        replicas=_replicas(world, observed, read),
+        requeue_after_seconds=_again(
+            turned.requeue_after_seconds, grace_left(world, judged), _asleep(world)
+        ),
+        turn=_turn(world, observed, read, current, rolling),
         healthy=_was_ready(world)
         and not any(each.live and each.live.exceeded for each in services),
     )
@@ -135,44 +139,52 @@ def _stays(files: archetypes.ArchetypesSight) -> bool:
     return files.pending or not files.valid
 
 
-def _shown(world: GameWorld, sight: Sight) -> str:
+def _shown(world: GameWorld, observed: Observed) -> str:
     """The archetypes that gateways have now; a mistake takes none of them away."""
-    shown: Shown | None = sight.facts(KIND, world.metadata.name)
+    shown: Shown | None = observed.facts(KIND, world.metadata.name)
     return "" if shown is None else shown.text
 
 
-def _read(world: GameWorld, sight: Sight, current: Inputs, cluster: Cluster) -> _Reading:
+def _read(world: GameWorld, observed: Observed, current: Inputs, cluster: Cluster) -> _Reading:
     own = Key("GameWorld", world.metadata.namespace, world.metadata.name)
-    refusals = []
+    rejections = []
     found: Inputs | None = None
     deployments = [
-        sight.deployment(key.name) for key in sorted(sight.children) if key.kind == "Deployment"
+        observed.applied("Deployment", key.name)
+        for key in sorted(observed.children)
+        if key.kind == "Deployment"
     ]
     try:
-        found = inputs(world, current, deployments, turn=sight.turn)
+        found = inputs(world, current, deployments, turn=observed.turn)
     except UnknownRevisionError as error:
-        refusals.append(Refusal(key=own, reason="TemplateRevisionUnknown", message=str(error)))
+        rejections.append(
+            RejectedWrite(key=own, reason="TemplateRevisionUnknown", message=str(error))
+        )
     pods = pods_not_allowed(world, cluster.policy)
     closed = network_not_allowed(world, cluster.policy)
-    refusals += [
-        Refusal(key=own, reason=each.reason, message=each.message)
+    rejections += [
+        RejectedWrite(key=own, reason=each.reason, message=each.message)
         for each in (*pods, *([closed] if closed else []))
     ]
     wrong = faulty_keys(world)
     # A world that has no policy yet must not begin without one.
-    has_policy = any(key.kind == "NetworkPolicy" for key in sight.children)
+    has_policy = any(key.kind == "NetworkPolicy" for key in observed.children)
     bare = (closed or wrong) and cluster.network.policies and not has_policy
-    refusals += (
-        [Refusal(key=own, reason="NetworkInvalid", message=_no_key(wrong[0]))] if wrong else []
+    rejections += (
+        [RejectedWrite(key=own, reason="NetworkInvalid", message=_no_key(wrong[0]))]
+        if wrong
+        else []
     )
     services = effective(world, found.revision if found else current.revision)
     faults = [each for service in services for each in service.faults]
-    refusals += [Refusal(key=own, reason=each.reason, message=each.message) for each in faults]
+    rejections += [
+        RejectedWrite(key=own, reason=each.reason, message=each.message) for each in faults
+    ]
     return _Reading(
         services=services,
         inputs=None if faults or pods or bare else found,
         network=not wrong and not closed,
-        refusals=tuple(refusals),
+        rejections=tuple(rejections),
     )
 
 
@@ -185,7 +197,7 @@ def _no_key(text: str) -> str:
 
 def _keep(
     world: GameWorld,
-    sight: Sight,
+    observed: Observed,
     read: _Reading,
     archetypes_stay: bool,  # noqa: FBT001 - of one caller
 ) -> tuple[Key, ...]:
@@ -193,7 +205,7 @@ def _keep(
     kept = [archetypes.handed_on(world)] if archetypes_stay else []
     if read.inputs is None:
         kinds = ("Deployment", "Service", "PodDisruptionBudget")
-        kept += [key for key in sight.children if key.kind in kinds]
+        kept += [key for key in observed.children if key.kind in kinds]
         kept += [
             Key(kind, world.metadata.namespace, config_name(world))
             for kind in ("ConfigMap", "ServiceAccount")
@@ -203,7 +215,7 @@ def _keep(
     return tuple(kept)
 
 
-def _replicas(world: GameWorld, sight: Sight, read: _Reading) -> dict[Key, int]:
+def _replicas(world: GameWorld, observed: Observed, read: _Reading) -> dict[Key, int]:
     """The number of pods of every service; of a Deployment that a mistake keeps without a service, 0 in hibernation."""
     namespace = world.metadata.namespace
     numbers = {
@@ -211,7 +223,7 @@ def _replicas(world: GameWorld, sight: Sight, read: _Reading) -> dict[Key, int]:
         for each in read.services
     }
     if read.inputs is None and world.spec.state is WorldState.HIBERNATED:
-        kept = [key for key in sight.children if key.kind == "Deployment"]
+        kept = [key for key in observed.children if key.kind == "Deployment"]
         numbers = {**dict.fromkeys(kept, 0), **numbers}
     return numbers
 
@@ -223,21 +235,23 @@ def _was_ready(world: GameWorld) -> bool:
     )
 
 
-def _halted(world: GameWorld, sight: Sight, current: Inputs) -> str:
+def _halted(world: GameWorld, observed: Observed, current: Inputs) -> str:
     """Why a new image does not reach this world: too many that took it failed."""
     waits = world.status.workloads_image not in (None, current.image)
-    return sight.halted if waits and not sight.turn else ""
+    return observed.halted if waits and not observed.turn else ""
 
 
-def _turning(world: GameWorld, sight: Sight, *, acts: bool) -> Turning:
+def _turning(world: GameWorld, observed: Observed, *, acts: bool) -> Turning:
     """A clock turns only where the configuration that tells of it is written too."""
-    known: tuple[Anchor, ...] | None = sight.facts("ConfigMap", config_name(world))
+    known: tuple[Anchor, ...] | None = observed.facts("ConfigMap", config_name(world))
     if not acts:
         return Turning(anchors=known or reported(world.status.clock))
-    return turning(world, known, int(sight.now.timestamp() * MICROSECOND))
+    return turning(world, known, int(observed.now.timestamp() * MICROSECOND))
 
 
-def _rolling(world: GameWorld, sight: Sight, wanted: Sequence[Mapping[str, Any]]) -> list[str]:
+def _rolling(
+    world: GameWorld, observed: Observed, wanted: Sequence[Mapping[str, Any]]
+) -> list[str]:
     """Names of Deployments whose pods of the present template are missing, or that are about to replace some."""
     before = any(
         each.type == "Reconciling" and each.status is ConditionStatus.TRUE
@@ -247,13 +261,13 @@ def _rolling(world: GameWorld, sight: Sight, wanted: Sequence[Mapping[str, Any]]
     return [
         name
         for name, document in deployments.items()
-        if unfinished(document, sight.deployment(name), before=before)
+        if unfinished(document, observed.applied("Deployment", name), before=before)
     ]
 
 
 def _turn(
-    world: GameWorld, sight: Sight, read: _Reading, current: Inputs, rolling: Sequence[str]
-) -> Turn:
+    world: GameWorld, observed: Observed, read: _Reading, current: Inputs, rolling: Sequence[str]
+) -> SlotUse:
     """A new image of the catalogue goes to a few worlds at a time; own images are their owners' affair.
 
     A world whose pods made no progress within their deadline gives its turn back.
@@ -261,15 +275,15 @@ def _turn(
     builtin = {deployment_name(world, each) for each in read.services if each.module}
     used = world.status.workloads_image
     if read.inputs is None or not builtin:
-        return Turn.NONE
+        return SlotUse.NONE
     if read.inputs.image != current.image:
-        return Turn.WAITS
+        return SlotUse.WAITS
     if used not in (None, current.image):
-        return Turn.HOLDS
-    under_way = [sight.deployment(name) for name in builtin.intersection(rolling)]
+        return SlotUse.HOLDS
+    under_way = [observed.applied("Deployment", name) for name in builtin.intersection(rolling)]
     if any(each is not None and each.exceeded for each in under_way):
-        return Turn.FAILED
-    return Turn.HOLDS if sight.holds_turn and under_way else Turn.NONE
+        return SlotUse.FAILED
+    return SlotUse.HOLDS if observed.holds_slot and under_way else SlotUse.NONE
 
 
 def _asleep(world: GameWorld) -> float | None:

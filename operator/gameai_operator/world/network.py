@@ -7,7 +7,7 @@ from gameai_contract.names import GRPC_PORT, HEALTH_PORT, WORLD_LABEL
 from gameai_operator.api.network import Peer
 from gameai_operator.api.selector import LabelSelector
 from gameai_operator.api.world import GameWorld
-from gameai_operator.engine import network
+from gameai_operator.resources import network_policy
 from gameai_operator.settings import NetworkSettings
 
 Document = dict[str, Any]
@@ -16,14 +16,14 @@ Document = dict[str, Any]
 def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
     """The world itself, metrics, and whom the spec names."""
     given = [
-        network.inwards(peers, _ports(each))
+        network_policy.inwards(peers, _ports(each))
         for each in _network(world)[0]
         # A rule without peers would let everybody.
         if (peers := _peers(world, each))
     ]
     return [
-        network.inwards([_itself(world)]),
-        *network.from_metrics(settings, HEALTH_PORT),
+        network_policy.inwards([_itself(world)]),
+        *network_policy.from_metrics(settings, HEALTH_PORT),
         *given,
     ]
 
@@ -31,15 +31,17 @@ def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
 def egress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
     """The world itself, names, credentials, the gateway, and whom the spec names."""
     given = [
-        network.outwards(peers, _ports(each))
+        network_policy.outwards(peers, _ports(each))
         for each in _network(world)[1]
         # A rule without peers would let everybody.
         if (peers := _peers(world, each))
     ]
     return [
-        network.outwards([_itself(world)]),
-        *network.basics(settings),
-        network.outwards([network.gateway(settings)], network.ports(GRPC_PORT)),
+        network_policy.outwards([_itself(world)]),
+        *network_policy.basics(settings),
+        network_policy.outwards(
+            [network_policy.gateway(settings)], network_policy.ports(GRPC_PORT)
+        ),
         *given,
     ]
 
@@ -56,21 +58,21 @@ def _network(world: GameWorld) -> tuple[tuple[Peer, ...], tuple[Peer, ...]]:
 
 
 def _itself(world: GameWorld) -> Document:
-    own = network.namespaces(world.metadata.namespace)
-    return network.pods(own, {WORLD_LABEL: world.metadata.name})
+    own = network_policy.namespaces(world.metadata.namespace)
+    return network_policy.pods(own, {WORLD_LABEL: world.metadata.name})
 
 
 def _ports(peer: Peer) -> list[Document]:
-    return network.ports(*peer.ports)
+    return network_policy.ports(*peer.ports)
 
 
 def _peers(world: GameWorld, peer: Peer) -> list[Document]:
     """None where all addresses of a block are those of instance metadata."""
     if peer.ip_block:
-        return network.outside(peer.ip_block.cidr)
-    own = network.namespaces(world.metadata.namespace)
+        return network_policy.outside(peer.ip_block.cidr)
+    own = network_policy.namespaces(world.metadata.namespace)
     given = peer.namespace_selector
-    where = (_selector(given) or network.all_namespaces()) if given else own
+    where = (_selector(given) or network_policy.all_namespaces()) if given else own
     which = _selector(peer.pod_selector) if peer.pod_selector else {}
     return [{"namespaceSelector": where, **({"podSelector": which} if which else {})}]
 

@@ -17,17 +17,17 @@ from gameai_contract.world_time import Anchor
 
 from gameai_operator.api.network import NetworkMode
 from gameai_operator.api.world import GameWorld, WorldState
-from gameai_operator.engine.deployments import TEMPLATE_HASH, TEMPLATE_INPUTS
-from gameai_operator.engine.manifest import digest, without_empty
-from gameai_operator.engine.network import policy
+from gameai_operator.controller.manifest import digest, without_empty
+from gameai_operator.resources.deployment import TEMPLATE_HASH, TEMPLATE_INPUTS
+from gameai_operator.resources.network_policy import policy
 from gameai_operator.settings import NetworkSettings
 from gameai_operator.world import network
 from gameai_operator.world.archetypes import handed_on
 from gameai_operator.world.catalogue import Effective
 from gameai_operator.world.config import configuration
 from gameai_operator.world.revisions import Inputs
+from gameai_operator.world.roles import RoleSight
 from gameai_operator.world.template import account_name, config_name, selector, template
-from gameai_operator.world.tiers import RoleSight
 from gameai_operator.world.view import view
 
 _PROGRESS_SECONDS = 600

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from gameai_operator.api.world import GameWorld
-from gameai_operator.engine.deployments import TEMPLATE_INPUTS, Deployment
+from gameai_operator.resources.deployment import TEMPLATE_INPUTS, Deployment
 from gameai_operator.settings import PodSettings
 
 # 2: pull secrets of the chart stand in the pod template, and a container's last log lines are its termination message.

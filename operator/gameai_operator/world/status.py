@@ -10,16 +10,16 @@ from gameai_contract.world_time import Anchor, format_time
 from gameai_operator.api.base import Condition as Reported
 from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.world import GameWorld, WorldState
-from gameai_operator.engine.conditions import Condition
-from gameai_operator.engine.deployments import Deployment
-from gameai_operator.engine.faults import Fault
-from gameai_operator.engine.kind import Refusal
+from gameai_operator.controller.conditions import Condition
+from gameai_operator.controller.kind import RejectedWrite
+from gameai_operator.resources.deployment import Deployment
+from gameai_operator.resources.pod_faults import Fault
 from gameai_operator.world import archetypes
 from gameai_operator.world.archetypes import ArchetypesSight
 from gameai_operator.world.catalogue import Effective
 from gameai_operator.world.clock import STARTED, clock_status
 from gameai_operator.world.config import endpoint
-from gameai_operator.world.tiers import RoleSight, worst
+from gameai_operator.world.roles import RoleSight, worst
 
 FIELDS = (
     "observedGeneration",
@@ -47,7 +47,7 @@ GRACE_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ServiceSight:
+class ObservedService:
     """A service and what is there of it."""
 
     service: Effective
@@ -71,7 +71,7 @@ class Judged:
     `rolling` says that a roll-out is unfinished or about to begin, `halted` why a new image does not come.
     """
 
-    services: Sequence[ServiceSight]
+    services: Sequence[ObservedService]
     roles: Sequence[RoleSight]
     archetypes: ArchetypesSight
     anchors: Sequence[Anchor]
@@ -79,8 +79,8 @@ class Judged:
     image: str | None
     rolling: bool
     fault: Fault | None
-    refusals: Sequence[Refusal]
-    failures: Sequence[Refusal]
+    rejections: Sequence[RejectedWrite]
+    failures: Sequence[RejectedWrite]
     halted: str
     clock: Condition
     now: datetime.datetime
@@ -178,12 +178,12 @@ def _services_ready(world: GameWorld, judged: Judged) -> Condition:
 
 
 def _stalled(judged: Judged) -> Condition:
-    problem: Refusal | Fault | None = next(iter(judged.refusals), None)
+    problem: RejectedWrite | Fault | None = next(iter(judged.rejections), None)
     if problem is None and judged.fault and judged.fault.stalled:
         problem = judged.fault
     if problem is None:
         return Condition(type="Stalled", status=False, reason="AsExpected")
-    said = list(dict.fromkeys(each.message for each in judged.refusals)) or [problem.message]
+    said = list(dict.fromkeys(each.message for each in judged.rejections)) or [problem.message]
     message = "; ".join(said)
     return Condition(type="Stalled", status=True, reason=problem.reason, message=message)
 

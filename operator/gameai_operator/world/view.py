@@ -5,8 +5,8 @@ from typing import Any
 
 from gameai_operator.api.base import API_VERSION
 from gameai_operator.api.world import GameWorld, Role
+from gameai_operator.world.roles import MISSING, NOT_PERMITTED, RoleSight
 from gameai_operator.world.template import config_name
-from gameai_operator.world.tiers import MISSING, NOT_PERMITTED, RoleSight
 
 KIND = "WorldView"
 

@@ -138,7 +138,7 @@ class Gateway:
             asked.lost("the client was closed")
         self._homeless.clear()
 
-    async def ask(
+    async def ask(  # noqa: PLR0913 - fields of a question, each with a default
         self,
         *,
         role: str,

@@ -135,14 +135,7 @@ class Stream:
         try:
             async with self._access.channel(self.address) as channel:
                 stub = inference_pb2_grpc.InferenceServiceStub(channel)
-                call = stub.StreamAnswers(metadata=self._access.metadata())
-                writing = asyncio.create_task(self._write(call))
-                try:
-                    await self._read(call)
-                finally:
-                    writing.cancel()
-                    with contextlib.suppress(asyncio.CancelledError, Exception):
-                        await writing
+                await self._serve(stub.StreamAnswers(metadata=self._access.metadata()))
         except aio.AioRpcError as error:
             code, message = error.code(), str(error.details())
             reason = _reason(error)
@@ -152,6 +145,15 @@ class Stream:
             left, self._open = list(self._open.values()), {}
             self.leaving = True
             self._ended(self, Ended(left, message, code, reason))
+
+    async def _serve(self, call: Any) -> None:
+        writing = asyncio.create_task(self._write(call))
+        try:
+            await self._read(call)
+        finally:
+            writing.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await writing
 
     async def _write(self, call: Any) -> None:
         """Frames of what is ready, stamped as they leave: what waited for the connection has waited."""

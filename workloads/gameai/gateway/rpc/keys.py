@@ -39,8 +39,7 @@ async def follow_keys(server: Server, tokens: Tokens) -> None:
         await asyncio.sleep(_SOON_SECONDS if tokens.ready else _RETRY_SECONDS)
         if tokens.ready:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_KEYS_SECONDS):
-                    await tokens.unknown.wait()
+                await asyncio.wait_for(tokens.unknown.wait(), _KEYS_SECONDS)
 
 
 async def _keys(server: Server, session: aiohttp.ClientSession) -> tuple[str, dict[str, Any]]:

@@ -25,6 +25,7 @@ from gameai.errors import (
     status_of,
 )
 from gameai.gateway.dispatch.dispatcher import Dispatcher
+from gameai.gateway.job import Job
 from gameai.gateway.memory import namespace
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.snapshot import WorldView
@@ -173,13 +174,7 @@ class InferenceService:
             left = _left(context)
             job = self._dispatcher.ask(world, request.question, spoken, streams=True, within=left)
             try:
-                async for message in spoken.messages():
-                    if message.end.HasField("error"):
-                        mapped.fault(message.end.error)
-                        break
-                    await send(context, message)
-                    if job is not None and spoken.resumes() and job.attempt is not None:
-                        job.attempt.resume()
+                mapped.fault(await _send_text(spoken, job, context))
             finally:
                 spoken.close()
                 if job is not None:
@@ -282,6 +277,17 @@ async def _read(session: Session, frames: AsyncIterator[bytes]) -> None:
     await session.drained()
 
 
+async def _send_text(spoken: TextStream, job: Job | None, context: Context) -> Status | None:
+    """Send the parts and the end. The error, where the text ends with one; it is not sent as a message."""
+    async for message in spoken.messages():
+        if message.end.HasField("error"):
+            return message.end.error
+        await send(context, message)
+        if job is not None and spoken.resumes() and job.attempt is not None:
+            job.attempt.resume()
+    return None
+
+
 def _wire(request: Any, response: Any) -> dict[str, Any]:
     """How a method's messages are read and written."""
     return {
@@ -364,8 +370,8 @@ class _Mapped:
         if self._status.code == code_pb2.INTERNAL:
             _LOG.error("a call failed; this is a bug", exc_info=error)
 
-    def fault(self, found: Status) -> None:
-        """The call ends with an answer's error."""
+    def fault(self, found: Status | None) -> None:
+        """The call ends with an answer's error, if it has one."""
         self._status = found
 
     async def end(self, context: Context) -> None:

@@ -136,10 +136,7 @@ class Watched:
         while True:
             began = monotonic()
             try:
-                async with self._server.session() as session:
-                    if not self._version:
-                        await self._list(session, metrics)
-                    await self._follow(session, metrics)
+                await self._once(metrics)
             except Exception as error:  # noqa: BLE001 - whatever an API server says must not end the gateway
                 metrics.events[f"watch of {self.resource} failed",] += 1
                 _LOG.warning("%s: %s; what was seen stays", self._path, error or type(error))
@@ -154,6 +151,12 @@ class Watched:
                 backoff = _FIRST_BACKOFF_SECONDS
             await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries
             backoff = min(_MOST_BACKOFF_SECONDS, 2 * backoff)
+
+    async def _once(self, metrics: Metrics) -> None:
+        async with self._server.session() as session:
+            if not self._version:
+                await self._list(session, metrics)
+            await self._follow(session, metrics)
 
     async def _list(self, session: aiohttp.ClientSession, metrics: Metrics) -> None:
         found: dict[Key, Any] = {}

@@ -10,7 +10,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from gameai_operator.engine.manifest import Key
+from gameai_operator.controller.manifest import Key
 
 
 class Unread(Enum):

@@ -4,9 +4,9 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from gameai_operator.engine import conditions
-from gameai_operator.engine.kind import Decision, Kind
-from gameai_operator.engine.manifest import PAUSED, Manifest
+from gameai_operator.controller import conditions
+from gameai_operator.controller.kind import Decision, Kind
+from gameai_operator.controller.manifest import PAUSED, Manifest
 
 NAME_CONFLICT = "NameConflict"
 OBJECT_REFUSED = "ObjectRefused"

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gameai_operator.engine.manifest import FIELD_MANAGER, Manifest
+from gameai_operator.controller.manifest import FIELD_MANAGER, Manifest
 
 Fields = Mapping[str, Any]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from gameai_operator.engine import replicas
-from gameai_operator.engine.manifest import MANIFEST_HASH, Key, Manifest, Owner, key_of
-from gameai_operator.engine.ownership import Fields, lost
+from gameai_operator.controller import scale
+from gameai_operator.controller.field_ownership import Fields, lost
+from gameai_operator.controller.manifest import MANIFEST_HASH, Key, Manifest, Owner, key_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,15 +64,16 @@ class Apply:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Number:
-    """Replicas of a Deployment; `nudged` adds one until its controller has seen that."""
+    """Replicas of a child; `nudged` adds one until its controller has observed that."""
 
     wanted: int
     nudged: bool = False
+    api_version: str = "apps/v1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Count:
-    """One write of a Deployment's number of replicas, under the field manager that this number has for itself.
+    """One write of a number of replicas, under the field manager that this number has for itself.
 
     With `first` a template must wait for it: that leaves the number out, and no other manager owns it yet.
     """
@@ -122,15 +123,14 @@ def plan(
     children: Mapping[Key, Child],
     keep: Collection[Key] = (),
     *,
-    numbers: Mapping[Key, int] = MappingProxyType({}),
-    nudges: Collection[Key] = (),
+    numbers: Mapping[Key, Number] = MappingProxyType({}),
     again: Collection[Key] = (),
 ) -> Plan:
     """Decide for every wanted manifest and every child of `owner`; children of others are never touched.
 
-    Those in `keep` stay as they are, though nothing wants them at present. `numbers` are the replicas of Deployments,
-    whether their manifest is wanted now or not; those in `nudges` get one more for a moment,
-    those in `again` are written though nothing seems to differ.
+    Those in `keep` stay as they are, though nothing wants them at present. `numbers` are the replicas of children that
+    can be scaled, whether their manifest is wanted now or not; those in `again` are written though nothing seems to
+    differ.
     """
     verdicts = [_verdict(owner, manifest, children.get(key_of(manifest))) for manifest in wanted]
     applies = [each for each in verdicts if isinstance(each, Apply)]
@@ -141,7 +141,7 @@ def plan(
         _count(
             owner,
             each,
-            Number(wanted=numbers[key], nudged=key in nudges),
+            numbers[key],
             changes=key in changed,
             again=key in again,
         )
@@ -198,16 +198,16 @@ def _count(
     same = (live.asked, live.nudged) == (number.wanted, number.nudged)
     if same and not (first or again):
         return None
-    manifest = replicas.manifest(child.key, number.wanted, nudged=number.nudged)
+    manifest = scale.manifest(number.api_version, child.key, number.wanted, nudged=number.nudged)
     why = f"{live.asked} → {number.wanted} replicas{' and one more' if number.nudged else ''}"
     return Count(manifest=manifest, number=number, why=why, first=first)
 
 
-def _created(step: Apply, numbers: Mapping[Key, int]) -> Apply:
-    """A new Deployment is created with its number, so that no pod too many or too few is ever started."""
+def _created(step: Apply, numbers: Mapping[Key, Number]) -> Apply:
+    """A new object is created with its number, so that no pod too many or too few is ever started."""
     if step.version is not None or step.key not in numbers:
         return step
-    return replace(step, manifest=replicas.with_replicas(step.manifest, numbers[step.key]))
+    return replace(step, manifest=scale.with_replicas(step.manifest, numbers[step.key].wanted))
 
 
 def _waited(owner: Owner, child: Child) -> bool:

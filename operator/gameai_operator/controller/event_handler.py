@@ -10,24 +10,23 @@ from gameai_contract.names import MANAGED_BY
 
 from gameai_operator import telemetry
 from gameai_operator.api.base import GROUP
-from gameai_operator.engine.kind import Kind, Watched
-from gameai_operator.engine.manifest import MANIFEST_HASH, Key, Resource, controller
-from gameai_operator.engine.metrics import ObjectMetrics
-from gameai_operator.engine.ownership import applied_fields
-from gameai_operator.engine.plan import Child
-from gameai_operator.engine.readings import Readings
-from gameai_operator.engine.references import References
-from gameai_operator.engine.store import Entry, Store
-from gameai_operator.engine.workqueue import Priority, Workqueue
+from gameai_operator.controller.cache import Cache, Entry
+from gameai_operator.controller.field_ownership import applied_fields
+from gameai_operator.controller.foreign_reads import ForeignReads
+from gameai_operator.controller.kind import Kind, Watched
+from gameai_operator.controller.manifest import MANIFEST_HASH, Key, Resource, controller
+from gameai_operator.controller.object_metrics import ObjectMetrics
+from gameai_operator.controller.plan import Child
+from gameai_operator.controller.references import References
+from gameai_operator.controller.workqueue import Priority, Workqueue
 
 # Children change in bursts (a Deployment's status, then each pod); waiting this long makes one reconcile of a burst.
 SETTLE_SECONDS = 0.5
 # What was perhaps edited or deleted waits for less.
 REPAIR_SECONDS = 0.05
-POD = "Pod"
 
 
-class Intake:
+class EventHandler:
     """Keeps what it is given and enqueues the roots that are touched."""
 
     def __init__(
@@ -35,9 +34,9 @@ class Intake:
         kinds: Mapping[str, Kind],
         watched: Mapping[str, Watched],
         *,
-        store: Store,
+        store: Cache,
         references: References,
-        readings: Readings,
+        readings: ForeignReads,
         queue: Workqueue,
         metrics: ObjectMetrics,
         clock: Callable[[], float],
@@ -52,7 +51,7 @@ class Intake:
         self._metrics = metrics
         self._clock = clock
 
-    def see(self, resource: Resource, document: Mapping[str, Any]) -> None:
+    def on_upsert(self, resource: Resource, document: Mapping[str, Any]) -> None:
         """An object exists, in this version."""
         entry = self._entry(resource, document)
         if entry is not None:
@@ -61,13 +60,13 @@ class Intake:
             self._enqueue(resource, touched, after=self._patience(entry.key))
             telemetry.OBJECTS.set(len(self._store))
 
-    def lose(self, resource: Resource, document: Mapping[str, Any]) -> None:
+    def on_delete(self, resource: Resource, document: Mapping[str, Any]) -> None:
         """An object was deleted; its resourceVersion is the deletion's."""
         metadata = document["metadata"]
         key = identity(resource, metadata)
         self._drop(resource, key, metadata["uid"], int(metadata["resourceVersion"]))
 
-    def bury(self, resource: Resource, key: Key, version: int) -> None:
+    def on_tombstone(self, resource: Resource, key: Key, version: int) -> None:
         """A list of this version no longer has a kept object: its deletion was missed."""
         entry = self._store.get(key)
         if entry is not None and entry.version <= version:
@@ -151,8 +150,9 @@ class Intake:
         root = self._root(metadata)
         if root is None:
             return None
-        facts = self._watched[resource.kind].project(document)
-        if resource.kind == POD:
+        watched = self._watched[resource.kind]
+        facts = watched.project(document)
+        if watched.are_pods:
             return Entry(key=key, uid=uid, version=version, root=root, value=facts)
         fields = applied_fields(metadata)
         manifest_hash = metadata.get("annotations", {}).get(MANIFEST_HASH, "")

@@ -3,32 +3,31 @@
 import logging
 from collections.abc import Mapping
 
-from gameai_operator.engine.kind import Watched
-from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.pods import Pod
-from gameai_operator.engine.writer import Cluster
+from gameai_operator.controller.kind import Watched
+from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.pod_facts import Pod
+from gameai_operator.controller.writer import Cluster
 
 _LOG = logging.getLogger(__name__)
 
 
-class Haste:
+class ForceDelete:
     """Ends pods whose loading process swallows SIGTERM, once each."""
 
     def __init__(self, watched: Mapping[str, Watched], cluster: Cluster) -> None:
-        self._watched = watched
+        [self._resource] = [each.resource for each in watched.values() if each.are_pods]
         self._cluster = cluster
         self._ended: dict[str, Key] = {}
 
     async def end(self, root: Key, pods: tuple[Pod, ...]) -> None:
         """End those of a root's pods that are to go and never were ready. Raises `ApiError`."""
-        resource = self._watched["Pod"].resource
         for pod in pods:
-            if not pod.hasten or pod.uid in self._ended:
+            if not pod.force_delete or pod.uid in self._ended:
                 continue
             _LOG.info("pod %s never was ready and would hold its node: deleting at once", pod.name)
             await self._cluster.delete(
-                resource,
-                Key("Pod", pod.namespace, pod.name),
+                self._resource,
+                Key(self._resource.kind, pod.namespace, pod.name),
                 preconditions={"uid": pod.uid},
                 grace_seconds=1,
             )

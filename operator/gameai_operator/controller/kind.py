@@ -8,13 +8,13 @@ from types import MappingProxyType
 from typing import Any
 
 from gameai_operator.api.crd import Definition
-from gameai_operator.engine.conditions import Condition
-from gameai_operator.engine.manifest import Key, Manifest, Resource
-from gameai_operator.engine.plan import Child
-from gameai_operator.engine.pods import Pod
+from gameai_operator.controller.conditions import Condition
+from gameai_operator.controller.manifest import Key, Manifest, Resource
+from gameai_operator.controller.plan import Child
+from gameai_operator.controller.pod_facts import Pod
 
 
-class Turn(Enum):
+class SlotUse(Enum):
     """What an object has to do with a roll-out that goes a few objects at a time."""
 
     NONE = "none"
@@ -24,7 +24,7 @@ class Turn(Enum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refusal:
+class RejectedWrite:
     """A write that was not done; `reason` is a condition's."""
 
     key: Key
@@ -33,25 +33,25 @@ class Refusal:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sight:
+class Observed:
     """What is there: the root as the API server gave it, its children and pods, and which writes were not done.
 
-    `refusals` last until somebody acts; `failures` are writes that may succeed later but have failed several times.
+    `rejections` last until somebody acts; `failures` are writes that may succeed later but have failed several times.
     `neighbours` finds the roots of its namespace that others refer to. `references` are projections of what the root
     refers to, None for what is absent. `turn` says whether it may begin a roll-out that goes a few objects at a time,
-    `holds_turn` whether it is under way in one, `halted` why that roll-out was stopped.
+    `holds_slot` whether it is under way in one, `halted` why that roll-out was stopped.
     """
 
     root: Mapping[str, Any]
     children: Mapping[Key, Child]
     pods: tuple[Pod, ...]
     now: datetime.datetime
-    refusals: tuple[Refusal, ...] = ()
-    failures: tuple[Refusal, ...] = ()
+    rejections: tuple[RejectedWrite, ...] = ()
+    failures: tuple[RejectedWrite, ...] = ()
     references: Mapping[Key, Any] = field(default_factory=lambda: MappingProxyType({}))
     turn: bool = True
     neighbours: Callable[[], tuple[Key, ...]] = tuple
-    holds_turn: bool = False
+    holds_slot: bool = False
     halted: str = ""
 
     def facts(self, kind: str, name: str) -> Any:
@@ -63,11 +63,11 @@ class Sight:
         former = child.owner is not None and child.owner.uid != metadata["uid"]
         return None if former else child.facts
 
-    def deployment(self, name: str) -> Any:
-        """The facts of a Deployment that we made; one that we could not take over has pods of another kind."""
+    def applied(self, kind: str, name: str) -> Any:
+        """The facts of a child that we applied; None for one that we could not take over, whose pods are not ours."""
         metadata = self.root["metadata"]
-        child = self.children.get(Key("Deployment", metadata["namespace"], name))
-        return self.facts("Deployment", name) if child is not None and child.applied else None
+        child = self.children.get(Key(kind, metadata["namespace"], name))
+        return self.facts(kind, name) if child is not None and child.applied else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,8 +75,8 @@ class Decision:
     """What is to be: children, status fields, conditions.
 
     Children in `keep` are left as they are: their manifest cannot be rendered, or others have not taken their place
-    yet. `replicas` are the numbers of Deployments, of those in `keep` too; `own_replicas` is filled into the root's own
-    `spec.replicas`, which its scale subresource needs, where that is absent. `again_seconds` is when time alone changes
+    yet. `replicas` are the numbers of children that can be scaled, of those in `keep` too; `own_replicas` is filled into the root's own
+    `spec.replicas`, which its scale subresource needs, where that is absent. `requeue_after_seconds` is when time alone changes
     the decision. `turn` says what it has to do with a paced roll-out, `healthy` whether it works as that begins.
     """
 
@@ -86,8 +86,8 @@ class Decision:
     keep: tuple[Key, ...] = ()
     replicas: Mapping[Key, int] = field(default_factory=lambda: MappingProxyType({}))
     own_replicas: int | None = None
-    again_seconds: float | None = None
-    turn: Turn = Turn.NONE
+    requeue_after_seconds: float | None = None
+    turn: SlotUse = SlotUse.NONE
     healthy: bool = False
 
 
@@ -111,18 +111,22 @@ class Reading:
 class Watched:
     """A kind of child: how to find its root, what to keep of it, and whether a name may be taken in silence.
 
-    Where `look_first`, an object of that kind could be adopted without any conflict (nothing that we set need differ),
-    so the first apply is preceded by a GET. Where `exact`, what is applied was derived from what the object held, so it
-    is applied onto the version that the decision saw. Where `guards`, no Deployment is created before it is there: pods
-    do not start without the limits that were meant for them. `reads` is how users' objects of this kind are read, which
-    roots name.
+    Where `get_before_apply`, an object of that kind could be adopted without any conflict (nothing that we set need differ),
+    so the first apply is preceded by a GET. Where `optimistic_lock`, what is applied was derived from what the object held, so it
+    is applied onto the version that the decision saw. Where `apply_barrier`, nothing that `starts_pods` is created before it
+    is there: pods do not start without the limits that were meant for them. `reads` is how users' objects of this kind
+    are read, which roots name. `are_pods`: `project` gives pod facts, and the root is found by its label. `stuck` gives
+    the seconds until an object without any change for so long counts as stuck, 0.0 if it does, None where it does not.
     """
 
     resource: Resource
     project: Callable[[Mapping[str, Any]], Any]
-    look_first: bool = False
-    exact: bool = False
-    guards: bool = False
+    get_before_apply: bool = False
+    optimistic_lock: bool = False
+    apply_barrier: bool = False
+    starts_pods: bool = False
+    are_pods: bool = False
+    stuck: Callable[[Any, float], float | None] | None = None
     reads: Reading | None = None
 
 
@@ -153,7 +157,7 @@ class Kind:
     label: str
     status_fields: tuple[str, ...]
     condition_types: tuple[str, ...]
-    decide: Callable[[Sight], Decision]
+    decide: Callable[[Observed], Decision]
     counts: frozenset[str] = frozenset()
     refers: Callable[[Mapping[str, Any]], tuple[Key, ...]] = _to_nothing
     project: Callable[[Mapping[str, Any]], Any] = _shows_nothing

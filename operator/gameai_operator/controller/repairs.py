@@ -7,7 +7,7 @@ stay below that.
 
 from dataclasses import dataclass
 
-from gameai_operator.engine.manifest import Key
+from gameai_operator.controller.manifest import Key
 
 FREE_REPAIRS = 5
 FIRST_SECONDS = 2.0

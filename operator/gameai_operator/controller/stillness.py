@@ -5,7 +5,7 @@ Times that an API server wrote are never compared with ours: a minute of skew wo
 
 from collections.abc import Iterable, Mapping
 
-from gameai_operator.engine.manifest import Key
+from gameai_operator.controller.manifest import Key
 
 
 class Stillness:

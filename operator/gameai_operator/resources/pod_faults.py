@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from gameai_operator.engine.deployments import Deployment
-from gameai_operator.engine.pods import Pod
+from gameai_operator.controller.pod_facts import Pod
+from gameai_operator.resources.deployment import Deployment
 
 _SECRET = re.compile(r'secrets? "(?P<name>[^"]+)" not found')
 _SECRET_KEY = re.compile(r"couldn't find key (?P<key>\S+) in Secret \S+?/(?P<name>\S+)")

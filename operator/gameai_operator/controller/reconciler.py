@@ -4,37 +4,42 @@ import datetime
 import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
-from gameai_operator.engine import deployments, replicas, report
-from gameai_operator.engine.contention import Contention
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.events import Recorder
-from gameai_operator.engine.haste import Haste
-from gameai_operator.engine.intake import Intake
-from gameai_operator.engine.kind import Decision, Kind, Refusal, Sight, Turn, Watched
-from gameai_operator.engine.manifest import PAUSED, Key, Manifest, Owner, key_of, owned_by
-from gameai_operator.engine.outcome import Outcome
-from gameai_operator.engine.overrides import RETRY_SECONDS, Overrides
-from gameai_operator.engine.plan import Child, Plan, plan
-from gameai_operator.engine.pods import Pod
-from gameai_operator.engine.references import References
-from gameai_operator.engine.repairs import Repairs
-from gameai_operator.engine.reporter import Reporter
-from gameai_operator.engine.stillness import Stillness
-from gameai_operator.engine.store import Store
-from gameai_operator.engine.turns import Turns
-from gameai_operator.engine.writer import Cluster, Writer, Written
+from gameai_operator.controller import scale, status_report
+from gameai_operator.controller.cache import Cache
+from gameai_operator.controller.contention import Contention
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.event_handler import EventHandler
+from gameai_operator.controller.events import Recorder
+from gameai_operator.controller.force_delete import ForceDelete
+from gameai_operator.controller.kind import (
+    Decision,
+    Kind,
+    Observed,
+    SlotUse,
+    Watched,
+)
+from gameai_operator.controller.manifest import PAUSED, Key, Manifest, Owner, key_of, owned_by
+from gameai_operator.controller.outcome import Outcome
+from gameai_operator.controller.overrides import RETRY_SECONDS, Overrides
+from gameai_operator.controller.plan import Child, Number, Plan, plan
+from gameai_operator.controller.pod_facts import Pod
+from gameai_operator.controller.references import References
+from gameai_operator.controller.repairs import Repairs
+from gameai_operator.controller.rollout_slots import RolloutSlots
+from gameai_operator.controller.status_writer import StatusWriter
+from gameai_operator.controller.stillness import Stillness
+from gameai_operator.controller.unwritten import FAILURES_REPORTED, NOTHING_UNWRITTEN, Unwritten
+from gameai_operator.controller.writer import Cluster, Writer, Written
 
 _LOG = logging.getLogger(__name__)
 # A refusal may end without any event that we see (a foreign object goes), so it is tried again after this long.
 REFUSED_SECONDS = 30.0
 # Events end these waits; the time is for the event that never comes.
 WAIT_SECONDS = 5.0
-# A write that failed this often in a row is reported; a single failure is usually over at the next try.
-FAILURES_REPORTED = 3
 # How soon an object that another operator manages is looked at again.
 FOREIGN_SECONDS = 10.0
 
@@ -48,35 +53,18 @@ class Claims(Protocol):
         """Whether the operator of this name still runs and watches this namespace. Raises `ApiError`."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Unwritten:
-    """What of a root's children could not be written at the last pass, and how often that was so in a row."""
-
-    refusals: tuple[Refusal, ...] = ()
-    failures: tuple[Refusal, ...] = ()
-    tries: int = 0
-
-    @property
-    def reported(self) -> tuple[Refusal, ...]:
-        """Failures that have lasted."""
-        return self.failures if self.tries >= FAILURES_REPORTED else ()
-
-
-_NOTHING_UNWRITTEN = _Unwritten()
-
-
 class Reconciler:
     """Reconciles one key at a time; several may run at once for different keys."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, each named where it is made
         self,
         kinds: Mapping[str, Kind],
         watched: Mapping[str, Watched],
         *,
-        store: Store,
+        store: Cache,
         references: References,
-        turns: Mapping[str, Turns],
-        intake: Intake,
+        slots: Mapping[str, RolloutSlots],
+        event_handler: EventHandler,
         cluster: Cluster,
         claims: Claims,
         recorder: Recorder,
@@ -88,31 +76,31 @@ class Reconciler:
         self._watched = watched
         self._store = store
         self._references = references
-        self._turns = turns
-        self._intake = intake
+        self._slots = slots
+        self._event_handler = event_handler
         self._cluster = cluster
         self._claims = claims
-        self._writer = Writer(watched, store=store, intake=intake, cluster=cluster)
+        self._writer = Writer(watched, store=store, event_handler=event_handler, cluster=cluster)
         self._contention = Contention(self._writer, repairs, clock)
         self._stillness = Stillness()
-        self._reporter = Reporter(
-            intake=intake, cluster=cluster, recorder=recorder, now=now, clock=clock
+        self._reporter = StatusWriter(
+            event_handler=event_handler, cluster=cluster, recorder=recorder, now=now, clock=clock
         )
         self._now = now
         self._clock = clock
-        self._unwritten: dict[Key, _Unwritten] = {}
-        self._haste = Haste(watched, cluster)
+        self._unwritten: dict[Key, Unwritten] = {}
+        self._force_delete = ForceDelete(watched, cluster)
         self._overrides = Overrides()
         self.foreign: dict[Key, str] = {}
 
     def begin_term(self) -> None:
-        """Forget what an earlier leadership knew of refusals and turns: others have written since."""
+        """Forget what an earlier leadership knew of rejections and slots: others have written since."""
         self._unwritten.clear()
         self._contention.clear()
         self._overrides.clear()
         self.foreign.clear()
-        for name, turns in self._turns.items():
-            turns.begin(self._rolling(self._kinds[name]))
+        for name, slots in self._slots.items():
+            slots.begin(self._rolling(self._kinds[name]))
 
     def _rolling(self, kind: Kind) -> list[Key]:
         roots = {
@@ -124,7 +112,7 @@ class Reconciler:
         return [
             key
             for key, root in roots.items()
-            if root.get("status", {}).get(report.CLAIM, "") in own and kind.rolls(root)
+            if root.get("status", {}).get(status_report.CLAIM, "") in own and kind.rolls(root)
         ]
 
     async def reconcile(self, key: Key) -> Outcome:
@@ -135,56 +123,56 @@ class Reconciler:
         root = None if entry is None else json.loads(entry.value)
         if root is None or "deletionTimestamp" in root["metadata"]:
             self._forget(key)
-            await self._haste.end(key, pods)
+            await self._force_delete.end(key, pods)
             return Outcome()
         if await self._is_foreign(key, root):
-            self._leave_turn(key)
-            return Outcome(again_seconds=FOREIGN_SECONDS)
+            self._leave_slot(key)
+            return Outcome(requeue_after_seconds=FOREIGN_SECONDS)
         kind = self._kinds[key.kind]
         children = {value.key: value for value in below if isinstance(value, Child)}
         if root["metadata"].get("annotations", {}).get(PAUSED) == "true":
-            self._leave_turn(key)
-            return await self._pause(kind, key, self._sight(key, root, children, pods))
-        outcome = await self._pursue(kind, key, self._sight(key, root, children, pods))
-        await self._haste.end(key, pods)
+            self._leave_slot(key)
+            return await self._pause(kind, key, self._observe(key, root, children, pods))
+        outcome = await self._pursue(kind, key, self._observe(key, root, children, pods))
+        await self._force_delete.end(key, pods)
         return outcome
 
-    async def _pause(self, kind: Kind, key: Key, sight: Sight) -> Outcome:
+    async def _pause(self, kind: Kind, key: Key, observed: Observed) -> Outcome:
         """Say that nothing is done, and do only what a pause must not hold up."""
-        status = report.paused(kind, sight.root, self._now())
-        reported = await self._reporter.report(kind, sight.root, status, at_once=True)
+        status = status_report.paused(kind, observed.root, self._now())
+        reported = await self._reporter.report(kind, observed.root, status, at_once=True)
         if reported.stale or not kind.despite_pause:
             return reported
-        decision = kind.decide(sight)
+        decision = kind.decide(observed)
         due = tuple(each for each in decision.wanted if each["kind"] in kind.despite_pause)
-        rest = replace(decision, wanted=due, keep=tuple(sight.children), replicas={})
-        steps, _ = self._steps(key, sight, rest)
+        rest = replace(decision, wanted=due, keep=tuple(observed.children), replicas={})
+        steps, _ = self._steps(key, observed, rest)
         for child in steps.intact:
             self._store.keep_judgement(child)
-        written = await self._act(key, sight, steps, None)
+        written = await self._act(key, observed, steps, None)
         return reported.and_then(self._wait(key, steps, written))
 
-    def _sight(
+    def _observe(
         self,
         key: Key,
         root: Mapping[str, Any],
         children: Mapping[Key, Child],
         pods: tuple[Pod, ...],
-    ) -> Sight:
-        unwritten = self._unwritten.get(key, _NOTHING_UNWRITTEN)
-        turns = self._turns[key.kind]
-        return Sight(
+    ) -> Observed:
+        unwritten = self._unwritten.get(key, NOTHING_UNWRITTEN)
+        slots = self._slots[key.kind]
+        return Observed(
             root=root,
             children=children,
             pods=pods,
-            refusals=unwritten.refusals,
+            rejections=unwritten.rejections,
             failures=unwritten.reported,
             references=self._references.seen_by(key),
             neighbours=partial(self._neighbours, key.namespace),
             now=self._now(),
-            turn=turns.free(key),
-            holds_turn=turns.holds(key),
-            halted=turns.halted,
+            turn=slots.free(key),
+            holds_slot=slots.holds(key),
+            halted=slots.halted,
         )
 
     def _neighbours(self, namespace: str) -> tuple[Key, ...]:
@@ -204,11 +192,11 @@ class Reconciler:
         self._stillness.forget(key)
         self._overrides.forget(key)
         self._contention.forget(key)
-        self._leave_turn(key)
+        self._leave_slot(key)
 
     async def _is_foreign(self, key: Key, root: Mapping[str, Any]) -> bool:
         """Whether another operator that still runs manages this object: the two would overwrite each other."""
-        claim = root.get("status", {}).get(report.CLAIM, "")
+        claim = root.get("status", {}).get(status_report.CLAIM, "")
         if claim in ("", self._claims.own) or not await self._claims.alive(claim, key.namespace):
             self.foreign.pop(key, None)
             return False
@@ -219,56 +207,59 @@ class Reconciler:
         self.foreign[key] = claim
         return True
 
-    async def _pursue(self, kind: Kind, key: Key, sight: Sight) -> Outcome:
+    async def _pursue(self, kind: Kind, key: Key, observed: Observed) -> Outcome:
         """Status first, so that a reader never sees an old verdict on a new spec; then the writes.
 
         Only where status reports something unwritten that this process has not met itself do the writes go first: else
         each restart would take the report back and give it again.
         """
-        decision = kind.decide(sight)
-        self._claim_turn(key, decision)
-        untried = key not in self._unwritten and report.reports_unwritten(sight.root)
-        steps, reported = self._steps(key, sight, decision)
+        decision = kind.decide(observed)
+        self._claim_slot(key, decision)
+        untried = key not in self._unwritten and status_report.reports_unwritten(observed.root)
+        steps, reported = self._steps(key, observed, decision)
         if not untried:
-            status = self._status(sight.root, decision)
-            reported = reported.and_then(await self._reporter.report(kind, sight.root, status))
+            status = self._status(observed.root, decision)
+            reported = reported.and_then(await self._reporter.report(kind, observed.root, status))
             if reported.stale:
                 return reported
         # Once status says so: else the next one is seen under way while this one still seems to be.
-        if decision.turn is Turn.NONE:
-            self._intake.wake(self._turns[key.kind].through(key))
-        elif decision.turn is Turn.FAILED:
-            self._leave_turn(key, failed=True)
+        if decision.turn is SlotUse.NONE:
+            self._event_handler.wake(self._slots[key.kind].through(key))
+        elif decision.turn is SlotUse.FAILED:
+            self._leave_slot(key, failed=True)
         for child in steps.intact:
             self._store.keep_judgement(child)
         missing = decision.own_replicas
-        fill = None if missing is None else partial(self._fill_in, kind, sight.root, missing)
-        written = await self._act(key, sight, steps, fill)
+        fill = None if missing is None else partial(self._fill_in, kind, observed.root, missing)
+        written = await self._act(key, observed, steps, fill)
         if untried and written.failures:
             # Reported before already: a restart does not take it back.
             self._unwritten[key] = replace(self._unwritten[key], tries=FAILURES_REPORTED)
-        unwritten = self._unwritten.get(key, _NOTHING_UNWRITTEN)
-        if untried or (unwritten.refusals, unwritten.reported) != (sight.refusals, sight.failures):
-            reported = reported.and_then(await self._redecide(kind, key, sight))
+        unwritten = self._unwritten.get(key, NOTHING_UNWRITTEN)
+        if untried or (unwritten.rejections, unwritten.reported) != (
+            observed.rejections,
+            observed.failures,
+        ):
+            reported = reported.and_then(await self._redecide(kind, key, observed))
         return reported.and_then(self._wait(key, steps, written))
 
     async def _act(
         self,
         key: Key,
-        sight: Sight,
+        observed: Observed,
         steps: Plan,
         fill: Callable[[], Coroutine[Any, Any, None]] | None,
     ) -> Written:
         """Write what is due; a child that a rival keeps changing is left for a while, and the rival named."""
         due, held = self._contention.divide(key, steps)
-        written = await self._writer.act(_owner(sight.root), due, key, fill)
+        written = await self._writer.act(_owner(observed.root), due, key, fill)
         self._contention.note(key, written.steps)
-        contended = await self._contention.refusals(key, held)
-        written = replace(written, refusals=(*written.refusals, *contended))
-        before = self._unwritten.get(key, _NOTHING_UNWRITTEN)
-        if written.refusals or written.failures:
-            self._unwritten[key] = _Unwritten(
-                refusals=written.refusals,
+        contended = await self._contention.rejections(key, held)
+        written = replace(written, rejections=(*written.rejections, *contended))
+        before = self._unwritten.get(key, NOTHING_UNWRITTEN)
+        if written.rejections or written.failures:
+            self._unwritten[key] = Unwritten(
+                rejections=written.rejections,
                 failures=written.failures,
                 tries=before.tries + 1 if written.failures else 0,
             )
@@ -294,14 +285,14 @@ class Reconciler:
         }
         try:
             written = await self._cluster.apply(
-                kind.resource, manifest, force=False, manager=replicas.FIELD_MANAGER
+                kind.resource, manifest, force=False, manager=scale.FIELD_MANAGER
             )
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
             await self._reporter.look_again(kind, root)
         else:
-            self._intake.see(kind.resource, written)
+            self._event_handler.on_upsert(kind.resource, written)
 
     def _version(self, root: Mapping[str, Any]) -> str:
         """The newest version known of a root: our own status write made one since it was read."""
@@ -312,68 +303,78 @@ class Reconciler:
     def _wait(self, key: Key, steps: Plan, written: Written) -> Outcome:
         """When to look again for what no event will tell."""
         waits = [WAIT_SECONDS] if steps.waits else []
-        waits += [REFUSED_SECONDS] if written.refusals else []
+        waits += [REFUSED_SECONDS] if written.rejections else []
         wait = self._contention.wait_seconds(key, steps)
         waits += [] if wait is None else [wait]
         if written.failures:
             return Outcome(failed=True, retry_after_seconds=written.retry_after_seconds)
-        return Outcome(again_seconds=min(waits, default=None))
+        return Outcome(requeue_after_seconds=min(waits, default=None))
 
     def _status(self, root: Mapping[str, Any], decision: Decision) -> Manifest:
-        return report.status_of(root, decision, self._now(), claim=self._claims.own)
+        return status_report.status_of(root, decision, self._now(), claim=self._claims.own)
 
-    def _claim_turn(self, key: Key, decision: Decision) -> None:
-        turns = self._turns[key.kind]
-        if decision.turn is Turn.HOLDS:
-            turns.take(key, healthy=decision.healthy)
-        elif decision.turn is Turn.WAITS:
-            turns.wait(key)
+    def _claim_slot(self, key: Key, decision: Decision) -> None:
+        slots = self._slots[key.kind]
+        if decision.turn is SlotUse.HOLDS:
+            slots.take(key, healthy=decision.healthy)
+        elif decision.turn is SlotUse.WAITS:
+            slots.wait(key)
 
-    def _leave_turn(self, key: Key, *, failed: bool = False) -> None:
-        turns = self._turns[key.kind]
-        self._intake.wake(turns.fail(key) if failed else turns.give_back(key))
+    def _leave_slot(self, key: Key, *, failed: bool = False) -> None:
+        slots = self._slots[key.kind]
+        self._event_handler.wake(slots.fail(key) if failed else slots.give_back(key))
 
-    async def _redecide(self, kind: Kind, key: Key, sight: Sight) -> Outcome:
-        """What is unwritten has changed: decide once more, with that in sight, and report it."""
-        unwritten = self._unwritten.get(key, _NOTHING_UNWRITTEN)
+    async def _redecide(self, kind: Kind, key: Key, observed: Observed) -> Outcome:
+        """What is unwritten has changed: decide once more, with that in observed, and report it."""
+        unwritten = self._unwritten.get(key, NOTHING_UNWRITTEN)
         entry = self._store.get(key)
-        root = sight.root if entry is None else json.loads(entry.value)
+        root = observed.root if entry is None else json.loads(entry.value)
         changed = replace(
-            sight, root=root, refusals=unwritten.refusals, failures=unwritten.reported
+            observed, root=root, rejections=unwritten.rejections, failures=unwritten.reported
         )
         return await self._reporter.report(kind, root, self._status(root, kind.decide(changed)))
 
-    def _steps(self, key: Key, sight: Sight, decision: Decision) -> tuple[Plan, Outcome]:
+    def _stuck(self, key: Key, facts: Any, still_seconds: float) -> float | None:
+        stuck = self._watched[key.kind].stuck
+        return None if stuck is None else stuck(facts, still_seconds)
+
+    def _steps(self, key: Key, observed: Observed, decision: Decision) -> tuple[Plan, Outcome]:
         """The writes of a decision, and when time alone changes them.
 
-        A Deployment whose controller has lost sight of its roll-out gets one replica more, until that was seen.
+        A child whose own controller makes no progress gets one replica more, until that was observed.
         """
-        owner = _owner(sight.root)
+        owner = _owner(observed.root)
         live = {
             each: facts
             for each in decision.replicas
-            if (facts := sight.facts(each.kind, each.name)) is not None
+            if (facts := observed.facts(each.kind, each.name)) is not None
         }
         still = self._stillness.note(
-            key, ((each, sight.children[each].version) for each in live), self._clock()
+            key, ((each, observed.children[each].version) for each in live), self._clock()
         )
-        waits = {each: deployments.stuck(facts, still[each]) for each, facts in live.items()}
-        nudges = [each for each, facts in live.items() if _nudged(each, facts, waits[each])]
+        waits = {each: self._stuck(each, facts, still[each]) for each, facts in live.items()}
+        numbers = {
+            each: Number(
+                wanted=wanted,
+                nudged=each in live and _nudged(each, live[each], waits[each]),
+                api_version=self._watched[each.kind].resource.api_version,
+            )
+            for each, wanted in decision.replicas.items()
+        }
         overridden = [each for each, facts in live.items() if facts.overridden]
         again = self._overrides.due(key, overridden, self._clock())
         wanted = [owned_by(owner, each) for each in decision.wanted]
         steps = plan(
             owner,
             wanted,
-            sight.children,
+            observed.children,
             decision.keep,
-            numbers=decision.replicas,
-            nudges=nudges,
+            numbers=numbers,
             again=again,
         )
-        wishes = [each for each in (*waits.values(), decision.again_seconds) if each]
+        wishes = [each for each in (*waits.values(), decision.requeue_after_seconds) if each]
         wishes += [RETRY_SECONDS] if overridden else []
-        return steps, Outcome(again_seconds=min(wishes, default=None))
+        return steps, Outcome(requeue_after_seconds=min(wishes, default=None))
 
 
 def _owner(root: Mapping[str, Any]) -> Owner:
@@ -381,11 +382,11 @@ def _owner(root: Mapping[str, Any]) -> Owner:
     return Owner(kind=root["kind"], name=metadata["name"], uid=metadata["uid"])
 
 
-def _nudged(key: Key, live: deployments.Deployment, stuck_in: float | None) -> bool:
-    """Whether a Deployment gets one replica more: its controller lost sight of it, or has not seen the nudge yet."""
+def _nudged(key: Key, live: Any, stuck_in: float | None) -> bool:
+    """Whether a child gets one replica more: its controller makes no progress, or has not observed the one more yet."""
     if live.nudged:
         return not live.observed
     if stuck_in != 0.0:
         return False
-    _LOG.info("Deployment %s makes no progress: nudging it with one replica more", key.name)
+    _LOG.info("%s %s makes no progress: adding one replica until it does", key.kind, key.name)
     return True

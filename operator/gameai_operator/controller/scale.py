@@ -1,4 +1,4 @@
-"""PURE: how many pods a Deployment has, apart from what its pods are.
+"""PURE: how many pods an object has that can be scaled, apart from what its pods are.
 
 The number goes under a field manager of its own, so that a template that cannot be rendered never holds up scaling.
 An annotation that goes with it remembers what was asked for: where an admission policy or a webhook overrides the
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gameai_operator.api.base import GROUP
-from gameai_operator.engine.manifest import Key, Manifest
+from gameai_operator.controller.manifest import Key, Manifest
 
 FIELD_MANAGER = "gameai-operator-replicas"
 REPLICAS = f"{GROUP}/replicas"
@@ -19,12 +19,12 @@ NUDGED = f"{GROUP}/nudged"
 _NUMBER = re.compile(r"[0-9]{1,4}")
 
 
-def manifest(key: Key, replicas: int, *, nudged: bool = False) -> Manifest:
-    """What is applied to set the number of a Deployment; `nudged` adds one for a moment, and says so."""
+def manifest(api_version: str, key: Key, replicas: int, *, nudged: bool = False) -> Manifest:
+    """What is applied to set the number of replicas; `nudged` adds one until that was observed, and notes it."""
     note = {NUDGED: "true"} if nudged else {}
     return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
+        "apiVersion": api_version,
+        "kind": key.kind,
         "metadata": {
             "name": key.name,
             "namespace": key.namespace,
@@ -35,7 +35,7 @@ def manifest(key: Key, replicas: int, *, nudged: bool = False) -> Manifest:
 
 
 def with_replicas(document: Manifest, replicas: int) -> Manifest:
-    """A Deployment as it is created: with the number, which later writes of its template leave out."""
+    """An object as it is created: with the number, which later writes of its template leave out."""
     metadata = document["metadata"]
     annotations = {**metadata["annotations"], REPLICAS: str(replicas)}
     return {

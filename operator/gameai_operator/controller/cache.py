@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.plan import Child
+from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.plan import Child
 
 TOMBSTONE_SECONDS = 600.0
 
@@ -43,7 +43,7 @@ class Drift:
     rewound: bool = False
 
 
-class Store:
+class Cache:
     """Objects by key, and by the root they belong to. Times are arguments, in seconds of any steady clock."""
 
     def __init__(self) -> None:

@@ -3,14 +3,14 @@
 import itertools
 from collections.abc import Callable, Iterable
 
-from gameai_operator.engine.manifest import Key
+from gameai_operator.controller.manifest import Key
 
 # A roll-out stops once this many objects that had worked before failed, and they are this share of those that ended.
 LEAST_FAILED = 3
 FAILED_PERCENT = 20
 
 
-class Turns:
+class RolloutSlots:
     """At most `limit()` holders at once; others wait in the order in which they asked."""
 
     def __init__(self, limit: Callable[[], int]) -> None:

@@ -4,33 +4,33 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gameai_operator.engine import conditions, report
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.events import Recorder, event
-from gameai_operator.engine.intake import Intake
-from gameai_operator.engine.kind import Kind
-from gameai_operator.engine.manifest import Key, Manifest, key_of
-from gameai_operator.engine.outcome import Outcome
-from gameai_operator.engine.writer import Cluster
+from gameai_operator.controller import conditions, status_report
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.event_handler import EventHandler
+from gameai_operator.controller.events import Recorder, event
+from gameai_operator.controller.kind import Kind
+from gameai_operator.controller.manifest import Key, Manifest, key_of
+from gameai_operator.controller.outcome import Outcome
+from gameai_operator.controller.writer import Cluster
 
 STALE_SECONDS = 0.5
 # Pods come and go in bursts; between two reports of mere counts lies at least this long.
 COUNTS_SECONDS = 2.0
 
 
-class Reporter:
+class StatusWriter:
     """Reports for every root; each write is for one version of it."""
 
     def __init__(
         self,
         *,
-        intake: Intake,
+        event_handler: EventHandler,
         cluster: Cluster,
         recorder: Recorder,
         now: Callable[[], datetime.datetime],
         clock: Callable[[], float],
     ) -> None:
-        self._intake = intake
+        self._event_handler = event_handler
         self._cluster = cluster
         self._recorder = recorder
         self._now = now
@@ -45,14 +45,14 @@ class Reporter:
         self, kind: Kind, root: Mapping[str, Any], status: Manifest, *, at_once: bool = False
     ) -> Outcome:
         """Write what is ours of status, where it differs; mere counts at intervals, unless `at_once`."""
-        before = report.ours(kind, root)
+        before = status_report.ours(kind, root)
         if status == before:
             return Outcome()
         metadata = root["metadata"]
         key = key_of(root)
         wait = self._reported.get(key, -COUNTS_SECONDS) + COUNTS_SECONDS - self._clock()
-        if wait > 0 and not at_once and report.same_state(kind, before, status):
-            return Outcome(again_seconds=wait)
+        if wait > 0 and not at_once and status_report.same_state(kind, before, status):
+            return Outcome(requeue_after_seconds=wait)
         manifest = {
             "apiVersion": kind.resource.api_version,
             "kind": kind.resource.kind,
@@ -71,7 +71,7 @@ class Reporter:
                 return await self.look_again(kind, root)
             raise
         self._reported[key] = self._clock()
-        self._intake.wrote(kind.resource, written)
+        self._event_handler.wrote(kind.resource, written)
         reported: set[str] = set()
         for change in conditions.transitions(before["conditions"], status["conditions"]):
             document = event(root, change, self._now())
@@ -86,7 +86,9 @@ class Reporter:
         key = key_of(root)
         live = await self._cluster.get(kind.resource, key.namespace, key.name)
         if live is None:
-            self._intake.bury(kind.resource, key, int(root["metadata"]["resourceVersion"]))
+            self._event_handler.on_tombstone(
+                kind.resource, key, int(root["metadata"]["resourceVersion"])
+            )
             return Outcome(stale=True)
-        self._intake.see(kind.resource, live)
-        return Outcome(again_seconds=STALE_SECONDS, stale=True)
+        self._event_handler.on_upsert(kind.resource, live)
+        return Outcome(requeue_after_seconds=STALE_SECONDS, stale=True)

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from gameai_operator.engine import report
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.kind import Refusal
-from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.plan import Apply, Child, Count, Plan
-from gameai_operator.engine.repairs import Repair, Repairs
-from gameai_operator.engine.writer import Writer
+from gameai_operator.controller import status_report
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.kind import RejectedWrite
+from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.plan import Apply, Child, Count, Plan
+from gameai_operator.controller.repairs import Repair, Repairs
+from gameai_operator.controller.writer import Writer
 
 Step = Apply | Count
 
@@ -19,7 +19,7 @@ class _Fights:
     """Repairs of one root's children, and the refusal of each that is contended now."""
 
     repairs: Repairs
-    named: dict[Repair, Refusal] = field(default_factory=dict)
+    named: dict[Repair, RejectedWrite] = field(default_factory=dict)
 
 
 class Contention:
@@ -74,7 +74,7 @@ class Contention:
         waits += [fights.repairs.fought_seconds(each, now) for each in fights.named]
         return min((wait for wait in waits if wait > 0), default=None)
 
-    async def refusals(self, root: Key, held: Sequence[Step]) -> tuple[Refusal, ...]:
+    async def rejections(self, root: Key, held: Sequence[Step]) -> tuple[RejectedWrite, ...]:
         """One for each child that is contended: held back now, or written again a short while ago."""
         fights = self._fights.get(root)
         if fights is None:
@@ -89,7 +89,7 @@ class Contention:
                 del fights.named[repair]
         return tuple(fights.named.values())
 
-    async def _contended(self, step: Step) -> Refusal:
+    async def _contended(self, step: Step) -> RejectedWrite:
         try:
             names = ", ".join(await self._writer.rivals(step))
         except ApiError as error:
@@ -99,7 +99,7 @@ class Contention:
             f"{key.kind} {key.name}: {names or 'another writer'} keeps changing what this operator sets "
             f"({step.why}): stop it, or have it leave these fields alone"
         )
-        return Refusal(key=key, reason=report.CONTENDED, message=message)
+        return RejectedWrite(key=key, reason=status_report.CONTENDED, message=message)
 
     def _wait(self, root: Key, step: Step) -> float:
         fights = self._fights.get(root)

@@ -6,7 +6,7 @@ from typing import Any
 
 from gameai_operator.api.views import TierView
 from gameai_operator.api.world import GameWorld, Role
-from gameai_operator.engine.manifest import Key
+from gameai_operator.controller.manifest import Key
 from gameai_operator.world.catalogue import nearest
 
 NOT_PERMITTED = "RefNotPermitted"
@@ -47,10 +47,10 @@ def sights(
 ) -> tuple[RoleSight, ...]:
     """Every role as it stands; `neighbours` finds objects of the world's namespace, for a hint at a misspelt name."""
     own = world.metadata.namespace
-    return tuple(_sight(role, own, neighbours, references) for role in world.spec.roles)
+    return tuple(_observe(role, own, neighbours, references) for role in world.spec.roles)
 
 
-def _sight(
+def _observe(
     role: Role,
     own: str,
     neighbours: Callable[[], tuple[Key, ...]],

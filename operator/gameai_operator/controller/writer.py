@@ -5,11 +5,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gameai_operator.engine import replicas, report
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.intake import Intake
-from gameai_operator.engine.kind import Refusal, Watched
-from gameai_operator.engine.manifest import (
+from gameai_operator.controller import scale, status_report
+from gameai_operator.controller.cache import Cache
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.event_handler import EventHandler
+from gameai_operator.controller.field_ownership import rivals
+from gameai_operator.controller.kind import RejectedWrite, Watched
+from gameai_operator.controller.manifest import (
     FIELD_MANAGER,
     MANIFEST_HASH,
     Key,
@@ -19,9 +21,7 @@ from gameai_operator.engine.manifest import (
     controller,
     key_of,
 )
-from gameai_operator.engine.ownership import rivals
-from gameai_operator.engine.plan import Apply, Child, Count, Plan, holder
-from gameai_operator.engine.store import Store
+from gameai_operator.controller.plan import Apply, Child, Count, Plan, holder
 
 # What an API server says where a namespace is being deleted.
 _ENDING = "because it is being terminated"
@@ -65,14 +65,14 @@ class Cluster(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """What did not go through: `refusals` last until somebody acts, `failures` may succeed later.
+    """What did not go through: `rejections` last until somebody acts, `failures` may succeed later.
 
     `steps` did. `retry_after_seconds` is how long the API server asked us to wait, at least.
     """
 
     steps: tuple[Apply | Count | Child, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    failures: tuple[Refusal, ...] = ()
+    rejections: tuple[RejectedWrite, ...] = ()
+    failures: tuple[RejectedWrite, ...] = ()
     retry_after_seconds: float = 0.0
 
 
@@ -80,11 +80,16 @@ class Writer:
     """Writes the children of roots."""
 
     def __init__(
-        self, watched: Mapping[str, Watched], *, store: Store, intake: Intake, cluster: Cluster
+        self,
+        watched: Mapping[str, Watched],
+        *,
+        store: Cache,
+        event_handler: EventHandler,
+        cluster: Cluster,
     ) -> None:
         self._watched = watched
         self._store = store
-        self._intake = intake
+        self._event_handler = event_handler
         self._cluster = cluster
 
     async def act(
@@ -97,15 +102,17 @@ class Writer:
         """Try every write of a plan, whatever becomes of the others; raises only `NotLeadingError`.
 
         `fill` writes what is missing of the root itself. Numbers of replicas go first, and a template waits for a
-        number that only it held until now. A Deployment is not created while something that guards it is not there.
+        number that only it held until now. Nothing that starts pods is created while something that guards them is not there.
         """
         attempts = _Attempts()
-        attempts.refusals += [_conflict(each.key, each.holder) for each in steps.conflicts]
+        attempts.rejections += [_conflict(each.key, each.holder) for each in steps.conflicts]
         attempts.missed |= {each.key for each in steps.conflicts}
         for count in steps.counts:
             await attempts.make(count, self._set_number(count))
         waiting = {each.key for each in steps.counts if each.first} & attempts.missed
-        attempts.guards = {each.key for each in steps.waits if self._watched[each.key.kind].guards}
+        attempts.guards = {
+            each.key for each in steps.waits if self._watched[each.key.kind].apply_barrier
+        }
         for step in steps.applies:
             if step.key not in waiting and not self._guarded(step, attempts):
                 await attempts.make(step, self._apply(owner, step))
@@ -118,12 +125,12 @@ class Writer:
     def _guarded(self, step: Apply, attempts: "_Attempts") -> bool:
         """Whether pods would start without limits that could not be written."""
         missing = {*attempts.guards, *attempts.missed}
-        absent = step.version is None and step.key.kind == "Deployment"
-        return absent and any(self._watched[key.kind].guards for key in missing)
+        absent = step.version is None and self._watched[step.key.kind].starts_pods
+        return absent and any(self._watched[key.kind].apply_barrier for key in missing)
 
     async def _filled_in(
         self, root: Key, fill: Callable[[], Coroutine[Any, Any, None]]
-    ) -> Refusal | None:
+    ) -> RejectedWrite | None:
         """Have the root's own missing field filled in."""
         try:
             await fill()
@@ -139,38 +146,38 @@ class Writer:
         live = await self._cluster.get(self._watched[key.kind].resource, key.namespace, key.name)
         if live is None:
             return ()
-        own = replicas.FIELD_MANAGER if isinstance(step, Count) else FIELD_MANAGER
+        own = scale.FIELD_MANAGER if isinstance(step, Count) else FIELD_MANAGER
         found = rivals(step.manifest, live["metadata"].get("managedFields", ()), own)
         return found or (f"another operator that calls itself {own}",)
 
-    async def _set_number(self, step: Count) -> Refusal | None:
+    async def _set_number(self, step: Count) -> RejectedWrite | None:
         resource = self._watched[step.key.kind].resource
         _LOG.info("scaling %s: %s", step.key, step.why)
         try:
             written = await self._cluster.apply(
-                resource, step.manifest, force=True, manager=replicas.FIELD_MANAGER
+                resource, step.manifest, force=True, manager=scale.FIELD_MANAGER
             )
         except ApiError as error:
             if not (error.permanent or error.status in (403, 404)):
                 raise
             gone = not await self._see_live(resource, step.key)
             return None if gone else _refused(step.key, error)
-        self._intake.wrote(resource, written)
+        self._event_handler.wrote(resource, written)
         return None
 
-    async def _apply(self, owner: Owner, step: Apply) -> Refusal | None:
+    async def _apply(self, owner: Owner, step: Apply) -> RejectedWrite | None:
         watched = self._watched[step.key.kind]
         _LOG.info("applying %s: %s", step.key, step.why)
-        if watched.look_first and not step.force:
+        if watched.get_before_apply and not step.force:
             return await self._adopt(owner, watched.resource, step.manifest)
         try:
-            manifest = _pinned(step) if watched.exact else step.manifest
+            manifest = _pinned(step) if watched.optimistic_lock else step.manifest
             written = await self._cluster.apply(watched.resource, manifest, force=step.force)
         except ApiError as error:
-            if watched.exact and error.status == 409:
+            if watched.optimistic_lock and error.status == 409:
                 await self._see_live(watched.resource, step.key)
             return await self._after_error(owner, step, error)
-        self._intake.wrote(watched.resource, written)
+        self._event_handler.wrote(watched.resource, written)
         return None
 
     async def _see_live(self, resource: Resource, key: Key) -> bool:
@@ -178,12 +185,14 @@ class Writer:
         live = await self._cluster.get(resource, key.namespace, key.name)
         entry = self._store.get(key)
         if live is not None:
-            self._intake.see(resource, live)
+            self._event_handler.on_upsert(resource, live)
         elif entry is not None:
-            self._intake.bury(resource, key, entry.version)
+            self._event_handler.on_tombstone(resource, key, entry.version)
         return live is not None
 
-    async def _after_error(self, owner: Owner, step: Apply, error: ApiError) -> Refusal | None:
+    async def _after_error(
+        self, owner: Owner, step: Apply, error: ApiError
+    ) -> RejectedWrite | None:
         resource = self._watched[step.key.kind].resource
         if error.status == 403:
             return _refused(step.key, error)
@@ -201,7 +210,7 @@ class Writer:
         resource: Resource,
         manifest: Manifest,
         error: ApiError | None = None,
-    ) -> Refusal | None:
+    ) -> RejectedWrite | None:
         """Apply what we had not in store, taking a present object only if it is our own."""
         key = key_of(manifest)
         live = await self._cluster.get(resource, key.namespace, key.name)
@@ -217,12 +226,12 @@ class Writer:
             if again.permanent or again.status == 403:
                 return _refused(key, again)
             raise
-        self._intake.wrote(resource, written)
+        self._event_handler.wrote(resource, written)
         return None
 
     async def _replace(
         self, resource: Resource, manifest: Manifest, error: ApiError
-    ) -> Refusal | None:
+    ) -> RejectedWrite | None:
         """An edited key of a list item makes every apply a duplicate; one merge patch clears the way."""
         key = key_of(manifest)
         live = await self._cluster.get(resource, key.namespace, key.name)
@@ -237,10 +246,10 @@ class Writer:
             if again.permanent or again.status == 403:
                 return _refused(key, again)
             raise
-        self._intake.wrote(resource, written)
+        self._event_handler.wrote(resource, written)
         return None
 
-    async def _delete(self, owner: Owner, child: Child) -> Refusal | None:
+    async def _delete(self, owner: Owner, child: Child) -> RejectedWrite | None:
         """Prune; what the store says is checked against the live object, and the server checks it again."""
         resource = self._watched[child.key.kind].resource
         live = await self._cluster.get(resource, child.key.namespace, child.key.name)
@@ -265,12 +274,12 @@ class _Attempts:
         self._steps: list[Apply | Count | Child] = []
         self.missed: set[Key] = set()
         self.guards: set[Key] = set()
-        self.refusals: list[Refusal] = []
-        self.failures: list[Refusal] = []
+        self.rejections: list[RejectedWrite] = []
+        self.failures: list[RejectedWrite] = []
         self._retry_after_seconds = 0.0
 
     async def make(
-        self, step: Apply | Count | Child | Key, write: Awaitable[Refusal | None]
+        self, step: Apply | Count | Child | Key, write: Awaitable[RejectedWrite | None]
     ) -> None:
         """Await one write; keep its refusal or failure."""
         key = step if isinstance(step, Key) else step.key
@@ -286,13 +295,13 @@ class _Attempts:
                 self._steps.append(step)
             elif refusal is not None:
                 self.missed.add(key)
-                self.refusals.append(refusal)
+                self.rejections.append(refusal)
 
     def written(self) -> Written:
         """All of it."""
         return Written(
             steps=tuple(self._steps),
-            refusals=tuple(self.refusals),
+            rejections=tuple(self.rejections),
             failures=tuple(self.failures),
             retry_after_seconds=self._retry_after_seconds,
         )
@@ -316,20 +325,22 @@ def _takes(owner: Owner, manifest: Manifest, metadata: Mapping[str, Any]) -> boo
     return marked and labels.items() <= metadata.get("labels", {}).items()
 
 
-def _conflict(key: Key, owner: str) -> Refusal:
+def _conflict(key: Key, owner: str) -> RejectedWrite:
     message = f"{key.kind} {key.name} exists already and belongs to {owner}: delete or rename one of the two"
-    return Refusal(key=key, reason=report.NAME_CONFLICT, message=message)
+    return RejectedWrite(key=key, reason=status_report.NAME_CONFLICT, message=message)
 
 
-def _failed(key: Key, error: ApiError) -> Refusal:
-    return Refusal(
-        key=key, reason=report.APPLY_FAILING, message=f"{key.kind} {key.name}: {error.explained}"
+def _failed(key: Key, error: ApiError) -> RejectedWrite:
+    return RejectedWrite(
+        key=key,
+        reason=status_report.APPLY_FAILING,
+        message=f"{key.kind} {key.name}: {error.explained}",
     )
 
 
-def _refused(key: Key, error: ApiError) -> Refusal:
-    reason = report.FORBIDDEN if error.status == 403 else report.OBJECT_REFUSED
+def _refused(key: Key, error: ApiError) -> RejectedWrite:
+    reason = status_report.FORBIDDEN if error.status == 403 else status_report.OBJECT_REFUSED
     if error.status == 403 and _ENDING in error.message:
         message = f"namespace {key.namespace} is being deleted: nothing can be created in it"
-        return Refusal(key=key, reason=report.NAMESPACE_TERMINATING, message=message)
-    return Refusal(key=key, reason=reason, message=f"{key.kind} {key.name}: {error.message}")
+        return RejectedWrite(key=key, reason=status_report.NAMESPACE_TERMINATING, message=message)
+    return RejectedWrite(key=key, reason=reason, message=f"{key.kind} {key.name}: {error.message}")

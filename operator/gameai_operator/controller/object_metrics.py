@@ -6,7 +6,7 @@ from typing import Any
 
 from gameai_contract.places import Places
 
-from gameai_operator.engine.manifest import Key
+from gameai_operator.controller.manifest import Key
 
 # Series of further objects are left out and counted: a metric store must not fail for a cluster that grew.
 MOST_OBJECTS = 2000

@@ -1,60 +1,11 @@
-"""PURE: the few facts of a pod that decisions use."""
+"""PURE: what is read of a Pod: the few facts that decisions use."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-_PULL_FAULTS = frozenset(
-    {
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "ErrImageNeverPull",
-        "ImageInspectError",
-    }
-)
-_CONFIG_FAULTS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
-
+from gameai_operator.controller.pod_facts import Pod, config_fault, pull_fault
 
 _DEAD = frozenset({"Failed", "Succeeded"})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pod:
-    """A pod's state; `waiting` is the main container's own reason and the kubelet's words.
-
-    `hasten` says that it is terminating and that its present process never was ready. `dead` is why it ended for good:
-    an evicted or refused pod stays as an object, and says nothing about those that took its place. `gates` keep it from
-    being scheduled, `unready` from being ready though its containers are; `side_fault` is what is wrong with
-    another container than the main one: an init container, or a sidecar. `placed` means that it has a node, and so a
-    price.
-    """
-
-    namespace: str
-    name: str
-    uid: str
-    group: str
-    ready: bool
-    terminating: bool
-    hasten: bool
-    unschedulable: str = ""
-    waiting: tuple[str, str] = ("", "")
-    crash: str = ""
-    dead: str = ""
-    gates: str = ""
-    unready: str = ""
-    side_fault: str = ""
-    placed: bool = False
-
-    @property
-    def pull_fault(self) -> str:
-        """The kubelet's words where the image cannot be pulled."""
-        return _pull_fault(*self.waiting)
-
-    @property
-    def config_fault(self) -> str:
-        """The kubelet's words where the container cannot be made: a missing Secret, key or ConfigMap."""
-        return _config_fault(*self.waiting)
 
 
 def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
@@ -78,7 +29,7 @@ def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
         group=metadata.get("labels", {}).get(group_label, ""),
         ready=conditions.get("Ready", {}).get("status") == "True",
         terminating=terminating,
-        hasten=terminating and _hasten(document, conditions, state),
+        force_delete=terminating and _force_delete(document, conditions, state),
         unschedulable=_unschedulable(conditions.get("PodScheduled", {})),
         waiting=(waiting.get("reason", ""), waiting.get("message", "")),
         crash=_crash(container),
@@ -88,14 +39,6 @@ def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
         side_fault=_side_fault(status, main),
         placed=bool(document["spec"].get("nodeName")) and status.get("phase") not in _DEAD,
     )
-
-
-def _pull_fault(reason: str, message: str) -> str:
-    return message or reason if reason in _PULL_FAULTS else ""
-
-
-def _config_fault(reason: str, message: str) -> str:
-    return message or reason if reason in _CONFIG_FAULTS else ""
 
 
 def _dead(status: Mapping[str, Any]) -> str:
@@ -132,13 +75,13 @@ def _side_fault(status: Mapping[str, Any], main: str) -> str:
         waiting = container.get("state", {}).get("waiting", {})
         known = (waiting.get("reason", ""), waiting.get("message", ""))
         crash = _crash(container)
-        words = _pull_fault(*known) or _config_fault(*known) or (f"ends: {crash}" if crash else "")
+        words = pull_fault(*known) or config_fault(*known) or (f"ends: {crash}" if crash else "")
         if words:
             return f"{role} {container['name']}: {words}"
     return ""
 
 
-def _hasten(
+def _force_delete(
     document: Mapping[str, Any], conditions: Mapping[str, Any], state: Mapping[str, Any]
 ) -> bool:
     """Whether a terminating pod's process never was ready, and so swallows SIGTERM.

@@ -5,7 +5,7 @@ An admission policy that lowers a number may be changed or removed at any time, 
 
 from collections.abc import Iterable
 
-from gameai_operator.engine.manifest import Key
+from gameai_operator.controller.manifest import Key
 
 RETRY_SECONDS = 300.0
 

@@ -5,10 +5,10 @@ import logging
 import uuid
 
 from gameai_operator import telemetry
-from gameai_operator.engine.errors import ApiError, NotLeadingError
-from gameai_operator.engine.manifest import Key
-from gameai_operator.engine.reconcile import Reconciler
-from gameai_operator.engine.workqueue import Priority, Workqueue
+from gameai_operator.controller.errors import ApiError, NotLeadingError
+from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.reconciler import Reconciler
+from gameai_operator.controller.workqueue import Priority, Workqueue
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Controller:
             _LOG.exception("a reconcile failed; this is a bug")
             self._failed(key, 0.0)
             return
-        again = outcome.again_seconds
+        again = outcome.requeue_after_seconds
         if outcome.failed:
             self._failed(key, outcome.retry_after_seconds)
             return

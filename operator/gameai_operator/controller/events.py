@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from gameai_operator import telemetry
-from gameai_operator.engine.conditions import Transition
-from gameai_operator.engine.errors import ApiError, NotLeadingError
-from gameai_operator.engine.manifest import FIELD_MANAGER, digest
+from gameai_operator.controller.conditions import Transition
+from gameai_operator.controller.errors import ApiError, NotLeadingError
+from gameai_operator.controller.manifest import FIELD_MANAGER, digest
 
 _MOST_WAITING = 1000
 _SECONDS_BETWEEN = 0.1

@@ -11,16 +11,20 @@ class Outcome:
     writes failed and are to be tried again, later each time, and not before `retry_after_seconds`.
     """
 
-    again_seconds: float | None = None
+    requeue_after_seconds: float | None = None
     stale: bool = False
     failed: bool = False
     retry_after_seconds: float = 0.0
 
     def and_then(self, other: "Outcome") -> "Outcome":
         """Both, one after the other: the earlier wish counts."""
-        wishes = [each.again_seconds for each in (self, other) if each.again_seconds is not None]
+        wishes = [
+            each.requeue_after_seconds
+            for each in (self, other)
+            if each.requeue_after_seconds is not None
+        ]
         return Outcome(
-            again_seconds=min(wishes, default=None),
+            requeue_after_seconds=min(wishes, default=None),
             stale=self.stale or other.stale,
             failed=self.failed or other.failed,
             retry_after_seconds=max(self.retry_after_seconds, other.retry_after_seconds),

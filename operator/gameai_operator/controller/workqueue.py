@@ -11,8 +11,8 @@ from enum import IntEnum
 from functools import partial
 
 from gameai_operator import telemetry
-from gameai_operator.engine.backoff import delay_seconds
-from gameai_operator.engine.manifest import Key
+from gameai_operator.controller.backoff import delay_seconds
+from gameai_operator.controller.manifest import Key
 
 
 class Priority(IntEnum):
@@ -39,7 +39,7 @@ class Workqueue:
     def __init__(
         self,
         clock: Callable[[], float],
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = random.random,  # noqa: S311 - spreads retries
     ) -> None:
         self._clock = clock
         self._chance = chance

@@ -1,6 +1,6 @@
 """asyncio: users' objects that roots name, read one at a time in a thread, so that no content stops the event loop.
 
-Only objects that a root names are fetched and kept. Namespaces take turns, and each has a budget.
+Only objects that a root names are fetched and kept. Namespaces take slots, and each has a budget.
 """
 
 import asyncio
@@ -9,11 +9,11 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from gameai_operator.engine.errors import ApiError
-from gameai_operator.engine.kind import Watched
-from gameai_operator.engine.manifest import Key, Resource
-from gameai_operator.engine.references import UNREAD, References
-from gameai_operator.engine.workqueue import Priority, Workqueue
+from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.kind import Watched
+from gameai_operator.controller.manifest import Key, Resource
+from gameai_operator.controller.references import UNREAD, References
+from gameai_operator.controller.workqueue import Priority, Workqueue
 
 _LOG = logging.getLogger(__name__)
 _RETRY_SECONDS, _MOST_RETRY_SECONDS = 2.0, 60.0
@@ -23,7 +23,7 @@ _FAILURES_REPORTED = 3
 Fetch = Callable[[Resource, str, str], Awaitable[dict[str, Any] | None]]
 
 
-class Readings:
+class ForeignReads:
     """Takes notes of what exists and what is named, and shows what was read to the roots that name it."""
 
     def __init__(
