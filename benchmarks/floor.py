@@ -71,7 +71,7 @@ def status(root: Json, number: int) -> Json:
             "type": each,
             "status": "True" if number else "False",
             "reason": "Floor",
-            "message": f"{number} of 2 replicas answer",
+            "message": f"{number} of 2 replicas are ready",
             "lastTransitionTime": "2026-11-22T10:00:00Z",
             "observedGeneration": 1,
         }

@@ -17,7 +17,7 @@ MOST_NUMBER = 1_000_000_000_000
 # More digits than a number of a game has, so that no quotient is rounded up.
 _EXACT = Context(prec=50)
 SUFFIXES = (".yaml", ".yml", ".json")
-# What PyYAML raises for texts that it cannot take: a number without digits, a character that is none.
+# What PyYAML raises for texts that it cannot take: a number without digits, an invalid character.
 _UNREADABLE = (
     yaml.YAMLError,
     ValueError,
@@ -54,7 +54,7 @@ class Quantiser(_Part):
         description="Numbers fall into the ranges between these, in rising order. Example: [6, 12, 20].",
     )
     values: Annotated[list[Sentence], Field(min_length=1, max_length=64)] | None = Field(
-        None, description="Only these texts are told apart; every other is the same 'other'."
+        None, description="Only these texts are distinguished; every other text counts as 'other'."
     )
 
     @model_validator(mode="after")
@@ -84,7 +84,7 @@ class Quantisation(NamedTuple):
     values: tuple[str, ...] | None = None
 
     def quantise(self, value: str) -> str:
-        """The part of the key that stands for a value. Raises `ValueError` where a number is wanted and it is none."""
+        """The part of the key that stands for a value. Raises `ValueError` if a number is required and the value is not one."""
         if self.values is not None:
             return value if value in self.values else "\x00other"
         if self.step is None and self.bounds is None:
@@ -162,7 +162,7 @@ class ArchetypeDocument(_Part):
 
 
 def _number(text: str) -> Decimal:
-    """Raises `ValueError` for what is no number, or a monstrous one."""
+    """Raises `ValueError` if the text is not a number or is out of range."""
     try:
         number = Decimal(text)
     except InvalidOperation as error:
@@ -222,7 +222,7 @@ def parse(files: Mapping[str, str]) -> Mapping[str, Archetype]:
 def _check_files(files: Mapping[str, str], mine: list[str]) -> None:
     if not mine:
         raise ArchetypeError(
-            f"there is no document: name one with {', '.join(SUFFIXES)} at its end"
+            f"no document found: the name of a document must end in {', '.join(SUFFIXES)}"
         )
     if sum(len(files[name].encode()) for name in mine) > MOST_DOCUMENT_BYTES:
         raise ArchetypeError(
@@ -339,7 +339,7 @@ def _words(error: Any) -> str:
         return str(error["msg"])
     key = str(error["loc"][-1])
     near = get_close_matches(key, _KEYS, n=1)
-    return f"{key} is no key here{f'; did you mean {near[0]}?' if near else ''}"
+    return f"{key} is not a known key{f'; did you mean {near[0]}?' if near else ''}"
 
 
 def _told(file: str, root: yaml.Node, place: tuple[int | str, ...], message: str) -> str:

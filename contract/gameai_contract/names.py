@@ -8,7 +8,7 @@ HEALTH_PORT = 8080
 GRPC_PORT = 50051
 VLLM_PORT = 8000
 VLLM_CONTAINER = "vllm"
-# What tells the pods of engines, of whichever tier.
+# The `app.kubernetes.io/name` of engine pods of every tier.
 VLLM_NAME = "vllm"
 SERVICE_CONTAINER = "service"
 
@@ -41,7 +41,7 @@ ARCHETYPES_KEY = "archetypes.json"
 
 # The pods of the gateway, in the operator's namespace.
 GATEWAY_LABELS = MappingProxyType({"app.kubernetes.io/name": "gameai-gateway"})
-# Who may call vLLM, which asks nobody for a name: the gateway, and those who read its metrics on the same port.
+# Who may call vLLM, which does not authenticate callers: the gateway, and Prometheus on the same port.
 VLLM_CALLERS: tuple[Literal["Namespace", "Metrics", "Gateway"], ...] = ("Gateway", "Metrics")
 MANAGED_BY = MappingProxyType({"app.kubernetes.io/managed-by": "gameai-operator"})
 PART_OF = MappingProxyType({"app.kubernetes.io/part-of": "gameai"})

@@ -65,7 +65,7 @@ def split_words(value: str) -> tuple[str, ...]:
 
 
 def settings_hash(seed: int, settings: Mapping[str, str]) -> str:
-    """What a service was started with, in short: a pod waits until its configuration tells the same.
+    """Hash of what a service was started with. A pod waits until its configuration has the same hash.
 
     Settings are those that were given: were defaults among them, a new one would restart every world.
     """

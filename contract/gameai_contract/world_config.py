@@ -9,12 +9,12 @@ from gameai_contract.world_time import Anchor, parse_anchor
 
 
 class ConfigError(ValueError):
-    """The text is no configuration of a world; the message says what is wrong."""
+    """The text is not a valid world configuration; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoleConfig:
-    """The tier behind a role; `endpoint` is empty while there is none."""
+    """The tier of a role; `endpoint` is empty while the tier does not exist."""
 
     tier: str
     namespace: str
@@ -40,7 +40,7 @@ class WorldConfig:
     anchors: tuple[Anchor, ...]
     roles: Mapping[str, RoleConfig]
     services: Mapping[str, ServiceConfig]
-    # Where the gateways are, `host:port`; empty where there are none.
+    # Where the gateways are, `host:port`; empty if absent.
     gateway: str = ""
 
 

@@ -63,7 +63,7 @@ class Anchor:
 
 
 def parse_anchor(document: Mapping[str, Any]) -> Anchor:
-    """The anchor of a document. Raises KeyError or ValueError where it is none.
+    """The anchor of a document. Raises KeyError or ValueError if the document is not an anchor.
 
     Every part is bounded before it is a number: others than we may have written the document, and arithmetic with a
     speed of 1e200000000 would not end.
@@ -100,7 +100,7 @@ def world_time(anchors: Sequence[Anchor], now: int) -> int:
 def wall_time(anchors: Sequence[Anchor], world: int, now: int) -> int | None:
     """The first wall time from `now` on at which world time is at least `world`; None if it never comes.
 
-    As far as the anchors known today tell: a later one may hasten or delay it.
+    According to the anchors known now. A later anchor may make it earlier or later.
     """
     ahead = [each for each in anchors if each.effective_at > now]
     here = anchor_at(anchors, now)

@@ -184,7 +184,7 @@ class Api:
         return answer
 
     def find(self, kind: str, namespace: str | None, name: str) -> Json | None:
-        """One object, or None where there is none."""
+        """One object, or None if absent."""
         try:
             return self.get(kind, namespace, name)
         except ApiError as error:

@@ -110,7 +110,7 @@ def start(folder: Path, options: Options, progress: Progress) -> Cluster:
 
 
 def load(folder: Path) -> Cluster | None:
-    """The cluster that `folder` describes, running or not; None where there is none."""
+    """The cluster that `folder` describes, running or not; None if absent."""
     try:
         saved = json.loads((folder / "cluster.json").read_text())
     except (FileNotFoundError, ValueError):

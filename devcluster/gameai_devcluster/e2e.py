@@ -204,7 +204,7 @@ def _pytest(environment: Environment, arguments: list[str]) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Former:
-    """What upgrades are tested from: charts of a commit, and the operator's image; empty where there is none."""
+    """What upgrades are tested from: charts of a commit, and the operator's image; empty if absent."""
 
     folder: str = ""
     tag: str = ""

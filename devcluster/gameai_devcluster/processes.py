@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 # Between fork and exec a process with threads may only do what is safe in a signal handler: code run there
-# (`preexec_fn`) can wait for ever for a lock that another thread, one of gRPC's say, held at the fork. So a small
+# (`preexec_fn`) can wait forever for a lock that another thread, one of gRPC's say, held at the fork. So a small
 # process asks the kernel to end it with its parent (1 is PR_SET_PDEATHSIG), looks that the parent is still there,
 # and becomes the program.
 _LEASH = """

@@ -16,7 +16,7 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def serve(api: Api) -> None:
-    """Look at waiting pods twice a second, for ever; an unreachable API server is waited for."""
+    """Look at waiting pods twice a second, forever; an unreachable API server is waited for."""
     while True:
         try:
             look(api)

@@ -12,7 +12,8 @@ import yaml
 
 from gameai_operator import telemetry
 from gameai_operator.api import crd
-from gameai_operator.environment import add_flags, settings
+from gameai_operator.environment import settings
+from gameai_operator.flags import add_flags
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_flags(run, os.environ)
     run.set_defaults(do=_run)
     crds = commands.add_parser("crds", help="write the CustomResourceDefinitions")
-    crds.add_argument("--output", type=Path, help="folder to write to; without it, standard output")
+    crds.add_argument("--output", type=Path, help="output directory; default: standard output")
     crds.set_defaults(do=_crds)
     options = parser.parse_args(arguments)
     return int(options.do(options))

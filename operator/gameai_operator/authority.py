@@ -12,7 +12,7 @@ _BEGINS = "-----BEGIN CERTIFICATE-----"
 
 
 class Authority:
-    """The certificates in a file; none where there is no such file, as while gateways are not encrypted."""
+    """The certificates in a file; empty if the file does not exist, which means that gateways do not use TLS."""
 
     def __init__(self, file: str, seconds: float = _SECONDS) -> None:
         self._file = Path(file) if file else None
@@ -26,7 +26,7 @@ class Authority:
             text = await asyncio.to_thread(self._read)
             # A Secret that is gone for a moment takes nothing from those who trust it.
             if text and text != self.text:
-                _LOG.info("the gateways' certificate authority has changed: worlds get the new one")
+                _LOG.info("the certificate authority of the gateways changed: updating the worlds")
                 self.text = text
                 changed()
 
@@ -38,6 +38,6 @@ class Authority:
         except (OSError, ValueError):
             return ""
         if _BEGINS not in text or len(text) > _MOST_BYTES:
-            _LOG.warning("%s holds no certificates: worlds get none", self._file)
+            _LOG.warning("%s contains no certificates: worlds get none", self._file)
             return ""
         return text

@@ -137,7 +137,7 @@ def _root(definition: crd.Definition) -> Resource:
 
 
 def _pod(document: Mapping[str, Any]) -> Pod:
-    """Only a loading vLLM swallows SIGTERM; game services end when they are told to."""
+    """Only a loading vLLM swallows SIGTERM; game services end on SIGTERM."""
     labels = document["metadata"].get("labels", {})
     if WORLD_LABEL in labels:
         seen = pod(document, SERVICE_LABEL, SERVICE_CONTAINER)

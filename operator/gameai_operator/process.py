@@ -66,7 +66,7 @@ def _now() -> datetime.datetime:
 
 
 async def _connect(settings: Settings, gate: WriteGate, stop: asyncio.Event) -> Client | None:
-    """A client, as soon as there are credentials; None when we are told to stop before."""
+    """A client, as soon as there are credentials; None if a stop was requested before."""
     while not stop.is_set():
         try:
             return Client(settings, await configuration(settings), gate)
@@ -173,7 +173,9 @@ class Process:
     def live_faults(self) -> list[str]:
         """What only a restart can cure: a loop that hangs, an election that ended. Never an API error."""
         late = time.monotonic() - self._beat - _LAG_SECONDS
-        faults = [f"the event loop is {late:.0f} s late"] if late > _MOST_LAG_SECONDS else []
+        faults = (
+            [f"the event loop is blocked since {late:.0f} s"] if late > _MOST_LAG_SECONDS else []
+        )
         ended = self._electing is not None and self._electing.done()
         return [*faults, *(["leader election ended"] if ended else [])]
 
@@ -182,16 +184,18 @@ class Process:
         objects = sum(len(self._store.keys(each)) for each in self._kinds)
         all_foreign = len(self._reconciler.foreign) >= objects
         faults = [*self._discovery.faults, *(self._stands_down() if all_foreign else [])]
-        return faults if self._filled.is_set() else [*faults, "objects are still being listed"]
+        return (
+            faults if self._filled.is_set() else [*faults, "the initial list is not complete yet"]
+        )
 
     def _stands_down(self) -> list[str]:
-        """Another operator's objects are left alone, which is no state to stay in."""
+        """Objects of another operator are left alone; this is logged until it ends."""
         foreign = self._reconciler.foreign
         if not foreign:
             return []
         key, claim = min(foreign.items())
         fault = (
-            f"{len(foreign)} objects are managed by another operator and left alone, such as {key} "
+            f"{len(foreign)} objects are managed by another operator and ignored, for example {key} "
             f"(Lease {claim}): uninstall one of the two, or give them different namespaces"
         )
         return [fault]
@@ -242,12 +246,12 @@ class Process:
             watching.cancel()
 
     def _rewatch(self) -> None:
-        """Start the watch anew if it does not watch what is served now."""
+        """Restart the watch if it does not watch what is served now."""
         if set(self._watch.watching) != set(self._discovery.served):
             self._watch.restart()
 
     async def _served(self) -> tuple[Resource, ...]:
-        """What is served now; asked before each start of the watch, which would be blind to the rest for ever."""
+        """What is served now; called before each start of the watch, which would never see the other kinds."""
         await self._look()
         return self._discovery.served
 
@@ -280,7 +284,7 @@ class Process:
             await asyncio.sleep(jittered(self._settings.probe_seconds))
             reason = await self._probe.missed(self._discovery.served)
             if reason:
-                _LOG.warning("events were missed (%s): comparing everything", reason)
+                _LOG.warning("events were missed (%s): comparing all objects", reason)
                 self._due.set()
 
     async def _elect(self) -> None:
@@ -296,7 +300,7 @@ class Process:
             entry = self._store.get(key)
             if entry is not None:
                 self._queue.add(entry.root, Priority.RESYNC)
-        _LOG.info("the queue is open: %d objects are known", len(self._store))
+        _LOG.info("the initial list is complete: %d objects", len(self._store))
         try:
             await self._controller.run()
         finally:

@@ -1,4 +1,4 @@
-"""PURE: what a run of the operator was told, as one frozen value."""
+"""PURE: the configuration of a run of the operator, as one frozen value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

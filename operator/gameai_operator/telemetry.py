@@ -35,11 +35,17 @@ def _histogram(name: str, text: str, *labels: str) -> Histogram:
 
 
 # The work queue under controller-runtime's names, so that existing dashboards fit.
-QUEUE_DEPTH = _gauge("workqueue_depth", "Keys that are due.", "name")
+QUEUE_DEPTH = _gauge("workqueue_depth", "Keys in the queue.", "name")
 QUEUE_ADDS = _counter("workqueue_adds_total", "Keys added.", "name")
-QUEUE_WAIT = _histogram("workqueue_queue_duration_seconds", "From due to taken.", "name")
-QUEUE_WORK = _histogram("workqueue_work_duration_seconds", "From taken to done.", "name")
-QUEUE_RETRIES = _counter("workqueue_retries_total", "Keys added again after a failure.", "name")
+QUEUE_WAIT = _histogram(
+    "workqueue_queue_duration_seconds",
+    "Seconds from enqueueing to the start of the reconcile.",
+    "name",
+)
+QUEUE_WORK = _histogram(
+    "workqueue_work_duration_seconds", "Duration of a reconcile, in seconds.", "name"
+)
+QUEUE_RETRIES = _counter("workqueue_retries_total", "Keys requeued after a failure.", "name")
 RECONCILES = _counter(
     "controller_runtime_reconcile_total", "Reconciles by result.", "controller", "result"
 )
@@ -48,37 +54,41 @@ ACTIVE_WORKERS = _gauge("controller_runtime_active_workers", "Workers at work.",
 LEADER = _gauge("gameai_operator_leader", "1 while this process holds the lease.")
 WRITES = _counter("gameai_operator_writes_total", "Writes sent to the API server.", "verb", "kind")
 API_ERRORS = _counter(
-    "gameai_operator_api_errors_total", "Failed requests by HTTP status; 0 is no answer.", "status"
+    "gameai_operator_api_errors_total",
+    "Failed requests by HTTP status; 0 means that no response came.",
+    "status",
 )
-WATCH_EVENTS = _counter("gameai_operator_watch_events_total", "Watch events taken in.", "kind")
+WATCH_EVENTS = _counter("gameai_operator_watch_events_total", "Processed watch events.", "kind")
 WATCH_RESTARTS = _counter(
     "gameai_operator_watch_restarts_total", "Restarts of the watch after it ended by itself."
 )
 REWINDS = _counter(
     "gameai_operator_rewinds_total",
-    "Times that resourceVersions went back, as after a restore of etcd.",
+    "Number of times that resourceVersions went backwards, for example after a restore of etcd.",
 )
 RESYNC_GHOSTS = _counter(
     "gameai_operator_resync_ghosts_total",
-    "Kept objects that a comparison did not find; stays 0 while no event is lost.",
+    "Cached objects that a comparison with a LIST did not find. Stays 0 unless events are lost.",
     "kind",
 )
 RESYNC_UNSEEN = _counter(
-    "gameai_operator_resync_unseen_total", "Listed objects that no watch event had told of.", "kind"
+    "gameai_operator_resync_unseen_total",
+    "Listed objects that no watch event had reported.",
+    "kind",
 )
 EVENTS_DROPPED = _counter(
     "gameai_operator_events_dropped_total",
-    "Kubernetes Events not sent: too many waited, or the API server refused them.",
+    "Kubernetes Events that were dropped: the queue was full, or the API server rejected them.",
 )
-OBJECTS = _gauge("gameai_operator_objects", "Objects in the store.")
-LOOP_LAG = _gauge("gameai_operator_loop_lag_seconds", "How late the event loop is.")
+OBJECTS = _gauge("gameai_operator_objects", "Objects in the cache.")
+LOOP_LAG = _gauge("gameai_operator_loop_lag_seconds", "Lag of the event loop, in seconds.")
 
 # Of ModelTiers and GameWorlds, by kind, namespace and name.
 _NUMBERS = {
-    "wanted_replicas": "Replicas wanted of a tier.",
-    "ready_replicas": "Pods of a tier that answer.",
-    "cost_usd_per_hour": "USD per hour of a tier's pods that have a node.",
-    "wanted_cost_usd_per_hour": "USD per hour of a tier's wanted replicas.",
+    "wanted_replicas": "Desired replicas of a tier.",
+    "ready_replicas": "Ready pods of a tier.",
+    "cost_usd_per_hour": "Cost of the scheduled pods of a tier, in USD per hour.",
+    "wanted_cost_usd_per_hour": "Cost of the desired replicas of a tier, in USD per hour.",
 }
 
 
@@ -108,7 +118,7 @@ class _ObjectCollector:
         }
         conditions = GaugeMetricFamily(
             "gameai_operator_object_condition",
-            "1 for the present status and reason of each condition.",
+            "1 for the current status and reason of each condition.",
             labels=(*labels, "type", "status", "reason"),
         )
         for key, facts in self._objects:
@@ -120,7 +130,7 @@ class _ObjectCollector:
         yield conditions
         yield GaugeMetricFamily(
             "gameai_operator_objects_without_metrics",
-            "Objects beyond the limit of 2,000, which have no series of their own.",
+            "Objects without their own series, because there are more than 2,000.",
             value=float(self._objects.left_out),
         )
 

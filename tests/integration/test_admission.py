@@ -45,7 +45,7 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         {"huggingFace": {"repository": "a/b", "endpoint": "http://[FD00:EC2::254]/x"}},
         {"huggingFace": {"repository": "a/b", "endpoint": "http://[fd00:1::254]/x"}},
     ),
-    "path must stay on the volume: leave out '.' and '..'": (
+    "path must not contain '.' or '..'": (
         "spec.model.source",
         {"persistentVolumeClaim": {"claimName": "models", "path": "a/../b"}},
         {"persistentVolumeClaim": {"claimName": "models", "path": "a/..b"}},
@@ -55,17 +55,17 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         {"emptyDir": {}, "hostPath": {"path": "/mnt/models"}},
         {"emptyDir": {"sizeLimit": 5}},
     ),
-    "path must not hold '.' or '..': write the folder out": (
+    "hostPath.path must not contain '.' or '..'": (
         "spec.model.cache",
         {"hostPath": {"path": "/mnt/../etc"}},
         {"hostPath": {"path": "/mnt/models"}},
     ),
-    "namespaceSelector goes with from: Selector, and only with it": (
+    "namespaceSelector is required with from: Selector, and not allowed otherwise": (
         "spec.access",
         {"from": "All", "namespaceSelector": {}},
         {"from": "Selector", "namespaceSelector": {"matchLabels": {"studio": "games"}}},
     ),
-    "values go with the operators In and NotIn, and only with them": (
+    "values are required with the operators In and NotIn, and not allowed with others": (
         "spec.access",
         {
             "from": "Selector",
@@ -88,7 +88,7 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         [{"key": "k", "value": "v"}],
         [{"key": "k", "operator": "Equal", "value": "v"}],
     ),
-    "maxSurge and maxUnavailable must not both be 0: no pod could ever be replaced": (
+    "maxSurge and maxUnavailable must not both be 0, because then no pod can be replaced": (
         "spec.rollout",
         {"maxSurge": 0},
         {"maxSurge": 0, "maxUnavailable": 1},
@@ -121,7 +121,7 @@ WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
         [REACTION | {"deferredTo": "reaction"}, DIALOGUE | {"deferredTo": "nobody"}],
         [REACTION | {"deferredTo": "dialogue"}, DIALOGUE],
     ),
-    "fallback must name each rung once": (
+    "fallback must name each step at most once": (
         "spec.roles",
         [REACTION | {"fallback": ["Default", "Default"]}],
         [REACTION | {"fallback": ["StaleCache", "Default"]}, DIALOGUE | {"fallback": []}],
@@ -178,7 +178,7 @@ WORLD_RULES |= {
         {"mode": "Open", "allowFrom": [{"podSelector": {}}]},
         {"mode": "Open"},
     ),
-    "values go with the operators In and NotIn, and only with them": (
+    "values are required with the operators In and NotIn, and not allowed with others": (
         "spec.network",
         {
             "allowFrom": [
@@ -194,7 +194,7 @@ WORLD_RULES |= {
 }
 # Rules over an edit: sentence → (field, before, refused, accepted).
 EDITS: dict[str, tuple[str, Any, Any, Any]] = {
-    "class is immutable: make a new ModelTier and point the roles to it": (
+    "class is immutable: create a new ModelTier and change tierRef of the roles": (
         "spec.class",
         "Gold",
         "Silver",

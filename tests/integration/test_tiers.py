@@ -91,7 +91,7 @@ def test_apply_wait_scale_and_delete_as_a_user_would(
     kubectl("-n", namespace, "wait", "mt/gold", "--for=condition=Ready", "--timeout=60s")
     kubectl("-n", namespace, "scale", "mt/gold", "--replicas=7")
     scaled = until(
-        "seven replicas answer",
+        "seven replicas are ready",
         lambda: found if settled(found := tier(api, namespace)) else None,
         seconds=60,
     )

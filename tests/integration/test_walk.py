@@ -31,7 +31,7 @@ WALKERS = 12
 CHECK_EVERY = 5
 TRANSITIONS, ALL = 300, 3000
 WAITS = "waits for room"
-# Twice what the operator waits before it nudges a roll-out that its controller has lost observed of, and more.
+# Twice what the operator waits before it nudges a roll-out that its controller has lost sight of, and more.
 SETTLED_SECONDS = 400
 SHOWN = ("ModelTier", "GameWorld", "Deployment", "ReplicaSet", "Pod")
 Draw = Callable[[random.Random], Json]

@@ -133,7 +133,7 @@ def test_the_list_of_worlds_reads_well(api: Api, namespace: str, kubectl: Kubect
     assert row.split()[:-1] == list(columns.values())
     wide = kubectl("-n", namespace, "get", "gworld", "-o", "wide")
     assert "gameai-workloads:0.1.0" in wide
-    assert "every service answers, every tier is ready" in wide
+    assert "all services and tiers are ready" in wide
 
 
 def ready_tier(api: Api, namespace: str) -> None:

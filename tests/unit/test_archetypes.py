@@ -97,7 +97,7 @@ def test_what_is_no_document_is_said_to_be_none(text: str, told: str) -> None:
 
 
 def test_a_configmap_without_documents_is_refused() -> None:
-    assert "there is no document" in refused(GUARD, "npcs.txt")
+    assert "no document found" in refused(GUARD, "npcs.txt")
 
 
 def test_an_archetype_may_stand_in_one_file_only() -> None:
@@ -151,11 +151,11 @@ def test_the_published_schema_describes_every_field() -> None:
 def test_an_unknown_key_is_told_with_the_nearest() -> None:
     text = "version: 1\narchetypes:\n  guard: {actons: [patrol]}\n"
     with pytest.raises(
-        archetypes.ArchetypeError, match=r"actons is no key here; did you mean actions\?"
+        archetypes.ArchetypeError, match=r"actons is not a known key; did you mean actions\?"
     ):
         archetypes.parse({"npcs.yaml": text})
     strange = "version: 1\nzzzzzz: 1\narchetypes: {}\n"
-    with pytest.raises(archetypes.ArchetypeError, match=r"zzzzzz is no key here$"):
+    with pytest.raises(archetypes.ArchetypeError, match=r"zzzzzz is not a known key$"):
         archetypes.parse({"npcs.yaml": strange})
 
 

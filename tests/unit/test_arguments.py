@@ -36,25 +36,25 @@ def test_what_vllm_takes_is_taken(arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     ("argument", "remedy"),
     [
-        ("--served-model-name=x", "always the tier's name"),
+        ("--served-model-name=x", "always the name of the tier"),
         ("--model=x", "use model.source"),
         ("--max_model_len=8", "use model.maxContextTokens"),
         ("-tp=2", "use hardware.gpus"),
         ("--tensor-parallel-s=2", "use hardware.gpus"),
-        ("--config=/etc/x", "give its entries as args"),
-        ("--api-key=s3cret", "callers are proven by the gateway"),
-        ("--api_key=s3cret", "callers are proven by the gateway"),
+        ("--config=/etc/x", "set its entries as args"),
+        ("--api-key=s3cret", "the gateway authenticates callers"),
+        ("--api_key=s3cret", "the gateway authenticates callers"),
         ("--middleware=evil", "load code"),
-        ("--trust-remote-code", "code of the model's author"),
-        ("--trust-rem", "code of the model's author"),
-        ("--no-trust-remote-code", "code of the model's author"),
-        ("--ssl-keyfile=x", "the gateway ends TLS"),
-        ("--ssl_certf=x", "the gateway ends TLS"),
-        ("--ssl-ca-certs=x", "the gateway ends TLS"),
-        ("--enable-ssl-refresh", "the gateway ends TLS"),
-        ("--uds=/x", "a socket cannot be reached"),
+        ("--trust-remote-code", "code from the model repository"),
+        ("--trust-rem", "code from the model repository"),
+        ("--no-trust-remote-code", "code from the model repository"),
+        ("--ssl-keyfile=x", "the gateway terminates TLS"),
+        ("--ssl_certf=x", "the gateway terminates TLS"),
+        ("--ssl-ca-certs=x", "the gateway terminates TLS"),
+        ("--enable-ssl-refresh", "the gateway terminates TLS"),
+        ("--uds=/x", "a Unix socket cannot be reached"),
         ("--hf-token=s3cret", "use model.source.huggingFace.tokenSecretRef"),
-        ("--headless", "neither health nor metrics"),
+        ("--headless", "no health endpoint and no metrics"),
         ("--help", "print its help"),
         ("-qawq", "use model.quantization"),
     ],
@@ -82,7 +82,7 @@ def test_a_refused_flag_does_not_hide_behind_a_mistake() -> None:
     [
         ("--max-num-sqs=3", "vLLM 0.32.0 has no flag --max-num-sqs; did you mean --max-num-seqs?"),
         ("--qqqqqqqqqqqq=s3cret", "vLLM 0.32.0 has no flag --qqqqqqqqqqqq"),
-        ("s3cret", "a value stands where no flag takes one"),
+        ("s3cret", "a value without a flag"),
     ],
 )
 def test_an_unknown_flag_is_told_with_the_nearest(argument: str, words: str) -> None:
@@ -140,7 +140,7 @@ def test_flags_of_another_version_are_not_judged_but_refusals_stay(
         (["--max-num-seqs 64"], INVALID, "write --max-num-seqs=VALUE, or two items"),
         (["--max-num-seqs = 64"], INVALID, "write --max-num-seqs=VALUE, or two items"),
         (["--enable-prefix-caching true"], INVALID, "--enable-prefix-caching takes no value"),
-        (["--port 9000"], REFUSED, "--port is not for args"),
+        (["--port 9000"], REFUSED, "--port is not allowed in args"),
         (["-tp 2"], REFUSED, "use hardware.gpus"),
         (["--model x/y"], REFUSED, "use model.source"),
     ],
@@ -165,7 +165,7 @@ def test_an_unknown_flag_with_its_value_in_one_item_is_one_mistake() -> None:
 def test_a_value_after_a_flag_that_takes_none_is_named_by_the_flag() -> None:
     found = fault("--enable-prefix-caching", "true")
     assert found is not None
-    assert "--enable-prefix-caching takes no value: remove the item after it" in found[1]
+    assert "--enable-prefix-caching takes no value: remove the next item" in found[1]
 
 
 def test_every_refused_flag_is_named_at_once() -> None:

@@ -14,7 +14,8 @@ from gameai.gateway import __main__ as gateway_main
 from gameai_contract.names import GATEWAY_LABELS
 from gameai_devcluster import charts
 from gameai_operator.api import crd
-from gameai_operator.environment import add_flags, settings
+from gameai_operator.environment import settings
+from gameai_operator.flags import add_flags
 from gameai_operator.settings import GatewaySettings, Policy, Settings
 
 EVERY: dict[str, Any] = {

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -13,6 +14,7 @@ from gameai_operator.settings import Settings
 from gameai_operator.tier.status import FIELDS
 from pydantic import Field, ValidationError
 
+ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = crd.document(crd.MODEL_TIER)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
 
 
@@ -147,3 +149,10 @@ def test_the_command_prints_the_crds(capsys: pytest.CaptureFixture[str]) -> None
 def test_run_refuses_a_wrong_flag_with_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--workers=0"]) == 2
     assert capsys.readouterr().err == "error: --workers must be from 1 to 100\n"
+
+
+def test_a_changed_schema_has_a_new_revision() -> None:
+    """On failure: raise `crd.REVISION` (unless it is not released yet), and write the hashes into its row."""
+    known = yaml.safe_load((ROOT / "tests/data/schema-revisions.yaml").read_text())
+    assert max(known) == crd.REVISION
+    assert known[crd.REVISION] == {each.kind: crd.schema_hash(each) for each in crd.DEFINITIONS}

@@ -43,5 +43,5 @@ async def test_a_kubeconfigs_token_is_shown(tmp_path: Path) -> None:
 
 async def test_without_either_it_says_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(CredentialsError, match="give --kubeconfig, or run in a pod"):
+    with pytest.raises(CredentialsError, match="set --kubeconfig, or run in a pod"):
         await credentials(Settings())

@@ -1,7 +1,8 @@
 import argparse
 
 import pytest
-from gameai_operator.environment import add_flags, settings
+from gameai_operator.environment import settings
+from gameai_operator.flags import add_flags
 from gameai_operator.settings import Settings
 
 
@@ -41,7 +42,7 @@ def test_two_processes_of_a_host_are_two_candidates() -> None:
         ("--resync-seconds=0", "--resync-seconds must be at least"),
         ("--discovery-seconds=0", "--discovery-seconds must be at least"),
         ("--request-seconds=0", "--request-seconds must be at least"),
-        ("--capacity-spot=", "must each name a value"),
+        ("--capacity-spot=", "must not be empty"),
         ("--log-level=loud", "--log-level must be"),
     ],
 )

@@ -47,7 +47,7 @@ def test_a_resource_renders_as_its_golden_files_say(case: str, pytestconfig: pyt
 
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_rendered_is_empty(case: str) -> None:
-    # An empty list or map in a server-side apply can write for ever.
+    # An empty list or map in a server-side apply can write forever.
     objects, _ = rendered(case)
     assert [without_empty(each) for each in objects] == objects
 

@@ -22,7 +22,7 @@ time.sleep(60)
 
 
 def test_no_code_of_ours_runs_between_fork_and_exec(tmp_path: Path) -> None:
-    """It could wait for ever for a lock that another thread held at the fork."""
+    """It could wait forever for a lock that another thread held at the fork."""
     forks: list[str] = []
     os.register_at_fork(before=lambda: forks.append("forked"))
     process = start_in_background(["true"], tmp_path / "log", die_with_parent=True)

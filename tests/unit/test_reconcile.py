@@ -375,7 +375,7 @@ async def test_mere_counts_are_reported_at_intervals_and_states_at_once(world: W
 async def test_a_deployment_that_makes_no_progress_is_nudged_once_and_set_back(
     world: World,
 ) -> None:
-    """Its controller has lost observed of it: all pods answer, of a former template."""
+    """Its controller has lost sight of it: all pods answer, of a former template."""
     await world.reconcile()
     key = Key("Deployment", "eldermoor", "gold-on-demand")
 

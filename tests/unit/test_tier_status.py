@@ -71,7 +71,7 @@ def said(decision: Decision, kind: str = "Ready") -> Condition:
 def test_a_new_tier_is_starting_and_in_progress() -> None:
     decision = decided()
     assert (said(decision).status, said(decision).reason) == (False, "Starting")
-    assert said(decision).message == "0 of 1 replicas answer"
+    assert said(decision).message == "0 of 1 replicas are ready"
     assert said(decision, "Reconciling").status is True
     assert said(decision, "Stalled").status is False
     assert said(decision, "ArgumentsChecked").reason == "KnownVersion"
@@ -141,7 +141,7 @@ def test_what_only_the_user_can_mend_stalls(pod: Pod, reason: str, words: str) -
         (a_pod(unschedulable="0/3 nodes"), "InsufficientCapacity", "scheduler: 0/3 nodes"),
         (a_pod(waiting=("ImagePullBackOff", "no host")), "ImagePullFailed", "kubelet: no host"),
         (a_pod(waiting=("CreateContainerError", "x")), "ContainerNotCreated", "kubelet: x"),
-        (a_pod(crash="exit code 2"), "EngineCrashing", "vLLM ends: exit code 2"),
+        (a_pod(crash="exit code 2"), "EngineCrashing", "vLLM exited: exit code 2"),
         (
             a_pod(side_fault="init container x: denied"),
             "ContainerFailing",
@@ -172,7 +172,7 @@ def test_what_may_heal_by_itself_does_not_stall(pod: Pod, reason: str, words: st
 
 def test_a_dead_pod_never_speaks_for_a_tier_whose_pods_all_answer() -> None:
     dead = a_pod(crash="exit code 1 after 2 restarts: Error", dead="Evicted: too much")
-    assert said(decided(dead, live={})).message == "1 of 1 replicas answer"
+    assert said(decided(dead, live={})).message == "1 of 1 replicas are ready"
     living = a_pod(unschedulable="0/3 nodes")
     short = decided(dead, living, live={"ready": 0})
     assert said(short).reason == "InsufficientCapacity", "a living pod says why"
@@ -191,7 +191,7 @@ def test_all_mistakes_of_a_tier_are_told_at_once() -> None:
     pod = a_pod(waiting=("CreateContainerConfigError", 'secret "hf" not found'))
     args = {"vllm": {"args": ["--port=1", "--max-num-seqs 3"]}}
     message = said(decided(pod, live={"ready": 0}, engine=args), "Stalled").message
-    assert "--port is not for args" in message
+    assert "--port is not allowed in args" in message
     assert "--max-num-seqs=VALUE" in message
     assert 'Secret "hf" is missing' in message
 
@@ -212,14 +212,14 @@ def test_a_roll_out_without_room_for_a_surge_names_the_remedy() -> None:
 
 def test_a_number_of_replicas_that_a_policy_overrides_is_told() -> None:
     decision = decided(live={"asked": 2, "wanted": 1, "ready": 1}, replicas=2)
-    assert "2 replicas were asked for and 1 are kept" in said(decision).message
+    assert "2 replicas were requested, but the object has 1" in said(decision).message
 
 
 def test_pods_that_the_api_server_refuses_are_told() -> None:
     decision = decided(live={"ready": 0, "create_fault": "exceeded quota"})
     assert (said(decision).reason, said(decision).message) == (
         "PodsRefused",
-        "0 of 1 replicas answer; API server: exceeded quota",
+        "0 of 1 replicas are ready; API server: exceeded quota",
     )
 
 
@@ -230,13 +230,15 @@ def test_pods_that_answer_or_go_are_no_fault() -> None:
 
 def test_a_ready_tier_tells_what_keeps_the_rest_away() -> None:
     decision = decided(a_pod(unschedulable="0/3"), live={"ready": 1}, replicas=3)
-    assert said(decision).message == "1 of 3 replicas answer; InsufficientCapacity: scheduler: 0/3"
+    assert (
+        said(decision).message == "1 of 3 replicas are ready; InsufficientCapacity: scheduler: 0/3"
+    )
 
 
 def test_the_same_words_are_told_whatever_the_order_of_pods() -> None:
     pods = [a_pod(unschedulable=text) for text in ("b", "a", "")]
     messages = {said(decided(*order, live={"ready": 0})).message for order in (pods, pods[::-1])}
-    assert messages == {"0 of 1 replicas answer; scheduler: a"}
+    assert messages == {"0 of 1 replicas are ready; scheduler: a"}
 
 
 def kinds_of(decision: Decision) -> set[str]:

@@ -103,7 +103,7 @@ def test_archetypes_that_the_api_server_does_not_give_are_no_mistake_of_the_user
     references[worlds.ARCHETYPES] = archetypes_unread("the API server answers 500 no")
     status, reason, message = told(decided(worlds.resource(**NAMED), references=references))
     assert (status, reason) == (False, "ArchetypesUnread")
-    assert "answers 500 no; until then there are none" in message
+    assert "answers 500 no; the world has no archetypes until then" in message
 
 
 def test_while_archetypes_are_read_all_stays_as_it_was_and_the_rest_goes_on() -> None:
@@ -133,7 +133,7 @@ def test_archetypes_beyond_their_namespaces_budget_are_refused_and_those_before_
     decision = decided(worlds.resource(**NAMED), references=references)
     status, reason, message = told(decision)
     assert (status, reason) == (False, "ArchetypesBudget")
-    assert "1100 KiB, at most 1024; until then there are none" in message
+    assert "1100 KiB, at most 1024; the world has no archetypes until then" in message
     assert decision.keep == (Key("ConfigMap", "eldermoor", "moor-world-archetypes"),)
 
 
@@ -225,7 +225,7 @@ async def test_gateways_are_told_the_archetypes_that_were_last_right() -> None:
     assert shown(world) == first
     conditions = world.cluster.objects[WORLD]["status"]["conditions"]
     [valid] = [each for each in conditions if each["type"] == "ArchetypesValid"]
-    assert "what was right before stays in use" in valid["message"]
+    assert "the last valid version stays in use" in valid["message"]
     world.event_handler.on_delete(CONFIG, users(902, BROKEN))
     await world.reconciler.reconcile(WORLD)
     assert shown(world) == first

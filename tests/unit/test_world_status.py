@@ -141,7 +141,7 @@ def test_a_service_scaled_to_zero_is_not_missed() -> None:
 @pytest.mark.parametrize(
     ("pods", "reason", "words", "stalled"),
     [
-        ((), "Starting", "no pod answers of weather-manager", False),
+        ((), "Starting", "no ready pods: weather-manager", False),
         (
             (waiting("ErrImagePull", "no such host"),),
             "ImagePullFailed",
@@ -175,8 +175,8 @@ def test_a_hibernated_world_says_when_time_stands_still_and_what_its_tiers_cost(
         status={"clock": awake.status["clock"]},
     )
     message = said(decision).message
-    assert f"world time stands still from {decision.status['clock']['effectiveAt']}" in message
-    assert "its tiers go on: eldermoor/silver (1.006 USD/h)" in message
+    assert f"world time is stopped from {decision.status['clock']['effectiveAt']}" in message
+    assert "its tiers keep running: eldermoor/silver (1.006 USD/h)" in message
     assert decision.requeue_after_seconds == ASLEEP_SECONDS
     assert f"from {decision.status['clock']['effectiveAt']} on" in message
 

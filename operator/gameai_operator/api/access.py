@@ -11,7 +11,7 @@ from gameai_operator.api.selector import LabelSelector
 
 
 class AccessFrom(StrEnum):
-    """Whose references are honoured."""
+    """Which namespaces may reference the object."""
 
     SAME = "Same"
     ALL = "All"
@@ -19,16 +19,16 @@ class AccessFrom(StrEnum):
 
 
 class Access(Model):
-    """Who may refer to this object; its own namespace always."""
+    """Namespaces that may reference this object. Its own namespace is always allowed."""
 
     from_: Annotated[AccessFrom, Field(alias="from")] = AccessFrom.SAME
-    """Same (this namespace only), All, or Selector (those that namespaceSelector finds)."""
+    """Same (only this namespace), All, or Selector (namespaces that match namespaceSelector)."""
     namespace_selector: LabelSelector | None = None
-    """Which namespaces; with Selector, and only with it. Example: {matchLabels: {studio: games}}."""
+    """Selects namespaces by label. Required with from: Selector, and not allowed otherwise. Example: {matchLabels: {studio: games}}."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.from == 'Selector' ? has(self.namespaceSelector) : !has(self.namespaceSelector)",
-            "namespaceSelector goes with from: Selector, and only with it",
+            "namespaceSelector is required with from: Selector, and not allowed otherwise",
             ".namespaceSelector",
         ),
     )

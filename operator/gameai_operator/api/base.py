@@ -83,7 +83,7 @@ Price = Annotated[str, StringConstraints(max_length=16, pattern=r"^[0-9]{1,6}(\.
 
 
 def list_map(*keys: str) -> dict[str, Any]:
-    """Schema extras of a list whose items are told apart by `keys`."""
+    """Schema extras of a list whose items are identified by `keys`."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
 
 
@@ -99,20 +99,20 @@ class ConditionStatus(StrEnum):
 
 
 class Condition(Model):
-    """One thing that is or is not so, as of a generation of the spec."""
+    """A condition of the object, at a generation of the spec."""
 
     type: Annotated[str, Field(max_length=64)]
-    """Kind of condition. Example: Ready."""
+    """Type of the condition. Example: Ready."""
     status: ConditionStatus
     """True, False or Unknown."""
     reason: Annotated[str, Field(max_length=128)]
-    """One CamelCase word for programs; stable between releases. Example: ScaledToZero."""
+    """Machine-readable reason in CamelCase, stable between releases. Example: ScaledToZero."""
     message: Annotated[str, Field(max_length=4096)] = ""
-    """A sentence for people."""
+    """Human-readable message."""
     last_transition_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-    """When status last changed, in UTC. Example: 2026-11-21T10:00:00Z."""
+    """Time of the last change of status, in UTC. Example: 2026-11-21T10:00:00Z."""
     observed_generation: int | None = None
-    """The generation of the spec that this speaks of."""
+    """Generation of the spec that the condition refers to."""
 
 
 class EnvironmentVariable(Model):
@@ -121,11 +121,11 @@ class EnvironmentVariable(Model):
     name: Annotated[str, StringConstraints(max_length=253, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     """Name. Example: LOG_LEVEL."""
     value: Annotated[str, Field(max_length=4096)]
-    """Value; stored in clear text, so never a secret. Example: DEBUG."""
+    """Value, stored in clear text. Do not put secrets here. Example: DEBUG."""
 
 
 class LocalReference(Model):
-    """An object of the same namespace."""
+    """A reference to an object in the same namespace."""
 
     name: ObjectName
     """Name of the object. Example: registry."""

@@ -14,8 +14,8 @@ from gameai_operator.api.worldview import WorldView, WorldViewSpec
 
 SCHEMA_HASH = f"{GROUP}/schema-hash"
 SCHEMA_REVISION = f"{GROUP}/schema-revision"
-# Raised with every release that changes a schema: an operator goes on under a newer one, not under an older.
-REVISION = 6
+# Raised with every change of a schema (a test compares it): an operator runs with a newer schema, not with an older one.
+REVISION = 7
 
 NAME_RULE = Rule(
     "self.metadata.name.size() <= 30 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
@@ -39,7 +39,7 @@ _READY = '.status.conditions[?(@.type=="Ready")]'
 class Definition:
     """One custom resource; `scale` adds the scale subresource over replicas and selector.
 
-    Without a `status` it is none that users declare: it has no short name and is in no category.
+    A definition without a `status` is not declared by users: it has no short name and no category.
     """
 
     kind: str
@@ -71,21 +71,43 @@ MODEL_TIER = Definition(
     status=ModelTierStatus,
     scale=True,
     columns=(
-        _column("Ready", "string", f"{_READY}.status", "Whether enough replicas answer."),
-        _column("Reason", "string", f"{_READY}.reason", "Why it is ready or not."),
-        _column("Stalled", "string", f"{_STALLED}.status", "Whether the last change needs you."),
+        _column("Ready", "string", f"{_READY}.status", "Status of the Ready condition."),
+        _column("Reason", "string", f"{_READY}.reason", "Reason of the Ready condition."),
+        _column(
+            "Stalled",
+            "string",
+            f"{_STALLED}.status",
+            "Whether the last change failed and needs an edit.",
+        ),
         _column("Class", "string", ".spec.class", "Latency class."),
-        _column("Wanted", "integer", ".status.wantedReplicas", "Replicas wanted."),
-        _column("Answering", "integer", ".status.readyReplicas", "Pods that answer."),
-        _column("On-demand", "integer", ".status.capacity.onDemand", "Pods on demand."),
-        _column("Spot", "integer", ".status.capacity.spot", "Pods on spot nodes."),
+        _column("Desired", "integer", ".status.wantedReplicas", "Desired replicas."),
+        _column("Available", "integer", ".status.readyReplicas", "Ready pods."),
+        _column(
+            "On-demand",
+            "integer",
+            ".status.capacity.onDemand",
+            "Pods that ask for on-demand nodes.",
+        ),
+        _column("Spot", "integer", ".status.capacity.spot", "Pods that ask for spot nodes."),
         _column("Any", "integer", ".status.capacity.any", "Pods that ask for no capacity type."),
-        _column("USD/h", "string", ".status.cost.perHour", "Cost per hour of pods with a node."),
+        _column("USD/h", "string", ".status.cost.perHour", "Cost of scheduled pods, USD per hour."),
         _column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
-        _column("Wanted USD/h", "string", ".status.cost.wantedPerHour", "If all had one.", 1),
-        _column("Priced as", "string", ".status.cost.instanceType", "Instance type.", 1),
-        _column("Endpoint", "string", ".status.endpoint", "Where it answers.", 1),
-        _column("Message", "string", f"{_READY}.message", "What Ready says.", 1),
+        _column(
+            "Desired USD/h",
+            "string",
+            ".status.cost.wantedPerHour",
+            "Cost of the desired replicas, USD per hour.",
+            1,
+        ),
+        _column(
+            "Priced as",
+            "string",
+            ".status.cost.instanceType",
+            "Instance type that the cost is based on.",
+            1,
+        ),
+        _column("Endpoint", "string", ".status.endpoint", "URL of the tier inside the cluster.", 1),
+        _column("Message", "string", f"{_READY}.message", "Message of the Ready condition.", 1),
     ),
 )
 GAME_WORLD = Definition(
@@ -97,17 +119,26 @@ GAME_WORLD = Definition(
     status=GameWorldStatus,
     scale=False,
     columns=(
-        _column("Ready", "string", f"{_READY}.status", "Whether services and tiers answer."),
-        _column("Reason", "string", f"{_READY}.reason", "Why it is ready or not."),
-        _column("Stalled", "string", f"{_STALLED}.status", "Whether the last change needs you."),
+        _column("Ready", "string", f"{_READY}.status", "Status of the Ready condition."),
+        _column("Reason", "string", f"{_READY}.reason", "Reason of the Ready condition."),
+        _column(
+            "Stalled",
+            "string",
+            f"{_STALLED}.status",
+            "Whether the last change failed and needs an edit.",
+        ),
         _column("State", "string", ".spec.state", "Running or Hibernated."),
-        _column("Services", "string", ".status.readyServices", "Services that answer, of all."),
-        _column("Tiers", "string", f"{_TIERS}.reason", "How the tiers of its roles are."),
-        _column("Archetypes", "string", f"{_ARCHETYPES}.reason", "Whether they are valid."),
-        _column("Speed", "string", ".status.clock.speed", "Speed of its clock; 0 stands still."),
+        _column("Services", "string", ".status.readyServices", "Ready services, of all."),
+        _column("Tiers", "string", f"{_TIERS}.reason", "State of the tiers of its roles."),
+        _column(
+            "Archetypes", "string", f"{_ARCHETYPES}.reason", "Whether its archetypes are valid."
+        ),
+        _column(
+            "Speed", "string", ".status.clock.speed", "Speed of the world clock; 0 means stopped."
+        ),
         _column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
-        _column("Image", "string", ".status.workloadsImage", "Image of built-in services.", 1),
-        _column("Message", "string", f"{_READY}.message", "What Ready says.", 1),
+        _column("Image", "string", ".status.workloadsImage", "Image of the built-in services.", 1),
+        _column("Message", "string", f"{_READY}.message", "Message of the Ready condition.", 1),
     ),
 )
 WORLD_VIEW = Definition(
@@ -120,7 +151,7 @@ WORLD_VIEW = Definition(
         _column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
     ),
 )
-# Those that users declare, and all.
+# The kinds that users declare, then all kinds.
 DECLARED = (MODEL_TIER, GAME_WORLD)
 DEFINITIONS = (*DECLARED, WORLD_VIEW)
 
@@ -155,7 +186,7 @@ def document(definition: Definition) -> dict[str, Any]:
 
 
 def schema_hash(definition: Definition) -> str:
-    """What tells two schemas apart."""
+    """Hash of the schema."""
     text = json.dumps(_version(definition), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

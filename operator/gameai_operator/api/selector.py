@@ -36,7 +36,7 @@ class LabelRequirement(Model):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.operator in ['In', 'NotIn'] ? has(self.values) && self.values.size() > 0 : !has(self.values)",
-            "values go with the operators In and NotIn, and only with them",
+            "values are required with the operators In and NotIn, and not allowed with others",
             ".values",
         ),
     )
@@ -49,16 +49,16 @@ class LabelRequirement(Model):
 
 
 class LabelSelector(Model):
-    """Objects by their labels; every part must hold, and an empty one holds for all."""
+    """A label selector. All requirements must match; an empty selector matches everything."""
 
     match_labels: Annotated[dict[str, LabelValue], Field(max_length=32)] = {}
-    """Labels that must be there. Default: none. Example: {studio: games}."""
+    """Required labels. Default: none. Example: {studio: games}."""
     match_expressions: Annotated[tuple[LabelRequirement, ...], Field(max_length=32)] = ()
-    """Further requirements on labels. Default: none. Example: [{key: studio, operator: Exists}]."""
+    """Additional requirements on labels. Default: none. Example: [{key: studio, operator: Exists}]."""
 
     @property
     def faulty_keys(self) -> tuple[str, ...]:
-        """Keys of `match_labels` that are none; a schema cannot say what a key looks like."""
+        """Invalid keys of `match_labels`; a structural schema cannot restrict the keys of a map."""
         return tuple(key for key in self.match_labels if not re.fullmatch(_KEY, key))
 
     def matches(self, labels: Mapping[str, str]) -> bool:

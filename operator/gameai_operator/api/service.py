@@ -35,7 +35,7 @@ WritablePath = Annotated[str, StringConstraints(max_length=253, pattern=r"^/[\w.
 
 
 class Probe(StrEnum):
-    """How a service is asked whether it is ready and alive."""
+    """Type of the readiness and liveness probes."""
 
     GRPC = "GRPC"
     TCP = "TCP"
@@ -43,18 +43,18 @@ class Probe(StrEnum):
 
 
 class Resources(Model):
-    """What one replica asks for."""
+    """Resources of one replica."""
 
     cpu: Quantity | None = None
-    """CPU request, in cores; never a limit. Default: by the catalogue, or 50m. Example: 100m."""
+    """CPU request, in cores. No CPU limit is set from it. Default: from the catalogue, or 50m. Example: 100m."""
     cpu_limit: Quantity | None = None
-    """CPU limit, in cores, for namespaces whose ResourceQuota or LimitRange wants one. Default: none. Example: "1"."""
+    """CPU limit, in cores, for namespaces where a ResourceQuota or LimitRange requires one. Default: none. Example: "1"."""
     memory: Quantity | None = None
-    """Memory request and limit, in bytes. Default: by the catalogue, or 128Mi. Example: 256Mi."""
+    """Memory request and limit, in bytes. Default: from the catalogue, or 128Mi. Example: 256Mi."""
 
 
 class EnvironmentSource(Model):
-    """Variables from all keys of an object in the world's namespace; exactly one."""
+    """Environment variables from all keys of one ConfigMap or Secret in the world's namespace."""
 
     config_map_ref: LocalReference | None = None
     """A ConfigMap. Example: {name: duel-settings}."""
@@ -71,7 +71,7 @@ class EnvironmentSource(Model):
 def _with_image(field: str, remedy: str) -> Rule:
     return Rule(
         f"has(self.image) || !has(self.{field})",
-        f"{field} goes with image, and only with it: {remedy}",
+        f"{field} is only valid with image: {remedy}",
         f".{field}",
     )
 
@@ -80,46 +80,46 @@ class GameService(Model):
     """One service of a world."""
 
     name: ServiceName
-    """Name; without image it is looked up in the catalogue: time-manager, weather-manager. Example: weather-manager."""
+    """Name of the service. Without image it must be a built-in service: time-manager, weather-manager. Example: weather-manager."""
     image: (
         Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^\S+$")] | None
     ) = None
-    """Own container image. Absent: the service of this name in the catalogue. Example: registry.example/duel:1.2."""
+    """Container image of a custom service. Absent: the built-in service of this name. Example: registry.example/duel:1.2."""
     settings: Annotated[dict[str, SettingValue], Field(max_length=32)] = {}
-    """Start-time settings, typed by the catalogue; a change restarts the service's pods. Default: by the catalogue. Example: {climate: Maritime}."""
+    """Settings of the service; the catalogue defines names and types. A change restarts its pods. Default: from the catalogue. Example: {climate: Maritime}."""
     replicas: Annotated[int, Field(ge=0, le=100)] = 1
-    """Pods wanted while the world is Running."""
+    """Desired replicas while the world is Running."""
     resources: Resources = Resources()
-    """What one replica asks for. Default: by the catalogue."""
+    """Resources of one replica. Default: from the catalogue."""
     port: Annotated[int, Field(ge=1024, le=65535)] | None = None
-    """Port that an own image listens on. Default: 50051. Example: 50051."""
+    """gRPC or TCP port of a custom image. Default: 50051. Example: 50051."""
     probe: Probe | None = None
-    """How an own image is probed: GRPC (grpc.health.v1), TCP or None. Default: GRPC. Example: TCP."""
+    """Probe type of a custom image: GRPC (grpc.health.v1), TCP or None. Default: GRPC. Example: TCP."""
     env: Annotated[
         tuple[EnvironmentVariable, ...], Field(max_length=64, json_schema_extra=list_map("name"))
     ] = ()
-    """Environment variables, told apart by name. Default: none. Example: [{name: LOG_LEVEL, value: DEBUG}]."""
+    """Environment variables, keyed by name. Default: none. Example: [{name: LOG_LEVEL, value: DEBUG}]."""
     env_from: Annotated[tuple[EnvironmentSource, ...], Field(max_length=8)] = ()
-    """Objects whose keys become variables, in order. Default: none. Example: [{secretRef: {name: duel-keys}}]."""
+    """ConfigMaps and Secrets that provide environment variables, in order. Default: none. Example: [{secretRef: {name: duel-keys}}]."""
     writable_paths: Annotated[
         tuple[WritablePath, ...], Field(max_length=8, json_schema_extra=LIST_SET)
     ] = ()
-    """Folders that an own image may write to, up to 1Gi each; the rest of its file system is read-only. Default: /tmp. Example: [/var/cache/duel]."""
+    """Writable directories of a custom image, up to 1Gi each. The rest of the file system is read-only. Default: /tmp. Example: [/var/cache/duel]."""
     service_account_name: ObjectName | None = None
-    """ServiceAccount of the pods, which may then ask the gateway for this world. Absent: the world's, which has no rights. Example: duel."""
+    """ServiceAccount of the pods. It may send requests for this world to the gateway. Absent: the world's own, which has no permissions. Example: duel."""
     api_token: bool = False
-    """Whether the pods get a token for the Kubernetes API, with the rights of their account. Before pod template revision 3 they also get it where serviceAccountName is set. Default: false."""
+    """Mounts a token for the Kubernetes API with the permissions of the ServiceAccount. Before pod template revision 3 it is also mounted if serviceAccountName is set. Default: false."""
     image_pull_secrets: Annotated[
         tuple[LocalReference, ...], Field(max_length=8, json_schema_extra=list_map("name"))
     ] = ()
-    """Secrets for pulling the image. Default: none. Example: [{name: registry}]."""
+    """Image pull Secrets. Default: none. Example: [{name: registry}]."""
     rules: ClassVar[tuple[Rule, ...]] = (
-        _with_image("port", "services of the catalogue listen on 50051"),
-        _with_image("probe", "services of the catalogue have their own"),
-        _with_image("writablePaths", "services of the catalogue write to /tmp only"),
+        _with_image("port", "built-in services listen on 50051"),
+        _with_image("probe", "built-in services define their own probes"),
+        _with_image("writablePaths", "built-in services write to /tmp only"),
         Rule(
             "!has(self.env) || self.env.all(e, !e.name.startsWith('GAMEAI_'))",
-            "env must not set GAMEAI_*: the operator does, from the world's spec",
+            "env must not set GAMEAI_*: the operator sets these variables from the spec",
             ".env",
             "FieldValueForbidden",
         ),

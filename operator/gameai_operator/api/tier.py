@@ -27,7 +27,7 @@ from gameai_operator.api.model_files import ModelFiles
 DEFAULT_IMAGE = "vllm/vllm-openai:v0.32.0"
 DEFAULT_GPU_RESOURCE = "nvidia.com/gpu"
 
-# Names that the operator sets itself, or that would open a door beside the fields.
+# Names that the operator sets itself, or that would bypass a field of the spec.
 RESERVED_ENVIRONMENT = (
     "HF_ENDPOINT",
     "HF_HOME",
@@ -53,28 +53,28 @@ def _reserved_rule() -> Rule:
 
 
 class Vllm(Model):
-    """vLLM pods that the operator runs."""
+    """vLLM pods managed by the operator."""
 
     image: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^\S+$")] = (
         DEFAULT_IMAGE
     )
-    """Container image; its tag tells which flags are known. Example: vllm/vllm-openai:v0.32.0."""
+    """Container image; the known flags follow from its tag. Example: vllm/vllm-openai:v0.32.0."""
     args: Annotated[tuple[Annotated[str, Field(max_length=1024)], ...], Field(max_length=64)] = ()
-    """Further arguments of `vllm serve`, in order; those that have a field of their own are refused. Default: none. Example: [--max-num-seqs=64]."""
+    """Additional arguments of `vllm serve`, in order. Arguments that have a field in this spec are rejected. Default: none. Example: [--max-num-seqs=64]."""
     env: Annotated[
         tuple[EnvironmentVariable, ...], Field(max_length=64, json_schema_extra=list_map("name"))
     ] = ()
-    """Environment variables, told apart by name. Default: none. Example: [{name: VLLM_LOGGING_LEVEL, value: DEBUG}]."""
+    """Environment variables, identified by name. Default: none. Example: [{name: VLLM_LOGGING_LEVEL, value: DEBUG}]."""
     start_timeout_seconds: Annotated[int, Field(ge=30, le=7200)] = 1500
-    """How long a pod may load before it is killed, in seconds: download, weights, compilation. Example: 1500."""
+    """Time that a pod may take to load (download, weights, compilation), in seconds. After that it is restarted. Example: 1500."""
     rules: ClassVar[tuple[Rule, ...]] = (_reserved_rule(),)
 
 
 class Engine(Model):
-    """Who answers."""
+    """The inference engine."""
 
     vllm: Vllm = Vllm()
-    """vLLM pods that the operator runs. Default: vLLM's own image, no further arguments."""
+    """vLLM pods managed by the operator. Default: the image of the vLLM project, no additional arguments."""
 
 
 class TolerationOperator(StrEnum):
@@ -85,7 +85,7 @@ class TolerationOperator(StrEnum):
 
 
 class TaintEffect(StrEnum):
-    """What a taint does."""
+    """Effect of a taint."""
 
     NO_SCHEDULE = "NoSchedule"
     PREFER_NO_SCHEDULE = "PreferNoSchedule"
@@ -93,7 +93,7 @@ class TaintEffect(StrEnum):
 
 
 class Toleration(Model):
-    """A taint that the pods put up with."""
+    """A taint that the pods tolerate."""
 
     key: Text
     """Key of the taint. Example: dedicated."""
@@ -113,122 +113,122 @@ class Toleration(Model):
 
 
 class Hardware(Model):
-    """What one replica needs."""
+    """Hardware of one replica."""
 
     gpus: Annotated[int, Field(ge=0, le=16)] = 1
-    """GPUs of one replica; more than 1 splits the model over them (tensor parallelism), 0 is for CPU engines."""
+    """GPUs of one replica. More than 1 splits the model by tensor parallelism; 0 is for CPU engines."""
     gpu_resource: Annotated[
         str, StringConstraints(max_length=253, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._-]+$")
     ] = DEFAULT_GPU_RESOURCE
-    """Name of the GPU's extended resource; its taint of the same key is tolerated. Example: amd.com/gpu."""
+    """Extended resource name of the GPU. The taint with the same key is tolerated. Example: amd.com/gpu."""
     instance_types: Annotated[
         tuple[Text, ...], Field(max_length=32, json_schema_extra=LIST_SET)
     ] = ()
-    """Instance types allowed, in order of price preference. Default: any. Example: [g5.xlarge, g6.xlarge]."""
+    """Allowed instance types. The first one with a known price determines the reported cost. Default: any. Example: [g5.xlarge, g6.xlarge]."""
     cpu: Quantity | None = None
-    """CPU request of one replica, in cores; never a limit. Default by class: Gold 3, Silver and Bronze 6. Example: "3"."""
+    """CPU request of one replica, in cores. No CPU limit is set from it. Default by class: Gold 3, Silver and Bronze 6. Example: "3"."""
     cpu_limit: Quantity | None = None
-    """CPU limit of one replica, in cores, for namespaces whose ResourceQuota or LimitRange wants one; it throttles the process that feeds the GPU. Default: none. Example: "8"."""
+    """CPU limit of one replica, in cores, for namespaces where a ResourceQuota or LimitRange requires one. A limit can throttle the process that feeds the GPU. Default: none. Example: "8"."""
     memory: Quantity | None = None
     """Memory request and limit of one replica, in bytes. Default by class: Gold 11Gi, Silver and Bronze 24Gi. Example: 11Gi."""
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=32)] = {}
-    """Labels that a node must have. Default: none. Example: {workload: inference}."""
+    """Node labels that the pods require. Default: none. Example: {workload: inference}."""
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = ()
-    """Taints that the pods put up with, beside that of the GPU. Default: none. Example: [{key: dedicated}]."""
+    """Taints that the pods tolerate, in addition to the taint of the GPU. Default: none. Example: [{key: dedicated}]."""
     runtime_class_name: ObjectName | None = None
     """RuntimeClass of the pods. Absent: the cluster's default. Example: nvidia."""
 
 
 class Latency(Model):
-    """How soon answers should come."""
+    """Latency target."""
 
     target_ms: Annotated[int, Field(ge=1, le=MOST_DEADLINE_MS)] | None = None
-    """p95 of answers from the engine or a fresh cache as a client sees them, in milliseconds; the deadline of roles that give none. Default by class: Gold 16, Silver 250, Bronze 30000. Example: 16."""
+    """Target p95 latency of responses from the engine or a fresh cache, measured at the gateway, in milliseconds. Also the default deadline of roles. Default by class: Gold 16, Silver 250, Bronze 30000. Example: 16."""
 
 
 class Capacity(Model):
-    """Which share runs on spot nodes."""
+    """Split between on-demand and spot nodes."""
 
     spot_percent: Annotated[int, Field(ge=0, le=100)] = 0
-    """Share of the replicas on spot nodes, in percent, rounded down; 0 asks for no capacity type at all. Example: 80."""
+    """Percentage of replicas on spot nodes, rounded down. With 0 the pods do not select a capacity type. Example: 80."""
     minimum_on_demand: Annotated[int, Field(ge=0, le=1000)] = 1
-    """Replicas that are on demand whatever the share; as many (at least 1) must be ready for the tier to be Ready."""
+    """Minimum number of on-demand replicas, regardless of spotPercent. The tier is Ready when this many replicas (at least 1) are ready."""
 
 
 class Rollout(Model):
-    """How pods are replaced; one of a tier's two Deployments at a time."""
+    """How pods are replaced. The two Deployments of a tier are updated one after the other."""
 
     max_surge: Annotated[int, Field(ge=0, le=50)] = 1
-    """Pods above the wanted number during a roll-out; each needs a GPU of its own."""
+    """Maximum number of pods above the desired number during a rollout. Each needs its own GPU."""
     max_unavailable: Annotated[int, Field(ge=0, le=50)] = 0
-    """Pods below the wanted number during a roll-out."""
+    """Maximum number of pods below the desired number during a rollout."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.maxSurge > 0 || self.maxUnavailable > 0",
-            "maxSurge and maxUnavailable must not both be 0: no pod could ever be replaced",
+            "maxSurge and maxUnavailable must not both be 0, because then no pod can be replaced",
         ),
     )
 
 
 class InstancePrice(Model):
-    """What one instance costs."""
+    """Price of an instance type."""
 
     instance_type: Text
     """Instance type. Example: g5.xlarge."""
     on_demand_per_hour: Price
-    """Price on demand, in USD per hour. Example: "1.006"."""
+    """On-demand price, in USD per hour. Example: "1.006"."""
     spot_per_hour: Price | None = None
-    """Spot price, in USD per hour. Absent: the price on demand. Example: "0.48"."""
+    """Spot price, in USD per hour. Absent: the on-demand price. Example: "0.48"."""
 
 
 _OWN_PREFIXES = "!k.startsWith('gameai.dev/') && !k.startsWith('app.kubernetes.io/')"
 
 
 class ModelTierSpec(Model):
-    """What is wanted: a model, a latency class, and the hardware it runs on."""
+    """Desired state: a model, a latency class, and the hardware it runs on."""
 
     class_: Annotated[LatencyClass, Field(alias="class")]
     """Latency class: Gold (real-time, under 16 ms), Silver (interactive, under 250 ms), Bronze (asynchronous). Immutable."""
     model: ModelFiles
-    """What is served."""
+    """The model and its files."""
     engine: Engine = Engine()
-    """Who answers. Default: vLLM with its own image."""
+    """The inference engine. Default: vLLM with the image of the vLLM project."""
     hardware: Hardware = Hardware()
-    """What one replica needs. Default: one GPU, CPU and memory by class."""
+    """Hardware of one replica. Default: one GPU; CPU and memory by class."""
     latency: Latency = Latency()
-    """What answers are judged by. Default: by class."""
+    """Latency target. Default: by class."""
     capacity: Capacity = Capacity()
-    """Which share runs on spot nodes. Default: none."""
+    """Split between on-demand and spot nodes. Default: no capacity type is selected."""
     rollout: Rollout = Rollout()
-    """How pods are replaced. Default: one more pod, never one less."""
+    """How pods are replaced. Default: maxSurge 1, maxUnavailable 0."""
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Replicas wanted; the scale subresource writes here, so leave it out of Git when an autoscaler does. Absent: the operator fills in the number in use, 1 at first; to set it by server-side apply afterwards, use --force-conflicts once."""
+    """Desired replicas. The scale subresource writes this field: omit it in Git if an autoscaler is used. Absent: the operator fills in the current number, initially 1. To set it later by server-side apply, use --force-conflicts once."""
     pricing: Annotated[
         tuple[InstancePrice, ...], Field(max_length=32, json_schema_extra=list_map("instanceType"))
     ] = ()
-    """Prices that stand before the built-in table (us-east-1), told apart by instanceType. Default: the table."""
+    """Prices that override the built-in table (us-east-1), keyed by instanceType. Default: the built-in table."""
     access: Access = Access()
-    """Worlds of which namespaces may use this tier; its own always. Default: {from: Same}."""
+    """Namespaces whose GameWorlds may reference this tier. The tier's own namespace is always allowed. Default: {from: Same}."""
     template_revision: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Revision of the operator's pod template; raise it to take a newer one. Absent: the one in status is kept. Example: 1."""
+    """Revision of the operator's pod template. A higher revision restarts the pods. Absent: the revision in status is kept. Example: 1."""
     service_account_name: ObjectName | None = None
-    """ServiceAccount of the pods. Absent: one named after the tier is made, with no rights. Example: inference."""
+    """ServiceAccount of the pods. Absent: the operator creates one named after the tier, without permissions. Example: inference."""
     image_pull_secrets: Annotated[
         tuple[LocalReference, ...], Field(max_length=8, json_schema_extra=list_map("name"))
     ] = ()
-    """Secrets for pulling the image. Default: none. Example: [{name: registry}]."""
+    """Image pull Secrets. Default: none. Example: [{name: registry}]."""
     priority_class_name: ObjectName | None = None
     """PriorityClass of the pods. Absent: the cluster's default. Example: inference."""
     pod_labels: Annotated[dict[str, LabelValue], Field(max_length=32)] = {}
-    """Further labels of the pods. Default: none. Example: {team: npc}."""
+    """Additional labels of the pods. Default: none. Example: {team: npc}."""
     pod_annotations: Annotated[
         dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32)
     ] = {}
-    """Further annotations of the pods. Default: none. Example: {karpenter.sh/do-not-disrupt: "true"}."""
+    """Additional annotations of the pods. Default: none. Example: {karpenter.sh/do-not-disrupt: "true"}."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "self.class == oldSelf.class",
-            "class is immutable: make a new ModelTier and point the roles to it",
+            "class is immutable: create a new ModelTier and change tierRef of the roles",
             ".class",
             "FieldValueForbidden",
         ),
@@ -248,50 +248,50 @@ class ModelTierSpec(Model):
 
 
 class CapacityStatus(Model):
-    """Pods by the capacity they ask for."""
+    """Number of pods by requested capacity type."""
 
     on_demand: int
     """Pods of the on-demand Deployment."""
     spot: int
     """Pods of the spot Deployment."""
     any: int = 0
-    """Pods that ask for no capacity type, as all do while capacity.spotPercent is 0: their nodes may be of either."""
+    """Pods that do not select a capacity type (capacity.spotPercent is 0). They may run on any node."""
 
 
 class CostStatus(Model):
-    """What the tier costs."""
+    """Cost of the tier."""
 
     per_hour: Text
-    """USD per hour of the pods that have a node, by the price table; pods of any capacity at the price on demand. Example: "2.892"."""
+    """Cost of the scheduled pods by the price table, in USD per hour. Pods without a capacity type count at the on-demand price. Example: "2.892"."""
     wanted_per_hour: Text | None = None
-    """USD per hour of the wanted replicas. Example: "3.898"."""
+    """Cost of the desired replicas, in USD per hour. Example: "3.898"."""
     instance_type: Text | None = None
-    """Instance type whose price is taken: the first of hardware.instanceTypes with a known one, or the class's usual. Example: g5.xlarge."""
+    """Instance type that the cost is based on: the first of hardware.instanceTypes with a known price, or the default of the class. Example: g5.xlarge."""
 
 
 class ModelTierStatus(Model):
-    """What is."""
+    """Observed state, written by the operator."""
 
     observed_generation: int | None = None
-    """Generation of the spec that was last acted on; -1 before the first."""
+    """Generation of the spec that was last reconciled; -1 before the first reconcile."""
     template_revision: int | None = None
     """Revision of the pod template in use."""
     operator: Annotated[str, Field(max_length=512)] | None = None
-    """Operator that manages this tier, by namespace and name of its Lease. Example: gameai-system/gameai-operator."""
+    """Lease (namespace/name) of the operator that manages this tier. Example: gameai-system/gameai-operator."""
     wanted_replicas: int | None = None
-    """Replicas last acted on; they stay where spec.replicas is left out."""
+    """Desired replicas of the last reconcile. Used if spec.replicas is absent."""
     replicas: int | None = None
-    """Pods that exist."""
+    """Number of existing pods."""
     ready_replicas: int | None = None
-    """Pods that answer."""
+    """Number of ready pods."""
     selector: Annotated[str, Field(max_length=1024)] | None = None
     """Label selector of the pods, for the scale subresource."""
     capacity: CapacityStatus | None = None
-    """Pods by the capacity they ask for."""
+    """Number of pods by requested capacity type."""
     endpoint: Annotated[str, Field(max_length=512)] | None = None
-    """Where the pods answer inside the cluster. Example: http://gold.eldermoor.svc:8000."""
+    """URL of the tier inside the cluster. Example: http://gold.eldermoor.svc:8000."""
     cost: CostStatus | None = None
-    """What the tier costs; absent where no price is known."""
+    """Cost of the tier. Absent if no price is known."""
     conditions: Annotated[
         tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))
     ] = ()
@@ -302,8 +302,8 @@ class ModelTier(Model):
     """A model served at a latency class."""
 
     metadata: Metadata
-    """Names and generation."""
+    """Object metadata."""
     spec: ModelTierSpec
-    """What is wanted."""
+    """Desired state."""
     status: ModelTierStatus = ModelTierStatus()
-    """What was last reported."""
+    """Observed state, written by the operator."""

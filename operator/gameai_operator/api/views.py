@@ -45,7 +45,7 @@ def tier_view(root: Mapping[str, Any]) -> TierView | None:
 
 
 def _access(document: Mapping[str, Any]) -> Access:
-    """Access as it is given; what only a newer operator understands lets nobody in."""
+    """Access of a tier. Values that this operator does not know grant access to no namespace."""
     try:
         return Access.model_validate(document)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""EDGE: holds requests back while nobody answers, so that an API server that comes up is not run over."""
+"""EDGE: holds requests back while the API server does not answer, so that a starting API server is not overloaded."""
 
 import time
 from collections.abc import Callable

@@ -23,7 +23,7 @@ class Leases(Protocol):
     """What is needed of a client."""
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
-        """A live object; None where there is none. Raises `ApiError`."""
+        """A live object; None if absent. Raises `ApiError`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +76,7 @@ class LeaseClaims:
             if error.status != 403:
                 raise
             if known is None:
-                _LOG.warning("Lease %s may not be read: its operator counts as gone", claim)
+                _LOG.warning("reading Lease %s is forbidden: its operator counts as stopped", claim)
             lease = None
         if lease is None:
             return _Seen(alive=False, namespaces=(), version="", since=now, at=now)

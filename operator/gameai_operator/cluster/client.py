@@ -63,7 +63,7 @@ class Credentials:
 
 
 async def configuration(settings: Settings) -> Configuration:
-    """The client's configuration, read anew from the kubeconfig or the pod. Raises `CredentialsError`."""
+    """The client's configuration, read again from the kubeconfig or the pod. Raises `CredentialsError`."""
     made = Configuration()
     try:
         if settings.kubeconfig:
@@ -74,7 +74,7 @@ async def configuration(settings: Settings) -> Configuration:
             ).load_and_set(made)
     except (ConfigException, OSError) as error:
         raise CredentialsError(
-            f"no credentials for an API server: {error}; give --kubeconfig, or run in a pod with a service account"
+            f"no credentials for an API server: {error}; set --kubeconfig, or run in a pod with a ServiceAccount"
         ) from error
     made.connection_pool_maxsize = 64
     # Traffic to the API server must not go through HTTPS_PROXY.
@@ -101,7 +101,7 @@ def _bare(token: str | None) -> str | None:
     return token.split()[-1] if token else None
 
 
-# A closed session is a RuntimeError; an answer that is no JSON (a proxy's page) is a ValueError.
+# A closed session is a RuntimeError; a response that is not JSON (a proxy's error page) is a ValueError.
 _NO_ANSWER = (
     aiohttp.ClientError,
     TimeoutError,
@@ -133,7 +133,7 @@ class Client:
         await self._api.close()
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
-        """A live object; None where there is none."""
+        """A live object; None if absent."""
         try:
             answer: dict[str, Any] = await self.request("GET", resource.path(namespace, name))
         except ApiError as error:
@@ -205,7 +205,7 @@ class Client:
         preconditions: Mapping[str, str],
         grace_seconds: int | None = None,
     ) -> None:
-        """Delete in the background if the preconditions hold; an absent or another object is no error."""
+        """Delete in the background if the preconditions hold; it is not an error if the object is absent or was replaced."""
         body: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "DeleteOptions",
@@ -341,7 +341,9 @@ class Client:
         """
         if self._api is not used:
             return
-        _LOG.info("reading credentials again: the API server answered 401, or is not trusted")
+        _LOG.info(
+            "reading credentials again: the API server responded with 401, or its certificate is not trusted"
+        )
         self._api = ApiClient(await configuration(self._settings))
         closing = asyncio.create_task(self._close_later(used))
         self._closing.add(closing)

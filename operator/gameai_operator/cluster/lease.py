@@ -1,7 +1,7 @@
 """EDGE: leader election with one Lease. Expiry is judged by our own boot-time clock, never by times in the Lease.
 
 A leader that cannot renew closes the gate `renew_seconds` after its last renewal was *asked for*, well before others
-may take over at `duration_seconds`: between the two lies the time in which nobody writes.
+may take over at `duration_seconds`: no instance writes in the time between the two.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class Leases(Protocol):
     """What the elector needs of a client."""
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
-        """A live object; None where there is none."""
+        """A live object; None if absent."""
 
     async def put(
         self, resource: Resource, document: Mapping[str, Any], seconds: float
@@ -93,7 +93,7 @@ class Elector:
         self._seen_at = 0.0
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
-        """Run `lead` while leading, cancel it on loss, for ever. Ends when `lead` itself fails."""
+        """Run `lead` while leading, cancel it on loss, forever. Ends when `lead` itself fails."""
         while True:
             await self._acquire()
             _LOG.info("leading as %s", self._settings.identity)
@@ -103,7 +103,7 @@ class Elector:
             finally:
                 self._gate.close()
                 telemetry.LEADER.set(0)
-            _LOG.warning("the lease is lost: standing by")
+            _LOG.warning("the lease was lost: waiting as standby")
 
     async def release(self) -> None:
         """Give the lease up, so that a standby need not wait for its end."""
@@ -157,7 +157,7 @@ class Elector:
             async with asyncio.timeout(seconds):
                 held = await self._take(seconds)
         except (ApiError, TimeoutError) as error:
-            _LOG.info("the lease was not taken or renewed: %s", error)
+            _LOG.info("the lease could not be acquired or renewed: %s", error)
             self._lease = None
             return False
         if held:

@@ -1,4 +1,4 @@
-"""EDGE: a cheap look, a few times a minute, for what neither the watch nor a rare comparison would tell in time.
+"""EDGE: a cheap check, a few times a minute, for changes that neither the watch nor the periodic comparison reports in time.
 
 A watch that had to list again reports what is there, and never what is gone; after a restore of etcd from a backup,
 resourceVersions start again from a lower number, and a watch waits for the old ones. One object of each kind is enough
@@ -43,7 +43,7 @@ class Probe:
             if version < highest:
                 return f"{resource.plural} are at version {version}, though {highest} was seen"
             if empty and self._store.newest(resource.kind, within) == known:
-                return f"there are no {resource.plural} any more"
+                return f"{resource.plural} are not served any more"
         return ""
 
     def _turn(self, resources: Sequence[Resource]) -> list[tuple[Resource, str | None]]:

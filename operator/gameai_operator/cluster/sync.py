@@ -1,4 +1,4 @@
-"""EDGE: what a watch cannot tell: which kinds are served, what was there before, and what was missed."""
+"""EDGE: what a watch cannot report: which kinds are served, which objects existed before, and which events were missed."""
 
 import asyncio
 import logging
@@ -39,7 +39,7 @@ class Discovery:
         self._resources = tuple(resources)
         self._definitions = tuple(definitions)
         self.served: tuple[Resource, ...] = ()
-        self.faults: tuple[str, ...] = ("the API server was not asked yet",)
+        self.faults: tuple[str, ...] = ("the API server has not been queried yet",)
         self.outdated: tuple[str, ...] = ()
 
     @property
@@ -70,7 +70,7 @@ class Discovery:
             ]
         for each in served:
             if each not in allowed and (each in self.served or not self.served):
-                _LOG.warning("%s may not be listed: what they say is not known", each.plural)
+                _LOG.warning("listing %s is forbidden: their content is unknown", each.plural)
         self.served = tuple(allowed)
         self.outdated = tuple(filter(None, found))
         self._say((*faults, *self.outdated))
@@ -115,7 +115,7 @@ class Discovery:
 
 
 class Lists:
-    """Our own LISTs: everything at the start, and at intervals a comparison with what the watch told."""
+    """Our own LISTs: everything at the start, and periodically a comparison with what the watch reported."""
 
     def __init__(
         self,
@@ -218,7 +218,9 @@ class Lists:
 
     def _rewind(self, resource: Resource) -> None:
         """The API server's versions went back: everything is read again, of every kind, and the watch starts again."""
-        _LOG.warning("resourceVersions of %s went back: reading all again", resource.plural)
+        _LOG.warning(
+            "resourceVersions of %s went backwards: listing everything again", resource.plural
+        )
         telemetry.REWINDS.inc()
         self._store.rewind()
         self._rewound()
@@ -236,7 +238,7 @@ class Lists:
         try:
             self._event_handler.on_upsert(resource, document)
         except Exception:  # noqa: BLE001 - one strange object must not keep the operator from starting
-            _LOG.exception("one of %s was not taken in; this is a bug", resource.plural)
+            _LOG.exception("processing one of %s failed; this is a bug", resource.plural)
 
     def _of(self, resource: Resource) -> str:
         return (resource.selector or self._selector) if resource.labelled else ""
@@ -252,7 +254,7 @@ async def patiently(what: str, call: Callable[[], Awaitable[T]], *, seconds: flo
         except ApiError as error:
             text = f"{error.status} {error.reason}"
             if text != said:
-                _LOG.warning("%s: %s; trying on", what, error)
+                _LOG.warning("%s: %s; retrying", what, error)
                 said = text
             await asyncio.sleep(wait * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads retries
             wait = min(wait * 1.5, _MOST_SECONDS)

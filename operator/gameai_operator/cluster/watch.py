@@ -71,7 +71,7 @@ class Watch:
         resources: Callable[[], Awaitable[tuple[Resource, ...]]],
         started: Callable[[], None],
     ) -> None:
-        """Watch what `resources` names, for ever; it is asked before every start, and `started` is told."""
+        """Watch what `resources` returns until cancelled; it is called before every start, and `started` after it."""
         wait = _FIRST_SECONDS
         while True:
             self._stop, self._planned = threading.Event(), False
@@ -86,12 +86,12 @@ class Watch:
                 continue
             telemetry.WATCH_RESTARTS.inc()
             wait = _FIRST_SECONDS if self._loop.time() - began > _SETTLED_SECONDS else wait
-            _LOG.warning("the watch ended (%s); again in %.0f s", reason, wait)
+            _LOG.warning("the watch ended (%s); restarting in %.0f s", reason, wait)
             await asyncio.sleep(wait)
             wait = min(wait * 2, _MOST_SECONDS)
 
     def restart(self) -> None:
-        """Start anew at once, because what there is to watch has changed."""
+        """Restart now, because the set of watched resources has changed."""
         self._planned = True
         self._stop.set()
 
@@ -107,7 +107,7 @@ class Watch:
         try:
             with asyncio.Runner(loop_factory=type(self._loop)) as runner:
                 reason = runner.run(self._to_its_end(resources))
-        except BaseException as error:  # noqa: BLE001 - whatever ends it, the supervisor must hear of it
+        except BaseException as error:  # noqa: BLE001 - the supervisor must learn of every end
             reason = f"{type(error).__name__}: {error}"[:300]
 
         def tell() -> None:
@@ -117,9 +117,9 @@ class Watch:
         self._loop.call_soon_threadsafe(tell)
 
     async def _to_its_end(self, resources: tuple[Resource, ...]) -> str:
-        """Run kopf until it ends; the reason, where it is none of its own errors.
+        """Run kopf until it ends. Returns the reason, if it is not an error of kopf's own.
 
-        Should a watcher end alone, the watch of its kind would be dead, and nobody the wiser: then kopf is ended too.
+        If a single watcher ended, its kind would not be watched any more and no error would show it. So kopf is ended too.
         """
         ending = asyncio.Event()
         operator = self._operator(resources, self._stop, ending)
@@ -194,7 +194,7 @@ class Watch:
                     # kopf listed again, after 410 Gone for instance, and a LIST does not report deletions.
                     self._relisted()
             except Exception:  # noqa: BLE001 - one strange object must not stop the rest
-                _LOG.exception("an event of %s was not taken in; this is a bug", resource.plural)
+                _LOG.exception("processing an event of %s failed; this is a bug", resource.plural)
 
 
 def _watchers() -> int:
@@ -212,7 +212,7 @@ def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
-    """kopf computes a diff for every event, though only change handlers read it; we have none, so it is empty.
+    """kopf computes a diff forevery event, though only change handlers read it; we have none, so it is empty.
 
     Copying each object for it took a quarter of the operator's CPU while tiers came up.
     """

@@ -56,7 +56,7 @@ class Cache:
         return len(self._entries)
 
     def get(self, key: Key) -> Entry | None:
-        """The entry of a key; None where there is none."""
+        """The entry of a key; None if absent."""
         return self._entries.get(key)
 
     def below(self, root: Key) -> Iterator[Entry]:

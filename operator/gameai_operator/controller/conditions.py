@@ -62,7 +62,7 @@ def _folded(
 def transitions(
     before: Iterable[Mapping[str, Any]], after: Iterable[Mapping[str, Any]]
 ) -> list[Transition]:
-    """Conditions whose status or reason differs; a changed message alone is no change of state."""
+    """Conditions whose status or reason differs; a changed message alone is not a change of state."""
     old = {entry["type"]: entry for entry in before}
     return [
         Transition(

@@ -1,4 +1,4 @@
-"""From raw objects to the store and the queue: whoever saw an object (watch, list, own write) gives it in here."""
+"""From raw objects to the cache and the queue. Every observed object (watch, list, own write) enters here."""
 
 import hashlib
 import json
@@ -96,7 +96,7 @@ class EventHandler:
             elif resource.context:
                 self._tell(key, self._watched[resource.kind].project, document)
             elif key.kind == resource.kind:
-                # One that has become a child of ours is no user's any more.
+                # An object that became our child is not a user's object any more.
                 if document is not None and self._foreign(resource, document["metadata"]):
                     self._readings.exists(key)
                 else:
@@ -170,7 +170,7 @@ class EventHandler:
         return Entry(key=key, uid=uid, version=version, root=root, value=child, mark=mark)
 
     def _root(self, metadata: Mapping[str, Any]) -> Key | None:
-        """By controller owner; by label for pods, whose owner is a ReplicaSet, and where a hand took the owner away."""
+        """By controller owner; by label for pods, whose owner is a ReplicaSet, and where somebody removed the owner reference."""
         owner = controller(metadata)
         if owner is not None and owner.kind in self._kinds:
             return Key(owner.kind, metadata["namespace"], owner.name)
@@ -181,7 +181,7 @@ class EventHandler:
         return None
 
     def _patience(self, key: Key) -> float:
-        """How long a change may wait: a child whose fields are to be judged anew was perhaps edited."""
+        """How long a change may wait: a child that must be checked again may have been edited."""
         entry = self._store.get(key)
         judged = entry is None or not isinstance(entry.value, Child) or entry.value.intact
         return SETTLE_SECONDS if judged else REPAIR_SECONDS
@@ -189,7 +189,7 @@ class EventHandler:
     def _enqueue(self, resource: Resource, roots: tuple[Key, ...], *, after: float) -> None:
         priority = Priority.USER if resource.root else Priority.CHILD
         for root in roots:
-            # What is neither a root nor of one has told its readers.
+            # An object that is neither a root nor belongs to one only notifies its readers.
             if root.kind in self._kinds:
                 self._queue.add(root, priority, after=0.0 if resource.root else after)
 
@@ -200,8 +200,8 @@ def identity(resource: Resource, metadata: Mapping[str, Any]) -> Key:
 
 
 def _mark(manifest_hash: str, fields: Any) -> str:
-    """What tells two versions of our managedFields entry apart; marshal is the cheapest way to read all of it."""
-    # Version 2 has no references between equal parts, which would tell apart what is the same.
+    """A digest of our managedFields entry; marshal is the cheapest way to read all of it."""
+    # Version 2 has no references between equal parts, which would make equal entries differ.
     text = marshal.dumps((manifest_hash, fields), 2)
     return hashlib.blake2b(text, digest_size=8).hexdigest()
 

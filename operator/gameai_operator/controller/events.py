@@ -86,7 +86,7 @@ class Recorder:
             telemetry.EVENTS_DROPPED.inc()
 
     async def run(self) -> None:
-        """Send for ever; a failed Event is not sent again."""
+        """Send forever; a failed Event is not sent again."""
         while True:
             document = await self._waiting.get()
             try:

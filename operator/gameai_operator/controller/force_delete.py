@@ -24,7 +24,10 @@ class ForceDelete:
         for pod in pods:
             if not pod.force_delete or pod.uid in self._ended:
                 continue
-            _LOG.info("pod %s never was ready and would hold its node: deleting at once", pod.name)
+            _LOG.info(
+                "pod %s was never ready and would block its node: deleting it without grace period",
+                pod.name,
+            )
             await self._cluster.delete(
                 self._resource,
                 Key(self._resource.kind, pod.namespace, pod.name),

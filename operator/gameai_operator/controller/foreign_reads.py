@@ -17,7 +17,7 @@ from gameai_operator.controller.workqueue import Priority, Workqueue
 
 _LOG = logging.getLogger(__name__)
 _RETRY_SECONDS, _MOST_RETRY_SECONDS = 2.0, 60.0
-# Roots that name an object wait for its first reading; after so many failures they are told instead.
+# Roots that name an object wait until it was read once; after so many failures the error is reported to them.
 _FAILURES_REPORTED = 3
 
 Fetch = Callable[[Resource, str, str], Awaitable[dict[str, Any] | None]]
@@ -52,7 +52,7 @@ class ForeignReads:
             self._want(key)
 
     def gone(self, key: Key) -> None:
-        """It is there no more, or it is none of a user's."""
+        """The object is gone, or is not a user's object."""
         self._forget(key)
         self._show(key, None)
 
@@ -129,7 +129,7 @@ class ForeignReads:
     def _failed(self, key: Key, why: str) -> None:
         number = self._failures[key] = self._failures.get(key, 0) + 1
         if number == _FAILURES_REPORTED:
-            _LOG.warning("%s could not be read %d times: %s; trying on", key, number, why)
+            _LOG.warning("reading %s failed %d times: %s; retrying", key, number, why)
             reads = self._watched[key.kind].reads
             if reads is not None and self._references.shown(key) is UNREAD:
                 self._show(key, reads.unread(why))

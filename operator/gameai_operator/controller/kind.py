@@ -1,4 +1,4 @@
-"""PURE: what a kind tells the engine: what it watches, and how it decides."""
+"""PURE: what the controller knows of a kind: what it watches, and how it decides."""
 
 import datetime
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""PURE: rendered objects: their identity, their owner, and the hash that tells two renderings apart."""
+"""PURE: rendered objects: their identity, their owner, and their hash."""
 
 import hashlib
 import json
@@ -100,7 +100,7 @@ def controller(metadata: Mapping[str, Any]) -> Owner | None:
 
 
 def without_empty(value: Any) -> Any:
-    """The value without None, empty maps and empty lists, which can make a server-side apply write for ever."""
+    """The value without None, empty maps and empty lists, which can make a server-side apply write forever."""
     # Plain types, since this walks every rendered object: abstract ones cost three times as much.
     if type(value) is dict:
         kept = {}

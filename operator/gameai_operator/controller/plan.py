@@ -96,7 +96,7 @@ class Count:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conflict:
-    """A wanted object whose name belongs to somebody else."""
+    """A wanted object whose name is taken by another owner."""
 
     key: Key
     holder: str
@@ -126,7 +126,7 @@ def plan(
     numbers: Mapping[Key, Number] = MappingProxyType({}),
     again: Collection[Key] = (),
 ) -> Plan:
-    """Decide for every wanted manifest and every child of `owner`; children of others are never touched.
+    """Decide forevery wanted manifest and every child of `owner`; children of others are never touched.
 
     Those in `keep` stay as they are, though nothing wants them at present. `numbers` are the replicas of children that
     can be scaled, whether their manifest is wanted now or not; those in `again` are written though nothing seems to
@@ -199,7 +199,7 @@ def _count(
     if same and not (first or again):
         return None
     manifest = scale.manifest(number.api_version, child.key, number.wanted, nudged=number.nudged)
-    why = f"{live.asked} → {number.wanted} replicas{' and one more' if number.nudged else ''}"
+    why = f"{live.asked} → {number.wanted} replicas{' plus one' if number.nudged else ''}"
     return Count(manifest=manifest, number=number, why=why, first=first)
 
 

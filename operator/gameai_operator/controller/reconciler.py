@@ -1,4 +1,4 @@
-"""asyncio: one pass over one object: read the store, decide, plan, report, act. The same for every kind."""
+"""asyncio: one pass over one object: read the store, decide, plan, report, act. The same forevery kind."""
 
 import datetime
 import json
@@ -201,9 +201,7 @@ class Reconciler:
             self.foreign.pop(key, None)
             return False
         if key not in self.foreign:
-            _LOG.warning(
-                "%s is managed by another operator (Lease %s): leaving it alone", key, claim
-            )
+            _LOG.warning("%s is managed by another operator (Lease %s): ignoring it", key, claim)
         self.foreign[key] = claim
         return True
 
@@ -301,7 +299,7 @@ class Reconciler:
         return version if entry is None or entry.version < 0 else str(entry.version)
 
     def _wait(self, key: Key, steps: Plan, written: Written) -> Outcome:
-        """When to look again for what no event will tell."""
+        """When to reconcile again for changes that no event reports."""
         waits = [WAIT_SECONDS] if steps.waits else []
         waits += [REFUSED_SECONDS] if written.rejections else []
         wait = self._contention.wait_seconds(key, steps)
@@ -325,7 +323,7 @@ class Reconciler:
         self._event_handler.wake(slots.fail(key) if failed else slots.give_back(key))
 
     async def _redecide(self, kind: Kind, key: Key, observed: Observed) -> Outcome:
-        """What is unwritten has changed: decide once more, with that in observed, and report it."""
+        """What is unwritten has changed: decide once more, with that in view, and report it."""
         unwritten = self._unwritten.get(key, NOTHING_UNWRITTEN)
         entry = self._store.get(key)
         root = observed.root if entry is None else json.loads(entry.value)

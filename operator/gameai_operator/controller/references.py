@@ -58,9 +58,9 @@ class References:
         return self._projections.get(target)
 
     def show(self, target: Key, projection: Any) -> tuple[Key, ...]:
-        """A target looks like this now (None: it is gone); the sources that must hear of it."""
+        """A target looks like this now (None: it is gone); the sources that must be reconciled."""
         before = self._projections.get(target)
-        # What is equal may still hold something newer, which makes no difference to who is to hear of it.
+        # An equal projection may still hold a newer value, but its sources need no reconcile.
         if projection is None:
             self._projections.pop(target, None)
         else:

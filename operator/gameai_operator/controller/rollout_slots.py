@@ -1,4 +1,4 @@
-"""PURE: whose turn it is: a roll-out over many objects takes so many of them at a time, and stops when too many fail."""
+"""PURE: a roll-out over many objects updates a limited number of them at a time, and stops when too many fail."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -55,7 +55,7 @@ class RolloutSlots:
         return key in self._holders
 
     def fail(self, key: Key) -> tuple[Key, ...]:
-        """This one made no progress within its deadline; who should be asked, or hear that the roll-out is halted."""
+        """This one made no progress within its deadline; the keys to reconcile next, or all that wait if the roll-out is halted."""
         went_on = not self.halted
         if self._holders.get(key):
             self._failed.add(key)

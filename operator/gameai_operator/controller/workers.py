@@ -22,7 +22,7 @@ class Controller:
         self._workers = workers
 
     async def run(self) -> None:
-        """Work for ever; cancelling it cancels the requests in flight."""
+        """Work until cancelled, which cancels the requests in flight."""
         async with asyncio.TaskGroup() as group:
             for number in range(self._workers):
                 group.create_task(self._work(), name=f"worker-{number}")
@@ -47,7 +47,7 @@ class Controller:
             # The next leader lists everything; nothing is lost by letting go.
             return
         except ApiError as error:
-            _LOG.warning("will try again: %s", error)
+            _LOG.warning("retrying: %s", error)
             self._failed(key, error.retry_after_seconds)
             return
         except Exception:  # noqa: BLE001 - one broken object must not end the others

@@ -32,7 +32,7 @@ class Cluster(Protocol):
     """What a reconcile needs of an API server. Every method raises `ApiError`, and writes `NotLeadingError`."""
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
-        """A live object; None where there is none."""
+        """A live object; None if absent."""
 
     async def apply(
         self,
@@ -60,7 +60,7 @@ class Cluster(Protocol):
         preconditions: Mapping[str, str],
         grace_seconds: int | None = None,
     ) -> None:
-        """Delete if the preconditions hold; an absent object is no error."""
+        """Delete if the preconditions hold; an absent object is not an error."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,7 +148,7 @@ class Writer:
             return ()
         own = scale.FIELD_MANAGER if isinstance(step, Count) else FIELD_MANAGER
         found = rivals(step.manifest, live["metadata"].get("managedFields", ()), own)
-        return found or (f"another operator that calls itself {own}",)
+        return found or (f"another operator with the name {own}",)
 
     async def _set_number(self, step: Count) -> RejectedWrite | None:
         resource = self._watched[step.key.kind].resource
@@ -256,7 +256,7 @@ class Writer:
         if live is None or not owner.owns(controller(live["metadata"])):
             return None
         metadata = live["metadata"]
-        _LOG.info("deleting %s: no longer wanted", child.key)
+        _LOG.info("deleting %s: not desired any more", child.key)
         at = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
         try:
             await self._cluster.delete(resource, child.key, preconditions=at)
@@ -287,7 +287,7 @@ class _Attempts:
             refusal = await write
         except ApiError as error:
             self.missed.add(key)
-            _LOG.warning("will try again: %s: %s", key, error)
+            _LOG.warning("retrying: %s: %s", key, error)
             self.failures.append(_failed(key, error))
             self._retry_after_seconds = max(self._retry_after_seconds, error.retry_after_seconds)
         else:
@@ -341,6 +341,6 @@ def _failed(key: Key, error: ApiError) -> RejectedWrite:
 def _refused(key: Key, error: ApiError) -> RejectedWrite:
     reason = status_report.FORBIDDEN if error.status == 403 else status_report.OBJECT_REFUSED
     if error.status == 403 and _ENDING in error.message:
-        message = f"namespace {key.namespace} is being deleted: nothing can be created in it"
+        message = f"namespace {key.namespace} is being deleted: no objects can be created in it"
         return RejectedWrite(key=key, reason=status_report.NAMESPACE_TERMINATING, message=message)
     return RejectedWrite(key=key, reason=reason, message=f"{key.kind} {key.name}: {error.message}")

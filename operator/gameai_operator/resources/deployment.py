@@ -83,7 +83,7 @@ def deployment(document: Mapping[str, Any]) -> Deployment:
         ready=status.get("readyReplicas", 0),
         available=status.get("availableReplicas", 0),
         paused=document["spec"].get("paused", False),
-        # The word may be of a former template: the controller does not take it back when it loses observed of a roll-out.
+        # The word may be of a former template: the controller does not take it back when it loses sight of a roll-out.
         rolling=not complete or updated != replicas,
         observed=observed,
         create_fault=failure.get("message", "") if failure.get("status") == "True" else "",
@@ -105,7 +105,7 @@ def template_hash(deployment: Mapping[str, Any]) -> str:
 
 
 def changes(rendered: Mapping[str, Any], live: Deployment | None) -> bool:
-    """Whether applying this Deployment would replace pods, as far as our own note on it can tell."""
+    """Whether applying this Deployment would replace pods, according to our own annotation."""
     known = None if live is None else live.remembered.get(TEMPLATE_HASH)
     return known is not None and known != template_hash(rendered)
 
@@ -121,7 +121,7 @@ def unfinished(document: Mapping[str, Any], live: Deployment | None, *, before: 
 
 
 def stuck(live: Deployment, still_seconds: float) -> float | None:
-    """Seconds until a Deployment counts as one whose controller has lost observed of it, 0.0 if it does; else None.
+    """Seconds until a Deployment counts as one whose controller has lost sight of it, 0.0 if it does; else None.
 
     `still_seconds` is how long it has been seen without any change. Where a scale-in during a roll-out meets the one
     ReplicaSet that has pods, and that has the new size already, its note of the wanted size stays old; the controller

@@ -1,4 +1,4 @@
-"""PURE: the parts of NetworkPolicies: who may call a set of pods, and whom they may call.
+"""PURE: the parts of NetworkPolicies: who may call a set of pods, and what they may call.
 
 An empty selector would mean everybody in a NetworkPolicy and nothing at all in a server-side apply, so that none is
 rendered: a namespace is named by the label that every namespace carries.
@@ -71,7 +71,7 @@ def outwards(peers: Sequence[Document], which: Sequence[Document] = ()) -> Docum
 
 
 def from_metrics(settings: NetworkSettings, port: int) -> list[Document]:
-    """Whoever reads metrics may, on the port where they are."""
+    """Prometheus may, on the metrics port."""
     names = settings.metrics_namespaces
     return [inwards([pods(namespaces(*names))], ports(port))] if names else []
 

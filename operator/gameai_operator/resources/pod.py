@@ -11,7 +11,7 @@ _DEAD = frozenset({"Failed", "Succeeded"})
 def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
     """The facts of a pod object.
 
-    `group_label` tells which of its owner's Deployments it is of; `main` is the container that counts, for others may
+    the value of `group_label` identifies its Deployment; `main` is the container that counts, for others may
     be injected beside it.
     """
     metadata = document["metadata"]

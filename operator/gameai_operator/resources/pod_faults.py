@@ -1,4 +1,4 @@
-"""PURE: why pods do not answer, in one reason and the words of who knows."""
+"""PURE: why pods are not ready: one reason, and the message of the component that reported it."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -86,7 +86,9 @@ def _pull(pods: list[Pod], _: Words) -> Fault | None:
 def _crash(pods: list[Pod], kind: Words) -> Fault | None:
     words = _chosen(pod.crash for pod in pods)
     return (
-        Fault(reason=kind.crash_reason, message=f"{kind.program} ends: {words}") if words else None
+        Fault(reason=kind.crash_reason, message=f"{kind.program} exited: {words}")
+        if words
+        else None
     )
 
 
@@ -99,7 +101,7 @@ def _gated(pods: list[Pod], _: Words) -> Fault | None:
     names = _chosen(pod.gates for pod in pods)
     if not names:
         return None
-    message = f"pods wait for their scheduling gates to be removed by who set them: {names}"
+    message = f"pods wait for the removal of their scheduling gates: {names}"
     return Fault(reason="SchedulingGated", message=message)
 
 
@@ -107,7 +109,7 @@ def _not_ready(pods: list[Pod], _: Words) -> Fault | None:
     names = _chosen(pod.unready for pod in pods)
     if not names:
         return None
-    message = f"containers are ready, but readiness gates of the pods are not: {names}"
+    message = f"containers are ready, but the readiness gates of the pods are not: {names}"
     return Fault(reason="ReadinessGatesClosed", message=message)
 
 
@@ -131,13 +133,13 @@ def _creation(deployments: Iterable[Deployment]) -> Fault | None:
 def _overridden(deployments: Iterable[Deployment]) -> Fault | None:
     """A number that we own and that differs from what we asked for was changed on its way in."""
     words = _chosen(
-        f"{each.asked} replicas were asked for and {each.wanted} are kept"
+        f"{each.asked} replicas were requested, but the object has {each.wanted}"
         for each in deployments
         if each.overridden
     )
     if not words:
         return None
-    message = f"{words}: an admission policy or webhook overrides the number"
+    message = f"{words}: an admission policy or webhook changes the number"
     return Fault(reason="ReplicasOverridden", message=message)
 
 

@@ -19,33 +19,33 @@ REFUSED = "ArgumentRefused"
 UNKNOWN = "ArgumentUnknown"
 INVALID = "ArgumentInvalid"
 
-_NO_FIELD = "there is no field for it: "
-_TLS = f"{_NO_FIELD}tiers answer inside the cluster only, and the gateway ends TLS"
-_NO_SERVER = f"{_NO_FIELD}without its HTTP server vLLM has neither health nor metrics"
+_NO_FIELD = "it has no field: "
+_TLS = f"{_NO_FIELD}tiers are reachable inside the cluster only, and the gateway terminates TLS"
+_NO_SERVER = f"{_NO_FIELD}without the HTTP server vLLM has no health endpoint and no metrics"
 
 # Flag (its first spelling) → what to do instead.
 _INSTEAD: Mapping[str, str] = MappingProxyType(
     {
         "--model": "use model.source",
-        "--served-model-name": f"{_NO_FIELD}it is always the tier's name",
+        "--served-model-name": f"{_NO_FIELD}it is always the name of the tier",
         "--revision": "use model.source.huggingFace.revision",
         "--hf-token": "use model.source.huggingFace.tokenSecretRef",
         "--quantization": "use model.quantization",
         "--max-model-len": "use model.maxContextTokens",
         "--download-dir": "use model.cache",
         "--tensor-parallel-size": "use hardware.gpus",
-        "--host": f"{_NO_FIELD}pods listen on every address",
+        "--host": f"{_NO_FIELD}pods listen on all addresses",
         "--port": f"{_NO_FIELD}the port is always 8000",
-        "--uds": f"{_NO_FIELD}a socket cannot be reached from another pod",
-        "--root-path": f"{_NO_FIELD}probes and gateway ask at the root",
-        "--shutdown-timeout": f"{_NO_FIELD}it goes with the class and the pod's grace period",
-        "--max-num-queued-reqs": f"{_NO_FIELD}it goes with the class",
-        "--custom-histogram-buckets": f"{_NO_FIELD}they go with the class",
-        "--disable-log-stats": f"{_NO_FIELD}the metrics it ends are what a tier is judged by",
-        "--config": f"{_NO_FIELD}give its entries as args, where they can be checked",
-        "--api-key": f"{_NO_FIELD}callers are proven by the gateway, and a key here could be read by all",
+        "--uds": f"{_NO_FIELD}a Unix socket cannot be reached from another pod",
+        "--root-path": f"{_NO_FIELD}probes and gateway use the root path",
+        "--shutdown-timeout": f"{_NO_FIELD}it follows from the class and the grace period of the pod",
+        "--max-num-queued-reqs": f"{_NO_FIELD}it follows from the class",
+        "--custom-histogram-buckets": f"{_NO_FIELD}they follow from the class",
+        "--disable-log-stats": f"{_NO_FIELD}the operator needs the metrics that it disables",
+        "--config": f"{_NO_FIELD}set its entries as args, where they can be checked",
+        "--api-key": f"{_NO_FIELD}the gateway authenticates callers, and a key in the spec is readable by everyone",
         "--middleware": f"{_NO_FIELD}it would load code into the engine",
-        "--trust-remote-code": f"{_NO_FIELD}it would run code of the model's author",
+        "--trust-remote-code": f"{_NO_FIELD}it would run code from the model repository",
         "--ssl-keyfile": _TLS,
         "--ssl-certfile": _TLS,
         "--ssl-ca-certs": _TLS,
@@ -54,7 +54,7 @@ _INSTEAD: Mapping[str, str] = MappingProxyType(
         "--enable-ssl-refresh": _TLS,
         "--headless": _NO_SERVER,
         "--grpc": _NO_SERVER,
-        "-h": f"{_NO_FIELD}vLLM would print its help and end",
+        "-h": f"{_NO_FIELD}vLLM would print its help and exit",
     }
 )
 _OPTION = re.compile(r"^--?[A-Za-z]")
@@ -75,7 +75,7 @@ class Verdict:
 
 @lru_cache(maxsize=256)
 def judge(arguments: tuple[str, ...], image: str) -> Verdict:
-    """Judge `engine.vllm.args` for the vLLM in `image`, whose tag tells the version."""
+    """Judge `engine.vllm.args` for the vLLM in `image`, whose tag names the version."""
     version = _version(image)
     checked = version == VLLM_VERSION
     tokens = [_canonical(each) for each in arguments]
@@ -101,7 +101,10 @@ def _refused(tokens: Sequence[str], *, certain: bool) -> Iterator[tuple[str, str
         for flag in flags if len(flags) == 1 or not certain else ():
             if flag in _INSTEAD:
                 name = "--help" if flag == "-h" else flag
-                yield REFUSED, f"spec.engine.vllm.args: {name} is not for args: {_INSTEAD[flag]}"
+                yield (
+                    REFUSED,
+                    f"spec.engine.vllm.args: {name} is not allowed in args: {_INSTEAD[flag]}",
+                )
                 break
 
 
@@ -117,7 +120,7 @@ def _spaced(tokens: Sequence[str], *, certain: bool) -> Iterator[tuple[str, str]
         if not _OPTION.match(token) or not re.match(r"\s", token[len(name) :]):
             continue
         if certain and not _candidates(name):
-            continue  # there is no such flag, however it is written
+            continue  # not a flag of this version in any spelling
         if any(name in row[0] and row[1] == 0 for row in FLAGS):
             yield INVALID, f"spec.engine.vllm.args: {name} takes no value: write {name} alone"
         elif not any(flag in _INSTEAD for flag in _candidates(name)):
@@ -151,7 +154,7 @@ def _mistaken(tokens: Sequence[str]) -> tuple[str, str] | None:
 
 
 def _unknown_flags(tokens: Sequence[str]) -> list[tuple[str, str]]:
-    """Flags that vLLM does not have, wherever they stand; what follows `--` would be no flag, and vLLM takes none."""
+    """Flags that vLLM does not have, wherever they stand; what follows `--` is not a flag, and vLLM takes no positional arguments."""
     names = [_flag(each) for each in tokens if _OPTION.match(each)]
     return [_no_flag(name) for name in names if not _candidates(name)]
 
@@ -168,10 +171,10 @@ def _stray(tokens: Sequence[str], extras: Sequence[str]) -> tuple[str, str] | No
         return None
     before = tokens[: tokens.index(extras[0])]
     flag = _flag(before[-1]) if before and _OPTION.match(before[-1]) else ""
-    words = f"{flag} takes no value: remove the item after it"
+    words = f"{flag} takes no value: remove the next item"
     return (
         UNKNOWN,
-        f"spec.engine.vllm.args: {words if flag else 'a value stands where no flag takes one'}",
+        f"spec.engine.vllm.args: {words if flag else 'a value without a flag'}",
     )
 
 

@@ -58,7 +58,7 @@ def decide(
 ) -> Decision:
     """Decide for one tier.
 
-    `current` are the template inputs that a new tier gets, `network` tells the cluster's, `policy` what a tier may ask for.
+    `current` are the template inputs that a new tier gets, `network` describes the cluster's network, `policy` what a tier may ask for.
     A mistake in an edit must not end what works: a pod template that cannot be rendered leaves the Deployments as they
     are, but for their numbers of replicas. Everything around them is written whatever happens to the template.
     """

@@ -10,7 +10,7 @@ min(ready now, N - maxUnavailable) pods stay ready: pods that are not ready go f
 B's ready pods are the fewer of those in its status and those that the operator sees itself: status is summed up by two
 controllers one after the other, and counts pods that are being deleted already when a roll-out is turned back.
 A growing side takes what is free of N + maxSurge. A Deployment that rolls out a template is not shrunk, except to 0:
-its controller can lose observed of the roll-out then (kubernetes/kubernetes#138036).
+its controller can lose sight of the roll-out then (kubernetes/kubernetes#138036).
 """
 
 from dataclasses import dataclass

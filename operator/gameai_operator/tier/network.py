@@ -1,4 +1,4 @@
-"""PURE: who may call a tier's engines, and whom they may call."""
+"""PURE: who may call a tier's engines, and what they may call."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -76,7 +76,7 @@ def hub_host(endpoint: str | None) -> str:
 
 
 def _place(endpoint: str) -> tuple[str, int]:
-    """Host and port of a URL. One that is none, kept from before the schema refused it, is taken for the public hub."""
+    """Host and port of a URL. An invalid URL, stored before the schema refused it, counts as the public hub."""
     try:
         url = urlsplit(endpoint)
         return url.hostname or "", url.port or (_HTTP if url.scheme == "http" else _HTTPS)

@@ -54,7 +54,7 @@ class Price:
 
 
 def price(spec: ModelTierSpec) -> Price | None:
-    """The price of the first instance type with a known one; None where there is none (CPU tiers without types)."""
+    """The price of the first instance type with a known one; None if absent (CPU tiers without types)."""
     own = {
         row.instance_type: (row.on_demand_per_hour, row.spot_per_hour or row.on_demand_per_hour)
         for row in spec.pricing

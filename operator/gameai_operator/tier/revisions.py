@@ -87,7 +87,7 @@ _REVISION_1 = {
         token_buckets=(0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5),
     ),
 }
-# A loading vLLM swallows SIGTERM, and a kubelet that has begun to end a pod hears of no shorter grace.
+# A loading vLLM swallows SIGTERM, and a kubelet that terminates a pod ignores a shorter grace period.
 _REVISION_2 = {each: replace(profile, ends_loading=True) for each, profile in _REVISION_1.items()}
 # Why an engine ended stands in its log only; the user's ids and common labels of the cluster are settings since then.
 _REVISION_3 = {each: replace(profile, last_words=True) for each, profile in _REVISION_2.items()}
@@ -163,7 +163,7 @@ def _kept(
 
 
 def parse(text: str) -> Inputs | None:
-    """The inputs that an annotation tells; None where it is not one of ours."""
+    """The inputs that an annotation holds; None if it is not one of ours."""
     try:
         entry = json.loads(text)
         capacity = CapacityLabels(

@@ -72,7 +72,7 @@ def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
 
 
 def _capacity(tier: ModelTier, on_demand: int, spot: int) -> dict[str, int]:
-    """Pods by what they ask for: without a spot share they ask for nothing, and may be on either."""
+    """Pods by requested capacity type. Without a spot share they request none, and may run on any node."""
     if tier.spec.capacity.spot_percent:
         return {"onDemand": on_demand, "spot": spot, "any": 0}
     return {"onDemand": 0, "spot": spot, "any": on_demand}
@@ -128,19 +128,19 @@ def _reconciling(judged: Judged, stalled: Condition) -> Condition:
     if judged.rolling and stuck and not stalled.status:
         return _stuck(judged)
     if judged.rolling and not stalled.status:
-        message = "pods of the present template are not all there yet"
+        message = "not all pods of the current template are ready yet"
         return Condition(type="Reconciling", status=True, reason="RollingOut", message=message)
     return Condition(type="Reconciling", status=False, reason="AsExpected")
 
 
 def _stuck(judged: Judged) -> Condition:
     """A roll-out that made no progress within its deadline, with the remedy where it lacks room for a surge."""
-    message = "pods of the present template did not become ready within the deadline"
+    message = "pods of the current template did not become ready within the deadline"
     if judged.fault:
         message = f"{message}; {judged.fault.reason}: {judged.fault.message}"
     if judged.fault and judged.fault.reason == "InsufficientCapacity":
         message += (
-            "; a roll-out needs room for spec.rollout.maxSurge more pods: add nodes, "
+            "; a rollout needs capacity for spec.rollout.maxSurge more pods: add nodes, "
             "or set spec.rollout to {maxSurge: 0, maxUnavailable: 1}"
         )
     return Condition(
@@ -150,13 +150,13 @@ def _stuck(judged: Judged) -> Condition:
 
 def _ready(judged: Judged, stalled: Condition) -> Condition:
     ready, wanted = ready_replicas(judged.live), judged.wants.replicas
-    count = f"{ready} of {wanted} replicas answer"
+    count = f"{ready} of {wanted} replicas are ready"
     problem = _problem(judged, stalled)
     if ready < judged.wants.needed:
         reason, words = problem or ("Starting", "")
         return _condition(reason, count, words, state=False)
     if not wanted:
-        return _condition("ScaledToZero", "no replicas wanted", _words(problem), state=True)
+        return _condition("ScaledToZero", "no replicas desired", _words(problem), state=True)
     reason = "AllReplicasReady" if ready >= wanted else "MinimumReplicasReady"
     return _condition(reason, count, _words(problem), state=True)
 
@@ -189,7 +189,7 @@ def _arguments_checked(verdict: Verdict) -> Condition:
             type="ArgumentsChecked", status=True, reason="KnownVersion", message=message
         )
     message = (
-        f"the image's tag says {verdict.version}, but only the flags of vLLM {VLLM_VERSION} are known: "
+        f"the image tag is {verdict.version}, but only the flags of vLLM {VLLM_VERSION} are known: "
         "arguments are applied unchecked"
     )
     return Condition(

@@ -118,7 +118,7 @@ def arguments(tier: ModelTier, profile: Profile) -> list[str]:
         "--custom-histogram-buckets": json.dumps(buckets, separators=(",", ":")),
     }
     given = [f"{flag}={value}" for flag, value in owned.items() if value is not None]
-    # A kubelet would expand `$(NAME)` from the environment into a flag that nobody judged.
+    # A kubelet would expand `$(NAME)` from the environment into a flag that was not checked.
     users = [each.replace("$(", "$$(") for each in spec.engine.vllm.args]
     return [_model(spec), *given, *users]
 

@@ -19,7 +19,7 @@ _LABEL = selector(PART_OF)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchetypesSight:
-    """The document to hand on, empty where there is none; `reason` and `message` are the condition's.
+    """The document to hand on, empty if absent; `reason` and `message` are the condition's.
 
     `valid` is None while it is being read for the first time; while it is being read `pending`, nothing changes.
     """
@@ -56,12 +56,16 @@ def observed(world: GameWorld, references: Mapping[Key, Any], shown: str) -> Arc
         return _pending(world)
     if view is None:
         message = (
-            f"ConfigMap {name} does not exist here, or its label is missing: "
+            f"ConfigMap {name} does not exist in this namespace, or its label is missing: "
             f"kubectl --namespace {key.namespace} label configmap {name} {_LABEL}"
         )
         return ArchetypesSight(valid=False, reason="ArchetypesMissing", message=message)
     if view.reason:
-        stays = "what was right before stays in use" if shown else "until then there are none"
+        stays = (
+            "the last valid version stays in use"
+            if shown
+            else "the world has no archetypes until then"
+        )
         message = f"ConfigMap {name}: {view.fault}; {stays}"
         return ArchetypesSight(valid=False, reason=view.reason, message=message)
     return ArchetypesSight(valid=True, reason="ArchetypesRead", document=view.document)

@@ -1,7 +1,7 @@
 """PURE: the anchors of a world's clock: when it slots, and that it never jumps.
 
-What counts is what is published in the configuration object: an anchor that status tells but no pod can have read yet is
-chosen anew, so that a late write never makes replicas turn at different instants.
+What counts is what is published in the configuration object: an anchor in status that no pod can have read yet is
+recomputed, so that a late write never makes replicas switch at different instants.
 """
 
 import json
@@ -79,7 +79,7 @@ def _start(world: GameWorld, now: int) -> tuple[int, tuple[str, str]]:
             "StartAt",
             f"no earlier clock was found: world time began at {given}, as spec.clock.startAt says",
         )
-    why = "no time that a clock can begin at" if start is None else "in the future"
+    why = "not a valid start of a clock" if start is None else "in the future"
     ignored = f"spec.clock.startAt {given} is {why} and not used; " if given else ""
     message = (
         f"{ignored}no earlier clock was found: world time began at {created}, the creation of this object; to continue "
@@ -89,7 +89,7 @@ def _start(world: GameWorld, now: int) -> tuple[int, tuple[str, str]]:
 
 
 def _as_time(given: str | None) -> int | None:
-    """A time as µs; None where there is none, or one from before the schema refused it: the year 0, say."""
+    """A time as µs; None if absent, or one from before the schema refused it: the year 0, say."""
     try:
         return parse_time(given) if given else None
     except ValueError:
@@ -99,7 +99,7 @@ def _as_time(given: str | None) -> int | None:
 def started(world: GameWorld, turned: Turning) -> Condition:
     """`ClockStarted`: how the world's time began; what was reported stays for as long as the clock continues."""
     if not turned.anchors:
-        message = "world time begins once the spec can be honoured"
+        message = "world time starts once the spec is valid"
         return Condition(type=STARTED, status=False, reason="NotStarted", message=message)
     if turned.started:
         reason, message = turned.started
@@ -107,7 +107,7 @@ def started(world: GameWorld, turned: Turning) -> Condition:
     before = next((each for each in world.status.conditions if each.type == STARTED), None)
     given = world.spec.clock.start_at
     if given and (before is None or given not in before.message):
-        message = f"spec.clock.startAt {given} is not used: this world has a clock already"
+        message = f"spec.clock.startAt {given} is ignored: this world already has a clock"
         return Condition(type=STARTED, status=True, reason="StartAtNotUsed", message=message)
     if before is not None:
         return Condition(type=STARTED, status=True, reason=before.reason, message=before.message)
@@ -123,7 +123,7 @@ def _wanted(world: GameWorld) -> tuple[Decimal, int]:
 
 
 def reported(clock: ClockStatus | None) -> tuple[Anchor, ...]:
-    """The anchors that status tells, the oldest first."""
+    """The anchors in status, the oldest first."""
     if clock is None:
         return ()
     documents = [each.model_dump(by_alias=True) for each in (*clock.earlier, clock)]
@@ -137,7 +137,7 @@ def clock_status(anchors: Sequence[Anchor]) -> dict[str, Any]:
 
 
 def published(document: Mapping[str, Any]) -> tuple[Anchor, ...] | None:
-    """The anchors in a configuration object; None where a hand touched them or there are none."""
+    """The anchors in a configuration object; None if somebody edited them or there are none."""
     if not _is_ours(document["metadata"]):
         return None
     try:
@@ -148,7 +148,7 @@ def published(document: Mapping[str, Any]) -> tuple[Anchor, ...] | None:
 
 
 def _parsed(entries: Any) -> tuple[Anchor, ...] | None:
-    """Anchors that can be used, all of them; None where there are none. Others than we may have written them."""
+    """Anchors that can be used, all of them; None if absent. Others than we may have written them."""
     try:
         return tuple(parse_anchor(each) for each in entries[:_MOST_ANCHORS]) or None
     except (ValueError, KeyError, TypeError, ArithmeticError):

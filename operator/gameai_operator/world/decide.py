@@ -242,7 +242,7 @@ def _halted(world: GameWorld, observed: Observed, current: Inputs) -> str:
 
 
 def _turning(world: GameWorld, observed: Observed, *, acts: bool) -> Turning:
-    """A clock turns only where the configuration that tells of it is written too."""
+    """A clock change is valid only if the configuration that announces it is written too."""
     known: tuple[Anchor, ...] | None = observed.facts("ConfigMap", config_name(world))
     if not acts:
         return Turning(anchors=known or reported(world.status.clock))

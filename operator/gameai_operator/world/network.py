@@ -1,4 +1,4 @@
-"""PURE: who may call a world's services, and whom they may call."""
+"""PURE: who may call a world's services, and what they may call."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ Document = dict[str, Any]
 
 
 def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
-    """The world itself, metrics, and whom the spec names."""
+    """The world itself, Prometheus, and the peers in the spec."""
     given = [
         network_policy.inwards(peers, _ports(each))
         for each in _network(world)[0]
@@ -29,7 +29,7 @@ def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
 
 
 def egress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
-    """The world itself, names, credentials, the gateway, and whom the spec names."""
+    """The world itself, DNS, Pod Identity, the gateway, and the peers in the spec."""
     given = [
         network_policy.outwards(peers, _ports(each))
         for each in _network(world)[1]

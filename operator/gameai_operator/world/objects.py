@@ -37,7 +37,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gateway:
-    """Where the gateways are (`host:port`), and the certificates of their authority; each empty where there are none."""
+    """Where the gateways are (`host:port`), and the certificates of their authority; each empty if absent."""
 
     endpoint: str = ""
     authority: str = ""
@@ -48,7 +48,7 @@ class Parts:
     """All that a world's objects are made of in addition to its spec; `services` are those that can be rendered.
 
     Without `inputs` nothing that pods are started with is rendered: no Deployment, no account, and no configuration,
-    which must stay that of the pods that run. `network` is None where its policy cannot be rendered or is not wanted.
+    which must stay that of the pods that run. `network` is None if its policy cannot be rendered or is not wanted.
     `archetypes` are read now, `shown_archetypes` those that gateways have: the last that were right.
     """
 

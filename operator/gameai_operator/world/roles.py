@@ -63,9 +63,9 @@ def _observe(
     if tier.namespace != own and (
         view is None or not view.access.permits(tier.namespace, own, labels)
     ):
-        # A missing tier and one that keeps this namespace out read the same: names of others are not told.
+        # A missing tier and one that keeps this namespace out read the same: names in other namespaces are not disclosed.
         message = (
-            f"{said} does not exist or does not let namespace {own} in: "
+            f"{said} does not exist or does not allow namespace {own}: "
             "ask its owner to set spec.access, or change tierRef"
         )
         return RoleSight(role=role.name, tier=tier, reason=NOT_PERMITTED, message=message)

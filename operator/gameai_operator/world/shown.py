@@ -1,6 +1,6 @@
 """PURE: the archetypes that gateways have, as the operator keeps them: equal ones once, and a budget for each namespace.
 
-A world whose ConfigMap is wrong keeps what was right before. So one tenant with many worlds could have the operator
+A world with an invalid ConfigMap keeps the last valid document. So one tenant with many worlds could have the operator
 hold a document for each, however few of them are right at any time.
 """
 
@@ -14,7 +14,7 @@ SHOWN_BUDGET_BYTES = 2 << 20
 
 
 class Shown:
-    """A document that gateways have; empty where there is none, or where the namespace's budget is used up."""
+    """A document that gateways have; empty if absent, or where the namespace's budget is used up."""
 
     __slots__ = ("__weakref__", "text")
 

@@ -166,7 +166,7 @@ def _services_ready(world: GameWorld, judged: Judged) -> Condition:
         return Condition(type="ServicesReady", status=True, reason="Hibernated")
     silent = [each.service.name for each in judged.services if not each.answers]
     if silent:
-        words = f"no pod answers of {', '.join(silent)}"
+        words = f"no ready pods: {', '.join(silent)}"
         reason, more = "Starting", ""
         if judged.fault:
             reason, more = judged.fault.reason, f"; {judged.fault.message}"
@@ -197,12 +197,12 @@ def _reconciling(judged: Judged, stalled: Condition) -> Condition:
         )
     if judged.halted:
         message = (
-            f"a new image of the built-in services waits: {judged.halted}; correct it, "
-            "or restart the operator to let the next worlds try"
+            f"the update to a new image of the built-in services is halted: {judged.halted}; correct it, "
+            "or restart the operator to continue with the next worlds"
         )
         return Condition(type="Reconciling", status=True, reason="RolloutHalted", message=message)
     if judged.rolling and not stalled.status:
-        message = "pods of the present template are not all there yet"
+        message = "not all pods of the current template are ready yet"
         return Condition(type="Reconciling", status=True, reason="RollingOut", message=message)
     return Condition(type="Reconciling", status=False, reason="AsExpected")
 
@@ -240,14 +240,14 @@ def _ready(world: GameWorld, judged: Judged, verdicts: _Verdicts, left: float) -
         return _not_ready(tiers)
     if verdicts.degraded.status:
         return _is_ready("Degraded", verdicts.degraded.message, stalled)
-    return _is_ready("WorldReady", "every service answers, every tier is ready", stalled)
+    return _is_ready("WorldReady", "all services and tiers are ready", stalled)
 
 
 def _asleep(judged: Judged) -> str:
     """When world time stands still, and which tiers go on and cost what."""
-    words = "no pods wanted"
+    words = "no pods desired"
     if judged.anchors:
-        words += f"; world time stands still from {format_time(judged.anchors[-1].effective_at)} on"
+        words += f"; world time is stopped from {format_time(judged.anchors[-1].effective_at)} on"
     costs = {
         f"{each.tier.namespace}/{each.tier.name}": each.cost_per_hour
         for each in judged.roles
@@ -256,7 +256,7 @@ def _asleep(judged: Judged) -> str:
     if not costs:
         return words
     tiers = ", ".join(f"{name} ({cost} USD/h)" if cost else name for name, cost in costs.items())
-    return f"{words}; its tiers go on: {tiers}"
+    return f"{words}; its tiers keep running: {tiers}"
 
 
 def _is_ready(reason: str, message: str, stalled: Condition) -> Condition:
@@ -269,7 +269,7 @@ def _not_ready(why: Condition) -> Condition:
 
 
 def rolls(root: Mapping[str, Any], image: str) -> bool:
-    """Whether status tells that a world is under way to this image."""
+    """Whether status says that a world is being updated to this image."""
     told = root.get("status", {})
     entries = told.get("conditions", ())
     under_way = any(e["type"] == "Reconciling" and e["status"] == "True" for e in entries)

@@ -148,7 +148,7 @@ def _cpu_limit(service: Effective) -> Document:
 
 
 def _token(inputs: Inputs) -> Document:
-    """A token that the gateway accepts and nobody else does; the kubelet renews it."""
+    """A token that only the gateway accepts; the kubelet renews it."""
     token = {
         "path": TOKEN_KEY,
         "audience": inputs.pods.audience,

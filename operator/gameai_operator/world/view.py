@@ -1,4 +1,4 @@
-"""PURE: the WorldView of a world: what the operator tells gateways about it."""
+"""PURE: the WorldView of a world: what the operator publishes about it to gateways."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ KIND = "WorldView"
 def view(
     world: GameWorld, roles: Sequence[RoleSight], archetypes: str, metadata: dict[str, Any]
 ) -> dict[str, Any]:
-    """The manifest; `archetypes` is the document that was last right, empty where there is none."""
+    """The manifest; `archetypes` is the last valid document, empty if there is none."""
     given = {each.name: each for each in world.spec.roles}
     return {
         "apiVersion": API_VERSION,

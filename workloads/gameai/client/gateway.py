@@ -233,7 +233,7 @@ class Gateway:
             asked.lost(f"{_MOST_OPEN} questions wait for a gateway: {self._why}")
 
     def _give_up(self, asked: Asked, attempts: int) -> None:
-        """Without a deadline of its own a question does not wait for a gateway for ever."""
+        """Without a deadline of its own a question does not wait for a gateway forever."""
         if asked.attempts == attempts and self._homeless.pop(asked.number, None) is not None:
             asked.lost(f"no gateway in {_HOMELESS_SECONDS:.0f} s: {self._why}")
 

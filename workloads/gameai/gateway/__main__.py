@@ -180,7 +180,7 @@ def _add_callers(parser: argparse.ArgumentParser) -> None:
     who(
         "--insecure-no-identity",
         action="store_true",
-        help="anybody may speak for every world: for laptops",
+        help="anybody may speak forevery world: for laptops",
     )
 
 

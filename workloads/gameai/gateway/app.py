@@ -146,7 +146,7 @@ class App:
         return ""
 
     def parts(self) -> list[Coroutine[Any, Any, None]]:
-        """What runs for ever beside the server."""
+        """What runs forever beside the server."""
         sources = self._sources
         found: list[Coroutine[Any, Any, None]] = [self._dispatcher.look()]
         if self._discovery is not None:
@@ -195,7 +195,7 @@ def _take(dispatcher: Dispatcher, found: View) -> None:
 
 
 async def follow_view(path: Path, dispatcher: Dispatcher) -> None:
-    """Take up every new content of the file and its archetypes, for ever; a bad one leaves what was there."""
+    """Take up every new content of the file and its archetypes, forever; a bad one leaves what was there."""
 
     def refused(error: Exception) -> None:
         dispatcher.metrics.events["view refused",] += 1
@@ -211,7 +211,7 @@ async def follow_view(path: Path, dispatcher: Dispatcher) -> None:
 
 
 async def _say_ready(checks: GrpcHealth, app: App) -> None:
-    """Say so once it serves, then wait for ever."""
+    """Say so once it serves, then wait forever."""
     while app.fault:  # noqa: ASYNC110 - many things together make it so
         await asyncio.sleep(_LOOK_SECONDS)
     await checks.say(serving=True)
@@ -240,7 +240,7 @@ def read_view(path: Path) -> View:
 
 def _identity(sources: Sources) -> Identity:
     if not sources.identity:
-        _LOG.warning("IDENTITY IS SWITCHED OFF: whoever reaches this port speaks for every world")
+        _LOG.warning("IDENTITY IS SWITCHED OFF: whoever reaches this port speaks forevery world")
         return Anybody()
     tokens = Tokens(sources.audience, sources.token_hours)
     if sources.keys is not None:

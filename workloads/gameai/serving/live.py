@@ -80,7 +80,7 @@ def read(path: Path) -> WorldConfig:
 
 
 async def follow(path: Path, world: LiveWorld) -> None:
-    """Take up every new content of the file, for ever; what cannot be read leaves what was there."""
+    """Take up every new content of the file, forever; what cannot be read leaves what was there."""
 
     def take(found: WorldConfig) -> None:
         if found != world.config:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 _NEWEST = 0.05
 # A mean and this many mean deviations are about the 95th percentile of a bell curve.
 _DEVIATIONS = 2.0
-# What is known is forgotten so fast while nothing comes: else a tier that was slow once would be shed for ever.
+# What is known is forgotten so fast while nothing comes: else a tier that was slow once would be shed forever.
 _HALF_LIFE_SECONDS = 5.0
 _MOST_OF_BUDGET = 0.75
 # The shortest free answer that is worth asking for, and the part of its time in which it should be written.

@@ -38,7 +38,7 @@ _SPEAKERS = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A role of a world with its tier: what is the same for every question to it.
+    """A role of a world with its tier: what is the same forevery question to it.
 
     `fresh`: whether another's fresh answer will do; `characters`: the longest prompt.
     """

@@ -46,7 +46,7 @@ class Identity(Protocol):
 
 
 class Anybody:
-    """Everybody may speak for every world: for laptops."""
+    """Everybody may speak forevery world: for laptops."""
 
     def caller(self, metadata: Mapping[str, str | bytes]) -> Caller:  # noqa: ARG002 - the protocol's
         """Nobody in particular."""

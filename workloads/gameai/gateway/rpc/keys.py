@@ -48,7 +48,7 @@ async def _keys(server: Server, session: aiohttp.ClientSession) -> tuple[str, di
 
 
 async def follow_key_file(path: Path, issuer: str, tokens: Tokens) -> None:
-    """Take up every new content of the file of keys, for ever; a bad one leaves those that were there."""
+    """Take up every new content of the file of keys, forever; a bad one leaves those that were there."""
     seen = ""
 
     def take(text: str) -> None:

@@ -176,7 +176,7 @@ class Session:
             self._jobs[number] = job
 
     async def write(self, context: aio.ServicerContext[Any, Any]) -> None:
-        """Send what is ready, for ever. Raises `StuckError` and `GoneError`."""
+        """Send what is ready, forever. Raises `StuckError` and `GoneError`."""
         told = False
         while True:
             await self._wake.wait()

@@ -164,7 +164,7 @@ class Discovery:
                 async with self._server.session() as session:
                     found = [await self._names(session, each) for each in self._places]
                 names = frozenset(itertools.chain.from_iterable(found))
-                # Those that come later are not waited for: whoever makes worlds could hold up a start for ever.
+                # Those that come later are not waited for: whoever makes worlds could hold up a start forever.
                 self._expected = self._expected & names if self._asked else names
                 self._asked = True
                 self._changed.set()
