@@ -107,7 +107,7 @@ def kubectl(cluster: clusters.Cluster) -> Kubectl:
 
 @pytest.fixture
 def seed(pytestconfig: pytest.Config) -> int:
-    """The same cases foreverybody who runs the tests of this code, others after the next change."""
+    """The same cases for everybody who runs the tests of this code, others after the next change."""
     drawn = int(pytestconfig.getoption("--seed")) or _seed_of_code()
     print(f"--seed={drawn}")
     return drawn

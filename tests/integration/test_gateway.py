@@ -347,7 +347,7 @@ async def test_a_default_stands_in_for_all_but_a_question_that_is_wrong_in_itsel
     async with gateway(view()) as served, Gateway(served.address) as ai:
         reply = await ai.ask(role="reactoin", prompt="x", default="patrol")
         assert (reply.source, reply.degraded_reason) == (Source.OWN_DEFAULT, "NOT_FOUND")
-        with pytest.raises(AskError, match="it has dialogue, reaction") as caught:
+        with pytest.raises(AskError, match="available: dialogue, reaction") as caught:
             await ai.ask(role="reactoin", prompt="x")
         assert caught.value.code is grpc.StatusCode.NOT_FOUND
         with pytest.raises(AskError, match="actions must differ") as caught:

@@ -56,7 +56,7 @@ async def test_a_calls_status_names_reason_field_and_tier_for_programs() -> None
 
 async def test_a_clients_errors_say_whether_to_ask_again() -> None:
     async with gateway(view()) as served, Gateway(served.address) as ai:
-        with pytest.raises(AccessError, match="it has dialogue, reaction") as access:
+        with pytest.raises(AccessError, match="available: dialogue, reaction") as access:
             await ai.ask(role="reactoin", prompt="x")
         assert access.value.reason == "NOT_FOUND"
         with pytest.raises(QuestionError, match="actions must differ") as wrong:

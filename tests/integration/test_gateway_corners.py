@@ -292,7 +292,7 @@ async def test_a_world_that_is_gone_for_a_moment_takes_no_stream_along() -> None
         seen = served.dispatcher.view
         assert (await answer(1)).source == ENGINE
         served.dispatcher.take(View(tiers=seen.tiers, worlds={}))
-        assert (await answer(2)).error.message == "there is no world ''"
+        assert (await answer(2)).error.message == "world '' does not exist"
         served.dispatcher.take(seen)
         assert (await answer(3)).source == ENGINE
 

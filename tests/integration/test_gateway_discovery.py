@@ -242,7 +242,7 @@ async def test_a_world_that_is_applied_is_answered_by_its_tiers_pods(
         assert (await served.ask("strict")).source == ENGINE
         code, message = await refused(served, role="dance")
         assert code is grpc.StatusCode.NOT_FOUND
-        assert "it has reaction, strict" in message
+        assert "available: reaction, strict" in message
 
 
 async def test_a_pod_that_is_told_to_end_or_is_not_ready_gets_nothing_more(

@@ -489,7 +489,10 @@ async def test_an_unknown_role_is_told_what_there_is() -> None:
     async with gateway(view()) as served:
         code, message = await failure(ask(served, role="reactoin"))
     assert code is grpc.StatusCode.NOT_FOUND
-    assert message == "role 'reactoin' is none of games/eldermoor: it has dialogue, reaction"
+    assert (
+        message
+        == "role 'reactoin' not found in world games/eldermoor; available: dialogue, reaction"
+    )
 
 
 async def test_a_prompt_that_is_too_long_is_told_the_limit() -> None:

@@ -314,8 +314,8 @@ def test_a_prompt_is_measured_in_characters_and_not_in_bytes() -> None:
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"role": "reactoin"}, "role 'reactoin' is none of games/eldermoor: it has dialogue, reaction"),
-        ({"archetype": "gaurd"}, "archetype 'gaurd' is none of games/eldermoor: it has bard, guard, sage, wolf"),
+        ({"role": "reactoin"}, "role 'reactoin' not found in world games/eldermoor; available: dialogue, reaction"),
+        ({"archetype": "gaurd"}, "archetype 'gaurd' not found in world games/eldermoor; available: bard, guard, sage, wolf"),
     ],
 )  # fmt: skip
 def test_what_does_not_exist_is_told_with_what_does(asked: dict[str, Any], told: str) -> None:
@@ -339,7 +339,7 @@ def test_many_names_are_told_in_short() -> None:
 
 def test_a_world_without_archetypes_has_none() -> None:
     view = read(FILE.replace("  archetypes: npcs.yaml\n", ""))
-    with pytest.raises(NotFoundError, match="it has none"):
+    with pytest.raises(NotFoundError, match="the world has none"):
         plan(view, archetype="guard")
 
 
@@ -362,7 +362,7 @@ def test_a_file_makes_a_view() -> None:
     ("old", "new", "told"),
     [
         ("class: Gold", "class: Golden", "tiers.0.class: "),
-        ("shared/gold,", "gold,", "worlds.games/eldermoor.roles.reaction: there is no tier games/gold: shared/gold, shared/silver"),
+        ("shared/gold,", "gold,", "worlds.games/eldermoor.roles.reaction: tier games/gold does not exist: shared/gold, shared/silver"),
         ("deferredTo: dialogue", "deferredTo: nobody", "role reaction: deferredTo names no other role"),
         ("slots: 16", "slot: 16", "tiers.0.slot: "),
         ("10.0.0.1:8000", "10.0.0.1", "tiers.0.endpoints.0: "),

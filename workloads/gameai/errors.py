@@ -12,7 +12,7 @@ INTERNAL_MESSAGE = "internal error; the service's log has it"
 
 
 class ServiceFault(Exception):  # noqa: N818 - the base of those that are named for what went wrong
-    """An error whose message is meant for the caller; `field` is the request's field that is wrong, if one is."""
+    """An error with a message for the caller; `field` is the invalid field of the request, if there is one."""
 
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(message)

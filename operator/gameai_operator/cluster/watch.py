@@ -212,7 +212,7 @@ def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
-    """kopf computes a diff forevery event, though only change handlers read it; we have none, so it is empty.
+    """kopf computes a diff for every event, though only change handlers read it; we have none, so it is empty.
 
     Copying each object for it took a quarter of the operator's CPU while tiers came up.
     """

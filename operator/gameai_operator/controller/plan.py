@@ -126,7 +126,7 @@ def plan(
     numbers: Mapping[Key, Number] = MappingProxyType({}),
     again: Collection[Key] = (),
 ) -> Plan:
-    """Decide forevery wanted manifest and every child of `owner`; children of others are never touched.
+    """Decide for every wanted manifest and every child of `owner`; children of others are never touched.
 
     Those in `keep` stay as they are, though nothing wants them at present. `numbers` are the replicas of children that
     can be scaled, whether their manifest is wanted now or not; those in `again` are written though nothing seems to

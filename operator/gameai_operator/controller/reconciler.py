@@ -1,4 +1,4 @@
-"""asyncio: one pass over one object: read the store, decide, plan, report, act. The same forevery kind."""
+"""asyncio: one pass over one object: read the store, decide, plan, report, act. The same for every kind."""
 
 import datetime
 import json

@@ -19,7 +19,7 @@ COUNTS_SECONDS = 2.0
 
 
 class StatusWriter:
-    """Reports forevery root; each write is for one version of it."""
+    """Reports for every root; each write is for one version of it."""
 
     def __init__(
         self,

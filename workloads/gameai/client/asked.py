@@ -131,7 +131,7 @@ class Asked:
             self._fail(ask_error(grpc.StatusCode.DEADLINE_EXCEEDED, message))
 
     def _fail(self, error: AskError) -> None:
-        """The caller's default stands in foreverything but a mistake in the question itself.
+        """The caller's default stands in for everything but a mistake in the question itself.
 
         A world that is hibernated or replaced, or a token that is being renewed, must not stop a game server.
         """

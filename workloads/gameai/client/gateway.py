@@ -153,7 +153,7 @@ class Gateway:
         default: str | None = None,
         cache: CacheUse = "declared",
     ) -> Reply:
-        """Ask for an NPC. Raises `AskError` where there is no answer and no default, and `QuestionError` for a mistake.
+        """Ask for an NPC. Raises `AskError` if there is neither an answer nor a default, and `QuestionError` for an invalid question.
 
         The deadline counts from here (0: the role's, and 5 s where no gateway is reached). `prompt` is one user message
         or its parts, stable ones first; `messages` are pairs of speaker and text instead. `default` answers when no
@@ -191,7 +191,7 @@ class Gateway:
         self._report()
 
     def _next_report(self, online: int, lobby: int) -> pb.Players:
-        """Newer than all before: gateways tell by it which of two streams has the last word."""
+        """Greater than all sequences before. Gateways use the report with the highest sequence."""
         return pb.Players(
             online=online, lobby=lobby, instance=self._instance, sequence=next(self._reports)
         )
@@ -245,7 +245,7 @@ class Gateway:
             self._homeless.pop(asked.number, None)
 
     def _ended(self, stream: Stream, ended: Ended) -> None:
-        """A stream is over; its questions are asked again while there is time, unless the caller must mend something."""
+        """A stream ended. Its questions are sent again while there is time, unless the error needs a change by the caller."""
         self._why = ended.message
         if (
             not stream.proven
@@ -276,7 +276,7 @@ class Gateway:
         self._changed.set()
 
     async def _keep(self) -> None:
-        """For ever: streams to as many gateways as there should be."""
+        """Until cancelled: keep streams to the desired number of gateways."""
         while True:
             self._changed.clear()
             # To those that are known, before names are asked for again: that may take long.
@@ -298,7 +298,7 @@ class Gateway:
                     await self._changed.wait()
 
     def _part(self) -> None:
-        """Streams whose gateways go away are asked nothing more, once there is another."""
+        """Streams of leaving gateways get no new questions once another stream is connected."""
         for stream in [each for each in self._streams if each.leaving]:
             self._streams.remove(stream)
             self._closing.add(stream)
@@ -337,7 +337,7 @@ class Gateway:
         return max(0.0, min(_RESOLVE_SECONDS, *waits))
 
     def _open_streams(self) -> None:
-        """To addresses that have none and may be tried; to one that is leaving only where there is no other."""
+        """To addresses without a stream that may be tried. To a leaving gateway only if there is no other."""
         now = asyncio.get_running_loop().time()
         held = {stream.address for stream in self._streams}
         avoided = {stream.address for stream in self._closing}
@@ -373,7 +373,7 @@ class Gateway:
                     # A certificate is for the name, and what is dialled is an address.
                     self._hosts[address] = host
         if found:
-            # Each client in an order of its own, that stays: names are often told in the same order to everybody.
+            # Each client has its own stable order, because DNS often returns the same order to all clients.
             self._addresses = sorted(set(found), key=self._place)
             for kept in (self._backoff, self._not_before, self._hosts):
                 for gone in set(kept) - set(found):

@@ -27,7 +27,7 @@ class Source(Enum):
 
 
 class AskError(Exception):
-    """There is no answer. `code` is a gRPC status, `reason` that of the gateway's google.rpc.ErrorInfo, if it sent one.
+    """The question has no answer. `code` is a gRPC status, `reason` that of the gateway's google.rpc.ErrorInfo, if it sent one.
 
     Raised as one of its three kinds.
     """

@@ -54,7 +54,7 @@ class Access:
         return aio.secure_channel(address, credentials, options=options)
 
     def metadata(self) -> list[tuple[str, str]]:
-        """The caller's token, read anew: kubelets replace it before it ends."""
+        """The caller's token, read again each time, because the kubelet replaces it before it expires."""
         if self.token_file is None:
             return []
         return [("authorization", f"Bearer {self.token_file.read_text().strip()}")]

@@ -55,7 +55,7 @@ def _runner() -> Callable[..., None]:
 
 def _listening(given: argparse.Namespace) -> Listening:
     return Listening(
-        # Without identity nobody but this machine is let in, unless an address is given.
+        # Without identity only this machine may connect, unless an address is given.
         address=given.address or ("127.0.0.1" if given.insecure_no_identity else ""),
         port=given.port,
         health_port=given.health_port,
@@ -89,7 +89,7 @@ def _sources(given: argparse.Namespace) -> Sources:
 def _own_server() -> str:
     host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
     if not host:
-        raise StartError("--cluster: this is no pod of a cluster; name its API with --api-server")
+        raise StartError("--cluster: not running in a pod; set --api-server")
     port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     return f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -180,7 +180,7 @@ def _add_callers(parser: argparse.ArgumentParser) -> None:
     who(
         "--insecure-no-identity",
         action="store_true",
-        help="anybody may speak forevery world: for laptops",
+        help="anybody may speak for every world: for laptops",
     )
 
 

@@ -138,7 +138,7 @@ class App:
 
     @property
     def fault(self) -> str:
-        """Why nobody should call yet; empty once all is known."""
+        """Why the gateway is not ready; empty if it is."""
         if self._discovery is not None and self._discovery.blind:
             return self._discovery.blind
         if isinstance(self._identity, Tokens) and not self._identity.ready:
@@ -168,7 +168,7 @@ class App:
             streams = [((), float(self.service.streams))]
             return [
                 *inner(),
-                gauge("gameai_gateway_streams", "Streams of game servers.", (), streams),
+                gauge("gameai_gateway_streams", "Open streams of game servers.", (), streams),
                 player_gauge(self._players.worlds(monotonic()), self.metrics),
                 *(self._discovery.gauges() if self._discovery else ()),
             ]
@@ -183,7 +183,7 @@ def player_gauge(worlds: Mapping[str, tuple[int, int]], metrics: Metrics) -> Met
     for key, pair in worlds.items():
         for state, count in zip(("online", "lobby"), pair, strict=True):
             told[metrics.world(key), state] += count
-    text = "Players, where a fresh report tells of them."
+    text = "Players by the reports of the last 60 s."
     return gauge("gameai_gateway_players", text, ("world", "state"), told.items())
 
 
@@ -221,7 +221,7 @@ async def _say_ready(checks: GrpcHealth, app: App) -> None:
 async def _drain(
     server: aio.Server, service: InferenceService, checks: GrpcHealth, seconds: float
 ) -> None:
-    """Every stream is told; those that are there keep being answered until their clients close them."""
+    """Ask all streams to leave. Open streams are served until their clients close them."""
     _LOG.info("draining")
     await checks.say(serving=False)
     service.drain()
@@ -240,14 +240,16 @@ def read_view(path: Path) -> View:
 
 def _identity(sources: Sources) -> Identity:
     if not sources.identity:
-        _LOG.warning("IDENTITY IS SWITCHED OFF: whoever reaches this port speaks forevery world")
+        _LOG.warning(
+            "IDENTITY IS SWITCHED OFF: any client that reaches this port may send requests for all worlds"
+        )
         return Anybody()
     tokens = Tokens(sources.audience, sources.token_hours)
     if sources.keys is not None:
         try:
             tokens.take(sources.issuer, json.loads(sources.keys.read_text()))
         except BAD_KEYS as error:
-            raise StartError(f"{sources.keys} is no JSON Web Key Set: {error}") from error
+            raise StartError(f"{sources.keys} is not a valid JSON Web Key Set: {error}") from error
     return tokens
 
 

@@ -37,7 +37,7 @@ class Flight(Generic[J]):
 
     @property
     def full(self) -> bool:
-        """Whether nobody more may follow."""
+        """Whether no further job may follow."""
         return len(self._followers) >= MOST_FOLLOWERS
 
     def follow(self, job: J) -> None:
@@ -55,7 +55,7 @@ class Flight(Generic[J]):
         self._followers.discard(job)
 
     def lead(self, job: J) -> J:
-        """A job that does not follow leads from now on; the one that led before is nobody's."""
+        """Make a job that does not follow the leader. The former leader belongs to no flight."""
         before, self.leader = self.leader, job
         before.flight, job.flight = None, self
         return before

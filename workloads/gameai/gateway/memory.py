@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 # Of questions that are open, frames and answers that wait, and replies that are not whole yet. Beyond it each namespace
-# has an equal part of it, and its worlds of that; beyond three times as much nobody has any.
+# has an equal part of it, and its worlds of that; beyond three times as much no namespace gets any.
 MOST_BYTES = 32 << 20
 # A question with its job, timer and place in the queue takes 1.9 KiB beside its own text (measured with 98,304 of them).
 QUESTION_BYTES = 2 << 10
@@ -48,7 +48,7 @@ class MemoryLedger:
         return self.total > self.most and self.full(world)
 
     def full(self, world: str) -> bool:
-        """Whether there is no memory for more of this world."""
+        """Whether this world may hold no more memory."""
         if self.total <= self.most:
             return False
         space = self._spaces.get(namespace(world))

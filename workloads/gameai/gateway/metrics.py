@@ -1,4 +1,4 @@
-"""What the gateway counts: plain numbers on the hot path, told to Prometheus when it asks."""
+"""Metrics of the gateway: plain numbers on the hot path, converted when Prometheus scrapes."""
 
 import bisect
 from collections import defaultdict
@@ -75,7 +75,7 @@ class Metrics(Collector):
         return OTHER if lost == key else key
 
     def forget(self, worlds: Collection[str], tiers: Collection[str]) -> None:
-        """Of worlds and tiers that are gone nothing is told any more: their labels are for those that come."""
+        """Remove the series of deleted worlds and tiers. Their labels become available again."""
         gone = set(self._worlds).difference(worlds)
         for world in gone:
             self._worlds.leave(world)
@@ -93,17 +93,17 @@ class Metrics(Collector):
         """Every metric."""
         yield from map(_counter, _COUNTERS, (getattr(self, name) for name, *_ in _COUNTERS))
         yield _histogram(
-            "gameai_gateway_seconds",
-            "Seconds from arrival to answer.",
+            "gameai_gateway_request_duration_seconds",
+            "Time from the arrival of a question to its answer, in seconds.",
             ("tier", "source"),
             self.seconds,
         )
         yield _histogram(
-            "gameai_gateway_queue_seconds", "Seconds until a slot.", ("tier",), self.queued
+            "gameai_gateway_queue_duration_seconds", "Time in the queue, in seconds.", ("tier",), self.queued
         )
         yield _histogram(
-            "gameai_gateway_engine_seconds",
-            "Seconds of an engine's call that ended by itself.",
+            "gameai_gateway_engine_request_duration_seconds",
+            "Duration of engine requests that were not cancelled, in seconds.",
             ("tier",),
             self.engine_seconds,
         )
@@ -116,14 +116,14 @@ def _drop(counts: dict[Any, Any], gone: Callable[[tuple[str, ...]], bool]) -> No
 
 
 _COUNTERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-    ("answers", "gameai_gateway_answers", "Answers by where they come from.", ("tier", "source")),
-    ("degraded", "gameai_gateway_degraded", "Answers that are not the engine's or fresh, by reason.", ("tier", "reason")),
-    ("faults", "gameai_gateway_faults", "Questions without an answer, by status.", ("tier", "code")),
-    ("engine_failures", "gameai_gateway_engine_failures", "Calls of an engine that failed, by how.", ("tier", "failure")),
-    ("tokens", "gameai_gateway_engine_tokens", "Tokens that engines read and wrote.", ("world", "tier", "kind")),
-    ("requests", "gameai_gateway_engine_requests", "Calls of engines.", ("world", "tier")),
-    ("late", "gameai_gateway_late", "Answers after their deadline.", ("tier",)),
-    ("events", "gameai_gateway_events", "What happened to streams, callers and views.", ("event",)),
+    ("answers", "gameai_gateway_responses", "Answers by source.", ("tier", "source")),
+    ("degraded", "gameai_gateway_degraded_responses", "Answers that are neither from an engine nor from the fresh cache, by reason.", ("tier", "reason")),
+    ("faults", "gameai_gateway_errors", "Questions without an answer, by gRPC status.", ("tier", "code")),
+    ("engine_failures", "gameai_gateway_engine_errors", "Failed engine requests, by failure.", ("tier", "failure")),
+    ("tokens", "gameai_gateway_engine_tokens", "Prompt and completion tokens of engines.", ("world", "tier", "kind")),
+    ("requests", "gameai_gateway_engine_requests", "Engine requests.", ("world", "tier")),
+    ("late", "gameai_gateway_deadline_exceeded", "Answers that were sent after their deadline.", ("tier",)),
+    ("events", "gameai_gateway_events", "Events of streams, callers and views.", ("event",)),
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ class Used:
             self._seconds[name] += seconds
 
     def least(self, but: Container[str] = ()) -> str | None:
-        """The group that had least, of those that are not in `but`; None if there is none."""
+        """The group with the least time, except those in `but`; None if no group is left."""
         names = [name for name in self._seconds if name not in but] if but else self._seconds
         return min(names, key=self._seconds.__getitem__, default=None)
 

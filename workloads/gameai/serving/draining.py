@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
-# GOAWAY to every connection so often (±10 %): its client asks for names anew, and calls go by another one. So
+# GOAWAY to every connection so often (±10 %): its client resolves the name again, and calls use another one. So
 # replicas that are newer are found, and one that is going away has no callers left when it stops.
 CONNECTION_SECONDS = 10.0
 # Of a caller that came before so long, the connection has had its GOAWAY.
@@ -15,9 +15,9 @@ _LOOK_SECONDS = 0.05
 async def quiet(
     heard: Callable[[], float], seconds: float, *, busy: Callable[[], bool] = lambda: False
 ) -> None:
-    """Until nothing is `busy` and nobody has called for as long as a connection lives; `seconds` at most.
+    """Wait until nothing is `busy` and no call came for the lifetime of a connection; `seconds` at most.
 
-    `heard` tells when somebody called last, on the monotonic clock. A call that arrives while a server stops would end
+    `heard` returns the time of the last call, on the monotonic clock. A call that arrives while a server stops would end
     as CANCELLED, which no client repeats by itself.
     """
     end = monotonic() + seconds

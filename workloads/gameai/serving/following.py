@@ -15,7 +15,7 @@ async def follow(
     errors: tuple[type[Exception], ...],
     seconds: float,
 ) -> None:
-    """For ever: give `take` what was read, the same again too; `refused` hears of each new reason why it could not be.
+    """Until cancelled: pass what was read to `take`, even if it is unchanged; pass each new error to `refused`.
 
     Content is read, not times: a kubelet swaps a symbolic link, and the new file may be older. What `take` raises of
     `errors` is a refusal as well.

@@ -13,7 +13,7 @@ _STATES = health_pb2.HealthCheckResponse
 class GrpcHealth:
     """Says of a server, and of its service by its full name on the wire, whether they serve.
 
-    With `streams` a caller may also watch it, and reflect. Such calls last, and nobody asks who makes them: where
+    With `streams` a caller may also watch it, and reflect. Such calls last long, and their callers are not authenticated: where
     callers must be known, they could take the places of those who are.
     """
 
@@ -33,7 +33,7 @@ class GrpcHealth:
 
 
 class _Single(health.aio.HealthServicer):
-    """Tells it when asked."""
+    """Answers health checks."""
 
     async def Watch(  # noqa: N802 - the wire's name
         self,

@@ -13,7 +13,7 @@ from gameai.errors import status_of
 from gameai.serving import telemetry
 
 _LOG = logging.getLogger(__name__)
-Handler = Any  # grpc.RpcMethodHandler, whose parts grpc types as Any
+Handler = Any  # grpc.RpcMethodHandler; grpc types its parts as Any
 
 
 class Interceptor(aio.ServerInterceptor):

@@ -42,7 +42,7 @@ class LiveWorld:
         return wall_time(self.config.anchors, world, self._clock())
 
     def take(self, config: WorldConfig) -> None:
-        """From now on this is the configuration; whoever waits looks again."""
+        """Replace the configuration and wake all waiters."""
         self.config = config
         self._notify()
 

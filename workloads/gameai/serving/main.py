@@ -35,9 +35,9 @@ _LOG = logging.getLogger(__name__)
 _SETTINGS_SECONDS = 120.0
 _POLL_SECONDS = 0.5
 _STOP_SECONDS = 20.0
-# Until every connection has been told that it ends.
+# Until every connection has received its GOAWAY.
 _GOAWAY_SECONDS = 0.2
-# A caller who was told so up to 5 s ago may come back once to a pod that is no longer ready, for one connection's life.
+# A caller that received GOAWAY up to 5 s ago may reconnect once to a pod that is not ready any more, for one connection's lifetime.
 _DRAIN_SECONDS = 23.0
 _OPTIONS = (
     # Requests are small; a large one is a mistake or an attack.
@@ -173,7 +173,7 @@ async def _run(service: GameService, options: Options) -> None:
 
 
 async def _until(stop: asyncio.Event, following: asyncio.Task[None]) -> None:
-    """Until told to stop. Raises what ends the reading of the configuration: a service that hears of no change restarts."""
+    """Run until SIGTERM. Raises the error that ends the reading of the configuration, so that a service that misses changes restarts."""
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({stopping, following}, return_when=asyncio.FIRST_COMPLETED)
@@ -186,7 +186,7 @@ async def _until(stop: asyncio.Event, following: asyncio.Task[None]) -> None:
 async def _first_config(
     service: GameService, options: Options, stop: asyncio.Event
 ) -> WorldConfig | None:
-    """The configuration, once it tells what this pod was started for; None when told to stop. Raises `ConfigError`.
+    """The configuration, once it has the settings that this pod was started for; None on SIGTERM. Raises `ConfigError`.
 
     A pod may see the mounted file of a moment ago; it would then serve other settings than its siblings.
     """
@@ -207,7 +207,7 @@ async def _first_config(
 
 
 async def _stop(server: aio.Server, world: LiveWorld) -> None:
-    """GOAWAY, then the streams end: whoever is told to call again must not come by the same connection."""
+    """GOAWAY, then the streams end: a client that calls again must not use the same connection."""
     stopping = asyncio.create_task(server.stop(_STOP_SECONDS))
     await asyncio.sleep(_GOAWAY_SECONDS)
     world.drain()

@@ -7,7 +7,7 @@ import time
 
 from prometheus_client import Counter, Gauge, Histogram
 
-# A game server's frame is 16 ms; whoever asks the weather has at most a few of them.
+# A game server's frame is 16 ms; a weather request may take a few of them.
 _BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0)
 
 REQUESTS = Counter(

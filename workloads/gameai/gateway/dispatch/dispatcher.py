@@ -80,7 +80,7 @@ class Dispatcher:
                 del self.schedulers[key]
 
     async def look(self) -> None:
-        """For ever: what waits for time to pass."""
+        """Until cancelled: periodic work of all schedulers."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             for scheduler in list(self.schedulers.values()):
@@ -152,16 +152,16 @@ class Dispatcher:
         self._responses.fault(sink, question.id, Fault(status=status_of(fault)))
 
     def abandon(self, job: Job) -> None:
-        """Nobody listens to this job's sink any more."""
+        """The client of this job is gone."""
         for each in (job, job.later):
             if each is not None:
                 self._finish(each)
 
     def answered(self, job: Job, completion: Completion, revision: str, now: float) -> None:
-        """An engine answered: whoever asked the same is answered too."""
+        """An engine answered: all equal questions get the answer too."""
         plan = job.plan
         self._responses.tokens(job, completion)
-        # Of a streamed answer the text is gone, and one that was cut is no answer for another.
+        # The text of a streamed answer is not kept, and a truncated answer must not be given to others.
         whole = not job.streams and not completion.truncated and len(completion.text) <= MOST_TEXT
         if plan.key is not None and plan.rules is not None and whole:
             kept = (completion.text, plan.route.tier.key, now)
@@ -211,7 +211,7 @@ class Dispatcher:
         if reason is not None:
             self.failed(job, reason, now)
         elif job.waiting and scheduler.callable:
-            # One that has no slot by then is told so at once: its caller gains what an engine would have needed.
+            # A job without a slot by then fails immediately, so that its caller does not wait for nothing.
             self._wake(job, scheduler.latest(job, now), now)
 
     def _wake(self, job: Job, at: float, now: float) -> None:
@@ -273,7 +273,7 @@ class Dispatcher:
                 self._fall(heir, Reason.DEGRADED_REASON_DEADLINE, now)
 
     def _leave(self, job: Job) -> Flight[Job] | None:
-        """A leader leaves its flight, which is led by nobody for a moment; None where it led none."""
+        """A leader leaves its flight, which has no leader for a moment. None if the job led no flight."""
         flight = job.flight
         if flight is None or flight.leader is not job:
             return None
@@ -281,7 +281,7 @@ class Dispatcher:
         return flight
 
     def _next(self, flight: Flight[Job] | None, now: float) -> None:
-        """Of those whose leader got no answer the one with the earliest deadline leads, and may try."""
+        """After the leader failed, the follower with the earliest deadline becomes the leader and calls an engine."""
         if flight is None:
             return
         while (job := flight.first()) is not None:

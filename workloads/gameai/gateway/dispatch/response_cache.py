@@ -18,7 +18,7 @@ _ENTRY_BYTES = 320
 Key = tuple[str, bytes]
 
 # An engine's answer: its text, its tier, and when it was given, in seconds of the monotonic clock. How long it is fresh
-# is up to who reads it. A plain tuple of such values is none of the garbage collector's concern: a full cache of objects
+# is decided by the reader. The garbage collector does not track a plain tuple of such values: a full cache of objects
 # costs 15 ms a look.
 Kept = tuple[str, str, float]
 

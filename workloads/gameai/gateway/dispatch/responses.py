@@ -51,7 +51,7 @@ ENGINES = Form()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """Why there is no answer, and whether that is a second answer; `tier` is empty where none was asked."""
+    """Why a question has no answer, and whether it is the second one; `tier` is empty if no tier was involved."""
 
     status: Status
     tier: str = ""
@@ -59,7 +59,7 @@ class Fault:
 
 
 class Responses:
-    """Tells sinks, which may be closed by then."""
+    """Gives answers to sinks, unless they are closed by then."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -105,7 +105,7 @@ class Responses:
                 answer.engine_us = _micros(now - job.started)
         if now > job.deadline:
             answer.late = True
-        # Most answers are none of these, and a field costs its time.
+        # Most answers need none of these fields, and setting a field takes time.
         if form is not ENGINES:
             answer.degraded_reason = form.reason
             answer.provisional = form.provisional
@@ -113,7 +113,7 @@ class Responses:
         job.sink.answer(answer, last=not form.provisional)
 
     def fault(self, sink: Sink, question: int, fault: Fault) -> None:
-        """There is no answer."""
+        """Give an error instead of an answer."""
         self._metrics.faults[fault.tier, code_pb2.Code.Name(fault.status.code)] += 1
         if not sink.closed:
             answer = pb.Answer(id=question, error=fault.status, supersedes=fault.second)
@@ -154,9 +154,9 @@ def dispatcher_gauges(
 ) -> Iterable[Metric]:
     """Present values."""
     rows: list[tuple[str, str, Callable[[Scheduler], float]]] = [
-        ("queue_depth", "Questions that wait for a slot.", lambda scheduler: len(scheduler.queue)),
-        ("in_flight", "Requests at engines.", lambda scheduler: scheduler.in_flight),
-        ("slots", "This gateway's share of slots.", lambda scheduler: scheduler.slots),
+        ("queue_depth", "Questions in the queue.", lambda scheduler: len(scheduler.queue)),
+        ("in_flight", "Engine requests in flight.", lambda scheduler: scheduler.in_flight),
+        ("slots", "Engine slots of this gateway.", lambda scheduler: scheduler.slots),
     ]
     for name, text, value in rows:
         values = [
@@ -166,10 +166,10 @@ def dispatcher_gauges(
         ]
         yield gauge(f"gameai_gateway_{name}", text, ("tier",), values)
     single: list[tuple[str, str, float]] = [
-        ("cache_entries", "Answers that are kept.", len(cache)),
-        ("cache_bytes", "Bytes of answers that are kept.", cache.size),
-        ("held_bytes", "Bytes of open questions, waiting frames and unfinished replies.", ledger.total),
-        ("open_questions", "Questions without an answer yet.", waiting),
+        ("cache_entries", "Cached answers.", len(cache)),
+        ("cache_bytes", "Size of the cached answers, in bytes.", cache.size),
+        ("held_bytes", "Memory of open questions, waiting frames, unread answers and unfinished replies, in bytes.", ledger.total),
+        ("open_questions", "Open questions.", waiting),
     ]  # fmt: skip
     for name, text, number in single:
         yield gauge(f"gameai_gateway_{name}", text, (), [((), float(number))])

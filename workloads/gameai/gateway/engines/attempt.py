@@ -18,7 +18,7 @@ from gameai.gateway.pacing import Pacer
 
 
 class Owner(Protocol):
-    """Whose attempts these are: it has their slots, and decides what follows from how they end."""
+    """The owner of attempts: it has their slots, and decides what follows from their results."""
 
     ledger: MemoryLedger
     pacer: Pacer
@@ -44,14 +44,14 @@ _AT_ONCE_BYTES = 16 << 10
 
 
 class Attempt:
-    """A job at a replica: hears what comes back."""
+    """A job at a replica: receives the events of its HTTP call."""
 
     __slots__ = ("_unread", "call", "events", "flow", "held", "job", "over", "replica", "scheduler", "world")  # fmt: skip
 
     def __init__(self, scheduler: Owner, job: Job, replica: Replica) -> None:
         self.scheduler = scheduler
         self.job = job
-        # Whoever has the job later: its slot and memory count for those who began it.
+        # Slot and memory count for the job that began the attempt, even if another job takes it over.
         self.flow, self.world = job.flow, job.world
         self.replica = replica
         self.call: Call | None = None
@@ -61,7 +61,7 @@ class Attempt:
         self.over = False
 
     def cancel(self) -> None:
-        """Nobody waits for it."""
+        """Its answer is not wanted any more."""
         if self.call is not None:
             self.call.cancel()
         self.scheduler.cancelled(self)
@@ -78,7 +78,7 @@ class Attempt:
         self.job = job
 
     def settle(self) -> None:
-        """Nothing more is heard of it."""
+        """The attempt is over; later events are ignored."""
         self.over = True
         self.replica.settled(self)
         self._unread = 0
@@ -126,7 +126,7 @@ class Attempt:
         self._in_turn(len(data), partial(self._hear, data))
 
     def _hear(self, data: bytes) -> None:
-        assert self.events is not None  # noqa: S101 - only streams are told in parts
+        assert self.events is not None  # noqa: S101 - only streams are delivered in parts
         self._speak(self.events.feed(data))
         if self.events.faulty and not self.over:
             self._break(Flaw.UNFINISHED, Verdict.REPLICA)
@@ -151,7 +151,7 @@ class Attempt:
         else:
             found = chat_completions.completion(body, self.job.plan.actions)
         if found is Flaw.BLANK:
-            # What a model does not say is no fault of the replica's: one tenant's questions could close it to all.
+            # A blank answer is not a fault of the replica: otherwise the questions of one tenant could exclude it for all.
             self.scheduler.broke(self, found, Verdict.QUESTION)
         elif isinstance(found, Flaw):
             self.scheduler.broke(self, found, Verdict.REPLICA)

@@ -99,14 +99,14 @@ class Completion:
 
 
 class Flaw(StrEnum):
-    """Why a 200 is no answer: BLANK where the model wrote nothing to show, UNFINISHED where the engine failed."""
+    """Why a 200 is not an answer: BLANK if the text is empty, UNFINISHED if the engine failed."""
 
     BLANK = "blank"
     UNFINISHED = "unfinished"
 
 
 def completion(body: bytes, actions: Sequence[str]) -> Completion | Flaw:
-    """The answer that a 200 holds; a flaw if it is none: aborted, without a reason, no action, blank, no JSON of this form."""
+    """The answer in the body of a 200, or a flaw: aborted, no finish reason, unknown action, blank, invalid JSON."""
     try:
         document = orjson.loads(body)
         choice = document["choices"][0]
@@ -138,7 +138,7 @@ def without_thoughts(text: str) -> str:
     """A text without what a reasoning model thought before it.
 
     The opening tag may stand in the chat template, so that only the closing one is seen; a thought without an end was
-    cut by the limit of tokens. Raises `TypeError` or `AttributeError` for what is no text.
+    cut by the limit of tokens. Raises `TypeError` or `AttributeError` if it is not a text.
     """
     before, found, after = text.rpartition(_CLOSE)
     if found:
@@ -223,7 +223,7 @@ class Thoughts:
         return "".join(shown)
 
     def rest(self) -> str:
-        """At the end: what looked like a tag and was none."""
+        """At the end: text that was held back as the possible beginning of a tag."""
         held, self._held = self._held, ""
         return "" if self._inside else held
 
@@ -265,7 +265,7 @@ class Events:
         return self._show(self._thoughts.feed("".join(texts)))
 
     def end(self) -> str:
-        """What is left to be told once everything came."""
+        """The remaining text at the end of the stream."""
         return self._show(self._thoughts.rest())
 
     def succeeded(self) -> bool:
@@ -273,7 +273,7 @@ class Events:
         return self.finish in _FINISHED and not self.faulty
 
     def completion(self) -> Completion | Flaw:
-        """What was said, but for its text, which was told in parts; a flaw if it did not end as an answer does."""
+        """The completion without its text, which was delivered in parts; a flaw if the stream did not end correctly."""
         if not self.succeeded():
             return Flaw.UNFINISHED
         if self.blank:
@@ -282,7 +282,7 @@ class Events:
         return Completion("", prompt, completion, truncated=self.finish == "length")
 
     def _show(self, text: str) -> str:
-        """Blanks before the first word are not told: what is blank altogether must not look like an answer."""
+        """Leading blanks are dropped, so that a blank text does not count as an answer."""
         if self.blank:
             text = text.lstrip()
             self.blank = not text

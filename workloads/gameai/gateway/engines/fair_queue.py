@@ -1,7 +1,7 @@
 """PURE: who is next: deficit round robin over namespaces, earliest deadline first within a flow.
 
 A flow is a role of a world. In a round each namespace gets the same, its worlds equal parts of that, and a world's roles
-parts by their weights: nobody gains by having more worlds, more roles, or greater weights. The rounds are those of Shreedhar and Varghese, “Efficient Fair Queuing using Deficit Round
+parts by their weights: more worlds, more roles or greater weights do not give a namespace more. The rounds are those of Shreedhar and Varghese, “Efficient Fair Queuing using Deficit Round
 Robin” (1995), in the form that serves first and pays later (surplus round robin), with a heap in place of each FIFO.
 """
 
@@ -79,7 +79,7 @@ class FairQueue(Generic[E]):
         return self._spaces.in_flight(namespace(entry.world))
 
     def push(self, entry: E, now: float = 0.0) -> E | None:
-        """Queue an entry; tells the one that had to go for it, which may be itself."""
+        """Queue an entry. Returns the entry that was removed for it, which may be the entry itself."""
         flow = self._flows.get(entry.flow)
         if flow is None:
             self._flows[entry.flow] = flow = _Flow(entry.world, namespace(entry.world))
@@ -99,12 +99,12 @@ class FairQueue(Generic[E]):
         return gone
 
     def pop(self, now: float = 0.0) -> E | None:
-        """The next entry that may go; None if there is none. It counts as in flight until `done`."""
+        """The next entry that may go, or None. It counts as in flight until `done`."""
         if len(self._active) == 1:
             return self._alone(now)
-        # Parts of a weight are no whole numbers: after rounding another round may be needed.
+        # Shares are fractions: after rounding another round may be needed.
         while (found := self._round(now)) is None and (owing := self._owing(now)):
-            # Nobody has a surplus: as many rounds pass at once as the nearest one needs.
+            # No flow has a surplus: skip as many rounds as the nearest one needs.
             rounds = min(math.floor(-flow.surplus / part) + 1 for flow, part in owing)
             for flow, part in owing:
                 flow.surplus += rounds * part

@@ -22,7 +22,7 @@ def place(text: str) -> int:
 
 @lru_cache(maxsize=2048)
 def _points(address: str) -> tuple[int, ...]:
-    """A replica's places; with fifty replicas, making all of them anew takes 15 ms."""
+    """A replica's places; with fifty replicas, computing all of them again takes 15 ms."""
     return tuple(place(f"{address}#{point}") for point in range(POINTS))
 
 

@@ -16,7 +16,7 @@ from gameai.gateway.engines.http_framing import Head, read_chunks, read_head
 _LOG = logging.getLogger(__name__)
 MOST_BODY = 1 << 20
 MOST_HEAD = 16 << 10
-# Of a reply that is no 200: longer ones are read as empty, for their status says enough.
+# Of a reply with another status than 200. Longer bodies are read as empty, because the status is enough.
 MOST_ERROR = 16 << 10
 # vLLM closes an idle connection after its own keep-alive time, which should be above this.
 IDLE_SECONDS = 60.0
@@ -54,11 +54,11 @@ class Listener(Protocol):
         """The whole reply is there; of a stream, its end."""
 
     def failed(self, failure: Failure) -> None:
-        """There is none."""
+        """There is no reply."""
 
 
 class Call:
-    """One request on its way; its reply has at most `most` bytes. `streams`: a reply of 200 is told part by part."""
+    """One request on its way; its reply has at most `most` bytes. `streams`: the body of a 200 is delivered in parts."""
 
     __slots__ = ("again", "cancelled", "connection", "listener", "most", "request", "streams")
 
@@ -72,7 +72,7 @@ class Call:
         self.again = False
 
     def cancel(self) -> None:
-        """Nobody wants the reply: the connection is closed, which tells the engine to stop."""
+        """The reply is not wanted any more: close the connection, so that the engine stops."""
         self.cancelled = True
         if self.connection is not None:
             self.connection.abandon()
@@ -113,12 +113,12 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """It is open."""
-        # uvloop's transports are none of asyncio's classes.
+        # Transports of uvloop are not subclasses of asyncio's.
         self.transport = cast("asyncio.Transport", transport)
         self.open = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed. A kept one that gave no byte back had been closed before: to send again is no retry."""
+        """The connection is closed. If a reused connection returned no byte, the engine had closed it before the request: sending it again is not a retry."""
         self.open = False
         self._pool.lost(self)
         call, self._call = self._call, None
@@ -134,20 +134,20 @@ class Connection(asyncio.Protocol):
             call.listener.failed(Failure.RESET)
 
     def send(self, call: Call) -> None:
-        """Send a request; its listener hears of what comes."""
+        """Send a request. Its listener receives the events."""
         assert self.transport is not None  # noqa: S101 - it was made
         self._call, call.connection = call, self
         self.transport.write(call.request)
 
     def abandon(self) -> None:
-        """Close at once, and tell nobody."""
+        """Close immediately, without an event for the listener."""
         self._call = None
         self.open = False
         if self.transport is not None:
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """A part of the reply; bytes that nobody waits for end the connection."""
+        """A part of the reply. Unexpected bytes close the connection."""
         call = self._call
         if call is None:
             self.abandon()
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         self._buffer += data
 
     def _fail(self, call: Call) -> None:
-        """The reply is against the protocol, or too long. Of an error the status is told all the same."""
+        """The reply violates the protocol or is too long. The status of an error reply is delivered nevertheless."""
         head = self._head
         self.abandon()
         if head is not None and head.status != _OK:
@@ -209,7 +209,7 @@ class Connection(asyncio.Protocol):
         return body
 
     def _read_body(self, call: Call, *, streams: bool, most: int) -> bytes | None:
-        # Of a stream a chunk is told at once, whoever has no room for it.
+        # A chunk of a stream is delivered immediately, even if its reader is slow.
         chunks, used, ended = read_chunks(
             self._buffer, min(most, _MOST_STREAMED) if streams else most
         )
@@ -244,7 +244,7 @@ class Connection(asyncio.Protocol):
         return bool(self._buffer)
 
     def _end(self, call: Call, body: bytes) -> None:
-        # What comes after a reply is nobody's, and must not become the next one's.
+        # Bytes after a reply must not become part of the next reply.
         assert self._head is not None  # noqa: S101 - a reply has one
         status, closing = self._head.status, self._head.closing or bool(self._buffer)
         # Its caller may still cancel it, when the connection is another call's.
@@ -331,7 +331,7 @@ class ConnectionPool:
                 _, connection = await loop.create_connection(
                     lambda: Connection(self), self._host, self._port
                 )
-        except Exception as error:  # noqa: BLE001 - an address may be wrong in many ways, and who asked must hear
+        except Exception as error:  # noqa: BLE001 - an address may be wrong in many ways, and the caller needs the error
             _LOG.debug("%s:%d: %s", self._host, self._port, error)
             if not call.cancelled:
                 call.listener.failed(Failure.REFUSED)

@@ -39,7 +39,7 @@ def read_head(text: bytes) -> Head:
     codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
     closing = any(name == b"connection" and b"close" in value.lower() for name, value in headers)
     if len(lengths) > 1 or (codings and (lengths or codings != [b"chunked"])):
-        raise ValueError("the body's length is told in two ways")
+        raise ValueError("the reply states the length of its body in two ways")
     if status < _OK or status in (_NO_CONTENT, _NOT_MODIFIED):
         return Head(status, 0, chunked=False, closing=closing)
     length = lengths.pop() if lengths else -1
@@ -55,7 +55,7 @@ def _header(line: bytes) -> tuple[bytes, bytes]:
 
 def _length(value: bytes) -> int:
     if _DECIMAL.fullmatch(value) is None:
-        raise ValueError("content-length is no number")
+        raise ValueError("content-length is not a number")
     return int(value)
 
 

@@ -20,7 +20,7 @@ _MOST_HEALTH_BYTES = 4 << 10
 
 
 class Caller(Listener, Protocol):
-    """A listener whose call can be ended by the replica."""
+    """A listener with a call that the replica can end."""
 
     call: Call | None
 
@@ -64,7 +64,7 @@ class Replica:
         return self.breaker.allows(now)
 
     def send(self, request: bytes, caller: Caller, now: float, *, streams: bool, most: int) -> None:
-        """Send a request whose reply has at most `most` bytes; its slot counts until `free`."""
+        """Send a request; its reply may have at most `most` bytes. Its slot counts until `free`."""
         self.in_flight += 1
         if self._silent_since is None:
             self._silent_since = now
@@ -80,7 +80,7 @@ class Replica:
         self._callers.discard(caller)
 
     def free(self, now: float) -> None:
-        """A request's slot is free. Time in which nothing is asked is no silence."""
+        """A request's slot is free. Time without requests does not count as silence."""
         self.in_flight -= 1
         if not self.in_flight and self._silent_since is not None:
             self._silence += now - self._silent_since
@@ -100,7 +100,7 @@ class Replica:
             self._probe = _Probe(self, now)
 
     def _silent(self, now: float) -> bool:
-        """Whether nothing was heard of it for too long, maybe for our deadlines are shorter than it needs."""
+        """Whether the replica sent nothing for too long. Deadlines that are too short have the same effect."""
         if self.breaker.opened is not None or self._silent_since is None:
             return False
         return self._silence + now - self._silent_since > SILENT_SECONDS

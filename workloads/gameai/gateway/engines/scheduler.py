@@ -37,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Outcome(Protocol):
-    """Who is told what became of a job."""
+    """Receives the results of jobs."""
 
     def answered(self, job: Job, completion: Completion, revision: str, now: float) -> None:
         """An engine answered it."""
@@ -118,7 +118,7 @@ class Scheduler:
         """Queue a job; why not, if it is shed at once."""
         if now >= job.deadline:
             return Reason.DEGRADED_REASON_TOO_LATE
-        # One of each namespace is tried all the same: else nobody would notice that the engine has become faster.
+        # One job of each namespace is tried nevertheless: otherwise a faster engine would not be noticed.
         if self.slots and self.queue.in_flight(job):
             service = self.estimate.mean(job.size, now)
             wait = service * self.queue.wait(job, self.slots)
@@ -146,7 +146,7 @@ class Scheduler:
         return job.deadline - job.margin - needed
 
     def give_up(self, job: Job) -> None:
-        """Nobody waits for this job any more."""
+        """The answer of this job is not wanted any more."""
         if job.waiting:
             job.waiting = False
             self.queue.forget()

@@ -29,7 +29,7 @@ class _Spread:
 def size_of(tokens: int, prompt_bytes: int) -> int:
     """The size of a request: tokens of its answer and bytes of its prompt, both in powers of two.
 
-    A long prompt says nothing of how long a short one takes: whoever sends long ones must not have others shed.
+    The time of a long prompt does not predict the time of a short one: clients with long prompts must not cause others to be shed.
     """
     return tokens.bit_length() << 5 | _prompt_bits(prompt_bytes)
 
@@ -83,7 +83,7 @@ def _faded(age: float) -> float:
 
 
 class Pace:
-    """How fast an engine writes, and so how long a free answer may be whose asker names no length.
+    """How fast an engine writes, and so the default length of a free answer.
 
     By bytes of the prompt, in powers of two: its time counts too.
     """
@@ -95,7 +95,7 @@ class Pace:
     def wrote(self, tokens: int, prompt_bytes: int, seconds: float) -> None:
         """An answer of so many tokens took so long. A few tokens say more of the prompt than of the pace."""
         each = seconds / max(1, tokens)
-        # Few tokens tell as much where they came faster: else what was slow once would stay so, with short answers.
+        # Short answers count if they were faster: otherwise an engine that was slow once would stay slow with short answers.
         if tokens >= _TELLING_TOKENS or (tokens >= LEAST_TOKENS and each < self._of(prompt_bytes)):
             self._learn(prompt_bytes, each)
 

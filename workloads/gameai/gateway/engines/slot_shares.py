@@ -27,7 +27,7 @@ class _Group:
 
     def take(self, now: float) -> None:
         self.in_flight += 1
-        # A peak fades by 3 % in this time: comparing sooner costs more than it tells.
+        # A peak fades by 3 % in this time: comparing more often is not worth its cost.
         if self.in_flight >= self.peak or now - self.at > _FADE_SECONDS:
             self.peak, self.at = self.peak_at(now), now
 

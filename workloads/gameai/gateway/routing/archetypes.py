@@ -46,7 +46,7 @@ class Archetype(NamedTuple):
 class Archetypes(dict[str, Archetype]):
     """The archetypes of a document, by name; never changed. `held_bytes` is the memory that they take.
 
-    `characters` are those of the document. What is over budget is no document without archetypes.
+    `characters` are those of the document. A document over the budget is not the same as one without archetypes.
     """
 
     __slots__ = ("__weakref__", "characters", "held_bytes")

@@ -38,7 +38,7 @@ _SPEAKERS = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A role of a world with its tier: what is the same forevery question to it.
+    """A role of a world with its tier: what is the same for every question to it.
 
     `fresh`: whether another's fresh answer will do; `characters`: the longest prompt.
     """
@@ -77,7 +77,7 @@ class Plan(NamedTuple):
         return 1.0 + self.tokens / 16
 
     def moved(self, route: Route) -> "Plan":
-        """The same question to another role, whose answer is worth waiting for: its time, its tier, no cache."""
+        """The same question for another role: with its deadline and tier, and without cache."""
         return self._replace(route=route, deadline_ms=route.role.deadline_ms, key=None, rules=None)
 
     def keyed(self, revision: str) -> tuple[str, bytes]:
@@ -143,7 +143,8 @@ class Planner:
         role = world.roles.get(name)
         if role is None:
             raise NotFoundError(
-                f"role {name[:64]!r} is none of {world.key}: {_named(world.roles)}", field="role"
+                f"role {name[:64]!r} not found in world {world.key}; {_named(world.roles)}",
+                field="role",
             )
         tier = self.view.tiers.get(role.tier)
         if tier is None:
@@ -220,7 +221,7 @@ class Planner:
         if found is None:
             told = _named(world.archetypes)
             raise NotFoundError(
-                f"archetype {name[:64]!r} is none of {world.key}: {told}", field="archetype"
+                f"archetype {name[:64]!r} not found in world {world.key}; {told}", field="archetype"
             )
         return found
 
@@ -338,4 +339,4 @@ def _named(names: Mapping[str, object]) -> str:
     """What there is, in a sentence that stays short."""
     told = sorted(names)
     rest = f" and {len(told) - _NAMES_TOLD} more" if len(told) > _NAMES_TOLD else ""
-    return f"it has {', '.join(told[:_NAMES_TOLD])}{rest}" if told else "it has none"
+    return f"available: {', '.join(told[:_NAMES_TOLD])}{rest}" if told else "the world has none"

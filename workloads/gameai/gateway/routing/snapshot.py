@@ -33,7 +33,7 @@ class TierView:
 
     @property
     def label(self) -> str:
-        """Its label in metrics: tiers that do not exist, whose names anybody may think of, have one for all."""
+        """Its label in metrics. All tiers that do not exist share one label, because clients could invent any number of names."""
         return self.key if self.model else ABSENT
 
 

@@ -1,4 +1,4 @@
-"""PURE: how many questions a frame has, told by its bytes.
+"""PURE: the number of questions in a frame, from its bytes.
 
 A frame that is read takes up to 64 times its bytes, where its questions are empty. So they are counted before it is.
 """

@@ -1,6 +1,6 @@
 """EDGE: what ended calls leave behind is collected before it adds up.
 
-gRPC's objects of a call hold each other, and all that its client had sent and nobody read: up to a MiB for each message.
+gRPC's objects of a call hold each other, and all unread messages of its client: up to a MiB for each message.
 By the number of objects, which is what the collector goes by, that is nothing.
 """
 

@@ -39,24 +39,24 @@ class Caller:
 
 
 class Identity(Protocol):
-    """Tells a caller by its metadata."""
+    """Identifies callers by the metadata of a call."""
 
     def caller(self, metadata: Mapping[str, str | bytes]) -> Caller:
         """Raises `UnauthenticatedError`."""
 
 
 class Anybody:
-    """Everybody may speak forevery world: for laptops."""
+    """Everybody may speak for every world: for laptops."""
 
     def caller(self, metadata: Mapping[str, str | bytes]) -> Caller:  # noqa: ARG002 - the protocol's
-        """Nobody in particular."""
+        """Accepts every caller, without identity."""
         return Caller(None, float("inf"))
 
 
 class Tokens:
     """Verifies tokens of an issuer and an audience; keys are a JSON Web Key Set, which may be replaced at any time.
 
-    Before the first keys are taken nobody is let in. A cluster that changes its issuer goes on accepting tokens of the
+    Before the first keys are known all callers are rejected. A cluster that changes its issuer goes on accepting tokens of the
     former one, and so does this, for as long as a token may live.
     """
 
@@ -75,9 +75,9 @@ class Tokens:
         return bool(self._keys)
 
     def take(self, issuer: str, keys: Mapping[str, Any]) -> None:
-        """From now on these are issuer and keys; what was verified by others is verified anew.
+        """Replace issuer and keys. Tokens that were verified with other keys are verified again.
 
-        Raises `jwt.PyJWTError` or `ValueError` for what is no key set; then all stays as it was.
+        Raises `jwt.PyJWTError` or `ValueError` for an invalid key set, and then changes nothing.
         """
         found = {key.key_id or "": key for key in jwt.PyJWKSet.from_dict(dict(keys)).keys}
         now = time.time()

@@ -24,7 +24,7 @@ _KEYS = "/openid/v1/jwks"
 
 
 async def follow_keys(server: Server, tokens: Tokens) -> None:
-    """For ever: the cluster's keys, every five minutes, and soon after a token came with a key that is not known.
+    """Until cancelled: read the keys of the cluster every five minutes, and soon after a token with an unknown key.
 
     Those that are known stay while the API server does not answer.
     """
@@ -34,7 +34,11 @@ async def follow_keys(server: Server, tokens: Tokens) -> None:
             async with server.session() as session:
                 tokens.take(*await _keys(server, session))
         except Exception as error:  # noqa: BLE001 - whatever an API server says must not end the gateway
-            kept = "those that are known stay" if tokens.ready else "nobody is let in without"
+            kept = (
+                "the known keys stay in use"
+                if tokens.ready
+                else "all callers are rejected until then"
+            )
             _LOG.warning("keys of tokens: %s; %s", error or type(error), kept)
         await asyncio.sleep(_SOON_SECONDS if tokens.ready else _RETRY_SECONDS)
         if tokens.ready:

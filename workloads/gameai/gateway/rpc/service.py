@@ -53,7 +53,7 @@ _WAY_BACK, _WAY_BACK_SECONDS, _LONG_WAY_BACK = 0.1, 0.1, 0.02
 _LOG = logging.getLogger(__name__)
 Context = aio.ServicerContext[Any, Any]
 _M = TypeVar("_M")
-# Told to open another stream after so long, so that new gateways get their share.
+# Clients are asked to open another stream after this time, so that new gateways get their share.
 STREAM_SECONDS = 300.0
 # And ended so long after.
 LEAVE_SECONDS = 40.0
@@ -64,7 +64,7 @@ class InferenceService:
     """Answers everyone who may speak for a world.
 
     Each method takes a stream of requests, also those that have only one: gRPC reads the message of a unary call
-    before its handler runs, and whoever reaches the port could have the gateway hold as many as it has calls.
+    before its handler runs, so any client that reaches the port could make the gateway hold one message per call.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class InferenceService:
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(NAME, handlers),))
 
     def drain(self) -> None:
-        """Tell every stream to go elsewhere."""
+        """Ask all streams to leave."""
         self._draining = True
         for session in self._sessions:
             session.go_away()
@@ -113,7 +113,7 @@ class InferenceService:
         with _Mapped(self._dispatcher.metrics, self._garbage) as mapped:
             caller = self._caller(context)
             _within(self._streams_of, caller, MOST_STREAMS, "streams", context)
-            # At once, so that the client knows that it was let in.
+            # At once, so that the client knows that it was accepted.
             await context.send_initial_metadata(())
             number = next(self._numbers)
             session = Session(
@@ -206,7 +206,7 @@ class InferenceService:
             tasks = (writing, reading, ending, session.stuck)
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if ending.done():
-                return DrainingError("this stream was told to leave: open another one")
+                return DrainingError("this stream has ended for a gateway change: open another one")
             errors = (task.exception() for task in (writing, reading, session.stuck) if task.done())
             return next((error for error in errors if error is not None), None)
         finally:
@@ -240,7 +240,7 @@ class InferenceService:
         return self._identity.caller(dict(context.invocation_metadata() or ()))
 
     def _world(self, caller: Caller, name: str) -> WorldView:
-        """The world that a caller speaks for. Raises what the caller is told."""
+        """The world of a request, if the caller may use it. Raises a `ServiceFault` otherwise."""
         worlds = self._dispatcher.view.worlds
         if caller.name is None:
             mine = list(worlds.values())
@@ -257,7 +257,7 @@ class InferenceService:
                 f"{caller.name} does not speak for {name[:64] or 'any world'}: add it to the world's callers"
             )
         if name or not mine:
-            raise NotFoundError(f"there is no world {name[:64]!r}", field="world")
+            raise NotFoundError(f"world {name[:64]!r} does not exist", field="world")
         raise InvalidArgumentError(
             "world must be named, unless it is the only one of the caller's own namespace: "
             f"one of {', '.join(sorted(world.key for world in mine)[:10])}",
@@ -266,7 +266,7 @@ class InferenceService:
 
 
 def _holder(caller: Caller) -> str:
-    """For whom the memory of a stream is counted: its caller's namespace; without identity, the world's."""
+    """The holder of a stream's memory: the namespace of its caller, or of the world without identity."""
     return "" if caller.name is None else f"{namespace(caller.name)}/"
 
 
@@ -319,7 +319,7 @@ def _within(counts: Counter[str], caller: Caller, most: int, what: str, context:
 
 
 async def _only_message(messages: AsyncIterator[_M]) -> _M:
-    """A call's one message. Raises `InvalidArgumentError` where there is none."""
+    """The only message of a call. Raises `InvalidArgumentError` if it is missing."""
     async for message in messages:
         return message
     raise InvalidArgumentError("the call has no message")
@@ -328,7 +328,7 @@ async def _only_message(messages: AsyncIterator[_M]) -> _M:
 def _only(mine: list[WorldView], caller: Caller) -> WorldView | None:
     """The world that a caller means who names none: the only one of its own namespace.
 
-    A world of another namespace must be named: whoever makes one there and lists this caller is not to get its questions.
+    A world of another namespace must be named: otherwise a world there that lists this caller would get its questions.
     """
     if caller.name is not None:
         beside = f"{caller.name.partition('/')[0]}/"
@@ -355,9 +355,9 @@ class _Mapped:
         return True
 
     def failed(self, error: BaseException | None) -> None:
-        """The call ends with what an error tells its caller."""
+        """The call ends with the status of an error."""
         if error is None or isinstance(error, GoneError):
-            # Nobody hears a status.
+            # No status reaches the client.
             return
         if isinstance(error, StuckError):
             self._metrics.events["stream not read",] += 1

@@ -37,7 +37,7 @@ class SingleAnswer:
             self._answer.set_result(answer)
 
     def append(self, question: int, text: str) -> bool:
-        """A single answer is not told in parts."""
+        """A single answer is not delivered in parts."""
         raise NotImplementedError
 
     async def wait(self) -> pb.Answer:
@@ -78,7 +78,7 @@ class TextStream:
         return not self._paused
 
     def resumes(self) -> bool:
-        """Whether there is room again after there was none."""
+        """Whether reading may continue after a pause."""
         if not self._paused or self._unread > _MOST_UNREAD // 2:
             return False
         self._paused = False
@@ -139,7 +139,7 @@ async def send(context: aio.ServicerContext[Any, Any], message: Message) -> None
 def hold_until_sent(
     context: aio.ServicerContext[Any, Any], ledger: MemoryLedger, holder: str, answer: pb.Answer
 ) -> None:
-    """Count the answer of a call as memory until its client has it. Raises `ExhaustedError` where there is none."""
+    """Count the answer of a call as memory until it is sent. Raises `ExhaustedError` if there is no memory."""
     if len(answer.text) <= _SMALL_ANSWER:
         return
     size = answer.ByteSize()

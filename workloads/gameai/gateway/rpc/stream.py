@@ -34,7 +34,7 @@ _LEAST_STUCK, _LEAST_REFUSED = 1 << 20, 64 << 10
 
 
 class Session:
-    """A sink whose answers leave together: those that are ready in one pass of the loop are one frame."""
+    """A sink that sends answers in frames: all that are ready in one pass of the loop are one frame."""
 
     defers = True
 
@@ -82,10 +82,10 @@ class Session:
         self._wake.set()
 
     def _charge(self, size: int) -> None:
-        """Answers that are not read fill memory as questions do; where there is none left the stream ends."""
+        """Unread answers count as memory, as questions do. The stream ends if no memory is left."""
         self._charged += size
         full = self._dispatcher.ledger.hold(self._holder, size)
-        # A frame that is refused as a whole makes many answers at once, which is no fault of its reader.
+        # A frame that is refused as a whole makes many answers at once, which is not the fault of its reader.
         if full and self._charged > _LEAST_STUCK and not self.stuck.done():
             self.stuck.set_exception(StuckError())
 
@@ -95,18 +95,18 @@ class Session:
             self._dispatcher.ledger.hold(self._holder, -size)
 
     def append(self, question: int, text: str) -> bool:
-        """Streams of frames are not told in parts."""
+        """Answers of frames are not delivered in parts."""
         raise NotImplementedError
 
     def go_away(self) -> None:
-        """Tell the client to open another stream."""
+        """Ask the client to open another stream."""
         self._going_away = True
         self._wake.set()
 
     async def take(self, data: bytes) -> None:
         """Take a frame, as it came; waits while too much is open, and reads it only then.
 
-        Raises `InvalidArgumentError`, `ExhaustedError` where there is no memory for a frame that waits, and what
+        Raises `InvalidArgumentError`, `ExhaustedError` if there is no memory for a waiting frame, and what
         `world_of` and `reported` do.
         """
         arrived, ledger, holder = monotonic(), self._dispatcher.ledger, self._holder
@@ -202,7 +202,7 @@ class Session:
             await self._room.wait()
 
     def close(self) -> None:
-        """The client is gone: nobody waits for what is open."""
+        """The client is gone: its open questions are not wanted any more."""
         self.closed = True
         for job in list(self._jobs.values()):
             self._dispatcher.abandon(job)
@@ -210,7 +210,7 @@ class Session:
         self._discharge(self._ready)
         self._ready = []
         if self.stuck.done():
-            # Whoever waited has seen it, or ended for another reason.
+            # The waiting task has seen it, or ended for another reason.
             self.stuck.exception()
         else:
             self.stuck.cancel()
@@ -232,7 +232,7 @@ def _frame(data: bytes) -> pb.StreamAnswersRequest:
         full = len(data) > _SMALL_FRAME and crowded(data, MOST_FRAME)
         frame = pb.StreamAnswersRequest() if full else pb.StreamAnswersRequest.FromString(data)
     if frame is None:
-        raise InvalidArgumentError("the message is no StreamAnswersRequest")
+        raise InvalidArgumentError("the message is not a valid StreamAnswersRequest")
     if full or len(frame.questions) > MOST_FRAME or len(frame.cancelled_ids) > MOST_FRAME:
         raise InvalidArgumentError(
             f"a frame has at most {MOST_FRAME} questions, and cancels as many", field="questions"

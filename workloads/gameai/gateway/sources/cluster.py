@@ -1,4 +1,4 @@
-"""EDGE: the view by watch: tiers, their replicas, what the operator tells of worlds, and how many gateways there are."""
+"""EDGE: the view of the cluster by watches: tiers, their replicas, WorldViews, and the number of gateways."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from gameai.gateway.sources.watch import ApiError, Object, Server, Watched
 _LOG = logging.getLogger(__name__)
 # Changes come in bursts; one view is made of what comes within so long.
 _SETTLE_SECONDS = 0.02
-# An operator that tells of worlds one after the other is through once nothing came for so long, which is more than a
+# An operator that publishes worlds one by one is done once no WorldView came for this time, which is longer than a
 # standby takes to go on for a leader that died.
 _QUIET_SECONDS, _MOST_UNTOLD_SECONDS, _LOOK_SECONDS = 30.0, 600.0, 0.5
 _FORBIDDEN, _NOT_FOUND = 403, 404
@@ -32,7 +32,7 @@ _SLICES = "/apis/discovery.k8s.io/v1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scope:
-    """Where to look: namespaces, all where there are none; and the gateway's own Service, none where it is alone."""
+    """Where to look: namespaces (empty: all), and the gateway's own Service (empty: a single gateway)."""
 
     namespaces: tuple[str, ...] = ()
     own_namespace: str = ""
@@ -80,7 +80,7 @@ class Discovery:
 
     @property
     def blind(self) -> str:
-        """Why there is no view yet; empty once there is one, which every call asks."""
+        """Why there is no view yet; empty once there is one. Every call checks it."""
         if self._view is not None:
             return ""
         missing = self.missing
@@ -102,26 +102,26 @@ class Discovery:
         return [
             gauge(
                 "gameai_gateway_watch_connected",
-                "1 while the API server tells of changes; while 0, the last view is served.",
+                "1 while all watches are connected; while 0, the last view is served.",
                 ("resource",),
                 [((name,), float(is_so)) for name, is_so in connected.items()],
             ),
             gauge(
                 "gameai_gateway_watch_silent_seconds",
-                "Seconds since the API server was heard; it tells at least once in two minutes.",
+                "Seconds since the last message of the API server, which sends one at least every two minutes.",
                 ("resource",),
                 [((name,), seconds) for name, seconds in silent.items()],
             ),
             gauge(
                 "gameai_gateway_archetypes_over_budget_worlds",
-                "Worlds whose archetypes are not kept, because they do not fit the memory for them.",
+                "Worlds without archetypes, because they exceed the memory budget of their namespace.",
                 (),
                 [((), float(len(self._assembly.over_budget)))],
             ),
         ]
 
     async def run(self) -> None:
-        """For ever."""
+        """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._expect())
             for each in self._all():
@@ -139,7 +139,7 @@ class Discovery:
                 # Half a view would refuse questions of worlds that are there.
                 continue
             if self._view is None and (self._untold() or not self._asked):
-                # So would a view from before the operator has told of all worlds: one of a new release may come later.
+                # A view before the operator has published all worlds would do the same: a new release may publish later.
                 continue
             began = monotonic()
             view = self._assembly.view(
@@ -164,7 +164,7 @@ class Discovery:
                 async with self._server.session() as session:
                     found = [await self._names(session, each) for each in self._places]
                 names = frozenset(itertools.chain.from_iterable(found))
-                # Those that come later are not waited for: whoever makes worlds could hold up a start forever.
+                # Worlds that are created later are not waited for: otherwise their creator could delay a start forever.
                 self._expected = self._expected & names if self._asked else names
                 self._asked = True
                 self._changed.set()
@@ -186,9 +186,9 @@ class Discovery:
         ]
 
     def _untold(self) -> frozenset[str]:
-        """Worlds that are there and of which the operator has not told, for as long as that is waited for.
+        """Existing worlds without a WorldView, while the gateway waits for them.
 
-        While it has told of none at all it is one of a former release, or none runs: the gateways of before serve on.
+        While there is no WorldView at all, the operator is of a former release or does not run: the former gateways keep serving.
         """
         told = {each.view.key for each in _held(self._worlds)}
         now, heard = monotonic(), len(told & self._expected)

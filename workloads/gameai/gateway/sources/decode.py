@@ -114,7 +114,7 @@ def tier(document: Object) -> TierFound | None:
 
 
 def world(document: Object, library: Library) -> WorldFound | None:
-    """What the operator tells of a world; None for one that goes, or is not owned by the GameWorld that it tells of.
+    """The content of a WorldView; None if it is being deleted, or is not owned by its GameWorld.
 
     Raises `ValueError`, `KeyError`, `TypeError` or `AttributeError` where it cannot be read.
     """
@@ -149,7 +149,7 @@ def ready_addresses(slice_: Object) -> tuple[str, ...]:
 
 
 class Assembly:
-    """Makes views. A world that stays as it is stays the same object: with a thousand of them, making all anew takes 50 ms."""
+    """Makes views. A world that stays as it is stays the same object: with a thousand worlds, computing all again takes 50 ms."""
 
     def __init__(self) -> None:
         self._made: dict[str, tuple[tuple[object, ...], WorldView]] = {}
@@ -163,7 +163,7 @@ class Assembly:
         found: Iterable[WorldFound],
         gateways: int,
     ) -> View:
-        """The whole view. A role without a deadline has its tier's; one whose tier is not to be had keeps its ladder."""
+        """The whole view. A role without a deadline has the target of its tier. A role without a usable tier keeps its fallback steps."""
         endpoints: dict[str, list[Endpoint]] = {}
         for each in replicas:
             endpoints.setdefault(each.tier, []).append(each.endpoint)
@@ -217,8 +217,8 @@ class Assembly:
 def _lets_in(tier: "TierFound | None", space: str) -> bool:
     """Whether a tier may be used from a namespace.
 
-    The operator says so too; here the tier's owner says it, and is heard sooner. Of a selector only the operator knows
-    whom it finds.
+    The operator checks this too; the tier itself is seen sooner. Only the operator can evaluate a selector,
+    because gateways do not read namespaces.
     """
     if tier is None:
         return False
@@ -235,7 +235,7 @@ def _role(role: RoleView, tier: TierFound | None, *, usable: bool) -> RoleView:
 
 
 def _absent(key: str) -> TierView:
-    """A tier that is not there: nobody answers."""
+    """A tier that does not exist: it has no replicas."""
     return TierView(
         key=key,
         tier_class=_UNKNOWN_CLASS,
@@ -292,7 +292,7 @@ def _slots(arguments: Sequence[str]) -> int:
 
 
 def _number_of(flag: re.Pattern[str], arguments: Sequence[str]) -> int:
-    """The number that a flag has: the last one counts, as in vLLM; 0 where there is none."""
+    """The number of a flag: the last one counts, as in vLLM; 0 if the flag is absent."""
     found = 0
     for at, argument in enumerate(arguments):
         match = flag.fullmatch(argument)

@@ -38,7 +38,7 @@ Address = Annotated[
 
 
 class ViewError(ValueError):
-    """The file is no view; the message names what is wrong."""
+    """The file is not a valid view; the message names the error."""
 
 
 class _Part(BaseModel):
@@ -153,7 +153,7 @@ def _role_view(world: _World, role: _Role, tiers: Mapping[str, TierView]) -> Rol
     tier = tiers.get(key)
     if tier is None:
         there = ", ".join(sorted(tiers)) or "none"
-        raise ViewError(f"worlds.{world.key}.roles.{role.name}: there is no tier {key}: {there}")
+        raise ViewError(f"worlds.{world.key}.roles.{role.name}: tier {key} does not exist: {there}")
     return RoleView(
         name=role.name,
         tier=key,

@@ -49,14 +49,14 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Server:
-    """Where the API server is, and who asks. Files are read anew for each call: a kubelet replaces them."""
+    """Address and credentials of the API server. Files are read again for each call, because the kubelet replaces them."""
 
     url: str
     token_file: Path = TOKEN_FOLDER / "token"
     ca_file: Path = TOKEN_FOLDER / "ca.crt"
 
     def session(self) -> aiohttp.ClientSession:
-        """Connections to it, under the certificate authority of now. Raises `OSError` where there is none."""
+        """Connections to it, with the current certificate authority. Raises `OSError` if its file is missing."""
         trusted = ssl.create_default_context(cafile=str(self.ca_file))
         connector = aiohttp.TCPConnector(ssl=trusted, limit=0)
         return aiohttp.ClientSession(connector=connector, read_bufsize=1 << 20)
@@ -69,7 +69,7 @@ class Server:
         *,
         silence_seconds: float = _CALL_SECONDS,
     ) -> Any:
-        """A request; it ends when nothing is heard for so long."""
+        """A request; it fails after a time without any data."""
         return session.get(
             f"{self.url}{path}",
             params=query,
@@ -131,7 +131,7 @@ class Watched:
             self._again = self._seen.pop(key, None) is not None or self._again
 
     async def run(self, metrics: Metrics) -> None:
-        """For ever: list, then watch; after a failure the watch goes on where it ended, as long as the server lets it."""
+        """Until cancelled: list, then watch. After a failure the watch continues where it ended, if the server allows it."""
         backoff = _FIRST_BACKOFF_SECONDS
         while True:
             began = monotonic()
@@ -235,7 +235,7 @@ class Watched:
         if self._seen.get(key) != mark:
             try:
                 made = self._project(item)
-            except Exception as error:  # noqa: BLE001 - one object, of whoever may write it, must not end all others
+            except Exception as error:  # noqa: BLE001 - one bad object must not affect all others
                 metrics.events[f"one of {self.resource} unreadable",] += 1
                 _LOG.error("%s %s/%s: %r; what was read before stays", self.resource, *key, error)
         seen[key] = mark

@@ -39,7 +39,7 @@ class Hours:
 
 
 def hours(settings: Mapping[str, str]) -> Hours:
-    """The hours that settings tell; bounds are the catalogue's."""
+    """The hours in the settings; the catalogue defines their bounds."""
     return Hours(dawn=int(settings["dawnHour"]), dusk=int(settings["duskHour"]))
 
 

@@ -78,7 +78,7 @@ class TimeService(time_pb2_grpc.TimeServiceServicer):
             await self._world.wait_for_change(self._wake(following))
 
     def _wake(self, following: int) -> int | None:
-        """When there is something to tell: the next phase or hour, or an anchor that takes effect."""
+        """Time of the next change: the next phase or hour, or an anchor that takes effect."""
         wall = self._world.wall()
         turns = [a.effective_at for a in self._world.config.anchors if a.effective_at > wall]
         reached = self._world.wall_of(following)

@@ -20,7 +20,7 @@ class Sky(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SeasonWeather:
-    """Weights of each sky when weather begins anew, and the mean temperature by day in hundredths of a degree."""
+    """Weights of each sky when new weather is drawn, and the mean temperature by day in hundredths of a degree."""
 
     weights: Mapping[Sky, int]
     mean_centidegrees: int

@@ -1,6 +1,6 @@
 """PURE: weather as a seeded Markov process over world time, with any step computed in bounded time.
 
-Each step draws one number from (seed, region, step). With probability `RENEWAL` the sky is drawn anew from the season's
+Each step draws one number from (seed, region, step). With probability `RENEWAL` a new sky is drawn from the season's
 weights, whatever it was: from such a step on nothing before matters. So the sky of any step is found by going back to the
 last renewal, some ten steps on average and never more than `MOST_BACK`, and forward again: the same answer from any
 replica, with no state kept. (Regeneration of a Markov chain: Doeblin's splitting, as in coupling from the past.)

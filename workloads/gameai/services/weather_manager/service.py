@@ -56,7 +56,7 @@ class WeatherService(weather_pb2_grpc.WeatherServiceServicer):
             await self._world.wait_for_change(self._world.wall_of(following))
 
     def _changes(self, regions: Iterable[str], now: int, told: dict[str, Weather]) -> list[Weather]:
-        """What was not told yet."""
+        """What was not sent yet."""
         found = [self._process.at(region, now) for region in regions]
         new = [each for each in found if told.get(each.region) != each]
         told.update({each.region: each for each in new})
