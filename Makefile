@@ -93,7 +93,7 @@ lint: $(READY) ## ruff
 types: $(READY) ## mypy, strict
 	@$(BIN)/mypy
 
-imports: $(READY) ## who may import whom
+imports: $(READY) ## check the import contracts
 	@$(BIN)/lint-imports
 
 generated: $(READY) ## are generated files current?
@@ -108,6 +108,8 @@ generated: $(READY) ## are generated files current?
 	    { echo "error: workloads/$$wire is stale: run make proto"; exit 1; }; done
 	@$(PROTOC) --include_imports --include_source_info -o .dev/generated/wire.binpb $(PROTOS)
 	@$(BIN)/buf lint --config proto/buf.yaml .dev/generated/wire.binpb
+	@$(BIN)/python -m gameai_devcluster.reference --output .dev/generated/reference
+	@diff -r docs/reference .dev/generated/reference || { echo "error: docs/reference is stale: run make docs"; exit 1; }
 	@$(BIN)/pytest -q tests/unit/test_golden.py
 
 coverage: $(READY) ## has every branch of the PURE modules its test?
@@ -118,10 +120,13 @@ crds: $(READY) ## write crds/ and the archetypes' JSON Schema from the types
 	@$(BIN)/python -m gameai_operator crds --output charts/gameai-crds/files
 	@$(WRITE_SCHEMA) > $(SCHEMA)
 
+docs: $(READY) ## write docs/reference from the code
+	@$(BIN)/python -m gameai_devcluster.reference
+
 proto: $(READY) ## write workloads/gameai/<service>/v1 from proto/
 	@$(PROTOC) $(foreach out,python grpc_python mypy mypy_grpc,--$(out)_out=workloads) $(PROTOS)
 
-golden: $(READY) ## write the golden files anew; read the diff before you commit it
+golden: $(READY) ## rewrite the golden files; read the diff before you commit it
 	@$(BIN)/pytest -q tests/unit/test_golden.py --write-golden
 
 lock: $(READY) ## resolve requirements/*.txt again, complete, with hashes, for all platforms
@@ -132,4 +137,4 @@ lock: $(READY) ## resolve requirements/*.txt again, complete, with hashes, for a
 clean: down ## remove the virtual environment and local state
 	@rm -rf .venv .dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help setup demo down test unit integration soak e2e e2e-vllm e2e-packages images bench mutants check format format-check lint types imports generated coverage crds proto golden lock clean
+.PHONY: help setup demo down test unit integration soak e2e e2e-vllm e2e-packages images bench mutants check format format-check lint types imports generated coverage crds docs proto golden lock clean

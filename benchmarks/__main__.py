@@ -23,7 +23,10 @@ def main(names: list[str]) -> int:
     """Run benchmarks; the exit code says whether every bar holds."""
     unknown = [name for name in names if name not in NAMES]
     if unknown:
-        print(f"error: {unknown[0]} is no benchmark; there are {', '.join(NAMES)}", file=sys.stderr)
+        print(
+            f"error: {unknown[0]} is not a benchmark; available: {', '.join(NAMES)}",
+            file=sys.stderr,
+        )
         return 2
     broken = False
     for name in names or NAMES:

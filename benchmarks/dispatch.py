@@ -1,4 +1,4 @@
-"""How long after a pod was told to end it still gets questions: two gateways on a real API server."""
+"""How long a terminating pod still gets questions: two gateways on a real API server."""
 
 import asyncio
 import contextlib
@@ -117,7 +117,7 @@ async def _round(api: Api, addresses: str, number: int) -> float:
 
         asking = asyncio.create_task(keep_asking())
         # It must be in use before it can go out of use.
-        while not leaving.asked_at or time.monotonic() - leaving.asked_at > 0.5:  # noqa: ASYNC110 - it is told by nobody
+        while not leaving.asked_at or time.monotonic() - leaving.asked_at > 0.5:  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(0.05)
         await asyncio.sleep(1.0)
         await asyncio.to_thread(api.delete, "Pod", _SPACE, f"silver-{number}-0")

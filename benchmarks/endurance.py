@@ -1,6 +1,6 @@
 """Memory of the gateway after a million questions, beside what it was after a hundred thousand.
 
-10,000 NPCs on 200 streams, one of them opened anew every second; nine of ten questions repeat, the others are new, so
+10,000 NPCs on 200 streams, one of them reopened every second; nine of ten questions repeat, the others are new, so
 that the cache stays at its cap and turns over.
 """
 
@@ -69,7 +69,7 @@ class Crowd:
                     while time.monotonic() < end and self.answers < LAST:
                         await self._frame(call)
                 except aio.AioRpcError as error:
-                    # A stream that is told to go elsewhere is opened anew, as clients do.
+                    # A stream that is asked to leave is reopened, as clients do.
                     self.ends[f"{error.code().name}: {error.details()}"] += 1
                 call.cancel()
 

@@ -1,6 +1,6 @@
 """How many NPCs get an engine's answer in time when there is too little of it, beside the engine alone on the same trace.
 
-Engines are doubles whose time is sleep, ten times slower than a GPU, so that two cores are never what runs out: CPU
+Engines are doubles whose time is sleep, ten times slower than a GPU, so that the two cores are never the bottleneck: CPU
 stands in the table. Traces are drawn once for a round; what is compared plays the same one, one after another.
 """
 

@@ -1,7 +1,7 @@
 """CPU of the gateway for each NPC, beside two peers that are written in Rust, over the same backend and load.
 
 The server under measurement has core 0, backend and load generator core 1; contenders take turns, and medians of rounds
-are compared. Ours decodes and validates questions, queues, hashes, breaks, counts and tells; its view is a file, and callers are
+are compared. Ours decodes and validates questions, queues, hashes, breaks, counts and responds; its view is a file, and callers are
 not asked who they are.
 """
 

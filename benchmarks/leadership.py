@@ -1,4 +1,4 @@
-"""How long nobody leads: a planned handover, and after SIGKILL, with the lease times of production."""
+"""How long there is no leader: a planned handover, and after SIGKILL, with the lease times of production."""
 
 import time
 

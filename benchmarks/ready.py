@@ -76,7 +76,7 @@ def measure(played: Stage, subject: Subject, size: int) -> list[Row]:
 
 
 def declare(played: Stage, subject: Subject, namespace: str, size: int) -> None:
-    """Create them; nobody acts on them yet."""
+    """Create them before the operator runs."""
     install.namespace(played.api, namespace)
     api = played.api
     for number in range(size):

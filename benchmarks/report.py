@@ -11,7 +11,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One bar: what was measured, against which limit (None: only told), and every round's value.
+    """One bar: what was measured, against which limit (None: reported only), and every round's value.
 
     `least` says that the limit is a lower one.
     """
@@ -25,7 +25,7 @@ class Row:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the bar holds; None where there is no limit."""
+        """Whether the bar holds; None without a limit."""
         if self.limit is None:
             return None
         return self.value >= self.limit if self.least else self.value <= self.limit

@@ -95,7 +95,7 @@ class Credentials:
 def from_kubeconfig(file: Path) -> Credentials:
     """The current context's credentials; certificates may be files or inline data.
 
-    Raises ValueError for a user whose credentials a program gives: tests must not depend on it.
+    Raises ValueError for a user with an exec plugin: tests must not depend on it.
     """
     config = yaml.safe_load(file.read_text())
     context = _named(config["contexts"], config["current-context"])["context"]
@@ -155,7 +155,7 @@ class Api:
         return json.loads(text) if text.startswith(("{", "[")) else text
 
     def text(self, url_path: str, query: Mapping[str, Any] | None = None) -> str:
-        """GET what is no JSON, whatever it begins with: a log, metrics."""
+        """GET a text that is not JSON: a log, metrics."""
         return self._text("GET", url_path, body=None, query=query, content_type="text/plain")
 
     def _text(self, method: str, url_path: str, **options: Any) -> str:
@@ -233,7 +233,7 @@ class Api:
         return answer
 
     def delete(self, kind: str, namespace: str | None, name: str, **options: Any) -> None:
-        """DELETE; `options` become the DeleteOptions. An absent object is no error."""
+        """DELETE; `options` become the DeleteOptions. An absent object is not an error."""
         body = {"apiVersion": "v1", "kind": "DeleteOptions"} | options
         try:
             self.request("DELETE", path(kind, namespace, name), body=body)

@@ -1,7 +1,7 @@
 """EDGE: start and stop one control plane as processes of this machine.
 
 A cluster is a folder: configuration, data, logs, and `cluster.json` with the processes. Nothing else knows of it, so
-several run side by side, and one whose starter crashed is found and stopped by its folder alone.
+several run side by side, and the folder alone is enough to find and stop a cluster after a crash.
 """
 
 import contextlib
@@ -84,7 +84,7 @@ class Cluster:
 
 
 def start(folder: Path, options: Options, progress: Progress) -> Cluster:
-    """Start a cluster in `folder`, whose former cluster, if any, is stopped.
+    """Start a cluster in `folder`. A former cluster there is stopped.
 
     Raises `StartError`, `BuildError`, and `MachineError` where a real node is asked for and cannot be.
     """

@@ -107,7 +107,7 @@ def api_server(site: Site) -> list[str]:
             f"--audit-log-path={site.audit_log}",
             f"--audit-policy-file={site.folder / 'audit-policy.yaml'}",
             "--audit-log-mode=blocking-strict",
-            # By default it is begun anew after 100 MB, under the eyes of who reads it; a soak writes more.
+            # By default it is rotated after 100 MB, also while it is read; a soak writes more.
             "--audit-log-maxsize=100000",
         ]
     return arguments

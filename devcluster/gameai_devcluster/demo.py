@@ -42,7 +42,7 @@ class Stage:
 
 
 def main() -> int:
-    """Run the demo; 0 when every tier and world became Ready, Gold was scaled, the weather told, and NPCs were answered."""
+    """Run the demo; 0 if all tiers and worlds became Ready, Gold was scaled, and weather and NPC requests were answered."""
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument(
         "--cluster", type=Path, help="kubeconfig of another cluster; nothing is simulated there"
@@ -66,7 +66,7 @@ def _say(text: str) -> None:
 def _stage(other: Path | None) -> Stage:
     if other is not None:
         if not other.is_file():
-            raise DemoError(f"CLUSTER={other} is no file: give the path of a kubeconfig")
+            raise DemoError(f"CLUSTER={other} is not a file: set it to the path of a kubeconfig")
         _say(f"1/7 using the cluster of {other}")
         return Stage(other.resolve(), simulated=False)
     folder = _DEV / "cluster"

@@ -1,6 +1,6 @@
 """`make e2e`: our images and charts on a real node beside simulated GPU nodes, or on any other cluster.
 
-Exit codes: 0 passed, 1 failed, 3 this machine can be no node (it says what is missing and how to get it).
+Exit codes: 0 passed, 1 failed, 3 this machine cannot be a node (it says what is missing and how to get it).
 """
 
 import argparse
@@ -30,9 +30,9 @@ _VLLM_IMAGE = f"{REGISTRY}/vllm-openai:v{vllm.VERSION}"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Environment:
-    """What the tests are told: a kubeconfig, our images, and where evidence of failures goes.
+    """Input of the tests: a kubeconfig, our images, and where evidence of failures goes.
 
-    On a cluster of our own (`real_node`) simulated GPU nodes stand beside the real one, `audit_log` tells of every
+    On a cluster of our own (`real_node`) simulated GPU nodes stand beside the real one, `audit_log` records every
     write, and `former` are images and charts of an earlier commit. With `vllm_image` only the tests of a real engine run.
     """
 
@@ -100,7 +100,9 @@ def _say(text: str) -> None:
 
 def _elsewhere(options: argparse.Namespace) -> bool:
     if not options.cluster.is_file():
-        raise MachineError(f"CLUSTER={options.cluster} is no file: give the path of a kubeconfig")
+        raise MachineError(
+            f"CLUSTER={options.cluster} is not a file: set it to the path of a kubeconfig"
+        )
     if not (options.registry and options.tag):
         raise MachineError(
             "another cluster needs our images in a registry that it reaches: make images TAG=0.1.0 DOUBLE=1, push "
@@ -178,7 +180,7 @@ def _here(options: argparse.Namespace) -> bool:
 
 
 def _left(before: dict[str, set[str]]) -> list[str]:
-    """What is there now and was not before; what others did meanwhile is told and does not count."""
+    """What is there now and was not before; what others did meanwhile is reported and does not count."""
     folder = FOLDER / "cluster"
     after = machine.traces(folder)
     new = [(what, each) for what in before for each in sorted(after[what] - before[what])]
@@ -222,7 +224,7 @@ def _former(base: str) -> _Former:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     archive = subprocess.run(
-        ["git", "archive", commit],  # noqa: S607 - of whoever runs the tests
+        ["git", "archive", commit],  # noqa: S607 - from the PATH of the developer
         check=True,
         capture_output=True,
         cwd=install.ROOT,
@@ -251,7 +253,7 @@ def _former_commit() -> str:
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(
-        ["git", *arguments],  # noqa: S607 - of whoever runs the tests
+        ["git", *arguments],  # noqa: S607 - from the PATH of the developer
         check=False,
         capture_output=True,
         text=True,

@@ -46,7 +46,7 @@ _PARTS: Mapping[str, _Part] = MappingProxyType(
             requirements="workloads.txt",
             files=("workloads.Dockerfile",),
         ),
-        # Stands in for vLLM where there is no GPU: for tests.
+        # Replaces vLLM without GPUs: for tests.
         "gameai-double": _Part(
             sources=(
                 "contract/gameai_contract",
@@ -144,7 +144,7 @@ def builder() -> Builder:
 
 
 def builder_there() -> str | None:
-    """The first builder of images that works. A docker whose daemon does not answer is none."""
+    """The first builder of images that works. Docker without a running daemon does not count."""
     for program in ("buildah", "podman", "docker"):
         if shutil.which(program) and (program != "docker" or _docker_answers()):
             return program
@@ -249,7 +249,7 @@ def _ours(tool: Builder, name: str, recipe: _Recipe, progress: Progress) -> Imag
 
 
 def base_image(tool: Builder, base: str, progress: Progress) -> tuple[str, str]:
-    """Name and Python version of the base; a local one is made where there is none yet."""
+    """Name and Python version of the base; a local one is built if it does not exist."""
     name = base
     if base == LOCAL:
         suite = _suite()

@@ -88,7 +88,7 @@ class Operator:
         return 0, ""
 
     def metric(self, name: str) -> float:
-        """The sum of a metric over its labels: 0 where it has no sample, not a number while the operator tells none."""
+        """The sum of a metric over its labels: 0 without a sample, NaN while the operator has no metrics."""
         status, text = self.get("/metrics")
         if status != HTTPStatus.OK:
             return math.nan

@@ -56,11 +56,11 @@ def start_in_background(
 def _found(program: str) -> str:
     if path := shutil.which(program):
         return path
-    raise FileNotFoundError(f"there is no program {program}")
+    raise FileNotFoundError(f"program {program} does not exist")
 
 
 def alive(pid: int, started: float) -> bool:
-    """Whether this process still runs; the start time tells it from a later one of the same number."""
+    """Whether this process still runs; the start time distinguishes it from a later one with the same PID."""
     try:
         process = psutil.Process(pid)
         gone = process.status() == psutil.STATUS_ZOMBIE
@@ -70,6 +70,6 @@ def alive(pid: int, started: float) -> bool:
 
 
 def send(process: psutil.Process, number: signal.Signals) -> None:
-    """Signal a process and all of its group; one that is gone is no error."""
+    """Signal a process and all of its group; a process that is gone is not an error."""
     with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
         os.killpg(process.pid, number)

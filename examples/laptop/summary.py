@@ -1,4 +1,4 @@
-"""What the NPCs of the game loop were told, by whom, and how soon."""
+"""Answers of the game loop by source, with their latency."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -103,7 +103,7 @@ class Objects(Protocol):
         """Pairs of key and facts."""
 
 
-class _ObjectCollector:
+class ObjectCollector:
     """Reads the facts when metrics are asked for, so that what is gone leaves no series behind."""
 
     def __init__(self, objects: Objects) -> None:
@@ -137,7 +137,7 @@ class _ObjectCollector:
 
 def show_objects(objects: Objects) -> None:
     """Report what is known of our own objects."""
-    REGISTRY.register(_ObjectCollector(objects))
+    REGISTRY.register(ObjectCollector(objects))
 
 
 KEY: contextvars.ContextVar[str] = contextvars.ContextVar("key", default="")

@@ -107,7 +107,7 @@ def _engine(given: argparse.Namespace) -> Engine:
 
 
 async def _serve(surface: Surface, stop: asyncio.Event, drain_seconds: float) -> None:
-    """Until told to stop and drained, or until the engine is dead."""
+    """Run until SIGTERM and drained, or until the engine is dead."""
     engine = surface.engine
     while not stop.is_set() and not engine.dead:
         await asyncio.sleep(_POLL_SECONDS)

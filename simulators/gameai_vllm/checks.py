@@ -21,7 +21,7 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a failure of ours
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """A request that may run: its prompts, tokens of them, tokens to make, and how it is to be told."""
+    """A request that may run: its prompts, tokens of them, tokens to generate, and the form of the answer."""
 
     chat: bool
     prompts: tuple[str, ...]

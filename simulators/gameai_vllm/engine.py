@@ -5,7 +5,7 @@ import heapq
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
-# What a killed engine tells of every request that was running.
+# The error of a killed engine for every running request.
 DEAD = "EngineCore encountered an issue. See stack trace (above) for the root cause."
 SHUT = "cannot schedule new futures after shutdown"
 BUSY = "The engine is currently busy and cannot accept new requests. Please try again later or on a different instance."
@@ -69,7 +69,7 @@ class _Waiting:
 
 
 class Engine:
-    """Runs requests in slots. Its counters are what /metrics tells."""
+    """Runs requests in slots. Its counters appear in /metrics."""
 
     def __init__(self, latency: Latency, limits: Limits) -> None:
         self.latency = latency

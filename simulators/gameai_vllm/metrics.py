@@ -1,4 +1,4 @@
-"""What /metrics of the double tells: vLLM's own text, captured idle, with the values that are simulated in their places."""
+"""/metrics of the double: the text of an idle vLLM with simulated values."""
 
 import bisect
 import re

@@ -29,7 +29,7 @@ class Surface:
     metrics: Metrics
     created: int
     number: int = 0
-    # A server that took the connection and says nothing, as one whose shutdown timed out.
+    # A server that accepts connections and sends nothing, like one after a timed-out shutdown.
     mute: bool = False
 
     def head(self, request: web.Request, kind: str) -> dict[str, Any]:

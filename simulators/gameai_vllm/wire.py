@@ -8,12 +8,12 @@ VERSION = "0.32.0"
 
 
 def error(status: int, message: str, kind: str, param: str | None = None) -> dict[str, Any]:
-    """An error as every route tells it."""
+    """The error body of every route."""
     return {"error": {"message": message, "type": kind, "param": param, "code": status}}
 
 
 def usage(prompt: int, completion: int, *, full: bool = True) -> dict[str, Any]:
-    """Tokens of a request; a stream's last chunk tells less."""
+    """Tokens of a request; the last chunk of a stream has less."""
     told: dict[str, Any] = {
         "prompt_tokens": prompt,
         "total_tokens": prompt + completion,
@@ -163,7 +163,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def models(name: str, created: int, context: int) -> dict[str, Any]:
-    """What /v1/models tells."""
+    """The body of /v1/models."""
     permission = {
         "id": "modelperm-double",
         "object": "model_permission",

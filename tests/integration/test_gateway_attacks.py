@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gameai.errors import ExhaustedError
+from gameai.gateway.memory import MemoryLedger
 from gameai.gateway.rpc import service, sinks
 from gameai.gateway.rpc.identity import Caller
 from gameai.gateway.rpc.stream import Session
@@ -229,9 +230,117 @@ async def test_a_text_that_is_not_read_is_counted_and_ends(monkeypatch: pytest.M
             call = stub.GenerateText(pb.GenerateTextRequest(question=like))
             await call.initial_metadata()
             await eventually(lambda: served.dispatcher.ledger.total > 50_000)
+            await eventually(lambda: served.dispatcher.metrics.events["stream not read",] == 1)
             await eventually(lambda: served.dispatcher.ledger.total == 0)
+            await read_out(call)
             assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert await call.details() == "the answers are not read"
+
+
+async def test_a_text_that_is_not_read_ends_as_soon_as_memory_is_full() -> None:
+    async def speak(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        choice = {"delta": {"content": "x" * 60_000}, "finish_reason": None}
+        for _ in range(5):
+            await response.write(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
+        await asyncio.sleep(60)
+        return response
+
+    async with http(speak) as address, gateway(view([], [address]), Named()) as served:
+        ledger = served.dispatcher.ledger
+        like = question(BARD, max_tokens=2048, deadline_ms=60_000)
+        options = [("grpc.http2.lookahead_bytes", 1 << 16), ("grpc.http2.bdp_probe", 0)]
+        async with aio.insecure_channel(served.address, options=options) as channel:
+            stub = inference_pb2_grpc.InferenceServiceStub(channel)
+            call = stub.GenerateText(pb.GenerateTextRequest(question=like, world="games/eldermoor"))
+            await call.initial_metadata()
+            await eventually(lambda: ledger.total > 60_000)
+            ledger.most = 1000
+            for job in {each.job for each in _attempts(served)}:
+                job.sink.append(job.question, "y" * 200_000)
+            # Long before the 30 s after which any unread text ends.
+            await eventually(lambda: served.dispatcher.metrics.events["stream not read",] == 1, 5)
+            await eventually(lambda: ledger.total == 0)
+            await read_out(call)
+            assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def read_out(call: Any) -> None:
+    with contextlib.suppress(aio.AioRpcError):
+        while await call.read() is not aio.EOF:
+            pass
+
+
+def _attempts(served: Served) -> list[Any]:
+    schedulers = served.dispatcher.schedulers.values()
+    return [each for one in schedulers for replica in one.replicas.values() for each in replica._callers]  # fmt: skip
+
+
+async def test_a_connection_that_was_paused_at_its_end_is_read_again() -> None:
+    """One piece holds more text than may wait, and the end."""
+    choice = {"delta": {"content": "x" * 20_000}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 9}
+    events = [{"choices": [choice]}, {"choices": [], "usage": usage}]
+    body = b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in events)
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reply = head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                asked = await reader.readuntil(b"\r\n\r\n")
+                length = int(asked.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+                await reader.readexactly(length)
+                writer.write(reply)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, gateway(view([], [address])) as served:
+        like = question(BARD, max_tokens=2048, deadline_ms=5000)
+        for _ in range(2):
+            call = served.stub.GenerateText(pb.GenerateTextRequest(question=like))
+            parts = [part async for part in call]
+            assert parts[-1].end.source == ENGINE
+            assert not parts[-1].end.truncated
+    # The server's side closes in the loop's next passes.
+    await asyncio.sleep(0.05)
+
+
+async def test_unread_answers_of_one_namespace_leave_others_their_memory() -> None:
+    """Its streams stay below what ends one, as many as it may have."""
+    async with gateway(view([]), Named()) as served:
+        ledger = served.dispatcher.ledger
+        hoarders = [
+            Session(served.dispatcher, lambda _: world(), holder="games/") for _ in range(128)
+        ]
+        big = pb.Answer(text="x" * 10_000)
+        for each in hoarders:
+            while not each.stuck.done() and each._charged < 1 * MEBI:
+                each.answer(big, last=True)
+        assert ledger.total < 3 * ledger.most
+        assert not ledger.full("others/world")
+        calm = Session(served.dispatcher, lambda _: world("others/world"), holder="others/")
+        frame = pb.StreamAnswersRequest(
+            questions=[question(GUARD, n, prompt=pb.Prompt(parts=["x" * 900])) for n in range(100)]
+        )
+        await calm.take(frame.SerializeToString())
+        for each in (*hoarders, calm):
+            each.close()
+        assert ledger.total == 0
+
+
+def test_an_answer_that_is_refused_for_memory_is_not_counted() -> None:
+    class Context:
+        def add_done_callback(self, _: Any) -> None:
+            raise AssertionError("nothing to release")
+
+    ledger = MemoryLedger(1000)
+    context: Any = Context()
+    with pytest.raises(ExhaustedError):
+        sinks.hold_until_sent(context, ledger, "games/", pb.Answer(text="x" * 5000))
+    assert ledger.total == 0
 
 
 async def test_first_frames_find_no_more_memory_than_their_namespace_has() -> None:

@@ -166,6 +166,17 @@ def test_followers_come_back_with_the_earliest_deadline_first() -> None:
     assert flight.first() is None
 
 
+def test_a_namespace_is_overdrawn_only_by_its_own_memory() -> None:
+    ledger = MemoryLedger(100)
+    ledger.hold("a/", 300)
+    assert not ledger.overdrawn("b/")
+    ledger.hold("b/", 10)
+    assert ledger.overdrawn("a/")
+    assert not ledger.overdrawn("b/")
+    ledger.hold("a/", -290)
+    assert not ledger.overdrawn("a/")
+
+
 def test_one_that_leads_instead_frees_the_one_that_led() -> None:
     before, after, follower = (Waiting(each) for each in (5.0, 3.0, 9.0))
     flight = Flight(b"k", before)

@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 
 import pytest
-from gameai.gateway.pacing import Pacer
+from gameai.gateway.pacing import DISPATCH, Pacer
 from inference import eventually
 
 
@@ -92,51 +92,99 @@ async def test_many_streams_of_one_namespace_get_no_more_of_a_pass_than_one_of_a
     assert clock.done.count("flood") == 50
 
 
-async def test_a_namespace_that_overruns_passes_waits_as_long_while_others_go_on() -> None:
+async def test_a_namespace_with_long_pieces_waits_as_long_while_others_go_on() -> None:
     clock = Clock()
     turns = Pacer(0.005, clock, clock)
+    await turns.run(partial(clock.work, "fast", 0.001), "fast/a")
     slow = [
         asyncio.create_task(turns.run(partial(clock.work, "slow", 0.065), f"slow/{n}"))
-        for n in range(3)
+        for n in range(2)
     ]
-    await eventually(lambda: len(clock.done) == 2)
+    await eventually(lambda: clock.done == ["fast", "slow"])
     for _ in range(3):
         await turns.run(partial(clock.work, "fast", 0.001), "fast/a")
-    assert clock.done == ["slow", "slow", "fast", "fast", "fast"]
+    assert clock.done == ["fast", "slow", "fast", "fast", "fast"]
     clock.now += 0.060
     await asyncio.gather(*slow)
     assert clock.done[5:] == ["slow"]
 
 
-async def test_one_long_pass_is_forgiven() -> None:
+async def test_two_namespaces_with_long_pieces_both_wait() -> None:
+    clock = Clock()
+    turns = Pacer(0.005, clock, clock)
+    for name in ("a", "b"):
+        await turns.run(partial(clock.work, name, 0.065), f"{name}/x")
+    waiting = [
+        asyncio.create_task(turns.run(partial(clock.work, name, 0.001), f"{name}/x"))
+        for name in ("a", "b")
+    ]
+    await turns.run(partial(clock.work, "calm", 0.001), "calm/x")
+    assert clock.done[:3] == ["a", "b", "calm"]
+    clock.now += 0.130
+    await asyncio.gather(*waiting)
+
+
+async def test_a_namespace_that_is_alone_does_not_wait() -> None:
     clock = Clock()
     turns = Pacer(0.005, clock, clock)
     for number in range(3):
-        clock.now += 0.1
         await turns.run(partial(clock.work, str(number), 0.065), "slow/a")
     assert clock.done == ["0", "1", "2"]
+
+
+async def test_work_without_a_turn_is_company_too() -> None:
+    clock = Clock()
+    turns = Pacer(0.005, clock, clock)
+    turns.note("fast/a")
+    await turns.run(partial(clock.work, "slow", 0.065), "slow/a")
+    later = asyncio.create_task(turns.run(partial(clock.work, "later", 0.001), "slow/a"))
+    await turns.run(partial(clock.work, "fast", 0.001), "fast/a")
+    assert clock.done == ["slow", "fast"]
+    clock.now += 0.060
+    await later
+
+
+async def test_dispatch_of_a_tier_does_not_wait_for_the_frames_of_its_namespace() -> None:
+    clock = Clock()
+    turns = Pacer(0.005, clock, clock)
+    await turns.run(partial(clock.work, "fast", 0.001), "fast/a")
+    await turns.run(partial(clock.work, "slow", 0.065), "shared/w")
+    turns.add(partial(clock.work, "dispatch", 0.065), f"{DISPATCH}shared/gold")
+    turns.add(partial(clock.work, "dispatch", 0.065), f"{DISPATCH}shared/gold")
+    await turns.run(partial(clock.work, "fast", 0.001), "fast/a")
+    await eventually(lambda: clock.done.count("dispatch") == 2)
+
+
+async def test_one_long_piece_is_forgiven() -> None:
+    clock = Clock()
+    turns = Pacer(0.005, clock, clock)
+    for number in range(3):
+        clock.now += 0.5
+        await turns.run(partial(clock.work, "fast", 0.001), "fast/a")
+        await turns.run(partial(clock.work, str(number), 0.030), "slow/a")
+    assert clock.done == ["fast", "0", "fast", "1", "fast", "2"]
 
 
 async def test_time_in_which_another_process_had_the_cpu_is_no_overrun() -> None:
     clock = Clock()
     turns = Pacer(0.005, clock, lambda: 0.0)
+    await turns.run(partial(clock.work, "fast", 0.0), "fast/a")
     for number in range(2):
         await turns.run(partial(clock.work, str(number), 0.065), "slow/a")
-    assert clock.done == ["0", "1"]
+    assert clock.done == ["fast", "0", "1"]
 
 
-async def test_an_overrun_counts_also_where_the_work_did_not_wait() -> None:
+async def test_a_long_piece_counts_also_where_it_did_not_wait() -> None:
     clock = Clock()
     turns = Pacer(0.005, clock, clock)
-    await turns.run(partial(clock.work, "long", 0.015), "slow/a")
-    await turns.run(partial(clock.work, "first", 0.001), "slow/a")
+    await turns.run(partial(clock.work, "first", 0.001), "fast/a")
     await turns.run(partial(clock.work, "inline", 0.065), "slow/a")
     later = asyncio.create_task(turns.run(partial(clock.work, "later", 0.001), "slow/a"))
     await turns.run(partial(clock.work, "fast", 0.001), "fast/a")
     assert not later.done()
     clock.now += 0.060
     await later
-    assert clock.done == ["long", "first", "inline", "fast", "later"]
+    assert clock.done == ["first", "inline", "fast", "later"]
 
 
 async def test_work_that_no_caller_awaits_keeps_its_order_and_its_errors_end_nothing(

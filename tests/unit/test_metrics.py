@@ -16,7 +16,7 @@ STATUS: dict[str, Any] = {
 
 def text(objects: ObjectMetrics) -> str:
     registry = CollectorRegistry()
-    registry.register(telemetry._ObjectCollector(objects))
+    registry.register(telemetry.ObjectCollector(objects))
     return generate_latest(registry).decode()
 
 

@@ -58,5 +58,5 @@ def test_a_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no program missing-program"):
+    with pytest.raises(FileNotFoundError, match="program missing-program does not exist"):
         start_in_background(["missing-program"], tmp_path / "log", die_with_parent=True)

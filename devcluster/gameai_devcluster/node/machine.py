@@ -29,7 +29,7 @@ _SYSCTLS = (
     "kernel/keys/root_maxkeys",
     "kernel/keys/root_maxbytes",
 )
-# What containerd, CNI and kubelet make whatever they are told. Of these only what is ours, or empty, is removed.
+# Paths that containerd, CNI and kubelet always create. Of these only what is ours, or empty, is removed.
 _FIXED = (
     "/run/containerd",
     "/var/lib/cni",
@@ -110,12 +110,12 @@ def prepare(folder: Path) -> None:
     except (OSError, subprocess.CalledProcessError) as error:
         clean()
         raise MachineError(
-            f"this machine lets nobody set up a bridge ({error}): a container without the rights for it?"
+            f"this machine does not permit a bridge ({error}): a container without the rights for it?"
         ) from error
 
 
 def clean() -> bool:
-    """Undo all of it, whoever did it and however it ended; True if there was anything to undo."""
+    """Undo all changes of any run, however it ended; True if there was anything to undo."""
     marker = _read()
     if marker is None:
         return False
@@ -239,7 +239,7 @@ def _shims() -> Iterator[psutil.Process]:
 
 
 def _contained(folder: Path) -> Iterator[psutil.Process]:
-    """Processes whose own root is a container's of ours; to have one of our mounts among its own is not enough."""
+    """Processes with the root file system of one of our containers; one of our mounts is not enough."""
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):
             lines = Path(f"/proc/{process.pid}/mountinfo").read_text().splitlines()
@@ -290,7 +290,7 @@ def _entries(folder: Path) -> Iterator[Path]:
         if link.is_symlink() and link.readlink().is_relative_to(folder):
             yield link
     if not Path("/run/containerd/containerd.sock").exists():
-        # Nobody else's containerd: sockets of shims, and notes of containers, have no owner left.
+        # Not another containerd: sockets of shims and container records have no owner left.
         yield from (Path("/run/containerd") / each for each in ("s", "runc/k8s.io"))
         yield from Path("/var/lib/cni/results").glob("cni-loopback-*")
     if not _foreign_kubelet():

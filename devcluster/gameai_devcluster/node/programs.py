@@ -81,7 +81,7 @@ def missing_packages() -> list[str]:
 
 
 def check_rights() -> None:
-    """Raise `MachineError` where nobody may be a node."""
+    """Raise `MachineError` if this machine cannot be a node."""
     if sys.platform != "linux":
         raise MachineError(
             "a real node needs Linux; on another system name a cluster: make e2e CLUSTER=path/to/kubeconfig"

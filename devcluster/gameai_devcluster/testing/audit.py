@@ -48,7 +48,7 @@ class AuditLog:
         """Wait until the operator wrote nothing there for so long, then forget what it wrote until now.
 
         Metrics in status come up to 2 s after the state that a reader waits for, and a line of this log a moment
-        after the answer it tells of.
+        after the response that it records.
         """
         end = time.monotonic() + seconds
         seen, since = -1, time.monotonic()

@@ -1,4 +1,4 @@
-"""What a failure leaves for whoever looks into it: one folder, and the three lines that tell most."""
+"""Evidence of a failure: one folder, and the three most relevant lines."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ _LOG_LINES = 500
 
 
 def collect(api: Api, namespaces: list[str], folder: Path) -> list[str]:
-    """Write pods, logs, events, objects and the operator's metrics into a folder; the three most telling lines."""
+    """Write pods, logs, events, objects and the operator's metrics into a folder; the three most relevant lines."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     telling: list[tuple[int, str]] = []

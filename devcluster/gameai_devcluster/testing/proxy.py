@@ -17,7 +17,7 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, T
 
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "host", "content-length"})
-# Kinds whose writes are no part of a workload.
+# Kinds with writes that do not belong to a workload.
 _LEFT_OUT = ("/leases", "/events")
 _MOST_KEPT = 200_000
 
@@ -106,7 +106,7 @@ class Proxy:
             raise TimeoutError("the proxy did not start")
 
     def reset(self) -> None:
-        """Forget what was seen, bring no more faults; numbering starts anew."""
+        """Forget what was seen and inject no more faults; numbering starts again."""
         self.seen = []
         self.arrivals.clear()
         self._metrics = Counter()

@@ -1,4 +1,4 @@
-"""Who reaches whom, by the semantics of NetworkPolicy, evaluated over objects instead of packets.
+"""Reachability by the semantics of NetworkPolicy, evaluated over objects instead of packets.
 
 Written from the API's documentation (networking.k8s.io/v1), and of our rendering it knows nothing: policies add up; a pod
 that none selects for a direction is open in it; a connection needs the caller's egress and the other's ingress.
@@ -16,7 +16,7 @@ Json = Mapping[str, Any]
 class End:
     """One end of a connection: a pod, or an address outside of the cluster (`namespace` is empty).
 
-    `ports` are the names that a pod gives its ports. A pod with an address is one of a network plug-in whose address blocks match pods too, which the API leaves open.
+    `ports` are the names that a pod gives its ports. A pod with an address stands for network plug-ins that match address blocks against pods too, which the API leaves open.
     """
 
     namespace: str = ""

@@ -14,7 +14,7 @@ NOW = datetime.datetime(2026, 11, 22, 10, 0, tzinfo=datetime.UTC)
 
 
 def decided(root: Mapping[str, Any], settings: Settings | None = None, **seen: Any) -> Decision:
-    """The decision for a resource of which nothing is there yet, but what `seen` tells."""
+    """The decision for a resource without children, except those in `seen`."""
     kind = kinds(settings or Settings())[root["kind"]]
     nothing: dict[str, Any] = {"root": root, "children": {}, "pods": (), "now": NOW}
     return kind.decide(Observed(**(nothing | seen)))

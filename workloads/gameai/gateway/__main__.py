@@ -82,8 +82,20 @@ def _sources(given: argparse.Namespace) -> Sources:
         issuer=given.issuer,
         audience=given.audience,
         token_hours=given.token_hours,
+        endpoints=_endpoints(given.endpoint),
         identity=not given.insecure_no_identity,
     )
+
+
+def _endpoints(given: list[str]) -> dict[str, list[str]]:
+    """Addresses by tier. Raises `StartError`."""
+    found: dict[str, list[str]] = {}
+    for each in given:
+        tier, equals, address = each.partition("=")
+        if not equals or tier.count("/") != 1 or not address.rpartition(":")[2].isdigit():
+            raise StartError(f"--endpoint {each}: write NAMESPACE/TIER=HOST:PORT")
+        found.setdefault(tier, []).append(address)
+    return found
 
 
 def _own_server() -> str:
@@ -96,7 +108,8 @@ def _own_server() -> str:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="gameai.gateway", description="NPCs' questions in, answers in time out."
+        prog="gameai.gateway",
+        description="Answers questions of NPCs in time, from engines, a cache or defaults.",
     )
     add_flags(parser)
     given = parser.parse_args(arguments)
@@ -108,6 +121,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--view needs one of --keys and --insecure-no-identity")
     if bool(given.tls_certificate) != bool(given.tls_key):
         parser.error("--tls-certificate and --tls-key go together")
+    if given.endpoint and not given.view:
+        parser.error("--endpoint needs --view")
     if given.own_service and given.own_service.count("/") != 1:
         parser.error("--own-service must be namespace/name")
     return given
@@ -115,43 +130,32 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """All flags."""
-    where = parser.add_argument_group("tiers and worlds").add_argument
-    where("--view", type=Path, help="a YAML file of them; read again when it changes")
-    where("--cluster", action="store_true", help="by watching the cluster")
-    where("--namespaces", default="", help="with commas; none: all")
-    where(
-        "--own-service",
-        default="",
-        help="namespace/name of the gateways' own Service: slots of replicas are divided among its pods",
-    )
-    where("--api-server", default="", help="URL of the cluster's API (default: that of the pod)")
-    where("--api-token", type=Path, default=TOKEN_FOLDER / "token", help="token for it")
-    where("--api-ca", type=Path, default=TOKEN_FOLDER / "ca.crt", help="who signs its certificate")
+    _add_sources(parser)
     _add_callers(parser)
     add = parser.add_argument
     add(
         "--address",
         default="",
-        help="address to listen on (default: every one of this pod, IPv4 and IPv6; 127.0.0.1 with --insecure-no-identity)",
+        help="listen address (default: all interfaces; 127.0.0.1 with --insecure-no-identity)",
     )
-    add("--port", type=int, default=GRPC_PORT, help="port of gRPC; 0: a free one, printed")
+    add("--port", type=int, default=GRPC_PORT, help="gRPC port; 0: any free port, which is printed")
     add(
         "--health-port",
         type=int,
         default=HEALTH_PORT,
-        help="port of /livez, /readyz, /metrics",
+        help="port of /livez, /readyz and /metrics; 0: any free port",
     )
     add(
         "--tls-certificate",
         type=Path,
-        help="certificate (PEM), read again when it changes; without it connections are not encrypted",
+        help="file with the certificate (PEM), read again when it changes; without it connections are not encrypted",
     )
-    add("--tls-key", type=Path, help="its key (PEM)")
+    add("--tls-key", type=Path, help="file with the private key (PEM)")
     add(
         "--drain-seconds",
         type=float,
         default=_DRAIN_SECONDS,
-        help="longest time for streams to end after SIGTERM",
+        help="maximum time for streams to end after SIGTERM, in seconds",
     )
     add(
         "--log-level",
@@ -160,27 +164,61 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_argument_group("tiers and worlds").add_argument
+    where(
+        "--view",
+        type=Path,
+        help="YAML file with tiers and worlds (manifests, or the short form); read again when it changes",
+    )
+    where(
+        "--endpoint",
+        action="append",
+        default=[],
+        metavar="NAMESPACE/TIER=HOST:PORT",
+        help="with manifests in --view: address of an engine of a tier; may be repeated",
+    )
+    where("--cluster", action="store_true", help="read tiers and worlds from the cluster")
+    where("--namespaces", default="", help="comma-separated namespaces; empty: all")
+    where(
+        "--own-service",
+        default="",
+        help="namespace/name of the gateways' Service; the engine slots are divided among its pods",
+    )
+    where("--api-server", default="", help="URL of the API server (default: in-cluster)")
+    where(
+        "--api-token",
+        type=Path,
+        default=TOKEN_FOLDER / "token",
+        help="file with the token for the API server",
+    )
+    where(
+        "--api-ca",
+        type=Path,
+        default=TOKEN_FOLDER / "ca.crt",
+        help="file with the CA certificate of the API server",
+    )
+
+
 def _add_callers(parser: argparse.ArgumentParser) -> None:
     who = parser.add_argument_group("callers").add_argument
     who(
         "--keys",
         type=Path,
-        help="a JSON Web Key Set; read again when it changes (default with --cluster: the cluster's)",
+        help="file with a JSON Web Key Set, read again when it changes (default with --cluster: the keys of the cluster)",
     )
-    who("--issuer", default=_ISSUER, help="with --keys: who signs ServiceAccount tokens")
-    who(
-        "--audience", default=AUDIENCE, help="audience that tokens must have (default: %(default)s)"
-    )
+    who("--issuer", default=_ISSUER, help="with --keys: issuer of ServiceAccount tokens")
+    who("--audience", default=AUDIENCE, help="required audience of tokens (default: %(default)s)")
     who(
         "--token-hours",
         type=float,
         default=MOST_HOURS,
-        help="longest validity of a token that is accepted, in hours (default: %(default)s)",
+        help="maximum validity of accepted tokens, in hours (default: %(default)s)",
     )
     who(
         "--insecure-no-identity",
         action="store_true",
-        help="anybody may speak for every world: for laptops",
+        help="accept all callers for all worlds, without tokens: for laptops",
     )
 
 

@@ -9,9 +9,10 @@ import signal
 import sys
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 from gameai_contract import names
@@ -28,6 +29,7 @@ from gameai.gateway.rpc.players import Players
 from gameai.gateway.rpc.server import new_server
 from gameai.gateway.rpc.service import NAME, InferenceService
 from gameai.gateway.sources.cluster import Discovery, Scope
+from gameai.gateway.sources.manifests import Endpoints
 from gameai.gateway.sources.view_file import ViewError, parse
 from gameai.gateway.sources.watch import Server
 from gameai.serving import draining, following
@@ -67,6 +69,8 @@ class Sources:
     identity: bool
     audience: str = AUDIENCE
     token_hours: float = MOST_HOURS
+    # Addresses of engines by tier, for a view of manifests.
+    endpoints: Endpoints = field(default_factory=dict)
 
 
 async def run(listening: Listening, sources: Sources) -> None:
@@ -120,7 +124,7 @@ class App:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self.metrics, self._players = Metrics(), Players()
-        view = View() if sources.view is None else read_view(sources.view)
+        view = View() if sources.view is None else read_view(sources.view, sources.endpoints)
         self._dispatcher = Dispatcher(view, self.metrics)
         self._discovery = None
         if sources.server is not None:
@@ -152,7 +156,7 @@ class App:
         if self._discovery is not None:
             found.append(self._discovery.run())
         if sources.view is not None:
-            found.append(follow_view(sources.view, self._dispatcher))
+            found.append(follow_view(sources.view, self._dispatcher, sources.endpoints))
         if isinstance(self._identity, Tokens):
             if sources.keys is not None:
                 found.append(follow_key_file(sources.keys, sources.issuer, self._identity))
@@ -165,16 +169,21 @@ class App:
         inner = self.metrics.gauges
 
         def gauges() -> list[Metric]:
-            streams = [((), float(self.service.streams))]
             return [
                 *inner(),
-                gauge("gameai_gateway_streams", "Open streams of game servers.", (), streams),
+                stream_gauge(self.service.streams),
                 player_gauge(self._players.worlds(monotonic()), self.metrics),
                 *(self._discovery.gauges() if self._discovery else ()),
             ]
 
         self.metrics.gauges = gauges
         REGISTRY.register(self.metrics)
+
+
+def stream_gauge(streams: int) -> Metric:
+    """Open streams."""
+    text = "Open streams of game servers."
+    return gauge("gameai_gateway_streams", text, (), [((), float(streams))])
 
 
 def player_gauge(worlds: Mapping[str, tuple[int, int]], metrics: Metrics) -> Metric:
@@ -194,7 +203,9 @@ def _take(dispatcher: Dispatcher, found: View) -> None:
         dispatcher.take(found)
 
 
-async def follow_view(path: Path, dispatcher: Dispatcher) -> None:
+async def follow_view(
+    path: Path, dispatcher: Dispatcher, endpoints: Endpoints = MappingProxyType({})
+) -> None:
     """Take up every new content of the file and its archetypes, forever; a bad one leaves what was there."""
 
     def refused(error: Exception) -> None:
@@ -202,7 +213,7 @@ async def follow_view(path: Path, dispatcher: Dispatcher) -> None:
         _LOG.error("the view stays as it was: %s", error)
 
     await following.follow(
-        lambda: read_view(path),
+        lambda: read_view(path, endpoints),
         functools.partial(_take, dispatcher),
         refused,
         errors=(ViewError,),
@@ -230,10 +241,10 @@ async def _drain(
     await server.stop(max(0.0, end - monotonic()))
 
 
-def read_view(path: Path) -> View:
+def read_view(path: Path, endpoints: Endpoints = MappingProxyType({})) -> View:
     """The view of a file. Raises `ViewError`."""
     try:
-        return parse(path.read_text(), lambda name: (path.parent / name).read_text())
+        return parse(path.read_text(), lambda name: (path.parent / name).read_text(), endpoints)
     except (OSError, UnicodeError) as error:
         raise ViewError(f"{path}: {error}") from error
 

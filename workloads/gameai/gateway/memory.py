@@ -59,6 +59,13 @@ class MemoryLedger:
         held = self._worlds.get(world)
         return held is not None and held.size > part / space.worlds
 
+    def overdrawn(self, world: str) -> bool:
+        """Whether memory is full and the namespace of this world itself holds more than its part."""
+        space = self._spaces.get(namespace(world))
+        if self.total <= self.most or space is None:
+            return False
+        return space.size > self.most / len(self._spaces)
+
     def _enter(self, world: str) -> "_World":
         name = namespace(world)
         space = self._spaces.get(name)

@@ -99,7 +99,10 @@ class Metrics(Collector):
             self.seconds,
         )
         yield _histogram(
-            "gameai_gateway_queue_duration_seconds", "Time in the queue, in seconds.", ("tier",), self.queued
+            "gameai_gateway_queue_duration_seconds",
+            "Time in the queue, in seconds.",
+            ("tier",),
+            self.queued,
         )
         yield _histogram(
             "gameai_gateway_engine_request_duration_seconds",

@@ -4,12 +4,11 @@ A frame of many questions takes milliseconds, and so does a long reply of an eng
 as there are streams with a frame, and everything that happens once in a pass waits for it: timers, engines' answers, and
 gRPC's server, which accepts one call a pass and ends those that waited for 30 s. Work of the namespace, and in it of the
 world, that had the least time goes first: five hundred streams of one get no more of the loop than two of another. A
-namespace whose work makes passes more than twice as long as their bound then waits as long as the pass was too long.
+namespace whose pieces take more than twice the bound then waits for as long as they were too long, unless it is alone.
 """
 
 import asyncio
 import logging
-import math
 from collections import deque
 from collections.abc import Callable, Container
 from time import monotonic, thread_time
@@ -18,8 +17,14 @@ from gameai.errors import ServiceFault
 from gameai.gateway.memory import namespace
 
 PASS_SECONDS = 0.005
-# One long pass in so many seconds is forgiven: the garbage collector runs in somebody's turn.
-_FORGIVEN_SECONDS = 0.1
+# The garbage collector runs in the piece of some namespace: so much is forgiven at once, and this part of all time.
+_FORGIVEN_SECONDS, _FORGIVEN_PART = 0.03, 0.1
+# A namespace that had no company for so long does not wait.
+_ALONE_SECONDS = 1.0
+_MOST_REMEMBERED = 1000
+# Before a tier's key: dispatch works for all who use the tier, so it does not wait for its owner.
+DISPATCH = "\0dispatch/"
+_DISPATCH_SPACE = namespace(DISPATCH)
 _LOG = logging.getLogger(__name__)
 Work = Callable[[], None]
 _Turn = tuple[Work, asyncio.Future[None] | None]
@@ -87,14 +92,15 @@ class Pacer:
         self._seconds = seconds
         self._clock = clock
         self._cpu = cpu
-        self._began = 0.0
         self._loop = asyncio.get_running_loop()
         self._spaces: dict[str, _Space] = {}
         self._used = Used()
         self._until = -1e9
-        # When a namespace last made a pass too long, and until when it waits for that.
-        self._overran: dict[str, float] = {}
+        # Seconds of CPU of pieces that were too long, less what is forgiven, with the time of the last one.
+        self._overruns: dict[str, tuple[float, float]] = {}
+        # Until when a namespace waits for that, and when each one last had work.
         self._resting: dict[str, float] = {}
+        self._seen: dict[str, float] = {}
         # The next pass, and whether it is the next of the loop too.
         self._next: asyncio.Handle | None = None
         self._soon = False
@@ -103,10 +109,11 @@ class Pacer:
         """Do it when its world's turn comes; raises what it raises. Cancelled before, it is not done."""
         space = namespace(world)
         if not self._spaces and space not in self._resting and self._clock() < self._until:
+            began = self._cpu()
             try:
                 work()
             finally:
-                self._spend(space, self._clock())
+                self._spend(space, self._cpu() - began, self._clock())
             return
         turn: asyncio.Future[None] = self._loop.create_future()
         self._queue((work, turn), space, world)
@@ -120,8 +127,13 @@ class Pacer:
         """Do it when its world's turn comes. What is added for one world is done in order; errors are logged."""
         self._queue((work, None), namespace(world), world)
 
+    def note(self, world: str) -> None:
+        """A world has work that needs no turn: others are not alone."""
+        self._seen[namespace(world)] = self._clock()
+
     def _queue(self, turn: _Turn, space: str, world: str) -> None:
         self._used.join(space)
+        self._seen[space] = self._clock()
         self._spaces.setdefault(space, _Space()).add(world, turn)
         self._schedule()
 
@@ -143,7 +155,7 @@ class Pacer:
     def _pass(self) -> None:
         self._next, self._soon = None, False
         now = self._clock()
-        self._until, self._began = now + self._seconds, self._cpu()
+        self._until, cpu = now + self._seconds, self._cpu()
         if self._resting:
             self._resting = {space: end for space, end in self._resting.items() if end > now}
         while now < self._until and (name := self._used.least(self._resting)) is not None:
@@ -151,10 +163,11 @@ class Pacer:
             world, (work, turn) = space.take()
             if turn is None:
                 _do(work)
-            elif not turn.cancelled():
+            elif not turn.done():
                 _settle(work, turn)
             before, now = now, self._clock()
-            self._spend(name, now)
+            began, cpu = cpu, self._cpu()
+            self._spend(name, cpu - began, now)
             space.spent(world, now - before)
             self._used.add(name, now - before)
             if not space.worlds:
@@ -163,20 +176,28 @@ class Pacer:
         if self._spaces:
             self._schedule()
 
-    def _spend(self, space: str, now: float) -> None:
-        """The work of a namespace ended: it waits for what it took beyond the pass, unless that is less than a pass."""
-        if now - self._until <= self._seconds:
+    def _spend(self, space: str, seconds: float, now: float) -> None:
+        """A piece of a namespace took so many seconds of CPU: too long ones are paid back, unless it is alone."""
+        self._seen[space] = now
+        over = seconds - self._seconds
+        if over <= self._seconds or space == _DISPATCH_SPACE:
             return
-        over = self._cpu() - self._began - self._seconds
-        if over <= self._seconds:
-            return
-        again = now - self._overran.get(space, -math.inf) < _FORGIVEN_SECONDS
-        self._overran = {
-            name: at for name, at in self._overran.items() if now - at < _FORGIVEN_SECONDS
-        }
-        self._overran[space] = now
-        if again:
+        level, at = self._overruns.get(space, (0.0, now))
+        level = max(0.0, level - (now - at) * _FORGIVEN_PART) + over
+        self._overruns[space] = level, now
+        if len(self._overruns) > _MOST_REMEMBERED:
+            self._overruns = {
+                name: each
+                for name, each in self._overruns.items()
+                if now - each[1] < _ALONE_SECONDS
+            }
+        if level > _FORGIVEN_SECONDS and not self._alone(space, now):
             self._resting[space] = now + over
+
+    def _alone(self, space: str, now: float) -> bool:
+        """Whether no other namespace had work lately."""
+        self._seen = {name: at for name, at in self._seen.items() if now - at < _ALONE_SECONDS}
+        return self._seen.keys() <= {space, _DISPATCH_SPACE}
 
 
 def _do(work: Work) -> None:
@@ -195,4 +216,5 @@ def _settle(work: Work, turn: asyncio.Future[None]) -> None:
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller that waits for the turn gets it
         turn.set_exception(error)
     else:
-        turn.set_result(None)
+        if not turn.done():
+            turn.set_result(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -46,7 +47,7 @@ _AT_ONCE_BYTES = 16 << 10
 class Attempt:
     """A job at a replica: receives the events of its HTTP call."""
 
-    __slots__ = ("_unread", "call", "events", "flow", "held", "job", "over", "replica", "scheduler", "world")  # fmt: skip
+    __slots__ = ("_pieces", "_replied_at", "_unread", "call", "events", "flow", "held", "job", "over", "replica", "scheduler", "world")  # fmt: skip
 
     def __init__(self, scheduler: Owner, job: Job, replica: Replica) -> None:
         self.scheduler = scheduler
@@ -58,6 +59,9 @@ class Attempt:
         self.events = Events(chat_completions.most_events(job.plan.tokens)) if job.streams else None
         # Bytes of an unfinished reply, and of those the ones that wait for their turn.
         self.held = self._unread = 0
+        # Parts of the reply that wait for their turn, and when the reply was whole.
+        self._pieces: deque[tuple[int, Callable[[], None]]] = deque()
+        self._replied_at = 0.0
         self.over = False
 
     def cancel(self) -> None:
@@ -77,10 +81,15 @@ class Attempt:
         job.started = self.job.started
         self.job = job
 
+    def seconds(self, now: float) -> float:
+        """Time of the engine: the wait for a turn of this gateway does not count."""
+        return (self._replied_at or now) - self.job.started
+
     def settle(self) -> None:
         """The attempt is over; later events are ignored."""
         self.over = True
         self.replica.settled(self)
+        self._pieces.clear()
         self._unread = 0
         self.holding(0)
 
@@ -110,12 +119,15 @@ class Attempt:
             work()
             return
         self._unread += size
-        self.scheduler.pacer.add(partial(self._turn, size, work), self.world)
+        self._pieces.append((size, work))
+        self.scheduler.pacer.add(self._turn, self.world)
         self.holding(0)
 
-    def _turn(self, size: int, work: Callable[[], None]) -> None:
-        if self.over:
+    def _turn(self) -> None:
+        if not self._pieces:
+            # The attempt is over.
             return
+        size, work = self._pieces.popleft()
         self._unread -= size
         self.held -= size
         self.scheduler.ledger.hold(self.world, -size)
@@ -139,6 +151,7 @@ class Attempt:
 
     def replied(self, status: int, body: bytes) -> None:
         """The whole reply."""
+        self._replied_at = monotonic()
         self._in_turn(len(body), partial(self._read, status, body))
 
     def _read(self, status: int, body: bytes) -> None:

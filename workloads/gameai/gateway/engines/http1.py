@@ -250,6 +250,9 @@ class Connection(asyncio.Protocol):
         # Its caller may still cancel it, when the connection is another call's.
         self._call = call.connection = None
         self._reset()
+        if self.transport is not None:
+            # The last part of a stream may have paused it.
+            self.transport.resume_reading()
         if closing:
             self.abandon()
         else:

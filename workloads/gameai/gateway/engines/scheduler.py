@@ -21,7 +21,7 @@ from gameai.gateway.engines.service_time import Estimate, Pace
 from gameai.gateway.job import Job, Reason
 from gameai.gateway.memory import MemoryLedger
 from gameai.gateway.metrics import Metrics
-from gameai.gateway.pacing import Pacer
+from gameai.gateway.pacing import DISPATCH, Pacer
 from gameai.gateway.routing.snapshot import TierView
 from gameai.inference.v1 import inference_pb2 as pb
 
@@ -173,7 +173,7 @@ class Scheduler:
             if now - began > _SLICE_SECONDS:
                 # A replica that comes has room for thousands.
                 self._resting = True
-                self.pacer.add(self._go_on, self.tier.key)
+                self.pacer.add(self._go_on, f"{DISPATCH}{self.tier.key}")
                 return
             job = queue.pop(now)
             if job is None:
@@ -240,7 +240,7 @@ class Scheduler:
         job = attempt.job
         job.attempt = None
         self._release(attempt)
-        self._metrics.engine_seconds[self.tier.label,].observe(now - job.started)
+        self._metrics.engine_seconds[self.tier.label,].observe(attempt.seconds(now))
         return job
 
     def cancelled(self, attempt: Attempt) -> None:
@@ -269,9 +269,10 @@ class Scheduler:
         """An engine's answer. Only answers say how long one takes: refusals come fast, and say nothing of it."""
         now = monotonic()
         attempt.replica.breaker.succeeded()
+        seconds = attempt.seconds(now)
         job = self._ended(attempt, now)
-        self.estimate.observe(job.size, now - job.started, now)
-        self.pace.wrote(completion.completion_tokens, job.prompt_bytes, now - job.started)
+        self.estimate.observe(job.size, seconds, now)
+        self.pace.wrote(completion.completion_tokens, job.prompt_bytes, seconds)
         self._outcome.answered(job, completion, attempt.replica.endpoint.revision, now)
         self.pump()
 

@@ -2,18 +2,15 @@
 
 import asyncio
 import itertools
-import logging
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from time import monotonic
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import grpc
-from google.rpc import code_pb2
 from google.rpc.status_pb2 import Status
 from grpc import aio
-from grpc_status import rpc_status
 
 from gameai.errors import (
     DrainingError,
@@ -21,24 +18,19 @@ from gameai.errors import (
     InvalidArgumentError,
     NotFoundError,
     PermissionDeniedError,
-    status,
-    status_of,
 )
 from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.job import Job
 from gameai.gateway.memory import namespace
-from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.snapshot import WorldView
+from gameai.gateway.rpc.call_status import CallStatus
 from gameai.gateway.rpc.garbage import Garbage
 from gameai.gateway.rpc.identity import Caller, Identity
 from gameai.gateway.rpc.players import MOST_INSTANCE, Players, Report
 from gameai.gateway.rpc.sinks import (
-    GoneError,
     SingleAnswer,
-    StuckError,
     TextStream,
     hold_until_sent,
-    send,
 )
 from gameai.gateway.rpc.stream import Session
 from gameai.inference.v1 import inference_pb2 as pb
@@ -50,14 +42,12 @@ MOST_CALLS = 256
 # Left of a call's own deadline for the way back: a tenth, 100 ms at most; but a fiftieth of a long one, for gRPC rounds
 # it up on its way here, by a hundredth at most.
 _WAY_BACK, _WAY_BACK_SECONDS, _LONG_WAY_BACK = 0.1, 0.1, 0.02
-_LOG = logging.getLogger(__name__)
 Context = aio.ServicerContext[Any, Any]
 _M = TypeVar("_M")
 # Clients are asked to open another stream after this time, so that new gateways get their share.
 STREAM_SECONDS = 300.0
 # And ended so long after.
 LEAVE_SECONDS = 40.0
-_REFUSED = frozenset({code_pb2.UNAUTHENTICATED, code_pb2.PERMISSION_DENIED})
 
 
 class InferenceService:
@@ -110,7 +100,7 @@ class InferenceService:
 
     async def StreamAnswers(self, request_iterator: AsyncIterator[bytes], context: Context) -> None:
         """Frames in, as they came, and frames out."""
-        with _Mapped(self._dispatcher.metrics, self._garbage) as mapped:
+        with CallStatus(self._dispatcher.metrics, self._garbage) as mapped:
             caller = self._caller(context)
             _within(self._streams_of, caller, MOST_STREAMS, "streams", context)
             # At once, so that the client knows that it was accepted.
@@ -132,7 +122,7 @@ class InferenceService:
         self, request_iterator: AsyncIterator[pb.GenerateAnswerRequest], context: Context
     ) -> pb.GenerateAnswerResponse:
         """One question, one answer."""
-        with _Mapped(self._dispatcher.metrics, self._garbage) as mapped:
+        with CallStatus(self._dispatcher.metrics, self._garbage) as mapped:
             caller = self._caller(context)
             _within(self._calls_of, caller, MOST_CALLS, "calls", context)
             request = await _only_message(request_iterator)
@@ -149,6 +139,7 @@ class InferenceService:
     ) -> pb.Answer:
         self.heard = monotonic()
         world = self._world(caller, request.world)
+        self._dispatcher.pacer.note(world.key)
         single = SingleAnswer()
         job = self._dispatcher.ask(world, request.question, single, within=_left(context))
         try:
@@ -164,12 +155,13 @@ class InferenceService:
         self, request_iterator: AsyncIterator[pb.GenerateTextRequest], context: Context
     ) -> None:
         """Text as it is made."""
-        with _Mapped(self._dispatcher.metrics, self._garbage) as mapped:
+        with CallStatus(self._dispatcher.metrics, self._garbage) as mapped:
             caller = self._caller(context)
             _within(self._calls_of, caller, MOST_CALLS, "calls", context)
             request = await _only_message(request_iterator)
             self.heard = monotonic()
             world = self._world(caller, request.world)
+            self._dispatcher.pacer.note(world.key)
             spoken = TextStream(self._dispatcher.ledger, _holder(caller) or world.key)
             left = _left(context)
             job = self._dispatcher.ask(world, request.question, spoken, streams=True, within=left)
@@ -282,7 +274,7 @@ async def _send_text(spoken: TextStream, job: Job | None, context: Context) -> S
     async for message in spoken.messages():
         if message.end.HasField("error"):
             return message.end.error
-        await send(context, message)
+        await spoken.send(context, message)
         if job is not None and spoken.resumes() and job.attempt is not None:
             job.attempt.resume()
     return None
@@ -334,58 +326,6 @@ def _only(mine: list[WorldView], caller: Caller) -> WorldView | None:
         beside = f"{caller.name.partition('/')[0]}/"
         mine = [world for world in mine if world.key.startswith(beside)]
     return mine[0] if len(mine) == 1 else None
-
-
-class _Mapped:
-    """Errors inside become the call's status, once the handler's own clean-up is done."""
-
-    def __init__(self, metrics: Metrics, garbage: Garbage) -> None:
-        self._metrics = metrics
-        self._garbage = garbage
-        self._status: Status | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        self._garbage.ended()
-        if error is None or not isinstance(error, Exception):
-            return False
-        self.failed(error)
-        return True
-
-    def failed(self, error: BaseException | None) -> None:
-        """The call ends with the status of an error."""
-        if error is None or isinstance(error, GoneError):
-            # No status reaches the client.
-            return
-        if isinstance(error, StuckError):
-            self._metrics.events["stream not read",] += 1
-            message = "the answers are not read"
-            self._status = status(code_pb2.RESOURCE_EXHAUSTED, message, "ANSWERS_NOT_READ")
-            return
-        self._status = status_of(error)
-        if self._status.code in _REFUSED:
-            self._metrics.events["caller refused",] += 1
-        if self._status.code == code_pb2.INTERNAL:
-            _LOG.error("a call failed; this is a bug", exc_info=error)
-
-    def fault(self, found: Status | None) -> None:
-        """The call ends with an answer's error, if it has one."""
-        self._status = found
-
-    async def end(self, context: Context) -> None:
-        """Abort the call, if there is a reason to."""
-        if self._status is not None:
-            found = rpc_status.to_status(self._status)
-            try:
-                await context.abort(found.code, found.details, found.trailing_metadata)
-            except aio.AbortError:
-                raise
-            except Exception:
-                # gRPC has no public name for what it raises where the client is gone.
-                if not context.done():
-                    raise
 
 
 def _left(context: Context) -> float:

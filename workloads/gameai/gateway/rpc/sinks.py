@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from google.protobuf.message import Message
@@ -14,8 +14,10 @@ from gameai.inference.v1 import inference_pb2 as pb
 
 # A text that its reader does not take is held up to so many characters; then the engine is read no further.
 _MOST_UNREAD = 16 << 10
-# Fewer bytes of it end no call.
-_LEAST_STUCK = 64 << 10
+# Characters of one message: what gRPC holds of a call that is not read.
+_MOST_MESSAGE = 8 << 10
+# Fewer bytes of unread text end no call (times the calls of a namespace: all memory).
+_LEAST_STUCK = 128 << 10
 # Answers of single calls, of which a namespace has so few that their bytes need no count.
 _SMALL_ANSWER = 4 << 10
 # A client that takes nothing for so long is gone.
@@ -61,6 +63,8 @@ class TextStream:
         self._unread = self._held = 0
         self._paused = self._full = False
         self._wake = asyncio.Event()
+        # While a message is being sent.
+        self._sending: asyncio.Timeout | None = None
 
     def answer(self, answer: pb.Answer, *, last: bool) -> None:  # noqa: ARG002 - a sink's signature
         """The end."""
@@ -75,7 +79,7 @@ class TextStream:
         self._hold(sys.getsizeof(text))
         self._paused = self._paused or self._unread > _MOST_UNREAD
         self._wake.set()
-        return not self._paused
+        return not (self._paused or self._full)
 
     def resumes(self) -> bool:
         """Whether reading may continue after a pause."""
@@ -94,13 +98,24 @@ class TextStream:
             while self._parts:
                 text, held = "".join(self._parts), self._held
                 self._parts = []
-                self._unread -= len(text)
-                yield pb.GenerateTextResponse(text=text)
+                for at in range(0, len(text), _MOST_MESSAGE):
+                    part = text[at : at + _MOST_MESSAGE]
+                    self._unread -= len(part)
+                    yield pb.GenerateTextResponse(text=part)
                 # It is sent.
                 self._hold(-held)
             if self._end is not None:
                 yield pb.GenerateTextResponse(end=self._end)
                 return
+
+    async def send(self, context: aio.ServicerContext[Any, Any], message: Message) -> None:
+        """Send a message. Raises what `send` does, and `StuckError` as soon as memory is full."""
+        if self._full:
+            raise StuckError
+        await send(context, message, self._started)
+
+    def _started(self, sending: asyncio.Timeout | None) -> None:
+        self._sending = sending
 
     def close(self) -> None:
         """The call is over."""
@@ -112,6 +127,9 @@ class TextStream:
         if self._ledger.hold(self._holder, size) and self._held > _LEAST_STUCK:
             self._full = True
             self._wake.set()
+            if self._sending is not None:
+                # Its client reads nothing: the write would wait for 30 s.
+                self._sending.reschedule(asyncio.get_running_loop().time())
 
 
 class StuckError(Exception):
@@ -122,11 +140,26 @@ class GoneError(Exception):
     """The client is gone, and no status reaches it."""
 
 
-async def send(context: aio.ServicerContext[Any, Any], message: Message) -> None:
-    """Send a message of a call. Raises `StuckError` where the client does not read for 30 s, and `GoneError`."""
+def _ignore(_: asyncio.Timeout | None) -> None:
+    """The time limit stays as it is."""
+
+
+async def send(
+    context: aio.ServicerContext[Any, Any],
+    message: Message,
+    started: Callable[[asyncio.Timeout | None], None] = _ignore,
+) -> None:
+    """Send a message of a call. Raises `StuckError` if the client does not read for 30 s, and `GoneError`.
+
+    `started` gets the time limit of the write, and None when it is over.
+    """
     try:
-        async with asyncio.timeout(STUCK_SECONDS):
-            await context.write(message)
+        async with asyncio.timeout(STUCK_SECONDS) as limit:
+            started(limit)
+            try:
+                await context.write(message)
+            finally:
+                started(None)
     except TimeoutError as error:
         raise StuckError from error
     except Exception as error:
@@ -143,12 +176,13 @@ def hold_until_sent(
     if len(answer.text) <= _SMALL_ANSWER:
         return
     size = answer.ByteSize()
+    if ledger.hold(holder, size):
+        ledger.hold(holder, -size)
+        raise ExhaustedError(
+            f"namespace {namespace(holder)} holds as much of this gateway's memory as it may: read the answers"
+        )
 
     def ended(_: object) -> None:
         ledger.hold(holder, -size)
 
     context.add_done_callback(ended)  # type: ignore[arg-type] # its stub wants a named protocol
-    if ledger.hold(holder, size):
-        raise ExhaustedError(
-            f"namespace {namespace(holder)} holds as much of this gateway's memory as it may: read the answers"
-        )

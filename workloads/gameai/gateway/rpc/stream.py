@@ -12,7 +12,7 @@ from grpc import aio
 from gameai.errors import ExhaustedError, InvalidArgumentError, ServiceFault, status_of
 from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.job import Job
-from gameai.gateway.memory import namespace
+from gameai.gateway.memory import MemoryLedger, namespace
 from gameai.gateway.routing.snapshot import WorldView
 from gameai.gateway.rpc.frame_check import crowded
 from gameai.gateway.rpc.sinks import StuckError, send
@@ -29,8 +29,8 @@ _SMALL_FRAME = 16 << 10
 _UNCHARGED = 32
 # Of an answer beside its text, and of one with a status.
 _ANSWER_BYTES, _ERROR_BYTES = 512, 2048
-# Fewer bytes of answers end no stream, and shorter frames may always wait.
-_LEAST_STUCK, _LEAST_REFUSED = 1 << 20, 64 << 10
+# Fewer bytes of unread answers end no stream (times the streams of a namespace: all memory), and shorter frames may wait.
+_LEAST_STUCK, _LEAST_REFUSED = 256 << 10, 64 << 10
 
 
 class Session:
@@ -111,11 +111,11 @@ class Session:
         """
         arrived, ledger, holder = monotonic(), self._dispatcher.ledger, self._holder
         # A frame that waits is held like the questions that are open.
-        full = ledger.hold(holder, len(data))
+        ledger.hold(holder, len(data))
         try:
-            _check_room(holder, len(data), full=full)
+            _check_room(ledger, holder, len(data))
             while len(self._open) + len(self._ready) > MOST_OPEN - MOST_FRAME:
-                _check_room(holder, len(data), full=ledger.full(holder))
+                _check_room(ledger, holder, len(data))
                 self._room.clear()
                 await self._room.wait()
             await self._dispatcher.pacer.run(lambda: self._open_frame(data, arrived), holder)
@@ -216,9 +216,9 @@ class Session:
             self.stuck.cancel()
 
 
-def _check_room(holder: str, size: int, *, full: bool) -> None:
-    """Raises `ExhaustedError` where a frame of so many bytes finds no memory to wait in."""
-    if full and size > _LEAST_REFUSED:
+def _check_room(ledger: MemoryLedger, holder: str, size: int) -> None:
+    """Raises `ExhaustedError` if a frame of `size` bytes must not wait, because its own namespace holds too much."""
+    if size > _LEAST_REFUSED and ledger.overdrawn(holder):
         raise ExhaustedError(
             f"namespace {namespace(holder)} holds as much of this gateway's memory as it may: "
             "read the answers, and ask less at once"

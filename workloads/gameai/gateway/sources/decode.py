@@ -122,7 +122,7 @@ def world(document: Object, library: Library) -> WorldFound | None:
     owners = metadata.get("ownerReferences") or ()
     if metadata.get("deletionTimestamp") or not any(_owns(each, document) for each in owners):
         return None
-    roles = {each["name"]: _given_role(each) for each in spec.get("roles") or ()}
+    roles = {each["name"]: role(each) for each in spec.get("roles") or ()}
     view = WorldView(
         key=f"{metadata['namespace']}/{metadata['name']}",
         # A world of the same name that comes later is another one.
@@ -259,8 +259,8 @@ def _owns(owner: Mapping[str, Any], document: Object) -> bool:
     return bool(ours and same and owner["uid"] == document["spec"]["world"])
 
 
-def _given_role(given: Mapping[str, Any]) -> RoleView:
-    """Rungs of a newer operator are passed over."""
+def role(given: Mapping[str, Any]) -> RoleView:
+    """A role of a WorldView. Unknown fallback steps are ignored, as a newer operator may publish them."""
     known = set(Rung)
     return RoleView(
         name=given["name"],

@@ -1,6 +1,7 @@
 """PURE: tiers and worlds from one YAML file, for laptops and tests: what the gateway finds by watch in a cluster."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Self
 
 import yaml
@@ -21,6 +22,8 @@ from pydantic.alias_generators import to_camel
 
 from gameai.gateway.routing.archetypes import NONE, Archetypes
 from gameai.gateway.routing.snapshot import Endpoint, RoleView, TierView, View, WorldView
+from gameai.gateway.sources import manifests
+from gameai.gateway.sources.manifests import ManifestError
 
 _MOST_PORT = 65_535
 
@@ -118,10 +121,26 @@ class _File(_Part):
     gateways: int = Field(1, ge=1, le=100, description="Gateways that share the tiers' slots.")
 
 
-def parse(text: str, read: Callable[[str], str]) -> View:
-    """The view of a file; `read` gives the text of another one by its path. Raises `ViewError`."""
+def parse(
+    text: str,
+    read: Callable[[str], str],
+    endpoints: manifests.Endpoints = MappingProxyType({}),
+) -> View:
+    """The view of a file: Kubernetes manifests, with `endpoints` for their tiers, or the short form.
+
+    `read` gives the text of another file by its path. Raises `ViewError`.
+    """
     try:
-        held = _File.model_validate(yaml.safe_load(text))
+        documents = list(yaml.safe_load_all(text))
+        if manifests.is_manifests(documents):
+            return manifests.parse(documents, endpoints)
+        if endpoints:
+            raise ViewError("--endpoint needs manifests: this file has its own endpoints")
+        held = _File.model_validate(documents[0] if len(documents) == 1 else None)
+    except ManifestError as error:
+        raise ViewError(str(error)) from error
+    except ViewError:
+        raise
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -97,7 +97,7 @@ class _DegradedReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Degrad
     DEGRADED_REASON_DEADLINE: _DegradedReason.ValueType  # 3
     """The deadline came while the engine was at it."""
     DEGRADED_REASON_ENGINE_FAILED: _DegradedReason.ValueType  # 4
-    """The engine failed, or said what is no answer."""
+    """The engine failed, or returned an invalid answer."""
     DEGRADED_REASON_NO_REPLICA: _DegradedReason.ValueType  # 5
     """No replica of the tier may be called."""
 
@@ -111,7 +111,7 @@ DEGRADED_REASON_TOO_LATE: DegradedReason.ValueType  # 2
 DEGRADED_REASON_DEADLINE: DegradedReason.ValueType  # 3
 """The deadline came while the engine was at it."""
 DEGRADED_REASON_ENGINE_FAILED: DegradedReason.ValueType  # 4
-"""The engine failed, or said what is no answer."""
+"""The engine failed, or returned an invalid answer."""
 DEGRADED_REASON_NO_REPLICA: DegradedReason.ValueType  # 5
 """No replica of the tier may be called."""
 Global___DegradedReason: _TypeAlias = DegradedReason  # noqa: Y015
@@ -138,7 +138,7 @@ class StreamAnswersRequest(_message.Message):
 
     @_builtins.property
     def cancelled_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Open questions of this stream that are no longer wanted. They get no answer. At most 256."""
+        """Open questions of this stream to cancel. They get no answer. At most 256."""
 
     def __init__(
         self,
@@ -356,7 +356,7 @@ class Question(_message.Message):
     role: _builtins.str
     """One of the world's roles."""
     archetype: _builtins.str
-    """One of the world's archetypes. Without it nothing is cached and there is no default answer."""
+    """One of the world's archetypes. Without it nothing is cached and no default answer exists."""
     npc: _builtins.str
     """The NPC. Questions of one NPC go to the same replica while it has room, and get the same variant of a cached answer."""
     max_tokens: _builtins.int
@@ -496,7 +496,7 @@ class Answer(_message.Message):
     text: _builtins.str
     source: Global___Source.ValueType
     served_tier: _builtins.str
-    """`namespace/name` of the tier whose engine gave the answer, now or when it was cached. Empty for a default."""
+    """`namespace/name` of the tier that generated the answer, now or when it was cached. Empty for a default."""
     degraded_reason: Global___DegradedReason.ValueType
     """Why the answer is not from an engine or the fresh cache."""
     provisional: _builtins.bool
@@ -513,7 +513,7 @@ class Answer(_message.Message):
     """The answer left the gateway after the question's deadline."""
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """There is no answer. The details hold a google.rpc.ErrorInfo with domain `gameai.dev` and the reason, and for a
+        """The question has no answer. The details hold a google.rpc.ErrorInfo with domain `gameai.dev` and the reason, and for a
         wrong field a google.rpc.BadRequest.
         """
 
