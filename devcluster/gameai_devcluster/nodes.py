@@ -78,7 +78,7 @@ NODES = (
 def manifests(
     rows: tuple[NodeRow, ...] = NODES, *, beside_real: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """One Node object per row, zone and count; names tell type, capacity and zone.
+    """One Node object per row, zone and count; names contain type, capacity and zone.
 
     Beside a real node those without GPUs are tainted, so that what needs no GPU really runs.
     """

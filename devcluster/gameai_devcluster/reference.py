@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -108,7 +109,7 @@ def _fields(schema: Mapping[str, Any], path: str) -> Iterator[list[str]]:
 
 def _default(schema: Mapping[str, Any]) -> str:
     value = schema.get("default")
-    return "" if value is None or value in ({}, []) else f"`{value}`"
+    return "" if value is None or value in ({}, []) else f"`{json.dumps(value)}`"
 
 
 def _type(schema: Mapping[str, Any]) -> str:

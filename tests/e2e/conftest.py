@@ -9,11 +9,11 @@ from typing import Any
 
 import helm_python
 import pytest
-import real
 from gameai_devcluster import charts, e2e, install
 from gameai_devcluster.api import Api, Json, from_kubeconfig
 from gameai_devcluster.nodes import SIMULATED_TAINT
 from gameai_devcluster.testing import evidence
+from support import real
 
 NAMESPACES = [real.SYSTEM, "eldermoor", "shared", "e2e"]
 Kubectl = Callable[..., str]

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-import real
 from gameai_devcluster import e2e
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.testing.waiting import until
+from support import real
 
 Kubectl = Callable[..., str]
 UPDATES = 5

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import real
 from gameai_devcluster import e2e
 from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.testing.waiting import until
+from support import real
 
 Kubectl = Callable[..., str]
 

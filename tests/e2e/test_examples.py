@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import pytest
-import real
 from gameai_devcluster import e2e
 from gameai_devcluster.api import Api, Json, path
 from gameai_devcluster.testing.metrics import total
 from gameai_devcluster.testing.waiting import condition, until, world_settled
-from live import world
+from support import real
+from support.live import world
 
 Kubectl = Callable[..., str]
 RELOADS = 'gameai_service_config_reloads_total{result="taken"}'

@@ -6,11 +6,11 @@ The engines are the double of vLLM in the operator's own pods: what a real one d
 from collections.abc import Callable
 
 import pytest
-import real
 from gameai_devcluster import e2e
 from gameai_devcluster.api import Api, Json, path
 from gameai_devcluster.testing.waiting import until
-from live import manifest, world
+from support import real
+from support.live import manifest, world
 
 Kubectl = Callable[..., str]
 GATEWAY = "gameai-operator-gateway"

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import psutil
 import pytest
-import real
 import urllib3
 from gameai_devcluster import e2e
 from gameai_devcluster.api import Api, Json, path
 from gameai_devcluster.testing.waiting import until, world_settled
-from live import world
+from support import real
+from support.live import world
 
 Kubectl = Callable[..., str]
 START_SECONDS = 2.0

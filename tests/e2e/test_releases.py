@@ -8,14 +8,14 @@ from pathlib import Path
 
 import helm_python
 import pytest
-import real
 from gameai_devcluster import charts, e2e, install
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.nodes import SIMULATED_TAINT
 from gameai_devcluster.testing.audit import AuditLog
 from gameai_devcluster.testing.metrics import total
 from gameai_devcluster.testing.waiting import condition, until, world_settled
-from live import manifest, world
+from support import real
+from support.live import manifest, world
 
 Kubectl = Callable[..., str]
 NAMESPACES = ("eldermoor", "shared", "e2e")

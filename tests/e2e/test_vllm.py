@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
-import real
 import urllib3
 from gameai_devcluster import e2e, install
 from gameai_devcluster.api import Api, Json, path
 from gameai_devcluster.testing.waiting import condition, settled, until
+from support import real
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 Kubectl = Callable[..., str]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_operator.api import crd
-from live import manifest, world
+from support.live import manifest, world
 
 HUB = {"huggingFace": {"repository": "a/b"}}
 CLAIM = {"persistentVolumeClaim": {"claimName": "models", "path": "a/b"}}

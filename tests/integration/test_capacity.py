@@ -12,7 +12,7 @@ import pytest
 from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.operators import Operator
 from gameai_devcluster.testing.waiting import condition, settled, until
-from live import manifest
+from support.live import manifest
 
 # Stated: within 5 s.
 ACTS_SECONDS = 5.0

@@ -12,7 +12,7 @@ from gameai_devcluster import cluster as clusters
 from gameai_devcluster.api import Api, ApiError, Json
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.waiting import settled, until, world_settled
-from live import manifest, world
+from support.live import manifest, world
 
 SYSTEM = install.NAMESPACE
 DATA = install.ROOT / "tests" / "data"

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import crashing
 import pytest
-from crashing import Stage, Workload
 from gameai_devcluster.api import Api, Json, path
 from gameai_devcluster.testing.waiting import settled
-from live import manifest
+from support import crashing
+from support.crashing import Stage, Workload
+from support.live import manifest
 
 SAMPLE = 6
 HARDWARE = {

@@ -17,7 +17,18 @@ from gameai_contract.archetypes import parse
 from gameai_contract.inference import LatencyClass, Rung
 from gameai_vllm.engine import Latency, Limits
 from grpc import aio
-from inference import BARD, GUARD, NPCS, engine, eventually, gateway, question, tier, view, world
+from support.inference import (
+    BARD,
+    GUARD,
+    NPCS,
+    engine,
+    eventually,
+    gateway,
+    question,
+    tier,
+    view,
+    world,
+)
 
 ENGINE, FRESH, STALE, DEFAULT = (
     pb.SOURCE_ENGINE,

@@ -24,7 +24,7 @@ from gameai.gateway.rpc.stream import Session
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
 from grpc import aio
-from inference import (
+from support.inference import (
     BARD,
     GUARD,
     Served,

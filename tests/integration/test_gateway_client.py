@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from gameai.client import AskError, Gateway, Source
 from gameai.client import gateway as client_gateway
-from inference import engine, eventually, gateway, view
+from support.inference import engine, eventually, gateway, view
 
 
 async def test_a_gateway_that_says_nothing_is_given_no_questions() -> None:

@@ -17,7 +17,7 @@ from gameai_vllm.engine import Latency
 from google.rpc import error_details_pb2
 from google.rpc.status_pb2 import Status
 from grpc import aio
-from inference import BARD, GUARD, engine, eventually, gateway, question, tier, view
+from support.inference import BARD, GUARD, engine, eventually, gateway, question, tier, view
 
 SLOW = Latency(front_end_ms=0, first_token_ms=5000, token_ms=1)
 

@@ -19,7 +19,7 @@ from gameai_contract.archetypes import parse
 from gameai_contract.inference import LatencyClass
 from gameai_vllm.engine import Engine, Latency, Limits
 from grpc import aio
-from inference import (
+from support.inference import (
     BARD,
     FAST,
     GUARD,

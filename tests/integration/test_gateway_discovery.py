@@ -21,8 +21,8 @@ from gameai_devcluster.testing.proxy import Answer, Arrival, DropError, Proxy, s
 from gameai_devcluster.testing.waiting import until
 from gameai_operator.controller.manifest import PAUSED
 from grpc import aio
-from inference import engine, eventually, outward, program
-from live import manifest, world
+from support.inference import engine, eventually, outward, program
+from support.live import manifest, world
 
 pytestmark = pytest.mark.usefixtures("operator")
 SERVICE = "gameai-operator-gateway"

@@ -18,7 +18,7 @@ from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
 from gameai_vllm.engine import Engine, Latency, Limits
 from grpc import aio
-from inference import (
+from support.inference import (
     BARD,
     FAST,
     GUARD,

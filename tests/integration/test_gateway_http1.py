@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from gameai.gateway.engines.http1 import Call, ConnectionPool, Failure
-from inference import engine
+from support.inference import engine
 
 
 class Heard:

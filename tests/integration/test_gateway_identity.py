@@ -21,7 +21,7 @@ from gameai.gateway.rpc.identity import AUDIENCE, Caller, Tokens
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai_devcluster import certificates
 from grpc import aio
-from inference import (
+from support.inference import (
     GUARD,
     engine,
     eventually,

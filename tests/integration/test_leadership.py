@@ -18,7 +18,7 @@ from gameai_devcluster.api import Api, ApiError
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.proxy import Arrival, Proxy
 from gameai_devcluster.testing.waiting import settled, until, world_settled
-from live import manifest, world
+from support.live import manifest, world
 
 HANDOVER_SECONDS = 3.0
 TAKEOVER_SECONDS = 20.0

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import crashing
 import pytest
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json
@@ -18,7 +17,8 @@ from gameai_devcluster.testing.proxy import Answer, Arrival, Proxy, status_answe
 from gameai_devcluster.testing.waiting import settled, until, world_settled
 from gameai_operator.kinds import WATCHED, kinds
 from gameai_operator.settings import Settings
-from live import manifest, world
+from support import crashing
+from support.live import manifest, world
 
 RESYNC_SECONDS = 2.0
 SAMPLE = 8

@@ -13,7 +13,7 @@ from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.waiting import condition, until, world_settled
-from live import world
+from support.live import world
 
 MEBI = 1 << 20
 READ, OVER = "ArchetypesRead", "ArchetypesBudget"

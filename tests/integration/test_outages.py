@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import crashing
 import pytest
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.proxy import Answer, Arrival, DropError, Proxy, status_answer
 from gameai_devcluster.testing.waiting import settled, until, world_settled
-from live import manifest, world
+from support import crashing
+from support.live import manifest, world
 
 # 10 × the stated 30 s.
 CONVERGED_SECONDS = 300.0

@@ -7,7 +7,7 @@ from gameai_devcluster.api import Api
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.audit import AuditLog
 from gameai_devcluster.testing.waiting import settled, until
-from live import manifest
+from support.live import manifest
 
 TIERS = 200
 WITH_PODS = 50

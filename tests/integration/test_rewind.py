@@ -12,7 +12,7 @@ from gameai_devcluster.api import Api
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.proxy import Answer, Arrival, Proxy, status_answer
 from gameai_devcluster.testing.waiting import settled, until
-from live import manifest
+from support.live import manifest
 
 NAMESPACE = "rewound"
 # Stated: found within 30 s.

@@ -6,7 +6,7 @@ import pytest
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.testing.waiting import until
-from live import manifest
+from support.live import manifest
 
 OPERATOR = f"system:serviceaccount:{install.NAMESPACE}:gameai-operator"
 GATEWAY = f"system:serviceaccount:{install.NAMESPACE}:gameai-operator-gateway"

@@ -11,7 +11,7 @@ from gameai_devcluster.api import Api, Json
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.audit import AuditLog
 from gameai_devcluster.testing.waiting import condition, settled, until, world_settled
-from live import manifest, world
+from support.live import manifest, world
 
 LEASE: dict[str, str | float] = {
     "lease_seconds": 3,

@@ -17,7 +17,7 @@ from gameai_devcluster.services import Service, ServiceLaunch
 from gameai_devcluster.testing.waiting import until
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from worlds import configuration
+from support.worlds import configuration
 
 Start = Callable[..., Service]
 SERVICES = [

@@ -9,7 +9,7 @@ from gameai_devcluster import install
 from gameai_devcluster.api import Api
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.waiting import settled, until
-from live import manifest
+from support.live import manifest
 
 PICKED_UP_SECONDS = 150.0  # 10 × the stated 15 s
 ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/gameai-operator-gameai-system"

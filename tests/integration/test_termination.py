@@ -6,7 +6,7 @@ import pytest
 from gameai_devcluster.api import Api, path
 from gameai_devcluster.testing.audit import AuditLog, Write
 from gameai_devcluster.testing.waiting import settled, until
-from live import manifest
+from support.live import manifest
 
 pytestmark = pytest.mark.usefixtures("operator")
 LOADING = {"devcluster.gameai.dev/start-delay": "600s"}

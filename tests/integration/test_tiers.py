@@ -14,7 +14,7 @@ from gameai_devcluster.api import Api, Json, path
 from gameai_devcluster.operators import Operator
 from gameai_devcluster.testing.audit import AuditLog
 from gameai_devcluster.testing.waiting import condition, settled, until
-from live import manifest
+from support.live import manifest
 
 pytestmark = pytest.mark.usefixtures("operator")
 Kubectl = Callable[..., str]

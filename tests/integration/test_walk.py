@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import crashing
 import pytest
 import yaml
 from gameai_devcluster import install
@@ -22,7 +21,8 @@ from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.audit import AuditLog
 from gameai_devcluster.testing.waiting import settled, until, world_settled
 from gameai_operator.world.clock import MOST_PENDING
-from live import manifest, world
+from support import crashing
+from support.live import manifest, world
 
 pytestmark = pytest.mark.long
 

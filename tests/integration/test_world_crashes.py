@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import crashing
 import pytest
-from crashing import Stage, Workload
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.testing.waiting import settled, until, world_settled
-from live import manifest, world
+from support import crashing
+from support.crashing import Stage, Workload
+from support.live import manifest, world
 
 SAMPLE = 6
 SHARED = "crash-shared"

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import crashing
 import pytest
 import yaml
 from gameai_contract.world_time import parse_time
@@ -13,7 +12,8 @@ from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.testing.waiting import condition, settled, until, world_settled
 from gameai_operator.world.clock import LEAD_SECONDS
-from live import manifest, world
+from support import crashing
+from support.live import manifest, world
 
 pytestmark = pytest.mark.usefixtures("operator")
 Kubectl = Callable[..., str]

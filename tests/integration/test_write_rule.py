@@ -19,7 +19,7 @@ from gameai_operator.controller.field_ownership import applied_fields, lost
 from gameai_operator.controller.manifest import Key, Owner
 from gameai_operator.controller.plan import Child, plan
 from gameai_operator.tier.revisions import NEWEST
-from live import manifest
+from support.live import manifest
 
 GOLDEN = install.ROOT / "tests" / "data" / "tier"
 RESTORED_SECONDS = 50.0  # 10 × the stated 5 s; `make bench` prints the seconds

@@ -3,13 +3,12 @@
 from typing import Any
 
 import pytest
-import tiers
-import worlds
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.api.tier import DEFAULT_IMAGE
 from gameai_operator.controller.manifest import Key
 from gameai_operator.controller.plan import Child
 from gameai_operator.settings import NetworkSettings, PodSettings, Policy, Settings
+from support import tiers, worlds
 
 HUB = "huggingFace"
 

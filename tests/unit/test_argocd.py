@@ -5,13 +5,12 @@ from typing import Any
 
 import lupa  # type: ignore[import-untyped] # it has no stubs
 import pytest
-import tiers
-import worlds
 import yaml
 from gameai_devcluster.testing.rendering import NOW, decided
 from gameai_operator.controller import status_report
 from gameai_operator.controller.kind import RejectedWrite
 from gameai_operator.controller.manifest import Key
+from support import tiers, worlds
 
 FOLDER = Path(__file__).resolve().parents[2] / "integrations" / "argocd"
 SCRIPT = (FOLDER / "health.lua").read_text()

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import worlds
 from gameai.client import Gateway
 from gameai_contract.names import CONFIG_ENVIRONMENT, CONFIG_KEY, GATEWAY_CA_KEY, TOKEN_ENVIRONMENT
 from gameai_contract.world_config import ConfigError
@@ -15,6 +14,7 @@ from gameai_operator.authority import Authority
 from gameai_operator.controller.kind import Observed
 from gameai_operator.kinds import kinds
 from gameai_operator.settings import GatewaySettings, Settings
+from support import worlds
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 ENDPOINT = "gameai-operator-gateway.gameai-system.svc:50051"

@@ -3,7 +3,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import worlds
 from gameai_contract.catalogue import CATALOGUE
 from gameai_contract.settings import CatalogueService, settings_hash
 from gameai_devcluster.testing import rendering
@@ -11,6 +10,7 @@ from gameai_operator.resources.deployment import TEMPLATE_HASH
 from gameai_operator.settings import Settings
 from gameai_operator.world.catalogue import effective, seed
 from gameai_operator.world.revisions import REVISIONS
+from support import worlds
 
 
 def only(**service: Any) -> Any:

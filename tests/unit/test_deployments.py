@@ -1,7 +1,6 @@
 from typing import Any
 
 import pytest
-import tiers
 from gameai_operator.resources.deployment import (
     STUCK_SECONDS,
     TEMPLATE_HASH,
@@ -9,6 +8,7 @@ from gameai_operator.resources.deployment import (
     deployment,
     stuck,
 )
+from support import tiers
 
 
 def document(status: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:

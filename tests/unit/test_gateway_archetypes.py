@@ -4,7 +4,6 @@ import tracemalloc
 import weakref
 from dataclasses import replace
 
-import inference
 import pytest
 from gameai.errors import NotFoundError
 from gameai.gateway.routing import archetypes as index
@@ -15,6 +14,7 @@ from gameai.gateway.sources import decode
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai_contract import archetypes
 from gameai_contract.archetypes import MOST_DOCUMENT_BYTES, parse_document
+from support import inference
 
 
 def worst(seed: int = 0) -> str:

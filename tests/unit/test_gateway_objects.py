@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-import worlds
 from gameai.gateway.routing.archetypes import NONE, Archetypes, Library
 from gameai.gateway.routing.snapshot import Endpoint, View
 from gameai.gateway.sources import decode
@@ -19,7 +18,8 @@ from gameai_contract import archetypes
 from gameai_contract.inference import LADDER, LatencyClass, Rung
 from gameai_contract.names import TIER_LABEL
 from gameai_devcluster.testing.rendering import decided, owned
-from tiers import resource as tier_resource
+from support import worlds
+from support.tiers import resource as tier_resource
 
 SERVICE = "kubernetes.io/service-name"
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 from gameai.gateway.pacing import DISPATCH, Pacer
-from inference import eventually
+from support.inference import eventually
 
 
 class Clock:

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiers
 import yaml
 from gameai_devcluster.testing.rendering import decided, owned
 from gameai_operator.controller.manifest import without_empty
 from gameai_operator.kinds import kinds
 from gameai_operator.settings import Policy, Settings
-from worlds import READY_TIERS
+from support import tiers
+from support.worlds import READY_TIERS
 
 DATA = Path(__file__).parent.parent / "data"
 CASES = sorted(str(path.parent.relative_to(DATA)) for path in DATA.glob("*/*/resource.yaml"))

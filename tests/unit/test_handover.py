@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 
 import pytest
-import tiers
 from gameai_operator.resources.deployment import Deployment
 from gameai_operator.tier.handover import Limits, handover
 from gameai_operator.tier.split import Split, split
 from hypothesis import given
 from hypothesis import strategies as st
+from support import tiers
 
 NO_LOSS = Limits(surge=1, unavailable=0)
 

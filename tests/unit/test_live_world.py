@@ -21,7 +21,7 @@ from gameai_contract.world_config import ConfigError, parse
 from gameai_contract.world_time import MICROSECOND
 from gameai_contract.world_time import follow as follow_anchor
 from gameai_operator.world import template
-from worlds import configuration
+from support.worlds import configuration
 
 # The package gives its function `main`, which hides the module of that name.
 serving = sys.modules["gameai.serving.main"]

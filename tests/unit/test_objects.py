@@ -5,7 +5,6 @@ import subprocess
 from typing import Any
 
 import pytest
-import tiers
 from gameai_devcluster.testing.rendering import NOW
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.kind import Observed
@@ -16,6 +15,7 @@ from gameai_operator.tier.decide import decide
 from gameai_operator.tier.objects import Live
 from gameai_operator.tier.revisions import REVISIONS
 from gameai_operator.tier.template import KEEP_ALIVE_SECONDS, arguments
+from support import tiers
 
 SPOT = {"capacity": {"spotPercent": 80}, "replicas": 5}
 

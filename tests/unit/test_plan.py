@@ -1,9 +1,9 @@
 from typing import Any
 
 import pytest
-import tiers
 from gameai_operator.controller.manifest import MANIFEST_HASH, Key, Owner, owned_by
 from gameai_operator.controller.plan import Apply, Child, Conflict, Number, Plan, plan
+from support import tiers
 
 OWNER = Owner(kind="ModelTier", name="gold", uid="uid-1")
 FORMER = Owner(kind="ModelTier", name="gold", uid="uid-0")

@@ -1,10 +1,10 @@
 from typing import Any
 
 import pytest
-import tiers
 from gameai_contract.inference import LatencyClass
 from gameai_operator.tier.pricing import PRICES, USUAL, price
 from gameai_operator.tier.split import Split
+from support import tiers
 
 OWN = {"instanceType": "g5.xlarge", "onDemandPerHour": "2", "spotPerHour": "0.5"}
 

@@ -3,13 +3,12 @@
 from typing import Any
 
 import pytest
-import tiers
-import worlds
 from gameai_devcluster import charts
 from gameai_devcluster.testing.reachability import End, Network
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.controller.manifest import Key
 from gameai_operator.settings import NetworkSettings, Settings
+from support import tiers, worlds
 
 OPEN_FROM = {
     "namespaceSelector": {"matchLabels": {"team": "servers"}},
@@ -308,4 +307,4 @@ def test_a_selector_with_a_key_that_is_none_stalls_and_changes_nothing() -> None
     assert Key("NetworkPolicy", "eldermoor", "moor-world") in decision.keep
     stalled = next(each for each in decision.conditions if each.type == "Stalled")
     assert stalled.reason == "NetworkInvalid"
-    assert "'not a key!' is no label's key" in stalled.message
+    assert "'not a key!' is not a valid label key" in stalled.message

@@ -2,11 +2,11 @@ import itertools
 from typing import Any
 
 import pytest
-import tiers
-from fakes import ROOT, TIERS, World
 from gameai_operator.controller.errors import ApiError
 from gameai_operator.controller.manifest import Key
 from gameai_operator.controller.outcome import Outcome
+from support import tiers
+from support.fakes import ROOT, TIERS, World
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import pytest
-import tiers
 from gameai_contract.inference import LatencyClass
 from gameai_operator.resources.deployment import TEMPLATE_INPUTS
 from gameai_operator.settings import CapacityLabels
@@ -12,6 +11,7 @@ from gameai_operator.tier.revisions import (
     model_revision,
     parse,
 )
+from support import tiers
 
 EKS = Inputs(
     revision=1,

@@ -2,7 +2,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import tiers
 from gameai_devcluster.testing import rendering
 from gameai_devcluster.testing.rendering import NOW
 from gameai_operator.api.tier import ModelTier
@@ -17,6 +16,7 @@ from gameai_operator.settings import NetworkSettings, Policy, Settings
 from gameai_operator.tier.decide import decide
 from gameai_operator.tier.objects import Live, deployments
 from gameai_operator.tier.revisions import Inputs
+from support import tiers
 
 
 def a_pod(**facts: Any) -> Pod:

@@ -2,10 +2,7 @@
 
 from typing import Any
 
-import fakes
 import pytest
-import worlds
-from fakes import World
 from gameai_contract import archetypes
 from gameai_contract.names import ARCHETYPES_KEY, MANAGED_BY, PART_OF, WORLD_LABEL
 from gameai_devcluster.testing.rendering import decided
@@ -15,6 +12,8 @@ from gameai_operator.controller.kind import Decision
 from gameai_operator.controller.manifest import PAUSED, Key
 from gameai_operator.controller.references import UNREAD
 from gameai_operator.kinds import WATCHED
+from support import fakes, worlds
+from support.fakes import World
 
 WORLD = Key("GameWorld", "eldermoor", "moor")
 NAMED = {"archetypes": {"configMap": {"name": "eldermoor-archetypes"}}}

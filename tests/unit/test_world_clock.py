@@ -2,7 +2,6 @@ import json
 from typing import Any
 
 import pytest
-import worlds
 from gameai_contract.names import CONFIG_KEY
 from gameai_contract.world_time import MICROSECOND, Anchor, parse_time, world_time
 from gameai_operator.world.clock import (
@@ -15,6 +14,7 @@ from gameai_operator.world.clock import (
     turning,
 )
 from gameai_operator.world.config import configuration
+from support import worlds
 
 T0 = parse_time(worlds.CREATED)
 HOUR = 3600 * MICROSECOND

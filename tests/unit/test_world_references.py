@@ -1,12 +1,10 @@
 from typing import Any
 
-import fakes
-import tiers
-import worlds
-from fakes import World
 from gameai_operator.controller.errors import ApiError
 from gameai_operator.controller.manifest import Key
 from gameai_operator.kinds import WATCHED
+from support import fakes, tiers, worlds
+from support.fakes import World
 
 WORLD = Key("GameWorld", "eldermoor", "moor")
 WORLDS = fakes.KINDS["GameWorld"].resource

@@ -3,8 +3,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import tiers
-import worlds
 from gameai_devcluster.testing.rendering import NOW, decided
 from gameai_operator.api.access import Access
 from gameai_operator.controller.conditions import Condition
@@ -18,6 +16,7 @@ from gameai_operator.world.clock import turning
 from gameai_operator.world.revisions import Inputs
 from gameai_operator.world.roles import refers
 from gameai_operator.world.status import ASLEEP_SECONDS, GRACE_SECONDS, rolls
+from support import tiers, worlds
 
 ROLES = [{"name": "dialogue", "tierRef": {"name": "silver"}}]
 FOREIGN = [{"name": "reaction", "tierRef": {"name": "gold", "namespace": "shared"}}]

@@ -1,7 +1,6 @@
 import json
 
 import pytest
-import worlds
 from gameai.errors import (
     INTERNAL_MESSAGE,
     InvalidArgumentError,
@@ -16,6 +15,7 @@ from gameai_contract.world_config import ConfigError, parse
 from gameai_devcluster.testing.rendering import decided
 from google.rpc import code_pb2, error_details_pb2
 from google.rpc.status_pb2 import Status
+from support import worlds
 
 
 def test_services_read_what_the_operator_writes() -> None:

@@ -190,8 +190,8 @@ def _read(world: GameWorld, observed: Observed, current: Inputs, cluster: Cluste
 
 def _no_key(text: str) -> str:
     return (
-        f"spec.network: {text!r} is no label's key: write name or prefix/name, "
-        "of letters, digits, '-', '_' and '.'"
+        f"spec.network: {text!r} is not a valid label key: use name or prefix/name, "
+        "with letters, digits, '-', '_' and '.'"
     )
 
 

@@ -13,7 +13,7 @@ from gameai_devcluster.testing.waiting import settled, until, world_settled
 SYSTEM = install.NAMESPACE
 WEATHER = "gameai.dev/world=moor,gameai.dev/service=weather-manager"
 
-_SCRIPTS = Path(__file__).parent / "e2e"
+_SCRIPTS = Path(__file__).parents[1] / "e2e"
 RESTRICTED: Json = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,

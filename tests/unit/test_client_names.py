@@ -1,0 +1,15 @@
+"""What `gameai.client` exports is API: a change here is a change for its users."""
+
+import gameai.client as client
+
+
+def test_the_exported_names_of_the_client() -> None:
+    assert sorted(client.__all__) == [
+        "AccessError",
+        "AskError",
+        "Gateway",
+        "NoAnswerError",
+        "QuestionError",
+        "Reply",
+        "Source",
+    ]
