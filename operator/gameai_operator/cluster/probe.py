@@ -13,7 +13,7 @@ from gameai_operator.controller.cache import Cache
 from gameai_operator.controller.errors import ApiError
 from gameai_operator.controller.manifest import Resource
 
-# Requests of one look; where more namespaces are listed one by one, they take slots.
+# Requests of one look; where more namespaces are listed one by one, they take turns.
 _MOST_REQUESTS = 24
 
 

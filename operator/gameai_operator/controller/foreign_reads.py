@@ -1,6 +1,6 @@
 """asyncio: users' objects that roots name, read one at a time in a thread, so that no content stops the event loop.
 
-Only objects that a root names are fetched and kept. Namespaces take slots, and each has a budget.
+Only objects that a root names are fetched and kept. Namespaces take turns, and each has a budget.
 """
 
 import asyncio

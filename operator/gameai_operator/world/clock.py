@@ -1,4 +1,4 @@
-"""PURE: the anchors of a world's clock: when it slots, and that it never jumps.
+"""PURE: the anchors of a world's clock: when it changes, and that it never jumps.
 
 What counts is what is published in the configuration object: an anchor in status that no pod can have read yet is
 recomputed, so that a late write never makes replicas switch at different instants.

@@ -1,4 +1,4 @@
-"""Users' objects are read when a root names them, in slots, within a budget, and never on the event loop."""
+"""Users' objects are read when a root names them, in turns, within a budget, and never on the event loop."""
 
 import asyncio
 import threading
