@@ -35,12 +35,12 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         HUB | CLAIM,
         CLAIM,
     ),
-    "endpoint must be a URL whose port": (
+    "endpoint must be a URL; its port": (
         "spec.model.source",
         {"huggingFace": {"repository": "a/b", "endpoint": "http://hub:99999"}},
         {"huggingFace": {"repository": "a/b", "endpoint": "http://hub:65535/x"}},
     ),
-    "endpoint must not be an address of instance metadata": (
+    "endpoint must not be an address of the instance metadata": (
         "spec.model.source",
         {"huggingFace": {"repository": "a/b", "endpoint": "http://[FD00:EC2::254]/x"}},
         {"huggingFace": {"repository": "a/b", "endpoint": "http://[fd00:1::254]/x"}},
@@ -126,17 +126,17 @@ WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
         [REACTION | {"fallback": ["Default", "Default"]}],
         [REACTION | {"fallback": ["StaleCache", "Default"]}, DIALOGUE | {"fallback": []}],
     ),
-    "port goes with image, and only with it": (
+    "port is only valid with image": (
         "spec.services",
         [WEATHER | {"port": 7000}],
         [OWN | {"port": 7000}],
     ),
-    "probe goes with image, and only with it": (
+    "probe is only valid with image": (
         "spec.services",
         [WEATHER | {"probe": "TCP"}],
         [OWN | {"probe": "TCP"}],
     ),
-    "writablePaths goes with image, and only with it": (
+    "writablePaths is only valid with image": (
         "spec.services",
         [WEATHER | {"writablePaths": ["/data"]}],
         [OWN | {"writablePaths": ["/data"]}],
@@ -146,7 +146,7 @@ WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
         [OWN | {"writablePaths": ["/etc/gameai/cache"]}],
         [OWN | {"writablePaths": ["/etc/duel"]}],
     ),
-    "env must not set GAMEAI_*: the operator does": (
+    "env must not set GAMEAI_*: the operator sets": (
         "spec.services",
         [OWN | {"env": [{"name": "GAMEAI_WORLD", "value": "x"}]}],
         [OWN | {"env": [{"name": "LOG_LEVEL", "value": "DEBUG"}]}],
@@ -158,12 +158,12 @@ WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
     ),
 }
 WORLD_RULES |= {
-    "cidr must be an address block": (
+    "cidr must be an address range": (
         "spec.network",
         {"allowTo": [{"ipBlock": {"cidr": "10.0.0.1"}}]},
         {"allowTo": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]},
     ),
-    "cidr must not be that of instance metadata": (
+    "cidr must not be inside the instance metadata range": (
         "spec.network",
         {"allowTo": [{"ipBlock": {"cidr": "169.254.169.254/32"}}]},
         {"allowTo": [{"ipBlock": {"cidr": "169.0.0.0/8"}}]},
@@ -173,7 +173,7 @@ WORLD_RULES |= {
         {"allowFrom": [{"podSelector": {}, "ipBlock": {"cidr": "10.0.0.0/8"}}]},
         {"allowFrom": [{"podSelector": {}, "namespaceSelector": {}}]},
     ),
-    "allowFrom and allowTo go with mode: Isolated": (
+    "allowFrom and allowTo are only valid with mode: Isolated": (
         "spec.network",
         {"mode": "Open", "allowFrom": [{"podSelector": {}}]},
         {"mode": "Open"},

@@ -268,7 +268,7 @@ def test_every_example_becomes_ready(api: Api) -> None:
 
 def test_explain_answers_every_question_about_a_world(kubectl: Kubectl) -> None:
     text = kubectl("explain", "gameworld", "--recursive=false")
-    assert "A world: its services" in text
+    assert "A game world: its services" in text
     assert "DESCRIPTION:\n    <empty>" not in kubectl("explain", "gameworld.spec.services")
 
 
