@@ -1,6 +1,6 @@
 """What `gameai.client` exports is API: a change here is a change for its users."""
 
-import gameai.client as client
+from gameai import client
 
 
 def test_the_exported_names_of_the_client() -> None:
