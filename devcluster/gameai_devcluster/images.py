@@ -27,9 +27,8 @@ _KEPT = 8
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Part:
-    """What an image of ours is made of: sources, requirements, and the files that its Dockerfile is put together from."""
+    """What an image of ours is made of: requirements, and the files that its Dockerfile is put together from."""
 
-    sources: tuple[str, ...]
     requirements: str
     files: tuple[str, ...]
 
@@ -37,23 +36,15 @@ class _Part:
 _PARTS: Mapping[str, _Part] = MappingProxyType(
     {
         "gameai-operator": _Part(
-            sources=("contract/gameai_contract", "operator/gameai_operator"),
             requirements="operator.txt",
             files=("operator.Dockerfile",),
         ),
         "gameai-workloads": _Part(
-            sources=("contract/gameai_contract", "workloads/gameai"),
             requirements="workloads.txt",
             files=("workloads.Dockerfile",),
         ),
         # Replaces vLLM without GPUs: for tests.
         "gameai-double": _Part(
-            sources=(
-                "contract/gameai_contract",
-                "workloads/gameai",
-                "simulators/gameai_vllm",
-                "devcluster/double",
-            ),
             requirements="workloads.txt",
             files=("workloads.Dockerfile", "devcluster/double/Dockerfile"),
         ),
@@ -222,6 +213,20 @@ class _Recipe:
     root: Path
 
 
+def sources(dockerfile: str) -> list[str]:
+    """What a Dockerfile copies from its sources: a former release says itself what its images are made of."""
+    copied = re.findall(r"^COPY (?!--)(\S+) ", dockerfile, re.MULTILINE)
+    return [each for each in copied if "/" in each]
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+
+
 def _ours(tool: Builder, name: str, recipe: _Recipe, progress: Progress) -> Image:
     part, root = _PARTS[name], recipe.root
     folder, listed = wheels(root / "requirements" / part.requirements, recipe.python, progress)
@@ -229,11 +234,9 @@ def _ours(tool: Builder, name: str, recipe: _Recipe, progress: Progress) -> Imag
         context = Path(scratch)
         shutil.copytree(folder, context / "wheels")
         shutil.copy2(listed, context / "requirements.txt")
-        for source in part.sources:
-            shutil.copytree(
-                root / source, context / source, ignore=shutil.ignore_patterns("__pycache__")
-            )
         text = "".join((root / file).read_text() for file in part.files)
+        for source in sources(text):
+            _copy(root / source, context / source)
         digest = _digest(context, f"{text} {recipe.base} {recipe.tag}")
         image = f"{recipe.prefix}{name}:{recipe.tag or digest}"
         archive = _archive(f"{recipe.prefix.replace('/', '_')}{name}", digest)

@@ -2,8 +2,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gameai_devcluster import binary, components, nodes, secrets, stages
+from gameai_devcluster import binary, components, images, nodes, secrets, stages
 from gameai_devcluster.components import Ports, Site
+from gameai_devcluster.install import ROOT
 from gameai_devcluster.testing.metrics import total
 
 SITE = Site(
@@ -109,3 +110,10 @@ def test_a_build_estimates_what_is_left_once_it_knows_its_pace(
     done: int, total: int, seconds: float, words: str
 ) -> None:
     assert binary.remaining(done, total, seconds) == words
+
+
+def test_a_dockerfile_says_what_its_image_is_made_of() -> None:
+    text = (ROOT / "operator.Dockerfile").read_text()
+    assert images.sources(text) == ["contract/gameai_contract", "operator/gameai_operator"]
+    double = (ROOT / "devcluster/double/Dockerfile").read_text()
+    assert images.sources(double) == ["simulators/gameai_vllm", "devcluster/double/vllm"]
