@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from gameai_devcluster import certificates, install
 from gameai_devcluster import cluster as clusters
-from gameai_devcluster.api import Api
+from gameai_devcluster.api import Api, Json
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.proxy import Answer, Arrival, Proxy, status_answer
 from gameai_devcluster.testing.waiting import settled, until
@@ -63,6 +63,16 @@ def wanted(api: Api) -> int:
 
 
 @pytest.mark.timeout(900)
+def noise(number: int) -> Json:
+    metadata = {"name": "noise", "namespace": NAMESPACE}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata,
+        "data": {"n": str(number)},
+    }
+
+
 def test_a_restored_etcd_is_noticed_and_everything_read_again(
     own: clusters.Cluster, folder: Path
 ) -> None:
@@ -81,6 +91,9 @@ def test_a_restored_etcd_is_noticed_and_everything_read_again(
         for number in range(2, 7):
             api.apply(manifest(NAMESPACE, replicas=number), manager="kubectl")
             until("it acts", lambda: wanted(api) == number, seconds=100)  # noqa: B023 - called in this turn
+        # A backup is older by more versions than a server makes while it starts.
+        for number in range(400):
+            api.apply(noise(number), manager="kubectl")
         down(own)
         shutil.rmtree(own.site.folder / "etcd")
         shutil.copytree(backup, own.site.folder / "etcd")
