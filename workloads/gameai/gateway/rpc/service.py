@@ -23,7 +23,7 @@ from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.job import Job
 from gameai.gateway.memory import namespace
 from gameai.gateway.routing.snapshot import WorldView
-from gameai.gateway.rpc.call_status import CallStatus
+from gameai.gateway.rpc.call_status import CallStatus, Context
 from gameai.gateway.rpc.garbage import Garbage
 from gameai.gateway.rpc.identity import Caller, Identity
 from gameai.gateway.rpc.players import MOST_INSTANCE, Players, Report
@@ -42,7 +42,6 @@ MOST_CALLS = 256
 # Left of a call's own deadline for the way back: a tenth, 100 ms at most; but a fiftieth of a long one, for gRPC rounds
 # it up on its way here, by a hundredth at most.
 _WAY_BACK, _WAY_BACK_SECONDS, _LONG_WAY_BACK = 0.1, 0.1, 0.02
-Context = aio.ServicerContext[Any, Any]
 _M = TypeVar("_M")
 # Clients are asked to open another stream after this time, so that new gateways get their share.
 STREAM_SECONDS = 300.0

@@ -169,6 +169,13 @@ async def send(
         raise
 
 
+def memory_full(holder: str, remedy: str) -> ExhaustedError:
+    """The error for a holder that may hold no more memory, and what its client can do."""
+    return ExhaustedError(
+        f"namespace {namespace(holder)} holds as much of this gateway's memory as it may: {remedy}"
+    )
+
+
 def hold_until_sent(
     context: aio.ServicerContext[Any, Any], ledger: MemoryLedger, holder: str, answer: pb.Answer
 ) -> None:
@@ -178,9 +185,7 @@ def hold_until_sent(
     size = answer.ByteSize()
     if ledger.hold(holder, size):
         ledger.hold(holder, -size)
-        raise ExhaustedError(
-            f"namespace {namespace(holder)} holds as much of this gateway's memory as it may: read the answers"
-        )
+        raise memory_full(holder, "read the answers")
 
     def ended(_: object) -> None:
         ledger.hold(holder, -size)

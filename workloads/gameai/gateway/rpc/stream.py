@@ -9,13 +9,13 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from grpc import aio
 
-from gameai.errors import ExhaustedError, InvalidArgumentError, ServiceFault, status_of
+from gameai.errors import InvalidArgumentError, ServiceFault, status_of
 from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.job import Job
-from gameai.gateway.memory import MemoryLedger, namespace
+from gameai.gateway.memory import MemoryLedger
 from gameai.gateway.routing.snapshot import WorldView
 from gameai.gateway.rpc.frame_check import crowded
-from gameai.gateway.rpc.sinks import StuckError, send
+from gameai.gateway.rpc.sinks import StuckError, memory_full, send
 from gameai.inference.v1 import inference_pb2 as pb
 
 MOST_OPEN = 4096
@@ -219,10 +219,7 @@ class Session:
 def _check_room(ledger: MemoryLedger, holder: str, size: int) -> None:
     """Raises `ExhaustedError` if a frame of `size` bytes must not wait, because its own namespace holds too much."""
     if size > _LEAST_REFUSED and ledger.overdrawn(holder):
-        raise ExhaustedError(
-            f"namespace {namespace(holder)} holds as much of this gateway's memory as it may: "
-            "read the answers, and ask less at once"
-        )
+        raise memory_full(holder, "read the answers, and ask less at once")
 
 
 def _frame(data: bytes) -> pb.StreamAnswersRequest:
