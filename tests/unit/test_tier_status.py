@@ -320,7 +320,7 @@ def test_a_tier_without_a_known_price_tells_no_cost() -> None:
 def with_spot(spot: dict[str, Any], **spec: Any) -> Decision:
     """A tier that has both Deployments, and is to have none on spot nodes any more."""
     root = tiers.resource(**spec)
-    before = tiers.resource(capacity={"spotPercent": 80}, **spec)
+    before = tiers.resource(**{**spec, "capacity": {"spotPercent": 80}})
     below = children(root)
     facts = replace(children(before)[SPOT_KEY].facts, **spot)
     below[SPOT_KEY] = replace(below[ON_DEMAND_KEY], key=SPOT_KEY, facts=facts)
@@ -340,6 +340,23 @@ def test_the_spot_deployment_goes_once_it_has_no_pods(facts: dict[str, Any], kep
     decision = with_spot(facts)
     assert (SPOT_KEY in decision.keep) is kept
     assert (SPOT_KEY._replace(kind="PodDisruptionBudget") in decision.keep) is kept
+
+
+@pytest.mark.parametrize(
+    ("facts", "percent", "kept"),
+    [
+        ({"wanted": 3, "replicas": 3}, 0, True),
+        ({"wanted": 0, "replicas": 1}, 0, True),
+        ({"wanted": 0, "replicas": 0}, 0, False),
+        ({"wanted": 3, "replicas": 3}, 80, False),
+    ],
+)
+def test_the_service_account_of_a_retiring_spot_deployment_stays_as_long_as_its_pods(
+    facts: dict[str, Any], percent: int, kept: bool
+) -> None:
+    account = Key("ServiceAccount", "eldermoor", "gold")
+    spec = {"serviceAccountName": "x", "capacity": {"spotPercent": percent}}
+    assert (account in with_spot(facts, **spec).keep) is kept
 
 
 def test_a_tier_whose_spot_deployment_cannot_be_made_runs_on_demand() -> None:

@@ -11,7 +11,7 @@ from gameai_operator.controller.kind import Decision, Observed, RejectedWrite
 from gameai_operator.controller.manifest import Key
 from gameai_operator.controller.pod_facts import Pod
 from gameai_operator.resources import tenant_policy
-from gameai_operator.resources.deployment import unfinished
+from gameai_operator.resources.deployment import Deployment, unfinished
 from gameai_operator.resources.pod_faults import Fault, Words, fault
 from gameai_operator.settings import NetworkSettings, Policy
 from gameai_operator.tier.arguments import judge
@@ -166,19 +166,24 @@ def _live(observed: Observed, name: str) -> Live:
 def _keep(
     tier: ModelTier, live: Live, rendered: Sequence[Document], *, rolling: bool
 ) -> tuple[Key, ...]:
-    """What must outlast the wish for it.
+    """Children that stay although the spec no longer asks for them.
 
     Deployments whose template cannot be rendered; spot pods, with their budget, until those on demand have taken over;
-    the old service account, with which pods of an old template are still made.
+    the old service account while a Deployment of an old template can still create pods with it.
     """
     name, namespace = tier.metadata.name, tier.metadata.namespace
     on_demand, spot = _deployment(tier, ON_DEMAND), _deployment(tier, SPOT)
     kept = [] if rendered else [on_demand, spot]
-    if live.spot is not None and (live.spot.wanted or live.spot.replicas):
+    retiring = not tier.spec.capacity.spot_percent and _has_pods(live.spot)
+    if _has_pods(live.spot):
         kept += [spot, spot._replace(kind="PodDisruptionBudget")]
-    if rolling or not rendered:
+    if rolling or retiring or not rendered:
         kept.append(Key("ServiceAccount", namespace, name))
     return tuple(kept)
+
+
+def _has_pods(deployment: Deployment | None) -> bool:
+    return deployment is not None and bool(deployment.wanted or deployment.replicas)
 
 
 def _rolling(tier: ModelTier, live: Live, rendered: Sequence[Document]) -> bool:
