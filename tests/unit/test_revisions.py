@@ -1,12 +1,12 @@
 import pytest
 from gameai_contract.inference import LatencyClass
 from gameai_operator.resources.deployment import TEMPLATE_INPUTS
+from gameai_operator.resources.template_revision import UnknownRevisionError
 from gameai_operator.settings import CapacityLabels
 from gameai_operator.tier.revisions import (
     NEWEST,
     REVISIONS,
     Inputs,
-    UnknownRevisionError,
     inputs,
     model_revision,
     parse,

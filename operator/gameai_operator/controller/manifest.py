@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from gameai_operator.api.base import API_VERSION, GROUP
 
+# A manifest as it is read, and one that is being built.
 Manifest = Mapping[str, Any]
+Document = dict[str, Any]
 
 MANIFEST_HASH = f"{GROUP}/manifest-hash"
 PAUSED = f"{GROUP}/paused"

@@ -1,4 +1,4 @@
-"""PURE: the few facts of a Deployment that decisions use."""
+"""PURE: a Deployment: how it is built, and the few facts of one that decisions use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,14 +9,61 @@ from gameai_contract.names import MODEL_REVISION_LABEL
 from gameai_operator.api.base import GROUP
 from gameai_operator.controller import scale as numbers
 from gameai_operator.controller.field_ownership import applied_fields
-from gameai_operator.controller.manifest import FIELD_MANAGER
+from gameai_operator.controller.manifest import FIELD_MANAGER, Document, digest
 
 TEMPLATE_HASH = f"{GROUP}/template-hash"
 TEMPLATE_INPUTS = f"{GROUP}/template-inputs"
+_REVISIONS_KEPT = 3
 _COMPLETE = "NewReplicaSetAvailable"
 _DEADLINE = "ProgressDeadlineExceeded"
 # Longer than a controller with hundreds of roll-outs (at its 20 writes a second), or a change of its leader, takes to come by.
 STUCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Strategy:
+    """How a Deployment replaces its pods.
+
+    `surge` and `unavailable` are pods above and below the wanted number meanwhile; after `deadline_seconds` without
+    progress the roll-out is reported as stuck. `paused` is None where nobody ever pauses it.
+    """
+
+    surge: int
+    unavailable: int
+    deadline_seconds: int
+    paused: bool | None = None
+
+
+def build(
+    metadata: Document, selector: Mapping[str, str], template: Document, strategy: Strategy
+) -> Document:
+    """A Deployment without its number of replicas, which has a field manager of its own."""
+    paused = {} if strategy.paused is None else {"paused": strategy.paused}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": metadata,
+        "spec": {
+            **paused,
+            "selector": {"matchLabels": dict(selector)},
+            "revisionHistoryLimit": _REVISIONS_KEPT,
+            "progressDeadlineSeconds": strategy.deadline_seconds,
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {
+                    "maxSurge": strategy.surge,
+                    "maxUnavailable": strategy.unavailable,
+                },
+            },
+            "template": template,
+        },
+    }
+
+
+def annotations(template: Mapping[str, Any], inputs: str | None) -> dict[str, str]:
+    """What is remembered of a pod template: its hash, and the text of what it was made of beside the spec."""
+    known = {TEMPLATE_HASH: digest(template)}
+    return known if inputs is None else {**known, TEMPLATE_INPUTS: inputs}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,18 +8,19 @@ from gameai_contract.names import CAPACITY_LABEL, TIER_LABEL
 from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.kind import Decision, Observed, RejectedWrite
-from gameai_operator.controller.manifest import Key
+from gameai_operator.controller.manifest import Document, Key
 from gameai_operator.controller.pod_facts import Pod
 from gameai_operator.resources import tenant_policy
 from gameai_operator.resources.deployment import Deployment, unfinished
 from gameai_operator.resources.pod_faults import Fault, Words, fault
+from gameai_operator.resources.template_revision import UnknownRevisionError
 from gameai_operator.settings import NetworkSettings, Policy
 from gameai_operator.tier.arguments import judge
 from gameai_operator.tier.effective import Effective, effective
 from gameai_operator.tier.handover import Limits, handover
 from gameai_operator.tier.network import hub_host
-from gameai_operator.tier.objects import Document, Live, deployments, surroundings
-from gameai_operator.tier.revisions import Inputs, UnknownRevisionError, inputs
+from gameai_operator.tier.objects import Live, deployments, surroundings
+from gameai_operator.tier.revisions import Inputs, inputs
 from gameai_operator.tier.split import Split
 from gameai_operator.tier.status import Judged, conditions, status
 from gameai_operator.tier.template import ON_DEMAND, SPOT, image

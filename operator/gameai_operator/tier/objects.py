@@ -1,22 +1,23 @@
 """PURE: a tier's objects: two Deployments, each with a disruption budget, a headless Service, a network policy, an account."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from gameai_contract.names import (
     CAPACITY_LABEL,
-    MANAGED_BY,
     MODEL_REVISION_LABEL,
-    PART_OF,
     TIER_LABEL,
     VLLM_NAME,
     VLLM_PORT,
 )
 
 from gameai_operator.api.tier import ModelTier
-from gameai_operator.controller.manifest import digest, without_empty
-from gameai_operator.resources.deployment import TEMPLATE_HASH, TEMPLATE_INPUTS, Deployment, changes
+from gameai_operator.controller.manifest import Document, without_empty
+from gameai_operator.resources.deployment import Deployment, Strategy, annotations, build, changes
+from gameai_operator.resources.disruption_budget import disruption_budget
+from gameai_operator.resources.metadata import labels, metadata
 from gameai_operator.resources.network_policy import policy
+from gameai_operator.resources.service import headless
+from gameai_operator.resources.service_account import service_account
 from gameai_operator.settings import NetworkSettings
 from gameai_operator.tier import network
 from gameai_operator.tier.revisions import Inputs, model_revision
@@ -26,8 +27,6 @@ from gameai_operator.tier.template import ON_DEMAND, SPOT, Group, template
 _NODE_AND_IMAGE_SECONDS = 600
 # Three of four reclaimed nodes can be drained at once, within the two minutes that a cloud gives; never all pods.
 _SPOT_DISRUPTIONS = "75%"
-
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +40,12 @@ class Live:
 def surroundings(tier: ModelTier, settings: NetworkSettings) -> tuple[Document, ...]:
     """The objects around a tier's pods, which no fault of a pod template holds up; limits first."""
     own = tier.spec.service_account_name in (None, tier.metadata.name)
-    account = (_service_account(tier),) if own else ()
+    account = (service_account(_metadata(tier)),) if own else ()
     limits = (_network_policy(tier, settings),) if settings.policies else ()
     groups = (ON_DEMAND, SPOT) if tier.spec.capacity.spot_percent else (ON_DEMAND,)
     budgets = [_disruption_budget(tier, each) for each in groups]
-    return (*account, *limits, _service(tier), *budgets)
+    service = headless(_metadata(tier), selector(tier), port_name="http", port=VLLM_PORT)
+    return (*account, *limits, service, *budgets)
 
 
 def deployments(tier: ModelTier, live: Live, inputs: Inputs) -> tuple[Document, ...]:
@@ -69,91 +69,36 @@ def _paced(spot: Document, live: Live, on_demand: Document) -> Document:
     return {**spot, "spec": {**spot["spec"], "paused": due and first}}
 
 
-def _metadata(tier: ModelTier, name: str, **extra: Any) -> Document:
-    return {
-        "name": name,
-        "namespace": tier.metadata.namespace,
-        "labels": {**_labels(tier), **extra.pop("labels", {})},
-        **extra,
-    }
+def _metadata(tier: ModelTier) -> Document:
+    """That of the objects which have the tier's own name."""
+    return metadata(tier.metadata.namespace, tier.metadata.name, _labels(tier))
 
 
 def _labels(tier: ModelTier) -> dict[str, str]:
-    return {
-        "app.kubernetes.io/name": VLLM_NAME,
-        "app.kubernetes.io/instance": tier.metadata.name,
-        "app.kubernetes.io/component": f"model-{tier.spec.class_.value.lower()}",
-        **PART_OF,
-        **MANAGED_BY,
-        TIER_LABEL: tier.metadata.name,
-    }
-
-
-def _service_account(tier: ModelTier) -> Document:
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": _metadata(tier, tier.metadata.name),
-        "automountServiceAccountToken": False,
-    }
-
-
-def _service(tier: ModelTier) -> Document:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": _metadata(tier, tier.metadata.name),
-        "spec": {
-            "type": "ClusterIP",
-            "clusterIP": "None",
-            "selector": selector(tier),
-            "publishNotReadyAddresses": False,
-            "ports": [
-                {
-                    "name": "http",
-                    "port": VLLM_PORT,
-                    "protocol": "TCP",
-                    "targetPort": "http",
-                }
-            ],
-        },
-    }
+    name = tier.metadata.name
+    component = f"model-{tier.spec.class_.value.lower()}"
+    return labels(name=VLLM_NAME, instance=name, component=component, root={TIER_LABEL: name})
 
 
 def _deployment(tier: ModelTier, capacity: str, inputs: Inputs) -> Document:
     spec = tier.spec
     revision = {MODEL_REVISION_LABEL: model_revision(spec)}
-    labels = {**_labels(tier), **revision, CAPACITY_LABEL: capacity}
-    pods = without_empty(template(tier, Group(capacity=capacity, labels=labels), inputs))
-    notes = {TEMPLATE_HASH: digest(pods), TEMPLATE_INPUTS: inputs.text()}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _metadata(
-            tier, f"{tier.metadata.name}-{capacity}", labels=labels, annotations=notes
-        ),
-        "spec": {
-            "paused": False,
-            "selector": {"matchLabels": _group_selector(tier, capacity)},
-            "revisionHistoryLimit": 3,
-            "progressDeadlineSeconds": spec.engine.vllm.start_timeout_seconds
-            + _NODE_AND_IMAGE_SECONDS,
-            "strategy": {
-                "type": "RollingUpdate",
-                "rollingUpdate": {
-                    "maxSurge": spec.rollout.max_surge,
-                    "maxUnavailable": spec.rollout.max_unavailable,
-                },
-            },
-            "template": pods,
-        },
-    }
+    own = {**_labels(tier), **revision, CAPACITY_LABEL: capacity}
+    pods = without_empty(template(tier, Group(capacity=capacity, labels=own), inputs))
+    notes = annotations(pods, inputs.text())
+    strategy = Strategy(
+        surge=spec.rollout.max_surge,
+        unavailable=spec.rollout.max_unavailable,
+        deadline_seconds=spec.engine.vllm.start_timeout_seconds + _NODE_AND_IMAGE_SECONDS,
+        paused=False,
+    )
+    about = metadata(tier.metadata.namespace, f"{tier.metadata.name}-{capacity}", own, notes)
+    return build(about, _group_selector(tier, capacity), pods, strategy)
 
 
 def _network_policy(tier: ModelTier, settings: NetworkSettings) -> Document:
-    metadata = _metadata(tier, tier.metadata.name)
     ingress, egress = network.ingress(tier, settings), network.egress(tier, settings)
-    return policy(metadata, selector(tier), ingress, egress)
+    return policy(_metadata(tier), selector(tier), ingress, egress)
 
 
 def _group_selector(tier: ModelTier, capacity: str) -> dict[str, str]:
@@ -162,14 +107,6 @@ def _group_selector(tier: ModelTier, capacity: str) -> dict[str, str]:
 
 def _disruption_budget(tier: ModelTier, capacity: str) -> Document:
     """One for each group: spot nodes are reclaimed several at once, and what is not drained by then is killed."""
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": _metadata(tier, f"{tier.metadata.name}-{capacity}"),
-        "spec": {
-            "maxUnavailable": _SPOT_DISRUPTIONS if capacity == SPOT else 1,
-            "selector": {"matchLabels": _group_selector(tier, capacity)},
-            # A pod that never became ready must not hold up a node's drain.
-            "unhealthyPodEvictionPolicy": "AlwaysAllow",
-        },
-    }
+    about = metadata(tier.metadata.namespace, f"{tier.metadata.name}-{capacity}", _labels(tier))
+    most = _SPOT_DISRUPTIONS if capacity == SPOT else 1
+    return disruption_budget(about, _group_selector(tier, capacity), most)

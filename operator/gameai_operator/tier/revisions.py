@@ -15,6 +15,7 @@ from gameai_contract.inference import LatencyClass
 from gameai_operator.api.tier import ModelTierSpec
 from gameai_operator.controller.manifest import digest
 from gameai_operator.resources.deployment import TEMPLATE_INPUTS, Deployment
+from gameai_operator.resources.template_revision import chosen
 from gameai_operator.settings import CapacityLabels, PodSettings
 
 
@@ -104,10 +105,6 @@ SETTINGS_SINCE = 3
 TENANTS_SINCE = 4
 
 
-class UnknownRevisionError(Exception):
-    """A tier has, or asks for, a revision that this operator cannot render; the message says what to do."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inputs:
     """What a tier's pod template is made of beside its spec."""
@@ -142,12 +139,7 @@ def inputs(
     Raises `UnknownRevisionError`.
     """
     kept = _kept(spec, reported, live, current)
-    number = spec.template_revision or kept.revision
-    if number not in REVISIONS:
-        raise UnknownRevisionError(
-            f"pod template revision {number} is not known to this operator (1 to {NEWEST}): "
-            "upgrade the operator, or set spec.templateRevision to one it knows"
-        )
+    number = chosen(spec.template_revision, kept.revision, REVISIONS)
     return kept if number == kept.revision else replace(current, revision=number)
 
 

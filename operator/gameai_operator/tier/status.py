@@ -9,6 +9,12 @@ from gameai_contract.names import VLLM_PORT
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.conditions import Condition
 from gameai_operator.controller.kind import RejectedWrite
+from gameai_operator.controller.standard_conditions import (
+    Problem,
+    reconciling,
+    rejected,
+    stalled,
+)
 from gameai_operator.resources.pod_faults import Fault
 from gameai_operator.tier.arguments import Verdict
 from gameai_operator.tier.effective import Effective
@@ -30,7 +36,6 @@ FIELDS = (
 )
 COUNTS = frozenset({"replicas", "readyReplicas", "capacity", "cost"})
 CONDITIONS = ("Ready", "Reconciling", "Stalled", "ArgumentsChecked")
-_NOT_STALLED = Condition(type="Stalled", status=False, reason="AsExpected")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,11 +96,14 @@ def _cost(tier: ModelTier, judged: Judged) -> dict[str, str] | None:
 
 def conditions(judged: Judged) -> tuple[Condition, ...]:
     """Ready, Reconciling, Stalled, ArgumentsChecked, in this order."""
-    stalled = _stalled(judged)
+    verdict = stalled(_problems(judged))
+    held_up = None if verdict.status else _stuck(judged)
     return (
-        _ready(judged, stalled),
-        _reconciling(judged, stalled),
-        stalled,
+        _ready(judged, verdict),
+        reconciling(
+            judged.failures, held_up, rolling=judged.rolling, is_stalled=bool(verdict.status)
+        ),
+        verdict,
         _arguments_checked(judged.arguments),
     )
 
@@ -105,36 +113,17 @@ def ready_replicas(live: Live) -> int:
     return sum(each.ready for each in (live.on_demand, live.spot) if each)
 
 
-def _stalled(judged: Judged) -> Condition:
-    """What only the user can correct, all of it at once; the reason is that of the first."""
-    problems = [*judged.arguments.faults]
-    problems += [(each.reason, each.message) for each in judged.rejections]
+def _problems(judged: Judged) -> list[Problem]:
     fault = judged.fault
-    problems += [(fault.reason, fault.message)] if fault and fault.stalled else []
-    if not problems:
-        return _NOT_STALLED
-    message = "; ".join(dict.fromkeys(text for _, text in problems))
-    return Condition(type="Stalled", status=True, reason=problems[0][0], message=message)
+    own = [(fault.reason, fault.message)] if fault and fault.stalled else []
+    return [*judged.arguments.faults, *rejected(judged.rejections), *own]
 
 
-def _reconciling(judged: Judged, stalled: Condition) -> Condition:
-    """A roll-out that waits for the user is stalled, not in progress; writes that fail may heal."""
-    if judged.failures:
-        failure = judged.failures[0]
-        return Condition(
-            type="Reconciling", status=True, reason=failure.reason, message=failure.message
-        )
-    stuck = any(each.exceeded for each in (judged.live.on_demand, judged.live.spot) if each)
-    if judged.rolling and stuck and not stalled.status:
-        return _stuck(judged)
-    if judged.rolling and not stalled.status:
-        message = "not all pods of the current template are ready yet"
-        return Condition(type="Reconciling", status=True, reason="RollingOut", message=message)
-    return Condition(type="Reconciling", status=False, reason="AsExpected")
-
-
-def _stuck(judged: Judged) -> Condition:
+def _stuck(judged: Judged) -> Problem | None:
     """A roll-out that made no progress within its deadline, with the remedy where it lacks room for a surge."""
+    exceeded = any(each.exceeded for each in (judged.live.on_demand, judged.live.spot) if each)
+    if not (judged.rolling and exceeded):
+        return None
     message = "pods of the current template did not become ready within the deadline"
     if judged.fault:
         message = f"{message}; {judged.fault.reason}: {judged.fault.message}"
@@ -143,15 +132,13 @@ def _stuck(judged: Judged) -> Condition:
             "; a rollout needs capacity for spec.rollout.maxSurge more pods: add nodes, "
             "or set spec.rollout to {maxSurge: 0, maxUnavailable: 1}"
         )
-    return Condition(
-        type="Reconciling", status=True, reason="ProgressDeadlineExceeded", message=message
-    )
+    return "ProgressDeadlineExceeded", message
 
 
-def _ready(judged: Judged, stalled: Condition) -> Condition:
+def _ready(judged: Judged, verdict: Condition) -> Condition:
     ready, wanted = ready_replicas(judged.live), judged.wants.replicas
     count = f"{ready} of {wanted} replicas are ready"
-    problem = _problem(judged, stalled)
+    problem = _problem(judged, verdict)
     if ready < judged.wants.needed:
         reason, words = problem or ("Starting", "")
         return _condition(reason, count, words, state=False)
@@ -161,15 +148,15 @@ def _ready(judged: Judged, stalled: Condition) -> Condition:
     return _condition(reason, count, _words(problem), state=True)
 
 
-def _problem(judged: Judged, stalled: Condition) -> tuple[str, str] | None:
-    if stalled.status:
-        return stalled.reason, stalled.message
+def _problem(judged: Judged, verdict: Condition) -> Problem | None:
+    if verdict.status:
+        return verdict.reason, verdict.message
     if judged.failures:
         return judged.failures[0].reason, judged.failures[0].message
     return (judged.fault.reason, judged.fault.message) if judged.fault else None
 
 
-def _words(problem: tuple[str, str] | None) -> str:
+def _words(problem: Problem | None) -> str:
     return f"{problem[0]}: {problem[1]}" if problem else ""
 
 

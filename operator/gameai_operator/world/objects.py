@@ -1,15 +1,12 @@
 """PURE: a world's objects: account, configuration and network policy, then a Deployment, Service and budget for each game service."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from gameai_contract.names import (
     ARCHETYPES_KEY,
     CONFIG_KEY,
     GATEWAY_CA_KEY,
-    MANAGED_BY,
-    PART_OF,
     SERVICE_LABEL,
     WORLD_LABEL,
 )
@@ -17,9 +14,14 @@ from gameai_contract.world_time import Anchor
 
 from gameai_operator.api.network import NetworkMode
 from gameai_operator.api.world import GameWorld, WorldState
-from gameai_operator.controller.manifest import digest, without_empty
-from gameai_operator.resources.deployment import TEMPLATE_HASH, TEMPLATE_INPUTS
+from gameai_operator.controller.manifest import Document, without_empty
+from gameai_operator.resources.config_map import config_map
+from gameai_operator.resources.deployment import Strategy, annotations, build
+from gameai_operator.resources.disruption_budget import disruption_budget
+from gameai_operator.resources.metadata import labels, metadata
 from gameai_operator.resources.network_policy import policy
+from gameai_operator.resources.service import headless
+from gameai_operator.resources.service_account import service_account
 from gameai_operator.settings import NetworkSettings
 from gameai_operator.world import network
 from gameai_operator.world.archetypes import handed_on
@@ -31,8 +33,6 @@ from gameai_operator.world.template import account_name, config_name, selector, 
 from gameai_operator.world.view import view
 
 _PROGRESS_SECONDS = 600
-
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +68,8 @@ def objects(world: GameWorld, parts: Parts) -> tuple[Document, ...]:
     if parts.archetypes:
         # Gateways of the former release read it; to be removed with the next one.
         made.append(_archetypes(world, parts.archetypes))
-    metadata = _metadata(world, world.metadata.name, "world")
-    made.append(view(world, parts.roles, parts.shown_archetypes, metadata))
+    own = _metadata(world, world.metadata.name)
+    made.append(view(world, parts.roles, parts.shown_archetypes, own))
     if parts.inputs:
         made.append(_config(world, parts))
     if parts.network:
@@ -96,20 +96,25 @@ def deployment_name(world: GameWorld, service: Effective) -> str:
     return f"{world.metadata.name}-{service.name}"
 
 
-def _labels(world: GameWorld, component: str) -> dict[str, str]:
-    return {
-        "app.kubernetes.io/name": component,
-        "app.kubernetes.io/instance": world.metadata.name,
-        "app.kubernetes.io/component": "world",
-        **PART_OF,
-        **MANAGED_BY,
-        WORLD_LABEL: world.metadata.name,
-    }
+def _metadata(world: GameWorld, name: str) -> Document:
+    """That of the objects which belong to the world as a whole."""
+    return metadata(world.metadata.namespace, name, _labels(world, "world"))
 
 
-def _metadata(world: GameWorld, name: str, component: str, **extra: Any) -> Document:
-    labels = {**_labels(world, component), **extra.pop("labels", {})}
-    return {"name": name, "namespace": world.metadata.namespace, "labels": labels, **extra}
+def _service_metadata(
+    world: GameWorld, service: Effective, annotations: Mapping[str, str] | None = None
+) -> Document:
+    own = _service_labels(world, service)
+    return metadata(world.metadata.namespace, deployment_name(world, service), own, annotations)
+
+
+def _labels(world: GameWorld, name: str) -> dict[str, str]:
+    instance = world.metadata.name
+    return labels(name=name, instance=instance, component="world", root={WORLD_LABEL: instance})
+
+
+def _service_labels(world: GameWorld, service: Effective) -> dict[str, str]:
+    return {**_labels(world, service.name), SERVICE_LABEL: service.name}
 
 
 def _account(world: GameWorld, inputs: Inputs) -> Document:
@@ -118,104 +123,45 @@ def _account(world: GameWorld, inputs: Inputs) -> Document:
     Other controllers write into an account's list too (OpenShift's does), and two writers would never agree.
     """
     names = inputs.pods.pull_secrets if inputs.revision == 1 else ()
-    secrets = [{"name": each} for each in names]
-    return {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": _metadata(world, account_name(world), "world"),
-        "automountServiceAccountToken": False,
-        **({"imagePullSecrets": secrets} if secrets else {}),
-    }
+    return service_account(_metadata(world, account_name(world)), names)
 
 
 def _config(world: GameWorld, parts: Parts) -> Document:
     gateway = parts.gateway
     text = configuration(world, parts.services, parts.roles, parts.anchors, gateway.endpoint)
     authority = {GATEWAY_CA_KEY: gateway.authority} if gateway.authority else {}
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": _metadata(world, config_name(world), "world"),
-        "data": {CONFIG_KEY: text, **authority},
-    }
+    return config_map(_metadata(world, config_name(world)), {CONFIG_KEY: text, **authority})
 
 
 def _archetypes(world: GameWorld, document: str) -> Document:
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": _metadata(world, handed_on(world).name, "world"),
-        "data": {ARCHETYPES_KEY: document},
-    }
+    return config_map(_metadata(world, handed_on(world).name), {ARCHETYPES_KEY: document})
 
 
 def _network_policy(world: GameWorld, settings: NetworkSettings) -> Document:
     """One for all of its services; a user's own policies may open more, since they add up."""
-    metadata = _metadata(world, config_name(world), "world")
-    selector = {WORLD_LABEL: world.metadata.name}
     ingress, egress = network.ingress(world, settings), network.egress(world, settings)
-    return policy(metadata, selector, ingress, egress)
+    own = {WORLD_LABEL: world.metadata.name}
+    return policy(_metadata(world, config_name(world)), own, ingress, egress)
 
 
 def _service(world: GameWorld, service: Effective) -> Document:
     """Headless: a gRPC client must see every pod, for one connection would stick to one."""
-    name, labels = deployment_name(world, service), {SERVICE_LABEL: service.name}
-    port = {"name": "grpc", "port": service.port, "protocol": "TCP", "targetPort": "grpc"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": _metadata(world, name, service.name, labels=labels),
-        "spec": {
-            "type": "ClusterIP",
-            "clusterIP": "None",
-            "selector": selector(world, service),
-            "publishNotReadyAddresses": False,
-            "ports": [{**port, "appProtocol": "kubernetes.io/h2c"}],
-        },
-    }
+    return headless(
+        _service_metadata(world, service),
+        selector(world, service),
+        port_name="grpc",
+        port=service.port,
+        app_protocol="kubernetes.io/h2c",
+    )
 
 
 def _deployment(world: GameWorld, service: Effective, inputs: Inputs) -> Document:
-    labels = {**_labels(world, service.name), SERVICE_LABEL: service.name}
-    pods = without_empty(template(world, service, labels, inputs))
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _metadata(
-            world,
-            deployment_name(world, service),
-            service.name,
-            labels=labels,
-            annotations=_notes(pods, inputs),
-        ),
-        "spec": {
-            "selector": {"matchLabels": selector(world, service)},
-            "revisionHistoryLimit": 3,
-            "progressDeadlineSeconds": _PROGRESS_SECONDS,
-            "strategy": {
-                "type": "RollingUpdate",
-                "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
-            },
-            "template": pods,
-        },
-    }
-
-
-def _notes(pods: Document, inputs: Inputs) -> dict[str, str]:
-    own = {TEMPLATE_HASH: digest(pods)}
-    return own if inputs.revision == 1 else {**own, TEMPLATE_INPUTS: inputs.text()}
+    pods = without_empty(template(world, service, _service_labels(world, service), inputs))
+    notes = annotations(pods, None if inputs.revision == 1 else inputs.text())
+    about = _service_metadata(world, service, notes)
+    strategy = Strategy(surge=1, unavailable=0, deadline_seconds=_PROGRESS_SECONDS)
+    return build(about, selector(world, service), pods, strategy)
 
 
 def _budget(world: GameWorld, service: Effective) -> Document:
-    name, labels = deployment_name(world, service), {SERVICE_LABEL: service.name}
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": _metadata(world, name, service.name, labels=labels),
-        "spec": {
-            "maxUnavailable": 1,
-            "selector": {"matchLabels": selector(world, service)},
-            # A pod that never became ready must not hold up a node's drain.
-            "unhealthyPodEvictionPolicy": "AlwaysAllow",
-        },
-    }
+    return disruption_budget(_service_metadata(world, service), selector(world, service), 1)

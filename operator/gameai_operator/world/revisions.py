@@ -6,16 +6,13 @@ from dataclasses import dataclass, field, replace
 
 from gameai_operator.api.world import GameWorld
 from gameai_operator.resources.deployment import TEMPLATE_INPUTS, Deployment
+from gameai_operator.resources.template_revision import chosen
 from gameai_operator.settings import PodSettings
 
 # 2: pull secrets of the chart stand in the pod template, and a container's last log lines are its termination message.
 # 3: a token for the gateway, and one for the API only where apiToken asks for it.
 REVISIONS = (1, 2, 3)
 NEWEST = REVISIONS[-1]
-
-
-class UnknownRevisionError(Exception):
-    """A world has, or asks for, a revision that this operator cannot render; the message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,12 +39,7 @@ def inputs(
     image = current.image if turn or used is None else used
     renewed = image != used
     kept = (current.revision if renewed else None) or world.status.template_revision
-    number = world.spec.template_revision or kept or current.revision
-    if number not in REVISIONS:
-        raise UnknownRevisionError(
-            f"pod template revision {number} is not known to this operator (1 to {NEWEST}): "
-            "upgrade the operator, or set spec.templateRevision to one it knows"
-        )
+    number = chosen(world.spec.template_revision, kept or current.revision, REVISIONS)
     found = replace(current, revision=number, image=image)
     if renewed or number != world.status.template_revision:
         return found

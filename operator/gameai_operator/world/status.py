@@ -12,6 +12,12 @@ from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.world import GameWorld, WorldState
 from gameai_operator.controller.conditions import Condition
 from gameai_operator.controller.kind import RejectedWrite
+from gameai_operator.controller.standard_conditions import (
+    Problem,
+    reconciling,
+    rejected,
+    stalled,
+)
 from gameai_operator.resources.deployment import Deployment
 from gameai_operator.resources.pod_faults import Fault
 from gameai_operator.world import archetypes
@@ -117,14 +123,19 @@ def _services(world: GameWorld, judged: Judged) -> dict[str, Any]:
 def conditions(world: GameWorld, judged: Judged) -> tuple[Condition, ...]:
     """Those of `CONDITIONS`, in this order."""
     tiers, services = _tiers_ready(judged), _services_ready(world, judged)
-    stalled = _stalled(judged)
+    verdict = stalled(_problems(judged))
     left = grace_left(world, judged)
     degraded = _degraded(world, judged, tiers, left)
-    verdicts = _Verdicts(stalled=stalled, services=services, tiers=tiers, degraded=degraded)
+    verdicts = _Verdicts(stalled=verdict, services=services, tiers=tiers, degraded=degraded)
     return (
         _ready(world, judged, verdicts, left),
-        _reconciling(judged, stalled),
-        stalled,
+        reconciling(
+            judged.failures,
+            _halted(judged),
+            rolling=judged.rolling,
+            is_stalled=bool(verdict.status),
+        ),
+        verdict,
         degraded,
         tiers,
         archetypes.condition(judged.archetypes),
@@ -177,34 +188,21 @@ def _services_ready(world: GameWorld, judged: Judged) -> Condition:
     return Condition(type="ServicesReady", status=True, reason=reason)
 
 
-def _stalled(judged: Judged) -> Condition:
-    problem: RejectedWrite | Fault | None = next(iter(judged.rejections), None)
-    if problem is None and judged.fault and judged.fault.stalled:
-        problem = judged.fault
-    if problem is None:
-        return Condition(type="Stalled", status=False, reason="AsExpected")
-    said = list(dict.fromkeys(each.message for each in judged.rejections)) or [problem.message]
-    message = "; ".join(said)
-    return Condition(type="Stalled", status=True, reason=problem.reason, message=message)
+def _problems(judged: Judged) -> list[Problem]:
+    """A fault of a pod is of no interest beside what was rejected: it may be of the former spec."""
+    fault = judged.fault
+    own = [(fault.reason, fault.message)] if fault and fault.stalled else []
+    return rejected(judged.rejections) or own
 
 
-def _reconciling(judged: Judged, stalled: Condition) -> Condition:
-    """A roll-out that waits for the user is stalled, not in progress; writes that fail may heal."""
-    if judged.failures:
-        failure = judged.failures[0]
-        return Condition(
-            type="Reconciling", status=True, reason=failure.reason, message=failure.message
-        )
-    if judged.halted:
-        message = (
-            f"the update to a new image of the built-in services is halted: {judged.halted}; correct it, "
-            "or restart the operator to continue with the next worlds"
-        )
-        return Condition(type="Reconciling", status=True, reason="RolloutHalted", message=message)
-    if judged.rolling and not stalled.status:
-        message = "not all pods of the current template are ready yet"
-        return Condition(type="Reconciling", status=True, reason="RollingOut", message=message)
-    return Condition(type="Reconciling", status=False, reason="AsExpected")
+def _halted(judged: Judged) -> Problem | None:
+    if not judged.halted:
+        return None
+    message = (
+        f"the update to a new image of the built-in services is halted: {judged.halted}; correct it, "
+        "or restart the operator to continue with the next worlds"
+    )
+    return "RolloutHalted", message
 
 
 def _degraded(world: GameWorld, judged: Judged, tiers: Condition, left: float) -> Condition:
@@ -231,16 +229,16 @@ class _Verdicts:
 
 def _ready(world: GameWorld, judged: Judged, verdicts: _Verdicts, left: float) -> Condition:
     """Whether everything that was asked for answers; a mistake in the spec that touches nothing live is in the message."""
-    stalled, services, tiers = verdicts.stalled, verdicts.services, verdicts.tiers
+    verdict, services, tiers = verdicts.stalled, verdicts.services, verdicts.tiers
     if world.spec.state is WorldState.HIBERNATED:
-        return _is_ready("Hibernated", _asleep(judged), stalled)
+        return _is_ready("Hibernated", _asleep(judged), verdict)
     if not services.status:
-        return _not_ready(stalled if stalled.status else services)
+        return _not_ready(verdict if verdict.status else services)
     if not tiers.status and not left:
         return _not_ready(tiers)
     if verdicts.degraded.status:
-        return _is_ready("Degraded", verdicts.degraded.message, stalled)
-    return _is_ready("WorldReady", "all services and tiers are ready", stalled)
+        return _is_ready("Degraded", verdicts.degraded.message, verdict)
+    return _is_ready("WorldReady", "all services and tiers are ready", verdict)
 
 
 def _asleep(judged: Judged) -> str:
@@ -259,8 +257,8 @@ def _asleep(judged: Judged) -> str:
     return f"{words}; its tiers keep running: {tiers}"
 
 
-def _is_ready(reason: str, message: str, stalled: Condition) -> Condition:
-    more = f"; {stalled.reason}: {stalled.message}" if stalled.status else ""
+def _is_ready(reason: str, message: str, verdict: Condition) -> Condition:
+    more = f"; {verdict.reason}: {verdict.message}" if verdict.status else ""
     return Condition(type="Ready", status=True, reason=reason, message=f"{message}{more}")
 
 
