@@ -54,7 +54,7 @@ def _run(options: argparse.Namespace) -> int:
         return 2
     telemetry.configure_logging(made.log_level)
     # Imported here: --help and crds need neither kopf nor a Kubernetes client.
-    from gameai_operator.process import run  # noqa: PLC0415 - see above
+    from gameai_operator.run.operator import run  # noqa: PLC0415 - see above
 
     gc.freeze()  # what is imported stays: the collector need not walk it again and again
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -68,6 +68,7 @@ def _tier(settings: Settings) -> Kind:
         status_fields=tier_status.FIELDS,
         condition_types=tier_status.CONDITIONS,
         counts=tier_status.COUNTS,
+        read_pod=_engine_pod,
         decide=_labelled(
             functools.partial(
                 decide_tier,
@@ -99,6 +100,7 @@ def _world(settings: Settings, authority: Callable[[], str]) -> Kind:
         status_fields=world_status.FIELDS,
         condition_types=world_status.CONDITIONS,
         counts=world_status.COUNTS,
+        read_pod=_service_pod,
         decide=_labelled(decide, settings.pods.labels),
         refers=_world_refers,
         rolls=functools.partial(world_status.rolls, image=image),
@@ -136,17 +138,13 @@ def _root(definition: crd.Definition) -> Resource:
     return Resource(group=GROUP, version=VERSION, kind=kind, plural=plural, root=True)
 
 
-def _pod(document: Mapping[str, Any]) -> Pod:
-    """Only a loading vLLM swallows SIGTERM; game services end on SIGTERM."""
-    labels = document["metadata"].get("labels", {})
-    if WORLD_LABEL in labels:
-        seen = pod(document, SERVICE_LABEL, SERVICE_CONTAINER)
-        return replace(seen, force_delete=False)
+def _engine_pod(document: Mapping[str, Any]) -> Pod:
     return pod(document, CAPACITY_LABEL, VLLM_CONTAINER)
 
 
-def _nothing(_: Mapping[str, Any]) -> None:
-    """No decision asks how it is doing, only whether it is there and ours."""
+def _service_pod(document: Mapping[str, Any]) -> Pod:
+    """Game services end on SIGTERM; only a loading vLLM swallows it."""
+    return replace(pod(document, SERVICE_LABEL, SERVICE_CONTAINER), force_delete=False)
 
 
 def _row(group: str, version: str, kind: str, plural: str) -> Resource:
@@ -163,10 +161,9 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                 starts_pods=True,
                 stuck=stuck,
             ),
-            Watched(resource=_row("", "v1", "Service", "services"), project=_nothing),
+            Watched(resource=_row("", "v1", "Service", "services")),
             Watched(
                 resource=_row("", "v1", "ServiceAccount", "serviceaccounts"),
-                project=_nothing,
                 get_before_apply=True,
             ),
             Watched(
@@ -193,14 +190,12 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
             ),
             Watched(
                 resource=_row("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
-                project=_nothing,
             ),
             Watched(
                 resource=_row("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
-                project=_nothing,
                 apply_barrier=True,
             ),
-            Watched(resource=_row("", "v1", "Pod", "pods"), project=_pod, are_pods=True),
+            Watched(resource=_row("", "v1", "Pod", "pods"), are_pods=True),
             Watched(
                 resource=Resource(
                     group="", version="v1", kind="Namespace", plural="namespaces", context=True

@@ -1,11 +1,12 @@
 from typing import Any
 
-from gameai_operator.controller.cache import TOMBSTONE_SECONDS, Cache, Entry
+from gameai_operator.controller.cache import TOMBSTONE_SECONDS, Cache, Entry, Foreign, Root
 from gameai_operator.controller.manifest import Key
 from gameai_operator.controller.plan import Child
 
 ROOT = Key("ModelTier", "n", "gold")
 CHILD = Key("Service", "n", "gold")
+RESTORED = Root(b'{"restored": true}')
 
 
 def child(version: int = 1, **facts: Any) -> Child:
@@ -24,6 +25,13 @@ def child(version: int = 1, **facts: Any) -> Child:
 def entry(version: int, *, uid: str = "c", root: Key = ROOT, mark: str = "m") -> Entry:
     value = child(version, uid=uid)
     return Entry(key=CHILD, uid=uid, version=version, root=root, value=value, mark=mark)
+
+
+def kept(store: Cache) -> Child:
+    found = store.get(CHILD)
+    assert found is not None
+    assert isinstance(found.value, Child)
+    return found.value
 
 
 def test_a_new_object_touches_its_root() -> None:
@@ -105,7 +113,7 @@ def test_siblings_stay_when_one_object_goes() -> None:
     store = Cache()
     other = Key("Service", "n", "other")
     store.put(entry(1), 0.0)
-    store.put(Entry(key=other, uid="o", version=1, root=ROOT, value=None), 0.0)
+    store.put(Entry(key=other, uid="o", version=1, root=ROOT, value=Foreign()), 0.0)
     store.drop(other, "o", 2, 0.0)
     assert [each.key for each in store.below(ROOT)] == [CHILD]
 
@@ -118,17 +126,17 @@ def test_what_was_never_kept_can_be_asked_for() -> None:
 
 def test_a_root_is_not_below_itself() -> None:
     store = Cache()
-    store.put(Entry(key=ROOT, uid="r", version=1, root=ROOT, value=b"{}"), 0.0)
+    store.put(Entry(key=ROOT, uid="r", version=1, root=ROOT, value=Root(b"{}")), 0.0)
     assert list(store.below(ROOT)) == []
+    assert store.root(ROOT) == {}
+    assert store.root(CHILD) is None
 
 
 def test_a_judgement_replaces_the_fields_it_took() -> None:
     store = Cache()
     store.put(entry(1), 0.0)
     store.keep_judgement(child(1))
-    kept = store.get(CHILD)
-    assert kept is not None
-    assert (kept.value.intact, kept.value.fields) == (True, None)
+    assert (kept(store).intact, kept(store).fields) == (True, None)
 
 
 def test_a_judgement_of_an_older_version_is_not_kept() -> None:
@@ -136,9 +144,7 @@ def test_a_judgement_of_an_older_version_is_not_kept() -> None:
     store.put(entry(2), 0.0)
     store.keep_judgement(child(1))
     store.keep_judgement(child(1, key=Key("Service", "n", "gone")))
-    kept = store.get(CHILD)
-    assert kept is not None
-    assert not kept.value.intact
+    assert not kept(store).intact
 
 
 def test_a_judgement_lasts_while_what_it_rests_on_does() -> None:
@@ -146,9 +152,9 @@ def test_a_judgement_lasts_while_what_it_rests_on_does() -> None:
     store.put(entry(1), 0.0)
     store.keep_judgement(child(1))
     store.put(entry(2), 0.0)
-    assert store.get(CHILD).value.intact  # type: ignore[union-attr] # it was just put
+    assert kept(store).intact
     store.put(entry(3, mark="edited"), 0.0)
-    assert not store.get(CHILD).value.intact  # type: ignore[union-attr] # it was just put
+    assert not kept(store).intact
 
 
 def test_a_list_tells_what_was_missed_and_what_is_gone() -> None:
@@ -178,7 +184,7 @@ def test_the_newest_version_of_a_kind_is_known_of_all_or_some_namespaces() -> No
     assert store.newest("Service") is None
     for namespace, version in (("a", 5), ("b", 9)):
         key = Key("Service", namespace, "gold")
-        store.put(Entry(key=key, uid=namespace, version=version, root=key, value=None), 0.0)
+        store.put(Entry(key=key, uid=namespace, version=version, root=key, value=Foreign()), 0.0)
     assert store.newest("Service") == 9
     assert store.newest("Service", ["a"]) == 5
     assert store.newest("Service", ["c"]) is None
@@ -188,24 +194,26 @@ def test_versions_that_went_back_are_forgotten_and_the_objects_stay() -> None:
     """As after a restore of etcd: else everything newer would be ignored until the old versions come again."""
     store = Cache()
     key, gone = Key("Service", "a", "gold"), Key("Service", "a", "gone")
-    store.put(Entry(key=key, uid="u", version=900, root=key, value="old"), 0.0)
+    store.put(Entry(key=key, uid="u", version=900, root=key, value=Root(b"{}")), 0.0)
     store.drop(gone, "g", 901, 0.0)
     assert store.highest() == 900
     store.rewind()
     assert store.highest() == -1
     assert store.get(key) is not None
     assert store.drift("Service", {key: 90}, 100).unseen == (key,)
-    store.put(Entry(key=key, uid="u", version=90, root=key, value="restored"), 0.0)
+    store.put(Entry(key=key, uid="u", version=90, root=key, value=RESTORED), 0.0)
     found = store.get(key)
     assert found is not None
-    assert found.value == "restored"
-    assert store.put(Entry(key=gone, uid="g", version=50, root=gone, value="back"), 0.0) == (gone,)
+    assert found.value == RESTORED
+    assert store.put(Entry(key=gone, uid="g", version=50, root=gone, value=RESTORED), 0.0) == (
+        gone,
+    )
 
 
 def test_a_lower_version_in_a_newer_list_is_a_rewind() -> None:
     store = Cache()
     key = Key("Service", "a", "gold")
-    store.put(Entry(key=key, uid="u", version=103, root=key, value="of a lost timeline"), 0.0)
+    store.put(Entry(key=key, uid="u", version=103, root=key, value=RESTORED), 0.0)
     assert store.drift("Service", {key: 80}, 105).rewound
     assert not store.drift("Service", {key: 103}, 105).rewound
     assert not store.drift("Service", {key: 80}, 90).rewound, "a LIST from before our version"

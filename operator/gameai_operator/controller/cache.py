@@ -4,6 +4,7 @@ Watches, lists and our own writes all put into the same store, in any order; a r
 object leaves a tombstone for a while, so that a late MODIFIED cannot bring it back.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,22 +12,43 @@ from typing import Any
 
 from gameai_operator.controller.manifest import Key
 from gameai_operator.controller.plan import Child
+from gameai_operator.controller.pod_facts import Pod
 
 TOMBSTONE_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A custom resource, kept as JSON text: a document of small dicts takes several times as much memory."""
+
+    text: bytes
+
+    def document(self) -> dict[str, Any]:
+        """The object as the API server gave it, without what no decision uses."""
+        document: dict[str, Any] = json.loads(self.text)
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """An object that is not ours to write: a Namespace, a user's ConfigMap. Only that it exists is known."""
+
+
+Value = Root | Child | Pod | Foreign
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """One object: its identity, the root it belongs to (itself for a root), and what is kept of it.
 
-    `value` is the JSON text of a root, a `Child`, or a pod's facts. `mark` is what a judgement of a child rests on.
+    `mark` is what a judgement of a child rests on.
     """
 
     key: Key
     uid: str
     version: int
     root: Key
-    value: Any
+    value: Value
     mark: str = ""
 
 
@@ -58,6 +80,11 @@ class Cache:
     def get(self, key: Key) -> Entry | None:
         """The entry of a key; None if absent."""
         return self._entries.get(key)
+
+    def root(self, key: Key) -> dict[str, Any] | None:
+        """The document of a root; None if absent."""
+        entry = self._entries.get(key)
+        return entry.value.document() if entry and isinstance(entry.value, Root) else None
 
     def below(self, root: Key) -> Iterator[Entry]:
         """Every entry that belongs to a root, the root itself left out."""
@@ -165,6 +192,6 @@ def _judged(entry: Entry, old: Entry | None) -> Entry:
     """A judgement stays good while our managedFields entry and the manifest's hash are the same."""
     known = old is not None and isinstance(old.value, Child) and old.value.intact
     same = known and old is not None and (old.uid, old.mark) == (entry.uid, entry.mark)
-    if not same:
+    if not same or not isinstance(entry.value, Child):
         return entry
     return replace(entry, value=replace(entry.value, intact=True, fields=None))

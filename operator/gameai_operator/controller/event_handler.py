@@ -10,7 +10,7 @@ from gameai_contract.names import MANAGED_BY
 
 from gameai_operator import telemetry
 from gameai_operator.api.base import GROUP
-from gameai_operator.controller.cache import Cache, Entry
+from gameai_operator.controller.cache import Cache, Entry, Foreign, Root
 from gameai_operator.controller.field_ownership import applied_fields
 from gameai_operator.controller.foreign_reads import ForeignReads
 from gameai_operator.controller.kind import Kind, Watched
@@ -141,19 +141,20 @@ class EventHandler:
         key = identity(resource, metadata)
         uid, version = metadata["uid"], int(metadata["resourceVersion"])
         if resource.context:
-            return Entry(key=key, uid=uid, version=version, root=key, value=None)
+            return Entry(key=key, uid=uid, version=version, root=key, value=Foreign())
         if resource.root:
             text = json.dumps(_lean(resource, document), separators=(",", ":"))
-            return Entry(key=key, uid=uid, version=version, root=key, value=text.encode())
+            return Entry(key=key, uid=uid, version=version, root=key, value=Root(text.encode()))
         if self._foreign(resource, metadata):
-            return Entry(key=key, uid=uid, version=version, root=key, value=None)
+            return Entry(key=key, uid=uid, version=version, root=key, value=Foreign())
         root = self._root(metadata)
         if root is None:
             return None
         watched = self._watched[resource.kind]
-        facts = watched.project(document)
         if watched.are_pods:
-            return Entry(key=key, uid=uid, version=version, root=root, value=facts)
+            pod = self._kinds[root.kind].read_pod(document)
+            return Entry(key=key, uid=uid, version=version, root=root, value=pod)
+        facts = watched.project(document)
         fields = applied_fields(metadata)
         manifest_hash = metadata.get("annotations", {}).get(MANIFEST_HASH, "")
         child = Child(

@@ -107,6 +107,10 @@ class Reading:
     budget_bytes: int
 
 
+def _unread(_: Mapping[str, Any]) -> None:
+    """No decision needs more than whether it is there and ours."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
     """A kind of child: how to find its root, what to keep of it, and whether a name may be taken in silence.
@@ -115,12 +119,12 @@ class Watched:
     so the first apply is preceded by a GET. Where `optimistic_lock`, what is applied was derived from what the object held, so it
     is applied onto the version that the decision saw. Where `apply_barrier`, nothing that `starts_pods` is created before it
     is there: pods do not start without the limits that were meant for them. `reads` is how users' objects of this kind
-    are read, which roots name. `are_pods`: `project` gives pod facts, and the root is found by its label. `stuck` gives
+    are read, which roots name. `are_pods`: the root is found by its label, and its kind says how they are read. `stuck` gives
     the seconds until an object without any change for so long counts as stuck, 0.0 if it does, None where it does not.
     """
 
     resource: Resource
-    project: Callable[[Mapping[str, Any]], Any]
+    project: Callable[[Mapping[str, Any]], Any] = _unread
     get_before_apply: bool = False
     optimistic_lock: bool = False
     apply_barrier: bool = False
@@ -147,7 +151,7 @@ class Kind:
     """One row of the table of kinds.
 
     `label` is what children carry with the root's name as value; `status_fields` and `condition_types` are the part of
-    status that the operator writes, of which `counts` may wait a moment. `refers` names what a root depends on,
+    status that the operator writes, of which `counts` may wait a moment. `read_pod` gives the facts of a pod of this kind. `refers` names what a root depends on,
     `project` is what others see of it, `rolls` whether it is under way in a paced roll-out.
     Children of the kinds `despite_pause` are written for a paused root too: a pause must keep no access alive.
     """
@@ -158,6 +162,7 @@ class Kind:
     status_fields: tuple[str, ...]
     condition_types: tuple[str, ...]
     decide: Callable[[Observed], Decision]
+    read_pod: Callable[[Mapping[str, Any]], Pod]
     counts: frozenset[str] = frozenset()
     refers: Callable[[Mapping[str, Any]], tuple[Key, ...]] = _to_nothing
     project: Callable[[Mapping[str, Any]], Any] = _shows_nothing

@@ -1,7 +1,6 @@
 """asyncio: one pass over one object: read the store, decide, plan, report, act. The same for every kind."""
 
 import datetime
-import json
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
@@ -104,9 +103,9 @@ class Reconciler:
 
     def _rolling(self, kind: Kind) -> list[Key]:
         roots = {
-            key: json.loads(entry.value)
+            key: root
             for key in self._store.keys(kind.resource.kind)
-            if (entry := self._store.get(key))
+            if (root := self._store.root(key)) is not None
         }
         own = ("", self._claims.own)
         return [
@@ -119,8 +118,7 @@ class Reconciler:
         """Bring the children and the status of one root to what its spec says. Raises `ApiError`."""
         below = [entry.value for entry in self._store.below(key)]
         pods = tuple(value for value in below if isinstance(value, Pod))
-        entry = self._store.get(key)
-        root = None if entry is None else json.loads(entry.value)
+        root = self._store.root(key)
         if root is None or "deletionTimestamp" in root["metadata"]:
             self._forget(key)
             await self._force_delete.end(key, pods)
@@ -325,8 +323,7 @@ class Reconciler:
     async def _redecide(self, kind: Kind, key: Key, observed: Observed) -> Outcome:
         """What is unwritten has changed: decide once more, with that in view, and report it."""
         unwritten = self._unwritten.get(key, NOTHING_UNWRITTEN)
-        entry = self._store.get(key)
-        root = observed.root if entry is None else json.loads(entry.value)
+        root = self._store.root(key) or observed.root
         changed = replace(
             observed, root=root, rejections=unwritten.rejections, failures=unwritten.reported
         )

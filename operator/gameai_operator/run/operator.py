@@ -1,0 +1,190 @@
+"""EDGE: one run of the operator: everything is made here once, started in order, and stopped on a signal."""
+
+import asyncio
+import contextlib
+import datetime
+import logging
+import signal
+import time
+from collections.abc import Callable, Coroutine, Mapping
+
+from gameai_operator.authority import Authority
+from gameai_operator.cluster.claims import LeaseClaims
+from gameai_operator.cluster.client import Client, CredentialsError, configuration
+from gameai_operator.cluster.lease import Elector, WriteGate
+from gameai_operator.controller.events import Recorder
+from gameai_operator.controller.reconciler import Reconciler
+from gameai_operator.controller.repairs import Repairs
+from gameai_operator.controller.rollout_slots import RolloutSlots
+from gameai_operator.controller.workers import Controller
+from gameai_operator.controller.workqueue import Priority
+from gameai_operator.http.server import application, serve
+from gameai_operator.kinds import MANAGED_SELECTOR, WATCHED, kinds
+from gameai_operator.run.heartbeat import Heartbeat
+from gameai_operator.run.observer import Observer
+from gameai_operator.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_CREDENTIALS_SECONDS = 5.0
+
+Part = Coroutine[None, None, None]
+
+
+async def run(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; 0 then, 1 when something that must run has ended."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    gate = WriteGate()
+    client = await _connect(settings, gate, stop)
+    if client is None:
+        return 0
+    process = Operator(settings, client, gate)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(client.close)
+        app = application(process.live_faults, process.ready_faults, process.notes)
+        runner = await serve(app, settings.health_address, settings.health_port)
+        stack.push_async_callback(runner.cleanup)
+        _LOG.info("serving health and metrics on %s", runner.addresses)
+        return await process.run(stop)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)  # noqa: TID251 - the clock that others are handed
+
+
+async def _connect(settings: Settings, gate: WriteGate, stop: asyncio.Event) -> Client | None:
+    """A client, as soon as there are credentials; None if a stop was requested before."""
+    while not stop.is_set():
+        try:
+            return Client(settings, await configuration(settings), gate)
+        except CredentialsError as error:
+            _LOG.error("%s; trying on", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _CREDENTIALS_SECONDS)
+    return None
+
+
+class Operator:
+    """What writes children and status, for as long as it leads; the observer beside it knows the cluster."""
+
+    def __init__(self, settings: Settings, client: Client, gate: WriteGate) -> None:
+        self._settings = settings
+        self._authority = Authority(settings.gateway.ca_file)
+        self._kinds = kinds(settings, lambda: self._authority.text)
+        self._observer = Observer(settings, client, self._kinds, WATCHED, MANAGED_SELECTOR)
+        self._elector = Elector(client, settings.lease, gate, self._may_lead)
+        self._recorder = Recorder(client.create_event)
+        self._reconciler = self._make_reconciler(client)
+        self._controller = Controller(
+            self._observer.queue, self._reconciler, workers=settings.workers
+        )
+        self._heartbeat = Heartbeat()
+        self._electing: asyncio.Task[None] | None = None
+
+    def _make_reconciler(self, client: Client) -> Reconciler:
+        lease = self._settings.lease
+        own = f"{lease.namespace}/{lease.name}"
+        return Reconciler(
+            self._kinds,
+            WATCHED,
+            store=self._observer.cache,
+            references=self._observer.references,
+            slots={name: RolloutSlots(self._pace(name)) for name in self._kinds},
+            event_handler=self._observer.event_handler,
+            cluster=client,
+            claims=LeaseClaims(client, own, time.monotonic),
+            recorder=self._recorder,
+            repairs=lambda: Repairs(self._settings.free_repairs),
+            now=_now,
+            clock=time.monotonic,
+        )
+
+    def _may_lead(self) -> bool:
+        """Under CRDs of an older release a status field would be lost, and every status write with it."""
+        return not self._observer.outdated
+
+    def _pace(self, kind: str) -> Callable[[], int]:
+        """How many objects of a kind a roll-out may reach at once, by how many there are."""
+        return lambda: self._settings.worlds_at_a_time.of(len(self._observer.cache.keys(kind)))
+
+    def live_faults(self) -> list[str]:
+        """What only a restart can cure: a loop that hangs, an election that ended. Never an API error."""
+        ended = self._electing is not None and self._electing.done()
+        return [*self._heartbeat.faults(), *(["leader election ended"] if ended else [])]
+
+    def ready_faults(self) -> list[str]:
+        """Why this process is not yet of use: kinds not served, or objects not yet known."""
+        objects = sum(len(self._observer.cache.keys(each)) for each in self._kinds)
+        all_foreign = len(self._reconciler.foreign) >= objects
+        return [*self._observer.faults, *(self._stands_down() if all_foreign else [])]
+
+    def _stands_down(self) -> list[str]:
+        """Objects of another operator are left alone; this is logged until it ends."""
+        foreign = self._reconciler.foreign
+        if not foreign:
+            return []
+        key, claim = min(foreign.items())
+        fault = (
+            f"{len(foreign)} objects are managed by another operator and ignored, for example {key} "
+            f"(Lease {claim}): uninstall one of the two, or give them different namespaces"
+        )
+        return [fault]
+
+    def notes(self) -> list[str]:
+        """What does not hinder the rest: namespaces that may not be read, some objects of another operator."""
+        return [*self._observer.notes, *self._stands_down()]
+
+    def _parts(self) -> Mapping[str, Part]:
+        """What has to run, by name."""
+        return {
+            **self._observer.parts(),
+            "events": self._recorder.run(),
+            "lag": self._heartbeat.run(),
+            "authority": self._authority.follow(self._look_at_all),
+        }
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Everything at once; the first part that ends ends the run."""
+        electing = asyncio.create_task(self._elect(), name="election")
+        self._electing = electing
+        parts = [asyncio.create_task(part, name=name) for name, part in self._parts().items()]
+        tasks = [electing, *parts]
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        failed = [task for task in tasks if task.done()]
+        for task in failed:
+            _LOG.error("%s ended", task.get_name(), exc_info=task.exception())
+        _LOG.info("stopping")
+        for each in (stopping, *tasks):
+            each.cancel()
+        await asyncio.gather(stopping, *tasks, return_exceptions=True)
+        await self._elector.release()
+        return 1 if failed else 0
+
+    async def _elect(self) -> None:
+        await self._observer.filled.wait()
+        await self._elector.run(self._lead)
+
+    async def _lead(self) -> None:
+        """Roots are listed once more before the first write: a standby's cache may have missed a deletion."""
+        await self._observer.relist_roots()
+        self._reconciler.begin_term()
+        self._look_at_all()
+        cache, queue = self._observer.cache, self._observer.queue
+        for key in cache.keys("Pod"):
+            entry = cache.get(key)
+            if entry is not None:
+                queue.add(entry.root, Priority.RESYNC)
+        _LOG.info("the initial list is complete: %d objects", len(cache))
+        try:
+            await self._controller.run()
+        finally:
+            # A standby manages no objects.
+            self._reconciler.foreign.clear()
+
+    def _look_at_all(self) -> None:
+        for kind in self._kinds:
+            for key in self._observer.cache.keys(kind):
+                self._observer.queue.add(key, Priority.RESYNC)
