@@ -1,4 +1,4 @@
-"""The table of kinds: one row per custom resource, one per kind of child."""
+"""PURE: the table of kinds: one row per custom resource, one per kind of child."""
 
 import functools
 from collections.abc import Callable, Mapping

@@ -145,7 +145,7 @@ async def gateway(
     service.add_to(server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
-    looking = asyncio.create_task(dispatcher.look())
+    looking = asyncio.create_task(dispatcher.schedulers.look())
     address = f"127.0.0.1:{port}"
     try:
         async with aio.insecure_channel(address) as channel:

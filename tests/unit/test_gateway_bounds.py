@@ -2,7 +2,7 @@
 
 import pytest
 from gameai.gateway import coalescing as flights
-from gameai.gateway.coalescing import Flight
+from gameai.gateway.coalescing import Flight, Flights, Join
 from gameai.gateway.dispatch.response_cache import Cache, Key
 from gameai.gateway.engines.http_framing import read_chunks, read_head
 from gameai.gateway.engines.slot_shares import RECENT_SECONDS, Shares
@@ -149,6 +149,7 @@ class Waiting:
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
+        self.waiting = True
         self.flight: Flight[Waiting] | None = None
 
 
@@ -199,6 +200,47 @@ def test_a_flight_keeps_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> 
             flight.leave(job)
     assert flight.full
     assert len(flight._heap) <= 21
+
+
+def test_equal_questions_wait_for_the_one_with_the_least_time() -> None:
+    asked: Flights[Waiting] = Flights()
+    first, later, sooner, other = (Waiting(each) for each in (5.0, 9.0, 3.0, 4.0))
+    assert asked.join(b"k", first) == (Join.LEADS, None)
+    assert asked.join(b"k", later) == (Join.FOLLOWS, None)
+    assert asked.join(b"k", sooner) == (Join.LEADS, first)
+    assert asked.join(b"other", other) == (Join.LEADS, None)
+    assert len(asked) == 2
+    assert asked.leave(first) is None, "it follows"
+    assert asked.disband(sooner) == [first, later]
+    assert asked.disband(later) == []
+    assert len(asked) == 1
+
+
+def test_a_running_call_is_not_overtaken() -> None:
+    asked: Flights[Waiting] = Flights()
+    first, sooner = Waiting(5.0), Waiting(3.0)
+    asked.join(b"k", first)
+    first.waiting = False
+    assert asked.join(b"k", sooner) == (Join.FOLLOWS, None)
+
+
+def test_a_full_flight_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flights, "MOST_FOLLOWERS", 1)
+    asked: Flights[Waiting] = Flights()
+    results = [asked.join(b"k", Waiting(5.0))[0] for _ in range(3)]
+    assert results == [Join.LEADS, Join.FOLLOWS, Join.FULL]
+
+
+def test_a_flight_that_was_left_makes_room_for_another() -> None:
+    asked: Flights[Waiting] = Flights()
+    first, second = Waiting(5.0), Waiting(6.0)
+    asked.join(b"k", first)
+    flight = asked.leave(first)
+    assert flight is not None
+    asked.close(flight)
+    assert asked.join(b"k", second) == (Join.LEADS, None)
+    asked.close(flight)
+    assert len(asked) == 1, "another flight of the same key stays"
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"

@@ -7,61 +7,14 @@ import pytest
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.gateway.routing import resolve as gateway_plan
 from gameai.gateway.routing.archetypes import Archetypes
-from gameai.gateway.routing.resolve import Plan, Planner, messages
+from gameai.gateway.routing.resolve import Planner, messages
 from gameai.gateway.routing.snapshot import View
 from gameai.gateway.sources import view_file
 from gameai.gateway.sources.view_file import ViewError
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai_contract import archetypes
 from gameai_contract.inference import LADDER, LatencyClass, Rung
-
-NPCS = """\
-version: 1
-archetypes:
-  guard:
-    actions: [patrol, attack, flee]
-    defaults: [patrol, flee]
-    cache:
-      fields: {threat: {step: 10}, hour: {}}
-      variants: 4
-  wolf:
-    actions: [howl]
-    defaults: [howl]
-    cache: {scope: Tier}
-  bard:
-    defaults: ["Hm?"]
-    cache: {freeText: true}
-  sage:
-    cache: {}
-"""
-FILE = """\
-tiers:
-- {name: gold, namespace: shared, class: Gold, slots: 16, endpoints: ["10.0.0.1:8000", "10.0.0.2:8000"]}
-- {name: silver, namespace: shared, class: Silver, contextTokens: 512, model: npc}
-worlds:
-- name: eldermoor
-  namespace: games
-  epoch: e1
-  roles:
-  - {name: reaction, tier: shared/gold, deferredTo: dialogue, share: {weight: 3, maxInFlight: 8}}
-  - {name: dialogue, tier: shared/silver, deadlineMs: 400, fallback: [Default]}
-  archetypes: npcs.yaml
-  callers: [games/server]
-"""
-
-
-def read(text: str = FILE, npcs: str = NPCS) -> View:
-    return view_file.parse(text, lambda name: {"npcs.yaml": npcs}[name])
-
-
-def plan(view: View | None = None, **asked: Any) -> Plan:
-    view = view or read()
-    given: dict[str, Any] = {"role": "reaction", "prompt": pb.Prompt(parts=["A wolf!"])}
-    return Planner(view).plan(view.worlds["games/eldermoor"], pb.Question(**(given | asked)))
-
-
-def guard(**more: Any) -> Plan:
-    return plan(archetype="guard", **({"fields": {"threat": "15", "hour": "night"}} | more))
+from support.questions import FILE, NPCS, guard, plan, read
 
 
 def test_a_role_leads_to_its_tier_with_its_time_and_share() -> None:

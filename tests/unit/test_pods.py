@@ -1,8 +1,11 @@
 from typing import Any
 
 import pytest
+from gameai_contract.names import CAPACITY_LABEL, SERVICE_LABEL
 from gameai_operator.controller.pod_facts import Pod
+from gameai_operator.kinds import kinds
 from gameai_operator.resources.pod import pod
+from gameai_operator.settings import Settings
 
 BORN = "2026-11-22T10:00:00Z"
 LATER = "2026-11-22T10:05:00Z"
@@ -39,6 +42,23 @@ def test_a_fresh_pod_has_no_facts_yet() -> None:
 
 def test_a_pod_knows_its_group() -> None:
     assert seen(document(labels={"gameai.dev/capacity": "spot"})).group == "spot"
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "group", "force_delete"),
+    [
+        ("ModelTier", {CAPACITY_LABEL: "spot"}, "spot", True),
+        ("GameWorld", {SERVICE_LABEL: "weather-manager"}, "weather-manager", False),
+    ],
+)
+def test_each_kind_reads_its_own_pods(
+    kind: str, labels: dict[str, str], group: str, force_delete: bool
+) -> None:
+    """A loading vLLM swallows SIGTERM; game services end on it."""
+    raw = document(labels=labels, **GOING)
+    raw["status"]["containerStatuses"] += [{"name": "service", "state": RUNNING}]
+    found = kinds(Settings())[kind].read_pod(raw)
+    assert (found.group, found.force_delete) == (group, force_delete)
 
 
 @pytest.mark.parametrize(

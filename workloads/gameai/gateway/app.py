@@ -152,7 +152,7 @@ class App:
     def parts(self) -> list[Coroutine[Any, Any, None]]:
         """What runs forever beside the server."""
         sources = self._sources
-        found: list[Coroutine[Any, Any, None]] = [self._dispatcher.look()]
+        found: list[Coroutine[Any, Any, None]] = [self._dispatcher.schedulers.look()]
         if self._discovery is not None:
             found.append(self._discovery.run())
         if sources.view is not None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
 
 class Member(Protocol):
-    """A question with its deadline, in seconds of one clock, and the flight that it leads or follows."""
+    """A question with its deadline, in seconds of one clock, and the flight that it leads or follows.
+
+    It is `waiting` while no engine has been called for it.
+    """
 
     deadline: float
+    waiting: bool
     flight: Flight[Any] | None
 
 
@@ -77,3 +82,61 @@ class Flight(Generic[J]):
             found.append(job)
         self.leader.flight = None
         return found
+
+
+class Join(Enum):
+    """What a question does that others may have asked already."""
+
+    LEADS = "leads"
+    FOLLOWS = "follows"
+    FULL = "full"
+
+
+class Flights(Generic[J]):
+    """All flights by what is asked. It calls nothing: what follows from a change is the caller's affair."""
+
+    def __init__(self) -> None:
+        self._flights: dict[bytes, Flight[J]] = {}
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def join(self, key: bytes, job: J) -> tuple[Join, J | None]:
+        """Have a job lead or follow.
+
+        One with less time does not wait in the place of one with more: it leads, and the former leader, which is
+        returned too, follows and must not wait for an engine any more.
+        """
+        flight = self._flights.get(key)
+        if flight is None:
+            self._flights[key] = job.flight = Flight(key, job)
+            return Join.LEADS, None
+        if flight.full:
+            return Join.FULL, None
+        leader = flight.leader
+        if leader.waiting and job.deadline < leader.deadline:
+            flight.follow(flight.lead(job))
+            return Join.LEADS, leader
+        flight.follow(job)
+        return Join.FOLLOWS, None
+
+    def leave(self, job: J) -> Flight[J] | None:
+        """A leader leaves its flight, which has no leader for a moment. None if the job led no flight."""
+        flight = job.flight
+        if flight is None or flight.leader is not job:
+            return None
+        job.flight = None
+        return flight
+
+    def close(self, flight: Flight[J]) -> None:
+        """A flight has nobody left."""
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
+
+    def disband(self, job: J) -> list[J]:
+        """The leader's answer is there: the flight is over; those who followed, the earliest deadline first."""
+        flight = self.leave(job)
+        if flight is None:
+            return []
+        self.close(flight)
+        return flight.disband()

@@ -1,8 +1,7 @@
-"""One question on its way through the gateway."""
+"""PURE: one question on its way through the gateway."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Protocol
 
 from gameai.gateway.coalescing import Flight
@@ -40,6 +39,13 @@ class Running(Protocol):
 
     def hand_to(self, job: Job) -> None:
         """From now on it is another job's, which asks the same."""
+
+
+class Timer(Protocol):
+    """A call at a later time."""
+
+    def cancel(self) -> None:
+        """Do not call."""
 
 
 class Job:
@@ -107,7 +113,7 @@ class Job:
         self.flight: Flight[Job] | None = None
         self.second = False
         self.later: Job | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: Timer | None = None
         self.over = False
 
     @property

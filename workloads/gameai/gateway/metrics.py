@@ -1,4 +1,4 @@
-"""Metrics of the gateway: plain numbers on the hot path, converted when Prometheus scrapes."""
+"""PURE: metrics of the gateway: plain numbers on the hot path, converted when Prometheus scrapes."""
 
 import bisect
 from collections import defaultdict

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from time import monotonic
 
 from google.rpc import code_pb2
 
 from gameai.errors import InvalidArgumentError, ServiceFault, status, status_of
-from gameai.gateway.coalescing import Flight
+from gameai.gateway.coalescing import Flight, Flights, Join
 from gameai.gateway.dispatch.fallback import FallbackChain
+from gameai.gateway.dispatch.gauges import dispatcher_gauges
 from gameai.gateway.dispatch.response_cache import MOST_TEXT, Cache
 from gameai.gateway.dispatch.responses import (
     ENGINES,
     Fault,
     Form,
     Responses,
-    dispatcher_gauges,
     why_none,
 )
 from gameai.gateway.engines.chat_completions import Completion
-from gameai.gateway.engines.scheduler import Scheduler
+from gameai.gateway.engines.schedulers import Schedulers
 from gameai.gateway.engines.service_time import size_of
 from gameai.gateway.job import Job, Reason, Sink
 from gameai.gateway.memory import QUESTION_BYTES, MemoryLedger, namespace
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.pacing import Pacer
 from gameai.gateway.routing.resolve import Planner, messages
-from gameai.gateway.routing.snapshot import ABSENT, TierView, View, WorldView
+from gameai.gateway.routing.snapshot import ABSENT, View, WorldView
 from gameai.inference.v1 import inference_pb2 as pb
 
-_LOG = logging.getLogger(__name__)
-_LOOK_SECONDS = 0.05
 # What the loop's clock is rounded to.
 _TICK_SECONDS = 0.001
 
@@ -50,10 +47,10 @@ class Dispatcher:
         self.metrics = metrics
         self.cache = Cache()
         self._fallback = FallbackChain(self.cache)
-        self.schedulers: dict[str, Scheduler] = {}
         self.open = 0
         self.ledger, self.pacer = MemoryLedger(), Pacer()
-        self._flights: dict[bytes, Flight[Job]] = {}
+        self.schedulers = Schedulers(self, metrics, self.ledger, self.pacer)
+        self._flights: Flights[Job] = Flights()
         self._loop = asyncio.get_running_loop()
         self._responses = Responses(metrics)
         metrics.gauges = lambda: dispatcher_gauges(
@@ -70,24 +67,7 @@ class Dispatcher:
         """From now on this is the view."""
         self._planner = Planner(view)
         self.metrics.forget(view.worlds, {*view.tiers, ABSENT})
-        for key, tier in view.tiers.items():
-            # One without replicas gets its scheduler with its first question.
-            if key in self.schedulers or tier.endpoints:
-                self._scheduler(tier).update(tier, view.gateways)
-        for key in set(self.schedulers) - set(view.tiers):
-            self.schedulers[key].empty()
-            if self.schedulers[key].forgotten:
-                del self.schedulers[key]
-
-    async def look(self) -> None:
-        """Until cancelled: periodic work of all schedulers."""
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            for scheduler in list(self.schedulers.values()):
-                try:
-                    scheduler.look()
-                except Exception:  # noqa: BLE001 - a bug in one scheduler must not end the looks at all others
-                    _LOG.exception("looking after %s failed; this is a bug", scheduler.tier.key)
+        self.schedulers.take(view)
 
     def ask(
         self,
@@ -123,7 +103,7 @@ class Dispatcher:
                 return None
         prompt_bytes = question.ByteSize()
         if not plan.actions and not question.max_tokens:
-            pace = self._scheduler(plan.route.tier).pace
+            pace = self.schedulers.of(plan.route.tier).pace
             plan = plan._replace(tokens=pace.fitting(plan.tokens, prompt_bytes, left))
         job = Job(question.id, plan, sink, now if arrived is None else arrived, left)
         job.streams = streams
@@ -166,7 +146,7 @@ class Dispatcher:
         if plan.key is not None and plan.rules is not None and whole:
             kept = (completion.text, plan.route.tier.key, now)
             self.cache.put(namespace(job.world), plan.keyed(revision), kept)
-        followers = self._disband(job)
+        followers = self._flights.disband(job)
         form = Form(truncated=True) if completion.truncated else ENGINES
         self._answer(job, pb.SOURCE_ENGINE, completion.text, form)
         for follower in followers:
@@ -174,13 +154,13 @@ class Dispatcher:
 
     def failed(self, job: Job, reason: pb.DegradedReason.ValueType, now: float) -> None:
         """No engine will answer it in time: it goes down its ladder, and who asked the same may try."""
-        flight = self._leave(job)
+        flight = self._flights.leave(job)
         self._fall(job, reason, now)
         self._next(flight, now)
 
     def refused(self, job: Job, message: str) -> None:
         """An engine says that the question is wrong. Others of the same state may have worded theirs better."""
-        flight = self._leave(job)
+        flight = self._flights.leave(job)
         self._end(job, Fault(status=status(code_pb2.INVALID_ARGUMENT, message, "PROMPT_TOO_LONG")))
         self._next(flight, monotonic())
 
@@ -192,21 +172,19 @@ class Dispatcher:
             self._fall(job, Reason.DEGRADED_REASON_TOO_LATE, now)
             return
         key = job.plan.key
+        joined, overtaken = Join.LEADS, None
         if key is not None and job.plan.shares and not job.streams:
-            flight = self._flights.get(key)
-            if flight is None:
-                self._flights[key] = job.flight = Flight(key, job)
-            elif flight.full:
-                self._fall(job, Reason.DEGRADED_REASON_QUEUE_FULL, now)
-                return
-            elif not self._overtakes(job, flight):
-                flight.follow(job)
-                return
-        self._submit(job, now)
+            joined, overtaken = self._flights.join(key, job)
+        if overtaken is not None:
+            self.schedulers.of(overtaken.plan.route.tier).give_up(overtaken)
+        if joined is Join.FULL:
+            self._fall(job, Reason.DEGRADED_REASON_QUEUE_FULL, now)
+        elif joined is not Join.FOLLOWS:
+            self._submit(job, now)
 
     def _submit(self, job: Job, now: float) -> None:
         """Queue a job that leads, or asks for itself alone."""
-        scheduler = self._scheduler(job.plan.route.tier)
+        scheduler = self.schedulers.of(job.plan.route.tier)
         reason = scheduler.submit(job, now)
         if reason is not None:
             self.failed(job, reason, now)
@@ -220,22 +198,13 @@ class Dispatcher:
             job.timer.cancel()
         job.timer = self._loop.call_later(max(0.0, at - now), self._expire, job)
 
-    def _overtakes(self, job: Job, flight: Flight[Job]) -> bool:
-        """One with less time does not wait in the place of one with more: it leads, and the other follows."""
-        leader = flight.leader
-        if not leader.waiting or job.deadline >= leader.deadline:
-            return False
-        self._scheduler(leader.plan.route.tier).give_up(leader)
-        flight.follow(flight.lead(job))
-        return True
-
     def _expire(self, job: Job) -> None:
         """Its time is over, wherever it is; for one that waits for a slot it is over sooner."""
         if job.over:
             return
         now, end = monotonic(), _answered_by(job)
         if job.waiting and not job.follows:
-            scheduler = self._scheduler(job.plan.route.tier)
+            scheduler = self.schedulers.of(job.plan.route.tier)
             # What is known of the engine may have changed, or it may be gone: then it is waited for.
             end = min(end, scheduler.latest(job, now)) if scheduler.callable else end
         if now < end - _TICK_SECONDS:
@@ -245,7 +214,7 @@ class Dispatcher:
             job.flight.leave(job)
             self._fall(job, Reason.DEGRADED_REASON_DEADLINE, now)
             return
-        scheduler = self._scheduler(job.plan.route.tier)
+        scheduler = self.schedulers.of(job.plan.route.tier)
         waited = job.waiting or job.attempt is None
         if waited:
             late = Reason.DEGRADED_REASON_TOO_LATE
@@ -272,14 +241,6 @@ class Dispatcher:
                 # Its timer is due in this very pass of the loop.
                 self._fall(heir, Reason.DEGRADED_REASON_DEADLINE, now)
 
-    def _leave(self, job: Job) -> Flight[Job] | None:
-        """A leader leaves its flight, which has no leader for a moment. None if the job led no flight."""
-        flight = job.flight
-        if flight is None or flight.leader is not job:
-            return None
-        job.flight = None
-        return flight
-
     def _next(self, flight: Flight[Job] | None, now: float) -> None:
         """After the leader failed, the follower with the earliest deadline becomes the leader and calls an engine."""
         if flight is None:
@@ -294,20 +255,11 @@ class Dispatcher:
                 # Not inside of this one's failure: a thousand that fail at once would be a thousand calls deep.
                 self._loop.call_soon(self._lead, job)
                 return
-        if self._flights.get(flight.key) is flight:
-            del self._flights[flight.key]
+        self._flights.close(flight)
 
     def _lead(self, job: Job) -> None:
         if not job.over and job.flight is not None and job.flight.leader is job:
             self._submit(job, monotonic())
-
-    def _disband(self, job: Job) -> list[Job]:
-        """Their answer is there: the flight is over; those who followed it."""
-        flight = self._leave(job)
-        if flight is None:
-            return []
-        del self._flights[flight.key]
-        return flight.disband()
 
     def _fall(self, job: Job, reason: pb.DegradedReason.ValueType, now: float) -> None:
         """Down the ladder: the first rung that has an answer gives it."""
@@ -348,7 +300,7 @@ class Dispatcher:
         self, job: Job, source: pb.Source.ValueType, text: str, form: Form = ENGINES
     ) -> None:
         self._finish(job)
-        self._responses.answer(job, source, text, form)
+        self._responses.answer(job, source, text, form, monotonic())
 
     def _end(self, job: Job, fault: Fault) -> None:
         self._finish(job)
@@ -369,11 +321,5 @@ class Dispatcher:
             return
         now = monotonic()
         self._hand_over(job, now)
-        self._scheduler(job.plan.route.tier).give_up(job)
-        self._next(self._leave(job), now)
-
-    def _scheduler(self, tier: TierView) -> Scheduler:
-        """The tier's scheduler; of a tier that is gone, an empty one, where jobs wait for their deadlines."""
-        if tier.key not in self.schedulers:
-            self.schedulers[tier.key] = Scheduler(tier, self, self.metrics, self.ledger, self.pacer)
-        return self.schedulers[tier.key]
+        self.schedulers.of(job.plan.route.tier).give_up(job)
+        self._next(self._flights.leave(job), now)

@@ -1,4 +1,4 @@
-"""What answers in an engine's place: the rungs of a role's ladder."""
+"""PURE: what answers in an engine's place: the steps of a role's fallback chain."""
 
 from collections.abc import Callable
 

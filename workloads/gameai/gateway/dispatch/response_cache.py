@@ -1,4 +1,4 @@
-"""Answers that may be given again: least recently used first out, of the namespace that keeps most.
+"""PURE: answers that may be given again: least recently used first out, of the namespace that keeps most.
 
 Not least frequently: counts that do not age keep what was once asked for often, and a full cache of it takes nothing new.
 """

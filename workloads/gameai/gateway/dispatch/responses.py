@@ -1,23 +1,18 @@
-"""Says answers and faults, and counts them."""
+"""PURE: sends answers and faults to sinks, and counts them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from time import monotonic
 from types import MappingProxyType
 
 from google.rpc import code_pb2
 from google.rpc.status_pb2 import Status
-from prometheus_client.core import Metric
 
 from gameai.errors import status
-from gameai.gateway.dispatch.response_cache import Cache, Kept
+from gameai.gateway.dispatch.response_cache import Kept
 from gameai.gateway.engines.chat_completions import Completion
-from gameai.gateway.engines.scheduler import Scheduler
 from gameai.gateway.job import Job, Reason, Sink
-from gameai.gateway.memory import MemoryLedger
-from gameai.gateway.metrics import Metrics, gauge
+from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.resolve import Plan
 from gameai.inference.v1 import inference_pb2 as pb
 
@@ -85,9 +80,10 @@ class Responses:
             self._metrics.late[plan.route.tier.label,] += 1
         sink.answer(answer, last=True)
 
-    def answer(self, job: Job, source: pb.Source.ValueType, text: str, form: Form) -> None:
+    def answer(
+        self, job: Job, source: pb.Source.ValueType, text: str, form: Form, now: float
+    ) -> None:
         """A job's answer."""
-        now = monotonic()
         self._count(job, source, form, now)
         if job.sink.closed:
             return
@@ -147,32 +143,6 @@ def why_none(job: Job, reason: pb.DegradedReason.ValueType) -> Status:
     if code == code_pb2.DEADLINE_EXCEEDED and not plan.actions:
         message += f": {plan.tokens} tokens in {plan.deadline_ms} ms; give a lower max_tokens or a longer deadline_ms"
     return status(code, message, _SHORT[reason], metadata={"tier": tier})
-
-
-def dispatcher_gauges(
-    schedulers: Mapping[str, Scheduler], cache: Cache, ledger: MemoryLedger, waiting: int
-) -> Iterable[Metric]:
-    """Present values."""
-    rows: list[tuple[str, str, Callable[[Scheduler], float]]] = [
-        ("queue_depth", "Questions in the queue.", lambda scheduler: len(scheduler.queue)),
-        ("in_flight", "Engine requests in flight.", lambda scheduler: scheduler.in_flight),
-        ("slots", "Engine slots of this gateway.", lambda scheduler: scheduler.slots),
-    ]
-    for name, text, value in rows:
-        values = [
-            ((key,), float(value(scheduler)))
-            for key, scheduler in list(schedulers.items())
-            if scheduler.tier.model
-        ]
-        yield gauge(f"gameai_gateway_{name}", text, ("tier",), values)
-    single: list[tuple[str, str, float]] = [
-        ("cache_entries", "Cached answers.", len(cache)),
-        ("cache_bytes", "Size of the cached answers, in bytes.", cache.size),
-        ("held_bytes", "Memory of open questions, waiting frames, unread answers and unfinished replies, in bytes.", ledger.total),
-        ("open_questions", "Open questions.", waiting),
-    ]  # fmt: skip
-    for name, text, number in single:
-        yield gauge(f"gameai_gateway_{name}", text, (), [((), float(number))])
 
 
 def _micros(seconds: float) -> int:
