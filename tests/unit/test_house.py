@@ -100,7 +100,7 @@ def test_modules_that_call_themselves_pure_are_exactly_those_that_are_held_to_it
         path = "/".join(rest)
         module = path.removesuffix(".py").replace("/", ".")
         pure |= {path} if text.startswith("PURE") else set()
-        if any(f"{module}.".startswith(f"{each}.") for each in rule["source_modules"]):
+        if any(fnmatch(f"{module}.", f"{each}.*") for each in rule["source_modules"]):
             ruled.add(path)
         if top == "simulators" or any(fnmatch(path, each) for each in globs):
             gated.add(path)

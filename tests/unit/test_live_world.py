@@ -8,11 +8,12 @@ from typing import TypeVar
 
 import pytest
 from gameai.errors import DrainingError
-from gameai.services.time_manager.phases import Hours
+from gameai.services.time_manager.rules import Hours
 from gameai.services.time_manager.service import TimeService, reading
-from gameai.services.weather_manager.process import Process
+from gameai.services.weather_manager.rules.process import Process
 from gameai.services.weather_manager.service import SERVICE, WeatherService
 from gameai.serving import main
+from gameai.serving.background import Background
 from gameai.serving.live import LiveWorld, follow, read
 from gameai.serving.main import _until as until
 from gameai.time.v1 import time_pb2
@@ -174,7 +175,12 @@ async def test_a_new_content_is_taken_up_and_a_broken_one_is_not(
 
 
 def test_a_pods_grace_holds_the_drain_and_the_end_of_its_streams() -> None:
-    longest = serving._DRAIN_SECONDS + serving._GOAWAY_SECONDS + serving._STOP_SECONDS
+    longest = (
+        serving._DRAIN_SECONDS
+        + serving._GOAWAY_SECONDS
+        + serving._STOP_SECONDS
+        + serving._TASKS_SECONDS
+    )
     assert longest < template.GRACE_SECONDS
 
 
@@ -182,10 +188,12 @@ async def test_a_service_that_no_longer_reads_its_configuration_ends() -> None:
     async def broken() -> None:
         raise OSError("the volume is gone")
 
-    following = asyncio.create_task(broken())
+    background, waiting = Background(), Background()
+    background.start("configuration", broken())
     with pytest.raises(OSError, match="the volume is gone"):
-        await asyncio.wait_for(until(asyncio.Event(), following), 10)
-    stop, waiting = asyncio.Event(), asyncio.create_task(asyncio.sleep(60))
+        await asyncio.wait_for(until(asyncio.Event(), background), 10)
+    waiting.start("configuration", asyncio.sleep(60))
+    stop = asyncio.Event()
     stop.set()
     await asyncio.wait_for(until(stop, waiting), 10)
-    waiting.cancel()
+    await waiting.stop(10)

@@ -1,5 +1,5 @@
 import pytest
-from gameai.services.time_manager.phases import (
+from gameai.services.time_manager.rules import (
     DAY,
     HOUR,
     Hours,

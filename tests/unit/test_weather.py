@@ -4,9 +4,9 @@ import sys
 from collections import Counter
 
 import pytest
-from gameai.services.weather_manager import process as module
-from gameai.services.weather_manager.climate import EFFECTS, FOLLOWS, SEASONS_OF, Sky
-from gameai.services.weather_manager.process import MOST_BACK, Process, process
+from gameai.services.weather_manager.rules import process as module
+from gameai.services.weather_manager.rules.climate import EFFECTS, FOLLOWS, SEASONS_OF, Sky
+from gameai.services.weather_manager.rules.process import MOST_BACK, Process, process
 from gameai_contract.catalogue import CATALOGUE
 from gameai_contract.world_time import DAYS_PER_SEASON, MICROSECOND, SEASONS
 from hypothesis import given
@@ -38,7 +38,7 @@ def test_a_process_is_read_from_settings() -> None:
 
 def test_any_replica_says_the_same_in_whatever_process_it_runs() -> None:
     code = (
-        "from gameai.services.weather_manager.process import Process;"
+        "from gameai.services.weather_manager.rules.process import Process;"
         "p = Process(seed=42, climate='Temperate', regions=('moor',), step=3600 * 10**6);"
         "print([p.of_step('moor', n).temperature_centidegrees for n in range(10**6, 10**6 + 50)])"
     )

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -17,7 +18,7 @@ Handler = Any  # grpc.RpcMethodHandler; grpc types its parts as Any
 
 
 class Interceptor(aio.ServerInterceptor):
-    """Wraps handlers of unary calls and of server streams; ours has no others. `heard`: when the last call came."""
+    """Wraps the handlers of every call of ours. `heard`: when the last call came, on the monotonic clock."""
 
     def __init__(self) -> None:
         self.heard = time.monotonic()
@@ -34,20 +35,25 @@ class Interceptor(aio.ServerInterceptor):
         if handler is None or not method.startswith("/gameai."):
             return handler
         self.heard = time.monotonic()
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                _unary(handler.unary_unary, method),
-                request_deserializer=handler.request_deserializer,
-                response_serializer=handler.response_serializer,
-            )
-        return grpc.unary_stream_rpc_method_handler(
-            _stream(handler.unary_stream, method),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        return _wrapped(handler, method)
+
+
+def _wrapped(handler: Handler, method: str) -> Handler:
+    """The same handler, of any of the four kinds of calls, with its calls counted and its errors mapped."""
+    kind, wrap = next(
+        (kind, wrap) for kind, wrap in _KINDS.items() if getattr(handler, kind) is not None
+    )
+    made = getattr(grpc, f"{kind}_rpc_method_handler")
+    return made(
+        wrap(getattr(handler, kind), method),
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
 
 
 def _unary(inner: Any, method: str) -> Any:
+    """With one answer; the request is a message, or an iterator of them."""
+
     async def call(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
         began = time.perf_counter()
         code = grpc.StatusCode.CANCELLED
@@ -67,6 +73,8 @@ def _unary(inner: Any, method: str) -> Any:
 
 
 def _stream(inner: Any, method: str) -> Any:
+    """With a stream of answers; the request is a message, or an iterator of them."""
+
     async def call(request: Any, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         code = grpc.StatusCode.CANCELLED
         telemetry.STREAMS.labels(method).inc()
@@ -83,6 +91,16 @@ def _stream(inner: Any, method: str) -> Any:
             telemetry.REQUESTS.labels(method, code.name).inc()
 
     return call
+
+
+_KINDS = MappingProxyType(
+    {
+        "unary_unary": _unary,
+        "stream_unary": _unary,
+        "unary_stream": _stream,
+        "stream_stream": _stream,
+    }
+)
 
 
 def _told(error: Exception, method: str) -> Any:

@@ -1,4 +1,8 @@
-"""The life of a service: read its configuration, serve, drain on SIGTERM."""
+"""The life of a service: read its configuration, open what it needs, serve, drain on SIGTERM.
+
+Order of the drain: not ready; callers go elsewhere; GOAWAY, and streams end; background tasks end; the service closes
+what it opened; health and metrics end last.
+"""
 
 import argparse
 import asyncio
@@ -8,7 +12,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,15 +29,19 @@ from gameai_contract.world_config import ConfigError, WorldConfig
 from grpc import aio
 
 from gameai.serving import draining, telemetry
+from gameai.serving.background import Background
 from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
 from gameai.serving.interceptor import Interceptor
 from gameai.serving.live import LiveWorld, follow, read
+from gameai.serving.readiness import Readiness
+from gameai.serving.service import GameService, Runtime
 
 _LOG = logging.getLogger(__name__)
 _SETTINGS_SECONDS = 120.0
 _POLL_SECONDS = 0.5
-_STOP_SECONDS = 20.0
+# For calls that run, and then for background tasks.
+_STOP_SECONDS, _TASKS_SECONDS = 15.0, 5.0
 # Until every connection has received its GOAWAY.
 _GOAWAY_SECONDS = 0.2
 # A caller that received GOAWAY up to 5 s ago may reconnect once to a pod that is not ready any more, for one connection's lifetime.
@@ -49,15 +56,6 @@ _OPTIONS = (
     ("grpc.so_reuseport", 0),
 )
 _MOST_CALLS = 1000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GameService:
-    """One service: its name in the catalogue, its full name on the wire, and how it is added to a server."""
-
-    name: str
-    wire_name: str
-    add: Callable[[LiveWorld, Mapping[str, str], aio.Server], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,46 +139,58 @@ async def _run(service: GameService, options: Options) -> None:
     config = await _first_config(service, options, stop)
     if config is None:
         return
+    await serve(service, options, config, stop)
+
+
+async def serve(
+    service: GameService, options: Options, config: WorldConfig, stop: asyncio.Event
+) -> None:
+    """Serve until `stop`, then drain. Raises the error of a background task that ended."""
     world = LiveWorld(config, lambda: time.time_ns() // 1000)
     interceptor = Interceptor()
     server = aio.server(
         interceptors=[interceptor], options=_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS
     )
     row = CATALOGUE[service.name]
-    service.add(world, row.with_defaults(config.services[service.name].settings), server)
-    checks = GrpcHealth(server, service.wire_name)
-    port = server.add_insecure_port(listening(options.address, options.port))
-    runner = await serve_health(
-        lambda: "draining" if stop.is_set() else "", options.address, options.health_port
+    runtime = Runtime(
+        world=world,
+        settings=row.with_defaults(config.services[service.name].settings),
+        server=server,
+        background=Background(),
+        readiness=Readiness(),
     )
-    await server.start()
-    await checks.say(serving=True)
-    _LOG.info("serving %s on port %d, health on %s", service.name, port, runner.addresses)
-    following = asyncio.create_task(follow(options.config, world))
-    try:
-        await _until(stop, following)
+    async with contextlib.AsyncExitStack() as stack:
+        runner = await serve_health(runtime.readiness.fault, options.address, options.health_port)
+        stack.push_async_callback(runner.cleanup)
+        await stack.enter_async_context(service.lifespan(runtime))
+        stack.push_async_callback(runtime.background.stop, _TASKS_SECONDS)
+        checks = GrpcHealth(server, service.wire_name)
+        port = server.add_insecure_port(listening(options.address, options.port))
+        await server.start()
+        stack.push_async_callback(_stop, server, world)
+        await checks.say(serving=True)
+        runtime.background.start("configuration", follow(options.config, world))
+        _LOG.info("serving %s on port %d, health on %s", service.name, port, runner.addresses)
+        await _until(stop, runtime.background)
         _LOG.info("draining")
+        runtime.readiness.draining = True
         await checks.say(serving=False)
         began = time.monotonic()
         # A caller who has just been given its name may not have come yet.
         await draining.quiet(lambda: max(began, interceptor.heard), options.drain_seconds)
-        await _stop(server, world)
-    finally:
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
-        await runner.cleanup()
 
 
-async def _until(stop: asyncio.Event, following: asyncio.Task[None]) -> None:
-    """Run until SIGTERM. Raises the error that ends the reading of the configuration, so that a service that misses changes restarts."""
+async def _until(stop: asyncio.Event, background: Background) -> None:
+    """Run until SIGTERM. Raises the error of a background task that ended, so that the service restarts."""
     stopping = asyncio.create_task(stop.wait())
+    ending = asyncio.create_task(background.ended())
     try:
-        await asyncio.wait({stopping, following}, return_when=asyncio.FIRST_COMPLETED)
-        if following.done():
-            following.result()
+        await asyncio.wait({stopping, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if ending.done():
+            ending.result()
     finally:
         stopping.cancel()
+        ending.cancel()
 
 
 async def _first_config(

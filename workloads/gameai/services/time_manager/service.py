@@ -1,13 +1,13 @@
 """TimeService over gRPC: world time as everybody reads it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import MappingProxyType
 
 from gameai_contract.world_time import MICROSECOND, anchor_at, calendar
-from grpc import aio
 
-from gameai.services.time_manager.phases import Hours, Phase, hours, next_hour, next_phase, phase
-from gameai.serving import GameService, LiveWorld, timestamp
+from gameai.services.time_manager.rules import Hours, Phase, hours, next_hour, next_phase, phase
+from gameai.serving import GameService, LiveWorld, Runtime, timestamp
 from gameai.time.v1 import time_pb2, time_pb2_grpc
 
 _PHASES = MappingProxyType(
@@ -85,9 +85,14 @@ class TimeService(time_pb2_grpc.TimeServiceServicer):
         return min([*turns, *([reached] if reached is not None else [])], default=None)
 
 
-def add(world: LiveWorld, settings: Mapping[str, str], server: aio.Server) -> None:
-    """Add the service to a server."""
-    time_pb2_grpc.add_TimeServiceServicer_to_server(TimeService(world, hours(settings)), server)
+@asynccontextmanager
+async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
+    """Nothing to open: time follows from the world's clock."""
+    service = TimeService(runtime.world, hours(runtime.settings))
+    time_pb2_grpc.add_TimeServiceServicer_to_server(service, runtime.server)
+    yield
 
 
-SERVICE = GameService(name="time-manager", wire_name="gameai.time.v1.TimeService", add=add)
+SERVICE = GameService(
+    name="time-manager", wire_name="gameai.time.v1.TimeService", lifespan=lifespan
+)

@@ -1,15 +1,15 @@
 """WeatherService over gRPC: what the process says, now and ahead."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from types import MappingProxyType
 
 from gameai_contract.settings import split_words
-from grpc import aio
 
 from gameai.errors import InvalidArgumentError, NotFoundError
-from gameai.services.weather_manager.climate import Sky
-from gameai.services.weather_manager.process import Process, Weather, process
-from gameai.serving import GameService, LiveWorld, timestamp
+from gameai.services.weather_manager.rules.climate import Sky
+from gameai.services.weather_manager.rules.process import Process, Weather, process
+from gameai.serving import GameService, LiveWorld, Runtime, timestamp
 from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
 
 _SKIES = MappingProxyType({sky: weather_pb2.Sky.Value(f"SKY_{sky.name}") for sky in Sky})
@@ -81,10 +81,16 @@ class WeatherService(weather_pb2_grpc.WeatherServiceServicer):
         )
 
 
-def add(world: LiveWorld, settings: Mapping[str, str], server: aio.Server) -> None:
-    """Add the service to a server."""
+@asynccontextmanager
+async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
+    """Nothing to open: the weather follows from the world's seed."""
+    settings, world = runtime.settings, runtime.world
     weather = process(world.config.seed, settings, split_words(settings["regions"]))
-    weather_pb2_grpc.add_WeatherServiceServicer_to_server(WeatherService(world, weather), server)
+    service = WeatherService(world, weather)
+    weather_pb2_grpc.add_WeatherServiceServicer_to_server(service, runtime.server)
+    yield
 
 
-SERVICE = GameService(name="weather-manager", wire_name="gameai.weather.v1.WeatherService", add=add)
+SERVICE = GameService(
+    name="weather-manager", wire_name="gameai.weather.v1.WeatherService", lifespan=lifespan
+)

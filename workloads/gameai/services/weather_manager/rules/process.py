@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 from gameai_contract.world_time import MICROSECOND, calendar
 
-from gameai.services.weather_manager.climate import (
+from gameai.services.weather_manager.rules.climate import (
     EFFECTS,
     FOLLOWS,
     SEASONS_OF,

@@ -1,0 +1,215 @@
+"""The server of game services: every kind of call, and the order in which a service opens and closes what it needs."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+import pytest
+from gameai.errors import NotFoundError
+from gameai.serving import GameService, Runtime
+from gameai.serving.live import read
+from gameai.serving.main import Options, serve
+from grpc import aio
+from prometheus_client import REGISTRY
+from support.worlds import configuration
+
+ECHO = "gameai.test.v1.EchoService"
+
+
+class Echo:
+    """A service with a method of each kind; `wrong` is not found."""
+
+    async def one(self, request: bytes, context: object) -> bytes:
+        return _known(request)
+
+    async def split(self, request: bytes, context: object) -> AsyncIterator[bytes]:
+        for each in request.split():
+            yield _known(each)
+
+    async def join(self, requests: AsyncIterator[bytes], context: object) -> bytes:
+        return b" ".join([_known(each) async for each in requests])
+
+    async def talk(self, requests: AsyncIterator[bytes], context: object) -> AsyncIterator[bytes]:
+        async for each in requests:
+            yield _known(each)
+
+
+def _known(text: bytes) -> bytes:
+    if text == b"wrong":
+        raise NotFoundError("no such word", field="word")
+    return text
+
+
+def add(server: aio.Server, echo: Echo) -> None:
+    handlers: dict[str, Any] = {
+        "One": grpc.unary_unary_rpc_method_handler(echo.one),
+        "Split": grpc.unary_stream_rpc_method_handler(echo.split),
+        "Join": grpc.stream_unary_rpc_method_handler(echo.join),
+        "Talk": grpc.stream_stream_rpc_method_handler(echo.talk),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(ECHO, handlers),))
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        number: int = bound.getsockname()[1]
+        return number
+
+
+class Running:
+    """A service in this process."""
+
+    def __init__(self, folder: Path, lifespan: Callable[[Runtime], Any]) -> None:
+        config = folder / "world.json"
+        config.write_text(configuration(seed=42, services=[{"name": "time-manager"}]))
+        self.port, self.health_port = free_port(), free_port()
+        options = Options(
+            config=config,
+            settings_hash="",
+            address="127.0.0.1",
+            port=self.port,
+            health_port=self.health_port,
+            drain_seconds=0.1,
+        )
+        # A name of the catalogue, for its settings.
+        service = GameService(name="time-manager", wire_name=ECHO, lifespan=lifespan)
+        self.stop = asyncio.Event()
+        self.task = asyncio.create_task(serve(service, options, read(config), self.stop))
+
+    async def ready(self) -> tuple[int, str]:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{self.health_port}/readyz") as reply,
+        ):
+            return reply.status, await reply.text()
+
+    async def wait(self, wanted: tuple[int, str]) -> None:
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    if await self.ready() == wanted:
+                        return
+                await asyncio.sleep(0.02)
+
+    async def end(self) -> None:
+        self.stop.set()
+        await asyncio.wait_for(self.task, 60)
+
+
+def counted(method: str, code: str) -> float:
+    labels = {"method": f"/{ECHO}/{method}", "code": code}
+    return REGISTRY.get_sample_value("gameai_service_requests_total", labels) or 0.0
+
+
+@contextlib.asynccontextmanager
+async def simple(runtime: Runtime) -> AsyncIterator[None]:
+    add(runtime.server, Echo())
+    yield
+
+
+async def words(*texts: bytes) -> AsyncIterator[bytes]:
+    for each in texts:
+        yield each
+
+
+async def test_every_kind_of_call_is_counted_and_its_errors_have_details(tmp_path: Path) -> None:
+    running = Running(tmp_path, simple)
+    await running.wait((200, "ok\n"))
+    async with aio.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+        one: Any = channel.unary_unary(f"/{ECHO}/One")
+        split: Any = channel.unary_stream(f"/{ECHO}/Split")
+        join: Any = channel.stream_unary(f"/{ECHO}/Join")
+        talk: Any = channel.stream_stream(f"/{ECHO}/Talk")
+        assert await one(b"a") == b"a"
+        assert [each async for each in split(b"a b")] == [b"a", b"b"]
+        assert await join(words(b"a", b"b")) == b"a b"
+        assert [each async for each in talk(words(b"a", b"b"))] == [b"a", b"b"]
+
+        async def drained(stream: Any) -> None:
+            async for _ in stream:
+                pass
+
+        for call in (
+            one(b"wrong"),
+            drained(split(b"a wrong")),
+            join(words(b"wrong")),
+            drained(talk(words(b"a", b"wrong"))),
+        ):
+            with pytest.raises(aio.AioRpcError) as raised:
+                await call
+            assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+            details = dict(raised.value.trailing_metadata() or ())
+            assert "grpc-status-details-bin" in details
+    for method in ("One", "Split", "Join", "Talk"):
+        assert (counted(method, "OK"), counted(method, "NOT_FOUND")) == (1, 1)
+    await running.end()
+
+
+async def test_a_drain_goes_from_the_callers_to_the_resources(tmp_path: Path) -> None:
+    order: list[str] = []
+    store = ["starting"]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
+        async def consume() -> None:
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                order.append("consumer ended")
+
+        class Noted(Echo):
+            async def one(self, request: bytes, context: object) -> bytes:
+                await asyncio.sleep(0.3)
+                order.append("call answered")
+                return request
+
+        order.append("store opened")
+        runtime.readiness.add("store", lambda: store[0])
+        add(runtime.server, Noted())
+        runtime.background.start("consumer", consume())
+        yield
+        order.append("store closed")
+
+    running = Running(tmp_path, lifespan)
+    await running.wait((503, "store: starting\n"))
+    store[0] = ""
+    await running.wait((200, "ok\n"))
+    async with aio.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+        one: Any = channel.unary_unary(f"/{ECHO}/One")
+        call = asyncio.ensure_future(one(b"a"))
+        await asyncio.sleep(0.1)
+        running.stop.set()
+        await running.wait((503, "draining\n"))
+        assert await call == b"a"
+    await running.end()
+    assert order == ["store opened", "call answered", "consumer ended", "store closed"]
+
+
+async def test_a_service_ends_with_the_error_of_a_task_and_closes_what_it_opened(
+    tmp_path: Path,
+) -> None:
+    closed = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
+        async def broken() -> None:
+            await asyncio.sleep(0.2)
+            raise ConnectionError("the bus is gone")
+
+        add(runtime.server, Echo())
+        runtime.background.start("consumer", broken())
+        try:
+            yield
+        finally:
+            closed.set()
+
+    running = Running(tmp_path, lifespan)
+    with pytest.raises(ConnectionError, match="the bus is gone"):
+        await asyncio.wait_for(running.task, 60)
+    assert closed.is_set()

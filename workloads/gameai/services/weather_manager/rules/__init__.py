@@ -1,0 +1,1 @@
+"""The weather as a function of seed, place and time."""
