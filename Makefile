@@ -123,6 +123,11 @@ crds: $(READY) ## write crds/ and the archetypes' JSON Schema from the types
 docs: $(READY) ## write docs/reference from the code
 	@$(BIN)/python -m gameai_devcluster.reference
 
+site: $(READY) ## build the documentation into dist/site, with every link checked
+	@test -x .dev/site/bin/mkdocs || { echo "setting up the site's tools, once" && $(PYTHON) -m venv .dev/site && \
+	  .dev/site/bin/python -m pip --disable-pip-version-check install -q --no-deps --require-hashes -r requirements/docs.txt; }
+	@NO_MKDOCS_2_WARNING=1 .dev/site/bin/mkdocs build -q --strict && echo "dist/site/index.html"
+
 proto: $(READY) ## write workloads/gameai/<service>/v1 from proto/
 	@$(PROTOC) $(foreach out,python grpc_python mypy mypy_grpc,--$(out)_out=workloads) $(PROTOS)
 
@@ -130,11 +135,11 @@ golden: $(READY) ## rewrite the golden files; read the diff before you commit it
 	@$(BIN)/pytest -q tests/unit/test_golden.py --write-golden
 
 lock: $(READY) ## resolve requirements/*.txt again, complete, with hashes, for all platforms
-	@for extra in operator workloads dev; do \
+	@for extra in operator workloads docs dev; do \
 	  $(BIN)/uv pip compile -q --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header \
 	    --extra $$extra --no-emit-package gameai-operator pyproject.toml -o requirements/$$extra.txt; done
 
 clean: down ## remove the virtual environment and local state
 	@rm -rf .venv .dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help setup demo down test unit integration soak e2e e2e-vllm e2e-packages images bench mutants check format format-check lint types imports generated coverage crds docs proto golden lock clean
+.PHONY: help setup demo down test unit integration soak e2e e2e-vllm e2e-packages images bench mutants check format format-check lint types imports generated coverage crds docs site proto golden lock clean

@@ -24,6 +24,13 @@ def test_every_link_of_a_document_leads_somewhere(file: Path) -> None:
     assert broken == []
 
 
+def test_every_page_is_in_the_sites_navigation() -> None:
+    pages = {str(file.relative_to(ROOT / "docs")) for file in ROOT.glob("docs/**/*.md")}
+    shown = set(re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
+    assert shown - pages == {"index.md", "security.md"}, "these are README and SECURITY"
+    assert pages <= shown
+
+
 def test_every_reason_of_a_condition_is_listed() -> None:
     listed = set(re.findall(r"`([A-Za-z]+)`", (ROOT / "docs/conditions.md").read_text()))
     used: set[str] = set()
