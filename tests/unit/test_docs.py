@@ -31,6 +31,12 @@ def test_every_page_is_in_the_sites_navigation() -> None:
     assert pages <= shown
 
 
+def test_the_list_of_examples_names_every_one() -> None:
+    listed = set(re.findall(r"\]\(([\w./-]+\.yaml)\)", (ROOT / "examples/README.md").read_text()))
+    there = {str(f.relative_to(ROOT / "examples")) for f in ROOT.glob("examples/**/*.yaml")}
+    assert listed == {each for each in there if not each.startswith("laptop/")}
+
+
 def test_every_reason_of_a_condition_is_listed() -> None:
     listed = set(re.findall(r"`([A-Za-z]+)`", (ROOT / "docs/conditions.md").read_text()))
     used: set[str] = set()

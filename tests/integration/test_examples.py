@@ -1,0 +1,87 @@
+"""With the commands in its comment, every example of a feature is accepted, and what it declares becomes Ready."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from gameai_devcluster import install
+from gameai_devcluster.api import Api, Json
+from gameai_devcluster.operators import Launch, Operator
+from gameai_devcluster.testing.waiting import condition, settled, until, world_settled
+
+Kubectl = Callable[..., str]
+EXAMPLES = sorted((install.ROOT / "examples/features").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def operator(operator_kubeconfig: Path, folder: Path) -> Iterator[Operator]:
+    made = Operator(Launch(kubeconfig=operator_kubeconfig, log=folder / "examples.log"))
+    made.wait_ready()
+    yield made
+    assert made.stop() == 0
+
+
+def volume(claim: Json) -> Json:
+    """What a storage driver would make for a claim."""
+    metadata, spec = claim["metadata"], claim["spec"]
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": metadata["name"]},
+        "spec": {
+            "accessModes": spec["accessModes"],
+            "capacity": spec["resources"]["requests"],
+            "storageClassName": spec["storageClassName"],
+            "claimRef": {"namespace": metadata["namespace"], "name": metadata["name"]},
+            "hostPath": {"path": "/models"},
+        },
+    }
+
+
+def settled_root(api: Api, kind: str, name: str) -> Json:
+    """The root once it is settled; else an error with its conditions."""
+    ends = settled if kind == "ModelTier" else world_settled
+    try:
+        return until(
+            f"{kind} {name} is settled",
+            lambda: live if ends(live := api.get(kind, "studio", name)) else None,
+            seconds=60,
+        )
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{api.get(kind, 'studio', name)['status']}") from None
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_an_example_becomes_ready(api: Api, kubectl: Kubectl, file: Path) -> None:
+    documents = list(yaml.safe_load_all(file.read_text()))
+    install.namespace(api, "studio")
+    for command in re.findall(r"^#   kubectl (.+)$", file.read_text(), re.MULTILINE):
+        kubectl(*shlex.split(command))
+    kubectl("apply", "-f", str(file))
+    for each in documents:
+        if each["kind"] == "PersistentVolumeClaim":
+            api.apply(volume(each), manager="storage")
+    roots = [
+        (each["kind"], each["metadata"]["name"]) for each in documents if install.has_status(each)
+    ]
+    for kind, name in roots:
+        found = settled_root(api, kind, name)
+        assert condition(found, "Ready")["status"] == "True"
+        assert condition(found, "Stalled")["status"] == "False"
+    for kind, name in reversed(roots):
+        api.delete(kind, "studio", name)
+
+
+def test_every_field_of_both_kinds_has_an_example() -> None:
+    """So that nobody has to guess how a field is written."""
+    folders = (install.ROOT / "examples", install.ROOT / "examples/features")
+    text = "".join(file.read_text() for folder in folders for file in folder.glob("*.yaml"))
+    for name in ("modeltiers", "gameworlds"):
+        crd = yaml.safe_load((install.ROOT / f"crds/{name}.yaml").read_text())
+        [version] = crd["spec"]["versions"]
+        spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+        missing = [field for field in spec if f"{field}:" not in text]
+        assert set(missing) <= {"templateRevision", "serviceAccountName"}
