@@ -25,12 +25,16 @@ _PORT = re.compile(r"serving health and metrics on \[\('127\.0\.0\.1', (\d+)\)\]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Launch:
-    """How an operator is started. `flags` are flags of `run` without the dashes, underscores for dashes."""
+    """How an operator is started. `flags` are flags of `run` without the dashes, underscores for dashes.
+
+    `python_path` holds the packages of another release, in place of those that are installed.
+    """
 
     kubeconfig: Path
     log: Path
     flags: Mapping[str, str | float] = field(default_factory=dict)
     die_with_parent: bool = True
+    python_path: str = ""
 
 
 class Operator:
@@ -53,6 +57,8 @@ class Operator:
         }
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GAMEAI_")}
+        if launch.python_path:
+            environment["PYTHONPATH"] = launch.python_path
         self.process = start_in_background(
             [sys.executable, "-m", "gameai_operator", "run", *flags],
             launch.log,
