@@ -54,7 +54,9 @@ def reason(api: Api, kind: str) -> str:
     return str(condition(api.get("GameWorld", "e2e", "broken"), kind).get("reason"))
 
 
-def test_a_missing_secret_is_told_in_the_kubelets_words_and_heals(api: Api, broken: Json) -> None:
+def test_a_missing_secret_is_reported_in_the_kubelets_words_and_heals(
+    api: Api, broken: Json
+) -> None:
     [service, *_] = broken["spec"]["services"]
     broken["spec"]["services"] = [service | {"envFrom": [{"secretRef": {"name": "keys"}}]}]
     api.apply(broken, manager="kubectl")
@@ -71,7 +73,7 @@ def test_a_missing_secret_is_told_in_the_kubelets_words_and_heals(api: Api, brok
     api.delete("GameWorld", "e2e", "broken")
 
 
-def test_an_image_that_cannot_be_pulled_is_told_in_the_kubelets_words(
+def test_an_image_that_cannot_be_pulled_is_reported_in_the_kubelets_words(
     api: Api, broken: Json
 ) -> None:
     own = {"name": "duel", "image": "registry.invalid/nobody/duel:1"}

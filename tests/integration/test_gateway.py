@@ -39,7 +39,7 @@ ENGINE, FRESH, STALE, DEFAULT = (
 SLOW = Latency(front_end_ms=0, first_token_ms=5000)
 
 
-async def test_an_action_is_chosen_by_the_engine_and_told_with_its_source() -> None:
+async def test_an_action_is_chosen_by_the_engine_and_returned_with_its_source() -> None:
     async with engine() as (surface, address), gateway(view([address])) as served:
         answer = await served.infer(question(GUARD, 7))
     assert answer.id == 7
@@ -153,7 +153,7 @@ async def test_a_deferred_answer_follows_and_supersedes(monkeypatch: pytest.Monk
     assert better.served_tier == "shared/silver"
 
 
-async def test_a_deferred_answer_that_does_not_come_is_told_too(
+async def test_a_deferred_answer_that_does_not_come_is_reported_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gameai.client.asked.GRACE_SECONDS", 30.0)
@@ -444,7 +444,7 @@ async def test_with_two_gateways_the_client_uses_both() -> None:
     assert min(counts) >= 40
 
 
-async def test_clients_spread_over_gateways_though_all_are_told_the_same_order() -> None:
+async def test_clients_spread_over_gateways_though_all_get_the_same_order() -> None:
     async with AsyncExitStack() as stack:
         served = [await stack.enter_async_context(gateway(view())) for _ in range(4)]
         together = ",".join(each.address for each in served)

@@ -94,7 +94,7 @@ async def test_a_mistake_in_the_call_is_refused_by_field_before_it_is_sent(
             ai.report_players(-1)
 
 
-async def test_what_nobody_awaits_any_more_is_cancelled_at_the_engine() -> None:
+async def test_what_no_caller_awaits_is_cancelled_at_the_engine() -> None:
     async with (
         engine(latency=SLOW) as (surface, address),
         gateway(view([address])) as served,
@@ -193,7 +193,7 @@ async def test_a_client_that_cannot_connect_says_why_once_and_in_each_error(
     assert sum("cannot be asked" in each.message for each in caplog.records) == 1
 
 
-async def test_a_world_that_does_not_exist_is_told_with_its_reason() -> None:
+async def test_a_world_that_does_not_exist_is_reported_with_its_reason() -> None:
     async with gateway(view()) as served, Gateway(served.address, world="games/none") as ai:
         with pytest.raises(AccessError) as caught:
             await ai.ask(role="reaction", prompt="x", deadline_ms=20_000)

@@ -82,7 +82,7 @@ async def test_a_streamed_text_is_not_kept_as_nothing_and_actions_are_not_stream
     assert code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_an_answer_that_was_cut_is_told_as_such_and_not_kept() -> None:
+async def test_an_answer_that_was_cut_is_marked_and_not_kept() -> None:
     talkers = world()
     object.__setattr__(talkers, "archetypes", TALKERS)
     async with engine("silver") as (_, address), gateway(view([], [address], talkers)) as served:
@@ -90,7 +90,7 @@ async def test_an_answer_that_was_cut_is_told_as_such_and_not_kept() -> None:
     assert [(each.source, each.truncated) for each in answers] == [(ENGINE, True)] * 2
 
 
-async def test_one_bad_prompt_refuses_nobody_else() -> None:
+async def test_one_bad_prompt_refuses_none_else() -> None:
     async with engine() as (surface, address), gateway(view([address])) as served:
         surface.mute = True
         long = asyncio.create_task(

@@ -245,7 +245,7 @@ async def test_a_world_that_is_applied_is_answered_by_its_tiers_pods(
         assert "available: reaction, strict" in message
 
 
-async def test_a_pod_that_is_told_to_end_or_is_not_ready_gets_nothing_more(
+async def test_a_pod_that_is_asked_to_end_or_is_not_ready_gets_nothing_more(
     api: Api, games: str, tmp_path: Path
 ) -> None:
     async with (
@@ -395,7 +395,7 @@ async def test_a_gateway_is_not_ready_before_it_knows_what_there_is(
         await becomes(served.ready, "ok", 30)
 
 
-async def test_a_gateway_waits_for_an_operator_that_has_not_told_of_its_worlds(
+async def test_a_gateway_waits_for_an_operator_that_has_not_published_its_worlds(
     api: Api, games: str, tmp_path: Path, proxy: Proxy
 ) -> None:
     """As in an upgrade from a release that did not tell: a view of no worlds would refuse everybody."""
@@ -468,7 +468,7 @@ async def test_slots_are_divided_among_the_gateways_of_its_own_service(
         await becomes(slots, 12.0)
 
 
-async def test_a_world_that_is_made_anew_shares_nothing_with_its_namesake(
+async def test_a_world_that_is_made_again_shares_nothing_with_its_namesake(
     api: Api, games: str, tmp_path: Path
 ) -> None:
     cached = NPCS.replace("defaults: [patrol]}", "defaults: [patrol], cache: {fields: {}}}")

@@ -206,7 +206,7 @@ async def test_while_a_tier_rolls_questions_are_held_however_slow_it_was() -> No
         assert time.monotonic() - began > 1.3
 
 
-async def test_a_gateway_told_to_stop_under_load_loses_no_question(tmp_path: Path) -> None:
+async def test_a_gateway_asked_to_stop_under_load_loses_no_question(tmp_path: Path) -> None:
     slow = Latency(front_end_ms=0, first_token_ms=20)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -425,7 +425,7 @@ async def test_one_that_floods_leaves_others_their_answers() -> None:
     assert {each.source for each in answers} == {ENGINE}
 
 
-async def test_streams_that_come_at_once_are_let_in_while_others_keep_the_gateway_busy(
+async def test_streams_that_come_at_once_are_admitted_while_others_keep_the_gateway_busy(
     tmp_path: Path,
 ) -> None:
     """gRPC's server lets in one call in each pass of the loop, and ends those that waited for 30 s."""
@@ -485,7 +485,7 @@ async def test_a_stream_that_is_gone_takes_its_calls_along() -> None:
         assert served.dispatcher.open == 0
 
 
-async def test_an_unknown_role_is_told_what_there_is() -> None:
+async def test_an_unknown_role_gets_to_know_what_there_is() -> None:
     async with gateway(view()) as served:
         code, message = await failure(ask(served, role="reactoin"))
     assert code is grpc.StatusCode.NOT_FOUND
@@ -495,7 +495,7 @@ async def test_an_unknown_role_is_told_what_there_is() -> None:
     )
 
 
-async def test_a_prompt_that_is_too_long_is_told_the_limit() -> None:
+async def test_a_prompt_that_is_too_long_names_the_limit() -> None:
     async with engine(limits=None) as (_, address), gateway(view([address])) as served:
         code, message = await failure(ask(served, prompt=pb.Prompt(parts=["x" * 60_000])))
         assert code is grpc.StatusCode.INVALID_ARGUMENT

@@ -98,7 +98,7 @@ async def test_replies_are_read_or_their_call_fails(replies: tuple[bytes, ...], 
             assert await heard.told == told
 
 
-async def test_what_comes_after_a_reply_is_nobodys() -> None:
+async def test_what_comes_after_a_reply_is_no_ones() -> None:
     whole = HEAD + b"Content-Length: 2\r\n\r\nok"
     async with raw_server(whole + HEAD) as address, connections(address) as pool:
         heard = Heard()

@@ -89,7 +89,7 @@ def unsigned() -> str:
          "games/other does not speak for any world: add it to the world's callers"),
     ],
 )  # fmt: skip
-async def test_who_may_not_speak_for_a_world_is_told_so(
+async def test_who_may_not_speak_for_a_world_is_refused_by_name(
     presented: str, code: str, told: str
 ) -> None:
     metadata = [("authorization", presented)] if presented else []
@@ -188,7 +188,7 @@ def test_another_audience_and_age_may_be_set() -> None:
     assert tokens.caller({"authorization": f"Bearer {token(**hour)}"}).name == SERVER
 
 
-def test_a_client_sends_no_token_in_clear_unless_it_is_told_to(tmp_path: Path) -> None:
+def test_a_client_sends_no_token_in_clear_unless_it_is_asked_to(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="would send the token in clear"):
         Gateway("gateway:50051", token_file=tmp_path / "token")
     Gateway("gateway:50051", token_file=tmp_path / "token", insecure=True)
@@ -196,7 +196,7 @@ def test_a_client_sends_no_token_in_clear_unless_it_is_told_to(tmp_path: Path) -
     Gateway("gateway:50051")
 
 
-async def test_a_stream_is_told_to_leave_before_its_token_ends(tmp_path: Path) -> None:
+async def test_a_stream_is_asked_to_leave_before_its_token_ends(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(token(exp=time.time() + 32))
     async with (
@@ -263,7 +263,7 @@ async def test_a_stream_does_not_outlive_its_token(monkeypatch: pytest.MonkeyPat
         await eventually(lambda: served.service.streams == 0)
 
 
-async def test_a_token_that_is_refused_is_told_to_the_caller(tmp_path: Path) -> None:
+async def test_a_token_that_is_refused_is_reported_to_the_caller(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(token(THEIRS, kid="k2"))
     async with (

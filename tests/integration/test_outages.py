@@ -205,7 +205,7 @@ def test_answers_that_are_lost_after_the_write_change_nothing(
     stage.converged(namespace, time.monotonic(), "after lost answers")
 
 
-def test_a_rotated_token_is_read_anew(stage: Stage, namespace: str) -> None:
+def test_a_rotated_token_is_read_again(stage: Stage, namespace: str) -> None:
     """Every request is refused once with 401, as after a rotation; then the new token is good."""
     refused = threading.Event()
     until_then = math.inf

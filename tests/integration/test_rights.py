@@ -182,7 +182,7 @@ def test_others_are_not_bounded(api: Api, namespace: str) -> None:
     api.create(manifest(namespace))
 
 
-def test_what_gateways_are_told_is_written_by_the_operator_alone(
+def test_what_gateways_get_is_written_by_the_operator_alone(
     api: Api, stolen: Api, namespace: str
 ) -> None:
     """Not by whoever has every right in the namespace, not even by the cluster's administrator."""

@@ -67,7 +67,7 @@ def weather(service: Service) -> weather_pb2_grpc.WeatherServiceStub:
     return weather_pb2_grpc.WeatherServiceStub(service.channel())
 
 
-def test_weather_is_told_forecast_and_refused_by_name(tmp_path: Path, start: Start) -> None:
+def test_weather_is_reported_forecast_and_refused_by_name(tmp_path: Path, start: Start) -> None:
     service = start("weather-manager", write(tmp_path / "world.json")).wait_serving()
     stub = weather(service)
     now = stub.GetWeather(weather_pb2.GetWeatherRequest(region="coast")).weather
@@ -123,7 +123,7 @@ def test_a_killed_time_manager_moves_world_time_by_nothing(tmp_path: Path, start
     assert drift(again) == pytest.approx(expected, abs=1.0)
 
 
-def test_a_watch_of_time_tells_each_hour(tmp_path: Path, start: Start) -> None:
+def test_a_watch_of_time_shows_each_hour(tmp_path: Path, start: Start) -> None:
     service = start("time-manager", write(tmp_path / "world.json", clock=FAST)).wait_serving()
     stub = time_pb2_grpc.TimeServiceStub(service.channel())
     request = time_pb2.WatchTimeRequest(granularity=time_pb2.GRANULARITY_HOUR)
@@ -174,7 +174,7 @@ def test_health_reflection_and_metrics_are_there(tmp_path: Path, start: Start) -
     assert counted in service.get("/metrics")[1]
 
 
-def test_a_service_that_is_told_to_stop_says_so_first_and_ends_its_streams(
+def test_a_service_that_is_asked_to_stop_says_so_first_and_ends_its_streams(
     tmp_path: Path, start: Start
 ) -> None:
     config = write(tmp_path / "world.json")

@@ -68,7 +68,9 @@ def test_a_crd_removed_and_installed_again_is_watched_again(
     assert operator.alive()
 
 
-def test_an_older_crd_is_told_with_the_command(bare: clusters.Cluster, operator: Operator) -> None:
+def test_an_older_crd_is_reported_with_the_command(
+    bare: clusters.Cluster, operator: Operator
+) -> None:
     api = bare.api()
     install.crds(api)
     operator.wait_ready()

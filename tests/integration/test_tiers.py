@@ -153,7 +153,7 @@ def test_a_missing_token_secret_stalls_with_its_name_and_heals_when_made(
     assert "s3cret" not in yaml.safe_dump(tier(api, namespace))
 
 
-def test_a_failing_pull_is_told_in_the_nodes_words(api: Api, namespace: str) -> None:
+def test_a_failing_pull_is_reported_in_the_nodes_words(api: Api, namespace: str) -> None:
     image = "registry.invalid/vllm:v0.32.0"
     api.apply(manifest(namespace, engine={"vllm": {"image": image}}))
     words = ready_reason(api, namespace, "ImagePullFailed")
@@ -161,7 +161,7 @@ def test_a_failing_pull_is_told_in_the_nodes_words(api: Api, namespace: str) -> 
     assert condition(tier(api, namespace), "Stalled")["status"] == "False"
 
 
-def test_missing_capacity_is_told_in_the_schedulers_words(api: Api, namespace: str) -> None:
+def test_missing_capacity_is_reported_in_the_schedulers_words(api: Api, namespace: str) -> None:
     hardware = {"gpus": 1, "instanceTypes": ["p5.48xlarge"]}
     api.apply(manifest(namespace, hardware=hardware))
     assert "nodes are available" in ready_reason(api, namespace, "InsufficientCapacity")

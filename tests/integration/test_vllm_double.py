@@ -278,7 +278,7 @@ async def asked_while(flags: tuple[str, ...], sign: signal.Signals) -> tuple[lis
             return list(replies), await made.wait()
 
 
-async def test_told_to_stop_it_aborts_with_200_as_captured() -> None:
+async def test_asked_to_stop_it_aborts_with_200_as_captured() -> None:
     (plain, stream), code = await asked_while((), signal.SIGTERM)
     kinds = {
         (group["kind"], group["status"], group["detail"][-2])
@@ -299,7 +299,7 @@ async def test_with_a_shutdown_timeout_what_runs_ends_well() -> None:
     assert code == 0
 
 
-async def test_a_dead_engine_tells_so_and_the_server_exits_with_0() -> None:
+async def test_a_dead_engine_says_so_and_the_server_exits_with_0() -> None:
     (plain, stream), code = await asked_while((), signal.SIGUSR1)
     assert plain[0] == 500
     assert "EngineCore encountered an issue" in plain[2]

@@ -191,7 +191,7 @@ def test_a_foreign_tier_needs_access(api: Api, namespace: str, kubectl: Kubectl)
     says(api, namespace, "TiersReady", "RefNotPermitted")
 
 
-def test_a_service_nobody_knows_is_named_and_what_runs_goes_on(api: Api, namespace: str) -> None:
+def test_a_service_that_is_unknown_is_named_and_what_runs_goes_on(api: Api, namespace: str) -> None:
     applied(api, world(namespace))
     before = pods(api, namespace)
     api.apply(world(namespace, services=[{"name": "wether-manager"}]), manager="kubectl")

@@ -35,13 +35,13 @@ def requirement(operator: str, *values: str) -> dict[str, Any]:
         ({"from": "Selector"}, {}, False),
     ],
 )
-def test_another_namespace_is_let_in_as_access_says(
+def test_another_namespace_is_admitted_as_access_says(
     access: dict[str, Any], labels: dict[str, str] | None, permitted: bool
 ) -> None:
     assert Access.model_validate(access).permits("own", "other", labels) is permitted
 
 
-def test_its_own_namespace_is_always_let_in() -> None:
+def test_its_own_namespace_is_always_admitted() -> None:
     assert Access().permits("own", "own", None)
 
 
@@ -63,14 +63,14 @@ def test_a_tier_shows_access_readiness_and_endpoint_and_no_counts() -> None:
     assert tier_view(root) == view
 
 
-def test_a_tier_nobody_reported_on_is_not_ready_and_one_that_goes_is_gone() -> None:
+def test_a_tier_without_a_report_is_not_ready_and_one_that_goes_is_gone() -> None:
     view = tier_view({"metadata": {}, "spec": {}})
     assert view is not None
     assert (view.ready, view.reason) == (False, "Unseen")
     assert tier_view({"metadata": {"deletionTimestamp": "x"}, "spec": {}}) is None
 
 
-def test_access_that_only_a_newer_operator_understands_lets_nobody_in() -> None:
+def test_access_that_only_a_newer_operator_understands_admits_no_world() -> None:
     view = tier_view({"metadata": {}, "spec": {"access": {"from": "Friends"}}})
     assert view is not None
     assert not view.access.permits("own", "other", {})

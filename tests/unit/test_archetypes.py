@@ -148,7 +148,7 @@ def test_the_published_schema_describes_every_field() -> None:
     assert all("description" in each for each in rules.values())
 
 
-def test_an_unknown_key_is_told_with_the_nearest() -> None:
+def test_an_unknown_key_is_reported_with_the_nearest() -> None:
     text = "version: 1\narchetypes:\n  guard: {actons: [patrol]}\n"
     with pytest.raises(
         archetypes.ArchetypeError, match=r"actons is not a known key; did you mean actions\?"

@@ -85,7 +85,7 @@ def test_a_refused_flag_does_not_hide_behind_a_mistake() -> None:
         ("s3cret", "a value without a flag"),
     ],
 )
-def test_an_unknown_flag_is_told_with_the_nearest(argument: str, words: str) -> None:
+def test_an_unknown_flag_is_reported_with_the_nearest(argument: str, words: str) -> None:
     found = fault(argument)
     assert found is not None
     assert found[0] == UNKNOWN
@@ -106,7 +106,7 @@ def test_an_unknown_flag_is_told_with_the_nearest(argument: str, words: str) -> 
     ],
     ids=str,
 )
-def test_a_value_that_does_not_parse_is_told_without_the_value(
+def test_a_value_that_does_not_parse_is_reported_without_the_value(
     arguments: list[str], words: str
 ) -> None:
     found = fault(*arguments)

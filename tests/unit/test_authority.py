@@ -46,7 +46,9 @@ def test_a_world_gets_the_authority_beside_its_configuration() -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"no certificate", b"\xff\xfe", PEM.encode() + b"x" * (64 << 10)]
 )
-def test_what_holds_no_certificates_is_handed_on_to_nobody(tmp_path: Path, content: bytes) -> None:
+def test_what_holds_no_certificates_is_handed_on_to_no_gateway(
+    tmp_path: Path, content: bytes
+) -> None:
     file = tmp_path / "ca.crt"
     file.write_bytes(content)
     assert Authority(str(file)).text == ""

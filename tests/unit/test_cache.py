@@ -157,7 +157,7 @@ def test_a_judgement_lasts_while_what_it_rests_on_does() -> None:
     assert not kept(store).intact
 
 
-def test_a_list_tells_what_was_missed_and_what_is_gone() -> None:
+def test_a_list_shows_what_was_missed_and_what_is_gone() -> None:
     store = Cache()
     store.put(entry(5), 0.0)
     seen, unknown = CHILD, Key("Service", "n", "new")

@@ -87,7 +87,7 @@ def test_every_mistake_of_a_service_is_named_at_once() -> None:
     assert "did you mean stepMinutes?" in found.faults[1].message
 
 
-def test_only_given_settings_are_told_and_the_service_fills_in_the_rest() -> None:
+def test_only_given_settings_are_reported_and_the_service_fills_in_the_rest() -> None:
     found = only(name="weather-manager", settings={"stepMinutes": 30, "regions": "coast, moor"})
     assert found.settings == {"regions": "coast, moor", "stepMinutes": "30"}
     row = CATALOGUE["weather-manager"]

@@ -480,7 +480,7 @@ def test_certificates_come_from_cert_manager_from_a_secret_or_there_are_none() -
         tls(mode="CertManager")
 
 
-def test_the_gateways_pods_are_those_that_engines_let_in() -> None:
+def test_the_gateways_pods_are_those_that_engines_admitted() -> None:
     labels = gateway()["spec"]["template"]["metadata"]["labels"]
     assert GATEWAY_LABELS.items() <= labels.items()
     service = named(charts.rendered(), "Service", GATEWAY)

@@ -15,7 +15,7 @@ def test_a_single_silence_holds_nothing_back() -> None:
     assert all(breaker.admits() for _ in range(5))
 
 
-def test_while_nobody_answers_one_request_every_two_seconds_passes() -> None:
+def test_while_no_server_answers_one_request_every_two_seconds_passes() -> None:
     clock = Clock()
     breaker = Breaker(clock)
     for _ in range(3):

@@ -67,7 +67,7 @@ async def test_one_answer_serves_many_objects(leases: FakeLeases) -> None:
     assert leases.reads == 1
 
 
-async def test_a_lease_that_may_not_be_read_stops_nobody_and_an_outage_is_no_answer(
+async def test_a_lease_that_may_not_be_read_stops_no_operator_and_an_outage_is_no_answer(
     leases: FakeLeases,
 ) -> None:
     claims = LeaseClaims(leases, "a/a", Clock())

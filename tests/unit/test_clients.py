@@ -64,7 +64,7 @@ def test_servers_allow_the_pings_that_our_client_sends() -> None:
         (("--keys", "k.json"), ""),
     ],
 )
-def test_a_gateway_without_identity_listens_on_this_machine_unless_told(
+def test_a_gateway_without_identity_listens_on_this_machine_unless_configured(
     flags: tuple[str, ...], address: str
 ) -> None:
     given = gateway._parse(["--view", "v.yaml", *flags])

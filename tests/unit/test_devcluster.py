@@ -75,7 +75,7 @@ def test_every_kind_of_pod_has_one_start_delay(delays: dict[str, int]) -> None:
         ({"data": {"token": "eA=="}}, None),
     ],
 )
-def test_a_missing_secret_is_told_in_a_kubelets_words(secret: Any, words: str | None) -> None:
+def test_a_missing_secret_is_reported_in_a_kubelets_words(secret: Any, words: str | None) -> None:
     assert secrets.fault(secret, "hf", "token", "n") == words
 
 

@@ -9,7 +9,7 @@ from gameai.serving import draining
 LONG_AGO = -1e9
 
 
-async def test_a_server_that_nobody_calls_stops_at_once() -> None:
+async def test_a_server_without_callers_stops_at_once() -> None:
     async with asyncio.timeout(10):
         await draining.quiet(lambda: LONG_AGO, 600)
 

@@ -99,7 +99,7 @@ def test_our_entry_is_the_one_that_we_applied_to_the_object_itself() -> None:
     assert applied_fields({}) is None
 
 
-def test_whoever_holds_what_we_would_write_is_named() -> None:
+def test_the_holder_of_what_we_would_write_is_named() -> None:
     ours: dict[str, Any] = {"f:spec": {"f:type": {}}}
     entries = [
         {"manager": "gameai-operator", "operation": "Apply", "fieldsV1": ours},

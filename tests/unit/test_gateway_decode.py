@@ -149,7 +149,7 @@ EVERY: dict[str, Any] = {
 }
 
 
-def test_what_the_operator_tells_of_a_world_the_gateway_reads() -> None:
+def test_what_the_operator_shows_of_a_world_the_gateway_reads() -> None:
     told = found(published(**EVERY))
     assert told.view.key == "eldermoor/moor"
     assert told.view.epoch == worlds.UID
@@ -256,7 +256,7 @@ def test_replicas_belong_to_their_tier_in_a_steady_order() -> None:
     assert made.tiers["eldermoor/silver"].endpoints == ()
 
 
-def test_a_role_whose_tier_is_not_to_be_had_keeps_its_ladder_and_reaches_nobody() -> None:
+def test_a_role_whose_tier_is_not_to_be_had_keeps_its_ladder_and_reaches_no_engine() -> None:
     pods = [Replica("eldermoor/missing", Endpoint(address="10.0.0.2:1"))]
     # The tier is there, but the operator says that this world may not use it.
     made = view(tiers=[gold(), gold("missing", "eldermoor")], pods=pods)

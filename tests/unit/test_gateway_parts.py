@@ -104,7 +104,7 @@ def test_one_replica_needs_no_ring() -> None:
     assert ring.pick(0, lambda _: 0.0, lambda _: False) is None
 
 
-def test_an_empty_ring_picks_nobody() -> None:
+def test_an_empty_ring_picks_nothing() -> None:
     assert Ring(()).pick(0, lambda _: 0.0, lambda _: True) is None
 
 
@@ -234,7 +234,7 @@ def test_an_engine_that_was_slow_once_writes_long_answers_again() -> None:
     assert pace.fitting(64, 100, 1.0) == 64
 
 
-def test_one_who_sends_long_prompts_or_gives_up_soon_shortens_nobodys_answers() -> None:
+def test_one_who_sends_long_prompts_or_gives_up_soon_shortens_no_ones_answers() -> None:
     pace = Pace()
     pace.wrote(40, 100, 0.4)
     for _ in range(100):
@@ -291,7 +291,7 @@ def test_an_old_report_is_stale_and_not_zero() -> None:
     assert players.worlds(60.1) == {}
 
 
-def test_a_stream_that_ended_tells_of_nobody() -> None:
+def test_a_stream_that_ended_reports_no_players() -> None:
     players = Players()
     players.report("a/b", 1, Report(10, 1, at=0.0))
     players.report("a/b", 2, Report(1, 0, at=0.0))
@@ -492,7 +492,7 @@ def test_only_three_statuses_speak_about_the_question(
     assert (refusal.too_long, refusal.verdict) == (too_long, verdict)
 
 
-def test_what_an_engine_says_is_told_in_part() -> None:
+def test_what_an_engine_says_is_reported_in_part() -> None:
     assert chat_completions.refusal(400, TOO_LONG).words.startswith(
         "max_tokens=600 cannot be greater"
     )

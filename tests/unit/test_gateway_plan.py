@@ -250,7 +250,7 @@ def test_a_prompt_is_one_message_and_a_chat_stays_one() -> None:
         ({"archetype": "guard", "fields": {"threat": "high", "hour": "1"}}, "fields.threat: 'high' is not a number"),
     ],
 )  # fmt: skip
-def test_a_question_that_is_wrong_is_told_what_and_how_to_mend_it(
+def test_a_question_that_is_wrong_gets_to_know_what_and_how_to_correct_it(
     asked: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
@@ -271,7 +271,7 @@ def test_a_prompt_is_measured_in_characters_and_not_in_bytes() -> None:
         ({"archetype": "gaurd"}, "archetype 'gaurd' not found in world games/eldermoor; available: bard, guard, sage, wolf"),
     ],
 )  # fmt: skip
-def test_what_does_not_exist_is_told_with_what_does(asked: dict[str, Any], told: str) -> None:
+def test_what_does_not_exist_is_reported_with_what_does(asked: dict[str, Any], told: str) -> None:
     with pytest.raises(NotFoundError) as caught:
         plan(**asked)
     assert str(caught.value) == told
@@ -284,7 +284,7 @@ def test_a_role_whose_tier_is_gone_says_so() -> None:
         plan(without)
 
 
-def test_many_names_are_told_in_short() -> None:
+def test_many_names_are_listed_in_short() -> None:
     many = "version: 1\narchetypes:\n" + "".join(f"  n{each:02}: {{}}\n" for each in range(12))
     with pytest.raises(NotFoundError, match="n08, n09 and 2 more"):
         plan(read(npcs=many), archetype="x")

@@ -175,7 +175,7 @@ def test_entries_that_expire_unserved_do_not_pile_up() -> None:
 
 
 @pytest.mark.parametrize(("mine", "others", "ahead"), [(0, 5, 0), (2, 5, 4), (5, 0, 5)])
-def test_who_goes_before_is_told_roughly(mine: int, others: int, ahead: int) -> None:
+def test_who_goes_before_is_reported_roughly(mine: int, others: int, ahead: int) -> None:
     queue = queue_of(*(Entry("a") for _ in range(mine)), *(Entry("b") for _ in range(others)))
     assert queue.wait(Entry("a", deadline=2.0), 10) == ahead / 10
 
@@ -202,7 +202,7 @@ def test_in_a_full_queue_the_world_with_most_makes_room_however_it_divides_them(
     assert gone.world == "crowd"
 
 
-def test_in_a_full_queue_of_equal_worlds_nobody_makes_room() -> None:
+def test_in_a_full_queue_of_equal_worlds_none_makes_room() -> None:
     queue = queue_of(*(Entry(each, world=each) for each in "ab" for _ in range(10)), most=20)
     late = Entry("a", world="a")
     assert queue.push(late) is late
@@ -346,7 +346,7 @@ def test_a_namespace_that_waited_long_is_known_again() -> None:
     assert len(queue._worlds) == 1, "those that are forgotten take no memory"
 
 
-def test_what_a_namespace_has_in_flight_is_told() -> None:
+def test_what_a_namespace_has_in_flight_is_reported() -> None:
     queue = queue_of(Entry("calm/a/role", world="calm/a"), Entry("calm/b/role", world="calm/b"))
     assert queue.in_flight(Entry(world="new/a")) == 0
     went = popped(queue)

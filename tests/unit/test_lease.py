@@ -130,7 +130,7 @@ async def test_a_released_lease_is_taken_at_once(leases: FakeLeases, gate: Write
     await stopped(task)
 
 
-async def test_releasing_leaves_nobody_as_holder(leases: FakeLeases, gate: WriteGate) -> None:
+async def test_releasing_leaves_none_as_holder(leases: FakeLeases, gate: WriteGate) -> None:
     elector, lead = Elector(leases, FAST, gate), Leading()
     task = asyncio.create_task(elector.run(lead))
     await wait_for(lead.on.is_set)
@@ -189,7 +189,7 @@ async def test_a_term_that_fails_ends_the_election(leases: FakeLeases, gate: Wri
     assert not open_(gate)
 
 
-async def test_the_lease_tells_whole_seconds_rounded_up(
+async def test_the_lease_shows_whole_seconds_rounded_up(
     leases: FakeLeases, gate: WriteGate
 ) -> None:
     lead = Leading()

@@ -69,7 +69,7 @@ def test_a_service_that_was_killed_finds_world_time_where_it_would_have_been() -
     assert again.now() == first
 
 
-def test_two_replicas_turn_at_the_same_instant_however_late_one_heard_of_it() -> None:
+def test_two_replicas_turn_at_the_same_instant_however_late_one_learns_of_it() -> None:
     turned = paused_at(T0 + HOUR).config
     clock = Clock(T0)
     early, late = LiveWorld(turned, clock), LiveWorld(CONFIG, clock)
@@ -80,7 +80,7 @@ def test_two_replicas_turn_at_the_same_instant_however_late_one_heard_of_it() ->
     assert early.now() == late.now() == turned.anchors[1].world
 
 
-async def test_watching_time_tells_now_then_each_phase_and_each_change_of_the_clock() -> None:
+async def test_watching_time_shows_now_then_each_phase_and_each_change_of_the_clock() -> None:
     clock = Clock()
     world = LiveWorld(CONFIG, clock)
     stream = TimeService(world, KEPT).WatchTime(time_pb2.WatchTimeRequest(), None)
@@ -98,7 +98,7 @@ async def test_watching_time_tells_now_then_each_phase_and_each_change_of_the_cl
     assert (await turned).time.rate_millionths == 0
 
 
-async def test_watching_hours_tells_hours() -> None:
+async def test_watching_hours_shows_hours() -> None:
     clock = Clock()
     world = LiveWorld(CONFIG, clock)
     request = time_pb2.WatchTimeRequest(granularity=time_pb2.GRANULARITY_HOUR)
@@ -111,7 +111,7 @@ async def test_watching_hours_tells_hours() -> None:
     assert (await following).time.hour == 9
 
 
-async def test_watching_weather_tells_all_regions_then_each_change() -> None:
+async def test_watching_weather_shows_all_regions_then_each_change() -> None:
     clock = Clock()
     world = LiveWorld(CONFIG, clock)
     process = Process(seed=1, climate="Arid", regions=("a", "b"), step=3600 * MICROSECOND)
@@ -143,7 +143,7 @@ async def test_a_stream_ends_with_a_sentence_when_the_replica_drains() -> None:
         await world.wait_for_change(None)
 
 
-def test_help_tells_flags_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_flags_and_settings(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(SERVICE, ["--help"])
     assert ended.value.code == 0

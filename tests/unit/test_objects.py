@@ -118,7 +118,7 @@ def test_the_grace_period_holds_the_sleep_the_drain_and_the_teardown() -> None:
         assert f"--shutdown-timeout={profile}" in spec["containers"][0]["args"]
 
 
-def test_only_an_engine_whose_port_refuses_is_killed_before_it_is_told_to_end() -> None:
+def test_only_an_engine_whose_port_refuses_is_killed_before_it_is_asked_to_end() -> None:
     [*_, script] = pod_spec()["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     asked, killed = script.index("except ConnectionRefusedError"), script.index("kill -9 -1")
     assert script.index("if [ $? -eq 7 ]; then") in range(asked, killed)

@@ -138,7 +138,7 @@ def test_the_schedulers_words_are_kept(condition: dict[str, str], words: str) ->
         ({}, "exit code unknown after 3 restarts: no message"),
     ],
 )
-def test_a_crash_is_told_with_its_exit_code(last: dict[str, Any], words: str) -> None:
+def test_a_crash_is_reported_with_its_exit_code(last: dict[str, Any], words: str) -> None:
     raw = document()
     raw["status"]["containerStatuses"] = [
         {
@@ -155,7 +155,7 @@ def test_a_crash_is_told_with_its_exit_code(last: dict[str, Any], words: str) ->
 @pytest.mark.parametrize(
     ("ready", "words"), [(False, "exit code 0 after 1 restarts: x"), (True, "")]
 )
-def test_a_crash_is_told_until_the_next_process_is_ready(ready: bool, words: str) -> None:
+def test_a_crash_is_reported_until_the_next_process_is_ready(ready: bool, words: str) -> None:
     raw = document()
     raw["status"]["containerStatuses"] = [
         {

@@ -192,7 +192,7 @@ def test_who_reaches_whom(_: str, caller: End, called: End, port: int, expected:
     assert NETWORK.reaches(caller, called, port) is expected
 
 
-def test_a_chart_may_name_who_reaches_the_gateway_and_nobody_for_metrics() -> None:
+def test_a_chart_may_name_who_reaches_the_gateway_and_none_for_metrics() -> None:
     peers = [{"namespaceSelector": {"matchLabels": {"team": "servers"}}}]
     values = {"gateway": {"allowFrom": peers}, "network": {"metricsNamespaces": []}}
     network = Network(policies=of_chart(**values), namespaces={"game-servers": {"team": "servers"}})
@@ -263,7 +263,7 @@ def test_a_cluster_may_have_no_metrics_readers_and_other_dns() -> None:
     assert not found.reaches(PROMETHEUS, MOOR, 8080)
 
 
-def test_several_readers_of_metrics_are_let_in() -> None:
+def test_several_readers_of_metrics_are_admitted() -> None:
     settings = NetworkSettings(metrics_namespaces=("monitoring", "observability"))
     found = Network(policies=policies(worlds.resource(), Settings(network=settings)))
     assert all(found.reaches(pod(each), MOOR, 8080) for each in settings.metrics_namespaces)

@@ -33,12 +33,12 @@ async def test_a_new_tier_is_reported_then_made(world: World) -> None:
     assert world.events == []
 
 
-async def test_a_second_look_calls_nobody(world: World) -> None:
+async def test_a_second_look_calls_none(world: World) -> None:
     await world.reconcile()
     assert await world.reconcile() == ([], Outcome())
 
 
-async def test_an_unknown_root_calls_nobody(world: World) -> None:
+async def test_an_unknown_root_calls_none(world: World) -> None:
     assert await world.reconciler.reconcile(Key("ModelTier", "eldermoor", "none")) == Outcome()
     assert world.cluster.calls == []
 
@@ -48,7 +48,7 @@ async def test_a_root_that_is_being_deleted_is_left_alone(world: World) -> None:
     assert await world.reconcile() == ([], Outcome())
 
 
-async def test_a_paused_root_is_told_once(world: World) -> None:
+async def test_a_paused_root_is_reported_once(world: World) -> None:
     await world.reconcile()
     root = world.cluster.objects[ROOT]
     world.see(root, annotations={"gameai.dev/paused": "true"})

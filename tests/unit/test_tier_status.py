@@ -127,7 +127,7 @@ def test_a_tier_is_ready_when_its_minimum_answers(
         ),
     ],
 )
-def test_what_only_the_user_can_mend_stalls(pod: Pod, reason: str, words: str) -> None:
+def test_what_only_the_user_can_correct_stalls(pod: Pod, reason: str, words: str) -> None:
     decision = decided(pod, live={"ready": 0, "rolling": True})
     for kind, status in (("Ready", False), ("Stalled", True)):
         assert (said(decision, kind).status, said(decision, kind).reason) == (status, reason)
@@ -187,7 +187,7 @@ def test_a_tier_without_gpus_needs_an_image_that_needs_none() -> None:
     assert said(decided(live={}, hardware={"gpus": 0})).status is True, "it answers all the same"
 
 
-def test_all_mistakes_of_a_tier_are_told_at_once() -> None:
+def test_all_mistakes_of_a_tier_are_reported_at_once() -> None:
     pod = a_pod(waiting=("CreateContainerConfigError", 'secret "hf" not found'))
     args = {"vllm": {"args": ["--port=1", "--max-num-seqs 3"]}}
     message = said(decided(pod, live={"ready": 0}, engine=args), "Stalled").message
@@ -210,12 +210,12 @@ def test_a_roll_out_without_room_for_a_surge_names_the_remedy() -> None:
     assert silent.reason == "ProgressDeadlineExceeded"
 
 
-def test_a_number_of_replicas_that_a_policy_overrides_is_told() -> None:
+def test_a_number_of_replicas_that_a_policy_overrides_is_reported() -> None:
     decision = decided(live={"asked": 2, "wanted": 1, "ready": 1}, replicas=2)
     assert "2 replicas were requested, but the object has 1" in said(decision).message
 
 
-def test_pods_that_the_api_server_refuses_are_told() -> None:
+def test_pods_that_the_api_server_refuses_are_reported() -> None:
     decision = decided(live={"ready": 0, "create_fault": "exceeded quota"})
     assert (said(decision).reason, said(decision).message) == (
         "PodsRefused",
@@ -228,14 +228,14 @@ def test_pods_that_answer_or_go_are_no_fault() -> None:
     assert said(decided(*pods, live={})).reason == "AllReplicasReady"
 
 
-def test_a_ready_tier_tells_what_keeps_the_rest_away() -> None:
+def test_a_ready_tier_shows_what_keeps_the_rest_away() -> None:
     decision = decided(a_pod(unschedulable="0/3"), live={"ready": 1}, replicas=3)
     assert (
         said(decision).message == "1 of 3 replicas are ready; InsufficientCapacity: scheduler: 0/3"
     )
 
 
-def test_the_same_words_are_told_whatever_the_order_of_pods() -> None:
+def test_the_same_words_are_reported_whatever_the_order_of_pods() -> None:
     pods = [a_pod(unschedulable=text) for text in ("b", "a", "")]
     messages = {said(decided(*order, live={"ready": 0})).message for order in (pods, pods[::-1])}
     assert messages == {"0 of 1 replicas are ready; scheduler: a"}
@@ -309,7 +309,7 @@ def test_pods_are_counted_by_the_capacity_that_they_ask_for() -> None:
     assert split.status["capacity"] == {"onDemand": 1, "spot": 1, "any": 0}
 
 
-def test_a_tier_without_a_known_price_tells_no_cost() -> None:
+def test_a_tier_without_a_known_price_shows_no_cost() -> None:
     assert "cost" not in decided(hardware={"gpus": 0}).status
     waiting = decided(a_pod(), replicas=2).status["cost"]
     assert waiting == {"perHour": "0.000", "wantedPerHour": "2.012", "instanceType": "g5.xlarge"}

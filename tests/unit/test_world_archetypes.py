@@ -53,7 +53,7 @@ def test_right_archetypes_are_handed_on_as_one_document() -> None:
     assert decision.keep == ()
 
 
-def test_broken_archetypes_are_told_by_file_key_and_line_and_those_before_stay() -> None:
+def test_broken_archetypes_are_reported_by_file_key_and_line_and_those_before_stay() -> None:
     decision = made({"npcs.yaml": BROKEN})
     status, reason, message = told(decision)
     assert (status, reason) == (False, "ArchetypesInvalid")
@@ -62,7 +62,7 @@ def test_broken_archetypes_are_told_by_file_key_and_line_and_those_before_stay()
     assert decision.keep == (Key("ConfigMap", "eldermoor", "moor-world-archetypes"),)
 
 
-def test_a_missing_config_map_is_told_with_the_command_that_labels_it() -> None:
+def test_a_missing_config_map_is_reported_with_the_command_that_labels_it() -> None:
     status, reason, message = told(made(None))
     assert (status, reason) == (False, "ArchetypesMissing")
     command = "label configmap eldermoor-archetypes app.kubernetes.io/part-of=gameai"
@@ -187,7 +187,7 @@ async def test_a_users_config_map_that_goes_with_its_world_is_no_child_either() 
     assert told(decided(worlds.resource(**NAMED), references=worlds.READY_TIERS))[0] is True
 
 
-async def test_a_config_map_of_ours_by_its_label_alone_is_kept_and_touches_nobody() -> None:
+async def test_a_config_map_of_ours_by_its_label_alone_is_kept_and_touches_none() -> None:
     world = watching()
     await see(world, users(900, **MANAGED_BY))
     assert world.store.get(worlds.ARCHETYPES) is not None, "else each resync would ask for it again"
@@ -213,7 +213,7 @@ def shown(world: World) -> str:
     return str(view["spec"].get("archetypes", ""))
 
 
-async def test_gateways_are_told_the_archetypes_that_were_last_right() -> None:
+async def test_gateways_get_the_archetypes_that_were_last_right() -> None:
     world = watching()
     await see(world, users(900))
     await world.reconciler.reconcile(WORLD)
@@ -234,7 +234,7 @@ async def test_gateways_are_told_the_archetypes_that_were_last_right() -> None:
     assert shown(world) == ""
 
 
-async def test_of_a_paused_world_nothing_is_written_but_what_gateways_are_told() -> None:
+async def test_of_a_paused_world_nothing_is_written_but_what_gateways_get() -> None:
     world = watching()
     await see(world, users(900))
     resource = fakes.KINDS["GameWorld"].resource

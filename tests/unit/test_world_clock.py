@@ -100,7 +100,7 @@ def test_an_operator_whose_clock_is_behind_adds_no_anchor_before_the_last() -> N
     assert back[-1].effective_at == once[-1].effective_at
 
 
-def test_status_tells_the_newest_anchor_and_those_before_it() -> None:
+def test_status_shows_the_newest_anchor_and_those_before_it() -> None:
     once = turned(FIRST, T0 + HOUR, clock=clock(speed="2"))
     told = clock_status(once)
     assert told["speed"] == "2"
@@ -111,7 +111,7 @@ def test_status_tells_the_newest_anchor_and_those_before_it() -> None:
     assert reported(None) == ()
 
 
-def test_what_only_status_tells_counts_where_nothing_is_published() -> None:
+def test_what_only_status_shows_counts_where_nothing_is_published() -> None:
     once = turned(FIRST, T0 + HOUR, clock=clock(speed="2"))
     status = {"clock": clock_status(once)}
     spec: dict[str, Any] = {"status": status, "clock": clock(speed="2")}

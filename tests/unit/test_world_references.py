@@ -41,9 +41,7 @@ async def test_a_tier_that_goes_wakes_the_worlds_that_refer_to_it() -> None:
     assert WORLD in world.queue._waiting
 
 
-async def test_a_namespaces_labels_wake_the_worlds_that_need_them_and_nobody_reconciles_it() -> (
-    None
-):
+async def test_a_namespaces_labels_wake_the_worlds_that_need_them_and_none_reconciles_it() -> None:
     world = World()
     roles = [{"name": "dialogue", "tierRef": {"name": "gold", "namespace": "shared"}}]
     world.event_handler.on_upsert(WORLDS, world.cluster.put(worlds.resource(roles=roles)))
@@ -108,7 +106,7 @@ async def test_a_configuration_is_applied_only_onto_the_version_it_was_derived_f
     assert world.cluster.pinned[-1] == str(seen.version)
 
 
-async def test_a_missing_tier_is_told_with_the_nearest_of_its_namespace() -> None:
+async def test_a_missing_tier_is_reported_with_the_nearest_of_its_namespace() -> None:
     world = World()
     world.see(tiers.resource(name="silver"))
     roles = [{"name": "dialogue", "tierRef": {"name": "silvr"}}]

@@ -186,7 +186,7 @@ def test_broken_archetypes_are_seen_without_looking_for_them() -> None:
     assert said(decision, "Degraded").reason == "ArchetypesMissing"
 
 
-def test_a_misspelt_tier_is_told_with_the_nearest_name() -> None:
+def test_a_misspelt_tier_is_reported_with_the_nearest_name() -> None:
     decision = see(
         roles=ROLES,
         references={},
@@ -224,7 +224,7 @@ def test_a_missing_and_a_refused_foreign_tier_read_the_same() -> None:
     assert said(refused).reason == "RefNotPermitted"
 
 
-def test_the_worst_of_several_tiers_is_told() -> None:
+def test_the_worst_of_several_tiers_is_reported() -> None:
     decision = see(roles=[*ROLES, *FOREIGN], references={})
     assert said(decision, "TiersReady").reason == "RefNotPermitted"
 
@@ -290,7 +290,7 @@ def test_a_mistake_is_stalled_and_leaves_children_and_clock_alone() -> None:
     assert decision.turn is SlotUse.NONE
 
 
-def test_a_mistake_in_a_running_service_pages_nobody_and_stops_no_hibernation() -> None:
+def test_a_mistake_in_a_running_service_sends_no_alert_and_stops_no_hibernation() -> None:
     wrong = [{"name": "weather-manager", "replicas": 1, "settings": {"climate": "Maritme"}}]
     below = {"children": children(worlds.resource())}
     decision = see(services=wrong, seen=below)
@@ -310,14 +310,14 @@ def test_a_service_that_a_mistake_hides_is_kept_and_ends_only_in_hibernation() -
     assert see(**renamed, state="Hibernated").replicas[key] == 0
 
 
-def test_all_mistakes_of_a_world_are_told_at_once() -> None:
+def test_all_mistakes_of_a_world_are_reported_at_once() -> None:
     network = {"allowFrom": [{"podSelector": {"matchLabels": {"not a key!": "x"}}}]}
     message = said(see(services=[{"name": "nobody"}], network=network), "Stalled").message
     assert "not a key!" in message
     assert "nobody is not in the catalogue" in message
 
 
-def test_a_revision_nobody_knows_is_stalled() -> None:
+def test_a_revision_that_is_unknown_is_stalled() -> None:
     decision = see(templateRevision=99, status={"workloadsImage": "old", "templateRevision": 1})
     assert made(decision) == {"NetworkPolicy", "Service", "WorldView"}
     assert said(decision).reason == "TemplateRevisionUnknown"
@@ -364,7 +364,7 @@ def test_a_world_that_makes_no_progress_gives_its_turn_back() -> None:
     assert later.turn is SlotUse.FAILED, "its failure counts for as long as it lasts"
 
 
-def test_a_rollout_is_told_until_every_pod_is_new() -> None:
+def test_a_rollout_is_reported_until_every_pod_is_new() -> None:
     assert said(see(facts={"rolling": True}), "Reconciling").reason == "RollingOut"
     assert said(see(facts={"remembered": {TEMPLATE_HASH: "old"}}), "Reconciling").status is True
 
@@ -411,7 +411,7 @@ def test_a_world_of_own_images_takes_no_turn() -> None:
     assert see(settings=NEW, status=OLD, services=own, seen={"turn": False}).turn is SlotUse.NONE
 
 
-def test_a_broken_own_image_holds_up_nobody() -> None:
+def test_a_broken_own_image_holds_up_none() -> None:
     both = [{"name": "weather-manager", "replicas": 1}, {"name": "duel", "image": "gone:1"}]
     root = worlds.resource(services=both, status=BEGUN)
     below = {
@@ -424,7 +424,7 @@ def test_a_broken_own_image_holds_up_nobody() -> None:
     assert decision.turn is SlotUse.NONE
 
 
-def test_a_new_world_waits_for_nobodys_turn_and_takes_none() -> None:
+def test_a_new_world_waits_for_no_ones_turn_and_takes_none() -> None:
     assert decided(worlds.resource(), turn=False).turn is SlotUse.NONE
 
 
@@ -448,7 +448,7 @@ def test_a_new_operator_or_image_restarts_no_pod_by_itself() -> None:
     ("told_image", "reconciling", "under_way"),
     [("a", "True", True), ("a", "False", False), ("b", "True", False)],
 )
-def test_status_tells_who_was_under_way_before_a_restart(
+def test_status_shows_who_was_under_way_before_a_restart(
     told_image: str, reconciling: str, under_way: bool
 ) -> None:
     status = {
