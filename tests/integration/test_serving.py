@@ -65,7 +65,9 @@ def free_port() -> int:
 class Running:
     """A service in this process."""
 
-    def __init__(self, folder: Path, lifespan: Callable[[Runtime], Any]) -> None:
+    def __init__(
+        self, folder: Path, lifespan: Callable[[Runtime], Any], drain_seconds: float = 0.1
+    ) -> None:
         config = folder / "world.json"
         config.write_text(configuration(seed=42, services=[{"name": "time-manager"}]))
         self.port, self.health_port = free_port(), free_port()
@@ -75,7 +77,7 @@ class Running:
             address="127.0.0.1",
             port=self.port,
             health_port=self.health_port,
-            drain_seconds=0.1,
+            drain_seconds=drain_seconds,
         )
         # A name of the catalogue, for its settings.
         service = GameService(name="time-manager", wire_name=ECHO, lifespan=lifespan)
@@ -151,9 +153,78 @@ async def test_every_kind_of_call_is_counted_and_its_errors_have_details(tmp_pat
     await running.end()
 
 
+async def test_a_call_that_its_handler_aborts_is_counted_by_its_status(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Aborts(Echo):
+        async def one(self, request: bytes, context: Any) -> bytes:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no")
+            return request
+
+    @contextlib.asynccontextmanager
+    async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
+        add(runtime.server, Aborts())
+        yield
+
+    running = Running(tmp_path, lifespan)
+    await running.wait((200, "ok\n"))
+    async with aio.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+        one: Any = channel.unary_unary(f"/{ECHO}/One")
+        with pytest.raises(aio.AioRpcError) as raised:
+            await one(b"a")
+    assert raised.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert counted("One", "FAILED_PRECONDITION") == 1
+    assert "this is a bug" not in caplog.text
+    await running.end()
+
+
+async def test_a_service_is_not_ready_before_it_serves(tmp_path: Path) -> None:
+    opening = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
+        await opening.wait()
+        add(runtime.server, Echo())
+        yield
+
+    running = Running(tmp_path, lifespan)
+    await running.wait((503, "starting\n"))
+    opening.set()
+    await running.wait((200, "ok\n"))
+    await running.end()
+
+
+async def test_a_stop_while_a_service_opens_what_it_needs_is_obeyed(tmp_path: Path) -> None:
+    cleaned = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
+        try:
+            await asyncio.sleep(3600)
+            yield
+        finally:
+            cleaned.set()
+
+    running = Running(tmp_path, lifespan)
+    await running.wait((503, "starting\n"))
+    await running.end()
+    assert cleaned.is_set()
+
+
+async def test_an_error_while_a_service_opens_ends_it(tmp_path: Path) -> None:
+    @contextlib.asynccontextmanager
+    async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
+        raise ConnectionError("no store")
+        yield
+
+    running = Running(tmp_path, lifespan)
+    with pytest.raises(ConnectionError, match="no store"):
+        await asyncio.wait_for(running.task, 60)
+
+
 async def test_a_drain_goes_from_the_callers_to_the_resources(tmp_path: Path) -> None:
     order: list[str] = []
-    store = ["starting"]
+    store = ["connecting"]
 
     @contextlib.asynccontextmanager
     async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
@@ -177,7 +248,7 @@ async def test_a_drain_goes_from_the_callers_to_the_resources(tmp_path: Path) ->
         order.append("store closed")
 
     running = Running(tmp_path, lifespan)
-    await running.wait((503, "store: starting\n"))
+    await running.wait((503, "store: connecting\n"))
     store[0] = ""
     await running.wait((200, "ok\n"))
     async with aio.insecure_channel(f"127.0.0.1:{running.port}") as channel:
@@ -194,22 +265,34 @@ async def test_a_drain_goes_from_the_callers_to_the_resources(tmp_path: Path) ->
 async def test_a_service_ends_with_the_error_of_a_task_and_closes_what_it_opened(
     tmp_path: Path,
 ) -> None:
-    closed = asyncio.Event()
+    closed, broken_now = asyncio.Event(), asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
         async def broken() -> None:
-            await asyncio.sleep(0.2)
+            await broken_now.wait()
             raise ConnectionError("the bus is gone")
 
-        add(runtime.server, Echo())
+        class Slow(Echo):
+            async def one(self, request: bytes, context: object) -> bytes:
+                broken_now.set()
+                await asyncio.sleep(0.5)
+                return request
+
+        add(runtime.server, Slow())
         runtime.background.start("consumer", broken())
         try:
             yield
         finally:
             closed.set()
 
-    running = Running(tmp_path, lifespan)
+    running = Running(tmp_path, lifespan, drain_seconds=1.0)
+    await running.wait((200, "ok\n"))
+    async with aio.insecure_channel(f"127.0.0.1:{running.port}") as channel:
+        one: Any = channel.unary_unary(f"/{ECHO}/One")
+        call = asyncio.ensure_future(one(b"a"))
+        await running.wait((503, "draining\n"))
+        assert await call == b"a", "a call that runs is answered"
     with pytest.raises(ConnectionError, match="the bus is gone"):
         await asyncio.wait_for(running.task, 60)
     assert closed.is_set()

@@ -180,6 +180,7 @@ def test_a_pods_grace_holds_the_drain_and_the_end_of_its_streams() -> None:
         + serving._GOAWAY_SECONDS
         + serving._STOP_SECONDS
         + serving._TASKS_SECONDS
+        + serving._CLOSE_SECONDS
     )
     assert longest < template.GRACE_SECONDS
 

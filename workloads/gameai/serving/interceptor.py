@@ -61,6 +61,9 @@ def _unary(inner: Any, method: str) -> Any:
             answer = await inner(request, context)
             code = grpc.StatusCode.OK
             return answer
+        except aio.AbortError:
+            code = _aborted(context)
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
             found = _told(error, method)
             code = found.code
@@ -82,6 +85,9 @@ def _stream(inner: Any, method: str) -> Any:
             async for message in inner(request, context):
                 yield message
             code = grpc.StatusCode.OK
+        except aio.AbortError:
+            code = _aborted(context)
+            raise
         except Exception as error:  # noqa: BLE001 - same
             found = _told(error, method)
             code = found.code
@@ -101,6 +107,13 @@ _KINDS = MappingProxyType(
         "stream_stream": _stream,
     }
 )
+
+
+def _aborted(context: aio.ServicerContext[Any, Any]) -> grpc.StatusCode:
+    """The status with which a handler has ended its call itself; the library may give its number alone."""
+    found: Any = context.code()
+    codes = {each.value[0]: each for each in grpc.StatusCode}
+    return codes.get(getattr(found, "value", (found,))[0], grpc.StatusCode.UNKNOWN)
 
 
 def _told(error: Exception, method: str) -> Any:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +35,14 @@ from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
 from gameai.serving.interceptor import Interceptor
 from gameai.serving.live import LiveWorld, follow, read
-from gameai.serving.readiness import Readiness
+from gameai.serving.readiness import Readiness, Stage
 from gameai.serving.service import GameService, Runtime
 
 _LOG = logging.getLogger(__name__)
 _SETTINGS_SECONDS = 120.0
 _POLL_SECONDS = 0.5
-# For calls that run, and then for background tasks.
-_STOP_SECONDS, _TASKS_SECONDS = 15.0, 5.0
+# For calls that run, then for background tasks, then for closing what the service opened.
+_STOP_SECONDS, _TASKS_SECONDS, _CLOSE_SECONDS = 13.0, 4.0, 3.0
 # Until every connection has received its GOAWAY.
 _GOAWAY_SECONDS = 0.2
 # A caller that received GOAWAY up to 5 s ago may reconnect once to a pod that is not ready any more, for one connection's lifetime.
@@ -145,7 +146,7 @@ async def _run(service: GameService, options: Options) -> None:
 async def serve(
     service: GameService, options: Options, config: WorldConfig, stop: asyncio.Event
 ) -> None:
-    """Serve until `stop`, then drain. Raises the error of a background task that ended."""
+    """Serve until `stop`, then drain. Raises the error of a background task that ended, after the same drain."""
     world = LiveWorld(config, lambda: time.time_ns() // 1000)
     interceptor = Interceptor()
     server = aio.server(
@@ -162,22 +163,63 @@ async def serve(
     async with contextlib.AsyncExitStack() as stack:
         runner = await serve_health(runtime.readiness.fault, options.address, options.health_port)
         stack.push_async_callback(runner.cleanup)
-        await stack.enter_async_context(service.lifespan(runtime))
+        opened = contextlib.AsyncExitStack()
+        stack.push_async_callback(_close, opened)
+        if not await _opens(opened, service.lifespan(runtime), stop):
+            return
         stack.push_async_callback(runtime.background.stop, _TASKS_SECONDS)
         checks = GrpcHealth(server, service.wire_name)
         port = server.add_insecure_port(listening(options.address, options.port))
         await server.start()
         stack.push_async_callback(_stop, server, world)
-        await checks.say(serving=True)
         runtime.background.start("configuration", follow(options.config, world))
+        runtime.readiness.stage = Stage.SERVING
+        await checks.say(serving=True)
         _LOG.info("serving %s on port %d, health on %s", service.name, port, runner.addresses)
-        await _until(stop, runtime.background)
-        _LOG.info("draining")
-        runtime.readiness.draining = True
-        await checks.say(serving=False)
-        began = time.monotonic()
-        # A caller who has just been given its name may not have come yet.
-        await draining.quiet(lambda: max(began, interceptor.heard), options.drain_seconds)
+        try:
+            await _until(stop, runtime.background)
+        finally:
+            _LOG.info("draining")
+            runtime.readiness.stage = Stage.DRAINING
+            await checks.say(serving=False)
+            began = time.monotonic()
+            # A caller who has just been given its name may not have come yet.
+            await draining.quiet(lambda: max(began, interceptor.heard), options.drain_seconds)
+
+
+async def _opens(
+    opened: contextlib.AsyncExitStack,
+    lifespan: AbstractAsyncContextManager[None],
+    stop: asyncio.Event,
+) -> bool:
+    """Enter the lifespan; False where a stop was requested before that was done."""
+
+    async def expire(limit: asyncio.Timeout) -> None:
+        await stop.wait()
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    try:
+        async with asyncio.timeout(None) as limit:
+            # The lifespan is entered in this task: what it opens may belong to one.
+            stopping = asyncio.create_task(expire(limit))
+            try:
+                await opened.enter_async_context(lifespan)
+            finally:
+                stopping.cancel()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        return False
+    return True
+
+
+async def _close(opened: contextlib.AsyncExitStack) -> None:
+    """Leave the lifespan, within its time."""
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await opened.aclose()
+    except TimeoutError:
+        _LOG.error("the service did not close what it opened within %.1f s", _CLOSE_SECONDS)
 
 
 async def _until(stop: asyncio.Event, background: Background) -> None:

@@ -1,13 +1,22 @@
 """Whether a process is ready, by parts: each resource that it cannot serve without says what is wrong with it."""
 
 from collections.abc import Callable
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """Where a process is in its life; only one that serves may be ready."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    DRAINING = "draining"
 
 
 class Readiness:
-    """The parts by name. A process that drains is not ready, whatever its parts say."""
+    """The stage of the process, and its parts by name."""
 
     def __init__(self) -> None:
-        self.draining = False
+        self.stage = Stage.STARTING
         self._parts: dict[str, Callable[[], str]] = {}
 
     def add(self, name: str, fault: Callable[[], str]) -> None:
@@ -15,8 +24,9 @@ class Readiness:
         self._parts[name] = fault
 
     def fault(self) -> str:
-        """Why the process is not ready, all parts in one line; empty if it is."""
-        if self.draining:
-            return "draining"
+        """Why the process is not ready, in one line; empty if it is."""
+        if self.stage is Stage.DRAINING:
+            return self.stage.value
         found = [(name, fault()) for name, fault in self._parts.items()]
-        return "; ".join(f"{name}: {text}" for name, text in found if text)
+        parts = [f"{name}: {text}" for name, text in found if text]
+        return "; ".join([*([] if self.stage is Stage.SERVING else [self.stage.value]), *parts])
