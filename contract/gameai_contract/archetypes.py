@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import yaml
@@ -148,7 +149,11 @@ class Archetype(_Part):
             raise ValueError("actions must differ from each other")
         strange = [each for each in self.defaults if self.actions and each not in self.actions]
         if strange:
-            raise ValueError(f"the default {strange[0]!r} is not one of the actions")
+            near = get_close_matches(strange[0], self.actions, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(
+                f"the default {strange[0]!r} is not one of the actions ({', '.join(self.actions)}){hint}"
+            )
         return self
 
 
@@ -242,7 +247,7 @@ def parse_file(file: str, text: str) -> ArchetypeDocument:
     try:
         return ArchetypeDocument.model_validate(value)
     except ValidationError as error:
-        faults = [_told(file, node, each["loc"], _words(each)) for each in error.errors()[:8]]
+        faults = [_told(file, node, _place(each), _words(each)) for each in error.errors()[:8]]
         raise ArchetypeError("; ".join(faults)) from error
 
 
@@ -333,13 +338,34 @@ def _compose(file: str, text: str) -> yaml.Node:
     return node
 
 
+_PLAIN = MappingProxyType(
+    {
+        "int_parsing": "must be a whole number",
+        "int_type": "must be a whole number",
+        "string_type": "must be a text: quote it",
+        "bool_parsing": "must be true or false",
+        "missing": "is missing",
+    }
+)
+
+
 def _words(error: Any) -> str:
     """What is wrong, in words; a key that is not known with the one that is most like it."""
+    if error["type"] in _PLAIN:
+        return _PLAIN[error["type"]]
     if error["type"] != "extra_forbidden":
-        return str(error["msg"])
+        return str(error["msg"]).removeprefix("Value error, ")
     key = str(error["loc"][-1])
     near = get_close_matches(key, _KEYS, n=1)
     return f"{key} is not a known key{f'; did you mean {near[0]}?' if near else ''}"
+
+
+def _place(error: Any) -> tuple[int | str, ...]:
+    """Where it is wrong; a rule of a whole archetype is about one of its keys."""
+    place: tuple[int | str, ...] = error["loc"]
+    about = {"the default": "defaults", "actions must": "actions"}
+    text = str(error["msg"]).removeprefix("Value error, ")
+    return (*place, *(key for start, key in about.items() if text.startswith(start)))
 
 
 def _told(file: str, root: yaml.Node, place: tuple[int | str, ...], message: str) -> str:

@@ -82,7 +82,11 @@ async def _run(given: argparse.Namespace) -> None:
         shutdown_timeout=1.0,
     )
     await runner.setup()
-    await web.TCPSite(runner, given.host, given.port).start()
+    try:
+        await web.TCPSite(runner, given.host, given.port).start()
+    except OSError as error:
+        await runner.cleanup()
+        sys.exit(f"error: --port {given.port}: {error.strerror or error}")
     sys.stdout.write(f"listening on {runner.addresses[0][1]}\n")
     sys.stdout.flush()
     try:

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from gameai.gateway.sources import view_file
 from gameai.gateway.sources.view_file import ViewError
-from gameai_contract.inference import LADDER
+from gameai_contract.inference import FALLBACK_CHAIN
+from gameai_contract.names import PART_OF
 
 ROOT = Path(__file__).resolve().parents[2]
 TIER = "kind: ModelTier\nmetadata: {name: gold, namespace: moor}\nspec: {class: Gold}\n"
@@ -27,7 +28,7 @@ def test_the_examples_of_the_cluster_are_a_view() -> None:
     assert set(world.roles) == {"reaction", "dialogue", "story"}
     assert world.roles["reaction"].deadline_ms == 16
     assert world.roles["reaction"].deferred_to == "dialogue"
-    assert world.roles["dialogue"].ladder == LADDER
+    assert world.roles["dialogue"].fallback_chain == FALLBACK_CHAIN
     assert world.roles["dialogue"].deadline_ms == 250
     assert world.roles["story"].tier == "shared/bronze"
     assert world.callers == {"game-servers/eldermoor"}
@@ -66,6 +67,20 @@ def test_what_is_missing_is_named(
 
 def test_broken_archetypes_are_named_with_their_configmap() -> None:
     world = WORLD.replace("spec: {", "spec: {archetypes: {configMap: {name: npcs}}, ")
-    bad = {"kind": "ConfigMap", "metadata": {"name": "npcs", "namespace": "moor"}, "data": {"a.yaml": "version: 1\narchetypes: {guard: {actons: []}}\n"}}  # fmt: skip
+    bad = {"kind": "ConfigMap", "metadata": {"name": "npcs", "namespace": "moor", "labels": dict(PART_OF)}, "data": {"a.yaml": "version: 1\narchetypes: {guard: {actons: []}}\n"}}  # fmt: skip
     with pytest.raises(ViewError, match=r"ConfigMap moor/npcs: a\.yaml .*did you mean actions"):
         read(TIER, world, yaml.safe_dump(bad))
+
+
+def test_what_a_cluster_would_refuse_is_refused_here_too() -> None:
+    misspelt = WORLD.replace("tierRef:", "deadlineMS: 16, tierRef:", 1)
+    with pytest.raises(ViewError, match=r"deadlineMS is not a field .*did you mean deadlineMs\?"):
+        read(TIER, misspelt)
+    other = WORLD.replace("spec: {", "spec: {archetypes: {configMap: {name: npcs}}, ")
+    bare = {"kind": "ConfigMap", "metadata": {"name": "npcs", "namespace": "moor"}, "data": {}}
+    with pytest.raises(
+        ViewError, match=r"the label app\.kubernetes\.io/part-of: gameai is missing"
+    ):
+        read(TIER, other, yaml.safe_dump(bare))
+    with pytest.raises(ViewError, match=r"moor/gld does not exist: .*did you mean moor/gold\?"):
+        read(TIER, WORLD.replace("name: gold", "name: gld"))

@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
         "check", help="check files that are one set of archetypes"
     )
     check.add_argument(
-        "files", nargs="+", type=Path, help="documents (.yaml, .json), or manifests of ConfigMaps"
+        "files", nargs="+", type=Path, help="documents (.yaml, .json), or manifests with ConfigMaps"
     )
     given = parser.parse_args(arguments)
     try:
@@ -44,14 +44,21 @@ def _documents(files: list[Path]) -> dict[str, str]:
 
 
 def _config_map(text: str) -> dict[str, str] | None:
+    """The texts in the ConfigMaps of a file of manifests; None where it holds no manifest."""
     try:
-        document: Any = yaml.safe_load(text)
+        documents: list[Any] = [each for each in yaml.safe_load_all(text) if each]
     except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError):
         # The check itself says what is wrong, with line and key.
         return None
-    if not isinstance(document, Mapping) or document.get("kind") != "ConfigMap":
+    manifests = [each for each in documents if isinstance(each, Mapping) and "kind" in each]
+    if not manifests:
         return None
-    return {str(key): str(value) for key, value in (document.get("data") or {}).items()}
+    return {
+        str(key): str(value)
+        for each in manifests
+        if each["kind"] == "ConfigMap"
+        for key, value in (each.get("data") or {}).items()
+    }
 
 
 if __name__ == "__main__":

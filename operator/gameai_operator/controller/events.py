@@ -58,7 +58,9 @@ def event(
 
 
 def _type(transition: Transition) -> str | None:
-    """Ready reports arrivals, losses and faults; the others what may be wrong while enough pods answer."""
+    """Ready reports arrivals, losses and faults; the others what may be wrong while Ready is True."""
+    if transition.type == "Degraded":
+        return "Warning" if transition.word == "True" else None
     if transition.type in ("Stalled", "Reconciling"):
         return (
             "Warning" if transition.word == "True" and transition.reason != "RollingOut" else None
@@ -66,7 +68,7 @@ def _type(transition: Transition) -> str | None:
     if transition.type != "Ready":
         return None
     if transition.word == "True":
-        return "Normal"
+        return None if transition.reason == "Degraded" else "Normal"
     quiet = transition.reason == "Starting" and transition.before != "True"
     return None if quiet else "Warning"
 

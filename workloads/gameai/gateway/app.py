@@ -126,6 +126,8 @@ class App:
         self.metrics, self._players = Metrics(), Players()
         view = View() if sources.view is None else read_view(sources.view, sources.endpoints)
         self._dispatcher = Dispatcher(view, self.metrics)
+        for key in sorted(key for key, tier in view.tiers.items() if not tier.endpoints):
+            _LOG.warning("%s has no engine: give --endpoint %s=HOST:PORT", key, key)
         self._discovery = None
         if sources.server is not None:
             self._discovery = Discovery(

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 from gameai_contract import archetypes
 from gameai_contract.archetypes import ArchetypeError
-from gameai_contract.inference import LADDER
+from gameai_contract.inference import FALLBACK_CHAIN
+from gameai_contract.names import PART_OF
 
 from gameai.gateway.routing.archetypes import NONE, Archetypes
 from gameai.gateway.routing.snapshot import Endpoint, RoleView, TierView, View, WorldView
 from gameai.gateway.sources import decode
 
 Document = Mapping[str, Any]
+_ROLE_FIELDS = ("name", "tierRef", "deadlineMs", "fallback", "deferredTo", "share")
 Endpoints = Mapping[str, Sequence[str]]
 
 
@@ -42,6 +45,11 @@ def parse(documents: Sequence[Any], endpoints: Endpoints) -> View:
     if not worlds:
         raise ManifestError("the file has no GameWorld: add its manifest")
     return View(tiers=tiers, worlds={each.key: each for each in worlds}, gateways=1)
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _of(documents: Iterable[Document], kind: str) -> list[Document]:
@@ -100,10 +108,16 @@ def _role(world: str, space: str, given: Document, tiers: Mapping[str, TierView]
     tier = tiers.get(name)
     if tier is None:
         raise ManifestError(
-            f"GameWorld {world}: role {given['name']}: tier {name} does not exist: add its ModelTier to the file"
+            f"GameWorld {world}: role {given['name']}: tier {name} does not exist: add its ModelTier to the file{_hint(name, tiers)}"
+        )
+    strange = next((each for each in given if each not in _ROLE_FIELDS), None)
+    if strange is not None:
+        raise ManifestError(
+            f"GameWorld {world}: role {given['name']}: {strange} is not a field "
+            f"({', '.join(_ROLE_FIELDS)}){_hint(strange, _ROLE_FIELDS)}"
         )
     share = given.get("share") or {}
-    fallback = given.get("fallback", [each.value for each in LADDER])
+    fallback = given.get("fallback", [each.value for each in FALLBACK_CHAIN])
     view = {
         "name": given["name"],
         "namespace": reference.get("namespace") or space,
@@ -125,6 +139,11 @@ def _archetypes(world: str, space: str, spec: Document, maps: Mapping[str, Docum
     if name not in maps:
         raise ManifestError(
             f"GameWorld {world}: spec.archetypes: ConfigMap {name} does not exist: add it to the file"
+        )
+    labels = (maps[name].get("metadata") or {}).get("labels") or {}
+    if PART_OF.items() - labels.items():
+        raise ManifestError(
+            f"ConfigMap {name}: the label app.kubernetes.io/part-of: gameai is missing; the operator reads no other"
         )
     try:
         return Archetypes(archetypes.parse(maps[name].get("data") or {}))
