@@ -30,7 +30,7 @@ TARGETS_MS = MappingProxyType(
 )
 
 
-class Rung(StrEnum):
+class FallbackStep(StrEnum):
     """What may answer in the engine's place."""
 
     FRESH_CACHE = "FreshCache"
@@ -39,4 +39,4 @@ class Rung(StrEnum):
 
 
 # All of them, in the order in which they are asked where nothing else is said.
-LADDER = (Rung.FRESH_CACHE, Rung.STALE_CACHE, Rung.DEFAULT)
+FALLBACK_CHAIN = (FallbackStep.FRESH_CACHE, FallbackStep.STALE_CACHE, FallbackStep.DEFAULT)

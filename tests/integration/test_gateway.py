@@ -14,7 +14,7 @@ from gameai.gateway.routing.archetypes import Archetypes
 from gameai.gateway.routing.snapshot import Endpoint, View
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai_contract.archetypes import parse
-from gameai_contract.inference import LatencyClass, Rung
+from gameai_contract.inference import FallbackStep, LatencyClass
 from gameai_vllm.engine import Latency, Limits
 from grpc import aio
 from support.inference import (
@@ -113,7 +113,7 @@ async def test_down_the_ladder_stale_comes_before_default() -> None:
 
 
 async def test_the_ladder_is_the_roles() -> None:
-    bare = world(reaction={"ladder": (Rung.STALE_CACHE,)})
+    bare = world(reaction={"fallback_chain": (FallbackStep.STALE_CACHE,)})
     async with gateway(view([], [], bare)) as served:
         with pytest.raises(aio.AioRpcError) as caught:
             await served.infer(question(GUARD, deadline_ms=50))
@@ -122,7 +122,7 @@ async def test_the_ladder_is_the_roles() -> None:
 
 
 async def test_a_role_without_the_cache_on_its_ladder_always_asks_the_engine() -> None:
-    bare = world(reaction={"ladder": (Rung.DEFAULT,)})
+    bare = world(reaction={"fallback_chain": (FallbackStep.DEFAULT,)})
     asked = question(GUARD, fields={"threat": "1"})
     slow = Latency(front_end_ms=0, first_token_ms=100)
     async with (

@@ -232,7 +232,7 @@ async def test_a_world_that_is_applied_is_answered_by_its_tiers_pods(
         gateway(api, games, tmp_path) as served,
         engine("gold", host=outward()) as (_, address),
     ):
-        # No pod is there: the ladder answers, and where the role has none, nobody does.
+        # No pod is there: the fallback chain answers, and where the role has none, nobody does.
         assert (await served.ask()).text == "patrol"
         assert (await served.ask()).source == DEFAULT
         code, _ = await refused(served, role="strict")

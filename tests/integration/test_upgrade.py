@@ -113,6 +113,11 @@ def test_an_upgrade_restarts_no_pod_and_loses_no_object(
             seconds=60,
         )
         wait_ready(api, operator)
+        until(
+            "the newer operator acted on the tier: it reports what the older one did not know",
+            lambda: "wantedReplicas" in api.get("ModelTier", "games", "gold")["status"],
+            seconds=60,
+        )
         after = running_pods(api), templates(api), names(api)
         assert operator.stop() == 0
     assert after[0] == before[0]

@@ -158,12 +158,12 @@ def test_followers_come_back_with_the_earliest_deadline_first() -> None:
     flight = Flight(b"k", leader)
     for each in followers:
         flight.follow(each)
-    flight.leave(followers[2])
+    flight.unfollow(followers[2])
     assert len(flight) == 2
     first = flight.first()
     assert first is not None
     assert first.deadline == 7.0
-    assert [each.deadline for each in flight.disband()] == [9.0]
+    assert [each.deadline for each in flight.take_all()] == [9.0]
     assert flight.first() is None
 
 
@@ -197,7 +197,7 @@ def test_a_flight_keeps_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> 
         job = Waiting(float(number))
         flight.follow(job)
         if number >= 10:
-            flight.leave(job)
+            flight.unfollow(job)
     assert flight.full
     assert len(flight._heap) <= 21
 
@@ -237,6 +237,9 @@ def test_a_flight_that_was_left_makes_room_for_another() -> None:
     asked.join(b"k", first)
     flight = asked.leave(first)
     assert flight is not None
+    follower = Waiting(7.0)
+    flight.promote(follower)
+    assert (flight.leader, follower.flight) == (follower, flight)
     asked.close(flight)
     assert asked.join(b"k", second) == (Join.LEADS, None)
     asked.close(flight)

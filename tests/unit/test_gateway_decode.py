@@ -15,7 +15,7 @@ from gameai.gateway.sources.decode import (
     tier,
 )
 from gameai_contract import archetypes
-from gameai_contract.inference import LADDER, LatencyClass, Rung
+from gameai_contract.inference import FALLBACK_CHAIN, FallbackStep, LatencyClass
 from gameai_contract.names import TIER_LABEL
 from gameai_devcluster.testing.rendering import decided, owned
 from support import worlds
@@ -156,13 +156,17 @@ def test_what_the_operator_shows_of_a_world_the_gateway_reads() -> None:
     assert told.view.callers == {"eldermoor/moor-world", "servers/match", "servers/two@u-1"}
     assert told.open == {"reaction", "dialogue"}
     reaction, dialogue = told.view.roles["reaction"], told.view.roles["dialogue"]
-    assert (reaction.tier, reaction.deadline_ms, reaction.ladder) == (
+    assert (reaction.tier, reaction.deadline_ms, reaction.fallback_chain) == (
         "shared/gold",
         20,
-        (Rung.DEFAULT,),
+        (FallbackStep.DEFAULT,),
     )
     assert (reaction.deferred_to, reaction.weight, reaction.most_in_flight) == ("dialogue", 3, 9)
-    assert (dialogue.tier, dialogue.deadline_ms, dialogue.ladder) == ("eldermoor/silver", 0, LADDER)
+    assert (dialogue.tier, dialogue.deadline_ms, dialogue.fallback_chain) == (
+        "eldermoor/silver",
+        0,
+        FALLBACK_CHAIN,
+    )
     assert told.archetypes == Archetypes(archetypes.parse({"npcs.yaml": worlds.GUARDS}))
 
 
@@ -199,7 +203,7 @@ def test_a_pod_that_stands_in_two_slices_is_one_replica() -> None:
 def test_a_role_without_a_ladder_has_none_and_a_world_may_have_nothing() -> None:
     role = {"name": "strict", "tierRef": {"name": "silver"}, "fallback": []}
     told = found(published(roles=[role]))
-    assert told.view.roles["strict"].ladder == ()
+    assert told.view.roles["strict"].fallback_chain == ()
     assert told.archetypes is NONE
     assert found(published(roles=[])).view.roles == {}
 
@@ -224,7 +228,10 @@ def test_numbers_that_the_operator_would_not_write_are_refused(field: str, value
 def test_rungs_of_a_newer_operator_are_passed_over() -> None:
     document = published(**EVERY)
     document["spec"]["roles"][1]["fallback"] = ["FreshCache", "Oracle", "Default"]
-    assert found(document).view.roles["dialogue"].ladder == (Rung.FRESH_CACHE, Rung.DEFAULT)
+    assert found(document).view.roles["dialogue"].fallback_chain == (
+        FallbackStep.FRESH_CACHE,
+        FallbackStep.DEFAULT,
+    )
 
 
 TOLD = found(published(**EVERY))

@@ -13,7 +13,7 @@ from gameai.gateway.sources import view_file
 from gameai.gateway.sources.view_file import ViewError
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai_contract import archetypes
-from gameai_contract.inference import LADDER, LatencyClass, Rung
+from gameai_contract.inference import FALLBACK_CHAIN, FallbackStep, LatencyClass
 from support.questions import FILE, NPCS, guard, plan, read
 
 
@@ -22,9 +22,9 @@ def test_a_role_leads_to_its_tier_with_its_time_and_share() -> None:
     assert found.route.tier.key == "shared/gold"
     assert found.deadline_ms == 16
     assert (found.route.role.weight, found.route.role.most_in_flight) == (3, 8)
-    assert found.route.role.ladder == LADDER
+    assert found.route.role.fallback_chain == FALLBACK_CHAIN
     assert plan(role="dialogue").deadline_ms == 400
-    assert plan(role="dialogue").route.role.ladder == (Rung.DEFAULT,)
+    assert plan(role="dialogue").route.role.fallback_chain == (FallbackStep.DEFAULT,)
     assert plan(deadline_ms=99).deadline_ms == 99
 
 

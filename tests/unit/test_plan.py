@@ -193,7 +193,7 @@ def counted(present: Child, number: int, *wanted: Any) -> list[tuple[int, str]]:
         wanted,
         {DEPLOYMENT: present},
         [DEPLOYMENT],
-        numbers={DEPLOYMENT: Number(wanted=number)},
+        numbers={DEPLOYMENT: Number(api_version="apps/v1", wanted=number)},
     )
     return [(each.number.wanted, each.why) for each in result.counts]
 
@@ -231,7 +231,9 @@ def test_a_new_deployment_is_created_with_its_number() -> None:
     metadata = {"name": "gold-spot", "namespace": "eldermoor"}
     document = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {}}
     made = owned_by(OWNER, document)
-    (step,) = plan(OWNER, [made], {}, numbers={DEPLOYMENT: Number(wanted=4)}).applies
+    (step,) = plan(
+        OWNER, [made], {}, numbers={DEPLOYMENT: Number(api_version="apps/v1", wanted=4)}
+    ).applies
     assert step.manifest["spec"]["replicas"] == 4
     assert step.manifest["metadata"]["annotations"]["gameai.dev/replicas"] == "4"
     assert step.digest == made["metadata"]["annotations"][MANIFEST_HASH]

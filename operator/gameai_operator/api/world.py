@@ -4,12 +4,12 @@ from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from gameai_contract.inference import (
-    LADDER,
+    FALLBACK_CHAIN,
     MOST_DEADLINE_MS,
     MOST_IN_FLIGHT,
     MOST_ROLES,
     MOST_WEIGHT,
-    Rung,
+    FallbackStep,
 )
 from pydantic import Field, StringConstraints
 
@@ -83,7 +83,7 @@ class Role(Model):
     """The tier that serves the role."""
     deadline_ms: Annotated[int, Field(ge=1, le=MOST_DEADLINE_MS)] | None = None
     """Default deadline of requests, in milliseconds. Absent: latency.targetMs of the tier. Example: 16."""
-    fallback: Annotated[tuple[Rung, ...], Field(max_length=3)] = LADDER
+    fallback: Annotated[tuple[FallbackStep, ...], Field(max_length=3)] = FALLBACK_CHAIN
     """Alternatives to the engine, in order: FreshCache (before the engine), StaleCache and Default (if the engine is late or fails). Default: all three. Example: [FreshCache]."""
     deferred_to: ServiceName | None = None
     """Another role of this world. If the first response is a fallback, the tier of that role provides a second, better response. Absent: none. Example: dialogue."""

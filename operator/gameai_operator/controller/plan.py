@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from gameai_operator.controller import scale
 from gameai_operator.controller.field_ownership import Fields, lost
@@ -62,13 +62,33 @@ class Apply:
         return key_of(self.manifest)
 
 
+class Scalable(Protocol):
+    """Facts of a child whose replicas are set apart from the rest of it.
+
+    `asked` is the number that we last asked for, None once another manager took the field; `apart` says that it has
+    a field manager of its own already; `nudged` that it is one more for a moment; `overridden` that something keeps
+    another number; `observed` that its controller has seen the present spec.
+    """
+
+    @property
+    def asked(self) -> int | None: ...  # noqa: D102 - said above
+    @property
+    def apart(self) -> bool: ...  # noqa: D102 - same
+    @property
+    def nudged(self) -> bool: ...  # noqa: D102 - same
+    @property
+    def overridden(self) -> bool: ...  # noqa: D102 - same
+    @property
+    def observed(self) -> bool: ...  # noqa: D102 - same
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Number:
     """Replicas of a child; `nudged` adds one until its controller has observed that."""
 
     wanted: int
+    api_version: str
     nudged: bool = False
-    api_version: str = "apps/v1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,7 +213,7 @@ def _count(
     foreign = child.owner is not None and not owner.owns(child.owner)
     if child.terminating or foreign or not child.applied:
         return None
-    live = child.facts
+    live: Scalable = child.facts
     first = changes and not live.apart
     same = (live.asked, live.nudged) == (number.wanted, number.nudged)
     if same and not (first or again):

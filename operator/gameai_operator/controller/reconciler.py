@@ -24,7 +24,7 @@ from gameai_operator.controller.kind import (
 from gameai_operator.controller.manifest import PAUSED, Key, Manifest, Owner, key_of, owned_by
 from gameai_operator.controller.outcome import Outcome
 from gameai_operator.controller.overrides import RETRY_SECONDS, Overrides
-from gameai_operator.controller.plan import Child, Number, Plan, plan
+from gameai_operator.controller.plan import Child, Number, Plan, Scalable, plan
 from gameai_operator.controller.pod_facts import Pod
 from gameai_operator.controller.references import References
 from gameai_operator.controller.repairs import Repairs
@@ -339,7 +339,7 @@ class Reconciler:
         A child whose own controller makes no progress gets one replica more, until that was observed.
         """
         owner = _owner(observed.root)
-        live = {
+        live: dict[Key, Scalable] = {
             each: facts
             for each in decision.replicas
             if (facts := observed.facts(each.kind, each.name)) is not None
@@ -377,7 +377,7 @@ def _owner(root: Mapping[str, Any]) -> Owner:
     return Owner(kind=root["kind"], name=metadata["name"], uid=metadata["uid"])
 
 
-def _nudged(key: Key, live: Any, stuck_in: float | None) -> bool:
+def _nudged(key: Key, live: Scalable, stuck_in: float | None) -> bool:
     """Whether a child gets one replica more: its controller makes no progress, or has not observed the one more yet."""
     if live.nudged:
         return not live.observed

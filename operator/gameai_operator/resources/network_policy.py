@@ -6,10 +6,10 @@ rendered: a namespace is named by the label that every namespace carries.
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from gameai_contract.names import GATEWAY_LABELS
 
+from gameai_operator.controller.manifest import Document
 from gameai_operator.settings import NetworkSettings
 
 NAME_LABEL = "kubernetes.io/metadata.name"
@@ -18,8 +18,6 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 METADATA_ADDRESSES = ("169.254.0.0/16", "168.63.129.16/32", "fe80::/10", "fd00:ec2::/32", "fd20:ce::254/128")  # fmt: skip
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 _IDENTITY_PORT = 80
-
-Document = dict[str, Any]
 
 
 def namespaces(*names: str) -> Document:

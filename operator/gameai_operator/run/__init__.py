@@ -1,1 +1,1 @@
-"""The processes that the operator's image can be: what observes, apart from what acts."""
+"""Composition of processes: `observer` keeps the cache, `operator` decides and writes with it."""

@@ -23,10 +23,12 @@ class Heartbeat:
             self._beat = time.monotonic()
 
     def faults(self) -> list[str]:
-        """That the loop is blocked, asked from a request that gets through nevertheless."""
+        """Whether the loop was blocked for more than 10 s, until just before this call."""
         late = self._late_seconds()
         return (
-            [f"the event loop is blocked since {late:.0f} s"] if late > _MOST_LATE_SECONDS else []
+            [f"the event loop has been blocked for {late:.0f} s"]
+            if late > _MOST_LATE_SECONDS
+            else []
         )
 
     def _late_seconds(self) -> float:

@@ -1,6 +1,7 @@
 """asyncio: what a process knows of the cluster: it discovers, lists, watches and compares, and writes nothing.
 
-Every process that decides anything has one. What it does with the keys in `queue` is its own affair.
+A process constructs exactly one: metrics and the client's trust are registered by it. What the process does with the
+keys in `queue` is its own affair.
 """
 
 import asyncio
@@ -115,8 +116,11 @@ class Observer:
 
     async def relist_roots(self) -> None:
         """List the roots once more: the watch may not have delivered a deletion yet."""
-        served = [each for each in self._roots if each in self._discovery.served]
-        await patiently("listing", lambda: self._lists.resync(served), seconds=1.0)
+        await patiently("listing", self._list_roots, seconds=1.0)
+
+    async def _list_roots(self) -> None:
+        # What is served may change between two tries.
+        await self._lists.resync([each for each in self._roots if each in self._discovery.served])
 
     def _begin_again(self) -> None:
         """The watch waits for versions that will not come for a long time; other kinds are to be compared too."""
@@ -131,10 +135,11 @@ class Observer:
         watching = asyncio.create_task(self._watch.run(self._served, self._due.set))
         try:
             while not watching.done():
-                await asyncio.sleep(self._settings.discovery_seconds)
+                await asyncio.wait({watching}, timeout=self._settings.discovery_seconds)
                 if not self._discovery.complete:
                     await self._look()
                     self._rewatch()
+            watching.result()
         finally:
             watching.cancel()
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from gameai_contract.names import CAPACITY_LABEL, TIER_LABEL
+from gameai_contract.names import CAPACITY_LABEL
 
 from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.tier import ModelTier
@@ -24,10 +24,6 @@ from gameai_operator.tier.revisions import Inputs, inputs
 from gameai_operator.tier.split import Split
 from gameai_operator.tier.status import Judged, conditions, status
 from gameai_operator.tier.template import ON_DEMAND, SPOT, image
-
-LABEL = TIER_LABEL
-CAPACITY = CAPACITY_LABEL
-
 
 _WORDS = Words(
     secret_field="spec.model.source.huggingFace.tokenSecretRef",  # noqa: S106 - a field's name
@@ -195,6 +191,6 @@ def _rolling(tier: ModelTier, live: Live, rendered: Sequence[Document]) -> bool:
         for each in tier.status.conditions
     )
     return any(
-        unfinished(each, seen[each["metadata"]["labels"][CAPACITY]], before=before)
+        unfinished(each, seen[each["metadata"]["labels"][CAPACITY_LABEL]], before=before)
         for each in rendered
     )

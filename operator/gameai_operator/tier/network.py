@@ -1,20 +1,18 @@
 """PURE: who may call a tier's engines, and what they may call."""
 
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from gameai_contract.names import VLLM_CALLERS, VLLM_PORT
 
 from gameai_operator.api.tier import ModelTier
+from gameai_operator.controller.manifest import Document
 from gameai_operator.resources import network_policy
 from gameai_operator.settings import NetworkSettings
 
 _HTTPS = 443
 _HTTP = 80
 _PUBLIC_HUB = "huggingface.co"
-
-Document = dict[str, Any]
 
 
 def ingress(tier: ModelTier, settings: NetworkSettings) -> list[Document]:

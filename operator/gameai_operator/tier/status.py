@@ -96,14 +96,14 @@ def _cost(tier: ModelTier, judged: Judged) -> dict[str, str] | None:
 
 def conditions(judged: Judged) -> tuple[Condition, ...]:
     """Ready, Reconciling, Stalled, ArgumentsChecked, in this order."""
-    verdict = stalled(_problems(judged))
-    held_up = None if verdict.status else _stuck(judged)
+    stall = stalled(_problems(judged))
+    held_up = None if stall.status else _stuck(judged)
     return (
-        _ready(judged, verdict),
+        _ready(judged, stall),
         reconciling(
-            judged.failures, held_up, rolling=judged.rolling, is_stalled=bool(verdict.status)
+            judged.failures, held_up, rolling=judged.rolling, is_stalled=bool(stall.status)
         ),
-        verdict,
+        stall,
         _arguments_checked(judged.arguments),
     )
 
@@ -135,10 +135,10 @@ def _stuck(judged: Judged) -> Problem | None:
     return "ProgressDeadlineExceeded", message
 
 
-def _ready(judged: Judged, verdict: Condition) -> Condition:
+def _ready(judged: Judged, stall: Condition) -> Condition:
     ready, wanted = ready_replicas(judged.live), judged.wants.replicas
     count = f"{ready} of {wanted} replicas are ready"
-    problem = _problem(judged, verdict)
+    problem = _problem(judged, stall)
     if ready < judged.wants.needed:
         reason, words = problem or ("Starting", "")
         return _condition(reason, count, words, state=False)
@@ -148,9 +148,9 @@ def _ready(judged: Judged, verdict: Condition) -> Condition:
     return _condition(reason, count, _words(problem), state=True)
 
 
-def _problem(judged: Judged, verdict: Condition) -> Problem | None:
-    if verdict.status:
-        return verdict.reason, verdict.message
+def _problem(judged: Judged, stall: Condition) -> Problem | None:
+    if stall.status:
+        return stall.reason, stall.message
     if judged.failures:
         return judged.failures[0].reason, judged.failures[0].message
     return (judged.fault.reason, judged.fault.message) if judged.fault else None
@@ -165,18 +165,18 @@ def _condition(reason: str, count: str, words: str, *, state: bool) -> Condition
     return Condition(type="Ready", status=state, reason=reason, message=message)
 
 
-def _arguments_checked(verdict: Verdict) -> Condition:
-    if verdict.faults:
-        message = "; ".join(text for _, text in verdict.faults)
-        reason = verdict.faults[0][0]
+def _arguments_checked(stall: Verdict) -> Condition:
+    if stall.faults:
+        message = "; ".join(text for _, text in stall.faults)
+        reason = stall.faults[0][0]
         return Condition(type="ArgumentsChecked", status=False, reason=reason, message=message)
-    if verdict.checked:
+    if stall.checked:
         message = f"checked against the flags of vLLM {VLLM_VERSION}"
         return Condition(
             type="ArgumentsChecked", status=True, reason="KnownVersion", message=message
         )
     message = (
-        f"the image tag is {verdict.version}, but only the flags of vLLM {VLLM_VERSION} are known: "
+        f"the image tag is {stall.version}, but only the flags of vLLM {VLLM_VERSION} are known: "
         "arguments are applied unchecked"
     )
     return Condition(

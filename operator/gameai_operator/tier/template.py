@@ -8,12 +8,12 @@ engine's death ends the process with exit code 0, so the pod's restart policy, n
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from gameai_contract.names import TIER_LABEL, VLLM_CONTAINER, VLLM_PORT
 
 from gameai_operator.api.model_files import EmptyDirectory
 from gameai_operator.api.tier import DEFAULT_IMAGE, ModelTier, ModelTierSpec
+from gameai_operator.controller.manifest import Document
 from gameai_operator.tier.revisions import (
     REVISIONS,
     SETTINGS_SINCE,
@@ -50,8 +50,6 @@ _PROBE_SECONDS = 5
 _HOME = "/home/vllm"
 _MODELS = "/models"
 _SOURCE = "/source"
-
-Document = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

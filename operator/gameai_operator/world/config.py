@@ -61,6 +61,6 @@ def _answering(role: Role) -> dict[str, Any]:
     return {
         **({"deadlineMs": role.deadline_ms} if role.deadline_ms else {}),
         **({"deferredTo": role.deferred_to} if role.deferred_to else {}),
-        "fallback": [rung.value for rung in role.fallback],
+        "fallback": [step.value for step in role.fallback],
         "share": role.share.model_dump(by_alias=True),
     }

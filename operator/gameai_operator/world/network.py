@@ -1,16 +1,13 @@
 """PURE: who may call a world's services, and what they may call."""
 
-from typing import Any
-
 from gameai_contract.names import GRPC_PORT, HEALTH_PORT, WORLD_LABEL
 
 from gameai_operator.api.network import Peer
 from gameai_operator.api.selector import LabelSelector
 from gameai_operator.api.world import GameWorld
+from gameai_operator.controller.manifest import Document
 from gameai_operator.resources import network_policy
 from gameai_operator.settings import NetworkSettings
-
-Document = dict[str, Any]
 
 
 def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:

@@ -102,10 +102,10 @@ def _metadata(world: GameWorld, name: str) -> Document:
 
 
 def _service_metadata(
-    world: GameWorld, service: Effective, annotations: Mapping[str, str] | None = None
+    world: GameWorld, service: Effective, notes: Mapping[str, str] | None = None
 ) -> Document:
     own = _service_labels(world, service)
-    return metadata(world.metadata.namespace, deployment_name(world, service), own, annotations)
+    return metadata(world.metadata.namespace, deployment_name(world, service), own, notes)
 
 
 def _labels(world: GameWorld, name: str) -> dict[str, str]:

@@ -123,19 +123,19 @@ def _services(world: GameWorld, judged: Judged) -> dict[str, Any]:
 def conditions(world: GameWorld, judged: Judged) -> tuple[Condition, ...]:
     """Those of `CONDITIONS`, in this order."""
     tiers, services = _tiers_ready(judged), _services_ready(world, judged)
-    verdict = stalled(_problems(judged))
+    stall = stalled(_problems(judged))
     left = grace_left(world, judged)
     degraded = _degraded(world, judged, tiers, left)
-    verdicts = _Verdicts(stalled=verdict, services=services, tiers=tiers, degraded=degraded)
+    verdicts = _Verdicts(stalled=stall, services=services, tiers=tiers, degraded=degraded)
     return (
         _ready(world, judged, verdicts, left),
         reconciling(
             judged.failures,
             _halted(judged),
             rolling=judged.rolling,
-            is_stalled=bool(verdict.status),
+            is_stalled=bool(stall.status),
         ),
-        verdict,
+        stall,
         degraded,
         tiers,
         archetypes.condition(judged.archetypes),
@@ -229,16 +229,16 @@ class _Verdicts:
 
 def _ready(world: GameWorld, judged: Judged, verdicts: _Verdicts, left: float) -> Condition:
     """Whether everything that was asked for answers; a mistake in the spec that touches nothing live is in the message."""
-    verdict, services, tiers = verdicts.stalled, verdicts.services, verdicts.tiers
+    stall, services, tiers = verdicts.stalled, verdicts.services, verdicts.tiers
     if world.spec.state is WorldState.HIBERNATED:
-        return _is_ready("Hibernated", _asleep(judged), verdict)
+        return _is_ready("Hibernated", _asleep(judged), stall)
     if not services.status:
-        return _not_ready(verdict if verdict.status else services)
+        return _not_ready(stall if stall.status else services)
     if not tiers.status and not left:
         return _not_ready(tiers)
     if verdicts.degraded.status:
-        return _is_ready("Degraded", verdicts.degraded.message, verdict)
-    return _is_ready("WorldReady", "all services and tiers are ready", verdict)
+        return _is_ready("Degraded", verdicts.degraded.message, stall)
+    return _is_ready("WorldReady", "all services and tiers are ready", stall)
 
 
 def _asleep(judged: Judged) -> str:
@@ -257,8 +257,8 @@ def _asleep(judged: Judged) -> str:
     return f"{words}; its tiers keep running: {tiers}"
 
 
-def _is_ready(reason: str, message: str, verdict: Condition) -> Condition:
-    more = f"; {verdict.reason}: {verdict.message}" if verdict.status else ""
+def _is_ready(reason: str, message: str, stall: Condition) -> Condition:
+    more = f"; {stall.reason}: {stall.message}" if stall.status else ""
     return Condition(type="Ready", status=True, reason=reason, message=f"{message}{more}")
 
 

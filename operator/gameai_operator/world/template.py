@@ -1,7 +1,6 @@
 """PURE: the pod of a game service: image, environment, probes, volumes and place."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from gameai_contract import names
 from gameai_contract.names import (
@@ -24,6 +23,7 @@ from gameai_contract.settings import settings_hash
 
 from gameai_operator.api.service import Probe
 from gameai_operator.api.world import GameWorld
+from gameai_operator.controller.manifest import Document
 from gameai_operator.world.catalogue import Effective, seed
 from gameai_operator.world.revisions import Inputs
 
@@ -37,8 +37,6 @@ _OWN_TOKEN = 3
 _TOKEN = "gateway-token"  # noqa: S105 - a volume's name
 _TOKEN_SECONDS = 3600
 _TOKEN_MOUNT = {"name": _TOKEN, "mountPath": TOKEN_FOLDER, "readOnly": True}
-
-Document = dict[str, Any]
 
 
 def template(

@@ -45,7 +45,7 @@ def _role(role: Role, seen: RoleSight) -> dict[str, Any]:
         "admitted": seen.reason not in (NOT_PERMITTED, MISSING),
         **({"deadlineMs": role.deadline_ms} if role.deadline_ms else {}),
         **({"deferredTo": role.deferred_to} if role.deferred_to else {}),
-        **({"fallback": [rung.value for rung in role.fallback]} if role.fallback else {}),
+        **({"fallback": [step.value for step in role.fallback]} if role.fallback else {}),
         "weight": role.share.weight,
         "maxInFlight": role.share.max_in_flight,
     }

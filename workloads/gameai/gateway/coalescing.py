@@ -54,7 +54,7 @@ class Flight(Generic[J]):
             self._heap = [each for each in self._heap if each[2] in self._followers]
             heapq.heapify(self._heap)
 
-    def leave(self, job: J) -> None:
+    def unfollow(self, job: J) -> None:
         """A follower waits no longer."""
         job.flight = None
         self._followers.discard(job)
@@ -64,6 +64,10 @@ class Flight(Generic[J]):
         before, self.leader = self.leader, job
         before.flight, job.flight = None, self
         return before
+
+    def promote(self, job: J) -> None:
+        """Make the leader of a flight that has none of a job that followed."""
+        self.leader, job.flight = job, self
 
     def first(self) -> J | None:
         """The follower with the earliest deadline, which follows no longer."""
@@ -75,12 +79,11 @@ class Flight(Generic[J]):
                 return job
         return None
 
-    def disband(self) -> list[J]:
+    def take_all(self) -> list[J]:
         """All followers, the earliest deadline first; none of them follows any longer."""
         found = []
         while (job := self.first()) is not None:
             found.append(job)
-        self.leader.flight = None
         return found
 
 
@@ -129,7 +132,7 @@ class Flights(Generic[J]):
         return flight
 
     def close(self, flight: Flight[J]) -> None:
-        """A flight has nobody left."""
+        """A flight has no jobs left."""
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
 
@@ -139,4 +142,4 @@ class Flights(Generic[J]):
         if flight is None:
             return []
         self.close(flight)
-        return flight.disband()
+        return flight.take_all()

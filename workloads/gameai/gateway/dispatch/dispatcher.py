@@ -1,4 +1,4 @@
-"""EDGE: takes questions, finds their answers down the ladder, and gives each exactly one that is final."""
+"""EDGE: takes questions, finds their answers down the fallback chain, and gives each exactly one that is final."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class Dispatcher:
             self._answer(follower, pb.SOURCE_FRESH_CACHE, completion.text, form)
 
     def failed(self, job: Job, reason: pb.DegradedReason.ValueType, now: float) -> None:
-        """No engine will answer it in time: it goes down its ladder, and who asked the same may try."""
+        """No engine will answer it in time: it goes down its fallback chain, and who asked the same may try."""
         flight = self._flights.leave(job)
         self._fall(job, reason, now)
         self._next(flight, now)
@@ -211,7 +211,7 @@ class Dispatcher:
             self._wake(job, end, now)
             return
         if job.follows and job.flight is not None:
-            job.flight.leave(job)
+            job.flight.unfollow(job)
             self._fall(job, Reason.DEGRADED_REASON_DEADLINE, now)
             return
         scheduler = self.schedulers.of(job.plan.route.tier)
@@ -251,7 +251,7 @@ class Dispatcher:
             elif now >= job.deadline:
                 self._fall(job, Reason.DEGRADED_REASON_TOO_LATE, now)
             else:
-                flight.leader, job.flight = job, flight
+                flight.promote(job)
                 # Not inside of this one's failure: a thousand that fail at once would be a thousand calls deep.
                 self._loop.call_soon(self._lead, job)
                 return
@@ -262,7 +262,7 @@ class Dispatcher:
             self._submit(job, monotonic())
 
     def _fall(self, job: Job, reason: pb.DegradedReason.ValueType, now: float) -> None:
-        """Down the ladder: the first rung that has an answer gives it."""
+        """Down the fallback chain: the first step that has an answer gives it."""
         if job.text_started:
             self._answer(job, pb.SOURCE_ENGINE, "", Form(reason=reason, truncated=True))
             return
@@ -317,7 +317,7 @@ class Dispatcher:
         if job.timer is not None:
             job.timer.cancel()
         if job.follows and job.flight is not None:
-            job.flight.leave(job)
+            job.flight.unfollow(job)
             return
         now = monotonic()
         self._hand_over(job, now)

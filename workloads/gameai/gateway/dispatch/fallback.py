@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gameai_contract.inference import Rung
+from gameai_contract.inference import FallbackStep
 
 from gameai.gateway.dispatch.response_cache import Cache, Kept, Key
 from gameai.gateway.memory import namespace
@@ -20,13 +20,13 @@ class FallbackChain:
         self._cache = cache
 
     def best(self, plan: Plan, now: float) -> tuple[pb.Source.ValueType, str, str] | None:
-        """Source, text and tier of the first rung that has an answer."""
-        for rung in plan.route.role.ladder:
-            if rung is Rung.DEFAULT:
+        """Source, text and tier of the first step that has an answer."""
+        for step in plan.route.role.fallback_chain:
+            if step is FallbackStep.DEFAULT:
                 if plan.default:
                     return pb.SOURCE_DEFAULT, plan.default, ""
             elif plan.key is not None:
-                fresh = rung is Rung.FRESH_CACHE
+                fresh = step is FallbackStep.FRESH_CACHE
                 kept = self.fresh(plan, now) if fresh else self.stale(plan, now)
                 if kept is not None:
                     source = pb.SOURCE_FRESH_CACHE if fresh else pb.SOURCE_STALE_CACHE

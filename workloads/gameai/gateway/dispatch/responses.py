@@ -1,4 +1,4 @@
-"""PURE: sends answers and faults to sinks, and counts them."""
+"""PURE: builds answers and faults, gives them to a sink, and counts them; the time is an argument."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def why_none(job: Job, reason: pb.DegradedReason.ValueType) -> Status:
     code = _CODES.get(reason, code_pb2.UNAVAILABLE)
     why = _SHORT[reason].lower().replace("_", " ")
     tier, plan = job.plan.route.tier.key, job.plan
-    message = f"{tier} gives no answer ({why}), and the role's ladder has none"
+    message = f"{tier} gives no answer ({why}), and the role's fallback chain has none"
     if code == code_pb2.DEADLINE_EXCEEDED and not plan.actions:
         message += f": {plan.tokens} tokens in {plan.deadline_ms} ms; give a lower max_tokens or a longer deadline_ms"
     return status(code, message, _SHORT[reason], metadata={"tier": tier})

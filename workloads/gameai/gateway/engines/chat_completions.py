@@ -169,7 +169,7 @@ class Refusal(NamedTuple):
     """An engine's status other than 200: its words (empty where it has none), and what follows.
 
     `too_long` is the caller's mistake. Whatever else an engine refuses in a question, a chat template's rule say, the
-    caller cannot correct: that goes down the ladder, and is not retried, because the next replica has the same rules.
+    caller cannot correct: that goes down the fallback_chain, and is not retried, because the next replica has the same rules.
     """
 
     words: str

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from gameai_contract.archetypes import MOST_ACTIONS
-from gameai_contract.inference import MOST_DEADLINE_MS, MOST_TOKENS, Rung
+from gameai_contract.inference import MOST_DEADLINE_MS, MOST_TOKENS, FallbackStep
 
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.gateway.memory import namespace
@@ -68,7 +68,7 @@ class Plan(NamedTuple):
 
     @property
     def shares(self) -> bool:
-        """Whether another's fresh answer will do: it may be cached, and the role's ladder says so."""
+        """Whether another's fresh answer will do: it may be cached, and the role's fallback chain says so."""
         return self.key is not None and self.route.fresh
 
     @property
@@ -157,7 +157,7 @@ class Planner:
             tier,
             f"{world.key}/{name}",
             _revisions(tier),
-            Rung.FRESH_CACHE in role.ladder,
+            FallbackStep.FRESH_CACHE in role.fallback_chain,
             min(MOST_PROMPT_CHARACTERS, tier.context_tokens * CHARACTERS_PER_TOKEN),
         )
         self._posts[world.key, name] = made

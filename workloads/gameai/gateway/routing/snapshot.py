@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gameai_contract.inference import LADDER, LatencyClass, Rung
+from gameai_contract.inference import FALLBACK_CHAIN, FallbackStep, LatencyClass
 
 from gameai.gateway.routing.archetypes import NONE, Archetypes
 
@@ -39,12 +39,12 @@ class TierView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoleView:
-    """A role of a world: the key of its tier, its default deadline, its ladder and its share."""
+    """A role of a world: the key of its tier, its default deadline, its fallback chain and its share."""
 
     name: str
     tier: str
     deadline_ms: int
-    ladder: tuple[Rung, ...] = LADDER
+    fallback_chain: tuple[FallbackStep, ...] = FALLBACK_CHAIN
     deferred_to: str = ""
     weight: int = 1
     most_in_flight: int = 64

@@ -13,8 +13,8 @@ from gameai_contract.inference import (
     MOST_IN_FLIGHT,
     MOST_WEIGHT,
     TARGETS_MS,
+    FallbackStep,
     LatencyClass,
-    Rung,
 )
 from gameai_contract.names import GROUP_PREFIX, TIER_LABEL
 
@@ -261,12 +261,14 @@ def _owns(owner: Mapping[str, Any], document: Object) -> bool:
 
 def role(given: Mapping[str, Any]) -> RoleView:
     """A role of a WorldView. Unknown fallback steps are ignored, as a newer operator may publish them."""
-    known = set(Rung)
+    known = set(FallbackStep)
     return RoleView(
         name=given["name"],
         tier=f"{given['namespace']}/{given['tier']}",
         deadline_ms=_whole(given, "deadlineMs", 0, least=0, most=MOST_DEADLINE_MS),
-        ladder=tuple(Rung(each) for each in given.get("fallback") or () if each in known),
+        fallback_chain=tuple(
+            FallbackStep(each) for each in given.get("fallback") or () if each in known
+        ),
         deferred_to=str(given.get("deferredTo", "")),
         weight=_whole(given, "weight", 1, least=1, most=MOST_WEIGHT),
         most_in_flight=_whole(given, "maxInFlight", 64, least=1, most=MOST_IN_FLIGHT),

@@ -9,13 +9,13 @@ from gameai_contract import archetypes
 from gameai_contract.archetypes import ArchetypeError
 from gameai_contract.inference import (
     DEFAULT_CONTEXT_TOKENS,
-    LADDER,
+    FALLBACK_CHAIN,
     MOST_DEADLINE_MS,
     MOST_IN_FLIGHT,
     MOST_WEIGHT,
     TARGETS_MS,
+    FallbackStep,
     LatencyClass,
-    Rung,
 )
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -85,7 +85,7 @@ class _Role(_Part):
     name: Name
     tier: str = Field(description="`namespace/name`, or a name in the world's namespace.")
     deadline_ms: int | None = Field(None, ge=1, le=MOST_DEADLINE_MS)
-    fallback: Annotated[list[Rung], Field(max_length=3)] | None = None
+    fallback: Annotated[list[FallbackStep], Field(max_length=3)] | None = None
     deferred_to: str = ""
     share: _Share = _Share()
 
@@ -177,7 +177,7 @@ def _role_view(world: _World, role: _Role, tiers: Mapping[str, TierView]) -> Rol
         name=role.name,
         tier=key,
         deadline_ms=role.deadline_ms or tier.target_ms,
-        ladder=LADDER if role.fallback is None else tuple(role.fallback),
+        fallback_chain=FALLBACK_CHAIN if role.fallback is None else tuple(role.fallback),
         deferred_to=role.deferred_to,
         weight=role.share.weight,
         most_in_flight=role.share.max_in_flight,
