@@ -27,13 +27,14 @@ _PORT = re.compile(r"serving health and metrics on \[\('127\.0\.0\.1', (\d+)\)\]
 class Launch:
     """How an operator is started. `flags` are flags of `run` without the dashes, underscores for dashes.
 
-    `python_path` holds the packages of another release, in place of those that are installed.
+    `command` is `run` or `scaler`; `python_path` holds the packages of another release, in place of those that are installed.
     """
 
     kubeconfig: Path
     log: Path
     flags: Mapping[str, str | float] = field(default_factory=dict)
     die_with_parent: bool = True
+    command: str = "run"
     python_path: str = ""
 
 
@@ -60,7 +61,7 @@ class Operator:
         if launch.python_path:
             environment["PYTHONPATH"] = launch.python_path
         self.process = start_in_background(
-            [sys.executable, "-m", "gameai_operator", "run", *flags],
+            [sys.executable, "-m", "gameai_operator", launch.command, *flags],
             launch.log,
             die_with_parent=launch.die_with_parent,
             environment=environment,

@@ -1,4 +1,4 @@
-"""`python -m gameai_operator run | crds`: the composition root, the only place that wires."""
+"""`python -m gameai_operator run | scaler | crds`: the composition root, the only place that wires."""
 
 import argparse
 import asyncio
@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from gameai_operator import telemetry
 from gameai_operator.api import crd
 from gameai_operator.environment import settings
-from gameai_operator.flags import add_flags
+from gameai_operator.flags import add_flags, add_scaler_flags
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,6 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="run the operator until SIGTERM")
     add_flags(run, os.environ)
     run.set_defaults(do=_run)
+    scaler = commands.add_parser("scaler", help="run the scaler until SIGTERM")
+    add_scaler_flags(scaler, os.environ)
+    scaler.set_defaults(do=_scale)
     crds = commands.add_parser("crds", help="write the CustomResourceDefinitions")
     crds.add_argument("--output", type=Path, help="output directory; default: standard output")
     crds.set_defaults(do=_crds)
@@ -46,19 +50,30 @@ def _crds(options: argparse.Namespace) -> int:
     return 0
 
 
+def _scale(options: argparse.Namespace) -> int:
+    from gameai_operator.run.scaler import Scaler  # noqa: PLC0415 - help needs neither kopf nor a client
+
+    return _process(options, Scaler)
+
+
 def _run(options: argparse.Namespace) -> int:
+    from gameai_operator.run.operator import Operator  # noqa: PLC0415 - same
+
+    return _process(options, Operator)
+
+
+def _process(options: argparse.Namespace, make: Any) -> int:
     try:
         made = settings(options)
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     telemetry.configure_logging(made.log_level)
-    # Imported here: --help and crds need neither kopf nor a Kubernetes client.
-    from gameai_operator.run.operator import run  # noqa: PLC0415 - see above
+    from gameai_operator.run.process import run  # noqa: PLC0415 - same
 
     gc.freeze()  # what is imported stays: the collector need not walk it again and again
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(run(made))
+        return runner.run(run(made, make))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

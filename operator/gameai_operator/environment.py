@@ -13,6 +13,7 @@ from gameai_operator.settings import (
     Pace,
     PodSettings,
     Policy,
+    ScalerSettings,
     Settings,
 )
 
@@ -32,6 +33,13 @@ def _policy(options: argparse.Namespace) -> Policy:
     )
 
 
+def _scaler(options: argparse.Namespace) -> ScalerSettings:
+    """The scaler's own flags, which `run` does not have."""
+    gateways = getattr(options, "gateways", "")
+    seconds = getattr(options, "scaling_seconds", _DEFAULTS.scaler.seconds)
+    return ScalerSettings(gateways=_words(gateways), seconds=seconds)
+
+
 def settings(options: argparse.Namespace) -> Settings:
     """The settings that flags and environment give. Raises ValueError, naming the flag and what it takes."""
     made = Settings(
@@ -40,6 +48,7 @@ def settings(options: argparse.Namespace) -> Settings:
         request_seconds=options.request_seconds,
         policy=_policy(options),
         gateway=GatewaySettings(endpoint=options.gateway_endpoint, ca_file=options.gateway_ca_file),
+        scaler=_scaler(options),
         workloads_image=options.workloads_image,
         pods=PodSettings(
             pull_secrets=_words(options.workloads_pull_secrets),
@@ -121,6 +130,11 @@ def _check(made: Settings) -> None:
         "--capacity-spot and --capacity-on-demand must not be empty": not (
             made.capacity.spot and made.capacity.on_demand
         ),
+        "--gateways must be host:port": not all(
+            re.fullmatch(r"(\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", each)
+            for each in made.scaler.gateways
+        ),
+        "--scaling-seconds must be from 1 to 60": not 1 <= made.scaler.seconds <= 60,
         "--log-level must be DEBUG, INFO, WARNING or ERROR": made.log_level
         not in ("DEBUG", "INFO", "WARNING", "ERROR"),
     }

@@ -1,4 +1,4 @@
-"""EDGE: the flags of `run`, one row each. Every flag has a variable: `--resync-seconds` is GAMEAI_RESYNC_SECONDS."""
+"""EDGE: the flags of `run` and `scaler`, one row each. Every flag has a variable: `--resync-seconds` is GAMEAI_RESYNC_SECONDS."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from typing import Any
 
 from gameai_contract.names import ENVIRONMENT_PREFIX
 
-from gameai_operator.settings import ANY, Settings
+from gameai_operator.settings import ANY, LeaseSettings, Settings
 
 _NAMESPACE_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 # Name, default, help.
@@ -23,6 +23,27 @@ def add_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -
         group = parser.add_argument_group(title)
         for name, default, text in rows:
             _add(group, environment, name, default, text)
+
+
+def add_scaler_flags(parser: argparse.ArgumentParser, environment: Mapping[str, str]) -> None:
+    """Add the flags of the scaler: those of a process, with a Lease of its own, and its own."""
+    default = Settings(lease=LeaseSettings(name="gameai-scaler"))
+    own: dict[str, tuple[_Row, ...]] = {
+        "scaling": (
+            ("--gateways", "", "comma-separated host:port of the gateways' metrics; a name stands for all of its addresses"),
+            ("--scaling-seconds", default.scaler.seconds, "interval of scrapes and decisions, in seconds"),
+        )
+    }  # fmt: skip
+    for title, rows in (own | _process(default)).items():
+        group = parser.add_argument_group(title)
+        for name, value, text in rows:
+            _add(group, environment, name, value, text)
+    hidden = {
+        name.removeprefix("--").replace("-", "_"): value
+        for rows in (_objects(default) | _limits(default)).values()
+        for name, value, _ in rows
+    }
+    parser.set_defaults(**hidden)
 
 
 def _add(group: Any, environment: Mapping[str, str], name: str, default: Any, text: str) -> None:

@@ -130,6 +130,14 @@ class Policy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ScalerSettings:
+    """The scaler: metrics of gateways (`host:port`; a name stands for all of its addresses), and how often it decides."""
+
+    gateways: tuple[str, ...] = ()
+    seconds: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Everything a run of the operator depends on; empty `namespaces` means all of them."""
 
@@ -140,6 +148,7 @@ class Settings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     policy: Policy = field(default_factory=Policy)
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    scaler: ScalerSettings = field(default_factory=ScalerSettings)
     workloads_image: str = "gameai-workloads:0.1.0"
     pods: PodSettings = field(default_factory=PodSettings)
     worlds_at_a_time: Pace = field(default_factory=Pace)

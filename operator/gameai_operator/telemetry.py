@@ -1,5 +1,6 @@
 """Metric and log definitions; counting is done where things happen."""
 
+import contextlib
 import contextvars
 import datetime
 import json
@@ -138,6 +139,41 @@ class ObjectCollector:
 def show_objects(objects: Objects) -> None:
     """Report what is known of our own objects."""
     REGISTRY.register(ObjectCollector(objects))
+
+
+SCRAPE_ERRORS = Counter(
+    "gameai_scaler_scrape_errors_total",
+    "Gateways that could not be scraped, or whose name could not be resolved.",
+    registry=REGISTRY,
+)
+SCALINGS = Counter(
+    "gameai_scaler_changes_total", "Changes of replicas, by signal.", ["reason"], registry=REGISTRY
+)
+_DESIRED = Gauge(
+    "gameai_scaler_desired_replicas",
+    "Replicas by the last decision.",
+    ["namespace", "name"],
+    registry=REGISTRY,
+)
+_BLIND = Gauge(
+    "gameai_scaler_blind",
+    "1 while a tier has no fresh signals, so that none of its replicas is removed.",
+    ["namespace", "name"],
+    registry=REGISTRY,
+)
+
+
+def show_scaling(namespace: str, name: str, desired: int, *, blind: bool) -> None:
+    """Report a decision."""
+    _DESIRED.labels(namespace, name).set(desired)
+    _BLIND.labels(namespace, name).set(int(blind))
+
+
+def forget_scaling(namespace: str, name: str) -> None:
+    """A tier is gone, or not scaled any more."""
+    for metric in (_DESIRED, _BLIND):
+        with contextlib.suppress(KeyError):
+            metric.remove(namespace, name)
 
 
 KEY: contextvars.ContextVar[str] = contextvars.ContextVar("key", default="")

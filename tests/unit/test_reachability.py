@@ -106,6 +106,7 @@ DNS = End(namespace="kube-system", labels={"k8s-app": "kube-dns"})
 OTHER_SYSTEM = pod("kube-system", app="metrics-server")
 OURS = {"app.kubernetes.io/instance": "gameai-operator"}
 GATEWAY = End(namespace="gameai-system", labels=OURS | {"app.kubernetes.io/name": "gameai-gateway"})
+SCALER = End(namespace="gameai-system", labels=OURS | {"app.kubernetes.io/name": "gameai-scaler"})
 OPERATOR = End(
     namespace="gameai-system", labels=OURS | {"app.kubernetes.io/name": "gameai-operator"}
 )
@@ -148,6 +149,10 @@ TABLE = [
     ("any pod reaches the gateway, which asks for a token", STRANGER, GATEWAY, 50051, True),
     ("and none its metrics, which name tenants", STRANGER, GATEWAY, 8080, False),
     ("but who reads metrics", PROMETHEUS, GATEWAY, 8080, True),
+    ("and the scaler", SCALER, GATEWAY, 8080, True),
+    ("the scaler asks no questions", SCALER, GATEWAY, 22, False),
+    ("the scaler's metrics are read", PROMETHEUS, SCALER, 8080, True),
+    ("and by no others", STRANGER, SCALER, 8080, False),
     ("who reads metrics asks no questions", PROMETHEUS, GATEWAY, 22, False),
     ("nobody calls the operator", STRANGER, OPERATOR, 8080, False),
     ("not even a gateway", GATEWAY, OPERATOR, 8080, False),
@@ -201,7 +206,7 @@ def test_a_chart_may_name_who_reaches_the_gateway_and_none_for_metrics() -> None
     assert not network.reaches(PROMETHEUS, GATEWAY, 8080)
     assert not network.reaches(PROMETHEUS, OPERATOR, 8080)
     assert of_chart(network={"policies": False}) == []
-    assert len(of_chart(gateway={"enabled": False})) == 1
+    assert len(of_chart(gateway={"enabled": False}, scaler={"enabled": False})) == 1
 
 
 def test_names_are_asked_for_by_udp_too() -> None:

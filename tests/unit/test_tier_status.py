@@ -14,6 +14,7 @@ from gameai_operator.kinds import kinds
 from gameai_operator.resources.deployment import TEMPLATE_HASH, TEMPLATE_INPUTS
 from gameai_operator.settings import NetworkSettings, Policy, Settings
 from gameai_operator.tier.decide import decide
+from gameai_operator.tier.effective import target_ms
 from gameai_operator.tier.objects import Live, deployments
 from gameai_operator.tier.revisions import Inputs
 from support import tiers
@@ -357,6 +358,25 @@ def test_the_service_account_of_a_retiring_spot_deployment_stays_as_long_as_its_
     account = Key("ServiceAccount", "eldermoor", "gold")
     spec = {"serviceAccountName": "x", "capacity": {"spotPercent": percent}}
     assert (account in with_spot(facts, **spec).keep) is kept
+
+
+def test_the_latency_target_is_the_specs_or_that_of_the_class() -> None:
+    assert target_ms(tiers.tier()) == 16
+    assert target_ms(tiers.tier(latency={"targetMs": 40})) == 40
+
+
+def test_an_announced_event_that_cannot_be_read_stalls_and_holds_up_nothing() -> None:
+    event = {"name": "raid", "cron": "0 25 * * 5", "durationMinutes": 60, "minReplicas": 7}
+    decision = decided(live={}, scaling={"maxReplicas": 9, "schedule": [event]})
+    assert said(decision, "Stalled").reason == "ScheduleInvalid"
+    assert "spec.scaling.schedule[raid].cron" in said(decision, "Stalled").message
+    assert "Deployment" in kinds_of(decision)
+
+
+@pytest.mark.parametrize(("replicas", "wanted"), [(1, 3), (5, 5), (40, 9), (None, 3)])
+def test_bounds_hold_whoever_wrote_the_number(replicas: int | None, wanted: int) -> None:
+    decision = decided(live={}, replicas=replicas, scaling={"minReplicas": 3, "maxReplicas": 9})
+    assert decision.status["wantedReplicas"] == wanted
 
 
 def test_a_tier_whose_spot_deployment_cannot_be_made_runs_on_demand() -> None:

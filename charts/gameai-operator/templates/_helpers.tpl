@@ -48,6 +48,23 @@ app.kubernetes.io/part-of: gameai
 {{ include "gameai.chartLabels" . }}
 {{- end }}
 
+{{- define "gameai.scaler.selector" -}}
+app.kubernetes.io/name: gameai-scaler
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{- define "gameai.scaler.podLabels" -}}
+{{- with .Values.commonLabels }}{{ toYaml . }}
+{{ end }}{{ include "gameai.scaler.selector" . }}
+app.kubernetes.io/component: scaler
+app.kubernetes.io/part-of: gameai
+{{- end }}
+
+{{- define "gameai.scaler.labels" -}}
+{{ include "gameai.scaler.podLabels" . }}
+{{ include "gameai.chartLabels" . }}
+{{- end }}
+
 {{/* An image with the registry that stands before all of them. */}}
 {{- define "gameai.image" -}}
 {{- with .root.Values.global.imageRegistry }}{{ . }}/{{ end }}{{ .image }}

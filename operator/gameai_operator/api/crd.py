@@ -15,7 +15,7 @@ from gameai_operator.api.worldview import WorldView, WorldViewSpec
 SCHEMA_HASH = f"{GROUP}/schema-hash"
 SCHEMA_REVISION = f"{GROUP}/schema-revision"
 # Raised with every change of a schema (a test compares it): an operator runs with a newer schema, not with an older one.
-REVISION = 7
+REVISION = 8
 
 NAME_RULE = Rule(
     "self.metadata.name.size() <= 30 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",

@@ -23,6 +23,7 @@ from gameai_operator.api.base import (
     list_map,
 )
 from gameai_operator.api.model_files import ModelFiles
+from gameai_operator.api.scaling import Scaling, ScalingStatus
 
 DEFAULT_IMAGE = "vllm/vllm-openai:v0.32.0"
 DEFAULT_GPU_RESOURCE = "nvidia.com/gpu"
@@ -203,6 +204,8 @@ class ModelTierSpec(Model):
     """How pods are replaced. Default: maxSurge 1, maxUnavailable 0."""
     replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
     """Desired replicas. The scale subresource writes this field: omit it in Git if an autoscaler is used. Absent: the operator fills in the current number, initially 1. To set it later by server-side apply, use --force-conflicts once."""
+    scaling: Scaling | None = None
+    """Automatic scaling between bounds. Absent: the number of replicas is fixed."""
     pricing: Annotated[
         tuple[InstancePrice, ...], Field(max_length=32, json_schema_extra=list_map("instanceType"))
     ] = ()
@@ -292,10 +295,12 @@ class ModelTierStatus(Model):
     """URL of the tier inside the cluster. Example: http://gold.eldermoor.svc:8000."""
     cost: CostStatus | None = None
     """Cost of the tier. Absent if no price is known."""
+    scaling: ScalingStatus | None = None
+    """The last scaling decision, written by the scaler. Absent without spec.scaling."""
     conditions: Annotated[
         tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))
     ] = ()
-    """Ready, Reconciling, Stalled, ArgumentsChecked."""
+    """Ready, Reconciling, Stalled, ArgumentsChecked; of a tier that is scaled also ScalingActive and WithinLatency."""
 
 
 class ModelTier(Model):

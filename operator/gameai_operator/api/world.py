@@ -124,6 +124,21 @@ class Caller(Model):
         return f"{self.namespace}/{self.service_account}{f'@{self.uid}' if self.uid else ''}"
 
 
+class Players(Model):
+    """Players of the world, for the forecast of its tiers."""
+
+    expected: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Players that are planned for while gateways report none. Example: 500."""
+    maximum: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Reported players above this number do not count. Absent: no limit. Example: 2000."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.maximum) || self.expected <= self.maximum",
+            "expected must not be above maximum",
+        ),
+    )
+
+
 class WorldState(StrEnum):
     """Whether a world runs."""
 
@@ -149,6 +164,8 @@ class GameWorldSpec(Model):
         Field(max_length=64, json_schema_extra=list_map("namespace", "serviceAccount")),
     ] = ()
     """ServiceAccounts that may send requests for this world to the gateway, in addition to the world's own (<world>-world). Default: none. Example: [{namespace: game-servers, serviceAccount: eldermoor}]."""
+    players: Players | None = None
+    """Players of the world, for the forecast of its tiers. Absent: only reported players count."""
     services: Annotated[
         tuple[GameService, ...], Field(max_length=32, json_schema_extra=list_map("name"))
     ] = ()

@@ -27,6 +27,7 @@ from kubernetes.aio.config.incluster_config import (
 )
 
 from gameai_operator import telemetry
+from gameai_operator.cluster.answers import api_error, retry_after_seconds
 from gameai_operator.cluster.circuit_breaker import Breaker
 from gameai_operator.controller.errors import ApiError
 from gameai_operator.controller.manifest import FIELD_MANAGER, Key, Manifest, Resource
@@ -41,7 +42,6 @@ _LIST_SECONDS = 30.0
 _HELD_SECONDS = 1.0
 _PAGE = 500
 _TRUST_SECONDS = 30.0
-_MOST_RETRY_SECONDS = 300.0
 
 Gate = Callable[[], None]
 
@@ -155,11 +155,24 @@ class Client:
         path = resource.path(metadata["namespace"], metadata["name"])
         return await self._apply(resource, path, manifest, force=force, manager=manager)
 
-    async def apply_status(self, resource: Resource, manifest: Manifest) -> dict[str, Any]:
-        """Server-side apply of the status subresource."""
+    async def apply_status(
+        self, resource: Resource, manifest: Manifest, *, manager: str = FIELD_MANAGER
+    ) -> dict[str, Any]:
+        """Server-side apply of the status subresource; each manager has fields of its own."""
         metadata = manifest["metadata"]
         path = resource.path(metadata["namespace"], metadata["name"]) + "/status"
-        return await self._apply(resource, path, manifest, force=True)
+        return await self._apply(resource, path, manifest, force=True, manager=manager)
+
+    async def scale(self, resource: Resource, key: Key, replicas: int, manager: str) -> None:
+        """Write the scale subresource of an object."""
+        await self._write(
+            "PATCH",
+            resource.path(key.namespace, key.name) + "/scale",
+            resource,
+            body={"spec": {"replicas": replicas}},
+            query={"fieldManager": manager},
+            content_type=_MERGE,
+        )
 
     async def _apply(
         self,
@@ -302,7 +315,7 @@ class Client:
             ) from error
         if status > 299:
             telemetry.API_ERRORS.labels(str(status)).inc()
-            raise _error(status, answer, retry_after)
+            raise api_error(status, answer, retry_after)
         return decoded
 
     async def _send(
@@ -331,7 +344,11 @@ class Client:
             timeout=timeout,
         ) as response:
             answer = await response.content.read(-1)
-            return response.status, answer, _seconds(response.headers.get("Retry-After", ""))
+            return (
+                response.status,
+                answer,
+                retry_after_seconds(response.headers.get("Retry-After", "")),
+            )
 
     async def _renew_credentials(self, used: ApiClient) -> None:
         """The in-cluster token is read again at most once a minute by the library; a 401 cannot wait for that.
@@ -379,16 +396,3 @@ class _Gated(aiohttp.BytesPayload):
         """Write all of it, or nothing."""
         self._gate()
         await super().write_with_length(writer, content_length)
-
-
-def _seconds(text: str) -> float:
-    return min(float(text), _MOST_RETRY_SECONDS) if text.isdigit() else 0.0
-
-
-def _error(status: int, answer: bytes, retry_after_seconds: float) -> ApiError:
-    try:
-        detail = json.loads(answer)
-        reason, message = detail.get("reason", ""), detail.get("message", "")
-    except (ValueError, AttributeError):
-        reason, message = "", answer[:300].decode(errors="replace")
-    return ApiError(status, reason, message, retry_after_seconds=retry_after_seconds)

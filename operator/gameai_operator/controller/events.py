@@ -11,6 +11,8 @@ from gameai_operator.controller.conditions import Transition
 from gameai_operator.controller.errors import ApiError, NotLeadingError
 from gameai_operator.controller.manifest import FIELD_MANAGER, digest
 
+# The type of a transition that is a change of replicas, and no condition.
+SCALED = "Scaled"
 _MOST_WAITING = 1000
 _SECONDS_BETWEEN = 0.1
 _LOG = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ def event(
 
 def _type(transition: Transition) -> str | None:
     """Ready reports arrivals, losses and faults; the others what may be wrong while Ready is True."""
+    if transition.type == SCALED:
+        return "Normal"
     if transition.type == "Degraded":
         return "Warning" if transition.word == "True" else None
     if transition.type in ("Stalled", "Reconciling"):

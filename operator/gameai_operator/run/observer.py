@@ -34,7 +34,8 @@ _SETTLE_SECONDS = 3.0
 class Observer:
     """Keeps `cache` equal to the cluster, and enqueues the roots of what changed.
 
-    `filled` is set once everything was listed. `kinds` are the roots to observe, `watched` what belongs to them.
+    `filled` is set once everything was listed. `kinds` are the roots to observe, `watched` what belongs to them. One
+    of several processes has metrics of each object (`shows_objects`).
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class Observer:
         kinds: Mapping[str, Kind],
         watched: Mapping[str, Watched],
         selector: str,
+        *,
+        shows_objects: bool = True,
     ) -> None:
         self._settings = settings
         self._roots = tuple(kind.resource for kind in kinds.values())
@@ -53,7 +56,8 @@ class Observer:
         self.filled = asyncio.Event()
         self._due = asyncio.Event()
         metrics = ObjectMetrics()
-        telemetry.show_objects(metrics)
+        if shows_objects:
+            telemetry.show_objects(metrics)
         self._readings = ForeignReads(
             watched, references=self.references, queue=self.queue, fetch=client.get
         )

@@ -1,16 +1,13 @@
-"""EDGE: one run of the operator: everything is made here once, started in order, and stopped on a signal."""
+"""EDGE: the operator: everything it is made of, made once."""
 
 import asyncio
-import contextlib
-import datetime
 import logging
-import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 
 from gameai_operator.authority import Authority
 from gameai_operator.cluster.claims import LeaseClaims
-from gameai_operator.cluster.client import Client, CredentialsError, configuration
+from gameai_operator.cluster.client import Client
 from gameai_operator.cluster.lease import Elector, WriteGate
 from gameai_operator.controller.events import Recorder
 from gameai_operator.controller.reconciler import Reconciler
@@ -18,52 +15,13 @@ from gameai_operator.controller.repairs import Repairs
 from gameai_operator.controller.rollout_slots import RolloutSlots
 from gameai_operator.controller.workers import Controller
 from gameai_operator.controller.workqueue import Priority
-from gameai_operator.http.server import application, serve
 from gameai_operator.kinds import MANAGED_SELECTOR, WATCHED, kinds
 from gameai_operator.run.heartbeat import Heartbeat
 from gameai_operator.run.observer import Observer
+from gameai_operator.run.process import Part, now, together
 from gameai_operator.settings import Settings
 
 _LOG = logging.getLogger(__name__)
-_CREDENTIALS_SECONDS = 5.0
-
-Part = Coroutine[None, None, None]
-
-
-async def run(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; 0 then, 1 when something that must run has ended."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    gate = WriteGate()
-    client = await _connect(settings, gate, stop)
-    if client is None:
-        return 0
-    process = Operator(settings, client, gate)
-    async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(client.close)
-        app = application(process.live_faults, process.ready_faults, process.notes)
-        runner = await serve(app, settings.health_address, settings.health_port)
-        stack.push_async_callback(runner.cleanup)
-        _LOG.info("serving health and metrics on %s", runner.addresses)
-        return await process.run(stop)
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)  # noqa: TID251 - the clock that others are handed
-
-
-async def _connect(settings: Settings, gate: WriteGate, stop: asyncio.Event) -> Client | None:
-    """A client, as soon as there are credentials; None if a stop was requested before."""
-    while not stop.is_set():
-        try:
-            return Client(settings, await configuration(settings), gate)
-        except CredentialsError as error:
-            _LOG.error("%s; trying on", error)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _CREDENTIALS_SECONDS)
-    return None
 
 
 class Operator:
@@ -81,7 +39,7 @@ class Operator:
             self._observer.queue, self._reconciler, workers=settings.workers
         )
         self._heartbeat = Heartbeat()
-        self._electing: asyncio.Task[None] | None = None
+        self._election_ended = False
 
     def _make_reconciler(self, client: Client) -> Reconciler:
         lease = self._settings.lease
@@ -97,7 +55,7 @@ class Operator:
             claims=LeaseClaims(client, own, time.monotonic),
             recorder=self._recorder,
             repairs=lambda: Repairs(self._settings.free_repairs),
-            now=_now,
+            now=now,
             clock=time.monotonic,
         )
 
@@ -111,8 +69,8 @@ class Operator:
 
     def live_faults(self) -> list[str]:
         """What only a restart can cure: a loop that hangs, an election that ended. Never an API error."""
-        ended = self._electing is not None and self._electing.done()
-        return [*self._heartbeat.faults(), *(["leader election ended"] if ended else [])]
+        ended = ["leader election ended"] if self._election_ended else []
+        return [*self._heartbeat.faults(), *ended]
 
     def ready_faults(self) -> list[str]:
         """Why this process is not yet of use: kinds not served, or objects not yet known."""
@@ -147,25 +105,16 @@ class Operator:
 
     async def run(self, stop: asyncio.Event) -> int:
         """Everything at once; the first part that ends ends the run."""
-        electing = asyncio.create_task(self._elect(), name="election")
-        self._electing = electing
-        parts = [asyncio.create_task(part, name=name) for name, part in self._parts().items()]
-        tasks = [electing, *parts]
-        stopping = asyncio.create_task(stop.wait(), name="stop")
-        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        failed = [task for task in tasks if task.done()]
-        for task in failed:
-            _LOG.error("%s ended", task.get_name(), exc_info=task.exception())
-        _LOG.info("stopping")
-        for each in (stopping, *tasks):
-            each.cancel()
-        await asyncio.gather(stopping, *tasks, return_exceptions=True)
+        ended = await together({"election": self._elect(), **self._parts()}, stop)
         await self._elector.release()
-        return 1 if failed else 0
+        return ended
 
     async def _elect(self) -> None:
         await self._observer.filled.wait()
-        await self._elector.run(self._lead)
+        try:
+            await self._elector.run(self._lead)
+        finally:
+            self._election_ended = True
 
     async def _lead(self) -> None:
         """Roots are listed once more before the first write: a standby's cache may have missed a deletion."""

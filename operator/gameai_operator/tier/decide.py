@@ -15,6 +15,7 @@ from gameai_operator.resources.deployment import Deployment, unfinished
 from gameai_operator.resources.pod_faults import Fault, Words, fault
 from gameai_operator.resources.template_revision import UnknownRevisionError
 from gameai_operator.settings import NetworkSettings, Policy
+from gameai_operator.tier import schedule
 from gameai_operator.tier.arguments import judge
 from gameai_operator.tier.effective import Effective, effective
 from gameai_operator.tier.handover import Limits, handover
@@ -77,7 +78,7 @@ def decide(
         arguments=verdict,
         revision=revision.revision if revision else tier.status.template_revision,
         fault=_needs_gpu(tier, live) or fault(observed.pods, (live.on_demand, live.spot), _WORDS),
-        rejections=(*faults, *observed.rejections),
+        rejections=(*faults, *_schedule_faults(tier), *observed.rejections),
         failures=observed.failures,
     )
     return Decision(
@@ -113,6 +114,16 @@ def _needs_gpu(tier: ModelTier, live: Live) -> Fault | None:
         "or spec.hardware.gpus to at least 1"
     )
     return Fault(reason="ImageNeedsGPU", message=message, stalled=True)
+
+
+def _schedule_faults(tier: ModelTier) -> list[RejectedWrite]:
+    """Announced events that cannot be read; they hold up nothing else."""
+    key = Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
+    rows = tier.spec.scaling.schedule if tier.spec.scaling else ()
+    found = [schedule.fault(each) for each in rows]
+    return [
+        RejectedWrite(key=key, reason="ScheduleInvalid", message=each) for each in found if each
+    ]
 
 
 def _deployment(tier: ModelTier, capacity: str) -> Key:

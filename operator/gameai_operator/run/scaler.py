@@ -1,0 +1,98 @@
+"""EDGE: the scaler: it observes tiers and worlds, reads gateways, and owns the scaling part of a tier's status."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from gameai_operator.cluster.client import Client
+from gameai_operator.cluster.lease import Elector, WriteGate
+from gameai_operator.controller.events import Recorder
+from gameai_operator.controller.kind import Kind
+from gameai_operator.controller.manifest import Key
+from gameai_operator.kinds import MANAGED_SELECTOR, kinds
+from gameai_operator.run.heartbeat import Heartbeat
+from gameai_operator.run.observer import Observer
+from gameai_operator.run.process import now, together
+from gameai_operator.scaling.collector import Collector
+from gameai_operator.scaling.estimates import Estimates
+from gameai_operator.scaling.scaler import Scaler as Decider
+from gameai_operator.settings import Settings
+
+
+class Scaler:
+    """What decides on numbers of replicas, for as long as it leads."""
+
+    def __init__(self, settings: Settings, client: Client, gate: WriteGate) -> None:
+        roots = {name: _alone(kind) for name, kind in kinds(settings).items()}
+        self._observer = Observer(
+            settings, client, roots, {}, MANAGED_SELECTOR, shows_objects=False
+        )
+        self._elector = Elector(client, settings.lease, gate, lambda: not self._observer.outdated)
+        self._recorder = Recorder(client.create_event)
+        self._heartbeat = Heartbeat()
+        estimates = Estimates()
+        self._collector = Collector(
+            settings.scaler.gateways,
+            estimates,
+            clock=time.monotonic,
+            seconds=settings.scaler.seconds,
+        )
+        self._decider = Decider(
+            roots["ModelTier"].resource,
+            self._observer.cache,
+            estimates,
+            cluster=client,
+            recorder=self._recorder,
+            now=now,
+            clock=time.monotonic,
+            seconds=settings.scaler.seconds,
+        )
+        self._election_ended = False
+
+    def live_faults(self) -> list[str]:
+        """What only a restart can cure."""
+        ended = ["leader election ended"] if self._election_ended else []
+        return [*self._heartbeat.faults(), *ended]
+
+    def ready_faults(self) -> list[str]:
+        """Why it is not yet of use."""
+        return self._observer.faults
+
+    def notes(self) -> list[str]:
+        """What may not be read."""
+        return self._observer.notes
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Everything at once; the first part that ends ends the run. A standby scrapes too, so that it knows at once."""
+        parts = {
+            "election": self._elect(),
+            **self._observer.parts(),
+            "scrapes": self._collector.run(),
+            "events": self._recorder.run(),
+            "lag": self._heartbeat.run(),
+        }
+        ended = await together(parts, stop)
+        await self._elector.release()
+        return ended
+
+    async def _elect(self) -> None:
+        await self._observer.filled.wait()
+        try:
+            await self._elector.run(self._lead)
+        finally:
+            self._election_ended = True
+
+    async def _lead(self) -> None:
+        await self._observer.relist_roots()
+        await self._decider.run()
+
+
+def _alone(kind: Kind) -> Kind:
+    """A kind as far as its objects go: what they refer to is read by the operator."""
+    return replace(kind, refers=_nothing)
+
+
+def _nothing(_: Mapping[str, Any]) -> tuple[Key, ...]:
+    return ()

@@ -1,0 +1,1 @@
+"""How many replicas a tier gets: signals, the decision, and what carries it out."""

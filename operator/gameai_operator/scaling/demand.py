@@ -1,0 +1,48 @@
+"""PURE: which worlds, and so which players, a tier serves."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gameai_operator.api.world import GameWorld, WorldState
+from gameai_operator.scaling.signals import Sample
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demand:
+    """Worlds that run and use a tier: `maximum` players by world where it has a limit, and all `expected` ones."""
+
+    worlds: tuple[str, ...] = ()
+    expected: int = 0
+    maximum: Mapping[str, int] | None = None
+
+
+def demands(roots: Iterable[Mapping[str, Any]]) -> dict[str, Demand]:
+    """The demand of each tier (`namespace/name`) by the worlds that refer to it."""
+    found: dict[str, list[GameWorld]] = {}
+    for root in roots:
+        world = GameWorld.model_validate(root)
+        if world.spec.state is WorldState.RUNNING:
+            for tier in {_tier(world, role.tier_ref) for role in world.spec.roles}:
+                found.setdefault(tier, []).append(world)
+    return {tier: _demand(worlds) for tier, worlds in found.items()}
+
+
+def _tier(world: GameWorld, reference: Any) -> str:
+    return f"{reference.namespace or world.metadata.namespace}/{reference.name}"
+
+
+def _demand(worlds: list[GameWorld]) -> Demand:
+    keys = {f"{each.metadata.namespace}/{each.metadata.name}": each.spec.players for each in worlds}
+    return Demand(
+        worlds=tuple(sorted(keys)),
+        expected=sum(each.expected for each in keys.values() if each),
+        maximum={key: each.maximum for key, each in keys.items() if each and each.maximum},
+    )
+
+
+def capped(demand: Demand, players: Sample | None) -> Sample | None:
+    """Reported players, up to the sum of maxima where every world has one."""
+    if players is None or not demand.maximum or len(demand.maximum) != len(demand.worlds):
+        return players
+    return Sample(min(players.value, float(sum(demand.maximum.values()))), players.at)

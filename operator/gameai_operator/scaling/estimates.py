@@ -1,0 +1,263 @@
+"""PURE: from scrapes of gateways to the signals of tiers: sums, rates, quantiles, and what is learnt slowly."""
+
+import math
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from gameai_operator.scaling.exposition import Scrape, Series
+from gameai_operator.scaling.signals import STALE_SECONDS, Sample, Signals
+
+# Latencies and rates are those of so many seconds.
+WINDOW_SECONDS = 60.0
+# The slope of players is that of so many seconds.
+SLOPE_SECONDS = 120.0
+# What is learnt of players follows half of a change in seven minutes.
+_LEARNING_SECONDS = 600.0
+_IDLE_PART = 0.25
+# Fewer samples say nothing of a slope.
+_LEAST_FOR_SLOPE = 3
+_MOST_STARTS, _START_QUANTILE = 20, 0.9
+FIRST_START_SECONDS = 300.0
+_ANSWERED = frozenset({"ENGINE", "FRESH_CACHE"})
+
+Buckets = dict[float, float]
+
+
+@dataclass(slots=True)
+class _Part:
+    """What happened between two scrapes, summed over gateways, of one tier."""
+
+    answers: Buckets = field(default_factory=lambda: defaultdict(float))
+    engine: Buckets = field(default_factory=lambda: defaultdict(float))
+    engine_seconds: float = 0.0
+    engine_count: float = 0.0
+    queue_seconds: float = 0.0
+    queue_count: float = 0.0
+    requests: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+
+@dataclass(slots=True)
+class _Tier:
+    """What is kept of one tier between scrapes."""
+
+    parts: deque[tuple[float, _Part]] = field(default_factory=deque)
+    idle_p95_ms: Sample | None = None
+    service_ms: Sample | None = None
+    requests_per_player: float | None = None
+    learnt_at: float = 0.0
+    starts: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_STARTS))
+    waiting: tuple[int, float] | None = None
+
+
+class Estimates:
+    """What scrapes amount to. A gateway counts until it is no longer listed; one that does not answer makes sums old."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Scrape] = {}
+        self._tiers: dict[str, _Tier] = defaultdict(_Tier)
+        self._players: dict[str, deque[tuple[float, float]]] = defaultdict(deque)
+
+    def gateways(self, listed: Iterable[str]) -> None:
+        """These gateways exist now; what others said is forgotten."""
+        for gone in set(self._last) - set(listed):
+            del self._last[gone]
+
+    def take(self, gateway: str, scrape: Scrape) -> None:
+        """A gateway answered."""
+        before = self._last.get(gateway)
+        self._last[gateway] = scrape
+        if before is None or scrape.at <= before.at:
+            return
+        for tier, part in _parts(before, scrape).items():
+            parts = self._tiers[tier].parts
+            parts.append((scrape.at, part))
+            while parts[0][0] < scrape.at - WINDOW_SECONDS:
+                parts.popleft()
+
+    def forget(self, tiers: Iterable[str]) -> None:
+        """Keep only these tiers."""
+        for gone in set(self._tiers) - set(tiers):
+            del self._tiers[gone]
+
+    def observe_start(self, tier: str, *, desired: int, ready: int, now: float) -> None:
+        """Learn how long a replica takes from the wish to readiness."""
+        kept = self._tiers[tier]
+        if kept.waiting is not None and ready >= kept.waiting[0]:
+            kept.starts.append(now - kept.waiting[1])
+            kept.waiting = None
+        if desired <= ready:
+            kept.waiting = None
+        elif kept.waiting is None or desired > kept.waiting[0]:
+            kept.waiting = (desired, now)
+
+    def signals(self, tier: str, worlds: Iterable[str], *, expected: int, now: float) -> Signals:
+        """The signals of a tier whose players are those of these worlds."""
+        kept = self._tiers[tier]
+        total = _total(part for _, part in kept.parts if _ > now - WINDOW_SECONDS)
+        at = max((at for at, _ in kept.parts), default=None)
+        in_flight, slots = self._gauge("in_flight", tier), self._gauge("slots", tier)
+        self._learn(kept, total, in_flight, slots, at)
+        named = list(worlds)
+        players, lobby = self._players_of(named, "online"), self._players_of(named, "lobby")
+        self._learn_players(kept, total, named, players, now)
+        return Signals(
+            queued=self._gauge("queue_depth", tier),
+            in_flight=in_flight,
+            queue_wait_ms=_mean(total.queue_seconds, total.queue_count, at),
+            p95_ms=_quantile(total.answers, 0.95, at),
+            idle_p95_ms=kept.idle_p95_ms,
+            service_ms=kept.service_ms,
+            players=players,
+            lobby=lobby,
+            players_per_second=self._slope(tier, players, now),
+            requests_per_player=kept.requests_per_player,
+            starting_seconds=_high(kept.starts),
+            expected_players=expected,
+        )
+
+    def _gauge(self, name: str, tier: str) -> Sample | None:
+        """A sum over all gateways, as old as the oldest of them; None before the first one answered."""
+        if not self._last:
+            return None
+        series = Series(name, (("tier", tier),))
+        value = sum(scrape.values.get(series, 0.0) for scrape in self._last.values())
+        return Sample(value, min(scrape.at for scrape in self._last.values()))
+
+    def _players_of(self, worlds: list[str], state: str) -> Sample | None:
+        """Each gateway counts other reports, so that they are summed; None where no gateway knows any of these worlds."""
+        keys = [Series("players", (("state", state), ("world", world))) for world in worlds]
+        found = [
+            (scrape.values[key], scrape.at)
+            for scrape in self._last.values()
+            for key in keys
+            if key in scrape.values
+        ]
+        if not found:
+            return None
+        return Sample(sum(value for value, _ in found), min(at for _, at in found))
+
+    def _slope(self, tier: str, players: Sample | None, now: float) -> float:
+        """Players per second over two minutes, by least squares; 0 where too little is known."""
+        history = self._players[tier]
+        if players is not None and (not history or players.at > history[-1][0]):
+            history.append((players.at, players.value))
+        while history and history[0][0] < now - SLOPE_SECONDS:
+            history.popleft()
+        if len(history) < _LEAST_FOR_SLOPE:
+            return 0.0
+        times, values = zip(*history, strict=True)
+        middle, mean = sum(times) / len(times), sum(values) / len(values)
+        spread = sum((each - middle) ** 2 for each in times)
+        return float(sum((t - middle) * (v - mean) for t, v in history) / spread)
+
+    def _learn(
+        self,
+        kept: _Tier,
+        total: _Part,
+        in_flight: Sample | None,
+        slots: Sample | None,
+        at: float | None,
+    ) -> None:
+        service = _mean(total.engine_seconds, total.engine_count, at)
+        kept.service_ms = service or kept.service_ms
+        idle = in_flight and slots and in_flight.value <= _IDLE_PART * slots.value
+        if idle:
+            kept.idle_p95_ms = _quantile(total.engine, 0.95, at) or kept.idle_p95_ms
+
+    def _learn_players(
+        self, kept: _Tier, total: _Part, worlds: list[str], players: Sample | None, now: float
+    ) -> None:
+        """Engine requests per player and minute, by an exponential average that depends on time alone."""
+        if players is None or players.value < 1 or now - players.at > STALE_SECONDS:
+            return
+        rate = sum(total.requests.get(world, 0.0) for world in worlds) * 60 / WINDOW_SECONDS
+        found = rate / players.value
+        if kept.requests_per_player is None:
+            kept.requests_per_player = found
+        else:
+            part = 1 - math.exp(-(now - kept.learnt_at) / _LEARNING_SECONDS)
+            kept.requests_per_player += part * (found - kept.requests_per_player)
+        kept.learnt_at = now
+
+
+def _parts(before: Scrape, after: Scrape) -> dict[str, _Part]:
+    """What happened between two scrapes of one gateway, by tier. A counter that went back began again."""
+    found: dict[str, _Part] = defaultdict(_Part)
+    for series, value in after.values.items():
+        base = series.name.rpartition("_")[0]
+        if series.name == "engine_requests_total" or base.endswith("duration_seconds"):
+            earlier = before.values.get(series, 0.0)
+            change = value - earlier if value >= earlier else value
+            # Buckets without a change are needed too: a quantile lies between two edges.
+            if change or series.name.endswith("_bucket"):
+                _add(found[series.label("tier")], series, base, change)
+    return found
+
+
+def _add(part: _Part, series: Series, base: str, change: float) -> None:
+    kind = series.name.rpartition("_")[2]
+    if series.name == "engine_requests_total":
+        part.requests[series.label("world")] += change
+    elif kind == "bucket":
+        edge = float(series.label("le").replace("+Inf", "inf"))
+        if base == "request_duration_seconds" and series.label("source") in _ANSWERED:
+            part.answers[edge] += change
+        elif base == "engine_request_duration_seconds":
+            part.engine[edge] += change
+    elif base == "engine_request_duration_seconds":
+        part.engine_seconds += change if kind == "sum" else 0.0
+        part.engine_count += change if kind == "count" else 0.0
+    elif base == "queue_duration_seconds":
+        part.queue_seconds += change if kind == "sum" else 0.0
+        part.queue_count += change if kind == "count" else 0.0
+
+
+def _total(parts: Iterable[_Part]) -> _Part:
+    total = _Part()
+    for part in parts:
+        for mine, other in (
+            (total.answers, part.answers),
+            (total.engine, part.engine),
+            (total.requests, part.requests),
+        ):
+            _merge(mine, other)
+        total.engine_seconds += part.engine_seconds
+        total.engine_count += part.engine_count
+        total.queue_seconds += part.queue_seconds
+        total.queue_count += part.queue_count
+    return total
+
+
+def _merge(
+    mine: dict[float, float] | dict[str, float], other: Mapping[float, float] | Mapping[str, float]
+) -> None:
+    for key, value in other.items():
+        mine[key] += value  # type: ignore[index] # both have the same keys
+
+
+def _mean(seconds: float, count: float, at: float | None) -> Sample | None:
+    """A mean in milliseconds."""
+    return Sample(1000 * seconds / count, at) if count and at is not None else None
+
+
+def _quantile(buckets: Buckets, part: float, at: float | None) -> Sample | None:
+    """A quantile in milliseconds of cumulated buckets, as Prometheus' histogram_quantile computes it."""
+    edges = sorted(buckets)
+    if at is None or not edges or not buckets[edges[-1]]:
+        return None
+    rank = part * buckets[edges[-1]]
+    index = next(at for at, edge in enumerate(edges) if buckets[edge] >= rank)
+    edge, start = edges[index], edges[index - 1] if index else 0.0
+    if math.isinf(edge):
+        return Sample(1000 * start, at)
+    below = buckets[start] if index else 0.0
+    width = buckets[edge] - below
+    inside = (rank - below) / width if width else 0.0
+    return Sample(1000 * (start + (edge - start) * inside), at)
+
+
+def _high(starts: Iterable[float]) -> float:
+    """The 90th percentile of start times; five minutes before the first one."""
+    known = sorted(starts)
+    return known[math.ceil(_START_QUANTILE * len(known)) - 1] if known else FIRST_START_SECONDS

@@ -1,0 +1,109 @@
+"""PURE: a scaling decision as status and conditions of its tier."""
+
+import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gameai_operator.api.scaling import Freeze, Mode, Scaling
+from gameai_operator.controller.conditions import Condition
+from gameai_operator.scaling.decide import Decision, Fleet, unreachable
+from gameai_operator.scaling.signals import Signals
+
+CONDITIONS = ("ScalingActive", "WithinLatency")
+MOST_HISTORY = 10
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One change of the number of replicas."""
+
+    at: datetime.datetime
+    before: int
+    after: int
+    reason: str
+
+    def document(self) -> dict[str, Any]:
+        """As status holds it."""
+        return {
+            "at": self.at.strftime(_TIME),
+            "from": self.before,
+            "to": self.after,
+            "reason": self.reason,
+        }
+
+
+def status(
+    decision: Decision,
+    signals: Signals,
+    history: Sequence[Change],
+    when: Callable[[float], datetime.datetime],
+) -> dict[str, Any]:
+    """`status.scaling`; `when` turns a time of the samples' clock into one of the wall clock."""
+    players = {} if signals.players is None else {"players": int(signals.players.value)}
+    return {
+        "desiredReplicas": decision.desired,
+        "reason": decision.reason,
+        "message": decision.message[:1024],
+        "limited": decision.limit.value,
+        **players,
+        "signals": [
+            {
+                "name": each.name,
+                "value": each.value[:253] or "none",
+                "target": each.target[:253] or "none",
+                "wants": each.wants,
+                "state": each.state.value,
+                **({} if each.at is None else {"observedAt": when(each.at).strftime(_TIME)}),
+            }
+            for each in decision.wishes
+        ],
+        "history": [each.document() for each in history[:MOST_HISTORY]],
+    }
+
+
+def conditions(
+    scaling: Scaling, fleet: Fleet, decision: Decision, signals: Signals, *, rival: bool
+) -> tuple[Condition, ...]:
+    """ScalingActive and WithinLatency."""
+    return (_active(scaling, decision, rival=rival), _latency(fleet, signals))
+
+
+def _active(scaling: Scaling, decision: Decision, *, rival: bool) -> Condition:
+    def no(reason: str, message: str) -> Condition:
+        return Condition(type="ScalingActive", status=False, reason=reason, message=message)
+
+    if rival:
+        return no(
+            "OtherWriter",
+            "something else keeps writing spec.replicas: remove the HorizontalPodAutoscaler, or the field from Git",
+        )
+    if decision.blind:
+        return no(
+            "SignalsMissing",
+            "no gateway has answered within 60 s: replicas are kept; check gateways and NetworkPolicies",
+        )
+    if scaling.mode is Mode.RECOMMEND:
+        return no("Recommend", "spec.scaling.mode is Recommend: decisions are only reported")
+    if scaling.freeze is not Freeze.NONE:
+        return no("Frozen", f"spec.scaling.freeze is {scaling.freeze.value}")
+    return Condition(type="ScalingActive", status=True, reason="ValidSignals")
+
+
+def _latency(fleet: Fleet, signals: Signals) -> Condition:
+    kind, target = "WithinLatency", fleet.target_ms
+    if unreachable(fleet, signals):
+        idle = signals.idle_p95_ms.value if signals.idle_p95_ms else 0.0
+        message = (
+            f"p95 of an idle engine is {idle:.0f} ms, above the target of {target} ms: no number of replicas keeps it; "
+            "raise spec.latency.targetMs, or use a smaller model or a faster GPU"
+        )
+        return Condition(type=kind, status=False, reason="TargetBelowServiceTime", message=message)
+    if signals.p95_ms is None:
+        return Condition(type=kind, status=None, reason="NoResponses")
+    p95 = signals.p95_ms.value
+    message = f"p95 is {p95:.0f} ms, the target is {target} ms"
+    if p95 > target:
+        return Condition(type=kind, status=False, reason="AboveTarget", message=message)
+    return Condition(type=kind, status=True, reason="AsExpected")

@@ -1,0 +1,292 @@
+"""The scaler against a real API server, operator, gateway and (simulated) engines: load, players, and what goes wrong."""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from gameai.client import Gateway
+from gameai_devcluster import install
+from gameai_devcluster.api import Api, Json
+from gameai_devcluster.operators import Launch, Operator
+from gameai_devcluster.testing.waiting import condition, until
+from support.live import manifest
+
+NAMESPACE = "scaled"
+SCALER = "gameai-operator-scaler"
+GRPC, HEALTH, ENGINE = 50951, 50952, 50953
+FAST = {"windowSeconds": 0, "pods": 50, "periodSeconds": 1}
+VIEW = f"""
+kind: ModelTier
+metadata: {{name: gold, namespace: {NAMESPACE}}}
+spec: {{class: Gold}}
+---
+kind: GameWorld
+metadata: {{name: moor, namespace: {NAMESPACE}}}
+spec:
+  roles:
+  - {{name: talk, tierRef: {{name: gold}}, deadlineMs: 60000, share: {{maxInFlight: 512}}, fallback: []}}
+"""
+
+
+@contextlib.contextmanager
+def process(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as out:
+        made = subprocess.Popen([sys.executable, "-m", *arguments], stdout=out, stderr=out)
+    try:
+        yield made
+    finally:
+        made.terminate()
+        made.wait(60)
+
+
+@pytest.fixture(scope="module")
+def gateway(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A gateway whose one engine takes two seconds an answer."""
+    view = folder / "scaling-view.yaml"
+    view.write_text(VIEW)
+    engine = (
+        "gameai_vllm",
+        f"--port={ENGINE}",
+        "--served-model-name=gold",
+        "--first-token-ms=2000",
+    )
+    with (
+        process(folder / "scaling-engine.log", *engine),
+        process(
+            folder / "scaling-gateway.log",
+            "gameai.gateway",
+            f"--view={view}",
+            f"--endpoint={NAMESPACE}/gold=127.0.0.1:{ENGINE}",
+            "--insecure-no-identity",
+            f"--port={GRPC}",
+            f"--health-port={HEALTH}",
+        ) as made,
+    ):
+        yield made
+
+
+@pytest.fixture(scope="module")
+def running(
+    api: Api, operator_kubeconfig: Path, folder: Path, gateway: subprocess.Popen[bytes]
+) -> Iterator[Operator]:
+    """The operator, and the scaler under its own account."""
+    kubeconfig = install.operator_kubeconfig(api, folder / "scaler.kubeconfig", account=SCALER)
+    operator = Operator(Launch(kubeconfig=operator_kubeconfig, log=folder / "scaling-operator.log"))
+    flags: dict[str, str | float] = {
+        "gateways": f"127.0.0.1:{HEALTH}",
+        "scaling_seconds": 1,
+        "lease_name": "gameai-scaler",
+    }
+    launch = Launch(
+        kubeconfig=kubeconfig, log=folder / "scaling-scaler.log", command="scaler", flags=flags
+    )
+    scaler = Operator(launch)
+    for each in (operator, scaler):
+        each.wait_ready()
+    install.namespace(api, NAMESPACE)
+    api.apply(
+        {
+            "apiVersion": "gameai.dev/v1alpha1",
+            "kind": "GameWorld",
+            "metadata": {"name": "moor", "namespace": NAMESPACE},
+            "spec": {
+                "roles": [{"name": "talk", "tierRef": {"name": "gold"}}],
+                "players": {"expected": 10},
+            },
+        },
+        manager="kubectl",
+    )
+    yield scaler
+    assert scaler.alive()
+    for each in (scaler, operator):
+        assert each.stop() == 0
+        assert "this is a bug" not in each.output()
+
+
+def scaled(api: Api, **scaling: Any) -> None:
+    """The tier with this `spec.scaling`; without a number, as in Git."""
+    document = manifest(NAMESPACE)
+    document["spec"].pop("replicas", None)
+    spec = {"maxReplicas": 12, "scaleIn": FAST, "scaleOut": {"pods": 50, "periodSeconds": 1}}
+    document["spec"]["scaling"] = spec | scaling
+    api.apply(document, manager="kubectl")
+
+
+def tier(api: Api) -> Json:
+    return api.get("ModelTier", NAMESPACE, "gold")
+
+
+def wait_replicas(api: Api, number: int, seconds: float = 60) -> Json:
+    return until(
+        f"{number} replicas",
+        lambda: (
+            found
+            if (found := tier(api))["spec"].get("replicas") == number
+            and found["status"].get("readyReplicas") == number
+            else None
+        ),
+        seconds=seconds,
+    )
+
+
+def wait_reason(api: Api, kind: str, reason: str) -> Json:
+    return until(
+        f"{kind}, {reason}",
+        lambda: found if condition(found := tier(api), kind).get("reason") == reason else None,
+        seconds=60,
+    )
+
+
+@contextlib.asynccontextmanager
+async def load(number: int) -> AsyncIterator[Gateway]:
+    """So many questions at any time, each answered after two seconds."""
+    async with Gateway(f"127.0.0.1:{GRPC}", world=f"{NAMESPACE}/moor", insecure=True) as ai:
+
+        async def ask() -> None:
+            while True:
+                await ai.ask(role="talk", prompt="Who are you?", max_tokens=1, default="…")
+
+        tasks = [asyncio.create_task(ask()) for _ in range(number)]
+        try:
+            yield ai
+        finally:
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_replicas_follow_the_load_out_and_in_and_say_why(api: Api, running: Operator) -> None:
+    scaled(api)
+    await asyncio.to_thread(wait_replicas, api, 1)
+    async with load(40) as ai:
+        ai.report_players(120, 8)
+        found = await asyncio.to_thread(wait_replicas, api, 5)
+        scaling = await asyncio.to_thread(
+            until,
+            "status reports the players",
+            lambda: s if (s := tier(api)["status"]["scaling"]).get("players") == 120 else None,
+            seconds=90,
+        )
+    assert condition(found, "ScalingActive")["reason"] == "ValidSignals"
+    assert scaling["desiredReplicas"] == 5
+    queue = scaling["signals"][0]
+    assert (queue["name"], queue["value"], queue["wants"], queue["state"]) == (
+        "queue",
+        "40",
+        5,
+        "Fresh",
+    )
+    assert scaling["history"][0]["to"] == 5
+    assert scaling["history"][0]["reason"] == "queue"
+    await asyncio.to_thread(wait_replicas, api, 1)
+    events = [each for each in api.list("Event", NAMESPACE) if each["reason"] == "Scaled"]
+    assert any(each["message"].startswith("1 → 5 replicas; queue: 40") for each in events)
+    owners = {
+        entry["manager"]: entry.get("subresource", "")
+        for entry in tier(api)["metadata"]["managedFields"]
+    }
+    assert owners["gameai-scaler"] in ("status", "scale")
+
+
+async def test_bounds_hold_whoever_writes_the_number(api: Api, running: Operator) -> None:
+    scaled(api, minReplicas=2, maxReplicas=3)
+    await asyncio.to_thread(wait_replicas, api, 2)
+    async with load(64):
+        found = await asyncio.to_thread(wait_replicas, api, 3)
+        assert condition(found, "Ready")["status"] == "True"
+        limited = await asyncio.to_thread(
+            until,
+            "at the maximum",
+            lambda: tier(api)["status"]["scaling"]["limited"] == "TooManyReplicas",
+            seconds=60,
+        )
+        assert limited
+    scaled(api)
+    await asyncio.to_thread(wait_replicas, api, 1)
+
+
+async def test_a_recommendation_and_a_freeze_change_nothing(api: Api, running: Operator) -> None:
+    scaled(api, mode="Recommend")
+    await asyncio.to_thread(wait_reason, api, "ScalingActive", "Recommend")
+    async with load(40):
+        await asyncio.to_thread(
+            until,
+            "five are recommended",
+            lambda: tier(api)["status"]["scaling"]["desiredReplicas"] == 5,
+            seconds=60,
+        )
+        assert tier(api)["spec"]["replicas"] == 1
+        scaled(api, freeze="All")
+        await asyncio.to_thread(wait_reason, api, "ScalingActive", "Frozen")
+        assert tier(api)["spec"]["replicas"] == 1
+        scaled(api)
+        await asyncio.to_thread(wait_replicas, api, 5)
+    await asyncio.to_thread(wait_replicas, api, 1)
+
+
+async def test_something_else_that_writes_the_number_is_named(api: Api, running: Operator) -> None:
+    scaled(api)
+    await asyncio.to_thread(wait_replicas, api, 1)
+    path = f"/apis/gameai.dev/v1alpha1/namespaces/{NAMESPACE}/modeltiers/gold/scale"
+    for number in (7, 8, 9):
+        api.patch(path, {"spec": {"replicas": number}})
+        await asyncio.to_thread(
+            until,
+            "the scaler wrote its own again, or gave up",
+            lambda: (
+                tier(api)["spec"]["replicas"] == 1
+                or condition(tier(api), "ScalingActive").get("reason") == "OtherWriter"
+            ),
+            seconds=60,
+        )
+    found = await asyncio.to_thread(wait_reason, api, "ScalingActive", "OtherWriter")
+    assert "HorizontalPodAutoscaler" in condition(found, "ScalingActive")["message"]
+    # A new object, which has no rival yet.
+    api.delete("ModelTier", NAMESPACE, "gold")
+    await asyncio.to_thread(
+        until, "it is gone", lambda: api.find("ModelTier", NAMESPACE, "gold") is None, seconds=60
+    )
+
+
+async def test_without_gateways_no_replica_is_removed_and_the_tier_says_so(
+    api: Api, running: Operator, gateway: subprocess.Popen[bytes]
+) -> None:
+    scaled(api)
+    async with load(40):
+        await asyncio.to_thread(wait_replicas, api, 5)
+        gateway.kill()
+        gateway.wait(60)
+    found = await asyncio.to_thread(
+        until,
+        "ScalingActive, SignalsMissing",
+        lambda: (
+            live
+            if condition(live := tier(api), "ScalingActive").get("reason") == "SignalsMissing"
+            else None
+        ),
+        seconds=150,
+    )
+    assert found["spec"]["replicas"] == 5
+    assert found["status"]["scaling"]["reason"] == "blind"
+    assert running.metric("gameai_scaler_blind") == 1
+    assert running.metric("gameai_scaler_scrape_errors_total") > 0
+
+
+def test_a_tier_that_is_not_scaled_any_more_keeps_its_number_and_no_report(
+    api: Api, running: Operator
+) -> None:
+    document = manifest(NAMESPACE)
+    document["spec"].pop("replicas", None)
+    api.apply(document, manager="kubectl")
+    until("the report is gone", lambda: "scaling" not in tier(api)["status"], seconds=60)
+    found = tier(api)
+    assert found["spec"]["replicas"] == 5
+    kinds = {each["type"] for each in found["status"]["conditions"]}
+    assert kinds == {"Ready", "Reconciling", "Stalled", "ArgumentsChecked"}
+    assert yaml.safe_dump(found)

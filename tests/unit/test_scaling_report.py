@@ -1,0 +1,126 @@
+"""What is published of a scaling decision, and which worlds a tier serves."""
+
+import datetime
+from typing import Any
+
+import pytest
+from gameai_operator.api.scaling import Scaling
+from gameai_operator.scaling import report
+from gameai_operator.scaling.behavior import Memory
+from gameai_operator.scaling.decide import Decision, Fleet, decide
+from gameai_operator.scaling.demand import Demand, capped, demands
+from gameai_operator.scaling.report import Change
+from gameai_operator.scaling.signals import Sample, Signals
+from support import worlds
+
+NOW = 1000.0
+WALL = datetime.datetime(2026, 11, 27, 12, 0, tzinfo=datetime.UTC)
+FLEET = Fleet(current=4, ready=4, target_ms=16)
+BUSY = Signals(queued=Sample(0.0, NOW), in_flight=Sample(60.0, NOW), players=Sample(250.0, NOW))
+
+
+def decided(signals: Signals = BUSY, **spec: Any) -> tuple[Scaling, Decision]:
+    scaling = Scaling.model_validate({"maxReplicas": 50, **spec})
+    return scaling, decide(scaling, FLEET, signals, Memory(), now=NOW, wall=WALL)
+
+
+def told(signals: Signals = BUSY, *, rival: bool = False, **spec: Any) -> dict[str, Any]:
+    scaling, decision = decided(signals, **spec)
+    found = report.conditions(scaling, FLEET, decision, signals, rival=rival)
+    return {each.type: (each.word, each.reason) for each in found}
+
+
+def test_status_holds_the_decision_with_its_signals_and_history() -> None:
+    _, decision = decided()
+    history = [Change(at=WALL, before=4, after=8, reason="queue")] * 12
+    found = report.status(
+        decision, BUSY, history, lambda at: WALL - datetime.timedelta(seconds=NOW - at)
+    )
+    assert (found["desiredReplicas"], found["reason"], found["players"]) == (8, "queue", 250)
+    assert found["message"] == "4 → 8 replicas; queue: 60 for 8 per replica asks for 8"
+    assert found["signals"][0] == {
+        "name": "queue",
+        "value": "60",
+        "target": "8 per replica",
+        "wants": 8,
+        "state": "Fresh",
+        "observedAt": "2026-11-27T12:00:00Z",
+    }
+    assert [each["name"] for each in found["signals"]] == [
+        "queue",
+        "gpu",
+        "players",
+        "schedule",
+        "latency",
+    ]
+    assert "observedAt" not in found["signals"][1]
+    assert (
+        found["history"]
+        == [{"at": "2026-11-27T12:00:00Z", "from": 4, "to": 8, "reason": "queue"}] * 10
+    )
+    assert "players" not in report.status(decision, Signals(), [], lambda _: WALL)
+
+
+@pytest.mark.parametrize(
+    ("signals", "spec", "rival", "state"),
+    [
+        (BUSY, {}, False, ("True", "ValidSignals")),
+        (Signals(), {}, False, ("False", "SignalsMissing")),
+        (BUSY, {"mode": "Recommend"}, False, ("False", "Recommend")),
+        (BUSY, {"freeze": "All"}, False, ("False", "Frozen")),
+        (BUSY, {}, True, ("False", "OtherWriter")),
+    ],
+)
+def test_a_condition_says_whether_the_tier_is_scaled(
+    signals: Signals, spec: dict[str, Any], rival: bool, state: tuple[str, str]
+) -> None:
+    assert told(signals, rival=rival, **spec)["ScalingActive"] == state
+
+
+@pytest.mark.parametrize(
+    ("p95", "idle", "state"),
+    [
+        (None, None, ("Unknown", "NoResponses")),
+        (12.0, 10.0, ("True", "AsExpected")),
+        (30.0, 10.0, ("False", "AboveTarget")),
+        (30.0, 20.0, ("False", "TargetBelowServiceTime")),
+    ],
+)
+def test_a_condition_says_whether_latency_is_within_its_target(
+    p95: float | None, idle: float | None, state: tuple[str, str]
+) -> None:
+    def sample(value: float | None) -> Sample | None:
+        return None if value is None else Sample(value, NOW)
+
+    signals = Signals(p95_ms=sample(p95), idle_p95_ms=sample(idle))
+    assert told(signals)["WithinLatency"] == state
+
+
+def world(name: str, *tiers: str, **spec: Any) -> dict[str, Any]:
+    roles = [{"name": f"r{n}", "tierRef": {"name": tier}} for n, tier in enumerate(tiers)]
+    made = worlds.resource(roles=roles, **spec)
+    return {**made, "metadata": {**made["metadata"], "name": name}}
+
+
+def test_a_tier_serves_the_worlds_that_run_and_name_it() -> None:
+    found = demands(
+        [
+            world("moor", "gold", "gold", "silver", players={"expected": 300}),
+            world("frost", "gold", state="Hibernated", players={"expected": 900}),
+            world("coast", "gold"),
+        ]
+    )
+    namespace = world("moor")["metadata"]["namespace"]
+    gold = found[f"{namespace}/gold"]
+    assert gold.worlds == (f"{namespace}/coast", f"{namespace}/moor")
+    assert gold.expected == 300
+    assert found[f"{namespace}/silver"].worlds == (f"{namespace}/moor",)
+
+
+def test_reported_players_count_up_to_their_maximum() -> None:
+    both = Demand(worlds=("a/x", "a/y"), maximum={"a/x": 100, "a/y": 50})
+    assert capped(both, Sample(900.0, 1.0)) == Sample(150.0, 1.0)
+    assert capped(both, Sample(90.0, 1.0)) == Sample(90.0, 1.0)
+    one = Demand(worlds=("a/x", "a/y"), maximum={"a/x": 100})
+    assert capped(one, Sample(900.0, 1.0)) == Sample(900.0, 1.0)
+    assert capped(Demand(), None) is None
