@@ -14,6 +14,7 @@ NAMES = (
     "inference",
     "goodput",
     "dispatch",
+    "players",
     "attacks",
     "endurance",
 )

@@ -74,6 +74,13 @@ def test_players_are_a_forecast_with_their_slope_and_the_lobby() -> None:
     assert decided(growing, fleet(6), players=SIX).reason == "players"
 
 
+def test_a_backlog_for_which_replicas_start_asks_for_little_more_than_the_players_do() -> None:
+    seen = signals(queued=200.0, service_ms=25.0, players=10_000.0, requests_per_player=6.0)
+    assert wish(decided(seen, fleet(5, 3), players=SIX), "queue")[0] == 8
+    assert wish(decided(seen, fleet(5), players=SIX), "queue")[0] == 29
+    assert wish(decided(signals(queued=200.0), fleet(5, 3)), "queue")[0] == 29, "players unknown"
+
+
 def test_a_falling_number_of_players_lowers_no_forecast() -> None:
     base = {"service_ms": 25.0, "players": 10_000.0, "requests_per_player": 6.0}
     falling = signals(**base, players_per_second=-50.0)

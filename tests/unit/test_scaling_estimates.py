@@ -148,7 +148,7 @@ def rising(per_second: float) -> Callable[[float], float]:
 
 
 @pytest.mark.parametrize("per_second", [0.0, 5.0, -3.0])
-def test_the_slope_of_players_is_that_of_two_minutes(per_second: float) -> None:
+def test_the_slope_of_players_is_that_of_a_minute(per_second: float) -> None:
     estimates, one, _ = two()
     slope = 0.0
     for second in range(0, 200, 5):
@@ -156,6 +156,23 @@ def test_the_slope_of_players_is_that_of_two_minutes(per_second: float) -> None:
         estimates.take("a", one.scrape(float(second)))
         slope = seen(estimates, float(second)).players_per_second
     assert slope == pytest.approx(per_second, abs=1e-6)
+
+
+def slopes(players: Callable[[float], float]) -> list[float]:
+    """The slope at every scrape of three minutes."""
+    estimates, one, _ = two()
+    found = []
+    for second in range(0, 180, 5):
+        one.players = {(MOOR, "online"): players(second)}
+        estimates.take("a", one.scrape(float(second)))
+        found.append(seen(estimates, float(second)).players_per_second)
+    return found
+
+
+def test_a_single_jump_is_no_slope_and_a_staircase_is_one() -> None:
+    assert max(slopes(lambda at: 5000.0 if at >= 90 else 0.0)) == 0.0
+    # Game servers report every 20 s.
+    assert slopes(lambda at: 10.0 * (at // 20) * 20)[-1] == pytest.approx(10.0, rel=0.35)
 
 
 def test_answers_beyond_the_last_bucket_count_as_its_edge() -> None:

@@ -29,11 +29,12 @@ from gameai_operator.scaling.signals import Freshness, Sample, Signals, fresh, f
 from gameai_operator.tier import schedule
 
 # A fleet is planned for this part of what its replicas can do.
-_UTILISATION = 0.775
+UTILISATION = 0.775
 # A forecast looks as far ahead as a replica takes to start, and this much further.
 _AHEAD_SECONDS = 30.0
 # The GPU signal counts only while at least this part of the slots is busy: one long decode shows 100 %.
 _BUSY = 0.5
+_BACKLOG = 1.5
 _MOST_LEARNT, _LEAST_LEARNT = 2.0, 0.05
 
 
@@ -109,10 +110,11 @@ def decide(
 ) -> Decision:
     """Decide for one tier; `now` is the clock of the samples, `wall` the time with a time zone."""
     behavior = behavior_of(scaling)
+    players = _players(scaling, signals, now)
     wishes = (
-        _queue(scaling, fleet, signals, behavior, now),
+        _queue(scaling, fleet, signals, behavior, players, now),
         _gpu(scaling, fleet, signals, behavior, now),
-        _players(scaling, signals, now),
+        players,
         _schedule(scaling, wall),
     )
     blind = wishes[0].state is not Freshness.FRESH
@@ -151,15 +153,25 @@ def _thawed(freeze: Freeze, current: int, desired: int) -> int:
 
 
 def _queue(
-    scaling: Scaling, fleet: Fleet, signals: Signals, behavior: Behavior, now: float
+    scaling: Scaling,
+    fleet: Fleet,
+    signals: Signals,
+    behavior: Behavior,
+    players: Wish,
+    now: float,
 ) -> Wish:
-    """Questions that wait and run: what waits alone is 0 while the fleet has the right size."""
+    """Questions that wait and run: what waits alone is 0 while the fleet has the right size.
+
+    A backlog is no lasting load. While replicas start for it, it asks for no more than half as much again as the players do.
+    """
     target = scaling.queue.target_per_replica
     queued, running = fresh(signals.queued, now), fresh(signals.in_flight, now)
     text, wants = "unknown", 0
     if queued is not None and running is not None:
         text = f"{queued + running:.0f}"
         wants = average_value(queued + running, target, fleet.current, behavior)
+    if fleet.starting and players.wants and players.state is Freshness.FRESH:
+        wants = min(wants, max(fleet.current, math.ceil(_BACKLOG * players.wants)))
     oldest = None
     if signals.queued is not None and signals.in_flight is not None:
         oldest = min(signals.queued, signals.in_flight, key=lambda each: each.at)
@@ -200,7 +212,7 @@ def _players(scaling: Scaling, signals: Signals, now: float) -> Wish:
     wants = 0
     if service is not None and service.value > 0 and players:
         # Little's law: a replica with so many requests at a time serves so many a second.
-        capacity = scaling.queue.target_per_replica * 1000 / service.value * _UTILISATION
+        capacity = scaling.queue.target_per_replica * 1000 / service.value * UTILISATION
         wants = math.ceil(players * per_minute / 60 / capacity)
     text = f"{players:.0f} players at {per_minute:.2f} requests/min"
     target = "capacity unknown" if service is None else f"{service.value:.0f} ms per request"

@@ -1,8 +1,10 @@
 """PURE: from scrapes of gateways to the signals of tiers: sums, rates, quantiles, and what is learnt slowly."""
 
+import itertools
 import math
+import statistics
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gameai_operator.scaling.exposition import Scrape, Series
@@ -11,12 +13,14 @@ from gameai_operator.scaling.signals import STALE_SECONDS, Sample, Signals
 # Latencies and rates are those of so many seconds.
 WINDOW_SECONDS = 60.0
 # The slope of players is that of so many seconds.
-SLOPE_SECONDS = 120.0
+SLOPE_SECONDS = 60.0
 # What is learnt of players follows half of a change in seven minutes.
 _LEARNING_SECONDS = 600.0
 _IDLE_PART = 0.25
-# Fewer samples say nothing of a slope.
-_LEAST_FOR_SLOPE = 3
+# Fewer samples say nothing of a slope. Of the pairs of samples at most 55 % lie on two sides of a jump.
+_LEAST_FOR_SLOPE, _SLOPE_QUANTILE = 4, 0.4
+# A slope that is not so many times its standard error is noise.
+_SIGNIFICANT = 4.0
 _MOST_STARTS, _START_QUANTILE = 20, 0.9
 FIRST_START_SECONDS = 300.0
 _ANSWERED = frozenset({"ENGINE", "FRESH_CACHE"})
@@ -110,7 +114,7 @@ class Estimates:
             service_ms=kept.service_ms,
             players=players,
             lobby=lobby,
-            players_per_second=self._slope(tier, players, now),
+            players_per_second=self._slope(tier, _sum(players, lobby), now),
             requests_per_player=kept.requests_per_player,
             starting_seconds=_high(kept.starts),
             expected_players=expected,
@@ -138,18 +142,23 @@ class Estimates:
         return Sample(sum(value for value, _ in found), min(at for _, at in found))
 
     def _slope(self, tier: str, players: Sample | None, now: float) -> float:
-        """Players per second over two minutes, by least squares; 0 where too little is known."""
+        """Players per second over a minute: a low quantile of the slopes between all pairs of samples.
+
+        A ramp has it, though reports come in steps; a single jump, as when a gateway or a game server restarts, is none.
+        """
         history = self._players[tier]
         if players is not None and (not history or players.at > history[-1][0]):
             history.append((players.at, players.value))
         while history and history[0][0] < now - SLOPE_SECONDS:
             history.popleft()
+        slopes = sorted(
+            (after - before) / (later - earlier)
+            for (earlier, before), (later, after) in itertools.combinations(history, 2)
+        )
         if len(history) < _LEAST_FOR_SLOPE:
             return 0.0
-        times, values = zip(*history, strict=True)
-        middle, mean = sum(times) / len(times), sum(values) / len(values)
-        spread = sum((each - middle) ** 2 for each in times)
-        return float(sum((t - middle) * (v - mean) for t, v in history) / spread)
+        slope = slopes[int(_SLOPE_QUANTILE * len(slopes))]
+        return slope if abs(slope) > _SIGNIFICANT * _slope_error(history) else 0.0
 
     def _learn(
         self,
@@ -179,6 +188,23 @@ class Estimates:
             part = 1 - math.exp(-(now - kept.learnt_at) / _LEARNING_SECONDS)
             kept.requests_per_player += part * (found - kept.requests_per_player)
         kept.learnt_at = now
+
+
+def _slope_error(history: Sequence[tuple[float, float]]) -> float:
+    """The standard error of a line through samples: what noise alone gives to its slope."""
+    times, values = zip(*history, strict=True)
+    line = statistics.linear_regression(times, values)
+    squares = [(v - line.intercept - line.slope * t) ** 2 for t, v in history]
+    middle = statistics.fmean(times)
+    spread = sum((each - middle) ** 2 for each in times)
+    return math.sqrt(sum(squares) / (len(history) - 2) / spread)
+
+
+def _sum(players: Sample | None, lobby: Sample | None) -> Sample | None:
+    """Players who ask, and those who will: a lobby fills before a world does."""
+    if players is None or lobby is None:
+        return players
+    return Sample(players.value + lobby.value, players.at)
 
 
 def _parts(before: Scrape, after: Scrape) -> dict[str, _Part]:
