@@ -1,4 +1,4 @@
-"""`python -m gameai_operator run | scaler | crds`: the composition root, the only place that wires."""
+"""`python -m gameai_operator run | scaler | plan | crds`: the composition root, the only place that wires."""
 
 import argparse
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from gameai_operator import telemetry
+from gameai_operator import planning, telemetry
 from gameai_operator.api import crd
 from gameai_operator.environment import settings
 from gameai_operator.flags import add_flags, add_scaler_flags
@@ -29,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     scaler = commands.add_parser("scaler", help="run the scaler until SIGTERM")
     add_scaler_flags(scaler, os.environ)
     scaler.set_defaults(do=_scale)
+    plan = commands.add_parser("plan", help="print replicas and costs for numbers of players")
+    planning.add_flags(plan)
+    plan.set_defaults(do=planning.run)
     crds = commands.add_parser("crds", help="write the CustomResourceDefinitions")
     crds.add_argument("--output", type=Path, help="output directory; default: standard output")
     crds.set_defaults(do=_crds)

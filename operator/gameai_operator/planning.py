@@ -1,0 +1,111 @@
+"""EDGE: `python -m gameai_operator plan`: what numbers of players cost, from manifests."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from gameai_contract.inference import TARGETS_MS, LatencyClass
+from pydantic import ValidationError
+
+from gameai_operator.api.tier import ModelTier
+from gameai_operator.scaling.budget import plan, table
+
+_MOST_PLAYERS = 10_000_000
+_MOST_REQUESTS = 1_000_000
+# Requests at once at one replica, where a tier does not say.
+_CONCURRENT = 8
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the command."""
+    parser.add_argument(
+        "-f", "--file", dest="files", action="append", type=Path, required=True, metavar="FILE",
+        help="manifest or folder of manifests with ModelTiers; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--players", default="100,500,1000,5000,10000", help="comma-separated numbers of players"
+    )
+    parser.add_argument(
+        "--requests-per-second",
+        default="",
+        help="what one replica serves within the latency target, by class: Gold=60,Silver=12 (default: 8 concurrent requests, each as long as the target)",
+    )
+    parser.add_argument(
+        "--output", choices=("table", "json"), default="table", help="form of the plan"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the plan; 0 then, 2 where flags or manifests are wrong."""
+    try:
+        rows = plan(
+            _tiers(options.files), _players(options.players), _capacity(options.requests_per_second)
+        )
+    except (ValueError, OSError, yaml.YAMLError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    if options.output == "json":
+        sys.stdout.write(json.dumps([each.document() for each in rows], indent=2) + "\n")
+    else:
+        sys.stdout.write(table(rows) + "\n")
+    return 0
+
+
+def _tiers(files: list[Path]) -> list[ModelTier]:
+    """Every ModelTier of the files; a tier of the same name counts once, as with `kubectl apply`."""
+    found = {}
+    for file, document in _documents(files):
+        if isinstance(document, dict) and document.get("kind") == "ModelTier":
+            tier = _tier(file, document)
+            found[tier.metadata.namespace, tier.metadata.name] = tier
+    if not found:
+        raise ValueError("the files have no ModelTier")
+    return list(found.values())
+
+
+def _documents(files: list[Path]) -> Iterator[tuple[Path, object]]:
+    for given in files:
+        for file in sorted(given.glob("**/*.yaml")) if given.is_dir() else [given]:
+            for document in yaml.safe_load_all(file.read_text()):
+                yield file, document
+
+
+def _tier(file: Path, document: dict[str, object]) -> ModelTier:
+    metadata = document.get("metadata")
+    named = {"namespace": "default", **(metadata if isinstance(metadata, dict) else {})}
+    try:
+        return ModelTier.model_validate(
+            {**document, "metadata": {"uid": "", "generation": 1, **named}}
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{file}: {place}: {first['msg']}") from error
+
+
+def _players(text: str) -> list[int]:
+    words = [each.strip() for each in text.split(",")]
+    if not all(each.isdecimal() and 0 < int(each) <= _MOST_PLAYERS for each in words):
+        raise ValueError(
+            f"--players must be numbers from 1 to {_MOST_PLAYERS}, with commas between them"
+        )
+    return [int(each) for each in words]
+
+
+def _capacity(text: str) -> dict[LatencyClass, float]:
+    found = {each: _CONCURRENT * 1000 / TARGETS_MS[each] for each in LatencyClass}
+    for word in filter(None, (each.strip() for each in text.split(","))):
+        name, _, number = word.partition("=")
+        try:
+            value = float(number)
+            found[LatencyClass(name)] = value
+        except ValueError:
+            value = 0.0
+        if not 0 < value < _MOST_REQUESTS:
+            raise ValueError(
+                "--requests-per-second must be CLASS=NUMBER with Gold, Silver or Bronze: Gold=60,Silver=12"
+            )
+    return found
