@@ -179,7 +179,9 @@ def play(case: Case) -> Result:
         game.pass_time(now)
         estimates.take("gateway", game.scrape(now))
         estimates.observe_start(TIER, desired=game.current, ready=game.ready, now=now)
-        signals: Signals = estimates.signals(TIER, [WORLD], expected=0, now=now)
+        signals: Signals = estimates.signals(
+            TIER, [WORLD], expected=0, requests_per_player=2.0, now=now
+        )
         signals = case.view(signals)
         fleet = Fleet(current=game.current, ready=game.ready, target_ms=case.target_ms)
         wall = WALL + datetime.timedelta(seconds=now)

@@ -1,6 +1,7 @@
 """`make demo`: from nothing to Ready tiers and worlds, saying what happens; leaves the cluster and the operator running."""
 
 import argparse
+import asyncio
 import os
 import subprocess
 import sys
@@ -9,16 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from gameai.client import Gateway
 from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
 
 from gameai_devcluster import cluster, inference, install, operators
-from gameai_devcluster.api import Api, Json, from_kubeconfig
+from gameai_devcluster.api import Api, Json, from_kubeconfig, path
 from gameai_devcluster.binary import BuildError
 from gameai_devcluster.services import Service, ServiceLaunch
 
 _DEV = install.ROOT / ".dev"
 _READY_SECONDS = 120.0
 _SCALED = 7
+_SCALER = "gameai-operator-scaler"
+# Each player has about 15 NPCs that decide four times a minute. Scaling in waits 5 s here, and 15 min by default.
+_SCALING: Json = {
+    "maxReplicas": 12,
+    "queue": {"targetPerReplica": 2},
+    "players": {"requestsPerPlayerPerMinute": "60"},
+    "scaleIn": {"windowSeconds": 5, "pods": 4, "periodSeconds": 3},
+}
+_PLAYERS = (300, 300, 900, 1600, 2400, 2400, 2400, 1200, 400, 300, 300, 300, 300, 300)
 
 
 class Named(NamedTuple):
@@ -42,7 +53,7 @@ class Stage:
 
 
 def main() -> int:
-    """Run the demo; 0 if all tiers and worlds became Ready, Gold was scaled, and weather and NPC requests were answered."""
+    """Run the demo; 0 if all tiers and worlds became Ready, Gold was scaled by hand and by players, and requests were answered."""
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument(
         "--cluster", type=Path, help="kubeconfig of another cluster; nothing is simulated there"
@@ -67,14 +78,14 @@ def _stage(other: Path | None) -> Stage:
     if other is not None:
         if not other.is_file():
             raise DemoError(f"CLUSTER={other} is not a file: set it to the path of a kubeconfig")
-        _say(f"1/7 using the cluster of {other}")
+        _say(f"1/8 using the cluster of {other}")
         return Stage(other.resolve(), simulated=False)
     folder = _DEV / "cluster"
     running = cluster.load(folder)
     if running is not None and running.ready():
-        _say("1/7 the local control plane runs already")
+        _say("1/8 the local control plane runs already")
     else:
-        _say("1/7 starting etcd, kube-apiserver, controllers, scheduler and simulated nodes")
+        _say("1/8 starting etcd, kube-apiserver, controllers, scheduler and simulated nodes")
         running = cluster.start(folder, cluster.Options(), lambda text: _say(f"    {text}"))
     kubeconfig = _DEV / "kubeconfig"
     kubeconfig.unlink(missing_ok=True)
@@ -84,30 +95,76 @@ def _stage(other: Path | None) -> Stage:
 
 def _play(stage: Stage) -> None:
     api = Api(from_kubeconfig(stage.kubeconfig))
-    _say("2/7 installing the CRDs and the operator's rights")
+    _say("2/8 installing the CRDs and the operator's rights")
     install.crds(api)
     install.rights(api)
-    _say("3/7 starting the operator under its own service account")
+    _say("3/8 starting the operator under its own service account")
     _start_operator(api)
-    _say("4/7 applying examples/; waiting until every tier and world is Ready")
+    _say("4/8 applying examples/; waiting until every tier and world is Ready")
     _wait_ready(api, _apply_examples(api))
     _kubectl(stage, "get", "gameai", "-A")
-    _say(f"5/7 kubectl scale modeltier/gold -n eldermoor --replicas={_SCALED}")
+    _say(f"5/8 kubectl scale modeltier/gold -n eldermoor --replicas={_SCALED}")
     _kubectl(stage, "scale", "modeltier/gold", "-n", "eldermoor", f"--replicas={_SCALED}")
     _wait_answering(api, "gold", _SCALED)
     _kubectl(stage, "get", "modeltier", "gold", "-n", "eldermoor")
-    _say("6/7 starting a weather-manager here, from the world's own configuration object")
+    _say("6/8 starting a weather-manager here, from the world's own configuration object")
     _ask_the_weather(api)
-    _say("7/7 a game loop asks Gold and Silver through a gateway on this machine")
+    _say("7/8 a game loop asks Gold and Silver through a gateway on this machine")
     _say("    (two simulators stand for vLLM: no model, made-up words, latencies as declared)")
-    _ask_the_gateway()
+    with inference.laptop(_DEV / "inference") as laptop:
+        _ask_the_gateway(laptop)
+        _say("8/8 players come and go: the scaler follows them (2 minutes of a game in seconds)")
+        _follow_players(api, laptop)
+    _kubectl(stage, "-n", "eldermoor", "get", "events", "--field-selector=reason=Scaled")
 
 
-def _ask_the_gateway() -> None:
+def _ask_the_gateway(laptop: inference.Laptop) -> None:
     try:
-        inference.play(_DEV / "inference")
+        laptop.play()
     except subprocess.CalledProcessError as error:
         raise DemoError(f"the game loop failed with exit code {error.returncode}") from error
+
+
+def _follow_players(api: Api, laptop: inference.Laptop) -> None:
+    """Report a curve of players to the gateway, and show what becomes of Gold."""
+    kubeconfig = install.operator_kubeconfig(api, _DEV / "scaler.kubeconfig", account=_SCALER)
+    flags: dict[str, str | float] = {
+        "gateways": laptop.metrics,
+        "scaling_seconds": 1.0,
+        "lease_name": "gameai-scaler",
+    }
+    scaler = operators.Operator(
+        operators.Launch(
+            kubeconfig=kubeconfig, log=_DEV / "scaler.log", command="scaler", flags=flags
+        )
+    )
+    try:
+        scaler.wait_ready()
+        patch = {"spec": {"scaling": _SCALING}}
+        api.patch(path("ModelTier", "eldermoor", "gold"), patch)
+        asyncio.run(_play_curve(api, laptop.gateway))
+        api.patch(path("ModelTier", "eldermoor", "gold"), {"spec": {"scaling": None}})
+    finally:
+        scaler.stop()
+
+
+async def _play_curve(api: Api, gateway: str) -> None:
+    most = 0
+    async with Gateway(gateway, world="eldermoor/moor", insecure=True) as ai:
+        for players in _PLAYERS:
+            ai.report_players(players, 0)
+            await ai.ask(
+                role="reaction", archetype="guard", prompt="Who goes there?", default="patrol"
+            )
+            await asyncio.sleep(3.0)
+            tier = await asyncio.to_thread(api.get, "ModelTier", "eldermoor", "gold")
+            status = tier["status"]
+            message = status.get("scaling", {}).get("message", "no decision yet")
+            count = f"{status.get('readyReplicas', 0)} of {tier['spec']['replicas']} replicas"
+            _say(f"    {players:5} players  {count:18} {message}")
+            most = max(most, tier["spec"]["replicas"])
+    if most <= _SCALED:
+        raise DemoError(f"Gold did not follow its players beyond {_SCALED} replicas")
 
 
 def _start_operator(api: Api) -> None:

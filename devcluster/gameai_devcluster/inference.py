@@ -1,9 +1,13 @@
 """EDGE: the inference path on this machine: two doubles of vLLM, a gateway in front of them, and a game that asks."""
 
+import contextlib
 import re
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -48,8 +52,22 @@ class Program:
             self._process.kill()
 
 
-def play(folder: Path) -> None:
-    """Start everything, let the example's game loop ask and print, stop everything."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Laptop:
+    """A gateway on this machine: where it answers, and where its metrics are."""
+
+    gateway: str
+    metrics: str
+
+    def play(self) -> None:
+        """Let the example's game loop ask and print. Raises CalledProcessError."""
+        script = str(_EXAMPLE / "game_loop.py")
+        subprocess.run([sys.executable, script, self.gateway], check=True)
+
+
+@contextlib.contextmanager
+def laptop(folder: Path) -> Iterator[Laptop]:
+    """Two doubles of vLLM and a gateway in front of them, stopped at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     programs: list[Program] = []
     try:
@@ -62,13 +80,19 @@ def play(folder: Path) -> None:
         file = folder / "gateway.yaml"
         file.write_text(yaml.safe_dump(view))
         (folder / "npcs.yaml").write_text((_EXAMPLE / "npcs.yaml").read_text())
-        flags = (f"--view={file}", "--address=127.0.0.1", "--health-port=0")
+        port = _free_port()
+        flags = (f"--view={file}", "--address=127.0.0.1", f"--health-port={port}")
         log = folder / "gateway.log"
         gateway = Program("gameai.gateway", *flags, "--insecure-no-identity", log=log)
         programs.append(gateway)
-        subprocess.run(
-            [sys.executable, str(_EXAMPLE / "game_loop.py"), gateway.address()], check=True
-        )
+        yield Laptop(gateway=gateway.address(), metrics=f"127.0.0.1:{port}")
     finally:
         for program in reversed(programs):
             program.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
+        return port

@@ -44,7 +44,7 @@ class Gateway:
 
 
 def seen(estimates: Estimates, now: float, **more: object) -> Signals:
-    given: dict[str, object] = {"expected": 0, "now": now} | more
+    given: dict[str, object] = {"expected": 0, "requests_per_player": 2.0, "now": now} | more
     return estimates.signals(GOLD, [MOOR], **given)  # type: ignore[arg-type] # of a test
 
 
@@ -204,10 +204,10 @@ def test_without_players_nothing_is_learnt_of_them() -> None:
     estimates, one, _ = two()
     one.players = {(MOOR, "online"): 0.0}
     estimates.take("a", one.scrape(0.0))
-    assert seen(estimates, 0.0).requests_per_player is None
+    assert seen(estimates, 0.0).requests_per_player == 2.0
     one.players = {(MOOR, "online"): 5.0}
     estimates.take("a", one.scrape(1.0))
-    assert seen(estimates, 100.0).requests_per_player is None, "it is stale"
+    assert seen(estimates, 100.0).requests_per_player == 2.0, "it is stale"
 
 
 def test_a_start_is_measured_from_the_wish_to_readiness() -> None:

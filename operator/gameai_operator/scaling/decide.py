@@ -214,7 +214,8 @@ def _players(scaling: Scaling, signals: Signals, now: float) -> Wish:
         # Little's law: a replica with so many requests at a time serves so many a second.
         capacity = scaling.queue.target_per_replica * 1000 / service.value * UTILISATION
         wants = math.ceil(players * per_minute / 60 / capacity)
-    text = f"{players:.0f} players at {per_minute:.2f} requests/min"
+    seen = "no report" if present is None else f"{present:.0f} players"
+    text = f"{seen}, {players:.0f} forecast, at {per_minute:.2f} requests/min"
     target = "capacity unknown" if service is None else f"{service.value:.0f} ms per request"
     return _wish("players", text, target, wants, signals.players, now)
 

@@ -95,8 +95,16 @@ class Estimates:
         elif kept.waiting is None or desired > kept.waiting[0]:
             kept.waiting = (desired, now)
 
-    def signals(self, tier: str, worlds: Iterable[str], *, expected: int, now: float) -> Signals:
-        """The signals of a tier whose players are those of these worlds."""
+    def signals(
+        self,
+        tier: str,
+        worlds: Iterable[str],
+        *,
+        expected: int,
+        requests_per_player: float,
+        now: float,
+    ) -> Signals:
+        """The signals of a tier whose players are those of these worlds; learning begins with what is declared."""
         kept = self._tiers[tier]
         total = _total(part for _, part in kept.parts if _ > now - WINDOW_SECONDS)
         at = max((at for at, _ in kept.parts), default=None)
@@ -104,6 +112,8 @@ class Estimates:
         self._learn(kept, total, in_flight, slots, at)
         named = list(worlds)
         players, lobby = self._players_of(named, "online"), self._players_of(named, "lobby")
+        if kept.requests_per_player is None:
+            kept.requests_per_player, kept.learnt_at = requests_per_player, now
         self._learn_players(kept, total, named, players, now)
         return Signals(
             queued=self._gauge("queue_depth", tier),
@@ -182,12 +192,9 @@ class Estimates:
             return
         rate = sum(total.requests.get(world, 0.0) for world in worlds) * 60 / WINDOW_SECONDS
         found = rate / players.value
-        if kept.requests_per_player is None:
-            kept.requests_per_player = found
-        else:
-            part = 1 - math.exp(-(now - kept.learnt_at) / _LEARNING_SECONDS)
-            kept.requests_per_player += part * (found - kept.requests_per_player)
-        kept.learnt_at = now
+        before = found if kept.requests_per_player is None else kept.requests_per_player
+        part = 1 - math.exp(-(now - kept.learnt_at) / _LEARNING_SECONDS)
+        kept.requests_per_player, kept.learnt_at = before + part * (found - before), now
 
 
 def _slope_error(history: Sequence[tuple[float, float]]) -> float:

@@ -137,7 +137,13 @@ class Scaler:
         )
         name = f"{key.namespace}/{key.name}"
         self._estimates.observe_start(name, desired=fleet.current, ready=fleet.ready, now=now)
-        seen = self._estimates.signals(name, demand.worlds, expected=demand.expected, now=now)
+        seen = self._estimates.signals(
+            name,
+            demand.worlds,
+            expected=demand.expected,
+            requests_per_player=float(scaling.players.requests_per_player_per_minute),
+            now=now,
+        )
         signals = replace(seen, players=capped(demand, seen.players))
         state = self._state(key, root["metadata"]["uid"], fleet.current, now)
         rival = self._rival(state, tier.spec.replicas, now)
