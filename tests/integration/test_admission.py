@@ -93,6 +93,11 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         {"maxSurge": 0},
         {"maxSurge": 0, "maxUnavailable": 1},
     ),
+    "minReplicas must not be above maxReplicas": (
+        "spec.scaling",
+        {"minReplicas": 5, "maxReplicas": 4},
+        {"minReplicas": 4, "maxReplicas": 4},
+    ),
     "podLabels must not use gameai.dev/ or app.kubernetes.io/: the operator sets them": (
         "spec.podLabels",
         {"gameai.dev/tier": "x"},
@@ -115,6 +120,11 @@ WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
         "spec.clock.startAt",
         "0000-01-01T00:00:00Z",
         "2026-03-01T08:00:00Z",
+    ),
+    "expected must not be above maximum": (
+        "spec.players",
+        {"expected": 11, "maximum": 10},
+        {"expected": 10, "maximum": 10},
     ),
     "deferredTo must name another role of this world": (
         "spec.roles",

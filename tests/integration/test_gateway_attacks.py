@@ -208,7 +208,8 @@ async def test_long_replies_are_read_in_turns() -> None:
         answers = await done
         assert served.dispatcher.ledger.total == 0
     assert {each.degraded_reason for each in answers} == {pb.DEGRADED_REASON_ENGINE_FAILED}
-    assert late < 0.1, late
+    # Some milliseconds on a quiet machine; 6 s without turns.
+    assert late < 0.5, late
 
 
 async def test_a_text_that_is_not_read_is_counted_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,3 +194,29 @@ def test_a_move_ends_where_it_should_and_never_dips(
         if sizes == wanted and cluster.ready == wanted.total:
             return
     raise AssertionError(f"{before} → {wanted} stands still at {cluster}")
+
+
+UNSEEN = {"observed": False}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "on_demand", "spot", "limits", "expected"),
+    [
+        # Its template was just written: its only ready pod may go.
+        ((2, 0), live(1, **UNSEEN), live(1), Limits(surge=0, unavailable=1), (1, 1)),
+        # It was scaled to 0 and back: its controller may still carry out the 0.
+        ((0, 1), live(1), live(1, **UNSEEN), NO_LOSS, (1, 1)),
+        ((0, 4), live(4), live(4, **UNSEEN), NO_LOSS, (4, 4)),
+        # Once it was seen, the other side may go.
+        ((0, 4), live(4), live(4), NO_LOSS, (0, 4)),
+    ],
+)
+def test_pods_do_not_count_before_their_controller_has_seen_the_last_write(
+    wanted: tuple[int, int],
+    on_demand: Deployment,
+    spot: Deployment,
+    limits: Limits,
+    expected: tuple[int, int],
+) -> None:
+    found = moved(wanted, on_demand, spot, limits=limits)
+    assert (found.on_demand, found.spot) == expected

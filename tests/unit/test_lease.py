@@ -140,6 +140,34 @@ async def test_releasing_leaves_none_as_holder(leases: FakeLeases, gate: WriteGa
     assert leases.lease["spec"]["holderIdentity"] == ""
 
 
+@pytest.mark.parametrize("interrupted", ["in a renewal", "after another write"])
+async def test_a_lease_is_released_though_its_newest_version_is_not_known(
+    leases: FakeLeases, gate: WriteGate, interrupted: str
+) -> None:
+    elector, lead = Elector(leases, FAST, gate), Leading()
+    task = asyncio.create_task(elector.run(lead))
+    await wait_for(lead.on.is_set)
+    await stopped(task)
+    assert leases.lease is not None
+    if interrupted == "in a renewal":
+        elector._lease = None
+    else:
+        leases.hold(leases.lease["spec"])
+    await elector.release()
+    assert leases.lease["spec"]["holderIdentity"] == ""
+
+
+async def test_a_lease_of_another_is_not_released(leases: FakeLeases, gate: WriteGate) -> None:
+    elector, lead = Elector(leases, FAST, gate), Leading()
+    task = asyncio.create_task(elector.run(lead))
+    await wait_for(lead.on.is_set)
+    await stopped(task)
+    leases.hold({"holderIdentity": "other", "leaseDurationSeconds": 3600})
+    await elector.release()
+    assert leases.lease is not None
+    assert leases.lease["spec"]["holderIdentity"] == "other"
+
+
 @pytest.mark.parametrize("fault", ["down", "slow"])
 async def test_an_outage_ends_the_term_and_its_end_begins_another(
     leases: FakeLeases, gate: WriteGate, fault: str

@@ -173,6 +173,8 @@ class ScalingStatus(Model):
     """The decision in one sentence, with its inputs."""
     limited: Text
     """DesiredWithinRange, TooFewReplicas, TooManyReplicas, ScaleUpLimit or ScaleDownLimit."""
+    requests_per_player_per_minute: Text | None = None
+    """Engine requests per player and minute, as learned. Example: "1.35"."""
     players: Annotated[int, Field(ge=0)] | None = None
     """Players of the worlds that use this tier. Absent: unknown."""
     signals: Annotated[

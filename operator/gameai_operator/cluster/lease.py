@@ -24,6 +24,7 @@ SCOPE = f"{GROUP}/namespaces"
 LEASES = Resource(group="coordination.k8s.io", version="v1", kind="Lease", plural="leases")
 _LOG = logging.getLogger(__name__)
 _JITTER = 0.2
+_RELEASE_SECONDS, _CONFLICT = 3.0, 409
 _MICRO_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -90,6 +91,7 @@ class Elector:
         self._gate = gate
         self._lease: dict[str, Any] | None = None
         self._seen_version = ""
+        self._led = False
         self._seen_at = 0.0
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
@@ -108,12 +110,28 @@ class Elector:
     async def release(self) -> None:
         """Give the lease up, so that a standby need not wait for its end."""
         self._gate.close()
-        if self._lease is None:
+        if not self._led:
             return
         try:
-            await self._leases.put(LEASES, self._document(self._lease, ""), 3.0)
-        except ApiError as error:
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._give_up()
+        except (ApiError, TimeoutError) as error:
             _LOG.warning("the lease was not released: %s", error)
+
+    async def _give_up(self) -> None:
+        """Write no holder. Where a renewal was under way, its answer is not known: then look first, and once more after a conflict."""
+        if self._lease is not None:
+            try:
+                await self._leases.put(LEASES, self._document(self._lease, ""), _RELEASE_SECONDS)
+            except ApiError as error:
+                if error.status != _CONFLICT:
+                    raise
+            else:
+                return
+        settings = self._settings
+        found = await self._leases.get(LEASES, settings.namespace, settings.name)
+        if found and found.get("spec", {}).get("holderIdentity") == settings.identity:
+            await self._leases.put(LEASES, self._document(found, ""), _RELEASE_SECONDS)
 
     async def _lead(self, lead: Callable[[], Awaitable[None]]) -> None:
         leading = asyncio.ensure_future(lead())
@@ -161,6 +179,7 @@ class Elector:
             self._lease = None
             return False
         if held:
+            self._led = True
             self._gate.open_until(asked + self._settings.renew_seconds)
         return held
 

@@ -6,6 +6,7 @@ events cross in batches. When it ends for any reason but ours it is started agai
 
 import asyncio
 import collections
+import contextlib
 import logging
 import random
 import threading
@@ -114,7 +115,9 @@ class Watch:
             if not ended.done():
                 ended.set_result(reason)
 
-        self._loop.call_soon_threadsafe(tell)
+        # At exit the loop may be closed already.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(tell)
 
     async def _to_its_end(self, resources: tuple[Resource, ...]) -> str:
         """Run kopf until it ends. Returns the reason, if it is not an error of kopf's own.

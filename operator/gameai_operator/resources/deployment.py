@@ -105,7 +105,8 @@ class Deployment:
     @property
     def replacing(self) -> bool:
         """Whether pods of two templates may be there side by side, in a roll-out that goes forward."""
-        mixed = self.updated != self.replicas or (self.rolling and not self.observed)
+        # Before the controller has seen our last write, what it reports is of the former template and size.
+        mixed = self.updated != self.replicas or not self.observed
         return mixed and not (self.exceeded or self.paused)
 
     @property

@@ -14,8 +14,8 @@ from gameai_operator.scaling.signals import STALE_SECONDS, Sample, Signals
 WINDOW_SECONDS = 60.0
 # The slope of players is that of so many seconds.
 SLOPE_SECONDS = 60.0
-# What is learnt of players follows half of a change in seven minutes.
-_LEARNING_SECONDS = 600.0
+# What is learnt of players follows half of a change in seven minutes, and faster at first. A rate needs most of a window.
+_LEARNING_SECONDS, _LEAST_SPAN = 600.0, 0.75
 _IDLE_PART = 0.25
 # Fewer samples say nothing of a slope. Of the pairs of samples at most 55 % lie on two sides of a jump.
 _LEAST_FOR_SLOPE, _SLOPE_QUANTILE = 4, 0.4
@@ -50,6 +50,7 @@ class _Tier:
     service_ms: Sample | None = None
     requests_per_player: float | None = None
     learnt_at: float = 0.0
+    learning_seconds: float = 0.0
     starts: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_STARTS))
     waiting: tuple[int, float] | None = None
 
@@ -188,12 +189,16 @@ class Estimates:
         self, kept: _Tier, total: _Part, worlds: list[str], players: Sample | None, now: float
     ) -> None:
         """Engine requests per player and minute, by an exponential average that depends on time alone."""
-        if players is None or players.value < 1 or now - players.at > STALE_SECONDS:
+        span = kept.parts[-1][0] - kept.parts[0][0] if kept.parts else 0.0
+        known = players is not None and players.value >= 1 and now - players.at <= STALE_SECONDS
+        if players is None or not known or span < _LEAST_SPAN * WINDOW_SECONDS:
             return
-        rate = sum(total.requests.get(world, 0.0) for world in worlds) * 60 / WINDOW_SECONDS
-        found = rate / players.value
+        requests = sum(total.requests.get(world, 0.0) for world in worlds)
+        found = requests * 60 / span / players.value
+        # Fast at first: what is declared is a guess.
+        kept.learning_seconds = min(_LEARNING_SECONDS, kept.learning_seconds + now - kept.learnt_at)
+        part = 1 - math.exp(-(now - kept.learnt_at) / max(WINDOW_SECONDS, kept.learning_seconds))
         before = found if kept.requests_per_player is None else kept.requests_per_player
-        part = 1 - math.exp(-(now - kept.learnt_at) / _LEARNING_SECONDS)
         kept.requests_per_player, kept.learnt_at = before + part * (found - before), now
 
 

@@ -41,7 +41,11 @@ def status(
     when: Callable[[float], datetime.datetime],
 ) -> dict[str, Any]:
     """`status.scaling`; `when` turns a time of the samples' clock into one of the wall clock."""
-    players = {} if signals.players is None else {"players": int(signals.players.value)}
+    players: dict[str, Any] = {}
+    if signals.players is not None:
+        players["players"] = int(signals.players.value)
+    if signals.requests_per_player is not None:
+        players["requestsPerPlayerPerMinute"] = f"{signals.requests_per_player:.3f}"
     return {
         "desiredReplicas": decision.desired,
         "reason": decision.reason,

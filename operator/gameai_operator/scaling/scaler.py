@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from gameai_operator import telemetry
-from gameai_operator.api.scaling import Mode
+from gameai_operator.api.scaling import Mode, Scaling
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller import conditions as folding
 from gameai_operator.controller.cache import Cache
@@ -141,7 +141,7 @@ class Scaler:
             name,
             demand.worlds,
             expected=demand.expected,
-            requests_per_player=float(scaling.players.requests_per_player_per_minute),
+            requests_per_player=_learned(tier, scaling),
             now=now,
         )
         signals = replace(seen, players=capped(demand, seen.players))
@@ -235,6 +235,12 @@ class Scaler:
             self._tiers, _manifest(root, status), manager=FIELD_MANAGER
         )
         state.reported, state.reported_at = said, now
+
+
+def _learned(tier: ModelTier, scaling: Scaling) -> float:
+    """Requests per player as a former process learned them, else as declared."""
+    known = tier.status.scaling and tier.status.scaling.requests_per_player_per_minute
+    return float(known or scaling.players.requests_per_player_per_minute)
 
 
 def _kept(root: Mapping[str, Any]) -> tuple[Change, ...]:

@@ -59,9 +59,9 @@ def _serving(live: Deployment | None, wanted: int, limits: Limits, seen: int) ->
     """Ready pods that will still be there: none of a roll-out's surge, and not those that it may take away.
 
     Its controller may be deleting as many as its surge, and status shows that later. A size that has grown since does
-    not bring them back.
+    not bring them back. One whose controller has not seen our last write may still carry out the one before.
     """
-    if live is None:
+    if live is None or not live.observed:
         return 0
     ready = min(live.ready, seen)
     if live.replacing:

@@ -165,9 +165,10 @@ async def serve(
         stack.push_async_callback(runner.cleanup)
         opened = contextlib.AsyncExitStack()
         stack.push_async_callback(_close, opened)
+        # A lifespan that fails as it is entered may have started tasks.
+        stack.push_async_callback(runtime.background.stop, _TASKS_SECONDS)
         if not await _opens(opened, service.lifespan(runtime), stop):
             return
-        stack.push_async_callback(runtime.background.stop, _TASKS_SECONDS)
         checks = GrpcHealth(server, service.wire_name)
         port = server.add_insecure_port(listening(options.address, options.port))
         await server.start()
