@@ -16,7 +16,12 @@ from support import worlds
 NOW = 1000.0
 WALL = datetime.datetime(2026, 11, 27, 12, 0, tzinfo=datetime.UTC)
 FLEET = Fleet(current=4, ready=4, target_ms=16)
-BUSY = Signals(queued=Sample(0.0, NOW), in_flight=Sample(60.0, NOW), players=Sample(250.0, NOW))
+BUSY = Signals(
+    queued=Sample(0.0, NOW),
+    in_flight=Sample(60.0, NOW),
+    players=Sample(250.0, NOW),
+    requests_per_player=1.35,
+)
 
 
 def decided(signals: Signals = BUSY, **spec: Any) -> tuple[Scaling, Decision]:
@@ -58,6 +63,7 @@ def test_status_holds_the_decision_with_its_signals_and_history() -> None:
         found["history"]
         == [{"at": "2026-11-27T12:00:00Z", "from": 4, "to": 8, "reason": "queue"}] * 10
     )
+    assert found["requestsPerPlayerPerMinute"] == "1.350"
     assert "players" not in report.status(decision, Signals(), [], lambda _: WALL)
 
 
