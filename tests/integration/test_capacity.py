@@ -329,3 +329,42 @@ def test_three_of_four_spot_nodes_can_be_drained_at_once(api: Api, namespace: st
         api.request("POST", f"{path('Pod', namespace, name)}/eviction", body=eviction)
     on_demand = api.get("PodDisruptionBudget", namespace, "gold-on-demand")["spec"]
     assert on_demand["maxUnavailable"] == 1
+
+
+def cordon(api: Api, *, spot_nodes: bool) -> None:
+    for node in api.list("Node"):
+        if node["metadata"]["labels"].get("karpenter.sh/capacity-type") == "spot":
+            api.patch(
+                path("Node", None, node["metadata"]["name"]),
+                {"spec": {"unschedulable": spot_nodes}},
+            )
+
+
+def test_spot_replicas_without_a_node_are_lent_and_given_back(api: Api, namespace: str) -> None:
+    cordon(api, spot_nodes=True)
+    try:
+        capacity = {"spotPercent": 50, "minimumOnDemand": 1, "lendAfterSeconds": 3}
+        api.apply(tier(namespace, replicas=4, capacity=capacity), manager="kubectl")
+
+        def lent() -> bool:
+            found = api.get("ModelTier", namespace, "gold").get("status", {})
+            lent_now: int = found.get("capacity", {}).get("lent", 0)
+            return lent_now == 2 and found["readyReplicas"] == 4
+
+        until("two stand in for two that wait", lent, seconds=120)
+        found = api.get("ModelTier", namespace, "gold")
+        assert found["status"]["capacity"] == {"onDemand": 4, "spot": 2, "any": 0, "lent": 2}
+    finally:
+        cordon(api, spot_nodes=False)
+    least = 4
+
+    def repaid() -> bool:
+        nonlocal least
+        found = api.get("ModelTier", namespace, "gold")
+        least = min(least, found["status"]["readyReplicas"])
+        return settled(found) and not found["status"]["capacity"]["lent"]
+
+    until("the spot replicas run, and nothing is lent", repaid, seconds=120)
+    found = api.get("ModelTier", namespace, "gold")
+    assert found["status"]["capacity"] == {"onDemand": 2, "spot": 2, "any": 0, "lent": 0}
+    assert least == 4, "no ready replica was lost on the way"

@@ -154,6 +154,8 @@ class Capacity(Model):
     """Percentage of replicas on spot nodes, rounded down. With 0 the pods do not select a capacity type. Example: 80."""
     minimum_on_demand: Annotated[int, Field(ge=0, le=1000)] = 1
     """Minimum number of on-demand replicas, regardless of spotPercent. The tier is Ready when this many replicas (at least 1) are ready."""
+    lend_after_seconds: Annotated[int, Field(ge=0, le=86_400)] = 90
+    """Time that a spot replica may wait for a node, in seconds. After it another one runs on demand in its place, until the spot replica has a node. 0 switches that off. Example: 90."""
 
 
 class Rollout(Model):
@@ -259,6 +261,8 @@ class CapacityStatus(Model):
     """Pods of the spot Deployment."""
     any: int = 0
     """Pods that do not select a capacity type (capacity.spotPercent is 0). They may run on any node."""
+    lent: int = 0
+    """On-demand pods that stand in for spot replicas without a node."""
 
 
 class CostStatus(Model):

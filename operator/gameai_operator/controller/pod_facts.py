@@ -33,6 +33,7 @@ class Pod:
     terminating: bool
     force_delete: bool
     unschedulable: str = ""
+    unschedulable_since: str = ""
     waiting: tuple[str, str] = ("", "")
     crash: str = ""
     dead: str = ""

@@ -31,6 +31,7 @@ def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
         terminating=terminating,
         force_delete=terminating and _force_delete(document, conditions, state),
         unschedulable=_unschedulable(conditions.get("PodScheduled", {})),
+        unschedulable_since=_unschedulable_since(conditions.get("PodScheduled", {})),
         waiting=(waiting.get("reason", ""), waiting.get("message", "")),
         crash=_crash(container),
         dead=_dead(status),
@@ -103,6 +104,11 @@ def _force_delete(
 def _unschedulable(scheduled: Mapping[str, Any]) -> str:
     waits = scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
     return str(scheduled.get("message") or "Unschedulable") if waits else ""
+
+
+def _unschedulable_since(scheduled: Mapping[str, Any]) -> str:
+    """When the scheduler first found no node, RFC 3339; empty where it has one."""
+    return str(scheduled.get("lastTransitionTime", "")) if _unschedulable(scheduled) else ""
 
 
 def _crash(container: Mapping[str, Any]) -> str:

@@ -17,8 +17,9 @@ from gameai_operator.resources.template_revision import UnknownRevisionError
 from gameai_operator.settings import NetworkSettings, Policy
 from gameai_operator.tier import schedule
 from gameai_operator.tier.arguments import judge
-from gameai_operator.tier.effective import Effective, effective
+from gameai_operator.tier.effective import effective
 from gameai_operator.tier.handover import Limits, handover
+from gameai_operator.tier.lending import loan
 from gameai_operator.tier.network import hub_host
 from gameai_operator.tier.objects import Live, deployments, surroundings
 from gameai_operator.tier.revisions import Inputs, inputs
@@ -70,9 +71,11 @@ def decide(
         rendered = deployments(tier, live, revision)
     wants = effective(tier, has_spot=bool(rendered) or live.spot is not None)
     rolling = _rolling(tier, live, rendered)
+    lent = loan(observed.pods, wants.shares, tier.spec.capacity.lend_after_seconds, observed.now)
     judged = Judged(
         live=live,
         wants=wants,
+        lent=lent.lent,
         placed=_by_group(pod for pod in observed.pods if pod.placed),
         rolling=rolling,
         arguments=verdict,
@@ -86,7 +89,8 @@ def decide(
         status=status(tier, judged),
         conditions=conditions(judged),
         keep=_keep(tier, live, rendered, rolling=rolling),
-        replicas=_replicas(tier, live, wants, observed.pods),
+        replicas=_replicas(tier, live, lent.shares(wants.shares), observed.pods),
+        requeue_after_seconds=lent.next_seconds,
         own_replicas=wants.replicas if tier.spec.replicas is None else None,
     )
 
@@ -136,12 +140,12 @@ def _by_group(pods: Iterable[Pod]) -> Split:
     return Split(on_demand=groups[ON_DEMAND], spot=groups[SPOT])
 
 
-def _replicas(tier: ModelTier, live: Live, wants: Effective, pods: Sequence[Pod]) -> dict[Key, int]:
-    """The size of each Deployment now."""
+def _replicas(tier: ModelTier, live: Live, wanted: Split, pods: Sequence[Pod]) -> dict[Key, int]:
+    """The size of each Deployment now, on the way to what is wanted."""
     rollout = tier.spec.rollout
     limits = Limits(surge=rollout.max_surge, unavailable=rollout.max_unavailable)
     ready = _by_group(pod for pod in pods if pod.ready and not pod.terminating)
-    sizes = handover(wants.shares, live.on_demand, live.spot, limits, ready)
+    sizes = handover(wanted, live.on_demand, live.spot, limits, ready)
     return {
         _deployment(tier, ON_DEMAND): sizes.on_demand,
         _deployment(tier, SPOT): sizes.spot,

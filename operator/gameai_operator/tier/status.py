@@ -47,6 +47,7 @@ class Judged:
 
     live: Live
     wants: Effective
+    lent: int
     placed: Split
     rolling: bool
     arguments: Verdict
@@ -69,17 +70,17 @@ def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
         "replicas": on_demand + spot,
         "readyReplicas": ready_replicas(live),
         "selector": names.selector(dict(sorted(selector(tier).items()))),
-        "capacity": _capacity(tier, on_demand, spot),
+        "capacity": _capacity(tier, on_demand, spot, judged.lent),
         "endpoint": f"http://{name}.{namespace}.svc:{VLLM_PORT}",
         "cost": _cost(tier, judged),
     }
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _capacity(tier: ModelTier, on_demand: int, spot: int) -> dict[str, int]:
+def _capacity(tier: ModelTier, on_demand: int, spot: int, lent: int) -> dict[str, int]:
     """Pods by requested capacity type. Without a spot share they request none, and may run on any node."""
     if tier.spec.capacity.spot_percent:
-        return {"onDemand": on_demand, "spot": spot, "any": 0}
+        return {"onDemand": on_demand, "spot": spot, "any": 0, **({"lent": lent} if lent else {})}
     return {"onDemand": 0, "spot": spot, "any": on_demand}
 
 
