@@ -88,6 +88,7 @@ LOOP_LAG = _gauge("gameai_operator_loop_lag_seconds", "Lag of the event loop, in
 _NUMBERS = {
     "wanted_replicas": "Desired replicas of a tier.",
     "ready_replicas": "Ready pods of a tier.",
+    "lent_replicas": "On-demand pods that stand in for spot replicas without a node.",
     "cost_usd_per_hour": "Cost of the scheduled pods of a tier, in USD per hour.",
     "wanted_cost_usd_per_hour": "Cost of the desired replicas of a tier, in USD per hour.",
 }
@@ -163,15 +164,24 @@ _BLIND = Gauge(
 )
 
 
-def show_scaling(namespace: str, name: str, desired: int, *, blind: bool) -> None:
+_AT_MAXIMUM = Gauge(
+    "gameai_scaler_at_maximum",
+    "1 while a tier needs more replicas than spec.scaling.maxReplicas allows.",
+    ["namespace", "name"],
+    registry=REGISTRY,
+)
+
+
+def show_scaling(namespace: str, name: str, desired: int, *, blind: bool, at_maximum: bool) -> None:
     """Report a decision."""
     _DESIRED.labels(namespace, name).set(desired)
     _BLIND.labels(namespace, name).set(int(blind))
+    _AT_MAXIMUM.labels(namespace, name).set(int(at_maximum))
 
 
 def forget_scaling(namespace: str, name: str) -> None:
     """A tier is gone, or not scaled any more."""
-    for metric in (_DESIRED, _BLIND):
+    for metric in (_DESIRED, _BLIND, _AT_MAXIMUM):
         with contextlib.suppress(KeyError):
             metric.remove(namespace, name)
 

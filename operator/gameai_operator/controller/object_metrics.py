@@ -13,6 +13,7 @@ MOST_OBJECTS = 2000
 _NUMBERS = {
     "wanted_replicas": ("wantedReplicas",),
     "ready_replicas": ("readyReplicas",),
+    "lent_replicas": ("capacity", "lent"),
     "cost_usd_per_hour": ("cost", "perHour"),
     "wanted_cost_usd_per_hour": ("cost", "wantedPerHour"),
 }

@@ -17,7 +17,7 @@ from gameai_operator.controller.errors import ApiError, NotLeadingError
 from gameai_operator.controller.events import SCALED, Recorder, event
 from gameai_operator.controller.manifest import PAUSED, Key, Manifest, Resource
 from gameai_operator.scaling import report
-from gameai_operator.scaling.behavior import Memory, Stamped
+from gameai_operator.scaling.behavior import Limit, Memory, Stamped
 from gameai_operator.scaling.decide import Decision, Fleet, decide
 from gameai_operator.scaling.demand import Demand, capped, demands
 from gameai_operator.scaling.estimates import Estimates
@@ -153,7 +153,13 @@ class Scaler:
         acts = scaling.mode is Mode.ACT and not rival and not paused
         if acts and decision.desired != tier.spec.replicas:
             await self._carry_out(key, root, state, fleet.current, decision)
-        telemetry.show_scaling(key.namespace, key.name, decision.desired, blind=decision.blind)
+        telemetry.show_scaling(
+            key.namespace,
+            key.name,
+            decision.desired,
+            blind=decision.blind,
+            at_maximum=decision.limit is Limit.TOO_MANY,
+        )
         await self._report(root, tier, state, decision, signals, fleet, rival=rival)
 
     def _state(self, key: Key, uid: str, current: int, now: float) -> _State:
