@@ -114,9 +114,9 @@ def opened(operator: Operator) -> float:
     """When the queue was opened, by the operator's own log."""
     for line in operator.output().splitlines():
         entry = json.loads(line)
-        if entry["message"].startswith("the queue is open"):
+        if entry["message"].startswith("the initial list is complete"):
             return datetime.datetime.fromisoformat(entry["time"]).timestamp()
-    raise AssertionError("the queue was never opened")
+    raise AssertionError("the operator never completed its initial list")
 
 
 def peak_mib(pid: int) -> float:

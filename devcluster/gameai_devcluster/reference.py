@@ -18,7 +18,7 @@ from gameai.gateway.sources.watch import Server
 from gameai_contract import names
 from gameai_contract.catalogue import CATALOGUE
 from gameai_contract.settings import Setting
-from gameai_operator import flags, telemetry
+from gameai_operator import flags, planning, telemetry
 from gameai_operator.api import crd
 from gameai_operator.api.base import GROUP, VERSION
 from prometheus_client.metrics import MetricWrapperBase
@@ -211,15 +211,21 @@ def _full(metric: Any) -> str:
 def _flags() -> str:
     operator = argparse.ArgumentParser(prog="python -m gameai_operator run")
     flags.add_flags(operator, {})
+    scaler = argparse.ArgumentParser(prog="python -m gameai_operator scaler")
+    flags.add_scaler_flags(scaler, {})
+    plan = argparse.ArgumentParser(prog="python -m gameai_operator plan")
+    planning.add_flags(plan)
     served = argparse.ArgumentParser(prog="python -m gameai.gateway")
     gateway.add_flags(served)
     parsers = {
         "Operator: `python -m gameai_operator run`": operator,
+        "Scaler: `python -m gameai_operator scaler`": scaler,
+        "Plan: `python -m gameai_operator plan`": plan,
         "Gateway: `python -m gameai.gateway`": served,
     }
     parts = [f"## {title}\n\n" + _options(parser) for title, parser in parsers.items()]
     intro = (
-        "Each flag of the operator has an environment variable. "
+        "Each flag of the operator and of the scaler has an environment variable. "
         "The Helm chart sets the flags from its values."
     )
     return _page("Flags and environment variables", intro, *parts)
@@ -231,7 +237,7 @@ def _options(parser: argparse.ArgumentParser) -> str:
         if "--help" in action.option_strings:
             continue
         text, _, variable = (action.help or "").replace("%%", "%").partition("; GAMEAI_")
-        text = re.sub(r" \(default .*\)$", "", text)
+        text = re.sub(r" \(default.? .*\)$", "", text) if action.default else text
         known = "" if _own(action.dest) or action.default in (None, "", False) else action.default
         default = f"`{known}`" if known != "" else ""
         flag = f"`{action.option_strings[-1]}`"

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.scaling.budget import plan, table
+from gameai_operator.tier import schedule
 
 _MOST_PLAYERS = 10_000_000
 _MOST_REQUESTS = 1_000_000
@@ -59,7 +60,7 @@ def _tiers(files: list[Path]) -> list[ModelTier]:
     found = {}
     for file, document in _documents(files):
         if isinstance(document, dict) and document.get("kind") == "ModelTier":
-            tier = _tier(file, document)
+            tier = _check(file, _tier(file, document))
             found[tier.metadata.namespace, tier.metadata.name] = tier
     if not found:
         raise ValueError("the files have no ModelTier")
@@ -84,6 +85,23 @@ def _tier(file: Path, document: dict[str, object]) -> ModelTier:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise ValueError(f"{file}: {place}: {first['msg']}") from error
+
+
+def _check(file: Path, tier: ModelTier) -> ModelTier:
+    """Refuse what the cluster would refuse of `spec.scaling`."""
+    scaling = tier.spec.scaling
+    if scaling is None:
+        return tier
+    if scaling.min_replicas > scaling.max_replicas:
+        raise ValueError(f"{file}: spec.scaling.minReplicas must not be above maxReplicas")
+    for floor in scaling.schedule:
+        if found := schedule.fault(floor):
+            raise ValueError(f"{file}: {found}")
+        if floor.min_replicas > scaling.max_replicas:
+            raise ValueError(
+                f"{file}: spec.scaling.schedule[{floor.name}].minReplicas must not be above maxReplicas"
+            )
+    return tier
 
 
 def _players(text: str) -> list[int]:

@@ -28,6 +28,7 @@ def changed(document: Json, where: str, value: Any) -> Json:
 
 
 # rule's sentence → (field, a value that is refused, a value that is accepted)
+EVENT = {"name": "raid", "cron": "0 19 * * 5", "durationMinutes": 60}
 RULES: dict[str, tuple[str, Any, Any]] = {
     NAME_SENTENCE: ("metadata.name", "a" * 31, "a" * 30),
     "exactly one of huggingFace, persistentVolumeClaim must be set": (
@@ -97,6 +98,11 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         "spec.scaling",
         {"minReplicas": 5, "maxReplicas": 4},
         {"minReplicas": 4, "maxReplicas": 4},
+    ),
+    "schedule[].minReplicas must not be above maxReplicas": (
+        "spec.scaling",
+        {"maxReplicas": 4, "schedule": [{**EVENT, "minReplicas": 5}]},
+        {"maxReplicas": 4, "schedule": [{**EVENT, "minReplicas": 4}]},
     ),
     "podLabels must not use gameai.dev/ or app.kubernetes.io/: the operator sets them": (
         "spec.podLabels",

@@ -228,6 +228,13 @@ def test_an_object_that_the_api_server_refuses_stalls_with_its_words(
     assert "Deployment gold-on-demand" in stalled(api, namespace, "ObjectRefused")
 
 
+def test_a_tier_that_no_scaler_decides_for_says_so(api: Api, namespace: str) -> None:
+    document = manifest(namespace, scaling={"maxReplicas": 3})
+    found = applied(api, document)
+    assert condition(found, "ScalingActive")["reason"] == "NoDecision"
+    assert condition(found, "Ready")["status"] == "True"
+
+
 def test_a_paused_tier_says_so_once_and_is_left_alone(
     api: Api, namespace: str, audit: AuditLog
 ) -> None:

@@ -47,7 +47,7 @@ def test_a_tier_without_a_price_has_no_cost() -> None:
 
 def test_a_table_ends_with_the_cost_of_all_tiers() -> None:
     lines = table([planned(1000), planned(1000)]).splitlines()
-    assert lines[0].split() == ["TIER", "PLAYERS", "REPLICAS", "ON-DEMAND", "SPOT", "GPUS", "USD/H", "USD/MONTH", "USD/PLAYER"]  # fmt: skip
+    assert lines[0].split() == ["TIER", "PLAYERS", "REPLICAS", "ON-DEMAND", "SPOT", "GPUS", "USD/H", "USD/MONTH", "USD/PLAYER/MONTH"]  # fmt: skip
     assert lines[-1].split() == ["all", "1000", "2.012", "1468.76", "1.47"]
 
 

@@ -39,7 +39,7 @@ def test_status_holds_the_decision_with_its_signals_and_history() -> None:
     _, decision = decided()
     history = [Change(at=WALL, before=4, after=8, reason="queue")] * 12
     found = report.status(
-        decision, BUSY, history, lambda at: WALL - datetime.timedelta(seconds=NOW - at)
+        decision, BUSY, history, lambda at: WALL - datetime.timedelta(seconds=NOW - at), now=WALL
     )
     assert (found["desiredReplicas"], found["reason"], found["players"]) == (8, "queue", 250)
     assert found["message"] == "4 → 8 replicas; queue: 60 for 8 per replica asks for 8"
@@ -63,8 +63,9 @@ def test_status_holds_the_decision_with_its_signals_and_history() -> None:
         found["history"]
         == [{"at": "2026-11-27T12:00:00Z", "from": 4, "to": 8, "reason": "queue"}] * 10
     )
+    assert found["decidedAt"] == "2026-11-27T12:00:00Z"
     assert found["requestsPerPlayerPerMinute"] == "1.350"
-    assert "players" not in report.status(decision, Signals(), [], lambda _: WALL)
+    assert "players" not in report.status(decision, Signals(), [], lambda _: WALL, now=WALL)
 
 
 @pytest.mark.parametrize(

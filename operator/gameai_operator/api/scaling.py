@@ -71,7 +71,7 @@ class ScheduledFloor(Model):
     duration_minutes: Annotated[int, Field(ge=1, le=10080)]
     """Duration, in minutes. Example: 240."""
     min_replicas: Annotated[int, Field(ge=1, le=1000)]
-    """Minimum number of replicas in that time; spec.scaling.maxReplicas still holds. Example: 12."""
+    """Minimum number of replicas in that time, at most spec.scaling.maxReplicas. Example: 12."""
 
 
 class ScaleOut(Model):
@@ -129,6 +129,10 @@ class Scaling(Model):
     """Speed of scaling in. Default: 1 pod per minute, after 15 minutes."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("self.minReplicas <= self.maxReplicas", "minReplicas must not be above maxReplicas"),
+        Rule(
+            "!has(self.schedule) || self.schedule.all(e, e.minReplicas <= self.maxReplicas)",
+            "schedule[].minReplicas must not be above maxReplicas",
+        ),
     )
 
 
@@ -173,6 +177,8 @@ class ScalingStatus(Model):
     """The decision in one sentence, with its inputs."""
     limited: Text
     """DesiredWithinRange, TooFewReplicas, TooManyReplicas, ScaleUpLimit or ScaleDownLimit."""
+    decided_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    """Time of the decision, in UTC. Written at least every 30 s while the scaler runs."""
     requests_per_player_per_minute: Text | None = None
     """Engine requests per player and minute, as learned. Example: "1.35"."""
     players: Annotated[int, Field(ge=0)] | None = None

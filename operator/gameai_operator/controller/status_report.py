@@ -40,8 +40,10 @@ def ours(kind: Kind, root: Mapping[str, Any]) -> dict[str, Any]:
     """The part of status that this operator writes; others (a scaler, a hand) may add theirs."""
     status = root.get("status", {})
     fields = {name: status[name] for name in (CLAIM, *kind.status_fields) if name in status}
-    entries = status.get("conditions", ())
-    return {**fields, "conditions": [e for e in entries if e["type"] in kind.condition_types]}
+    entries = {each["type"]: each for each in status.get("conditions", ())}
+    # In the order of a decision: a merge of two writers' lists has an order of its own.
+    ordered = [entries[each] for each in kind.condition_types if each in entries]
+    return {**fields, "conditions": ordered}
 
 
 def same_state(kind: Kind, before: Manifest, after: Manifest) -> bool:

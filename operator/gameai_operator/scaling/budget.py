@@ -21,7 +21,7 @@ _CENT = Decimal("0.01")
 class Planned:
     """One tier at one number of players. Costs are USD; None where no price is known.
 
-    `limited` says that `maxReplicas` allows fewer than these players need.
+    `limited` says that `maxReplicas` allows fewer than these players need, `fixed` that the tier has no `spec.scaling`.
     """
 
     tier: str
@@ -31,6 +31,7 @@ class Planned:
     spot: int
     gpus: int
     limited: bool
+    fixed: bool
     per_hour: Decimal | None
 
     @property
@@ -54,6 +55,7 @@ class Planned:
             "spot": self.spot,
             "gpus": self.gpus,
             "limitedByMaxReplicas": self.limited,
+            "fixed": self.fixed,
             "usdPerHour": _text(self.per_hour),
             "usdPerMonth": _text(self.per_month),
             "usdPerPlayerMonth": _text(self.per_player),
@@ -90,6 +92,7 @@ def _planned(tier: ModelTier, players: int, capacity: Mapping[LatencyClass, floa
         spot=shares.spot,
         gpus=replicas * spec.hardware.gpus,
         limited=bool(limited),
+        fixed=spec.scaling is None,
         per_hour=None if known is None else Decimal(known.of(shares)),
     )
 
@@ -105,15 +108,17 @@ def table(rows: Iterable[Planned]) -> str:
         "GPUS",
         "USD/H",
         "USD/MONTH",
-        "USD/PLAYER",
+        "USD/PLAYER/MONTH",
     )
     lines: list[tuple[str, ...]] = [head]
     totals: dict[int, Decimal] = {}
     for each in rows:
-        mark = f"{each.replicas}{' (max)' if each.limited else ''}"
+        mark = " (fixed)" if each.fixed else " (max)" if each.limited else ""
         costs = (_text(each.per_hour), _text(each.per_month), _text(each.per_player))
         counts = (each.on_demand, each.spot, each.gpus)
-        lines.append((each.tier, str(each.players), mark, *map(str, counts), *costs))
+        lines.append(
+            (each.tier, str(each.players), f"{each.replicas}{mark}", *map(str, counts), *costs)
+        )
         totals[each.players] = totals.get(each.players, Decimal(0)) + (each.per_hour or 0)
     for players, hour in sorted(totals.items()):
         month = (hour * HOURS_PER_MONTH).quantize(_CENT)

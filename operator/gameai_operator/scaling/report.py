@@ -39,8 +39,10 @@ def status(
     signals: Signals,
     history: Sequence[Change],
     when: Callable[[float], datetime.datetime],
+    *,
+    now: datetime.datetime,
 ) -> dict[str, Any]:
-    """`status.scaling`; `when` turns a time of the samples' clock into one of the wall clock."""
+    """`status.scaling` at `now`; `when` turns a time of the samples' clock into one of the wall clock."""
     players: dict[str, Any] = {}
     if signals.players is not None:
         players["players"] = int(signals.players.value)
@@ -51,6 +53,7 @@ def status(
         "reason": decision.reason,
         "message": decision.message[:1024],
         "limited": decision.limit.value,
+        "decidedAt": now.strftime(_TIME),
         **players,
         "signals": [
             {

@@ -226,6 +226,7 @@ class Scaler:
                 signals,
                 tuple(state.history) or _kept(root),
                 lambda at: wall - datetime.timedelta(seconds=now - at),
+                now=wall,
             ),
             "conditions": folding.fold(
                 root.get("status", {}).get("conditions", ()),

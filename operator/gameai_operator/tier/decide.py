@@ -15,7 +15,7 @@ from gameai_operator.resources.deployment import Deployment, unfinished
 from gameai_operator.resources.pod_faults import Fault, Words, fault
 from gameai_operator.resources.template_revision import UnknownRevisionError
 from gameai_operator.settings import NetworkSettings, Policy
-from gameai_operator.tier import schedule
+from gameai_operator.tier import scaler_watch, schedule
 from gameai_operator.tier.arguments import judge
 from gameai_operator.tier.effective import effective
 from gameai_operator.tier.handover import Limits, handover
@@ -84,15 +84,20 @@ def decide(
         rejections=(*faults, *_schedule_faults(tier), *observed.rejections),
         failures=observed.failures,
     )
+    active, looks_again = scaler_watch.active(tier, observed.now)
     return Decision(
         wanted=(*surroundings(tier, network), *rendered),
         status=status(tier, judged),
-        conditions=conditions(judged),
+        conditions=(*conditions(judged), *active),
         keep=_keep(tier, live, rendered, rolling=rolling),
         replicas=_replicas(tier, live, lent.shares(wants.shares), observed.pods),
-        requeue_after_seconds=lent.next_seconds,
+        requeue_after_seconds=_soonest(lent.next_seconds, looks_again),
         own_replicas=wants.replicas if tier.spec.replicas is None else None,
     )
+
+
+def _soonest(*seconds: float | None) -> float | None:
+    return min((each for each in seconds if each is not None), default=None)
 
 
 def _revision(

@@ -35,7 +35,8 @@ FIELDS = (
     "cost",
 )
 COUNTS = frozenset({"replicas", "readyReplicas", "capacity", "cost"})
-CONDITIONS = ("Ready", "Reconciling", "Stalled", "ArgumentsChecked")
+# ScalingActive is shared: the scaler writes it too, and its report is repeated while it is recent.
+CONDITIONS = ("Ready", "Reconciling", "Stalled", "ArgumentsChecked", "ScalingActive")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
