@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from gameai_operator.api.scaling import Scaling, ScheduledFloor
 from gameai_operator.scaling.behavior import Limit, Memory
-from gameai_operator.scaling.decide import Decision, Fleet, decide, unreachable
+from gameai_operator.scaling.decide import Decision, Fleet, decide, replicas_for, unreachable
 from gameai_operator.scaling.signals import Freshness, Sample, Signals
 from gameai_operator.tier import schedule
 
@@ -79,6 +79,14 @@ def test_a_backlog_for_which_replicas_start_asks_for_little_more_than_the_player
     assert wish(decided(seen, fleet(5, 3), players=SIX), "queue")[0] == 8
     assert wish(decided(seen, fleet(5), players=SIX), "queue")[0] == 29
     assert wish(decided(signals(queued=200.0), fleet(5, 3)), "queue")[0] == 29, "players unknown"
+
+
+@pytest.mark.parametrize(
+    ("load", "replicas"),
+    [(0.1, 1), (77.5, 1), (78.0, 1), (79.5, 2), (155.0001, 2), (160.0, 3)],
+)
+def test_a_trace_of_another_replica_asks_for_none(load: float, replicas: int) -> None:
+    assert replicas_for(load, 100.0) == replicas
 
 
 def test_a_falling_number_of_players_lowers_no_forecast() -> None:

@@ -1,6 +1,5 @@
 """PURE: how many replicas, and what they cost, for numbers of players: the forecast of `decide` without measurements."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,7 +8,7 @@ from typing import Any
 from gameai_contract.inference import LatencyClass
 
 from gameai_operator.api.tier import ModelTier
-from gameai_operator.scaling.decide import UTILISATION
+from gameai_operator.scaling.decide import replicas_for
 from gameai_operator.tier.pricing import price
 from gameai_operator.tier.split import split
 
@@ -78,8 +77,7 @@ def _planned(tier: ModelTier, players: int, capacity: Mapping[LatencyClass, floa
         replicas = needed
     else:
         per_minute = float(spec.scaling.players.requests_per_player_per_minute)
-        one = capacity[spec.class_] * UTILISATION
-        needed = math.ceil(players * per_minute / 60 / one)
+        needed = replicas_for(players * per_minute / 60, capacity[spec.class_])
         replicas = min(max(needed, spec.scaling.min_replicas), spec.scaling.max_replicas)
         limited = needed > replicas
     shares = split(replicas, spec.capacity.spot_percent, spec.capacity.minimum_on_demand)

@@ -29,13 +29,20 @@ from gameai_operator.scaling.signals import Freshness, Sample, Signals, fresh, f
 from gameai_operator.tier import schedule
 
 # A fleet is planned for this part of what its replicas can do.
-UTILISATION = 0.775
+_UTILISATION = 0.775
+# So little of another replica is no reason for one: a learned number never quite reaches the true one.
+_LEAST_PART = 0.02
 # A forecast looks as far ahead as a replica takes to start, and this much further.
 _AHEAD_SECONDS = 30.0
 # The GPU signal counts only while at least this part of the slots is busy: one long decode shows 100 %.
 _BUSY = 0.5
 _BACKLOG = 1.5
 _MOST_LEARNT, _LEAST_LEARNT = 2.0, 0.05
+
+
+def replicas_for(requests_per_second: float, capacity: float) -> int:
+    """Replicas planned for a load, at least one; `capacity` is requests per second of a replica."""
+    return max(1, math.ceil(requests_per_second / (capacity * _UTILISATION) - _LEAST_PART))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,8 +219,8 @@ def _players(scaling: Scaling, signals: Signals, now: float) -> Wish:
     wants = 0
     if service is not None and service.value > 0 and players:
         # Little's law: a replica with so many requests at a time serves so many a second.
-        capacity = scaling.queue.target_per_replica * 1000 / service.value * UTILISATION
-        wants = math.ceil(players * per_minute / 60 / capacity)
+        capacity = scaling.queue.target_per_replica * 1000 / service.value
+        wants = replicas_for(players * per_minute / 60, capacity)
     seen = "no report" if present is None else f"{present:.0f} players"
     text = f"{seen}, {players:.0f} forecast, at {per_minute:.2f} requests/min"
     target = "capacity unknown" if service is None else f"{service.value:.0f} ms per request"
