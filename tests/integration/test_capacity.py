@@ -213,9 +213,9 @@ def test_a_changed_spot_share_keeps_every_ready_pod_until_others_are_ready(
         def moved() -> bool:
             found = api.get("ModelTier", namespace, "gold")
             spot = 6 * after // 100
-            shares = {"onDemand": 6 - spot, "spot": spot, "any": 0}
+            shares = {"onDemand": 6 - spot, "spot": spot, "any": 0, "lent": 0}
             if not after:
-                shares = {"onDemand": 0, "spot": 0, "any": 6}
+                shares = {"onDemand": 0, "spot": 0, "any": 6, "lent": 0}
             return settled(found) and found["status"]["capacity"] == shares
 
         until("it has moved", moved, seconds=240)

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from gameai_devcluster.testing import rendering
 from gameai_devcluster.testing.rendering import NOW
+from gameai_operator.api import crd
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.conditions import Condition
 from gameai_operator.controller.kind import Decision, Observed, RejectedWrite
@@ -18,6 +19,7 @@ from gameai_operator.tier.effective import target_ms
 from gameai_operator.tier.objects import Live, deployments
 from gameai_operator.tier.revisions import Inputs
 from support import tiers
+from support.defaults import added
 
 
 def a_pod(**facts: Any) -> Pod:
@@ -82,7 +84,7 @@ def test_a_tier_whose_replicas_answer_is_ready() -> None:
     decision = decided(live={})
     assert (said(decision).status, said(decision).reason) == (True, "AllReplicasReady")
     assert said(decision, "Reconciling").status is False
-    assert decision.status["capacity"] == {"onDemand": 0, "spot": 0, "any": 1}
+    assert decision.status["capacity"] == {"onDemand": 0, "spot": 0, "any": 1, "lent": 0}
     assert decision.status["endpoint"] == "http://gold.eldermoor.svc:8000"
     assert decision.status["selector"] == "app.kubernetes.io/name=vllm,gameai.dev/tier=gold"
 
@@ -307,7 +309,7 @@ def test_an_unseen_write_keeps_what_was_said_of_the_roll_out(before: str) -> Non
 
 def test_pods_are_counted_by_the_capacity_that_they_ask_for() -> None:
     split = decided(live={}, capacity={"spotPercent": 50}, replicas=2)
-    assert split.status["capacity"] == {"onDemand": 1, "spot": 1, "any": 0}
+    assert split.status["capacity"] == {"onDemand": 1, "spot": 1, "any": 0, "lent": 0}
 
 
 def test_a_tier_without_a_known_price_shows_no_cost() -> None:
@@ -418,3 +420,8 @@ def test_a_cache_on_the_node_lies_only_where_the_chart_allows(
 
 def test_a_tier_is_under_way_in_no_paced_rollout() -> None:
     assert not kinds(Settings())["ModelTier"].rolls(tiers.resource())
+
+
+@pytest.mark.parametrize("spot", [0, 80])
+def test_the_api_server_adds_nothing_to_a_status(spot: int) -> None:
+    assert added(crd.MODEL_TIER, decided(capacity={"spotPercent": spot}).status) == []

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from gameai_devcluster.testing.rendering import NOW, decided
+from gameai_operator.api import crd
 from gameai_operator.api.access import Access
 from gameai_operator.controller.conditions import Condition
 from gameai_operator.controller.kind import Decision, RejectedWrite, SlotUse
@@ -17,6 +18,7 @@ from gameai_operator.world.revisions import Inputs
 from gameai_operator.world.roles import refers
 from gameai_operator.world.status import ASLEEP_SECONDS, GRACE_SECONDS, rolls
 from support import tiers, worlds
+from support.defaults import added
 
 ROLES = [{"name": "dialogue", "tierRef": {"name": "silver"}}]
 FOREIGN = [{"name": "reaction", "tierRef": {"name": "gold", "namespace": "shared"}}]
@@ -573,3 +575,7 @@ def test_a_clock_that_never_began_says_so() -> None:
         False,
         "NotStarted",
     )
+
+
+def test_the_api_server_adds_nothing_to_a_status() -> None:
+    assert added(crd.GAME_WORLD, see().status) == []

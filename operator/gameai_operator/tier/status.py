@@ -81,8 +81,8 @@ def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
 def _capacity(tier: ModelTier, on_demand: int, spot: int, lent: int) -> dict[str, int]:
     """Pods by requested capacity type. Without a spot share they request none, and may run on any node."""
     if tier.spec.capacity.spot_percent:
-        return {"onDemand": on_demand, "spot": spot, "any": 0, **({"lent": lent} if lent else {})}
-    return {"onDemand": 0, "spot": spot, "any": on_demand}
+        return {"onDemand": on_demand, "spot": spot, "any": 0, "lent": lent}
+    return {"onDemand": 0, "spot": spot, "any": on_demand, "lent": 0}
 
 
 def _cost(tier: ModelTier, judged: Judged) -> dict[str, str] | None:
