@@ -20,6 +20,7 @@ from gameai_devcluster.services import Service, ServiceLaunch
 
 _DEV = install.ROOT / ".dev"
 _READY_SECONDS = 120.0
+_UNSCALED_SECONDS = 30.0
 _SCALED = 7
 _SCALER = "gameai-operator-scaler"
 # Each player has about 15 NPCs that decide four times a minute. Scaling in waits 5 s here, and 15 min by default.
@@ -144,8 +145,18 @@ def _follow_players(api: Api, laptop: inference.Laptop) -> None:
         api.patch(path("ModelTier", "eldermoor", "gold"), patch)
         asyncio.run(_play_curve(api, laptop.gateway))
         api.patch(path("ModelTier", "eldermoor", "gold"), {"spec": {"scaling": None}})
+        _wait_unscaled(api)
     finally:
         scaler.stop()
+
+
+def _wait_unscaled(api: Api) -> None:
+    """The scaler removes its report before it stops."""
+    end = time.monotonic() + _UNSCALED_SECONDS
+    while "scaling" in api.get("ModelTier", "eldermoor", "gold")["status"]:
+        if time.monotonic() > end:
+            raise DemoError("the scaler did not remove its report of a tier without spec.scaling")
+        time.sleep(0.3)
 
 
 async def _play_curve(api: Api, gateway: str) -> None:
