@@ -9,7 +9,7 @@ from typing import Any
 from gameai_operator import telemetry
 from gameai_operator.controller.conditions import Transition
 from gameai_operator.controller.errors import ApiError, NotLeadingError
-from gameai_operator.controller.manifest import FIELD_MANAGER, digest
+from gameai_operator.controller.manifest import FIELD_MANAGER, digest, timestamp
 
 # The type of a transition that is a change of replicas, and no condition.
 SCALED = "Scaled"
@@ -28,7 +28,7 @@ def event(
     if kind is None:
         return None
     metadata = root["metadata"]
-    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = timestamp(now)
     identity = digest([metadata["uid"], transition.type, transition.reason, now.isoformat()])
     return {
         "apiVersion": "v1",

@@ -1,5 +1,6 @@
 """PURE: rendered objects: their identity, their owner, and their hash."""
 
+import datetime
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,6 +16,11 @@ Document = dict[str, Any]
 MANIFEST_HASH = f"{GROUP}/manifest-hash"
 PAUSED = f"{GROUP}/paused"
 FIELD_MANAGER = "gameai-operator"
+
+
+def timestamp(at: datetime.datetime) -> str:
+    """A time in UTC as the API writes it: RFC 3339, in whole seconds."""
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Key(NamedTuple):

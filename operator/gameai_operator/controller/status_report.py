@@ -6,7 +6,7 @@ from typing import Any
 
 from gameai_operator.controller import conditions
 from gameai_operator.controller.kind import Decision, Kind
-from gameai_operator.controller.manifest import PAUSED, Manifest
+from gameai_operator.controller.manifest import PAUSED, Manifest, timestamp
 
 NAME_CONFLICT = "NameConflict"
 OBJECT_REFUSED = "ObjectRefused"
@@ -19,7 +19,6 @@ UNWRITTEN = frozenset(
 )
 # The status field in which an operator writes its own name (the namespace and name of its Lease).
 CLAIM = "operator"
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def status_of(
@@ -31,7 +30,7 @@ def status_of(
         before,
         decision.conditions,
         generation=root["metadata"]["generation"],
-        now=now.strftime(_TIME),
+        now=timestamp(now),
     )
     return {CLAIM: claim, **decision.status, "conditions": folded}
 
@@ -78,7 +77,7 @@ def paused(kind: Kind, root: Mapping[str, Any], now: datetime.datetime) -> Manif
         "type": "Ready",
         "status": "Unknown",
         "reason": "Paused",
-        "lastTransitionTime": now.strftime(_TIME),
+        "lastTransitionTime": timestamp(now),
     }
     entries = status["conditions"] or [unseen]
     said = [{**each, "message": message} if each["type"] == "Ready" else each for each in entries]

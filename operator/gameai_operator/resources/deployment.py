@@ -25,7 +25,7 @@ class Strategy:
     """How a Deployment replaces its pods.
 
     `surge` and `unavailable` are pods above and below the wanted number meanwhile; after `deadline_seconds` without
-    progress the roll-out is reported as stuck. `paused` is None where nobody ever pauses it.
+    progress the roll-out is reported as stuck. `paused` is None where it is never paused.
     """
 
     surge: int

@@ -17,6 +17,7 @@ from gameai_operator.controller.workers import Controller
 from gameai_operator.controller.workqueue import Priority
 from gameai_operator.kinds import MANAGED_SELECTOR, WATCHED, kinds
 from gameai_operator.run.heartbeat import Heartbeat
+from gameai_operator.run.leadership import Leadership
 from gameai_operator.run.observer import Observer
 from gameai_operator.run.process import Part, now, together
 from gameai_operator.settings import Settings
@@ -32,14 +33,14 @@ class Operator:
         self._authority = Authority(settings.gateway.ca_file)
         self._kinds = kinds(settings, lambda: self._authority.text)
         self._observer = Observer(settings, client, self._kinds, WATCHED, MANAGED_SELECTOR)
-        self._elector = Elector(client, settings.lease, gate, self._may_lead)
+        elector = Elector(client, settings.lease, gate, self._may_lead)
+        self._leadership = Leadership(elector, self._observer.filled)
         self._recorder = Recorder(client.create_event)
         self._reconciler = self._make_reconciler(client)
         self._controller = Controller(
             self._observer.queue, self._reconciler, workers=settings.workers
         )
         self._heartbeat = Heartbeat()
-        self._election_ended = False
 
     def _make_reconciler(self, client: Client) -> Reconciler:
         lease = self._settings.lease
@@ -69,8 +70,7 @@ class Operator:
 
     def live_faults(self) -> list[str]:
         """What only a restart can cure: a loop that hangs, an election that ended. Never an API error."""
-        ended = ["leader election ended"] if self._election_ended else []
-        return [*self._heartbeat.faults(), *ended]
+        return [*self._heartbeat.faults(), *self._leadership.faults()]
 
     def ready_faults(self) -> list[str]:
         """Why this process is not yet of use: kinds not served, or objects not yet known."""
@@ -105,16 +105,10 @@ class Operator:
 
     async def run(self, stop: asyncio.Event) -> int:
         """Everything at once; the first part that ends ends the run."""
-        ended = await together({"election": self._elect(), **self._parts()}, stop)
-        await self._elector.release()
+        election = self._leadership.run(self._lead)
+        ended = await together({"election": election, **self._parts()}, stop)
+        await self._leadership.release()
         return ended
-
-    async def _elect(self) -> None:
-        await self._observer.filled.wait()
-        try:
-            await self._elector.run(self._lead)
-        finally:
-            self._election_ended = True
 
     async def _lead(self) -> None:
         """Roots are listed once more before the first write: a standby's cache may have missed a deletion."""

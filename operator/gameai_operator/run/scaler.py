@@ -13,6 +13,7 @@ from gameai_operator.controller.kind import Kind
 from gameai_operator.controller.manifest import Key
 from gameai_operator.kinds import MANAGED_SELECTOR, kinds
 from gameai_operator.run.heartbeat import Heartbeat
+from gameai_operator.run.leadership import Leadership
 from gameai_operator.run.observer import Observer
 from gameai_operator.run.process import now, together
 from gameai_operator.scaling.collector import Collector
@@ -29,7 +30,8 @@ class Scaler:
         self._observer = Observer(
             settings, client, roots, {}, MANAGED_SELECTOR, shows_objects=False
         )
-        self._elector = Elector(client, settings.lease, gate, lambda: not self._observer.outdated)
+        elector = Elector(client, settings.lease, gate, lambda: not self._observer.outdated)
+        self._leadership = Leadership(elector, self._observer.filled)
         self._recorder = Recorder(client.create_event)
         self._heartbeat = Heartbeat()
         estimates = Estimates()
@@ -49,12 +51,10 @@ class Scaler:
             clock=time.monotonic,
             seconds=settings.scaler.seconds,
         )
-        self._election_ended = False
 
     def live_faults(self) -> list[str]:
         """What only a restart can cure."""
-        ended = ["leader election ended"] if self._election_ended else []
-        return [*self._heartbeat.faults(), *ended]
+        return [*self._heartbeat.faults(), *self._leadership.faults()]
 
     def ready_faults(self) -> list[str]:
         """Why it is not yet of use."""
@@ -67,22 +67,15 @@ class Scaler:
     async def run(self, stop: asyncio.Event) -> int:
         """Everything at once; the first part that ends ends the run. A standby scrapes too, so that it knows at once."""
         parts = {
-            "election": self._elect(),
+            "election": self._leadership.run(self._lead),
             **self._observer.parts(),
             "scrapes": self._collector.run(),
             "events": self._recorder.run(),
             "lag": self._heartbeat.run(),
         }
         ended = await together(parts, stop)
-        await self._elector.release()
+        await self._leadership.release()
         return ended
-
-    async def _elect(self) -> None:
-        await self._observer.filled.wait()
-        try:
-            await self._elector.run(self._lead)
-        finally:
-            self._election_ended = True
 
     async def _lead(self) -> None:
         await self._observer.relist_roots()

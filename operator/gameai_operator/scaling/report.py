@@ -7,12 +7,11 @@ from typing import Any
 
 from gameai_operator.api.scaling import Freeze, Mode, Scaling
 from gameai_operator.controller.conditions import Condition
+from gameai_operator.controller.manifest import timestamp
 from gameai_operator.scaling.decide import Decision, Fleet, unreachable
 from gameai_operator.scaling.signals import Signals
 
-CONDITIONS = ("ScalingActive", "WithinLatency")
 MOST_HISTORY = 10
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +26,7 @@ class Change:
     def document(self) -> dict[str, Any]:
         """As status holds it."""
         return {
-            "at": self.at.strftime(_TIME),
+            "at": timestamp(self.at),
             "from": self.before,
             "to": self.after,
             "reason": self.reason,
@@ -53,7 +52,7 @@ def status(
         "reason": decision.reason,
         "message": decision.message[:1024],
         "limited": decision.limit.value,
-        "decidedAt": now.strftime(_TIME),
+        "decidedAt": timestamp(now),
         **players,
         "signals": [
             {
@@ -62,7 +61,7 @@ def status(
                 "target": each.target[:253] or "none",
                 "wants": each.wants,
                 "state": each.state.value,
-                **({} if each.at is None else {"observedAt": when(each.at).strftime(_TIME)}),
+                **({} if each.at is None else {"observedAt": timestamp(when(each.at))}),
             }
             for each in decision.wishes
         ],

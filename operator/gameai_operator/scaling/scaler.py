@@ -15,7 +15,7 @@ from gameai_operator.controller import conditions as folding
 from gameai_operator.controller.cache import Cache
 from gameai_operator.controller.errors import ApiError, NotLeadingError
 from gameai_operator.controller.events import SCALED, Recorder, event
-from gameai_operator.controller.manifest import PAUSED, Key, Manifest, Resource
+from gameai_operator.controller.manifest import PAUSED, Key, Manifest, Resource, timestamp
 from gameai_operator.scaling import report
 from gameai_operator.scaling.behavior import Limit, Memory, Stamped
 from gameai_operator.scaling.decide import Decision, Fleet, decide
@@ -232,7 +232,7 @@ class Scaler:
                 root.get("status", {}).get("conditions", ()),
                 found,
                 generation=root["metadata"]["generation"],
-                now=wall.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                now=timestamp(wall),
             ),
         }
         said = _said(status)
