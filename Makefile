@@ -99,12 +99,11 @@ imports: $(READY) ## check the import contracts
 generated: $(READY) ## are generated files current?
 	@rm -rf .dev/generated && mkdir -p .dev/generated
 	@$(BIN)/python -m gameai_operator crds --output .dev/generated/crds
-	@diff -r crds charts/gameai-crds/files || { echo "error: charts/gameai-crds/files is stale: run make crds"; exit 1; }
-	@diff -r crds .dev/generated/crds || { echo "error: crds/ is stale: run make crds"; exit 1; }
+	@diff -r charts/gameai-crds/files .dev/generated/crds || { echo "error: charts/gameai-crds/files is stale: run make crds"; exit 1; }
 	@$(WRITE_SCHEMA) | diff $(SCHEMA) - || { echo "error: $(SCHEMA) is stale: run make crds"; exit 1; }
 	@$(PROTOC) $(foreach out,python grpc_python mypy mypy_grpc,--$(out)_out=.dev/generated) $(PROTOS) 2>/dev/null
 	@for wire in $(WIRE); do \
-	  diff -r -x __init__.py -x __pycache__ workloads/$$wire .dev/generated/$$wire || \
+	  diff -r -x __pycache__ workloads/$$wire .dev/generated/$$wire || \
 	    { echo "error: workloads/$$wire is stale: run make proto"; exit 1; }; done
 	@$(PROTOC) --include_imports --include_source_info -o .dev/generated/wire.binpb $(PROTOS)
 	@$(BIN)/buf lint --config proto/buf.yaml .dev/generated/wire.binpb
@@ -115,8 +114,7 @@ generated: $(READY) ## are generated files current?
 coverage: $(READY) ## has every branch of the PURE modules its test?
 	@$(BIN)/pytest -q tests/unit --cov --cov-report=term
 
-crds: $(READY) ## write crds/ and the archetypes' JSON Schema from the types
-	@$(BIN)/python -m gameai_operator crds --output crds
+crds: $(READY) ## write the CRDs (crds/ is a link) and the archetypes' JSON Schema from the types
 	@$(BIN)/python -m gameai_operator crds --output charts/gameai-crds/files
 	@$(WRITE_SCHEMA) > $(SCHEMA)
 

@@ -8,14 +8,13 @@ from typing import Any
 
 from gameai_operator.api.base import CATEGORY, GROUP, VERSION, Model, Rule
 from gameai_operator.api.schema import structural
+from gameai_operator.api.schema_revisions import NEWEST
 from gameai_operator.api.tier import ModelTier, ModelTierSpec, ModelTierStatus
 from gameai_operator.api.world import GameWorld, GameWorldSpec, GameWorldStatus
 from gameai_operator.api.worldview import WorldView, WorldViewSpec
 
 SCHEMA_HASH = f"{GROUP}/schema-hash"
 SCHEMA_REVISION = f"{GROUP}/schema-revision"
-# Raised with every change of a schema (a test compares it): an operator runs with a newer schema, not with an older one.
-REVISION = 8
 
 NAME_RULE = Rule(
     "self.metadata.name.size() <= 30 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
@@ -166,7 +165,7 @@ def document(definition: Definition) -> dict[str, Any]:
             "name": definition.name,
             "annotations": {
                 SCHEMA_HASH: schema_hash(definition),
-                SCHEMA_REVISION: str(REVISION),
+                SCHEMA_REVISION: str(NEWEST),
             },
         },
         "spec": {
@@ -195,8 +194,8 @@ def fault(definition: Definition, annotations: Mapping[str, str]) -> str | None:
     """Why an installed CRD with these annotations will not do; None when it is this release's or newer."""
     revision = annotations.get(SCHEMA_REVISION, "")
     found = int(revision) if revision.isdigit() else 0
-    same = found == REVISION and annotations.get(SCHEMA_HASH) == schema_hash(definition)
-    if found > REVISION or same:
+    same = found == NEWEST and annotations.get(SCHEMA_HASH) == schema_hash(definition)
+    if found > NEWEST or same:
         return None
     return (
         f"the CRD {definition.name} is older than this operator; apply this release's: "

@@ -1,1 +1,0 @@
-"""Generated from proto/gameai/inference/v1 by `make proto`."""

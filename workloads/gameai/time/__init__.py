@@ -1,1 +1,0 @@
-"""The wire of time: `v1` is generated from proto/gameai/time/v1 by `make proto`."""

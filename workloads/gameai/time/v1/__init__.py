@@ -1,1 +1,0 @@
-"""Generated from proto/gameai/time/v1 by `make proto`."""

@@ -1,1 +1,0 @@
-"""Generated from proto/gameai/weather/v1 by `make proto`."""
