@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from gameai_devcluster.install import ROOT
-from gameai_devcluster.processes import start_in_background
+from gameai_devcluster.processes import free_port, start_in_background
 
 _EXAMPLE = ROOT / "examples" / "laptop"
 _LISTENING = re.compile(r"^listening on (\d+)", re.MULTILINE)
@@ -80,7 +79,7 @@ def laptop(folder: Path) -> Iterator[Laptop]:
         file = folder / "gateway.yaml"
         file.write_text(yaml.safe_dump(view))
         (folder / "npcs.yaml").write_text((_EXAMPLE / "npcs.yaml").read_text())
-        port = _free_port()
+        port = free_port()
         flags = (f"--view={file}", "--address=127.0.0.1", f"--health-port={port}")
         log = folder / "gateway.log"
         gateway = Program("gameai.gateway", *flags, "--insecure-no-identity", log=log)
@@ -89,10 +88,3 @@ def laptop(folder: Path) -> Iterator[Laptop]:
     finally:
         for program in reversed(programs):
             program.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port

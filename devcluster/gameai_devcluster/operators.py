@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -20,14 +19,13 @@ import urllib3
 from gameai_devcluster.processes import alive, start_in_background
 from gameai_devcluster.testing.metrics import total
 
-_PORT = re.compile(r"serving health and metrics on \[\('127\.0\.0\.1', (\d+)\)\]")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Launch:
     """How an operator is started. `flags` are flags of `run` without the dashes, underscores for dashes.
 
-    `command` is `run` or `scaler`; `python_path` holds the packages of another release, in place of those that are installed.
+    `command` is `run` or `scaler`; `python_path` holds the packages of another release, in place of those that are installed
+    (give `health_port` then: a release may not know the flag that reports it).
     """
 
     kubeconfig: Path
@@ -49,13 +47,18 @@ class Operator:
         """Start it, again if it has ended."""
         launch = self.launch
         self._log_start = launch.log.stat().st_size if launch.log.exists() else 0
-        given = {
-            "kubeconfig": launch.kubeconfig,
+        given: dict[str, str | float] = {
+            "kubeconfig": str(launch.kubeconfig),
             "health_address": "127.0.0.1",
             "health_port": 0,
             "lease_namespace": "gameai-system",
             **launch.flags,
         }
+        self._port_file = launch.log.with_suffix(".ports")
+        self._port_file.unlink(missing_ok=True)
+        if given["health_port"] == 0:
+            given["port_file"] = str(self._port_file)
+        self._port = int(given["health_port"])
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GAMEAI_")}
         if launch.python_path:
@@ -84,12 +87,11 @@ class Operator:
 
     def get(self, endpoint: str) -> tuple[int, str]:
         """Status and text of one of its HTTP endpoints; (0, "") while it does not listen."""
-        match = _PORT.search(self.output())
-        if match is None:
-            return 0, ""
+        with contextlib.suppress(FileNotFoundError):
+            self._port = json.loads(self._port_file.read_text())["health"]
         with contextlib.suppress(urllib3.exceptions.HTTPError):
             answer = urllib3.request(
-                "GET", f"http://127.0.0.1:{match[1]}{endpoint}", retries=False, timeout=5
+                "GET", f"http://127.0.0.1:{self._port}{endpoint}", retries=False, timeout=5
             )
             return answer.status, answer.data.decode()
         return 0, ""

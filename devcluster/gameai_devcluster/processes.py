@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -67,6 +68,14 @@ def alive(pid: int, started: float) -> bool:
         return not gone and abs(process.create_time() - started) < 1.0
     except psutil.NoSuchProcess:
         return False
+
+
+def free_port() -> int:
+    """A port of the loopback interface that no process listens on now."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port: int = bound.getsockname()[1]
+        return port
 
 
 def send(process: psutil.Process, number: signal.Signals) -> None:

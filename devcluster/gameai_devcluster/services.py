@@ -1,8 +1,8 @@
 """EDGE: a game service as a process of this machine, over a configuration file."""
 
+import contextlib
 import json
 import os
-import re
 import signal
 import sys
 import time
@@ -18,8 +18,6 @@ from gameai.weather.v1 import weather_pb2
 from gameai_contract.catalogue import CATALOGUE
 
 from gameai_devcluster.processes import start_in_background
-
-_SERVING = re.compile(r"serving \S+ on port (\d+), health on \[\('127\.0\.0\.1', (\d+)\)\]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +39,10 @@ class Service:
         module = CATALOGUE[launch.name].module
         self._start = launch.log.stat().st_size if launch.log.exists() else 0
         command = [sys.executable, "-m", module, f"--config={launch.config}"]
+        self._port_file = launch.log.with_suffix(".ports")
+        self._port_file.unlink(missing_ok=True)
         flags = ["--address=127.0.0.1", "--port=0", "--health-port=0"]
+        flags += [f"--port-file={self._port_file}"]
         kept = {k: v for k, v in os.environ.items() if not k.startswith("GAMEAI_")}
         self.process = start_in_background(
             [*command, *flags, f"--drain-seconds={launch.drain_seconds}"],
@@ -69,7 +70,7 @@ class Service:
     @property
     def endpoint(self) -> str:
         """Where it answers gRPC."""
-        return f"127.0.0.1:{self._port(0)}"
+        return f"127.0.0.1:{self._port('grpc')}"
 
     def channel(self) -> grpc.Channel:
         """The channel to it, until `close`."""
@@ -82,7 +83,7 @@ class Service:
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of one of its HTTP endpoints."""
         answer = urllib3.request(
-            "GET", f"http://127.0.0.1:{self._port(1)}{path}", retries=False, timeout=5
+            "GET", f"http://127.0.0.1:{self._port('health')}{path}", retries=False, timeout=5
         )
         return answer.status, answer.data.decode()
 
@@ -102,14 +103,16 @@ class Service:
         self.terminate()
         return self.process.wait(seconds)
 
-    def _port(self, which: int) -> int:
+    def _port(self, name: str) -> int:
+        """Raises TimeoutError before it serves."""
         ports = self._ports()
-        if ports is None:
+        if not ports:
             raise TimeoutError(f"{self.launch.name} does not serve yet")
-        return ports[which]
+        return ports[name]
 
-    def _ports(self) -> tuple[int, int] | None:
-        for line in self.output().splitlines():
-            if line.startswith("{") and (match := _SERVING.search(json.loads(line)["message"])):
-                return int(match[1]), int(match[2])
-        return None
+    def _ports(self) -> dict[str, int]:
+        """Its ports by name; none before it serves."""
+        with contextlib.suppress(FileNotFoundError):
+            ports: dict[str, int] = json.loads(self._port_file.read_text())
+            return ports
+        return {}

@@ -89,6 +89,7 @@ def settings(options: argparse.Namespace) -> Settings:
         ),
         health_address=options.health_address,
         health_port=options.health_port,
+        port_file=options.port_file,
         log_level=options.log_level.upper(),
     )
     for name in ("network_policies", "allow_open_networks"):

@@ -78,6 +78,7 @@ def _process(default: Settings) -> dict[str, tuple[_Row, ...]]:
         "this process": (
             ("--health-address", default.health_address, "listen address of /livez, /readyz and /metrics; empty: all interfaces"),
             ("--health-port", default.health_port, "port of /livez, /readyz and /metrics; 0: any free port"),
+            ("--port-file", "", "file to write the port to, as JSON, once it is open"),
             ("--log-level", default.log_level, "DEBUG, INFO, WARNING or ERROR"),
         ),
         "leader election": (

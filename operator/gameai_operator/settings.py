@@ -161,4 +161,5 @@ class Settings:
     # Empty: every address of the pod, IPv4 and IPv6.
     health_address: str = ""
     health_port: int = HEALTH_PORT
+    port_file: str = ""
     log_level: str = "INFO"

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from gameai.errors import NotFoundError
 from gameai.serving import GameService, Runtime
 from gameai.serving.live import read
 from gameai.serving.main import Options, serve
+from gameai_devcluster.processes import free_port
 from grpc import aio
 from prometheus_client import REGISTRY
 from support.worlds import configuration
@@ -55,13 +55,6 @@ def add(server: aio.Server, echo: Echo) -> None:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(ECHO, handlers),))
 
 
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        number: int = bound.getsockname()[1]
-        return number
-
-
 class Running:
     """A service in this process."""
 
@@ -77,6 +70,7 @@ class Running:
             address="127.0.0.1",
             port=self.port,
             health_port=self.health_port,
+            port_file=None,
             drain_seconds=drain_seconds,
         )
         # A name of the catalogue, for its settings.

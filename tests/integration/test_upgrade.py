@@ -12,6 +12,7 @@ from gameai_devcluster import charts, install
 from gameai_devcluster import cluster as clusters
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.operators import Launch, Operator
+from gameai_devcluster.processes import free_port
 from gameai_devcluster.testing.waiting import settled, until, world_settled
 from support.live import manifest, world
 
@@ -95,7 +96,14 @@ def test_an_upgrade_restarts_no_pod_and_loses_no_object(
         helm.install(older / "charts/gameai-operator", "gameai-operator")
         kubeconfig = install.operator_kubeconfig(api, kubeconfig_file)
         log = folder / "older.log"
-        operator = Operator(Launch(kubeconfig=kubeconfig, log=log, python_path=python_path))
+        operator = Operator(
+            Launch(
+                kubeconfig=kubeconfig,
+                log=log,
+                flags={"health_port": free_port()},
+                python_path=python_path,
+            )
+        )
         operator.wait_ready()
         for each in (document, world("games")):
             api.apply(each, manager="kubectl")

@@ -46,7 +46,11 @@ def block(address: str) -> Document:
 def outside(cidr: str) -> list[Document]:
     """Peers: a block that a tenant names, without the addresses of instance metadata; none where it lies within those."""
     network = ipaddress.ip_network(cidr, strict=False)
-    metadata = [each for each in map(ipaddress.ip_network, METADATA_ADDRESSES) if each.version == network.version]  # fmt: skip
+    metadata = [
+        each
+        for each in map(ipaddress.ip_network, METADATA_ADDRESSES)
+        if each.version == network.version
+    ]
     if any(_within(network, each) for each in metadata):
         return []
     left_out = [str(each) for each in metadata if _within(each, network)]

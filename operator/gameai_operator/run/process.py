@@ -6,10 +6,12 @@ import datetime
 import logging
 import signal
 from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from gameai_operator.cluster.client import Client, CredentialsError, configuration
 from gameai_operator.cluster.lease import WriteGate
+from gameai_operator.http.port_file import write_ports
 from gameai_operator.http.server import application, serve
 from gameai_operator.settings import Settings
 
@@ -55,6 +57,8 @@ async def run(settings: Settings, make: Make) -> int:
         runner = await serve(app, settings.health_address, settings.health_port)
         stack.push_async_callback(runner.cleanup)
         _LOG.info("serving health and metrics on %s", runner.addresses)
+        if settings.port_file:
+            write_ports(Path(settings.port_file), {"health": runner.addresses[0][1]})
         return await process.run(stop)
 
 

@@ -82,7 +82,16 @@ class Metrics(Collector):
         self._drop_worlds(gone)
         for counts in (self.tokens, self.requests):
             _drop(counts, lambda key: key[1] not in tiers)
-        for held in (self.answers, self.degraded, self.faults, self.engine_failures, self.seconds, self.queued, self.engine_seconds, self.late):  # fmt: skip
+        for held in (
+            self.answers,
+            self.degraded,
+            self.faults,
+            self.engine_failures,
+            self.seconds,
+            self.queued,
+            self.engine_seconds,
+            self.late,
+        ):
             _drop(held, lambda key: bool(key[0]) and key[0] not in tiers)
 
     def _drop_worlds(self, gone: Collection[str]) -> None:

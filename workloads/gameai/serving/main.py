@@ -35,6 +35,7 @@ from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
 from gameai.serving.interceptor import Interceptor
 from gameai.serving.live import LiveWorld, follow, read
+from gameai.serving.port_file import write_ports
 from gameai.serving.readiness import Readiness, Stage
 from gameai.serving.service import GameService, Runtime
 
@@ -68,6 +69,7 @@ class Options:
     address: str
     port: int
     health_port: int
+    port_file: Path | None
     drain_seconds: float
 
 
@@ -111,6 +113,11 @@ def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, 
         help="port of /livez, /readyz, /metrics",
     )
     parser.add_argument(
+        "--port-file",
+        type=Path,
+        help="file to write both ports to, as JSON, once they are open",
+    )
+    parser.add_argument(
         "--drain-seconds",
         type=float,
         default=_DRAIN_SECONDS,
@@ -128,6 +135,7 @@ def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, 
         address=given.address,
         port=given.port,
         health_port=given.health_port,
+        port_file=given.port_file,
         drain_seconds=given.drain_seconds,
     )
     return options, given.log_level.upper()
@@ -177,6 +185,8 @@ async def serve(
         runtime.readiness.stage = Stage.SERVING
         await checks.say(serving=True)
         _LOG.info("serving %s on port %d, health on %s", service.name, port, runner.addresses)
+        if options.port_file is not None:
+            write_ports(options.port_file, {"grpc": port, "health": runner.addresses[0][1]})
         try:
             await _until(stop, runtime.background)
         finally:

@@ -29,8 +29,12 @@ def dispatcher_gauges(
     single: list[tuple[str, str, float]] = [
         ("cache_entries", "Cached answers.", len(cache)),
         ("cache_bytes", "Size of the cached answers, in bytes.", cache.size),
-        ("held_bytes", "Memory of open questions, waiting frames, unread answers and unfinished replies, in bytes.", ledger.total),
+        (
+            "held_bytes",
+            "Memory of open questions, waiting frames, unread answers and unfinished replies, in bytes.",
+            ledger.total,
+        ),
         ("open_questions", "Open questions.", waiting),
-    ]  # fmt: skip
+    ]
     for name, text, number in single:
         yield gauge(f"gameai_gateway_{name}", text, (), [((), float(number))])

@@ -80,10 +80,16 @@ class InferenceService:
     def add_to(self, server: aio.Server) -> None:
         """Serve its methods."""
         handlers: dict[str, Any] = {
-            "StreamAnswers": grpc.stream_stream_rpc_method_handler(self.StreamAnswers, response_serializer=pb.StreamAnswersResponse.SerializeToString),
-            "GenerateAnswer": grpc.stream_unary_rpc_method_handler(self.GenerateAnswer, **_wire(pb.GenerateAnswerRequest, pb.GenerateAnswerResponse)),
-            "GenerateText": grpc.stream_stream_rpc_method_handler(self.GenerateText, **_wire(pb.GenerateTextRequest, pb.GenerateTextResponse)),
-        }  # fmt: skip
+            "StreamAnswers": grpc.stream_stream_rpc_method_handler(
+                self.StreamAnswers, response_serializer=pb.StreamAnswersResponse.SerializeToString
+            ),
+            "GenerateAnswer": grpc.stream_unary_rpc_method_handler(
+                self.GenerateAnswer, **_wire(pb.GenerateAnswerRequest, pb.GenerateAnswerResponse)
+            ),
+            "GenerateText": grpc.stream_stream_rpc_method_handler(
+                self.GenerateText, **_wire(pb.GenerateTextRequest, pb.GenerateTextResponse)
+            ),
+        }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(NAME, handlers),))
 
     def drain(self) -> None:
