@@ -10,12 +10,13 @@ from aiohttp import web
 from gameai.client import Gateway
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, path
+from gameai_devcluster.processes import free_port
 from gameai_devcluster.testing.waiting import until
 from gameai_vllm.engine import Engine, Latency, Limits
 from gameai_vllm.surface import application, new_surface
 
 from benchmarks import report
-from benchmarks.inference import free_port, running, wait_listening
+from benchmarks.inference import running, wait_listening
 from benchmarks.stage import Stage, stage
 
 ROUNDS = 5
@@ -38,7 +39,9 @@ def _world(api: Api) -> None:
         ("GameWorld", "moor", {"roles": roles}),
     ):
         metadata = {"name": name, "namespace": _SPACE}
-        api.apply({"apiVersion": "gameai.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": given})  # fmt: skip
+        api.apply(
+            {"apiVersion": "gameai.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": given}
+        )
 
     def published() -> bool:
         found = api.find("ConfigMap", _SPACE, "moor-world")
@@ -57,7 +60,14 @@ def _pod(api: Api, name: str, port: int) -> None:
         "finalizers": ["example.com/held"],
     }
     containers = [{"name": "vllm", "image": "double", "ports": [http]}]
-    api.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"schedulerName": "none", "containers": containers}})  # fmt: skip
+    api.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": metadata,
+            "spec": {"schedulerName": "none", "containers": containers},
+        }
+    )
     status = {
         "podIP": "127.0.0.1",
         "podIPs": [{"ip": "127.0.0.1"}],

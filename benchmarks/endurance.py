@@ -20,10 +20,11 @@ import psutil
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
 from gameai_devcluster.binary import Program, built
+from gameai_devcluster.processes import free_port
 from grpc import aio
 
 from benchmarks import report
-from benchmarks.inference import backend, free_port, running, wait_listening
+from benchmarks.inference import backend, running, wait_listening
 
 FIRST, LAST = 100_000, 1_000_000
 STREAMS, FRAME, NPCS = 200, 32, 10_000
@@ -118,7 +119,10 @@ async def _play(address: str, process: psutil.Process) -> tuple[dict[int, float]
 
 def main() -> None:
     """One run: it takes minutes."""
-    program = built(Program(name="backend", package="./backend", about="the benchmark's backend: seconds"), print)  # fmt: skip
+    program = built(
+        Program(name="backend", package="./backend", about="the benchmark's backend: seconds"),
+        print,
+    )
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         address = f"127.0.0.1:{backend(program, folder, stack)}"

@@ -7,7 +7,6 @@ stands in the table. Traces are drawn once for a round; what is compared plays t
 import asyncio
 import itertools
 import json
-import random
 import re
 import statistics
 import sys
@@ -25,11 +24,13 @@ from typing import Any, Self
 import aiohttp
 import psutil
 from gameai.client import AskError, Gateway
+from gameai_devcluster.processes import free_port
 
 from benchmarks import report
-from benchmarks.inference import free_port, running, wait_listening
+from benchmarks.inference import running, wait_listening
+from benchmarks.traces import SECONDS, Asked, Outcome, trace, with_echoes
 
-ROUNDS, SECONDS = 3, 12.0
+ROUNDS = 3
 # Of the deadlines below the gateway leaves so much for the way back.
 MARGIN_SECONDS = 0.010
 NPCS = """\
@@ -63,64 +64,10 @@ GOLD = Shape("Gold", "reaction", "guard", 4, 40.0, 0.0, 1, 160)
 SILVER = Shape("Silver", "dialogue", "bard", 8, 10.0, 5.0, 20, 250)
 
 
-@dataclass(frozen=True)
-class Asked:
-    """One question of a trace: when, of which world's which game server, and its deadline."""
-
-    at: float
-    world: int
-    server: int
-    npc: str
-    deadline_ms: int
-    echo: bool = False
-
-
-@dataclass
-class Told:
-    """What became of a trace: per world, questions and answers in time; of all, how they ended."""
-
-    asked: Counter[int]
-    good: Counter[int]
-    sources: Counter[str]
-
-    @property
-    def late(self) -> float:
-        """Share of late answers, beyond the share of late echoes, in percent."""
-        echoes = self.sources["echo"] + self.sources["late echo"]
-        late = self.sources["late"] / max(1, self.asked.total())
-        return 100 * max(0.0, late - self.sources["late echo"] / max(1, echoes))
-
-    def share(self, worlds: Sequence[int]) -> float:
-        """Answers in time of some worlds, of all that these asked."""
-        return sum(self.good[w] for w in worlds) / max(1, sum(self.asked[w] for w in worlds))
-
-
-def trace(
-    rates: Sequence[float], deadlines: Sequence[int], servers: Sequence[int], seed: int
-) -> list[Asked]:
-    """Arrivals by chance (Poisson), of each world at its own rate."""
-    draw = random.Random(seed)
-    found = []
-    for world, rate in enumerate(rates):
-        at = draw.expovariate(rate)
-        while at < SECONDS:
-            npc, server = f"npc-{draw.randrange(1000)}", draw.randrange(servers[world])
-            found.append(Asked(at, world, server, npc, deadlines[world]))
-            at += draw.expovariate(rate)
-    return sorted(found, key=lambda each: each.at)
-
-
-def with_echoes(asked: Sequence[Asked], seed: int) -> list[Asked]:
-    """Beside every second question one for a role that there is not, at a time of its own: it is refused at once."""
-    draw = random.Random(seed)
-    echoes = [replace(each, at=draw.uniform(0, SECONDS), echo=True) for each in asked[::2]]
-    return sorted([*asked, *echoes], key=lambda each: each.at)
-
-
-async def play(asked: Sequence[Asked], ask: Callable[[Asked], Awaitable[str]]) -> Told:
+async def play(asked: Sequence[Asked], ask: Callable[[Asked], Awaitable[str]]) -> Outcome:
     """Ask each at its time; `ask` says the source of an answer in time, or another word."""
     worlds = {each.world for each in asked}
-    told = Told(Counter(dict.fromkeys(worlds, 0)), Counter(dict.fromkeys(worlds, 0)), Counter())
+    told = Outcome(Counter(dict.fromkeys(worlds, 0)), Counter(dict.fromkeys(worlds, 0)), Counter())
     began = time.monotonic()
 
     async def one(each: Asked) -> None:
@@ -137,7 +84,7 @@ async def play(asked: Sequence[Asked], ask: Callable[[Asked], Awaitable[str]]) -
     return told
 
 
-async def through(addresses: Sequence[str], asked: Sequence[Asked], shape: Shape) -> Told:
+async def through(addresses: Sequence[str], asked: Sequence[Asked], shape: Shape) -> Outcome:
     """By our own client; each game server has one."""
     servers = sorted({(each.world, each.server) for each in asked})
     together = ",".join(addresses)
@@ -194,7 +141,7 @@ async def call(session: aiohttp.ClientSession, url: str, shape: Shape, seconds: 
         return False
 
 
-async def alone(address: str, asked: Sequence[Asked], shape: Shape) -> Told:
+async def alone(address: str, asked: Sequence[Asked], shape: Shape) -> Outcome:
     """Straight to the engine, without a gateway."""
     url = f"http://{address}/v1/chat/completions"
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
@@ -299,14 +246,21 @@ def gold(stand: Stand, rows: list[report.Row]) -> None:
         ratios.append(ours.share([0]) / max(before.share([0]), 1e-9))
         shares.append(sum(ours.good.values()) / SECONDS / GOLD.capacity)
         late.append(ours.late)
-        print(f"  Gold: alone {before.share([0]):.3f}, ours {ours.share([0]):.3f} {dict(ours.sources)}", flush=True)  # fmt: skip
+        print(
+            f"  Gold: alone {before.share([0]):.3f}, ours {ours.share([0]):.3f} {dict(ours.sources)}",
+            flush=True,
+        )
     rows += [
-        report.median("Gold, 2x overload: in time / engine alone", ratios, limit=0.9, unit="×", least=True),
+        report.median(
+            "Gold, 2x overload: in time / engine alone", ratios, limit=0.9, unit="×", least=True
+        ),
         # The engine alone answers hardly anything in time: this row can fail.
-        report.median("Gold, 2x overload: in time, of capacity", shares, limit=0.8, unit="×", least=True),
+        report.median(
+            "Gold, 2x overload: in time, of capacity", shares, limit=0.8, unit="×", least=True
+        ),
         report.median("Gold, late beyond an echo, seen by clients", late, limit=0.1, unit="%"),
         report.median("Gold: CPU of the gateway", cpu, limit=30, unit="%"),
-    ]  # fmt: skip
+    ]
 
 
 def silver(stand: Stand, rows: list[report.Row]) -> None:
@@ -321,8 +275,10 @@ def silver(stand: Stand, rows: list[report.Row]) -> None:
         shares.append(sum(ours.good.values()) / SECONDS / capacity)
         print(f"  Silver: capacity {capacity:.1f}/s, ours {dict(ours.sources)}", flush=True)
     rows.append(
-        report.median("Silver, 2x overload: in time, of capacity", shares, limit=0.9, unit="×", least=True)
-    )  # fmt: skip
+        report.median(
+            "Silver, 2x overload: in time, of capacity", shares, limit=0.9, unit="×", least=True
+        )
+    )
 
 
 def flood(stand: Stand, rows: list[report.Row]) -> None:
@@ -368,8 +324,10 @@ def several(stand: Stand, rows: list[report.Row]) -> None:
     for count in (2, 6):
         ratios = [ours / one for ours, one in zip(good[count], good[1], strict=True)]
         rows.append(
-            report.median(f"{count} gateways: in time / one gateway", ratios, limit=0.9, unit="×", least=True)
-        )  # fmt: skip
+            report.median(
+                f"{count} gateways: in time / one gateway", ratios, limit=0.9, unit="×", least=True
+            )
+        )
     rows += [
         report.median(f"{count} gateways: vLLM waiting, p99 of a replica", found, limit=2, unit="")
         for count, found in waiting.items()

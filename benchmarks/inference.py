@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai_devcluster.binary import Program, built, cache
+from gameai_devcluster.processes import free_port
 
 from benchmarks import report
 
@@ -53,11 +54,18 @@ LOADS = (
     Load("vllm-router, request", "vllm-router", "http", "body", 32),
     Load("smg, request", "smg", "http", "body", 32),
     Load("ours, stream, 1 a message, miss", "ours", "stream", "miss-1", 256),
-    Load("ours, stream, 1 a message, miss, interactive", "ours", "stream", "miss-1", 32, interactive=True),
+    Load(
+        "ours, stream, 1 a message, miss, interactive",
+        "ours",
+        "stream",
+        "miss-1",
+        32,
+        interactive=True,
+    ),
     Load("ours, stream, frames of 32, miss", "ours", "stream", "miss-32", 8),
     Load("ours, stream, frames of 32, hit", "ours", "stream", "hit-32", 8),
     Load("ours, unary, miss", "ours", "unary", "unary", 32),
-)  # fmt: skip
+)
 BARS = (
     ("stream, 1 a message, miss / vllm-router", LOADS[2], LOADS[0], 2.0),
     ("stream, 1 a message, miss, interactive / vllm-router", LOADS[3], LOADS[0], 2.0),
@@ -69,8 +77,13 @@ BARS = (
 
 def question(number: int, archetype: str) -> pb.Question:
     return pb.Question(
-        id=number, role="reaction", archetype=archetype, npc=f"npc-{number}", prompt=pb.Prompt(parts=[PROMPT]), deadline_ms=30_000
-    )  # fmt: skip
+        id=number,
+        role="reaction",
+        archetype=archetype,
+        npc=f"npc-{number}",
+        prompt=pb.Prompt(parts=[PROMPT]),
+        deadline_ms=30_000,
+    )
 
 
 def messages(folder: Path) -> None:
@@ -113,13 +126,6 @@ def peers() -> Path:
     return folder / "bin"
 
 
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        port: int = held.getsockname()[1]
-        return port
-
-
 @contextmanager
 def running(command: list[str], core: int, log: Path) -> Iterator[psutil.Process]:
     """A process on one core, killed with its children in the end."""
@@ -155,7 +161,9 @@ def commands(folder: Path, backend: int) -> dict[str, Callable[[int], list[str]]
     """How each server is started on a port."""
     programs, url = peers(), f"http://127.0.0.1:{backend}"
     view = {
-        "tiers": [{"name": "gold", "class": "Gold", "slots": 512, "endpoints": [f"127.0.0.1:{backend}"]}],
+        "tiers": [
+            {"name": "gold", "class": "Gold", "slots": 512, "endpoints": [f"127.0.0.1:{backend}"]}
+        ],
         "worlds": [
             {
                 "name": "moor",
@@ -163,7 +171,7 @@ def commands(folder: Path, backend: int) -> dict[str, Callable[[int], list[str]]
                 "archetypes": "npcs.yaml",
             }
         ],
-    }  # fmt: skip
+    }
     (folder / "view.yaml").write_text(json.dumps(view))
     (folder / "npcs.yaml").write_text(NPCS)
     ours = [sys.executable, "-m", "gameai.gateway", f"--view={folder / 'view.yaml'}"]
@@ -184,18 +192,29 @@ def commands(folder: Path, backend: int) -> dict[str, Callable[[int], list[str]]
     return {
         "ours": lambda port: [*ours, *flags, f"--port={port}"],
         "vllm-router": lambda port: [
-            *router, "--host=127.0.0.1", f"--port={port}", f"--prometheus-port={free_port()}", "--log-level=warning",
+            *router,
+            "--host=127.0.0.1",
+            f"--port={port}",
+            f"--prometheus-port={free_port()}",
+            "--log-level=warning",
         ],
-        "smg": lambda port: [*smg, f"--port={port}", f"--prometheus-port={free_port()}", "--log-level=warn"],
-    }  # fmt: skip
+        "smg": lambda port: [
+            *smg,
+            f"--port={port}",
+            f"--prometheus-port={free_port()}",
+            "--log-level=warn",
+        ],
+    }
 
 
 def main() -> None:
     """Run all rounds and write the table."""
     programs = {
-        name: built(Program(name=name, package=f"./{name}", about=f"the benchmark's {name}: seconds"), print)
+        name: built(
+            Program(name=name, package=f"./{name}", about=f"the benchmark's {name}: seconds"), print
+        )
         for name in ("backend", "load")
-    }  # fmt: skip
+    }
     costs: dict[str, list[float]] = {load.name: [] for load in LOADS}
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)

@@ -93,10 +93,9 @@ class Metrics:
         engine = self._engine
         label = f'engine="0",model_name="{self._model}"'
         rejected = f'vllm:admission_rejections_total{{model_name="{self._model}",reason='
+        finished = 'vllm:request_success_total{engine="0",finished_reason="'
         reasons = {
-            f'vllm:request_success_total{{engine="0",finished_reason="{reason}",model_name="{self._model}"}}': float(
-                count
-            )
+            f'{finished}{reason}",model_name="{self._model}"}}': float(count)
             for reason, count in self.finished.items()
         }
         return reasons | {

@@ -1,107 +1,36 @@
 """The gateway on a cluster: it finds tiers, pods, worlds and keys by watch, under the chart's own rights."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import grpc
 import pytest
-from gameai.gateway.rpc.identity import AUDIENCE
-from gameai.inference.v1 import inference_pb2 as pb
-from gameai.inference.v1 import inference_pb2_grpc
-from gameai_devcluster import cluster as clusters
 from gameai_devcluster import install
-from gameai_devcluster.api import Api, Json, path
-from gameai_devcluster.testing.proxy import Answer, Arrival, DropError, Proxy, status_answer
+from gameai_devcluster.api import Api, Json
 from gameai_devcluster.testing.waiting import until
-from gameai_operator.controller.manifest import PAUSED
 from grpc import aio
-from support.inference import engine, eventually, outward, program
-from support.live import manifest, world
+from support.discovery import (
+    ARCHETYPES_SECONDS,
+    DEFAULT,
+    ENGINE,
+    NPCS,
+    becomes,
+    gateway,
+    living,
+    npcs,
+    published,
+    ready,
+    refused,
+    release,
+    replica,
+)
+from support.inference import engine, eventually, outward
+from support.live import manifest
 
 pytestmark = pytest.mark.usefixtures("operator")
-SERVICE = "gameai-operator-gateway"
-NODE = "outside"
-JSON = {"Content-Type": "application/json"}
-ENGINE, DEFAULT = pb.SOURCE_ENGINE, pb.SOURCE_DEFAULT
-NPCS = """\
-version: 1
-archetypes:
-  guard: {actions: [patrol, flee], defaults: [patrol]}
-"""
+
+
 HIDING = NPCS.replace("patrol", "hide")
-ROLES: list[Json] = [
-    {"name": "reaction", "tierRef": {"name": "gold"}, "deadlineMs": 1500},
-    {"name": "strict", "tierRef": {"name": "gold"}, "deadlineMs": 1500, "fallback": []},
-]
-# What is stated in seconds is waited for ten times as long.
-VIEW_SECONDS, ARCHETYPES_SECONDS = 10.0, 50.0
-
-
-def npcs(api: Api, namespace: str, text: str = NPCS) -> None:
-    api.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {
-                "name": "moor-npcs",
-                "namespace": namespace,
-                "labels": {"app.kubernetes.io/part-of": "gameai"},
-            },
-            "data": {"npcs.yaml": text},
-        },
-        manager="kubectl",
-    )
-
-
-def replica(api: Api, namespace: str, name: str, address: str) -> None:
-    """A pod of tier `gold` whose engine listens here; no kubelet knows it."""
-    host, _, port = address.partition(":")
-    http = {"name": "http", "containerPort": int(port)}
-    labels = api.get("Service", namespace, "gold")["spec"]["selector"]
-    # Of pods without a node no EndpointSlice is made.
-    api.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
-    api.create(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": name,
-                "namespace": namespace,
-                "labels": labels,
-                # Else a pod that runs nowhere is gone as soon as it is told to end.
-                "finalizers": ["example.com/held"],
-            },
-            "spec": {
-                "nodeName": NODE,
-                "containers": [{"name": "vllm", "image": "double", "ports": [http]}],
-            },
-        }
-    )
-    ready(api, namespace, name, host)
-
-
-def ready(api: Api, namespace: str, name: str, host: str = "", *, so: bool = True) -> None:
-    host = host or outward()
-    status = {
-        "podIP": host,
-        "podIPs": [{"ip": host}],
-        "conditions": [{"type": "Ready", "status": str(so)}],
-    }
-    api.patch(f"{path('Pod', namespace, name)}/status", {"status": status})
-
-
-def release(api: Api, namespace: str) -> None:
-    for pod in api.list("Pod", namespace):
-        if pod["metadata"].get("finalizers"):
-            where = path("Pod", namespace, pod["metadata"]["name"])
-            api.patch(where, {"metadata": {"finalizers": None}})
-    api.delete("Node", None, NODE)
 
 
 @pytest.fixture
@@ -121,108 +50,10 @@ def games(api: Api, namespace: str) -> Iterator[str]:
     release(api, namespace)
 
 
-def living(namespace: str, **spec: Any) -> Json:
-    made = {
-        "roles": ROLES,
-        "services": [],
-        "archetypes": {"configMap": {"name": "moor-npcs"}},
-        "callers": [{"namespace": namespace, "serviceAccount": "match"}],
-    }
-    return world(namespace, **(made | spec))
-
-
-def published(api: Api, namespace: str) -> bool:
-    view = api.find("WorldView", namespace, "moor")
-    return bool(view and view["spec"].get("archetypes"))
-
-
 def condition(api: Api, namespace: str, kind: str) -> Json:
     entries = api.get("GameWorld", namespace, "moor").get("status", {}).get("conditions", [])
     found: Json = next((each for each in entries if each["type"] == kind), {})
     return found
-
-
-@dataclass
-class Served:
-    """A gateway of its own process."""
-
-    stub: Any
-    health: str
-    session: aiohttp.ClientSession
-    metadata: list[tuple[str, str]]
-
-    async def ask(self, role: str = "reaction", **more: Any) -> pb.Answer:
-        asked = pb.Question(
-            role=role, archetype="guard", npc="n1", prompt=pb.Prompt(parts=["A wolf!"]), **more
-        )
-        request = pb.GenerateAnswerRequest(question=asked)
-        response = await self.stub.GenerateAnswer(request, metadata=self.metadata, timeout=20)
-        answer: pb.Answer = response.answer
-        return answer
-
-    async def source(self) -> int:
-        return int((await self.ask()).source)
-
-    async def metrics(self) -> dict[str, float]:
-        """Every sample by its name and labels."""
-        async with self.session.get(f"{self.health}/metrics") as response:
-            lines = (await response.text()).splitlines()
-        pairs = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
-        return {name: float(value) for name, value in pairs}
-
-    async def ready(self) -> str:
-        async with self.session.get(f"{self.health}/readyz") as response:
-            return (await response.text()).strip()
-
-
-@asynccontextmanager
-async def gateway(
-    api: Api,
-    namespace: str,
-    folder: Path,
-    server: str = "",
-    account: str = "match",
-    listed: str = "",
-) -> AsyncIterator[Served]:
-    """A gateway that knows what there is, and a caller of the world."""
-    token = folder / "gateway.token"
-    token.write_text(install.token(api, install.NAMESPACE, SERVICE))
-    own = install.token(api, namespace, account, audience=AUDIENCE)
-    async with (
-        program(
-            *("gameai.gateway", "--cluster", f"--api-server={server or api.credentials.server}"),
-            *(f"--api-token={token}", f"--api-ca={api.credentials.ca_file}"),
-            *(
-                f"--own-service={install.NAMESPACE}/{SERVICE}",
-                f"--namespaces={listed or namespace}",
-            ),
-            *("--address=127.0.0.1", "--port=0", "--health-port=0", "--log-level=WARNING"),
-        ) as (_, ports),
-        aiohttp.ClientSession() as session,
-        aio.insecure_channel(f"127.0.0.1:{ports[0]}") as channel,
-    ):
-        stub = inference_pb2_grpc.InferenceServiceStub(channel)
-        metadata = [("authorization", f"Bearer {own}")]
-        served = Served(stub, f"http://127.0.0.1:{ports[1]}", session, metadata)
-        await becomes(served.ready, "ok")
-        yield served
-
-
-async def becomes(look: Any, wanted: Any, seconds: float = VIEW_SECONDS) -> None:
-    """Until it tells this; the last other word in the error."""
-    seen: Any = None
-    try:
-        async with asyncio.timeout(seconds):
-            while (seen := await look()) != wanted:
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise AssertionError(f"not in {seconds:.0f} s: {wanted}; last: {seen}") from None
-
-
-async def refused(served: Served, **question: Any) -> tuple[grpc.StatusCode, str]:
-    with pytest.raises(aio.AioRpcError) as caught:
-        await served.ask(**question)
-    return caught.value.code(), caught.value.details() or ""
 
 
 async def test_a_world_that_is_applied_is_answered_by_its_tiers_pods(
@@ -314,247 +145,3 @@ async def test_archetypes_are_new_at_once_and_broken_ones_leave_the_last_good_on
         npcs(api, games)
         await becomes(answer, "patrol", ARCHETYPES_SECONDS)
         assert condition(api, games, "ArchetypesValid")["status"] == "True"
-
-
-@pytest.fixture
-def proxy(cluster: clusters.Cluster, api: Api) -> Iterator[Proxy]:
-    assert api.credentials.ca_file
-    made = Proxy(api.credentials.server, api.credentials.ca_file)
-    yield made
-    made.close()
-
-
-async def test_while_the_api_server_is_gone_the_last_view_is_served_and_metrics_say_so(
-    api: Api, games: str, tmp_path: Path, proxy: Proxy
-) -> None:
-    def gone(_: Arrival) -> Answer | None:
-        raise DropError
-
-    async with (
-        gateway(api, games, tmp_path, proxy.url) as served,
-        engine("gold", host=outward()) as (_, address),
-    ):
-
-        async def connected() -> set[float]:
-            found = await served.metrics()
-            name = "gameai_gateway_watch_connected"
-            return {value for sample, value in found.items() if sample.startswith(name)}
-
-        replica(api, games, "gold-1", address)
-        await becomes(served.source, ENGINE)
-        assert await connected() == {1.0}
-        proxy.fault = gone
-        proxy.cut_watches()
-        await becomes(connected, {0.0})
-        assert await served.source() == ENGINE
-        assert await served.ready() == "ok", "a gateway that serves is not taken out of its Service"
-        # What happens meanwhile is made up for.
-        ready(api, games, "gold-1", so=False)
-        assert await served.source() == ENGINE
-        proxy.fault = None
-        await becomes(connected, {1.0}, 30)
-        await becomes(served.source, DEFAULT)
-
-
-@asynccontextmanager
-async def unready(
-    api: Api, namespace: str, folder: Path, proxy: Proxy
-) -> AsyncIterator[tuple[Served, int]]:
-    """A gateway behind a proxy, of which nothing is asked yet, and its port."""
-    token = folder / "gateway.token"
-    token.write_text(install.token(api, install.NAMESPACE, SERVICE))
-    async with (
-        program(
-            *("gameai.gateway", "--cluster", f"--api-server={proxy.url}"),
-            *(f"--api-token={token}", f"--api-ca={api.credentials.ca_file}"),
-            *(f"--namespaces={namespace}", "--address=127.0.0.1", "--port=0", "--health-port=0"),
-        ) as (_, ports),
-        aiohttp.ClientSession() as session,
-    ):
-        yield Served(None, f"http://127.0.0.1:{ports[1]}", session, []), ports[0]
-
-
-async def test_a_gateway_is_not_ready_before_it_knows_what_there_is(
-    api: Api, games: str, tmp_path: Path, proxy: Proxy
-) -> None:
-    def no_views(arrival: Arrival) -> Answer | None:
-        if arrival.path.endswith("/worldviews"):
-            raise DropError
-        return None
-
-    proxy.fault = no_views
-    async with unready(api, games, tmp_path, proxy) as (served, port):
-        missing = f"not listed yet: worldviews of namespace {games}"
-        await becomes(served.ready, missing)
-        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            served.stub = inference_pb2_grpc.InferenceServiceStub(channel)
-            code, message = await refused(served)
-        assert code is grpc.StatusCode.UNAVAILABLE, "a client would take any other word for final"
-        assert f"cannot answer yet: {missing}" in message
-        proxy.fault = None
-        await becomes(served.ready, "ok", 30)
-
-
-async def test_a_gateway_waits_for_an_operator_that_has_not_published_its_worlds(
-    api: Api, games: str, tmp_path: Path, proxy: Proxy
-) -> None:
-    """As in an upgrade from a release that did not tell: a view of no worlds would refuse everybody."""
-    empty = {"kind": "WorldViewList", "items": [], "metadata": {"resourceVersion": "1"}}
-
-    def untold(arrival: Arrival) -> Answer | None:
-        if not arrival.path.endswith("/worldviews"):
-            return None
-        if arrival.watch:
-            raise DropError
-        return Answer(status=200, headers=JSON, body=json.dumps(empty))
-
-    proxy.fault = untold
-    async with unready(api, games, tmp_path, proxy) as (served, _):
-        untold_of = f"the operator has published no WorldView yet of 1 worlds, such as {games}/moor"
-        await becomes(served.ready, untold_of)
-        proxy.fault = None
-        await becomes(served.ready, "ok", 30)
-
-
-async def test_a_namespace_that_may_not_be_listed_holds_up_no_other(
-    api: Api, games: str, tmp_path: Path, proxy: Proxy
-) -> None:
-    def forbidden(arrival: Arrival) -> Answer | None:
-        return status_answer(403, "Forbidden") if "/namespaces/gone/" in arrival.path else None
-
-    proxy.fault = forbidden
-    npcs(api, games)
-    async with (
-        gateway(api, games, tmp_path, proxy.url, listed=f"{games},gone") as served,
-        engine("gold", host=outward()) as (_, address),
-    ):
-        replica(api, games, "gold-1", address)
-        await becomes(served.source, ENGINE, ARCHETYPES_SECONDS)
-
-
-async def test_slots_are_divided_among_the_gateways_of_its_own_service(
-    api: Api, games: str, tmp_path: Path
-) -> None:
-    api.apply(manifest(games, replicas=0, engine={"vllm": {"args": ["--max-num-seqs=12"]}}))
-    slices = {
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": f"{SERVICE}-x",
-            "namespace": install.NAMESPACE,
-            "labels": {"kubernetes.io/service-name": SERVICE},
-        },
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [f"10.9.0.{n}"]} for n in (1, 2, 3)],
-        "ports": [],
-    }
-    async with (
-        gateway(api, games, tmp_path) as served,
-        engine("gold", host=outward()) as (_, address),
-    ):
-        replica(api, games, "gold-1", address)
-
-        async def slots() -> float | None:
-            found = await served.metrics()
-            return found.get(f'gameai_gateway_slots{{tier="{games}/gold"}}')
-
-        await becomes(slots, 12.0)
-        where = f"/apis/discovery.k8s.io/v1/namespaces/{install.NAMESPACE}/endpointslices"
-        api.request("POST", where, body=slices)
-        try:
-            await becomes(slots, 4.0)
-        finally:
-            api.request("DELETE", f"{where}/{SERVICE}-x")
-        await becomes(slots, 12.0)
-
-
-async def test_a_world_that_is_made_again_shares_nothing_with_its_namesake(
-    api: Api, games: str, tmp_path: Path
-) -> None:
-    cached = NPCS.replace("defaults: [patrol]}", "defaults: [patrol], cache: {fields: {}}}")
-    npcs(api, games, cached)
-    async with (
-        gateway(api, games, tmp_path) as served,
-        engine("gold", host=outward()) as (_, address),
-    ):
-        replica(api, games, "gold-1", address)
-        await becomes(served.source, ENGINE, ARCHETYPES_SECONDS)
-        await becomes(served.source, pb.SOURCE_FRESH_CACHE, ARCHETYPES_SECONDS)
-        before = api.get("GameWorld", games, "moor")["metadata"]["uid"]
-        api.delete("GameWorld", games, "moor")
-        until("it is gone", lambda: not api.find("WorldView", games, "moor"), seconds=30)
-        code, _ = await gone(served)
-        assert code is grpc.StatusCode.PERMISSION_DENIED
-        api.apply(living(games), manager="kubectl")
-        until("it is there", lambda: published(api, games), seconds=30)
-        assert api.get("GameWorld", games, "moor")["metadata"]["uid"] != before
-        first = None
-        async with asyncio.timeout(ARCHETYPES_SECONDS):
-            while first is None:
-                first = await _source_or_none(served)
-        assert first == ENGINE
-
-
-async def gone(served: Served) -> tuple[grpc.StatusCode, str]:
-    """The refusal, once the gateway has heard that the world is gone."""
-    await becomes(lambda: _source_or_none(served), None)
-    return await refused(served)
-
-
-async def _source_or_none(served: Served) -> int | None:
-    try:
-        return await served.source()
-    except aio.AioRpcError:
-        await asyncio.sleep(0.05)
-        return None
-
-
-async def test_what_others_write_speaks_for_no_world_and_ends_no_gateway(
-    api: Api, games: str, tmp_path: Path
-) -> None:
-    """Everything in the namespace that a tenant may write, but the worlds themselves."""
-    async with gateway(api, games, tmp_path) as served:
-        deep = api.get("ConfigMap", games, "moor-world")
-        deep["data"]["world.json"] = "[" * 100_000
-        deep["metadata"].pop("managedFields")
-        api.request("PUT", path("ConfigMap", games, "moor-world"), body=deep)
-        await asyncio.sleep(1.0)
-        assert (await served.ask()).text == "patrol"
-        async with gateway(api, games, tmp_path, account="stranger") as other:
-            code, _ = await refused(other)
-        assert code is grpc.StatusCode.PERMISSION_DENIED
-
-
-async def test_a_paused_worlds_access_ends_with_its_tiers(
-    api: Api, games: str, tmp_path: Path
-) -> None:
-    """A tenant pauses its own world, and the owner of the tier shuts that namespace out."""
-    shared = f"{games}-shared"
-    install.namespace(api, shared)
-    install.rights(api)
-    here = {"matchLabels": {"kubernetes.io/metadata.name": games}}
-    selector = {"from": "Selector", "namespaceSelector": here}
-    api.apply(manifest(shared, replicas=0, access=selector), manager="kubectl")
-    reference = {"name": "gold", "namespace": shared}
-    role: Json = {"name": "reaction", "tierRef": reference, "deadlineMs": 500}
-    api.apply(living(games, roles=[role]), manager="kubectl")
-
-    def admitted() -> bool:
-        roles = api.get("WorldView", games, "moor")["spec"]["roles"]
-        return [(each["namespace"], each["admitted"]) for each in roles] == [(shared, True)]
-
-    until("the world may use the tier", admitted, seconds=30)
-    async with (
-        gateway(api, games, tmp_path, listed=f"{games},{shared}") as served,
-        engine("gold", host=outward()) as (_, address),
-    ):
-        replica(api, shared, "gold-1", address)
-        await becomes(served.source, ENGINE)
-        where = path("GameWorld", games, "moor")
-        api.patch(where, {"metadata": {"annotations": {PAUSED: "true"}}})
-        there = {"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}}
-        selector = {"from": "Selector", "namespaceSelector": there}
-        api.apply(manifest(shared, replicas=0, access=selector), manager="kubectl")
-        await becomes(served.source, DEFAULT, 30)
-    release(api, shared)
-    api.delete("ModelTier", shared, "gold")

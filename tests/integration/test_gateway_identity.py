@@ -68,7 +68,12 @@ def identity() -> Tokens:
 
 
 def unsigned() -> str:
-    return jwt.encode({"iss": ISSUER, "aud": AUDIENCE, "sub": "system:serviceaccount:games:server", "exp": 9e9}, "", algorithm="none", headers={"kid": "k1"})  # fmt: skip
+    return jwt.encode(
+        {"iss": ISSUER, "aud": AUDIENCE, "sub": "system:serviceaccount:games:server", "exp": 9e9},
+        "",
+        algorithm="none",
+        headers={"kid": "k1"},
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from support import tiers, worlds
 
 HUB = "huggingFace"
 
+TO_A_BLOCK = {"allowTo": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}
+FROM_PODS = {"allowFrom": [{"podSelector": {"matchLabels": {"a": "b"}}}]}
+
 
 def tier(hub: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
     return tiers.resource(model={"source": {HUB: {"repository": "a/b", **(hub or {})}}}, **spec)
@@ -62,8 +65,8 @@ def reasons(root: dict[str, Any], policy: Policy, pods: PodSettings | None = Non
         (service(envFrom=[{"secretRef": {"name": "db"}}]), {"secrets": ()}, ["SecretNotAllowed"]),
         (service(envFrom=[{"configMapRef": {"name": "db"}}]), {"secrets": ()}, []),
         (worlds.resource(network={"mode": "Open"}), {"open_networks": False}, ["NetworkNotAllowed"]),
-        (worlds.resource(network={"allowTo": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}), {"open_networks": False}, ["NetworkNotAllowed"]),
-        (worlds.resource(network={"allowFrom": [{"podSelector": {"matchLabels": {"a": "b"}}}]}), {"open_networks": False}, []),
+        (worlds.resource(network=TO_A_BLOCK), {"open_networks": False}, ["NetworkNotAllowed"]),
+        (worlds.resource(network=FROM_PODS), {"open_networks": False}, []),
     ],
 )  # fmt: skip
 def test_a_manifest_asks_for_what_the_chart_allows(

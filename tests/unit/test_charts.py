@@ -1,7 +1,5 @@
-"""What the charts render: rights, restricted pods, and only flags that the operator knows."""
+"""What the charts render for the operator: rights, restricted pods, and only flags that it knows."""
 
-import argparse
-import base64
 import re
 from pathlib import Path
 from typing import Any
@@ -9,72 +7,18 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
-from cryptography import x509
-from gameai.gateway import __main__ as gateway_main
-from gameai_contract.names import GATEWAY_LABELS
 from gameai_devcluster import charts
 from gameai_operator.api import crd
-from gameai_operator.environment import settings
-from gameai_operator.flags import add_flags
-from gameai_operator.settings import GatewaySettings, Policy, Settings
-
-EVERY: dict[str, Any] = {
-    "global": {"imageRegistry": "registry.example/mirror", "imagePullSecrets": ["registry"]},
-    "image": {"repository": "operator", "tag": "9", "pullPolicy": "Always"},
-    "workloads": {"image": "workloads:7", "worldsAtATime": 3},
-    "replicas": 3,
-    "namespaces": ["one", "two"],
-    "capacity": {
-        "label": "eks.amazonaws.com/capacityType",
-        "spot": ["SPOT"],
-        "onDemand": ["ON_DEMAND"],
-    },
-    "policy": {
-        "allowedHostPaths": ["/mnt/models", "/data"],
-        "allowedHubs": ["hub.example.com"],
-        "allowedImages": ["registry.example/", "vllm/vllm-openai"],
-        "allowedServiceAccounts": ["duel"],
-        "allowedSecrets": [],
-        "allowOpenNetworks": False,
-    },
-    "lease": {"durationSeconds": 30, "renewSeconds": 20, "retrySeconds": 4},
-    "workers": 4,
-    "resyncSeconds": 600,
-    "logLevel": "DEBUG",
-    "resources": {"requests": {"cpu": "1"}},
-    "serviceAccount": {"annotations": {"a": "b"}},
-    "podLabels": {"team": "npc"},
-    "podAnnotations": {"c": "d"},
-    "nodeSelector": {"kubernetes.io/os": "linux"},
-    "tolerations": [{"key": "system", "operator": "Exists"}],
-    "affinity": {"nodeAffinity": {}},
-    "priorityClassName": "system-cluster-critical",
-}
+from gameai_operator.settings import Policy, Settings
+from support.rendered_charts import EVERY, GATEWAY, named, of_kind, pod, rights, told
 
 PROTECTION = "gameai-operator-gameai-system-deletion-protection"
+
+
 BOUNDS = "gameai-operator-gameai-system-bounds"
+
+
 VIEWS = "gameai-operator-gameai-system-worldviews"
-
-
-def of_kind(documents: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [each for each in documents if each["kind"] == kind]
-
-
-def named(documents: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
-    return next(each for each in of_kind(documents, kind) if each["metadata"]["name"] == name)
-
-
-def pod(values: dict[str, Any] | None = None) -> dict[str, Any]:
-    deployment = named(charts.rendered(values=values), "Deployment", "gameai-operator")
-    template: dict[str, Any] = deployment["spec"]["template"]
-    return template
-
-
-def told(values: dict[str, Any] | None = None) -> Settings:
-    """The settings that the operator takes from the chart's arguments."""
-    parser = argparse.ArgumentParser()
-    add_flags(parser, {})
-    return settings(parser.parse_args(pod(values)["spec"]["containers"][0]["args"]))
 
 
 def test_the_charts_defaults_are_the_operators_own() -> None:
@@ -147,10 +91,6 @@ def test_one_replica_needs_no_budget_and_two_have_one() -> None:
 
     assert "gameai-operator" in budgets()
     assert "gameai-operator" not in budgets({"replicas": 1})
-
-
-def rights(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [rule for each in documents for rule in each["rules"]]
 
 
 def test_rights_have_no_wildcard_and_no_secrets() -> None:
@@ -256,6 +196,8 @@ def test_a_wrong_value_is_refused_by_its_name(values: dict[str, Any], word: str)
 
 
 LABELS = {"cost-center": "games", "answer": "yes"}
+
+
 DIGEST = f"sha256:{'ab' * 32}"
 
 
@@ -319,6 +261,8 @@ def test_the_operators_image_is_named_by_tag_or_digest(
 
 
 NUMBERLIKE = ("2024", "0x1f", "07", "0b1", "1e3", "on", "yes", "true", "null")
+
+
 TEMPLATES = sorted((charts.OPERATOR / "templates").glob("*.yaml"))
 
 
@@ -375,152 +319,3 @@ def test_charts_carry_the_projects_version(chart: Any) -> None:
     described = yaml.safe_load((chart / "Chart.yaml").read_text())
     assert f'\nversion = "{described["appVersion"]}"\n' in project
     assert described["version"] == described["appVersion"]
-
-
-GATEWAY = "gameai-operator-gateway"
-GATEWAY_EVERY: dict[str, Any] = {
-    "enabled": True,
-    "image": "gateway:3",
-    "replicas": 4,
-    "autoscaling": {"enabled": False},
-    "tls": {"secretName": "gateway-tls"},
-    "drainSeconds": 50,
-    "resources": {"requests": {"cpu": "2"}},
-    "podLabels": {"team": "npc"},
-    "podAnnotations": {"c": "d"},
-    "nodeSelector": {"kubernetes.io/os": "linux"},
-    "tolerations": [{"key": "system", "operator": "Exists"}],
-    "affinity": {"nodeAffinity": {}},
-    "priorityClassName": "high",
-}
-
-
-def gateway(values: dict[str, Any] | None = None) -> dict[str, Any]:
-    return named(charts.rendered(values=values), "Deployment", GATEWAY)
-
-
-def gateway_flags(values: dict[str, Any] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    gateway_main.add_flags(parser)
-    return parser.parse_args(gateway(values)["spec"]["template"]["spec"]["containers"][0]["args"])
-
-
-def test_the_gateway_knows_every_flag_that_the_chart_gives() -> None:
-    plain = gateway_flags()
-    assert plain.cluster
-    assert plain.own_service == f"gameai-system/{GATEWAY}"
-    assert (plain.namespaces, str(plain.tls_certificate)) == ("", "/tls/tls.crt")
-    assert gateway_flags({"gateway": {"tls": {"mode": "Off"}}}).tls_certificate is None
-    every = gateway_flags({**EVERY, "gateway": GATEWAY_EVERY})
-    assert every.namespaces == "one,two"
-    assert (str(every.tls_certificate), str(every.tls_key)) == ("/tls/tls.crt", "/tls/tls.key")
-    assert (every.drain_seconds, every.log_level) == (50, "DEBUG")
-
-
-def test_every_value_reaches_the_gateways_pod() -> None:
-    made = gateway({**EVERY, "gateway": GATEWAY_EVERY})
-    assert made["spec"]["replicas"] == 4
-    template = made["spec"]["template"]
-    spec = template["spec"]
-    assert spec["containers"][0]["image"] == "registry.example/mirror/gateway:3"
-    assert spec["containers"][0]["resources"]["requests"]["cpu"] == "2"
-    assert spec["imagePullSecrets"] == [{"name": "registry"}]
-    assert template["metadata"]["labels"]["team"] == "npc"
-    assert template["metadata"]["annotations"] == {"c": "d"}
-    for name in ("nodeSelector", "tolerations", "affinity", "priorityClassName"):
-        assert spec[name] == GATEWAY_EVERY[name]
-    secret = next(each["secret"] for each in spec["volumes"] if each["name"] == "tls")
-    assert secret["secretName"] == "gateway-tls"
-
-
-def certificate(secret: dict[str, Any], key: str) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(base64.b64decode(secret["data"][key]))
-
-
-def test_connections_to_gateways_are_encrypted_with_a_certificate_of_helms() -> None:
-    documents = charts.rendered(values={"gateway": {"tls": {"dnsNames": ["npc.example.com"]}}})
-    [secret] = of_kind(documents, "Secret")
-    assert (secret["type"], set(secret["data"])) == (
-        "kubernetes.io/tls",
-        {"ca.crt", "tls.crt", "tls.key"},
-    )
-    made, authority = certificate(secret, "tls.crt"), certificate(secret, "ca.crt")
-    made.verify_directly_issued_by(authority)
-    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert {f"{GATEWAY}.gameai-system.svc", "npc.example.com"} <= {
-        *names.get_values_for_type(x509.DNSName)
-    }
-    # The operator hands the authority on to worlds, and never sees the key.
-    operator = named(documents, "Deployment", "gameai-operator")["spec"]["template"]["spec"]
-    [volume] = [each for each in operator["volumes"] if each["name"] == "gateway-ca"]
-    assert volume["secret"]["secretName"] == secret["metadata"]["name"]
-    assert volume["secret"]["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
-    assert told().gateway == GatewaySettings(
-        endpoint=f"{GATEWAY}.gameai-system.svc:50051", ca_file="/gateway-ca/ca.crt"
-    )
-
-
-def test_certificates_come_from_cert_manager_from_a_secret_or_there_are_none() -> None:
-    def tls(**given: Any) -> tuple[list[str], str]:
-        documents = charts.rendered(values={"gateway": {"tls": given}})
-        kinds = [each["kind"] for each in documents if each["kind"] in ("Secret", "Certificate")]
-        return kinds, told({"gateway": {"tls": given}}).gateway.ca_file
-
-    issued = {"mode": "CertManager", "issuerRef": {"name": "internal", "kind": "ClusterIssuer"}}
-    assert tls(**issued) == (["Certificate"], "/gateway-ca/ca.crt")
-    assert tls(secretName="mine") == ([], "/gateway-ca/ca.crt")
-    # The values of a former chart, with --reuse-values.
-    assert tls(mode=None, issuerRef=None, dnsNames=None) == (["Secret"], "/gateway-ca/ca.crt")
-    former = dict.fromkeys(
-        ("allowedHubs", "allowedImages", "allowedServiceAccounts", "allowedSecrets")
-    )
-    assert told({"policy": {**former, "allowOpenNetworks": None}}).policy == Policy()
-    assert tls(mode="Off") == ([], "")
-    with pytest.raises(Exception, match=r"gateway\.tls\.issuerRef\.name must name an Issuer"):
-        tls(mode="CertManager")
-
-
-def test_the_gateways_pods_are_those_that_engines_admitted() -> None:
-    labels = gateway()["spec"]["template"]["metadata"]["labels"]
-    assert GATEWAY_LABELS.items() <= labels.items()
-    service = named(charts.rendered(), "Service", GATEWAY)
-    assert service["spec"]["clusterIP"] == "None"
-    assert service["spec"]["selector"].items() <= labels.items()
-
-
-def test_the_gateways_pod_is_restricted_and_has_time_to_drain() -> None:
-    made = gateway({"gateway": {"drainSeconds": 40}})["spec"]["template"]["spec"]
-    container = made["containers"][0]
-    assert made["securityContext"]["runAsNonRoot"] is True
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    wait = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert made["terminationGracePeriodSeconds"] > wait + 40
-
-
-def test_the_gateway_is_scaled_by_its_cpu() -> None:
-    documents = charts.rendered()
-    scaler = named(documents, "HorizontalPodAutoscaler", GATEWAY)["spec"]
-    assert scaler["scaleTargetRef"]["name"] == GATEWAY
-    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 10)
-    metric = scaler["metrics"][0]["containerResource"]
-    assert (metric["container"], metric["target"]["averageUtilization"]) == ("gateway", 70)
-    # Else every `helm upgrade` would take back what the autoscaler did.
-    assert "replicas" not in gateway()["spec"]
-    fixed = charts.rendered(values={"gateway": {"autoscaling": {"enabled": False}}})
-    assert of_kind(fixed, "HorizontalPodAutoscaler") == []
-
-
-def test_the_gateway_may_read_and_nothing_else_and_can_be_left_out() -> None:
-    for values in (None, {"namespaces": ["one"]}):
-        documents = charts.rendered(values=values)
-        roles = of_kind(documents, "ClusterRole") + of_kind(documents, "Role")
-        mine = [each for each in roles if each["metadata"]["name"].startswith(GATEWAY)]
-        assert {verb for rule in rights(mine) for verb in rule["verbs"]} == {"get", "list", "watch"}
-        wide = any(each["kind"] == "ClusterRole" for each in mine)
-        assert wide is (values is None)
-    without = charts.rendered(values={"gateway": {"enabled": False}})
-    assert [e for e in without if e["metadata"]["name"].startswith(GATEWAY)] == []

@@ -10,7 +10,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 _LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
 # Words that send a reader back to the start of a sentence.
-_ARCHAIC = re.compile(r"\b(told|tells?|telling|anew|amid|mend(?:s|ed|ing)?|for ever|whoever|nobody|whom|lest)\b", re.IGNORECASE)  # fmt: skip
+_ARCHAIC = re.compile(
+    r"\b(told|tells?|telling|anew|amid|mend(?:s|ed|ing)?|for ever|whoever|nobody|whom|lest)\b",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[A-Za-z']+")
 
 

@@ -4,6 +4,7 @@ import ast
 import re
 import statistics
 import subprocess
+import tokenize
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -22,6 +23,8 @@ PACKAGES = (
 )
 TABLES = {"vllm_flags.py"}  # data, exempt from the budgets
 MOST_FILE, MOST_FUNCTION, P90_FUNCTION = 400, 60, 30
+MOST_COLUMNS = 100
+OTHERS = ("tests", "benchmarks")
 NAMES_THAT_SAY_NOTHING = {"utils.py", "helpers.py", "common.py", "manager.py", "misc.py"}
 
 
@@ -40,10 +43,27 @@ def functions(file: Path) -> Iterator[tuple[str, int]]:
 def test_no_file_has_outgrown_its_idea() -> None:
     long = {
         str(f.relative_to(ROOT)): n
-        for f in sources()
+        for f in (*sources(), *(f for each in OTHERS for f in (ROOT / each).rglob("*.py")))
         if (n := len(f.read_text().splitlines())) > MOST_FILE
     }
     assert long == {}
+
+
+def code_beyond(file: Path, columns: int) -> Iterator[str]:
+    """Names and numbers of code, outside of texts and comments, that begin beyond a column."""
+    depth = 0
+    with file.open("rb") as source:
+        for token in tokenize.tokenize(source.readline):
+            kind = tokenize.tok_name[token.type]
+            # From Python 3.12 on the parts of an f-string are tokens of their own.
+            depth += (kind == "FSTRING_START") - (kind == "FSTRING_END")
+            if depth == 0 and kind in ("NAME", "NUMBER") and token.start[1] >= columns:
+                yield f"{file.relative_to(ROOT)}:{token.start[0]}"
+
+
+def test_lines_of_code_end_at_column_100_and_only_texts_go_on() -> None:
+    files = (*sources(), *(f for each in OTHERS for f in (ROOT / each).rglob("*.py")))
+    assert [each for file in files for each in code_beyond(file, MOST_COLUMNS)] == []
 
 
 def test_functions_are_short() -> None:
