@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from gameai_operator.api.scaling import Scaling
-from gameai_operator.scaling.behavior import Memory, Stamped
+from gameai_operator.scaling.behavior import Memory, Stamped, changed
 from gameai_operator.scaling.decide import Fleet, decide
 from gameai_operator.scaling.estimates import Estimates
 from gameai_operator.scaling.exposition import Scrape, Series
@@ -188,7 +188,7 @@ def play(case: Case) -> Result:
         fleet = Fleet(current=game.current, ready=game.ready, target_ms=case.target_ms)
         wall = WALL + datetime.timedelta(seconds=now)
         found = decide(scaling, fleet, signals, memory, now=now, wall=wall)
-        memory = found.memory
+        memory = changed(found.memory, game.current, found.desired, now)
         game.resize(found.desired, now)
     return game.result
 

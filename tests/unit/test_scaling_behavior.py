@@ -15,6 +15,7 @@ from gameai_operator.scaling.behavior import (
     Stamped,
     Unit,
     average_value,
+    changed,
     limited,
     remembered,
     stabilized,
@@ -131,15 +132,15 @@ def test_a_direction_can_be_disabled_or_take_the_smallest_policy() -> None:
 
 def test_changes_are_remembered_as_long_as_a_period_needs_them() -> None:
     limits = behavior({"min": 1, "max": 100, "up": [4, 60, 0, 0, 0], "down": [1, 30, 0, 0, 300]})
-    memory = remembered(Memory(), 8, 4, 8, limits, NOW)
-    memory = remembered(memory, 6, 8, 7, limits, NOW + 10)
+    memory = changed(remembered(Memory(), 8, limits, NOW), 4, 8, NOW)
+    memory = changed(remembered(memory, 6, limits, NOW + 10), 8, 7, NOW + 10)
     assert memory.added == (Stamped(NOW, 4),)
     assert memory.removed == (Stamped(NOW + 10, 1),)
-    later = remembered(memory, 7, 7, 7, limits, NOW + 65)
+    later = changed(remembered(memory, 7, limits, NOW + 65), 7, 7, NOW + 65)
     assert later.added == ()
     assert later.removed == (Stamped(NOW + 10, 1),)
     assert [each.number for each in later.recommendations] == [8, 6, 7]
-    assert len(remembered(later, 7, 7, 7, limits, NOW + 400).recommendations) == 1
+    assert len(remembered(later, 7, limits, NOW + 400).recommendations) == 1
 
 
 @given(
@@ -161,5 +162,5 @@ def test_steps_stay_in_range_and_never_exceed_their_rates(
         after, _ = limited(memory, current, calm, limits, now)
         assert least <= after <= most
         assert current - 1 <= after <= current + 4
-        memory = remembered(memory, bounded, current, after, limits, now)
+        memory = changed(remembered(memory, bounded, limits, now), current, after, now)
         current = after

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from gameai_operator.api.scaling import Scaling, ScheduledFloor
-from gameai_operator.scaling.behavior import Limit, Memory
+from gameai_operator.scaling.behavior import Limit, Memory, changed
 from gameai_operator.scaling.decide import Decision, Fleet, decide, replicas_for, unreachable
 from gameai_operator.scaling.signals import Freshness, Sample, Signals
 from gameai_operator.tier import schedule
@@ -220,10 +220,21 @@ def test_scaling_in_waits_for_its_window_and_goes_one_by_one() -> None:
         now = NOW + 60 * minute
         seen = Signals(queued=Sample(0.0, now), in_flight=Sample(8.0 if minute else 48.0, now))
         decision = decide(scaling(), fleet(current), seen, memory, now=now, wall=WALL)
-        memory, current = decision.memory, decision.desired
+        memory = changed(decision.memory, current, decision.desired, now)
+        current = decision.desired
         desired.append(current)
     assert desired[:15] == [6] * 15
     assert desired[15:] == [5, 4, 3, 2, 1]
+
+
+def test_a_recommendation_that_is_not_carried_out_uses_up_no_rate() -> None:
+    memory, seen = Memory(), []
+    for step in range(6):
+        busy = Signals(queued=Sample(0.0, NOW + 5 * step), in_flight=Sample(56.0, NOW + 5 * step))
+        found = decide(scaling(), fleet(1), busy, memory, now=NOW + 5 * step, wall=WALL)
+        memory = found.memory
+        seen.append((found.desired, found.limit))
+    assert seen == [(5, Limit.SCALE_UP)] * 6
 
 
 def test_a_message_says_that_replicas_are_kept_for_the_window() -> None:

@@ -120,17 +120,14 @@ def limited(
     return desired, Limit.WITHIN_RANGE
 
 
-def remembered(
-    memory: Memory, recommended: int, before: int, after: int, behavior: Behavior, now: float
-) -> Memory:
-    """The memory after a decision, without what no window or period needs any more."""
+def remembered(memory: Memory, recommended: int, behavior: Behavior, now: float) -> Memory:
+    """The memory after a recommendation, without what no window or period needs any more."""
     windows = (behavior.up.window_seconds, behavior.down.window_seconds)
     periods = [
         each.period_seconds for rules in (behavior.up, behavior.down) for each in rules.policies
     ]
     period = max(periods, default=0.0)
-    change = (Stamped(now, abs(after - before)),)
-    kept = Memory(
+    return Memory(
         recommendations=(
             *_younger(memory.recommendations, max(windows), now),
             Stamped(now, recommended),
@@ -138,9 +135,14 @@ def remembered(
         added=_younger(memory.added, period, now),
         removed=_younger(memory.removed, period, now),
     )
+
+
+def changed(memory: Memory, before: int, after: int, now: float) -> Memory:
+    """The memory after a change that was carried out: only such changes count for the rate limits."""
+    change = (Stamped(now, abs(after - before)),)
     if after > before:
-        return replace(kept, added=(*kept.added, *change))
-    return replace(kept, removed=(*kept.removed, *change)) if after < before else kept
+        return replace(memory, added=(*memory.added, *change))
+    return replace(memory, removed=(*memory.removed, *change)) if after < before else memory
 
 
 def _younger(stamped: Iterable[Stamped], seconds: float, now: float) -> tuple[Stamped, ...]:

@@ -73,7 +73,10 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """How many replicas there are to be, the signal that won, and one sentence; `memory` is for the next decision."""
+    """How many replicas there are to be, the signal that won, and one sentence.
+
+    `memory` is for the next decision; a change that is carried out is added to it by `behavior.changed`.
+    """
 
     desired: int
     reason: str
@@ -144,7 +147,7 @@ def decide(
         limit=limit,
         wishes=(*wishes, guard),
         blind=blind,
-        memory=remembered(memory, bounded, fleet.current, desired, behavior, now),
+        memory=remembered(memory, bounded, behavior, now),
     )
 
 

@@ -17,7 +17,7 @@ from gameai_operator.controller.errors import ApiError, NotLeadingError
 from gameai_operator.controller.events import SCALED, Recorder, event
 from gameai_operator.controller.manifest import PAUSED, Key, Manifest, Resource, timestamp
 from gameai_operator.scaling import report
-from gameai_operator.scaling.behavior import Limit, Memory, Stamped
+from gameai_operator.scaling.behavior import Limit, Memory, Stamped, changed
 from gameai_operator.scaling.decide import Decision, Fleet, decide
 from gameai_operator.scaling.demand import Demand, capped, demands
 from gameai_operator.scaling.estimates import Estimates
@@ -153,6 +153,7 @@ class Scaler:
         acts = scaling.mode is Mode.ACT and not rival and not paused
         if acts and decision.desired != tier.spec.replicas:
             await self._carry_out(key, root, state, fleet.current, decision)
+            state.memory = changed(decision.memory, fleet.current, decision.desired, now)
         telemetry.show_scaling(
             key.namespace,
             key.name,
