@@ -104,9 +104,10 @@ class Scaling(Model):
     driver: Driver = Driver.BUILT_IN
     """BuiltIn: the scaler of this operator writes the scale subresource."""
     mode: Mode = Mode.ACT
-    """Act, or Recommend: the decision is only reported in status.scaling."""
+    """Act, or Recommend: the decision is only reported in status.scaling. The bounds hold in both."""
     freeze: Freeze = Freeze.NONE
-    """None, In (no replica is removed) or All (no change). For an event or an incident."""
+    """None, In (the scaler removes no replica) or All (it changes nothing). For an event or an incident. The bounds hold
+    all the same: a changed minReplicas or maxReplicas is applied at once."""
     min_replicas: Annotated[int, Field(ge=1, le=1000)] = 1
     """Minimum number of replicas. Example: 1."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)]

@@ -15,7 +15,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
             "WorldView": "8a6f2b591de4739a",
         },
         8: {
-            "ModelTier": "d1a3ccd5b2059330",
+            "ModelTier": "a39ac6e96d6d7fdb",
             "GameWorld": "856bde998420d8fd",
             "WorldView": "8a6f2b591de4739a",
         },
