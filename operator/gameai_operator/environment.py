@@ -19,6 +19,7 @@ from gameai_operator.settings import (
 
 _DEFAULTS = Settings()
 # A label as a flag gives it; what a key may look like in full an API server knows.
+_TARGET = re.compile(r"(\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][\w./-]*=[\w.-]*", re.ASCII)
 
 
@@ -35,9 +36,11 @@ def _policy(options: argparse.Namespace) -> Policy:
 
 def _scaler(options: argparse.Namespace) -> ScalerSettings:
     """The scaler's own flags, which `run` does not have."""
-    gateways = getattr(options, "gateways", "")
+    gateways, gpu_metrics = getattr(options, "gateways", ""), getattr(options, "gpu_metrics", "")
     seconds = getattr(options, "scaling_seconds", _DEFAULTS.scaler.seconds)
-    return ScalerSettings(gateways=_words(gateways), seconds=seconds)
+    return ScalerSettings(
+        gateways=_words(gateways), gpu_metrics=_words(gpu_metrics), seconds=seconds
+    )
 
 
 def settings(options: argparse.Namespace) -> Settings:
@@ -131,10 +134,8 @@ def _check(made: Settings) -> None:
         "--capacity-spot and --capacity-on-demand must not be empty": not (
             made.capacity.spot and made.capacity.on_demand
         ),
-        "--gateways must be host:port": not all(
-            re.fullmatch(r"(\[[0-9a-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", each)
-            for each in made.scaler.gateways
-        ),
+        "--gateways must be host:port": not all(map(_TARGET.fullmatch, made.scaler.gateways)),
+        "--gpu-metrics must be host:port": not all(map(_TARGET.fullmatch, made.scaler.gpu_metrics)),
         "--scaling-seconds must be from 1 to 60": not 1 <= made.scaler.seconds <= 60,
         "--log-level must be DEBUG, INFO, WARNING or ERROR": made.log_level
         not in ("DEBUG", "INFO", "WARNING", "ERROR"),

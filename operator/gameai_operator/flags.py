@@ -31,6 +31,7 @@ def add_scaler_flags(parser: argparse.ArgumentParser, environment: Mapping[str, 
     own: dict[str, tuple[_Row, ...]] = {
         "scaling": (
             ("--gateways", "", "comma-separated host:port of the gateways' metrics; a name stands for all of its addresses"),
+            ("--gpu-metrics", "", "comma-separated host:port of dcgm-exporter; a name stands for all of its addresses (a headless Service)"),
             ("--scaling-seconds", default.scaler.seconds, "interval of scrapes and decisions, in seconds"),
         )
     }  # fmt: skip

@@ -131,9 +131,13 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScalerSettings:
-    """The scaler: metrics of gateways (`host:port`; a name stands for all of its addresses), and how often it decides."""
+    """The scaler: metrics of gateways and of GPUs, and how often it decides.
+
+    Metrics are `host:port`; a name stands for all of its addresses.
+    """
 
     gateways: tuple[str, ...] = ()
+    gpu_metrics: tuple[str, ...] = ()
     seconds: float = 5.0
 
 

@@ -144,7 +144,7 @@ def show_objects(objects: Objects) -> None:
 
 SCRAPE_ERRORS = Counter(
     "gameai_scaler_scrape_errors_total",
-    "Gateways that could not be scraped, or whose name could not be resolved.",
+    "Gateways and GPU exporters that could not be scraped, or whose name could not be resolved.",
     registry=REGISTRY,
 )
 SCALINGS = Counter(

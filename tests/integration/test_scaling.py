@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -71,15 +73,49 @@ def gateway(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield made
 
 
+class Exporter(BaseHTTPRequestHandler):
+    """A double of dcgm-exporter on one node: what its GPUs say, by pod."""
+
+    percent: ClassVar[dict[str, int]] = {}
+
+    def do_GET(self) -> None:
+        name = "DCGM_FI_DEV_GPU_UTIL"
+        lines = [
+            f'{name}{{gpu="{at}", UUID="GPU-{at}",namespace="{NAMESPACE}",pod="{pod}"}} {value}'
+            for at, (pod, value) in enumerate(self.percent.items())
+        ]
+        text = "\n".join([f"# TYPE {name} gauge", *lines, ""]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def exporter() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Exporter) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
 @pytest.fixture(scope="module")
 def running(
-    api: Api, operator_kubeconfig: Path, folder: Path, gateway: subprocess.Popen[bytes]
+    api: Api,
+    operator_kubeconfig: Path,
+    folder: Path,
+    gateway: subprocess.Popen[bytes],
+    exporter: str,
 ) -> Iterator[Operator]:
     """The operator, and the scaler under its own account."""
     kubeconfig = install.operator_kubeconfig(api, folder / "scaler.kubeconfig", account=SCALER)
     operator = Operator(Launch(kubeconfig=operator_kubeconfig, log=folder / "scaling-operator.log"))
     flags: dict[str, str | float] = {
         "gateways": f"127.0.0.1:{HEALTH}",
+        "gpu_metrics": exporter,
         "scaling_seconds": 1,
         "lease_name": "gameai-scaler",
     }
@@ -192,6 +228,24 @@ async def test_replicas_follow_the_load_out_and_in_and_say_why(api: Api, running
         for entry in tier(api)["metadata"]["managedFields"]
     }
     assert owners["gameai-scaler"] in ("status", "scale")
+
+
+async def test_busy_gpus_ask_for_one_replica_more(
+    api: Api, running: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scaled(api, gpu={"targetPercent": 70}, scaleIn={"windowSeconds": 900})
+    await asyncio.to_thread(wait_replicas, api, 1)
+    async with load(6):
+        await asyncio.sleep(3)
+        assert tier(api)["spec"]["replicas"] == 1, "no exporter names its pods yet"
+        monkeypatch.setattr(Exporter, "percent", {"gold-on-demand-abc-q1w2e": 96})
+        found = await asyncio.to_thread(wait_replicas, api, 2)
+        monkeypatch.setattr(Exporter, "percent", {})
+    scaling = found["status"]["scaling"]
+    assert scaling["history"][0]["reason"] == "gpu"
+    assert scaling["signals"][1]["target"] == "70 %"
+    scaled(api)
+    await asyncio.to_thread(wait_replicas, api, 1)
 
 
 async def test_bounds_hold_whoever_writes_the_number(api: Api, running: Operator) -> None:

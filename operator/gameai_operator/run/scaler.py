@@ -16,10 +16,12 @@ from gameai_operator.run.heartbeat import Heartbeat
 from gameai_operator.run.leadership import Leadership
 from gameai_operator.run.observer import Observer
 from gameai_operator.run.process import now, together
-from gameai_operator.scaling.collector import Collector
+from gameai_operator.scaling.collector import Collector, Source
 from gameai_operator.scaling.estimates import Estimates
+from gameai_operator.scaling.exposition import GATEWAY
+from gameai_operator.scaling.gpus import UTILISATION, Gpus
 from gameai_operator.scaling.scaler import Scaler as Decider
-from gameai_operator.settings import Settings
+from gameai_operator.settings import ScalerSettings, Settings
 
 
 class Scaler:
@@ -35,9 +37,9 @@ class Scaler:
         self._recorder = Recorder(client.create_event)
         self._heartbeat = Heartbeat()
         estimates = Estimates()
+        gpus = Gpus()
         self._collector = Collector(
-            settings.scaler.gateways,
-            estimates,
+            _sources(settings.scaler, estimates, gpus),
             clock=time.monotonic,
             seconds=settings.scaler.seconds,
         )
@@ -45,6 +47,7 @@ class Scaler:
             roots["ModelTier"].resource,
             self._observer.cache,
             estimates,
+            gpus,
             cluster=client,
             recorder=self._recorder,
             now=now,
@@ -80,6 +83,24 @@ class Scaler:
     async def _lead(self) -> None:
         await self._observer.relist_roots()
         await self._decider.run()
+
+
+def _sources(settings: ScalerSettings, estimates: Estimates, gpus: Gpus) -> tuple[Source, ...]:
+    gateways = Source(
+        name="gateway",
+        targets=settings.gateways,
+        series=GATEWAY,
+        listed=estimates.gateways,
+        take=estimates.take,
+    )
+    exporters = Source(
+        name="GPU exporter",
+        targets=settings.gpu_metrics,
+        series=(UTILISATION,),
+        listed=gpus.listed,
+        take=gpus.take,
+    )
+    return gateways, exporters
 
 
 def _alone(kind: Kind) -> Kind:

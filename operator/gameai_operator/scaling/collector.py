@@ -1,82 +1,96 @@
-"""EDGE: reads the metrics of all gateways, a few times a minute."""
+"""EDGE: reads metrics pages, a few times a minute."""
 
 import asyncio
 import logging
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import aiohttp
 
 from gameai_operator import telemetry
-from gameai_operator.scaling.estimates import Estimates
-from gameai_operator.scaling.exposition import MOST_BYTES, parse
+from gameai_operator.scaling.exposition import MOST_BYTES, Scrape, parse
 
 _LOG = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 2.0
 _JITTER = 0.2
+# Pages that are read at the same time: each costs a connection and some memory.
+_MOST_AT_ONCE = 32
 _OK = 200
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Pages of one kind: where they are, which series count, and who is told.
+
+    `targets` are `host:port`; a name stands for all of its addresses. `listed` gets all addresses, `take` each page.
+    """
+
+    name: str
+    targets: tuple[str, ...]
+    series: Sequence[str]
+    listed: Callable[[Sequence[str]], None]
+    take: Callable[[str, Scrape], None]
+
+
 class Collector:
-    """Scrapes `targets` (`host:port`; a name stands for all of its addresses) into estimates."""
+    """Scrapes all pages of its sources."""
 
     def __init__(
-        self,
-        targets: tuple[str, ...],
-        estimates: Estimates,
-        *,
-        clock: Callable[[], float],
-        seconds: float,
+        self, sources: Sequence[Source], *, clock: Callable[[], float], seconds: float
     ) -> None:
-        self._targets = targets
-        self._estimates = estimates
+        self._sources = sources
         self._clock = clock
         self._seconds = seconds
+        self._at_once = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def run(self) -> None:
         """Scrape until cancelled."""
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
-            while True:
-                await self._round(session)
-                await asyncio.sleep(self._seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads scrapes
+            await asyncio.gather(*(self._follow(session, each) for each in self._sources))
 
-    async def _round(self, session: aiohttp.ClientSession) -> None:
-        addresses = await self._addresses()
-        if addresses is not None:
-            self._estimates.gateways(addresses)
-            await asyncio.gather(*(self._scrape(session, each) for each in addresses))
+    async def _follow(self, session: aiohttp.ClientSession, source: Source) -> None:
+        while True:
+            addresses = await _addresses(source)
+            if addresses is not None:
+                source.listed(addresses)
+                await asyncio.gather(*(self._scrape(session, source, each) for each in addresses))
+            await asyncio.sleep(self._seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads scrapes
 
-    async def _addresses(self) -> list[str] | None:
-        """Every gateway; None where a name cannot be resolved now, which says nothing of the gateways."""
-        found: set[str] = set()
-        for target in self._targets:
-            host, _, port = target.rpartition(":")
-            try:
-                entries = await asyncio.get_running_loop().getaddrinfo(
-                    host.strip("[]"), int(port), type=socket.SOCK_STREAM
-                )
-            except OSError as error:
-                telemetry.SCRAPE_ERRORS.inc()
-                _LOG.info("the gateways' name %s cannot be resolved: %s", host, error)
-                return None
-            found |= {_address(entry[4]) for entry in entries}
-        return sorted(found)
-
-    async def _scrape(self, session: aiohttp.ClientSession, address: str) -> None:
+    async def _scrape(self, session: aiohttp.ClientSession, source: Source, address: str) -> None:
         try:
-            async with session.get(f"http://{address}/metrics") as reply:
+            async with self._at_once, session.get(f"http://{address}/metrics") as reply:
                 text = await reply.content.read(MOST_BYTES + 1)
                 if reply.status != _OK or len(text) > MOST_BYTES:
                     raise ValueError(f"status {reply.status}, {len(text)} bytes")
             # A gateway with many worlds takes a few milliseconds.
-            scrape = await asyncio.to_thread(parse, text.decode(errors="replace"), self._clock())
+            page = text.decode(errors="replace")
+            scrape = await asyncio.to_thread(parse, page, self._clock(), source.series)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             telemetry.SCRAPE_ERRORS.inc()
-            _LOG.info("gateway %s was not scraped: %s: %s", address, type(error).__name__, error)
+            why = f"{type(error).__name__}: {error}"
+            _LOG.info("%s %s was not scraped: %s", source.name, address, why)
             return
-        self._estimates.take(address, scrape)
+        source.take(address, scrape)
+
+
+async def _addresses(source: Source) -> list[str] | None:
+    """Every page; None where a name cannot be resolved now, which does not mean that the pages are gone."""
+    found: set[str] = set()
+    for target in source.targets:
+        host, _, port = target.rpartition(":")
+        try:
+            entries = await asyncio.get_running_loop().getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM
+            )
+        except OSError as error:
+            telemetry.SCRAPE_ERRORS.inc()
+            _LOG.info("the name of %s, %s, cannot be resolved: %s", source.name, host, error)
+            return None
+        found |= {_address(entry[4]) for entry in entries}
+    return sorted(found)
 
 
 def _address(socket_address: tuple[object, ...]) -> str:

@@ -1,7 +1,7 @@
-"""PURE: the few series of a gateway's `/metrics` that scaling needs."""
+"""PURE: the few series of a `/metrics` page that scaling needs."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -14,8 +14,8 @@ HISTOGRAMS = (
     "queue_duration_seconds",
     "engine_request_duration_seconds",
 )
-_WANTED = tuple(f"{_PREFIX}{name}" for name in (*GAUGES, *COUNTERS, *HISTOGRAMS))
-# Of one gateway; a longer text is not read, since it is none of ours.
+GATEWAY = tuple(f"{_PREFIX}{name}" for name in (*GAUGES, *COUNTERS, *HISTOGRAMS))
+# Of one page; a longer one is not read, since it is none of those that we know.
 MOST_BYTES = 8 << 20
 
 Labels = tuple[tuple[str, str], ...]
@@ -23,7 +23,7 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series: its name without the prefix, and its labels, sorted."""
+    """One series: its name, without the prefix of our gateways, and its labels, sorted."""
 
     name: str
     labels: Labels
@@ -35,18 +35,18 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """What one gateway said, and when, in seconds of one clock."""
+    """What one page said, and when, in seconds of one clock."""
 
     at: float
     values: Mapping[Series, float]
 
 
-def parse(text: str, at: float) -> Scrape:
-    """The wanted series of a text in the Prometheus format. Raises ValueError where it is none.
+def parse(text: str, at: float, wanted: Sequence[str] = GATEWAY) -> Scrape:
+    """The series of a text in the Prometheus format whose names begin with one of those wanted. Raises ValueError where it is none.
 
     NaN, infinities and negative numbers are left out: they would read as no load.
     """
-    lines = "\n".join(line for line in text.splitlines() if line.startswith(_WANTED))
+    lines = "\n".join(line for line in text.splitlines() if line.startswith(tuple(wanted)))
     try:
         return Scrape(at, dict(_samples(f"{lines}\n")))
     except (ValueError, LookupError) as error:

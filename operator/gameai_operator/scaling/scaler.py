@@ -21,6 +21,7 @@ from gameai_operator.scaling.behavior import Limit, Memory, Stamped, changed
 from gameai_operator.scaling.decide import Decision, Fleet, decide
 from gameai_operator.scaling.demand import Demand, capped, demands
 from gameai_operator.scaling.estimates import Estimates
+from gameai_operator.scaling.gpus import Gpus
 from gameai_operator.scaling.report import Change
 from gameai_operator.scaling.signals import Signals
 from gameai_operator.tier.effective import effective, target_ms
@@ -61,11 +62,12 @@ class _State:
 class Scaler:
     """One decision for each tier every few seconds; nothing is kept that a restart could not do without."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, each named where it is made
         self,
         tiers: Resource,
         cache: Cache,
         estimates: Estimates,
+        gpus: Gpus,
         *,
         cluster: Cluster,
         recorder: Recorder,
@@ -76,6 +78,7 @@ class Scaler:
         self._tiers = tiers
         self._cache = cache
         self._estimates = estimates
+        self._gpus = gpus
         self._cluster = cluster
         self._recorder = recorder
         self._now = now
@@ -144,7 +147,11 @@ class Scaler:
             requests_per_player=_learned(tier, scaling),
             now=now,
         )
-        signals = replace(seen, players=capped(demand, seen.players))
+        signals = replace(
+            seen,
+            players=capped(demand, seen.players),
+            gpu_percent=self._gpus.percent(key.namespace, key.name),
+        )
         state = self._state(key, root["metadata"]["uid"], fleet.current, now)
         rival = self._rival(state, tier.spec.replicas, now)
         decision = decide(scaling, fleet, signals, state.memory, now=now, wall=self._now())
