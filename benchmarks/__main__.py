@@ -15,6 +15,7 @@ NAMES = (
     "goodput",
     "dispatch",
     "players",
+    "scrape",
     "attacks",
     "endurance",
 )
