@@ -15,14 +15,14 @@ from gameai_operator.scaling.exposition import MOST_BYTES, Scrape, parse
 _LOG = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 2.0
 _JITTER = 0.2
-# Pages that are read at the same time: each costs a connection and some memory.
-_MOST_AT_ONCE = 32
+# Pages of one kind that are read at the same time: each costs a connection and up to `MOST_BYTES`.
+_MOST_AT_ONCE = 16
 _OK = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Pages of one kind: where they are, which series count, and who is told.
+    """Pages of one kind: where they are, which series count, and what receives them.
 
     `targets` are `host:port`; a name stands for all of its addresses. `listed` gets all addresses, `take` each page.
     """
@@ -43,7 +43,6 @@ class Collector:
         self._sources = sources
         self._clock = clock
         self._seconds = seconds
-        self._at_once = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def run(self) -> None:
         """Scrape until cancelled."""
@@ -52,16 +51,23 @@ class Collector:
             await asyncio.gather(*(self._follow(session, each) for each in self._sources))
 
     async def _follow(self, session: aiohttp.ClientSession, source: Source) -> None:
+        # For each source: exporters that do not answer must not delay gateways.
+        at_once = asyncio.Semaphore(_MOST_AT_ONCE)
+
+        async def scrape(address: str) -> None:
+            async with at_once:
+                await self._scrape(session, source, address)
+
         while True:
             addresses = await _addresses(source)
             if addresses is not None:
                 source.listed(addresses)
-                await asyncio.gather(*(self._scrape(session, source, each) for each in addresses))
+                await asyncio.gather(*map(scrape, addresses))
             await asyncio.sleep(self._seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads scrapes
 
     async def _scrape(self, session: aiohttp.ClientSession, source: Source, address: str) -> None:
         try:
-            async with self._at_once, session.get(f"http://{address}/metrics") as reply:
+            async with session.get(f"http://{address}/metrics") as reply:
                 text = await reply.content.read(MOST_BYTES + 1)
                 if reply.status != _OK or len(text) > MOST_BYTES:
                     raise ValueError(f"status {reply.status}, {len(text)} bytes")
