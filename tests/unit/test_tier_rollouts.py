@@ -127,7 +127,8 @@ def test_the_spot_deployment_goes_once_it_has_no_pods(facts: dict[str, Any], kep
         ({"wanted": 3, "replicas": 3}, 0, True),
         ({"wanted": 0, "replicas": 1}, 0, True),
         ({"wanted": 0, "replicas": 0}, 0, False),
-        ({"wanted": 3, "replicas": 3}, 80, False),
+        ({"wanted": 3, "replicas": 3, "updated": 3}, 80, False),
+        ({"wanted": 3, "replicas": 3, "updated": 2}, 80, True),
     ],
 )
 def test_the_service_account_of_a_retiring_spot_deployment_stays_as_long_as_its_pods(
@@ -168,6 +169,9 @@ def test_a_tier_whose_spot_deployment_cannot_be_made_runs_on_demand() -> None:
 def test_an_old_service_account_stays_while_old_pods_may_still_be_made() -> None:
     account = Key("ServiceAccount", "eldermoor", "gold")
     assert account in decided(live={"rolling": True}, serviceAccountName="x").keep
+    # A ReplicaSet of the former template wants pods that it has not created yet.
+    assert account in decided(live={"updated": 0, "replicas": 0}, serviceAccountName="x").keep
+    assert account in decided(live={"observed": False}, serviceAccountName="x").keep
     assert account not in decided(live={}, serviceAccountName="x").keep
 
 

@@ -194,9 +194,21 @@ def _keep(
     retiring = not tier.spec.capacity.spot_percent and _has_pods(live.spot)
     if _has_pods(live.spot):
         kept += [spot, spot._replace(kind="PodDisruptionBudget")]
-    if rolling or retiring or not rendered:
+    if (
+        rolling
+        or retiring
+        or not rendered
+        or any(map(_may_create_old, (live.on_demand, live.spot)))
+    ):
         kept.append(Key("ServiceAccount", namespace, name))
     return tuple(kept)
+
+
+def _may_create_old(deployment: Deployment | None) -> bool:
+    """Whether a ReplicaSet of a former template may still want pods: some of the present one are missing, or unknown."""
+    if deployment is None:
+        return False
+    return not deployment.observed or deployment.updated < deployment.wanted
 
 
 def _has_pods(deployment: Deployment | None) -> bool:
