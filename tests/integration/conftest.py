@@ -15,6 +15,9 @@ from gameai_devcluster import install
 from gameai_devcluster.api import Api
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.audit import AuditLog
+from gameai_devcluster.testing.waiting import until
+from support.discovery import living, npcs, published, release
+from support.live import manifest
 
 DEV = install.ROOT / ".dev"
 FAST = {"": 20}
@@ -117,3 +120,20 @@ def _seed_of_code() -> int:
     command = ["git", "-C", str(install.ROOT), "rev-parse", "HEAD^{tree}"]
     done = subprocess.run(command, capture_output=True, check=False)
     return int(done.stdout[:8] or os.urandom(4).hex(), 16)
+
+
+@pytest.fixture
+def games(api: Api, namespace: str) -> Iterator[str]:
+    """A namespace with a tier that runs no pods of its own, a world, its archetypes, and who may ask."""
+    install.rights(api)
+    api.apply(manifest(namespace, replicas=0), manager="kubectl")
+    npcs(api, namespace)
+    account = {"name": "match", "namespace": namespace}
+    for name in ("match", "stranger"):
+        api.apply(
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account | {"name": name}}
+        )
+    api.apply(living(namespace), manager="kubectl")
+    until("the world is published", lambda: published(api, namespace), seconds=30)
+    yield namespace
+    release(api, namespace)

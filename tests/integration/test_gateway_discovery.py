@@ -1,13 +1,11 @@
 """The gateway on a cluster: it finds tiers, pods, worlds and keys by watch, under the chart's own rights."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json
-from gameai_devcluster.testing.waiting import until
 from grpc import aio
 from support.discovery import (
     ARCHETYPES_SECONDS,
@@ -18,36 +16,16 @@ from support.discovery import (
     gateway,
     living,
     npcs,
-    published,
     ready,
     refused,
-    release,
     replica,
 )
 from support.inference import engine, eventually, outward
-from support.live import manifest
 
 pytestmark = pytest.mark.usefixtures("operator")
 
 
 HIDING = NPCS.replace("patrol", "hide")
-
-
-@pytest.fixture
-def games(api: Api, namespace: str) -> Iterator[str]:
-    """A namespace with a tier that runs no pods of its own, a world, its archetypes, and who may ask."""
-    install.rights(api)
-    api.apply(manifest(namespace, replicas=0), manager="kubectl")
-    npcs(api, namespace)
-    account = {"name": "match", "namespace": namespace}
-    for name in ("match", "stranger"):
-        api.apply(
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account | {"name": name}}
-        )
-    api.apply(living(namespace), manager="kubectl")
-    until("the world is published", lambda: published(api, namespace), seconds=30)
-    yield namespace
-    release(api, namespace)
 
 
 def condition(api: Api, namespace: str, kind: str) -> Json:

@@ -45,23 +45,6 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
-def games(api: Api, namespace: str) -> Iterator[str]:
-    """A namespace with a tier that runs no pods of its own, a world, its archetypes, and who may ask."""
-    install.rights(api)
-    api.apply(manifest(namespace, replicas=0), manager="kubectl")
-    npcs(api, namespace)
-    account = {"name": "match", "namespace": namespace}
-    for name in ("match", "stranger"):
-        api.apply(
-            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account | {"name": name}}
-        )
-    api.apply(living(namespace), manager="kubectl")
-    until("the world is published", lambda: published(api, namespace), seconds=30)
-    yield namespace
-    release(api, namespace)
-
-
-@pytest.fixture
 def proxy(cluster: clusters.Cluster, api: Api) -> Iterator[Proxy]:
     assert api.credentials.ca_file
     made = Proxy(api.credentials.server, api.credentials.ca_file)

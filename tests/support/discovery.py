@@ -183,7 +183,7 @@ async def gateway(
 
 
 async def becomes(look: Any, wanted: Any, seconds: float = VIEW_SECONDS) -> None:
-    """Until it tells this; the last other word in the error."""
+    """Wait until `look` returns `wanted`; the error holds the last other value."""
     seen: Any = None
     try:
         async with asyncio.timeout(seconds):
