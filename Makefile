@@ -12,6 +12,8 @@ INSTALL = $(BIN)/python -m pip --disable-pip-version-check install -q --no-deps
 PROTOS := $(wildcard proto/gameai/*/v1/*.proto)
 # Packages of the wire, below workloads/ too.
 WIRE := $(patsubst proto/%/,%,$(sort $(dir $(PROTOS))))
+# KEDA's protocol, which the scaler serves.
+KEDA_PROTO = proto/gameai_operator/keda/externalscaler.proto
 # google/rpc comes with googleapis-common-protos.
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto -I$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 SCHEMA = docs/archetypes.schema.json
@@ -53,6 +55,10 @@ unit: $(READY) ## unit tests: no sockets, under 10 s
 integration: $(READY) ## tests on local control planes, one for each of two workers
 	@$(BIN)/python -m gameai_devcluster build
 	$(BIN)/pytest -q tests/integration -n 2 --dist loadfile --no-loadscope-reorder -o faulthandler_timeout=1500 -o faulthandler_exit_on_timeout=true
+
+test-integrations: $(READY) ## tests with KEDA's own operator and adapter (built once: 5 to 15 minutes)
+	@$(BIN)/python -m gameai_devcluster build --keda
+	$(BIN)/pytest -q tests/integration --keda -m keda
 
 soak: $(READY) ## every case of the fault sweeps
 	@$(BIN)/python -m gameai_devcluster build
@@ -101,7 +107,9 @@ generated: $(READY) ## are generated files current?
 	@$(BIN)/python -m gameai_operator crds --output .dev/generated/crds
 	@diff -r charts/gameai-crds/files .dev/generated/crds || { echo "error: charts/gameai-crds/files is stale: run make crds"; exit 1; }
 	@$(WRITE_SCHEMA) | diff $(SCHEMA) - || { echo "error: $(SCHEMA) is stale: run make crds"; exit 1; }
-	@$(PROTOC) $(foreach out,python grpc_python mypy mypy_grpc,--$(out)_out=.dev/generated) $(PROTOS) 2>/dev/null
+	@$(PROTOC) $(foreach out,python grpc_python mypy mypy_grpc,--$(out)_out=.dev/generated) $(PROTOS) $(KEDA_PROTO) 2>/dev/null
+	@for file in .dev/generated/gameai_operator/keda/*; do \
+	  diff $$file operator/gameai_operator/keda/ || { echo "error: operator/gameai_operator/keda is stale: run make proto"; exit 1; }; done
 	@for wire in $(WIRE); do \
 	  diff -r -x __pycache__ workloads/$$wire .dev/generated/$$wire || \
 	    { echo "error: workloads/$$wire is stale: run make proto"; exit 1; }; done
@@ -126,8 +134,9 @@ site: $(READY) ## build the documentation into dist/site, with every link checke
 	  .dev/site/bin/python -m pip --disable-pip-version-check install -q --no-deps --require-hashes -r requirements/docs.txt; }
 	@NO_MKDOCS_2_WARNING=1 .dev/site/bin/mkdocs build -q --strict && echo "dist/site/index.html"
 
-proto: $(READY) ## write workloads/gameai/<service>/v1 from proto/
+proto: $(READY) ## write workloads/gameai/<service>/v1 and operator/gameai_operator/keda from proto/
 	@$(PROTOC) $(foreach out,python grpc_python mypy mypy_grpc,--$(out)_out=workloads) $(PROTOS)
+	@$(PROTOC) $(foreach out,python grpc_python mypy mypy_grpc,--$(out)_out=operator) $(KEDA_PROTO)
 
 golden: $(READY) ## rewrite the golden files; read the diff before you commit it
 	@$(BIN)/pytest -q tests/unit/test_golden.py --write-golden
@@ -140,4 +149,4 @@ lock: $(READY) ## resolve requirements/*.txt again, complete, with hashes, for a
 clean: down ## remove the virtual environment and local state
 	@rm -rf .venv .dev .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
-.PHONY: help setup demo down test unit integration soak e2e e2e-vllm e2e-packages images bench mutants check format format-check lint types imports generated coverage crds docs site proto golden lock clean
+.PHONY: help setup demo down test unit integration test-integrations soak e2e e2e-vllm e2e-packages images bench mutants check format format-check lint types imports generated coverage crds docs site proto golden lock clean

@@ -16,6 +16,7 @@ NAMES = (
     "dispatch",
     "players",
     "scrape",
+    "keda",
     "attacks",
     "endurance",
 )

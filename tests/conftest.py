@@ -13,6 +13,7 @@ settings.load_profile("ours")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-golden", action="store_true", help="write golden files anew")
     parser.addoption("--soak", action="store_true", help="run every case of the fault sweeps")
+    parser.addoption("--keda", action="store_true", help="run the tests that need KEDA")
     parser.addoption("--e2e", default="", help="environment of the end-to-end tests; make e2e")
     parser.addoption(
         "--seed", type=int, default=0, help="seed of the sampled sweeps; 0: the committed code's"
@@ -21,11 +22,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
-    if config.getoption("--soak"):
-        return
-    soak = [item for item in items if item.get_closest_marker("soak")]
-    config.hook.pytest_deselected(items=soak)
-    items[:] = [item for item in items if item not in soak]
+    for mark in ("soak", "keda"):
+        if not config.getoption(f"--{mark}"):
+            left_out = [item for item in items if item.get_closest_marker(mark)]
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

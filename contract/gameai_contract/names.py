@@ -7,6 +7,7 @@ from typing import Literal
 HEALTH_PORT = 8080
 GRPC_PORT = 50051
 VLLM_PORT = 8000
+KEDA_PORT = 6000
 VLLM_CONTAINER = "vllm"
 # The `app.kubernetes.io/name` of engine pods of every tier.
 VLLM_NAME = "vllm"

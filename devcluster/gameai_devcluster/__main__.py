@@ -6,7 +6,13 @@ from pathlib import Path
 
 from gameai_devcluster import cluster, images, operators, secrets
 from gameai_devcluster.api import Api, from_kubeconfig
-from gameai_devcluster.binary import BuildError, control_plane
+from gameai_devcluster.binary import (
+    KEDA_ADAPTER,
+    KEDA_OPERATOR,
+    BuildError,
+    built,
+    control_plane,
+)
 from gameai_devcluster.node import programs
 
 _BASE = "docker.io/library/python:3.13-slim-bookworm"
@@ -38,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
             "--folder", type=Path, default=DEFAULT_FOLDER, help="the cluster's folder"
         )
     build = commands.add_parser("build", help="build the control plane's binary, or find it")
+    build.add_argument("--keda", action="store_true", help="KEDA's operator and adapter too")
     build.set_defaults(run=_build)
     lacking = commands.add_parser(
         "missing-packages", help="Debian packages a real node still takes"
@@ -87,8 +94,10 @@ def _status(options: argparse.Namespace) -> int:
     return 0 if ready else 1
 
 
-def _build(_: argparse.Namespace) -> int:
+def _build(options: argparse.Namespace) -> int:
     _say(str(control_plane(_say)))
+    for each in (KEDA_OPERATOR, KEDA_ADAPTER) if options.keda else ():
+        _say(str(built(each, _say)))
     return 0
 
 

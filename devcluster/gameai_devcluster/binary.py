@@ -38,7 +38,7 @@ class BuildError(Exception):
 class Program:
     """A Go program: a package of our own module (`./node`) or of another (`example.com/tool@v1.2.3`).
 
-    `about` says what it is and how long its first build takes on 2 cores. Those with `c_code` need a C compiler.
+    `module` is the folder, beside this package, of a go.mod that pins a package of another module. `about` says what it is and how long its first build takes on 2 cores. Those with `c_code` need a C compiler.
     """
 
     name: str
@@ -47,11 +47,17 @@ class Program:
     link_flags: str = "-s -w"
     tags: str = ""
     c_code: bool = False
+    module: str = "."
 
     @property
-    def own(self) -> bool:
-        """Whether it is of our own module."""
-        return self.package.startswith(".")
+    def folder(self) -> Path:
+        """The folder of the go.mod that it is built with."""
+        return SOURCES / self.module
+
+    @property
+    def pinned(self) -> bool:
+        """Whether a go.mod of ours pins it."""
+        return self.package.startswith(".") or self.module != "."
 
 
 CONTROL_PLANE = Program(
@@ -59,6 +65,17 @@ CONTROL_PLANE = Program(
     package=".",
     about=f"etcd, Kubernetes {KUBERNETES_VERSION} and kwok: 6 to 20 minutes",
     link_flags=VERSIONED,
+)
+
+
+KEDA_OPERATOR, KEDA_ADAPTER = (
+    Program(
+        name=f"keda-{part}",
+        package=f"github.com/kedacore/keda/v2/cmd/{part}",
+        about=f"KEDA's {part}: {minutes}",
+        module="keda",
+    )
+    for part, minutes in (("operator", "4 to 15 minutes"), ("adapter", "a minute"))
 )
 
 
@@ -81,6 +98,23 @@ def built(program: Program, progress: Progress) -> Path:
         if not binary.exists():
             _build(program, binary, progress)
     return binary
+
+
+def module_folder(program: Program, module: str) -> Path:
+    """Where the sources of a Go module lie that a program is built from. Raises `BuildError`."""
+    environment = _environment(program, program.folder)
+    for command in (["mod", "download", module], ["list", "-m", "-f", "{{.Dir}}", module]):
+        done = subprocess.run(
+            [_go(), *command],
+            cwd=program.folder,
+            env=environment,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            raise BuildError(f"{module} could not be downloaded:\n{done.stderr[-2000:]}")
+    return Path(done.stdout.strip())
 
 
 class locked:  # noqa: N801 - read as a verb: with locked(folder, …)
@@ -113,9 +147,10 @@ def _digest(program: Program) -> str:
     machine = f"{platform.system()} {platform.machine()}"
     recipe = (program.name, program.package, program.link_flags, program.tags, program.c_code)
     content = hashlib.sha256(f"{recipe} {machine}".encode())
-    if program.own:
-        files = [SOURCES / "go.mod", SOURCES / "go.sum"]
-        for file in (*files, *sorted((SOURCES / program.package).glob("*.go"))):
+    if program.pinned:
+        files = [program.folder / "go.mod", program.folder / "go.sum"]
+        own = SOURCES / program.package if program.package.startswith(".") else program.folder
+        for file in (*files, *sorted(own.glob("*.go"))):
             content.update(file.read_bytes())
     return content.hexdigest()[:20]
 
@@ -134,7 +169,7 @@ def _environment(program: Program, target: Path) -> dict[str, str]:
         **os.environ,
         "CGO_ENABLED": "1" if program.c_code else "0",
         "GOTOOLCHAIN": "local",
-        "GOFLAGS": "-mod=readonly" if program.own else "-mod=mod",
+        "GOFLAGS": "-mod=readonly" if program.pinned else "-mod=mod",
         "GOBIN": str(target),
     }
 
@@ -142,9 +177,9 @@ def _environment(program: Program, target: Path) -> dict[str, str]:
 def _build(program: Program, binary: Path, progress: Progress) -> None:
     started = time.monotonic()
     progress(f"building {program.about} on 2 cores with empty caches (here: {_cores()}); once")
-    packages = _count_packages(program, progress) if program.own else 0
+    packages = _count_packages(program, progress) if program.pinned else 0
     with tempfile.TemporaryDirectory(dir=binary.parent) as scratch:
-        verb = ["build", "-o", str(Path(scratch) / binary.name)] if program.own else ["install"]
+        verb = ["build", "-o", str(Path(scratch) / binary.name)] if program.pinned else ["install"]
         flags = [
             "-v",
             f"-p={_cores()}",
@@ -180,8 +215,8 @@ def _count_packages(program: Program, progress: Progress) -> int:
     progress("  downloading Go modules (about 400 MB the first time)")
     listed = subprocess.run(
         [_go(), "list", "-deps", program.package],
-        cwd=SOURCES,
-        env=_environment(program, SOURCES),
+        cwd=program.folder,
+        env=_environment(program, program.folder),
         text=True,
         capture_output=True,
         check=False,
@@ -201,7 +236,7 @@ def _compile(
     of_all = f" of {packages:,}" if packages else ""
     with subprocess.Popen(
         [_go(), *arguments],
-        cwd=SOURCES if program.own else target,
+        cwd=program.folder if program.pinned else target,
         env=_environment(program, target),
         text=True,
         stderr=subprocess.PIPE,

@@ -8,6 +8,7 @@ from gameai_operator.resources.network_policy import is_address
 from gameai_operator.settings import (
     CapacityLabels,
     GatewaySettings,
+    KedaSettings,
     LeaseSettings,
     NetworkSettings,
     Pace,
@@ -39,7 +40,12 @@ def _scaler(options: argparse.Namespace) -> ScalerSettings:
     gateways, gpu_metrics = getattr(options, "gateways", ""), getattr(options, "gpu_metrics", "")
     seconds = getattr(options, "scaling_seconds", _DEFAULTS.scaler.seconds)
     return ScalerSettings(
-        gateways=_words(gateways), gpu_metrics=_words(gpu_metrics), seconds=seconds
+        gateways=_words(gateways),
+        gpu_metrics=_words(gpu_metrics),
+        seconds=seconds,
+        keda_port=getattr(options, "keda_port", _DEFAULTS.scaler.keda_port),
+        certificate_file=getattr(options, "keda_certificate_file", ""),
+        key_file=getattr(options, "keda_key_file", ""),
     )
 
 
@@ -52,6 +58,7 @@ def settings(options: argparse.Namespace) -> Settings:
         policy=_policy(options),
         gateway=GatewaySettings(endpoint=options.gateway_endpoint, ca_file=options.gateway_ca_file),
         scaler=_scaler(options),
+        keda=KedaSettings(options.keda_scaler_address, options.keda_authentication),
         workloads_image=options.workloads_image,
         pods=PodSettings(
             pull_secrets=_words(options.workloads_pull_secrets),
@@ -105,7 +112,7 @@ def settings(options: argparse.Namespace) -> Settings:
 
 
 def _check(made: Settings) -> None:
-    lease, network = made.lease, made.network
+    lease, network, address = made.lease, made.network, made.keda.scaler_address
     wrong = {
         "--dns-namespace and --gateway-namespace must not be empty": not (
             network.dns_namespace and network.gateway_namespace
@@ -136,6 +143,14 @@ def _check(made: Settings) -> None:
         ),
         "--gateways must be host:port": not all(map(_TARGET.fullmatch, made.scaler.gateways)),
         "--gpu-metrics must be host:port": not all(map(_TARGET.fullmatch, made.scaler.gpu_metrics)),
+        "--keda-scaler-address must be host:port": address != "" and not _TARGET.fullmatch(address),
+        "--keda-authentication needs --keda-scaler-address": made.keda.authentication != ""
+        and not address,
+        "--keda-port must be from 0 to 65535": not 0 <= made.scaler.keda_port <= 65535,
+        "--keda-certificate-file and --keda-key-file must be set together": bool(
+            made.scaler.certificate_file
+        )
+        != bool(made.scaler.key_file),
         "--scaling-seconds must be from 1 to 60": not 1 <= made.scaler.seconds <= 60,
         "--log-level must be DEBUG, INFO, WARNING or ERROR": made.log_level
         not in ("DEBUG", "INFO", "WARNING", "ERROR"),

@@ -33,6 +33,9 @@ def add_scaler_flags(parser: argparse.ArgumentParser, environment: Mapping[str, 
             ("--gateways", "", "comma-separated host:port of the gateways' metrics; a name stands for all of its addresses"),
             ("--gpu-metrics", "", "comma-separated host:port of dcgm-exporter; a name stands for all of its addresses (a headless Service)"),
             ("--scaling-seconds", default.scaler.seconds, "interval of scrapes and decisions, in seconds"),
+            ("--keda-port", default.scaler.keda_port, "port on which KEDA's gRPC requests are answered, on --health-address; 0: any free port"),
+            ("--keda-certificate-file", "", "file with the TLS certificate of that port, for tiers with driver KEDA; empty: without TLS"),
+            ("--keda-key-file", "", "file with the private key of that certificate"),
         )
     }  # fmt: skip
     for title, rows in (own | _process(default)).items():
@@ -111,6 +114,10 @@ def _objects(default: Settings) -> dict[str, tuple[_Row, ...]]:
             ("--gateway-endpoint", "", "address of the gateways for worlds, host:port"),
             ("--gateway-ca-file", "", "file with the CA certificates of the gateways, for worlds; changes are picked up"),
             ("--image-registry", "", "registry prefix of the default vLLM image"),
+        ),
+        "KEDA": (
+            ("--keda-scaler-address", "", "address of the scaler for KEDA, host:port; needed for tiers with driver KEDA"),
+            ("--keda-authentication", "", "ClusterTriggerAuthentication with the CA certificate of the scaler; empty: without TLS"),
         ),
     }
 

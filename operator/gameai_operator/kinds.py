@@ -32,6 +32,7 @@ from gameai_operator.api.views import (
 from gameai_operator.controller.kind import Decision, Kind, Observed, Reading, Watched
 from gameai_operator.controller.manifest import Key, Manifest, Resource
 from gameai_operator.controller.pod_facts import Pod
+from gameai_operator.resources import scaled_object
 from gameai_operator.resources.deployment import deployment, stuck
 from gameai_operator.resources.pod import pod
 from gameai_operator.settings import Settings
@@ -75,6 +76,7 @@ def _tier(settings: Settings) -> Kind:
                 current=current,
                 network=settings.network,
                 policy=settings.policy,
+                keda=settings.keda,
             ),
             settings.pods.labels,
         ),
@@ -151,6 +153,12 @@ def _row(group: str, version: str, kind: str, plural: str) -> Resource:
     return Resource(group=group, version=version, kind=kind, plural=plural)
 
 
+SCALED_OBJECT = Watched(
+    resource=_row(scaled_object.GROUP, scaled_object.VERSION, scaled_object.KIND, "scaledobjects"),
+    project=scaled_object.states,
+    supported=scaled_object.supported,
+)
+
 WATCHED: Mapping[str, Watched] = MappingProxyType(
     {
         each.resource.kind: each
@@ -195,6 +203,7 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                 resource=_row("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
                 apply_barrier=True,
             ),
+            SCALED_OBJECT,
             Watched(resource=_row("", "v1", "Pod", "pods"), are_pods=True),
             Watched(
                 resource=Resource(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from gameai_contract.names import HEALTH_PORT, TOKEN_AUDIENCE
+from gameai_contract.names import HEALTH_PORT, KEDA_PORT, TOKEN_AUDIENCE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,14 +131,26 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScalerSettings:
-    """The scaler: metrics of gateways and of GPUs, and how often it decides.
+    """The scaler: metrics of gateways and of GPUs, how often it decides, and where it answers KEDA.
 
-    Metrics are `host:port`; a name stands for all of its addresses.
+    Metrics are `host:port`; a name stands for all of its addresses. `keda_port` 0 is any free port; without
+    `certificate_file` and `key_file` KEDA is answered in clear.
     """
 
     gateways: tuple[str, ...] = ()
     gpu_metrics: tuple[str, ...] = ()
     seconds: float = 5.0
+    keda_port: int = KEDA_PORT
+    certificate_file: str = ""
+    key_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KedaSettings:
+    """Where KEDA reaches the scaler (`host:port`, empty: nowhere), and the ClusterTriggerAuthentication for TLS."""
+
+    scaler_address: str = ""
+    authentication: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,6 +165,7 @@ class Settings:
     policy: Policy = field(default_factory=Policy)
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     scaler: ScalerSettings = field(default_factory=ScalerSettings)
+    keda: KedaSettings = field(default_factory=KedaSettings)
     workloads_image: str = "gameai-workloads:0.1.0"
     pods: PodSettings = field(default_factory=PodSettings)
     worlds_at_a_time: Pace = field(default_factory=Pace)

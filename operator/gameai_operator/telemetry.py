@@ -150,6 +150,12 @@ SCRAPE_ERRORS = Counter(
 SCALINGS = Counter(
     "gameai_scaler_changes_total", "Changes of replicas, by signal.", ["reason"], registry=REGISTRY
 )
+KEDA_REQUESTS = Counter(
+    "gameai_scaler_keda_requests_total",
+    "Requests of KEDA, by method and gRPC status code.",
+    ["method", "code"],
+    registry=REGISTRY,
+)
 _DESIRED = Gauge(
     "gameai_scaler_desired_replicas",
     "Replicas by the last decision.",

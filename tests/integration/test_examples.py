@@ -18,7 +18,9 @@ EXAMPLES = sorted((install.ROOT / "examples/features").glob("*.yaml"))
 
 @pytest.fixture(scope="module", autouse=True)
 def operator(operator_kubeconfig: Path, folder: Path) -> Iterator[Operator]:
-    made = Operator(Launch(kubeconfig=operator_kubeconfig, log=folder / "examples.log"))
+    flags: dict[str, str | float] = {"keda_scaler_address": "127.0.0.1:6000"}
+    log = folder / "examples.log"
+    made = Operator(Launch(kubeconfig=operator_kubeconfig, log=log, flags=flags))
     made.wait_ready()
     yield made
     assert made.stop() == 0

@@ -1,76 +1,29 @@
 """The scaler against a real API server, operator, gateway and (simulated) engines: load, players, and what goes wrong."""
 
 import asyncio
-import contextlib
 import subprocess
-import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import yaml
-from gameai.client import Gateway
-from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json
-from gameai_devcluster.operators import Launch, Operator
+from gameai_devcluster.operators import Operator
 from gameai_devcluster.testing.waiting import condition, until
 from support.live import manifest
-
-NAMESPACE = "scaled"
-SCALER = "gameai-operator-scaler"
-GRPC, HEALTH, ENGINE = 50951, 50952, 50953
-FAST = {"windowSeconds": 0, "pods": 50, "periodSeconds": 1}
-VIEW = f"""
-kind: ModelTier
-metadata: {{name: gold, namespace: {NAMESPACE}}}
-spec: {{class: Gold}}
----
-kind: GameWorld
-metadata: {{name: moor, namespace: {NAMESPACE}}}
-spec:
-  roles:
-  - {{name: talk, tierRef: {{name: gold}}, deadlineMs: 60000, share: {{maxInFlight: 512}}, fallback: []}}
-"""
-
-
-@contextlib.contextmanager
-def process(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as out:
-        made = subprocess.Popen([sys.executable, "-m", *arguments], stdout=out, stderr=out)
-    try:
-        yield made
-    finally:
-        made.terminate()
-        made.wait(60)
-
-
-@pytest.fixture(scope="module")
-def gateway(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A gateway whose one engine takes two seconds an answer."""
-    view = folder / "scaling-view.yaml"
-    view.write_text(VIEW)
-    engine = (
-        "gameai_vllm",
-        f"--port={ENGINE}",
-        "--served-model-name=gold",
-        "--first-token-ms=2000",
-    )
-    with (
-        process(folder / "scaling-engine.log", *engine),
-        process(
-            folder / "scaling-gateway.log",
-            "gameai.gateway",
-            f"--view={view}",
-            f"--endpoint={NAMESPACE}/gold=127.0.0.1:{ENGINE}",
-            "--insecure-no-identity",
-            f"--port={GRPC}",
-            f"--health-port={HEALTH}",
-        ) as made,
-    ):
-        yield made
+from support.scaled import (
+    NAMESPACE,
+    load,
+    processes,
+    scaled,
+    slow_gateway,
+    tier,
+    wait_reason,
+    wait_replicas,
+)
 
 
 class Exporter(BaseHTTPRequestHandler):
@@ -95,6 +48,12 @@ class Exporter(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
+def gateway(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with slow_gateway(folder) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
 def exporter() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Exporter) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -111,90 +70,10 @@ def running(
     exporter: str,
 ) -> Iterator[Operator]:
     """The operator, and the scaler under its own account."""
-    kubeconfig = install.operator_kubeconfig(api, folder / "scaler.kubeconfig", account=SCALER)
-    operator = Operator(Launch(kubeconfig=operator_kubeconfig, log=folder / "scaling-operator.log"))
-    flags: dict[str, str | float] = {
-        "gateways": f"127.0.0.1:{HEALTH}",
-        "gpu_metrics": exporter,
-        "scaling_seconds": 1,
-        "lease_name": "gameai-scaler",
-    }
-    launch = Launch(
-        kubeconfig=kubeconfig, log=folder / "scaling-scaler.log", command="scaler", flags=flags
-    )
-    scaler = Operator(launch)
-    for each in (operator, scaler):
-        each.wait_ready()
-    install.namespace(api, NAMESPACE)
-    api.apply(
-        {
-            "apiVersion": "gameai.dev/v1alpha1",
-            "kind": "GameWorld",
-            "metadata": {"name": "moor", "namespace": NAMESPACE},
-            "spec": {
-                "roles": [{"name": "talk", "tierRef": {"name": "gold"}}],
-                "players": {"expected": 10},
-            },
-        },
-        manager="kubectl",
-    )
-    yield scaler
-    assert scaler.alive()
-    for each in (scaler, operator):
-        assert each.stop() == 0
-        assert "this is a bug" not in each.output()
-
-
-def scaled(api: Api, **scaling: Any) -> None:
-    """The tier with this `spec.scaling`; without a number, as in Git."""
-    document = manifest(NAMESPACE)
-    document["spec"].pop("replicas", None)
-    spec = {"maxReplicas": 12, "scaleIn": FAST, "scaleOut": {"pods": 50, "periodSeconds": 1}}
-    document["spec"]["scaling"] = spec | scaling
-    api.apply(document, manager="kubectl")
-
-
-def tier(api: Api) -> Json:
-    return api.get("ModelTier", NAMESPACE, "gold")
-
-
-def wait_replicas(api: Api, number: int, seconds: float = 60) -> Json:
-    return until(
-        f"{number} replicas",
-        lambda: (
-            found
-            if (found := tier(api))["spec"].get("replicas") == number
-            and found["status"].get("readyReplicas") == number
-            else None
-        ),
-        seconds=seconds,
-    )
-
-
-def wait_reason(api: Api, kind: str, reason: str) -> Json:
-    return until(
-        f"{kind}, {reason}",
-        lambda: found if condition(found := tier(api), kind).get("reason") == reason else None,
-        seconds=60,
-    )
-
-
-@contextlib.asynccontextmanager
-async def load(number: int) -> AsyncIterator[Gateway]:
-    """So many questions at any time, each answered after two seconds."""
-    async with Gateway(f"127.0.0.1:{GRPC}", world=f"{NAMESPACE}/moor", insecure=True) as ai:
-
-        async def ask() -> None:
-            while True:
-                await ai.ask(role="talk", prompt="Who are you?", max_tokens=1, default="…")
-
-        tasks = [asyncio.create_task(ask()) for _ in range(number)]
-        try:
-            yield ai
-        finally:
-            for each in tasks:
-                each.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    scaler: dict[str, str | float] = {"gpu_metrics": exporter}
+    operator: dict[str, str | float] = {"keda_scaler_address": "127.0.0.1:6000"}
+    with processes(api, operator_kubeconfig, folder, scaler=scaler, operator=operator) as made:
+        yield made
 
 
 async def test_replicas_follow_the_load_out_and_in_and_say_why(api: Api, running: Operator) -> None:
@@ -281,6 +160,60 @@ async def test_a_recommendation_and_a_freeze_change_nothing(api: Api, running: O
         assert tier(api)["spec"]["replicas"] == 1
         scaled(api)
         await asyncio.to_thread(wait_replicas, api, 5)
+    await asyncio.to_thread(wait_replicas, api, 1)
+
+
+SCALED_OBJECTS = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {
+        "name": "scaledobjects.keda.sh",
+        "annotations": {"api-approved.kubernetes.io": "unapproved, a test"},
+    },
+    "spec": {
+        "group": "keda.sh",
+        "scope": "Namespaced",
+        "names": {"kind": "ScaledObject", "plural": "scaledobjects", "singular": "scaledobject"},
+        "versions": [
+            {
+                "name": "v1alpha1",
+                "served": True,
+                "storage": True,
+                "schema": {
+                    "openAPIV3Schema": {
+                        "type": "object",
+                        "x-kubernetes-preserve-unknown-fields": True,
+                    }
+                },
+            }
+        ],
+    },
+}
+
+
+async def test_without_keda_or_with_an_old_one_a_tier_says_so_and_keeps_its_replicas(
+    api: Api, running: Operator
+) -> None:
+    scaled(api, driver="KEDA", scaleIn={"windowSeconds": 900})
+    found = await asyncio.to_thread(wait_reason, api, "ScalingActive", "KedaNotInstalled")
+    assert "install KEDA 2.20 or later" in condition(found, "ScalingActive")["message"]
+    async with load(40):
+        await asyncio.to_thread(
+            until,
+            "five are recommended",
+            lambda: tier(api)["status"]["scaling"]["desiredReplicas"] == 5,
+            seconds=60,
+        )
+        assert tier(api)["spec"]["replicas"] == 1
+    assert condition(tier(api), "Ready")["status"] == "True"
+    api.apply(SCALED_OBJECTS)
+    try:
+        await asyncio.to_thread(wait_reason, api, "ScalingActive", "KedaTooOld")
+        assert not api.list("ScaledObject", NAMESPACE)
+    finally:
+        api.delete("CustomResourceDefinition", None, "scaledobjects.keda.sh")
+    scaled(api)
+    await asyncio.to_thread(wait_reason, api, "ScalingActive", "ValidSignals")
     await asyncio.to_thread(wait_replicas, api, 1)
 
 

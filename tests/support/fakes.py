@@ -169,6 +169,7 @@ class World:
             metrics=ObjectMetrics(),
             clock=lambda: 0.0,
         )
+        self.absent: set[str] = set()
         self.slots = RolloutSlots(lambda: 1)
         self.claims = FakeClaims()
         self.events: list[str] = []
@@ -185,6 +186,7 @@ class World:
             cluster=self.cluster,
             recorder=recorder,
             repairs=Repairs,
+            served=lambda kind: kind not in self.absent,
             now=lambda: NOW,
             clock=lambda: self.clock,
         )

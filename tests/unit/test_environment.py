@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 from gameai_operator.environment import settings
-from gameai_operator.flags import add_flags
+from gameai_operator.flags import add_flags, add_scaler_flags
 from gameai_operator.settings import Settings
 
 
@@ -44,8 +44,26 @@ def test_two_processes_of_a_host_are_two_candidates() -> None:
         ("--request-seconds=0", "--request-seconds must be at least"),
         ("--capacity-spot=", "must not be empty"),
         ("--log-level=loud", "--log-level must be"),
+        ("--keda-scaler-address=scaler", "--keda-scaler-address must be host:port"),
+        ("--keda-authentication=ca", "--keda-authentication needs --keda-scaler-address"),
     ],
 )
 def test_a_wrong_flag_is_named_with_what_it_takes(flag: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         made(flag)
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--gateways=gateway", "--gateways must be host:port"),
+        ("--keda-port=65536", "--keda-port must be from 0 to 65535"),
+        ("--keda-key-file=tls.key", "must be set together"),
+    ],
+)
+def test_a_wrong_flag_of_the_scaler_is_named_too(flag: str, words: str) -> None:
+    parser = argparse.ArgumentParser()
+    add_scaler_flags(parser, {})
+    assert settings(parser.parse_args(["--keda-port=0"])).scaler.keda_port == 0
+    with pytest.raises(ValueError, match=words):
+        settings(parser.parse_args([flag]))

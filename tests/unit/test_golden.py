@@ -8,7 +8,7 @@ import yaml
 from gameai_devcluster.testing.rendering import decided, owned
 from gameai_operator.controller.manifest import without_empty
 from gameai_operator.kinds import kinds
-from gameai_operator.settings import Policy, Settings
+from gameai_operator.settings import KedaSettings, Policy, Settings
 from support import tiers
 from support.worlds import READY_TIERS
 
@@ -21,7 +21,8 @@ def rendered(case: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The objects as they are applied, and the first status, of a case's resource."""
     root = yaml.safe_load((DATA / case / "resource.yaml").read_text())
     root["metadata"] |= {"uid": tiers.UID, "generation": 1, "creationTimestamp": CREATED}
-    settings = Settings(policy=Policy(host_paths=("/mnt/models",)))
+    keda = KedaSettings("gameai-operator-scaler.gameai-system.svc:6000")
+    settings = Settings(policy=Policy(host_paths=("/mnt/models",)), keda=keda)
     wanted = kinds(settings)[root["kind"]].refers(root)
     references = {key: view for key, view in READY_TIERS.items() if key in wanted}
     decision = decided(root, settings, references=references)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from gameai_operator.api.scaling import Scaling
+from gameai_operator.controller.conditions import Condition
 from gameai_operator.scaling import report
 from gameai_operator.scaling.behavior import Memory
 from gameai_operator.scaling.decide import Decision, Fleet, decide
@@ -37,7 +38,7 @@ def told(signals: Signals = BUSY, *, rival: bool = False, **spec: Any) -> dict[s
 
 def test_status_holds_the_decision_with_its_signals_and_history() -> None:
     _, decision = decided()
-    history = [Change(at=WALL, before=4, after=8, reason="queue")] * 12
+    history = [Change(WALL, 4, 8, "queue")] * 12
     found = report.status(
         decision, BUSY, history, lambda at: WALL - datetime.timedelta(seconds=NOW - at), now=WALL
     )
@@ -101,6 +102,18 @@ def test_a_condition_says_whether_latency_is_within_its_target(
 
     signals = Signals(p95_ms=sample(p95), idle_p95_ms=sample(idle))
     assert told(signals)["WithinLatency"] == state
+
+
+def test_what_keeps_keda_from_acting_comes_before_the_decision() -> None:
+    scaling, decision = decided(driver="KEDA")
+    fault = Condition(type="ScalingActive", status=False, reason="KedaNotInstalled")
+    found = report.conditions(scaling, FLEET, decision, BUSY, rival=False, keda=fault)
+    assert found[0] == fault
+
+
+def test_a_change_by_keda_is_explained_by_the_decision() -> None:
+    _, decision = decided()
+    assert decision.because == "queue: 60 for 8 per replica asks for 8"
 
 
 def world(name: str, *tiers: str, **spec: Any) -> dict[str, Any]:

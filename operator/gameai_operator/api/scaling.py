@@ -12,6 +12,7 @@ class Driver(StrEnum):
     """What carries the decision out."""
 
     BUILT_IN = "BuiltIn"
+    KEDA = "KEDA"
 
 
 class Mode(StrEnum):
@@ -102,7 +103,8 @@ class Scaling(Model):
     """Bounds, signals and speed of automatic scaling."""
 
     driver: Driver = Driver.BUILT_IN
-    """BuiltIn: the scaler of this operator writes the scale subresource."""
+    """BuiltIn: the scaler of this operator writes the scale subresource. KEDA: the operator creates a ScaledObject, and a
+    HorizontalPodAutoscaler writes the number that the scaler recommends; needs KEDA 2.20 or later."""
     mode: Mode = Mode.ACT
     """Act, or Recommend: the decision is only reported in status.scaling. The bounds hold in both."""
     freeze: Freeze = Freeze.NONE

@@ -15,7 +15,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
             "WorldView": "8a6f2b591de4739a",
         },
         8: {
-            "ModelTier": "a39ac6e96d6d7fdb",
+            "ModelTier": "6f9ec7a538f1314c",
             "GameWorld": "856bde998420d8fd",
             "WorldView": "8a6f2b591de4739a",
         },

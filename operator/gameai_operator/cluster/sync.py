@@ -13,6 +13,7 @@ from gameai_operator.cluster.client import Client
 from gameai_operator.controller.cache import Cache
 from gameai_operator.controller.errors import ApiError
 from gameai_operator.controller.event_handler import EventHandler, identity
+from gameai_operator.controller.kind import Absence
 from gameai_operator.controller.manifest import Key, Resource
 
 _LOG = logging.getLogger(__name__)
@@ -30,11 +31,24 @@ T = TypeVar("T")
 
 
 class Discovery:
-    """Which watched kinds the API server serves now, and what is wrong with our CRDs."""
+    """Which watched kinds the API server serves now, and what is wrong with our CRDs.
+
+    Kinds of other projects are `optional`: each has a function that accepts its CustomResourceDefinition or not. Those that
+    are not used are `absent`, which is no fault.
+    """
 
     def __init__(
-        self, client: Client, resources: Sequence[Resource], definitions: Sequence[crd.Definition]
+        self,
+        client: Client,
+        resources: Sequence[Resource],
+        definitions: Sequence[crd.Definition],
+        *,
+        optional: Mapping[Resource, Callable[[Mapping[str, Any]], bool]],
+        namespaces: Sequence[str],
     ) -> None:
+        self._optional = optional
+        self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
+        self.absent: Mapping[str, Absence] = {}
         self._client = client
         self._resources = tuple(resources)
         self._definitions = tuple(definitions)
@@ -53,8 +67,10 @@ class Discovery:
         for prefix in dict.fromkeys(each.prefix for each in self._resources):
             plurals = await self._plurals(prefix)
             served += [r for r in self._resources if r.prefix == prefix and r.plural in plurals]
+        absent = {each: await self._absence(each, served) for each in self._optional}
+        served = [each for each in served if absent.get(each) is None]
         allowed = [each for each in served if not each.context or await self._may_list(each)]
-        missing = [each for each in self._resources if each not in served]
+        missing = [e for e in self._resources if e not in served and e not in self._optional]
         faults = [
             f"{each.plural}.{each.group} is not served: kubectl apply --server-side -f crds/"
             for each in missing
@@ -71,9 +87,31 @@ class Discovery:
         for each in served:
             if each not in allowed and (each in self.served or not self.served):
                 _LOG.warning("listing %s is forbidden: their content is unknown", each.plural)
+        self._note_absent({each.kind: why for each, why in absent.items() if why is not None})
         self.served = tuple(allowed)
         self.outdated = tuple(filter(None, found))
         self._say((*faults, *self.outdated))
+
+    async def _absence(self, resource: Resource, served: Sequence[Resource]) -> Absence | None:
+        """Why a kind of another project is not used. Its CRD may be withheld: then every version is accepted."""
+        if resource not in served:
+            return Absence.MISSING
+        if not any([await self._may_list(resource, each) for each in self._namespaces]):
+            return Absence.FORBIDDEN
+        try:
+            name = f"{resource.plural}.{resource.group}"
+            definition = await self._client.request("GET", _CRDS.path(None, name))
+        except ApiError as error:
+            if error.status == 403:
+                return None
+            raise
+        return None if self._optional[resource](definition) else Absence.UNSUPPORTED
+
+    def _note_absent(self, absent: Mapping[str, Absence]) -> None:
+        for kind, why in absent.items():
+            if self.absent.get(kind) is not why:
+                _LOG.info("%s: %s; it is needed only where a manifest asks for it", kind, why.value)
+        self.absent = absent
 
     def _say(self, faults: tuple[str, ...]) -> None:
         for fault in faults:
@@ -83,10 +121,10 @@ class Discovery:
             _LOG.info("every watched kind is served")
         self.faults = faults
 
-    async def _may_list(self, resource: Resource) -> bool:
+    async def _may_list(self, resource: Resource, namespace: str | None = None) -> bool:
         """Context may be withheld: then only what it would say is missing."""
         try:
-            await self._client.request("GET", resource.path(), query={"limit": 1})
+            await self._client.request("GET", resource.path(namespace), query={"limit": 1})
         except ApiError as error:
             if error.status == 403:
                 return False

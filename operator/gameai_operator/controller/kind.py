@@ -14,6 +14,14 @@ from gameai_operator.controller.plan import Child
 from gameai_operator.controller.pod_facts import Pod
 
 
+class Absence(Enum):
+    """Why a kind of another project is not used."""
+
+    MISSING = "missing"
+    UNSUPPORTED = "unsupported"
+    FORBIDDEN = "forbidden"
+
+
 class SlotUse(Enum):
     """What an object has to do with a roll-out that goes a few objects at a time."""
 
@@ -121,6 +129,8 @@ class Watched:
     is there: pods do not start without the limits that were meant for them. `reads` is how users' objects of this kind
     are read, which roots name. `are_pods`: the root is found by its label, and its kind says how they are read. `stuck` gives
     the seconds until an object without any change for so long counts as stuck, 0.0 if it does, None where it does not.
+    `supported` marks a kind of another project, which may not be installed: objects of that kind are written only where it
+    is served and its CustomResourceDefinition is one that this function accepts.
     """
 
     resource: Resource
@@ -132,6 +142,7 @@ class Watched:
     are_pods: bool = False
     stuck: Callable[[Any, float], float | None] | None = None
     reads: Reading | None = None
+    supported: Callable[[Mapping[str, Any]], bool] | None = None
 
 
 def _to_nothing(_: Mapping[str, Any]) -> tuple[Key, ...]:

@@ -68,6 +68,7 @@ class Reconciler:
         claims: Claims,
         recorder: Recorder,
         repairs: Callable[[], Repairs],
+        served: Callable[[str], bool],
         now: Callable[[], datetime.datetime],
         clock: Callable[[], float],
     ) -> None:
@@ -85,6 +86,7 @@ class Reconciler:
         self._reporter = StatusWriter(
             event_handler=event_handler, cluster=cluster, recorder=recorder, now=now, clock=clock
         )
+        self._served = served
         self._now = now
         self._clock = clock
         self._unwritten: dict[Key, Unwritten] = {}
@@ -358,7 +360,8 @@ class Reconciler:
         }
         overridden = [each for each, facts in live.items() if facts.overridden]
         again = self._overrides.due(key, overridden, self._clock())
-        wanted = [owned_by(owner, each) for each in decision.wanted]
+        # Kinds of other projects may not be installed.
+        wanted = [owned_by(owner, each) for each in decision.wanted if self._served(each["kind"])]
         steps = plan(
             owner,
             wanted,

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 
 from gameai_operator import telemetry
 from gameai_operator.api import crd
@@ -20,7 +20,7 @@ from gameai_operator.controller.cache import Cache
 from gameai_operator.controller.errors import ApiError
 from gameai_operator.controller.event_handler import EventHandler
 from gameai_operator.controller.foreign_reads import ForeignReads
-from gameai_operator.controller.kind import Kind, Watched
+from gameai_operator.controller.kind import Absence, Kind, Watched
 from gameai_operator.controller.manifest import Resource
 from gameai_operator.controller.object_metrics import ObjectMetrics
 from gameai_operator.controller.references import References
@@ -29,13 +29,20 @@ from gameai_operator.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _SETTLE_SECONDS = 3.0
+# How soon another project is noticed that was installed later.
+_OPTIONAL_SECONDS = 15.0
+
+
+def _nothing() -> None:
+    """The default of `on_optional`."""
 
 
 class Observer:
     """Keeps `cache` equal to the cluster, and enqueues the roots of what changed.
 
     `filled` is set once everything was listed. `kinds` are the roots to observe, `watched` what belongs to them. One
-    of several processes has metrics of each object (`shows_objects`).
+    of several processes has metrics of each object (`shows_objects`). `on_optional` is called when a kind of another project
+    was installed or removed.
     """
 
     def __init__(
@@ -47,8 +54,10 @@ class Observer:
         selector: str,
         *,
         shows_objects: bool = True,
+        on_optional: Callable[[], None] = _nothing,
     ) -> None:
         self._settings = settings
+        self._on_optional = on_optional
         self._roots = tuple(kind.resource for kind in kinds.values())
         self.cache = Cache()
         self.references = References()
@@ -72,7 +81,10 @@ class Observer:
             clock=time.monotonic,
         )
         resources = (*self._roots, *(each.resource for each in watched.values()))
-        self._discovery = Discovery(client, resources, crd.DEFINITIONS)
+        optional = {e.resource: e.supported for e in watched.values() if e.supported is not None}
+        self._discovery = Discovery(
+            client, resources, crd.DEFINITIONS, optional=optional, namespaces=settings.namespaces
+        )
         self._lists = Lists(
             client,
             store=self.cache,
@@ -97,6 +109,14 @@ class Observer:
     def outdated(self) -> bool:
         """Whether the cluster's CRDs are of an older release than this process."""
         return bool(self._discovery.outdated)
+
+    def writable(self, kind: str) -> bool:
+        """Whether objects of a kind can be written: those of another project only where it is installed."""
+        return kind not in self._discovery.absent
+
+    def absence(self, kind: str) -> Absence | None:
+        """Why a kind of another project is not used; None where it is."""
+        return self._discovery.absent.get(kind)
 
     @property
     def faults(self) -> list[str]:
@@ -137,10 +157,13 @@ class Observer:
         await patiently("listing", self._prefill, seconds=1.0)
         self.filled.set()
         watching = asyncio.create_task(self._watch.run(self._served, self._due.set))
+        looked = time.monotonic()
         try:
             while not watching.done():
                 await asyncio.wait({watching}, timeout=self._settings.discovery_seconds)
-                if not self._discovery.complete:
+                optional = self._discovery.absent and time.monotonic() - looked > _OPTIONAL_SECONDS
+                if optional or not self._discovery.complete:
+                    looked = time.monotonic()
                     await self._look()
                     self._rewatch()
             watching.result()
@@ -158,7 +181,13 @@ class Observer:
         return self._discovery.served
 
     async def _look(self) -> None:
-        await patiently("discovery", self._discovery.look, seconds=1.0)
+        await patiently("discovery", self._discover, seconds=1.0)
+
+    async def _discover(self) -> None:
+        before = dict(self._discovery.absent)
+        await self._discovery.look()
+        if before != self._discovery.absent:
+            self._on_optional()
 
     async def _prefill(self) -> None:
         await self._lists.prefill(self._discovery.served)
@@ -173,7 +202,7 @@ class Observer:
                     await asyncio.sleep(_SETTLE_SECONDS)
             self._due.clear()
             try:
-                await self._discovery.look()
+                await self._discover()
                 await self._lists.resync(self._discovery.served)
             except ApiError as error:
                 _LOG.warning("the comparison with a LIST failed: %s", error)

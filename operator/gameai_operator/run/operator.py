@@ -32,7 +32,14 @@ class Operator:
         self._settings = settings
         self._authority = Authority(settings.gateway.ca_file)
         self._kinds = kinds(settings, lambda: self._authority.text)
-        self._observer = Observer(settings, client, self._kinds, WATCHED, MANAGED_SELECTOR)
+        self._observer = Observer(
+            settings,
+            client,
+            self._kinds,
+            WATCHED,
+            MANAGED_SELECTOR,
+            on_optional=self._look_at_all,
+        )
         elector = Elector(client, settings.lease, gate, self._may_lead)
         self._leadership = Leadership(elector, self._observer.filled)
         self._recorder = Recorder(client.create_event)
@@ -56,6 +63,7 @@ class Operator:
             claims=LeaseClaims(client, own, time.monotonic),
             recorder=self._recorder,
             repairs=lambda: Repairs(self._settings.free_repairs),
+            served=self._observer.writable,
             now=now,
             clock=time.monotonic,
         )

@@ -11,7 +11,8 @@ from gameai_operator.cluster.lease import Elector, WriteGate
 from gameai_operator.controller.events import Recorder
 from gameai_operator.controller.kind import Kind
 from gameai_operator.controller.manifest import Key
-from gameai_operator.kinds import MANAGED_SELECTOR, kinds
+from gameai_operator.keda.server import start
+from gameai_operator.kinds import MANAGED_SELECTOR, SCALED_OBJECT, kinds
 from gameai_operator.run.heartbeat import Heartbeat
 from gameai_operator.run.leadership import Leadership
 from gameai_operator.run.observer import Observer
@@ -20,8 +21,12 @@ from gameai_operator.scaling.collector import Collector, Source
 from gameai_operator.scaling.estimates import Estimates
 from gameai_operator.scaling.exposition import GATEWAY
 from gameai_operator.scaling.gpus import UTILISATION, Gpus
+from gameai_operator.scaling.recommendations import Recommendations
 from gameai_operator.scaling.scaler import Scaler as Decider
 from gameai_operator.settings import ScalerSettings, Settings
+
+# KEDA's calls take a moment at most.
+_GRACE_SECONDS = 1.0
 
 
 class Scaler:
@@ -29,9 +34,12 @@ class Scaler:
 
     def __init__(self, settings: Settings, client: Client, gate: WriteGate) -> None:
         roots = {name: _alone(kind) for name, kind in kinds(settings).items()}
+        watched = {SCALED_OBJECT.resource.kind: SCALED_OBJECT}
         self._observer = Observer(
-            settings, client, roots, {}, MANAGED_SELECTOR, shows_objects=False
+            settings, client, roots, watched, MANAGED_SELECTOR, shows_objects=False
         )
+        self._settings = settings
+        self._recommendations = Recommendations()
         elector = Elector(client, settings.lease, gate, lambda: not self._observer.outdated)
         self._leadership = Leadership(elector, self._observer.filled)
         self._recorder = Recorder(client.create_event)
@@ -48,6 +56,8 @@ class Scaler:
             self._observer.cache,
             estimates,
             gpus,
+            recommendations=self._recommendations,
+            absence=self._observer.absence,
             cluster=client,
             recorder=self._recorder,
             now=now,
@@ -69,20 +79,29 @@ class Scaler:
 
     async def run(self, stop: asyncio.Event) -> int:
         """Everything at once; the first part that ends ends the run. A standby scrapes too, so that it knows at once."""
+        server, _ = await start(self._settings, self._recommendations, time.monotonic)
         parts = {
             "election": self._leadership.run(self._lead),
             **self._observer.parts(),
             "scrapes": self._collector.run(),
+            "decisions": self._decide(),
             "events": self._recorder.run(),
             "lag": self._heartbeat.run(),
         }
-        ended = await together(parts, stop)
+        try:
+            ended = await together(parts, stop)
+        finally:
+            await server.stop(_GRACE_SECONDS)
         await self._leadership.release()
         return ended
 
+    async def _decide(self) -> None:
+        await self._observer.filled.wait()
+        await self._decider.run()
+
     async def _lead(self) -> None:
         await self._observer.relist_roots()
-        await self._decider.run()
+        await self._decider.lead()
 
 
 def _sources(settings: ScalerSettings, estimates: Estimates, gpus: Gpus) -> tuple[Source, ...]:

@@ -75,16 +75,22 @@ class Wish:
 class Decision:
     """How many replicas there are to be, the signal that won, and one sentence.
 
-    `memory` is for the next decision; a change that is carried out is added to it by `behavior.changed`.
+    `recommended` is the number within bounds, before windows, rates and freezes. `memory` is for the next decision; a change that is carried out is added to it by `behavior.changed`.
     """
 
     desired: int
+    recommended: int
     reason: str
     message: str
     limit: Limit
     wishes: tuple[Wish, ...]
     blind: bool
     memory: Memory = field(default_factory=Memory)
+
+    @property
+    def because(self) -> str:
+        """The sentence without the numbers that it begins with."""
+        return self.message.partition("; ")[2]
 
 
 def behavior_of(scaling: Scaling) -> Behavior:
@@ -142,6 +148,7 @@ def decide(
     desired = _thawed(scaling.freeze, fleet.current, desired)
     return Decision(
         desired=desired,
+        recommended=bounded,
         reason=reason,
         message=_sentence(fleet, desired, wanted, reason, limit, (*wishes, guard), scaling.freeze),
         limit=limit,

@@ -14,7 +14,7 @@ from gameai_operator.scaling.signals import Signals
 MOST_HISTORY = 10
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Change:
     """One change of the number of replicas."""
 
@@ -70,13 +70,21 @@ def status(
 
 
 def conditions(
-    scaling: Scaling, fleet: Fleet, decision: Decision, signals: Signals, *, rival: bool
+    scaling: Scaling,
+    fleet: Fleet,
+    decision: Decision,
+    signals: Signals,
+    *,
+    rival: bool,
+    keda: Condition | None = None,
 ) -> tuple[Condition, ...]:
-    """ScalingActive and WithinLatency."""
-    return (_active(scaling, decision, rival=rival), _latency(fleet, signals))
+    """ScalingActive and WithinLatency; `keda` is what keeps KEDA from carrying the decision out."""
+    return (_active(scaling, decision, keda, rival=rival), _latency(fleet, signals))
 
 
-def _active(scaling: Scaling, decision: Decision, *, rival: bool) -> Condition:
+def _active(
+    scaling: Scaling, decision: Decision, keda: Condition | None, *, rival: bool
+) -> Condition:
     def no(reason: str, message: str) -> Condition:
         return Condition(type="ScalingActive", status=False, reason=reason, message=message)
 
@@ -85,6 +93,8 @@ def _active(scaling: Scaling, decision: Decision, *, rival: bool) -> Condition:
             "OtherWriter",
             "something else keeps writing spec.replicas: remove the HorizontalPodAutoscaler, or the field from Git",
         )
+    if keda is not None:
+        return keda
     if decision.blind:
         return no(
             "SignalsMissing",

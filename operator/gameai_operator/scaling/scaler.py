@@ -13,23 +13,31 @@ from gameai_operator.api.scaling import Mode, Scaling
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller import conditions as folding
 from gameai_operator.controller.cache import Cache
+from gameai_operator.controller.conditions import Condition
 from gameai_operator.controller.errors import ApiError, NotLeadingError
 from gameai_operator.controller.events import SCALED, Recorder, event
+from gameai_operator.controller.kind import Absence
 from gameai_operator.controller.manifest import PAUSED, Key, Manifest, Resource, timestamp
-from gameai_operator.scaling import report
+from gameai_operator.controller.plan import Child
+from gameai_operator.resources import scaled_object
+from gameai_operator.scaling import keda_state, report
 from gameai_operator.scaling.behavior import Limit, Memory, Stamped, changed
 from gameai_operator.scaling.decide import Decision, Fleet, decide
 from gameai_operator.scaling.demand import Demand, capped, demands
 from gameai_operator.scaling.estimates import Estimates
 from gameai_operator.scaling.gpus import Gpus
+from gameai_operator.scaling.recommendations import Recommendation, Recommendations
 from gameai_operator.scaling.report import Change
 from gameai_operator.scaling.signals import Signals
+from gameai_operator.tier.autoscaling import by_keda
 from gameai_operator.tier.effective import effective, target_ms
 
 _LOG = logging.getLogger(__name__)
 FIELD_MANAGER = "gameai-scaler"
 # A report that says nothing new of the decision is written this seldom.
 REPORT_SECONDS = 30.0
+# Writes at the same time.
+_MOST_WRITES = 10
 # So many foreign changes of the number within so long are a rival, not a hand.
 _RIVAL_CHANGES, _RIVAL_SECONDS = 3, 600.0
 
@@ -59,6 +67,33 @@ class _State:
     reported: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Decision:
+    """A decision with what it was made from."""
+
+    scaling: Scaling
+    state: _State
+    fleet: Fleet
+    signals: Signals
+    decision: Decision
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Decided:
+    """A tier, and the decision for it; None where it is not scaled."""
+
+    key: Key
+    root: Mapping[str, Any]
+    tier: ModelTier
+    made: _Decision | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing of it may be changed."""
+        annotations = self.root["metadata"].get("annotations", {})
+        return bool(annotations.get(PAUSED) == "true")
+
+
 class Scaler:
     """One decision for each tier every few seconds; nothing is kept that a restart could not do without."""
 
@@ -69,6 +104,8 @@ class Scaler:
         estimates: Estimates,
         gpus: Gpus,
         *,
+        recommendations: Recommendations,
+        absence: Callable[[str], Absence | None],
         cluster: Cluster,
         recorder: Recorder,
         now: Callable[[], datetime.datetime],
@@ -79,19 +116,31 @@ class Scaler:
         self._cache = cache
         self._estimates = estimates
         self._gpus = gpus
+        self._recommendations = recommendations
+        self._absence = absence
+        self._leads = False
         self._cluster = cluster
         self._recorder = recorder
         self._now = now
         self._clock = clock
         self._seconds = seconds
         self._states: dict[Key, _State] = {}
+        self._writes = asyncio.Semaphore(_MOST_WRITES)
 
     async def run(self) -> None:
-        """Decide until cancelled."""
-        self._states.clear()
+        """Decide until cancelled: a standby too, since KEDA may ask any scaler. Only the leader writes and reports."""
         while True:
             await self.step()
             await asyncio.sleep(self._seconds)
+
+    async def lead(self) -> None:
+        """Write and report until cancelled."""
+        self._states.clear()
+        self._leads = True
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._leads = False
 
     async def step(self) -> None:
         """One decision for each tier that is scaled."""
@@ -102,41 +151,35 @@ class Scaler:
             del self._states[gone]
             telemetry.forget_scaling(gone.namespace, gone.name)
         self._estimates.forget(f"{key.namespace}/{key.name}" for key in roots)
-        for key, root in sorted(roots.items()):
-            if root is not None:
-                await self._tier(key, root, wanted.get(f"{key.namespace}/{key.name}", Demand()))
+        self._recommendations.keep((key.namespace, key.name) for key in roots)
+        decided = [
+            self._decide(key, root, wanted.get(f"{key.namespace}/{key.name}", Demand()))
+            for key, root in sorted(roots.items())
+            if root is not None
+        ]
+        # All decisions come before the first write: where the API server hangs, KEDA still gets present numbers.
+        if self._leads:
+            await asyncio.gather(*(self._act(each) for each in decided if each is not None))
 
-    async def _tier(self, key: Key, root: Mapping[str, Any], demand: Demand) -> None:
+    def _decide(self, key: Key, root: Mapping[str, Any], demand: Demand) -> _Decided | None:
+        """The decision for one tier; None where its object cannot be read."""
         try:
             tier = ModelTier.model_validate(root)
-            if tier.spec.scaling is None:
-                await self._leave(key, root, tier)
-            else:
-                await self._scale(key, root, tier, demand)
-        except NotLeadingError:
-            return
-        except ApiError as error:
-            _LOG.warning("retrying: %s: %s", key, error)
+            scaling = tier.spec.scaling
+            found = None if scaling is None else self._decision(key, root, tier, scaling, demand)
         except Exception:  # noqa: BLE001 - one broken object must not end the others
             _LOG.exception("a scaling decision failed; this is a bug")
+            return None
+        return found or _Decided(key=key, root=root, tier=tier)
 
-    async def _leave(self, key: Key, root: Mapping[str, Any], tier: ModelTier) -> None:
-        """The tier is not scaled (any more): what this process wrote of it goes."""
-        self._states.pop(key, None)
-        if tier.status.scaling is not None:
-            telemetry.forget_scaling(key.namespace, key.name)
-            await self._cluster.apply_status(
-                self._tiers, _manifest(root, {}), manager=FIELD_MANAGER
-            )
-
-    async def _scale(
-        self, key: Key, root: Mapping[str, Any], tier: ModelTier, demand: Demand
-    ) -> None:
-        scaling, now = tier.spec.scaling, self._clock()
-        assert scaling is not None  # noqa: S101 - the caller looked
-        wants = effective(tier)
+    def _decision(
+        self, key: Key, root: Mapping[str, Any], tier: ModelTier, scaling: Scaling, demand: Demand
+    ) -> _Decided:
+        now = self._clock()
         fleet = Fleet(
-            current=wants.replicas, ready=tier.status.ready_replicas or 0, target_ms=target_ms(tier)
+            current=effective(tier).replicas,
+            ready=tier.status.ready_replicas or 0,
+            target_ms=target_ms(tier),
         )
         name = f"{key.namespace}/{key.name}"
         self._estimates.observe_start(name, desired=fleet.current, ready=fleet.ready, now=now)
@@ -152,15 +195,51 @@ class Scaler:
             players=capped(demand, seen.players),
             gpu_percent=self._gpus.percent(key.namespace, key.name),
         )
-        state = self._state(key, root["metadata"]["uid"], fleet.current, now)
-        rival = self._rival(state, tier.spec.replicas, now)
+        state = self._state(key, root, fleet.current, now)
         decision = decide(scaling, fleet, signals, state.memory, now=now, wall=self._now())
         state.memory = decision.memory
-        paused = root["metadata"].get("annotations", {}).get(PAUSED) == "true"
-        acts = scaling.mode is Mode.ACT and not rival and not paused
-        if acts and decision.desired != tier.spec.replicas:
-            await self._carry_out(key, root, state, fleet.current, decision)
-            state.memory = changed(decision.memory, fleet.current, decision.desired, now)
+        made = _Decision(
+            scaling=scaling, state=state, fleet=fleet, signals=signals, decision=decision
+        )
+        found = _Decided(key=key, root=root, tier=tier, made=made)
+        self._recommend(key, made, paused=found.paused)
+        return found
+
+    async def _act(self, decided: _Decided) -> None:
+        """Carry a decision out, and report it."""
+        try:
+            async with self._writes:
+                if decided.made is None:
+                    await self._leave(decided)
+                else:
+                    await self._write(decided, decided.made)
+        except NotLeadingError:
+            return
+        except ApiError as error:
+            _LOG.warning("retrying: %s: %s", decided.key, error)
+        except Exception:  # noqa: BLE001 - one broken object must not end the others
+            _LOG.exception("a scaling decision was not carried out; this is a bug")
+
+    async def _leave(self, decided: _Decided) -> None:
+        """The tier is not scaled (any more): what this process wrote of it goes."""
+        key, root = decided.key, decided.root
+        self._states.pop(key, None)
+        if decided.tier.status.scaling is not None:
+            telemetry.forget_scaling(key.namespace, key.name)
+            await self._cluster.apply_status(
+                self._tiers, _manifest(root, {}), manager=FIELD_MANAGER
+            )
+
+    async def _write(self, decided: _Decided, made: _Decision) -> None:
+        key, replicas, decision = decided.key, decided.tier.spec.replicas, made.decision
+        keda, rival = by_keda(decided.tier), False
+        if keda:
+            self._follow(decided.root, made)
+        else:
+            rival = self._rival(made.state, replicas, self._clock())
+        acts = made.scaling.mode is Mode.ACT and not keda and not rival and not decided.paused
+        if acts and decision.desired != replicas:
+            await self._carry_out(key, decided.root, made)
         telemetry.show_scaling(
             key.namespace,
             key.name,
@@ -168,14 +247,39 @@ class Scaler:
             blind=decision.blind,
             at_maximum=decision.limit is Limit.TOO_MANY,
         )
-        await self._report(root, tier, state, decision, signals, fleet, rival=rival)
+        fault = self._keda_fault(key) if keda else None
+        await self._report(decided.root, made, rival=rival, keda=fault)
 
-    def _state(self, key: Key, uid: str, current: int, now: float) -> _State:
+    def _recommend(self, key: Key, made: _Decision, *, paused: bool) -> None:
+        """What KEDA gets: a paused tier keeps its number."""
+        replicas = made.fleet.current if paused else made.decision.recommended
+        busy = max(each.wants for each in made.decision.wishes) > made.scaling.min_replicas
+        found = Recommendation(replicas=replicas, busy=busy, at=self._clock())
+        self._recommendations.put(key.namespace, key.name, found)
+
+    def _follow(self, root: Mapping[str, Any], made: _Decision) -> None:
+        """A change that KEDA's autoscaler made: it counts for rates and history as one of our own would."""
+        state, current, decision = made.state, made.fleet.current, made.decision
+        before, state.written = state.written, current
+        if before is None or before == current:
+            return
+        state.memory = changed(state.memory, before, current, self._clock())
+        message = f"{before} → {current} replicas by KEDA; {decision.because}"
+        self._note(root, state, Change(self._now(), before, current, decision.reason), message)
+
+    def _keda_fault(self, key: Key) -> Condition | None:
+        absence = self._absence(scaled_object.KIND)
+        entry = self._cache.get(key._replace(kind=scaled_object.KIND))
+        states = entry.value.facts if entry and isinstance(entry.value, Child) else None
+        return keda_state.fault(absence, states)
+
+    def _state(self, key: Key, root: Mapping[str, Any], current: int, now: float) -> _State:
         """What is kept of a tier; of a new one the present number counts as a recommendation, as for an HPA."""
-        state = self._states.get(key)
+        state, uid = self._states.get(key), root["metadata"]["uid"]
         if state is None or state.uid != uid:
             first = Memory(recommendations=(Stamped(now, current),))
             state = self._states[key] = _State(uid=uid, memory=first)
+            state.history.extend(_kept(root))
         return state
 
     def _rival(self, state: _State, replicas: int | None, now: float) -> bool:
@@ -187,52 +291,46 @@ class Scaler:
             state.foreign.popleft()
         return len(state.foreign) >= _RIVAL_CHANGES
 
-    async def _carry_out(
-        self,
-        key: Key,
-        root: Mapping[str, Any],
-        state: _State,
-        before: int,
-        decision: Decision,
-    ) -> None:
+    async def _carry_out(self, key: Key, root: Mapping[str, Any], made: _Decision) -> None:
+        state, before, decision = made.state, made.fleet.current, made.decision
         await self._cluster.scale(self._tiers, key, decision.desired, FIELD_MANAGER)
         _LOG.info("%s: %s", key, decision.message)
         telemetry.SCALINGS.labels(decision.reason).inc()
         state.written = decision.desired
+        state.memory = changed(decision.memory, before, decision.desired, self._clock())
         if before != decision.desired:
-            state.history.appendleft(
-                Change(
-                    at=self._now(), before=before, after=decision.desired, reason=decision.reason
-                )
-            )
-            change = folding.Transition(
-                type=SCALED, before=None, word="True", reason="Scaled", message=decision.message
-            )
-            document = event(root, change, self._now())
-            if document is not None:
-                self._recorder.offer(document)
+            change = Change(self._now(), before, decision.desired, decision.reason)
+            self._note(root, state, change, decision.message)
+
+    def _note(self, root: Mapping[str, Any], state: _State, change: Change, message: str) -> None:
+        """A change of the number, in history and as an Event."""
+        state.history.appendleft(change)
+        transition = folding.Transition(
+            type=SCALED, before=None, word="True", reason="Scaled", message=message
+        )
+        document = event(root, transition, change.at)
+        if document is not None:
+            self._recorder.offer(document)
 
     async def _report(
         self,
         root: Mapping[str, Any],
-        tier: ModelTier,
-        state: _State,
-        decision: Decision,
-        signals: Signals,
-        fleet: Fleet,
+        made: _Decision,
         *,
         rival: bool,
+        keda: Condition | None,
     ) -> None:
         """Write status when the decision changed, and otherwise now and then."""
-        scaling, now = tier.spec.scaling, self._clock()
-        assert scaling is not None  # noqa: S101 - the caller looked
-        found = report.conditions(scaling, fleet, decision, signals, rival=rival)
+        state, decision, signals, now = made.state, made.decision, made.signals, self._clock()
+        found = report.conditions(
+            made.scaling, made.fleet, decision, signals, rival=rival, keda=keda
+        )
         wall = self._now()
         status = {
             "scaling": report.status(
                 decision,
                 signals,
-                tuple(state.history) or _kept(root),
+                tuple(state.history),
                 lambda at: wall - datetime.timedelta(seconds=now - at),
                 now=wall,
             ),
@@ -273,10 +371,15 @@ def _kept(root: Mapping[str, Any]) -> tuple[Change, ...]:
 
 
 def _said(status: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a report cannot wait: the number, who asked for it, and states of conditions."""
+    """What of a report cannot wait: the number, the last change, and states of conditions."""
     states = [(each["type"], each["status"], each["reason"]) for each in status["conditions"]]
     scaling = status["scaling"]
-    return {"desired": scaling["desiredReplicas"], "limited": scaling["limited"], "states": states}
+    return {
+        "desired": scaling["desiredReplicas"],
+        "limited": scaling["limited"],
+        "changed": scaling["history"][:1],
+        "states": states,
+    }
 
 
 def _manifest(root: Mapping[str, Any], status: Mapping[str, Any]) -> Manifest:

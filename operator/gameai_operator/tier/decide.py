@@ -14,14 +14,14 @@ from gameai_operator.resources import tenant_policy
 from gameai_operator.resources.deployment import Deployment, unfinished
 from gameai_operator.resources.pod_faults import Fault, Words, fault
 from gameai_operator.resources.template_revision import UnknownRevisionError
-from gameai_operator.settings import NetworkSettings, Policy
-from gameai_operator.tier import scaler_watch, schedule
+from gameai_operator.settings import KedaSettings, NetworkSettings, Policy
+from gameai_operator.tier import autoscaling, scaler_watch, schedule
 from gameai_operator.tier.arguments import judge
 from gameai_operator.tier.effective import effective
 from gameai_operator.tier.handover import Limits, handover
 from gameai_operator.tier.lending import loan
 from gameai_operator.tier.network import hub_host
-from gameai_operator.tier.objects import Live, deployments, surroundings
+from gameai_operator.tier.objects import Live, deployments, scaled_objects, surroundings
 from gameai_operator.tier.revisions import Inputs, inputs
 from gameai_operator.tier.split import Split
 from gameai_operator.tier.status import Judged, conditions, status
@@ -54,15 +54,17 @@ def decide(
     current: Inputs,
     network: NetworkSettings,
     policy: Policy | None = None,
+    keda: KedaSettings | None = None,
 ) -> Decision:
     """Decide for one tier.
 
-    `current` are the template inputs that a new tier gets, `network` describes the cluster's network, `policy` what a tier may ask for.
+    `current` are the template inputs that a new tier gets, `network` describes the cluster's network, `policy` what a tier may ask for,
+    `keda` where KEDA finds the scaler.
     A mistake in an edit must not end what works: a pod template that cannot be rendered leaves the Deployments as they
     are, but for their numbers of replicas. Everything around them is written whatever happens to the template.
     """
     tier = ModelTier.model_validate(observed.root)
-    live = _live(observed, tier.metadata.name)
+    live, keda = _live(observed, tier.metadata.name), keda or KedaSettings()
     verdict = judge(tier.spec.engine.vllm.args, tier.spec.engine.vllm.image)
     revision, unknown = _revision(tier, live, current)
     faults = (*unknown, *_not_allowed(tier, policy or Policy(), revision or current))
@@ -81,12 +83,17 @@ def decide(
         arguments=verdict,
         revision=revision.revision if revision else tier.status.template_revision,
         fault=_needs_gpu(tier, live) or fault(observed.pods, (live.on_demand, live.spot), _WORDS),
-        rejections=(*faults, *_schedule_faults(tier), *observed.rejections),
+        rejections=(
+            *faults,
+            *_schedule_faults(tier),
+            *autoscaling.faults(tier, keda),
+            *observed.rejections,
+        ),
         failures=observed.failures,
     )
     active, looks_again = scaler_watch.active(tier, observed.now)
     return Decision(
-        wanted=(*surroundings(tier, network), *rendered),
+        wanted=(*surroundings(tier, network), *rendered, *scaled_objects(tier, keda)),
         status=status(tier, judged),
         conditions=(*conditions(judged), *active),
         keep=_keep(tier, live, rendered, rolling=rolling),

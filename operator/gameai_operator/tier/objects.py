@@ -18,8 +18,8 @@ from gameai_operator.resources.metadata import labels, metadata
 from gameai_operator.resources.network_policy import policy
 from gameai_operator.resources.service import headless
 from gameai_operator.resources.service_account import service_account
-from gameai_operator.settings import NetworkSettings
-from gameai_operator.tier import network
+from gameai_operator.settings import KedaSettings, NetworkSettings
+from gameai_operator.tier import autoscaling, network
 from gameai_operator.tier.revisions import Inputs, model_revision
 from gameai_operator.tier.template import ON_DEMAND, SPOT, Group, template
 
@@ -46,6 +46,11 @@ def surroundings(tier: ModelTier, settings: NetworkSettings) -> tuple[Document, 
     budgets = [_disruption_budget(tier, each) for each in groups]
     service = headless(_metadata(tier), selector(tier), port_name="http", port=VLLM_PORT)
     return (*account, *limits, service, *budgets)
+
+
+def scaled_objects(tier: ModelTier, settings: KedaSettings) -> tuple[Document, ...]:
+    """The ScaledObject of a tier whose driver is KEDA."""
+    return autoscaling.scaled_objects(tier, _metadata(tier), settings)
 
 
 def deployments(tier: ModelTier, live: Live, inputs: Inputs) -> tuple[Document, ...]:

@@ -1,0 +1,1 @@
+"""EDGE: KEDA's external scaler protocol, generated from proto/, and the server of it."""

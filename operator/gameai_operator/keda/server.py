@@ -1,0 +1,139 @@
+"""EDGE: the scaler as an external scaler of KEDA: it answers from memory, and never waits for anything.
+
+KEDA sets no deadline for these calls and holds a lock of the ScaledObject meanwhile.
+"""
+
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc.aio import ServicerContext
+
+from gameai_operator import telemetry
+from gameai_operator.keda import externalscaler_pb2 as wire
+from gameai_operator.keda import externalscaler_pb2_grpc as services
+from gameai_operator.resources.scaled_object import METRIC, TARGET
+from gameai_operator.scaling.recommendations import Recommendation, Recommendations
+from gameai_operator.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_MOST_CALLS = 256
+_MOST_BYTES = 64 * 1024
+_OPTIONS = (
+    ("grpc.max_receive_message_length", _MOST_BYTES),
+    ("grpc.max_metadata_size", 16 * 1024),
+    # KEDA keeps its connections for ever; a new one finds the scalers there are now.
+    ("grpc.max_connection_age_ms", 5 * 60_000),
+    ("grpc.max_connection_age_grace_ms", 10_000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.so_reuseport", 0),
+)
+
+
+class ExternalScaler(services.ExternalScalerServicer):
+    """What KEDA asks of a tier: its ScaledObject has the name and the namespace of the tier."""
+
+    def __init__(self, known: Recommendations, clock: Callable[[], float]) -> None:
+        self._known = known
+        self._clock = clock
+
+    async def IsActive(  # noqa: N802 - the name of the RPC
+        self,
+        request: wire.ScaledObjectRef,
+        context: "ServicerContext[wire.ScaledObjectRef, wire.IsActiveResponse]",
+    ) -> wire.IsActiveResponse:
+        """Whether a signal asks for more than the minimum; KEDA shows it, and does not act on it where the minimum is above 0."""
+        found = await self._find("IsActive", request, context)
+        return wire.IsActiveResponse(result=found.busy)
+
+    async def StreamIsActive(  # noqa: N802 - the name of the RPC
+        self,
+        request: wire.ScaledObjectRef,
+        context: "ServicerContext[wire.ScaledObjectRef, wire.IsActiveResponse]",
+    ) -> AsyncIterator[wire.IsActiveResponse]:
+        """UNIMPLEMENTED: a tier has at least one replica, and a push can only start the first one."""
+        del request
+        message = "use a trigger of type external, not external-push"
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, message)
+        yield wire.IsActiveResponse()  # makes this a generator; never reached
+
+    async def GetMetricSpec(  # noqa: N802 - the name of the RPC
+        self,
+        request: wire.ScaledObjectRef,
+        context: "ServicerContext[wire.ScaledObjectRef, wire.GetMetricSpecResponse]",
+    ) -> wire.GetMetricSpecResponse:
+        """One metric: the recommended number of replicas, with the target 1."""
+        del request, context
+        telemetry.KEDA_REQUESTS.labels("GetMetricSpec", "OK").inc()
+        spec = wire.MetricSpec(metricName=METRIC, targetSize=TARGET, targetSizeFloat=TARGET)
+        return wire.GetMetricSpecResponse(metricSpecs=[spec])
+
+    async def GetMetrics(  # noqa: N802 - the name of the RPC
+        self,
+        request: wire.GetMetricsRequest,
+        context: "ServicerContext[wire.GetMetricsRequest, wire.GetMetricsResponse]",
+    ) -> wire.GetMetricsResponse:
+        """Exactly one value, since KEDA adds all values up."""
+        found = await self._find("GetMetrics", request.scaledObjectRef, context)
+        number = found.replicas
+        value = wire.MetricValue(metricName=METRIC, metricValue=number, metricValueFloat=number)
+        return wire.GetMetricsResponse(metricValues=[value])
+
+    async def _find(
+        self, method: str, asked: wire.ScaledObjectRef, context: "ServicerContext[Any, Any]"
+    ) -> Recommendation:
+        found = self._known.get(asked.namespace, asked.name, self._clock())
+        code = "UNAVAILABLE" if found is None else "OK"
+        telemetry.KEDA_REQUESTS.labels(method, code).inc()
+        if found is None:
+            message = f"no recommendation of the last minute for ModelTier {asked.namespace[:63]}/{asked.name[:63]}"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, message)
+        return found
+
+
+async def start(
+    settings: Settings, known: Recommendations, clock: Callable[[], float]
+) -> tuple[grpc.aio.Server, int]:
+    """Serve, with TLS where a certificate is configured; the server and its port. Raises OSError."""
+    server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS)
+    services.add_ExternalScalerServicer_to_server(ExternalScaler(known, clock), server)
+    address = f"{settings.health_address or '[::]'}:{settings.scaler.keda_port}"
+    try:
+        port = _listen(server, address, settings)
+    except RuntimeError as error:
+        raise OSError(f"--keda-port: cannot listen on {address}: {error}") from error
+    await server.start()
+    _LOG.info("answering KEDA on port %d", port)
+    return server, port
+
+
+def _listen(server: grpc.aio.Server, address: str, settings: Settings) -> int:
+    own = settings.scaler
+    if not own.certificate_file:
+        return server.add_insecure_port(address)
+    return server.add_secure_port(address, _credentials(own.certificate_file, own.key_file))
+
+
+def _credentials(certificate_file: str, key_file: str) -> grpc.ServerCredentials:
+    """Credentials that follow their files: a renewed certificate is served to the next connection."""
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        certificate, key = Path(certificate_file).read_bytes(), Path(key_file).read_bytes()
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            certificate_file, key_file
+        )
+        return grpc.ssl_server_certificate_configuration([(key, certificate)])
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        try:
+            return read()
+        except (OSError, ssl.SSLError) as error:
+            _LOG.warning("the certificate for KEDA was not renewed: %s", error)
+            return None
+
+    first = read()
+    return grpc.dynamic_ssl_server_credentials(first, fetch)  # type: ignore[arg-type] # None keeps the present one
