@@ -11,13 +11,26 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from gameai_operator.api.scaling import Scaling
-from gameai_operator.scaling.behavior import Memory, Stamped, changed
+from gameai_operator.scaling.behavior import (
+    Behavior,
+    Memory,
+    Policy,
+    Rules,
+    Stamped,
+    Unit,
+    average_value,
+    changed,
+    limited,
+    remembered,
+    stabilized,
+)
 from gameai_operator.scaling.decide import Fleet, decide
 from gameai_operator.scaling.estimates import Estimates
 from gameai_operator.scaling.exposition import Scrape, Series
-from gameai_operator.scaling.signals import Signals
+from gameai_operator.scaling.signals import Sample, Signals
 
 from benchmarks.report import Row, write
 
@@ -25,6 +38,20 @@ STEP, SLOTS, TARGET, SERVICE, MOST = 5.0, 16, 8, 0.62, 50
 WAIT_SECONDS, OVERLOAD, UTILISATION = 4.0, 1.25, 0.775
 TIER, WORLD = "shared/silver", "games/moor"
 START, WARM = 300.0, 120.0
+# The defaults of Kubernetes: out by 4 pods or 100 % in 15 s, in by 100 % after 5 minutes, a tolerance of 10 %.
+PLAIN = Behavior(
+    up=Rules(
+        policies=(
+            Policy(unit=Unit.PODS, value=4, period_seconds=15),
+            Policy(unit=Unit.PERCENT, value=100, period_seconds=15),
+        )
+    ),
+    down=Rules(
+        policies=(Policy(unit=Unit.PERCENT, value=100, period_seconds=15),), window_seconds=300
+    ),
+    minimum=1,
+    maximum=MOST,
+)
 WALL = datetime.datetime(2026, 11, 27, tzinfo=datetime.UTC)
 # Players are seen in the lobby so long before they ask.
 LOBBY = 120.0
@@ -40,6 +67,7 @@ STEPS: Trace = (
     *((3601, 5000), (6000, 5000), (6001, 10_000), (9000, 10_000)),
 )
 NIGHT: Trace = ((0, 2000), (3600, 2000), (7200, 8000), (14_400, 8000), (21_600, 500), (36_000, 500))
+ALONE: Trace = ((0, 47), (3600, 47))
 LEVEL: Trace = ((0, 3000), (14_400, 3000))
 
 
@@ -56,6 +84,9 @@ class Case:
     target_ms: int = 1000
     view: View = lambda signals: signals
     players: bool = True
+    gpu_percent: float | None = None
+    # In place of our decision: the load of all replicas, and the target of one, for a plain HorizontalPodAutoscaler.
+    plain: "Callable[[Game], tuple[float, float]] | None" = None
     after: float = 0.0
 
 
@@ -172,7 +203,10 @@ class Game:
 
 def play(case: Case) -> Result:
     """One run; of the scaler everything is real but its clock."""
-    scaling = Scaling.model_validate({"maxReplicas": MOST, "queue": {"targetPerReplica": TARGET}})
+    spec: dict[str, Any] = {"maxReplicas": MOST, "queue": {"targetPerReplica": TARGET}}
+    if case.gpu_percent is not None:
+        spec["gpu"] = {"targetPercent": 77}
+    scaling = Scaling.model_validate(spec)
     game, estimates = Game(case), Estimates()
     estimates.gateways(["gateway"])
     memory = Memory(recommendations=(Stamped(0.0, game.current),))
@@ -184,13 +218,41 @@ def play(case: Case) -> Result:
         signals: Signals = estimates.signals(
             TIER, [WORLD], expected=0, requests_per_player=2.0, now=now
         )
+        if case.gpu_percent is not None:
+            signals = replace(signals, gpu_percent=Sample(case.gpu_percent, now))
         signals = case.view(signals)
         fleet = Fleet(current=game.current, ready=game.ready, target_ms=case.target_ms)
         wall = WALL + datetime.timedelta(seconds=now)
-        found = decide(scaling, fleet, signals, memory, now=now, wall=wall)
-        memory = changed(found.memory, game.current, found.desired, now)
-        game.resize(found.desired, now)
+        if case.plain is None:
+            found = decide(scaling, fleet, signals, memory, now=now, wall=wall)
+            kept, desired = found.memory, found.desired
+        else:
+            kept, desired = _plain(*case.plain(game), game.current, memory, now)
+        memory = changed(kept, game.current, desired, now)
+        game.resize(desired, now)
     return game.result
+
+
+def _plain(
+    load: float, target: float, current: int, memory: Memory, now: float
+) -> tuple[Memory, int]:
+    """What a HorizontalPodAutoscaler with its default behavior does every 15 s."""
+    if now % 15:
+        return memory, current
+    wanted = min(max(average_value(load, target, current, PLAIN), 1), MOST)
+    calm = stabilized(memory, current, wanted, PLAIN, now)
+    desired, _ = limited(memory, current, calm, PLAIN, now)
+    return remembered(memory, wanted, PLAIN, now), desired
+
+
+def in_flight(game: Game) -> tuple[float, float]:
+    """Requests that run, of eight a replica: KEDA or an HPA on vLLM's own gauge."""
+    return game.running, TARGET
+
+
+def gpu_use(game: Game) -> tuple[float, float]:
+    """GPU use, which is never above 100 %, of the usual 77 %."""
+    return min(100.0, 100 * game.running / (game.ready * TARGET)) * game.ready, 77.0
 
 
 def reversals_per_hour(result: Result) -> float:
@@ -242,6 +304,10 @@ def _shed_rows() -> list[Row]:
         rows.append(_row("  without players as a signal", alone.shed_percent, None, "%"))
         waiting = play(Case(trace=trace, players=False, view=_waiting_alone))
         rows.append(_row("  by the waiting queue alone", waiting.shed_percent, None, "%"))
+        plain = play(Case(trace=trace, plain=in_flight))
+        rows.append(_row("  plain HPA by running requests", plain.shed_percent, None, "%"))
+        busy = play(Case(trace=trace, plain=gpu_use))
+        rows.append(_row("  plain HPA by GPU use", busy.shed_percent, None, "%"))
     return rows
 
 
@@ -260,6 +326,8 @@ def _hours_rows() -> list[Row]:
         ("steps to 10,000", Case(trace=STEPS)),
         ("a night", Case(trace=NIGHT)),
         ("unreachable target", Case(trace=LEVEL, target_ms=100)),
+        # One answer shows 100 % of a GPU: 47 players ask for one request at a time, which is one replica with one request.
+        ("1 request per replica for 1 h, GPUs at 100 %", Case(trace=ALONE, gpu_percent=100.0)),
         # Declared is five times as much; the first decisions hold for the scale-in window.
         ("80 % hits, from the 2nd hour", Case(trace=LEVEL, per_minute=0.4, after=3600)),
     )

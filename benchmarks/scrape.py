@@ -57,6 +57,7 @@ async def collect(port: int) -> None:
         name="GPU exporter",
         targets=targets,
         series=(UTILISATION,),
+        family=UTILISATION,
         listed=gpus.listed,
         take=gpus.take,
     )

@@ -233,7 +233,8 @@ async def test_something_else_that_writes_the_number_is_named(api: Api, running:
             seconds=60,
         )
     found = await asyncio.to_thread(wait_reason, api, "ScalingActive", "OtherWriter")
-    assert "HorizontalPodAutoscaler" in condition(found, "ScalingActive")["message"]
+    message = condition(found, "ScalingActive")["message"]
+    assert message.startswith("kubectl-edit keeps writing spec.replicas: remove the Horizontal")
     # A new object, which has no rival yet.
     api.delete("ModelTier", NAMESPACE, "gold")
     await asyncio.to_thread(

@@ -7,7 +7,7 @@ import pytest
 from gameai.gateway.metrics import Metrics, gauge
 from gameai_operator.scaling.estimates import FIRST_START_SECONDS, Estimates
 from gameai_operator.scaling.exposition import Scrape, Series, parse
-from gameai_operator.scaling.signals import Signals
+from gameai_operator.scaling.signals import Sample, Signals
 from prometheus_client import CollectorRegistry, generate_latest
 
 GOLD = "shared/gold"
@@ -74,6 +74,51 @@ def test_nothing_is_known_before_a_gateway_answers() -> None:
     assert found.starting_seconds == FIRST_START_SECONDS
 
 
+def test_nothing_is_known_before_all_of_the_first_gateways_have_answered() -> None:
+    estimates, one, other = two()
+    one.in_flight = other.in_flight = 20.0
+    estimates.take("a", one.scrape(10.0))
+    assert seen(estimates, 10.0).in_flight is None, "half of the load would look like all of it"
+    estimates.take("b", other.scrape(11.0))
+    found = seen(estimates, 11.0).in_flight
+    assert found is not None
+    assert (found.value, found.at) == (40.0, 10.0)
+
+
+def test_a_gateway_that_comes_later_and_does_not_answer_makes_sums_old() -> None:
+    estimates, one, _ = two()
+    estimates.gateways(["a"])
+    estimates.take("a", one.scrape(10.0))
+    estimates.gateways(["a", "c"])
+    for at in (15.0, 20.0, 100.0):
+        estimates.take("a", one.scrape(at))
+        estimates.gateways(["a", "c"])
+        found = seen(estimates, at).in_flight
+        assert found is not None
+        assert found.at == 10.0
+    estimates.gateways(["a"])
+    left = seen(estimates, 100.0).in_flight
+    assert left is not None
+    assert left.at == 100.0
+
+
+def test_a_world_counts_with_its_maximum_of_players_whatever_is_reported_of_it() -> None:
+    estimates, one, other = two()
+    frost = "games/frost"
+    one.players = {(MOOR, "online"): 900.0, (MOOR, "lobby"): 50.0, (frost, "online"): 70.0}
+    other.players = {(MOOR, "online"): 900.0, (frost, "lobby"): 5.0}
+    for name, gateway in (("a", one), ("b", other)):
+        estimates.take(name, gateway.scrape(1.0))
+    found = estimates.signals(
+        GOLD, [MOOR, frost], expected=0, requests_per_player=2.0, now=1.0, maximum={MOOR: 100}
+    )
+    assert (found.players, found.lobby) == (Sample(170.0, 1.0), Sample(5.0, 1.0))
+    almost = estimates.signals(
+        GOLD, [MOOR], expected=0, requests_per_player=2.0, now=1.0, maximum={MOOR: 1820}
+    )
+    assert (almost.players, almost.lobby) == (Sample(1800.0, 1.0), Sample(20.0, 1.0))
+
+
 def test_gateways_are_summed_and_as_old_as_the_oldest() -> None:
     estimates, one, other = two()
     one.queue, one.in_flight, other.in_flight = 3.0, 8.0, 5.0
@@ -121,6 +166,7 @@ def test_latencies_are_those_of_the_last_minute() -> None:
 
 def test_an_idle_engines_own_latency_is_learnt_while_there_is_room() -> None:
     estimates, one, _ = two()
+    estimates.gateways(["a"])
     one.in_flight = 4.0
     estimates.take("a", one.scrape(0.0))
     one.answer(0.010, times=100)

@@ -9,7 +9,7 @@ from gameai_operator.controller.conditions import Condition
 from gameai_operator.scaling import report
 from gameai_operator.scaling.behavior import Memory
 from gameai_operator.scaling.decide import Decision, Fleet, decide
-from gameai_operator.scaling.demand import Demand, capped, demands
+from gameai_operator.scaling.demand import demands
 from gameai_operator.scaling.report import Change
 from gameai_operator.scaling.signals import Sample, Signals
 from support import worlds
@@ -30,7 +30,7 @@ def decided(signals: Signals = BUSY, **spec: Any) -> tuple[Scaling, Decision]:
     return scaling, decide(scaling, FLEET, signals, Memory(), now=NOW, wall=WALL)
 
 
-def told(signals: Signals = BUSY, *, rival: bool = False, **spec: Any) -> dict[str, Any]:
+def told(signals: Signals = BUSY, *, rival: str = "", **spec: Any) -> dict[str, Any]:
     scaling, decision = decided(signals, **spec)
     found = report.conditions(scaling, FLEET, decision, signals, rival=rival)
     return {each.type: (each.word, each.reason) for each in found}
@@ -72,15 +72,15 @@ def test_status_holds_the_decision_with_its_signals_and_history() -> None:
 @pytest.mark.parametrize(
     ("signals", "spec", "rival", "state"),
     [
-        (BUSY, {}, False, ("True", "ValidSignals")),
-        (Signals(), {}, False, ("False", "SignalsMissing")),
-        (BUSY, {"mode": "Recommend"}, False, ("False", "Recommend")),
-        (BUSY, {"freeze": "All"}, False, ("False", "Frozen")),
-        (BUSY, {}, True, ("False", "OtherWriter")),
+        (BUSY, {}, "", ("True", "ValidSignals")),
+        (Signals(), {}, "", ("False", "SignalsMissing")),
+        (BUSY, {"mode": "Recommend"}, "", ("False", "Recommend")),
+        (BUSY, {"freeze": "All"}, "", ("False", "Frozen")),
+        (BUSY, {}, "kube-controller-manager", ("False", "OtherWriter")),
     ],
 )
 def test_a_condition_says_whether_the_tier_is_scaled(
-    signals: Signals, spec: dict[str, Any], rival: bool, state: tuple[str, str]
+    signals: Signals, spec: dict[str, Any], rival: str, state: tuple[str, str]
 ) -> None:
     assert told(signals, rival=rival, **spec)["ScalingActive"] == state
 
@@ -104,10 +104,56 @@ def test_a_condition_says_whether_latency_is_within_its_target(
     assert told(signals)["WithinLatency"] == state
 
 
+def entry(manager: str, fields: dict[str, Any], subresource: str = "") -> dict[str, Any]:
+    made = {"manager": manager, "operation": "Update", "fieldsV1": fields}
+    return made | ({"subresource": subresource} if subresource else {})
+
+
+REPLICAS: dict[str, Any] = {"f:spec": {"f:replicas": {}}}
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([entry("kube-controller-manager", REPLICAS, "scale")], "kube-controller-manager"),
+        ([entry("argocd", REPLICAS), entry("gameai-scaler", REPLICAS, "scale")], "argocd"),
+        ([entry("kubectl", {"f:spec": {"f:class": {}}})], "something else"),
+        ([], "something else"),
+    ],
+)
+def test_the_other_writer_of_the_number_is_named(
+    entries: list[dict[str, Any]], expected: str
+) -> None:
+    root = {"metadata": {"managedFields": entries}} if entries else {}
+    assert report.other_writers(root, "gameai-scaler") == expected
+
+
+def test_the_history_of_a_former_process_is_kept() -> None:
+    row = {"at": "2026-11-27T12:00:00Z", "from": 4, "to": 8, "reason": "queue"}
+    assert report.history({"status": {"scaling": {"history": [row]}}}) == (
+        Change(WALL, 4, 8, "queue"),
+    )
+    assert report.history({}) == ()
+
+
+def test_a_change_of_number_or_condition_is_reported_at_once() -> None:
+    _, decision = decided()
+
+    def urgent(history: list[Change], reason: str = "ValidSignals") -> dict[str, Any]:
+        made = report.status(decision, BUSY, history, lambda _: WALL, now=WALL)
+        condition = {"type": "ScalingActive", "status": "True", "reason": reason}
+        return report.urgent({"scaling": made, "conditions": [condition]})
+
+    first = [Change(WALL, 4, 8, "queue")]
+    assert urgent(first) == urgent(first)
+    assert urgent(first) != urgent([Change(WALL, 8, 9, "queue"), *first])
+    assert urgent(first) != urgent(first, "Frozen")
+
+
 def test_what_keeps_keda_from_acting_comes_before_the_decision() -> None:
     scaling, decision = decided(driver="KEDA")
     fault = Condition(type="ScalingActive", status=False, reason="KedaNotInstalled")
-    found = report.conditions(scaling, FLEET, decision, BUSY, rival=False, keda=fault)
+    found = report.conditions(scaling, FLEET, decision, BUSY, keda=fault)
     assert found[0] == fault
 
 
@@ -135,12 +181,3 @@ def test_a_tier_serves_the_worlds_that_run_and_name_it() -> None:
     assert gold.worlds == (f"{namespace}/coast", f"{namespace}/moor")
     assert gold.expected == 300
     assert found[f"{namespace}/silver"].worlds == (f"{namespace}/moor",)
-
-
-def test_reported_players_count_up_to_their_maximum() -> None:
-    both = Demand(worlds=("a/x", "a/y"), maximum={"a/x": 100, "a/y": 50})
-    assert capped(both, Sample(900.0, 1.0)) == Sample(150.0, 1.0)
-    assert capped(both, Sample(90.0, 1.0)) == Sample(90.0, 1.0)
-    one = Demand(worlds=("a/x", "a/y"), maximum={"a/x": 100})
-    assert capped(one, Sample(900.0, 1.0)) == Sample(900.0, 1.0)
-    assert capped(Demand(), None) is None

@@ -19,7 +19,7 @@ from gameai_operator.run.observer import Observer
 from gameai_operator.run.process import now, together
 from gameai_operator.scaling.collector import Collector, Source
 from gameai_operator.scaling.estimates import Estimates
-from gameai_operator.scaling.exposition import GATEWAY
+from gameai_operator.scaling.exposition import GATEWAY, GATEWAY_FAMILY
 from gameai_operator.scaling.gpus import UTILISATION, Gpus
 from gameai_operator.scaling.recommendations import Recommendations
 from gameai_operator.scaling.scaler import Scaler as Decider
@@ -109,6 +109,7 @@ def _sources(settings: ScalerSettings, estimates: Estimates, gpus: Gpus) -> tupl
         name="gateway",
         targets=settings.gateways,
         series=GATEWAY,
+        family=GATEWAY_FAMILY,
         listed=estimates.gateways,
         take=estimates.take,
     )
@@ -116,6 +117,8 @@ def _sources(settings: ScalerSettings, estimates: Estimates, gpus: Gpus) -> tupl
         name="GPU exporter",
         targets=settings.gpu_metrics,
         series=(UTILISATION,),
+        # A node without GPUs has no such metric.
+        family="",
         listed=gpus.listed,
         take=gpus.take,
     )

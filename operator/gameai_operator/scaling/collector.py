@@ -30,6 +30,7 @@ class Source:
     name: str
     targets: tuple[str, ...]
     series: Sequence[str]
+    family: str
     listed: Callable[[Sequence[str]], None]
     take: Callable[[str, Scrape], None]
 
@@ -73,7 +74,9 @@ class Collector:
                     raise ValueError(f"status {reply.status}, {len(text)} bytes")
             # A gateway with many worlds takes a few milliseconds.
             page = text.decode(errors="replace")
-            scrape = await asyncio.to_thread(parse, page, self._clock(), source.series)
+            scrape = await asyncio.to_thread(
+                parse, page, self._clock(), source.series, source.family
+            )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             telemetry.SCRAPE_ERRORS.inc()
             why = f"{type(error).__name__}: {error}"

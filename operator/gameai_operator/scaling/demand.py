@@ -1,11 +1,11 @@
 """PURE: which worlds, and so which players, a tier serves."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from gameai_operator.api.world import GameWorld, WorldState
-from gameai_operator.scaling.signals import Sample
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,7 +14,7 @@ class Demand:
 
     worlds: tuple[str, ...] = ()
     expected: int = 0
-    maximum: Mapping[str, int] | None = None
+    maximum: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def demands(roots: Iterable[Mapping[str, Any]]) -> dict[str, Demand]:
@@ -39,10 +39,3 @@ def _demand(worlds: list[GameWorld]) -> Demand:
         expected=sum(each.expected for each in keys.values() if each),
         maximum={key: each.maximum for key, each in keys.items() if each and each.maximum},
     )
-
-
-def capped(demand: Demand, players: Sample | None) -> Sample | None:
-    """Reported players, up to the sum of maxima where every world has one."""
-    if players is None or not demand.maximum or len(demand.maximum) != len(demand.worlds):
-        return players
-    return Sample(min(players.value, float(sum(demand.maximum.values()))), players.at)

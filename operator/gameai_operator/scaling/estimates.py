@@ -6,6 +6,7 @@ import statistics
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from gameai_operator.scaling.exposition import Scrape, Series
 from gameai_operator.scaling.signals import STALE_SECONDS, Sample, Signals
@@ -55,23 +56,52 @@ class _Tier:
     waiting: tuple[int, float] | None = None
 
 
+@dataclass(slots=True)
+class _Sum:
+    """A sum that is as old as its oldest part."""
+
+    value: float = 0.0
+    at: float | None = None
+
+    def add(self, parts: Sequence[tuple[float, float]], most: float) -> float:
+        """Add values with their times, together at most so much; what was added."""
+        value = min(sum(each for each, _ in parts), most)
+        times = [at for _, at in parts] + ([] if self.at is None else [self.at])
+        self.value, self.at = self.value + value, min(times, default=None)
+        return value
+
+    def sample(self) -> Sample | None:
+        """The sum; None where nothing was added."""
+        return None if self.at is None else Sample(self.value, self.at)
+
+
 class Estimates:
-    """What scrapes amount to. A gateway counts until it is no longer listed; one that does not answer makes sums old."""
+    """What scrapes amount to. A gateway counts until it is no longer listed; one that does not answer makes sums old.
+
+    While one of those that were listed first has not answered yet, nothing is known.
+    """
 
     def __init__(self) -> None:
         self._last: dict[str, Scrape] = {}
+        self._silent: dict[str, float | None] = {}
+        self._newest: float | None = None
         self._tiers: dict[str, _Tier] = defaultdict(_Tier)
         self._players: dict[str, deque[tuple[float, float]]] = defaultdict(deque)
 
     def gateways(self, listed: Iterable[str]) -> None:
         """These gateways exist now; what others said is forgotten."""
-        for gone in set(self._last) - set(listed):
+        known = set(listed)
+        for gone in set(self._last) - known:
             del self._last[gone]
+        self._silent = {
+            each: self._silent.get(each, self._newest) for each in known - set(self._last)
+        }
 
     def take(self, gateway: str, scrape: Scrape) -> None:
         """A gateway answered."""
         before = self._last.get(gateway)
-        self._last[gateway] = scrape
+        self._last[gateway], self._newest = scrape, scrape.at
+        self._silent.pop(gateway, None)
         if before is None or scrape.at <= before.at:
             return
         for tier, part in _parts(before, scrape).items():
@@ -104,15 +134,19 @@ class Estimates:
         expected: int,
         requests_per_player: float,
         now: float,
+        maximum: Mapping[str, int] = MappingProxyType({}),
     ) -> Signals:
-        """The signals of a tier whose players are those of these worlds; learning begins with what is declared."""
+        """The signals of a tier whose players are those of these worlds; learning begins with what is declared.
+
+        A world counts with its `maximum` of players at most, whatever is reported of it.
+        """
         kept = self._tiers[tier]
         total = _total(part for _, part in kept.parts if _ > now - WINDOW_SECONDS)
         at = max((at for at, _ in kept.parts), default=None)
         in_flight, slots = self._gauge("in_flight", tier), self._gauge("slots", tier)
         self._learn(kept, total, in_flight, slots, at)
         named = list(worlds)
-        players, lobby = self._players_of(named, "online"), self._players_of(named, "lobby")
+        players, lobby = self._players_of(named, maximum)
         if kept.requests_per_player is None:
             kept.requests_per_player, kept.learnt_at = requests_per_player, now
         self._learn_players(kept, total, named, players, now)
@@ -132,25 +166,36 @@ class Estimates:
         )
 
     def _gauge(self, name: str, tier: str) -> Sample | None:
-        """A sum over all gateways, as old as the oldest of them; None before the first one answered."""
-        if not self._last:
+        """A sum over all gateways, as old as the oldest of them; None before each of the first ones has answered."""
+        silent = [at for at in self._silent.values() if at is not None]
+        if not self._last or len(silent) < len(self._silent):
             return None
         series = Series(name, (("tier", tier),))
         value = sum(scrape.values.get(series, 0.0) for scrape in self._last.values())
-        return Sample(value, min(scrape.at for scrape in self._last.values()))
+        return Sample(value, min((*silent, *(scrape.at for scrape in self._last.values()))))
 
-    def _players_of(self, worlds: list[str], state: str) -> Sample | None:
-        """Each gateway counts other reports, so that they are summed; None where no gateway knows any of these worlds."""
-        keys = [Series("players", (("state", state), ("world", world))) for world in worlds]
-        found = [
-            (scrape.values[key], scrape.at)
+    def _players_of(
+        self, worlds: Iterable[str], maximum: Mapping[str, int]
+    ) -> tuple[Sample | None, Sample | None]:
+        """Players online and in lobbies; None where no gateway knows any of these worlds.
+
+        Each gateway counts other reports, so that they are summed.
+        """
+        online, lobby = _Sum(), _Sum()
+        for world in worlds:
+            most = float(maximum.get(world, math.inf))
+            players = self._reported(world, "online")
+            present = online.add(players, most)
+            lobby.add(self._reported(world, "lobby"), most - present)
+        return online.sample(), lobby.sample()
+
+    def _reported(self, world: str, state: str) -> list[tuple[float, float]]:
+        series = Series("players", (("state", state), ("world", world)))
+        return [
+            (scrape.values[series], scrape.at)
             for scrape in self._last.values()
-            for key in keys
-            if key in scrape.values
+            if series in scrape.values
         ]
-        if not found:
-            return None
-        return Sample(sum(value for value, _ in found), min(at for _, at in found))
 
     def _slope(self, tier: str, players: Sample | None, now: float) -> float:
         """Players per second over a minute: a low quantile of the slopes between all pairs of samples.

@@ -14,6 +14,8 @@ HISTOGRAMS = (
     "queue_duration_seconds",
     "engine_request_duration_seconds",
 )
+# Every gateway has it, also without any tier.
+GATEWAY_FAMILY = f"{_PREFIX}queue_depth"
 GATEWAY = tuple(f"{_PREFIX}{name}" for name in (*GAUGES, *COUNTERS, *HISTOGRAMS))
 # Of one page; a longer one is not read, since it is none of those that we know.
 MOST_BYTES = 8 << 20
@@ -41,11 +43,14 @@ class Scrape:
     values: Mapping[Series, float]
 
 
-def parse(text: str, at: float, wanted: Sequence[str] = GATEWAY) -> Scrape:
-    """The series of a text in the Prometheus format whose names begin with one of those wanted. Raises ValueError where it is none.
+def parse(text: str, at: float, wanted: Sequence[str] = GATEWAY, family: str = "") -> Scrape:
+    """The series of a text in the Prometheus format whose names begin with one of those wanted.
 
-    NaN, infinities and negative numbers are left out: they would read as no load.
+    Raises ValueError where it is none, and where it does not have the metric `family`: an error page would read as no load.
+    So would NaN, infinities and negative numbers, which are left out.
     """
+    if family and f"# TYPE {family} " not in text:
+        raise ValueError(f"no metric {family}")
     lines = "\n".join(line for line in text.splitlines() if line.startswith(tuple(wanted)))
     try:
         return Scrape(at, dict(_samples(f"{lines}\n")))

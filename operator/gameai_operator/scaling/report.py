@@ -1,7 +1,7 @@
 """PURE: a scaling decision as status and conditions of its tier."""
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,23 +75,24 @@ def conditions(
     decision: Decision,
     signals: Signals,
     *,
-    rival: bool,
+    rival: str = "",
     keda: Condition | None = None,
 ) -> tuple[Condition, ...]:
-    """ScalingActive and WithinLatency; `keda` is what keeps KEDA from carrying the decision out."""
-    return (_active(scaling, decision, keda, rival=rival), _latency(fleet, signals))
+    """ScalingActive and WithinLatency.
+
+    `rival` names the other writer of the number, and `keda` is what keeps KEDA from carrying the decision out.
+    """
+    return (_active(scaling, decision, keda, rival), _latency(fleet, signals))
 
 
-def _active(
-    scaling: Scaling, decision: Decision, keda: Condition | None, *, rival: bool
-) -> Condition:
+def _active(scaling: Scaling, decision: Decision, keda: Condition | None, rival: str) -> Condition:
     def no(reason: str, message: str) -> Condition:
         return Condition(type="ScalingActive", status=False, reason=reason, message=message)
 
     if rival:
         return no(
             "OtherWriter",
-            "something else keeps writing spec.replicas: remove the HorizontalPodAutoscaler, or the field from Git",
+            f"{rival} keeps writing spec.replicas: remove the HorizontalPodAutoscaler (kube-controller-manager), or the field from Git",
         )
     if keda is not None:
         return keda
@@ -123,3 +124,40 @@ def _latency(fleet: Fleet, signals: Signals) -> Condition:
     if p95 > target:
         return Condition(type=kind, status=False, reason="AboveTarget", message=message)
     return Condition(type=kind, status=True, reason="AsExpected")
+
+
+def history(root: Mapping[str, Any]) -> tuple[Change, ...]:
+    """The history in the status of a tier, as a former process wrote it."""
+    rows = root.get("status", {}).get("scaling", {}).get("history", ())
+    return tuple(
+        Change(
+            at=datetime.datetime.fromisoformat(row["at"]),
+            before=row["from"],
+            after=row["to"],
+            reason=row["reason"],
+        )
+        for row in rows
+    )
+
+
+def urgent(status: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a report cannot wait: the number, the last change, and states of conditions."""
+    states = [(each["type"], each["status"], each["reason"]) for each in status["conditions"]]
+    scaling = status["scaling"]
+    return {
+        "desired": scaling["desiredReplicas"],
+        "limited": scaling["limited"],
+        "changed": scaling["history"][:1],
+        "states": states,
+    }
+
+
+def other_writers(root: Mapping[str, Any], own: str) -> str:
+    """The field managers of `spec.replicas` but for our own, which is `own`."""
+    entries = root.get("metadata", {}).get("managedFields", ())
+    found = {
+        each["manager"]
+        for each in entries
+        if "f:replicas" in each.get("fieldsV1", {}).get("f:spec", {})
+    }
+    return ", ".join(sorted(found - {own}))[:253] or "something else"

@@ -23,7 +23,7 @@ from gameai_operator.resources import scaled_object
 from gameai_operator.scaling import keda_state, report
 from gameai_operator.scaling.behavior import Limit, Memory, Stamped, changed
 from gameai_operator.scaling.decide import Decision, Fleet, decide
-from gameai_operator.scaling.demand import Demand, capped, demands
+from gameai_operator.scaling.demand import Demand, demands
 from gameai_operator.scaling.estimates import Estimates
 from gameai_operator.scaling.gpus import Gpus
 from gameai_operator.scaling.recommendations import Recommendation, Recommendations
@@ -45,6 +45,9 @@ _RIVAL_CHANGES, _RIVAL_SECONDS = 3, 600.0
 class Cluster(Protocol):
     """What a scaler needs of an API server. Every method raises `ApiError`, and writes `NotLeadingError`."""
 
+    async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
+        """A live object; None if absent."""
+
     async def scale(self, resource: Resource, key: Key, replicas: int, manager: str) -> None:
         """Write the scale subresource."""
 
@@ -63,6 +66,7 @@ class _State:
     history: deque[Change] = field(default_factory=lambda: deque(maxlen=report.MOST_HISTORY))
     written: int | None = None
     foreign: deque[float] = field(default_factory=deque)
+    rival: str = ""
     reported_at: float = -REPORT_SECONDS
     reported: Mapping[str, Any] | None = None
 
@@ -186,13 +190,13 @@ class Scaler:
         seen = self._estimates.signals(
             name,
             demand.worlds,
+            maximum=demand.maximum,
             expected=demand.expected,
             requests_per_player=_learned(tier, scaling),
             now=now,
         )
         signals = replace(
             seen,
-            players=capped(demand, seen.players),
             gpu_percent=self._gpus.percent(key.namespace, key.name),
         )
         state = self._state(key, root, fleet.current, now)
@@ -232,11 +236,11 @@ class Scaler:
 
     async def _write(self, decided: _Decided, made: _Decision) -> None:
         key, replicas, decision = decided.key, decided.tier.spec.replicas, made.decision
-        keda, rival = by_keda(decided.tier), False
+        keda, rival = by_keda(decided.tier), ""
         if keda:
             self._follow(decided.root, made)
         else:
-            rival = self._rival(made.state, replicas, self._clock())
+            rival = await self._rival(key, made.state, replicas)
         acts = made.scaling.mode is Mode.ACT and not keda and not rival and not decided.paused
         if acts and decision.desired != replicas:
             await self._carry_out(key, decided.root, made)
@@ -279,17 +283,23 @@ class Scaler:
         if state is None or state.uid != uid:
             first = Memory(recommendations=(Stamped(now, current),))
             state = self._states[key] = _State(uid=uid, memory=first)
-            state.history.extend(_kept(root))
+            state.history.extend(report.history(root))
         return state
 
-    def _rival(self, state: _State, replicas: int | None, now: float) -> bool:
-        """Whether something else keeps changing the number that this process writes."""
+    async def _rival(self, key: Key, state: _State, replicas: int | None) -> str:
+        """What else keeps changing the number that this process writes; empty where nothing does."""
+        now = self._clock()
         if state.written is not None and replicas not in (state.written, None):
             state.foreign.append(now)
             state.written = replicas
         while state.foreign and state.foreign[0] < now - _RIVAL_SECONDS:
             state.foreign.popleft()
-        return len(state.foreign) >= _RIVAL_CHANGES
+        if len(state.foreign) < _RIVAL_CHANGES:
+            state.rival = ""
+        elif not state.rival:
+            live = await self._cluster.get(self._tiers, key.namespace, key.name)
+            state.rival = report.other_writers(live or {}, FIELD_MANAGER)
+        return state.rival
 
     async def _carry_out(self, key: Key, root: Mapping[str, Any], made: _Decision) -> None:
         state, before, decision = made.state, made.fleet.current, made.decision
@@ -317,7 +327,7 @@ class Scaler:
         root: Mapping[str, Any],
         made: _Decision,
         *,
-        rival: bool,
+        rival: str,
         keda: Condition | None,
     ) -> None:
         """Write status when the decision changed, and otherwise now and then."""
@@ -341,7 +351,7 @@ class Scaler:
                 now=timestamp(wall),
             ),
         }
-        said = _said(status)
+        said = report.urgent(status)
         if said == state.reported and now - state.reported_at < REPORT_SECONDS:
             return
         await self._cluster.apply_status(
@@ -354,32 +364,6 @@ def _learned(tier: ModelTier, scaling: Scaling) -> float:
     """Requests per player as a former process learned them, else as declared."""
     known = tier.status.scaling and tier.status.scaling.requests_per_player_per_minute
     return float(known or scaling.players.requests_per_player_per_minute)
-
-
-def _kept(root: Mapping[str, Any]) -> tuple[Change, ...]:
-    """The history that a former process wrote."""
-    rows = root.get("status", {}).get("scaling", {}).get("history", ())
-    return tuple(
-        Change(
-            at=datetime.datetime.fromisoformat(row["at"]),
-            before=row["from"],
-            after=row["to"],
-            reason=row["reason"],
-        )
-        for row in rows
-    )
-
-
-def _said(status: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a report cannot wait: the number, the last change, and states of conditions."""
-    states = [(each["type"], each["status"], each["reason"]) for each in status["conditions"]]
-    scaling = status["scaling"]
-    return {
-        "desired": scaling["desiredReplicas"],
-        "limited": scaling["limited"],
-        "changed": scaling["history"][:1],
-        "states": states,
-    }
 
 
 def _manifest(root: Mapping[str, Any], status: Mapping[str, Any]) -> Manifest:
