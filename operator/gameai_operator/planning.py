@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.scaling.budget import plan, table
+from gameai_operator.scaling.chart import svg
 from gameai_operator.tier import schedule
 
 _MOST_PLAYERS = 10_000_000
@@ -35,7 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="what one replica serves within the latency target, by class: Gold=60,Silver=12 (default: 8 concurrent requests, each as long as the target)",
     )
     parser.add_argument(
-        "--output", choices=("table", "json"), default="table", help="form of the plan"
+        "--output", choices=("table", "json", "svg"), default="table", help="form of the plan"
     )
 
 
@@ -43,20 +44,25 @@ def run(options: argparse.Namespace) -> int:
     """Print the plan; 0 then, 2 where flags or manifests are wrong."""
     try:
         rows = plan(
-            _tiers(options.files), _players(options.players), _capacity(options.requests_per_second)
+            tiers(options.files), _players(options.players), capacity(options.requests_per_second)
         )
     except (ValueError, OSError, yaml.YAMLError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     if options.output == "json":
         sys.stdout.write(json.dumps([each.document() for each in rows], indent=2) + "\n")
+    elif options.output == "svg":
+        sys.stdout.write(svg(rows))
     else:
         sys.stdout.write(table(rows) + "\n")
     return 0
 
 
-def _tiers(files: list[Path]) -> list[ModelTier]:
-    """Every ModelTier of the files; a tier of the same name counts once, as with `kubectl apply`."""
+def tiers(files: list[Path]) -> list[ModelTier]:
+    """Every ModelTier of the files; a tier of the same name counts once, as with `kubectl apply`.
+
+    Raises ValueError, OSError and `yaml.YAMLError`.
+    """
     found = {}
     for file, document in _documents(files):
         if isinstance(document, dict) and document.get("kind") == "ModelTier":
@@ -113,7 +119,8 @@ def _players(text: str) -> list[int]:
     return [int(each) for each in words]
 
 
-def _capacity(text: str) -> dict[LatencyClass, float]:
+def capacity(text: str) -> dict[LatencyClass, float]:
+    """Requests per second of a replica by class, from `Gold=60,Silver=12`. Raises ValueError."""
     found = {each: _CONCURRENT * 1000 / TARGETS_MS[each] for each in LatencyClass}
     for word in filter(None, (each.strip() for each in text.split(","))):
         name, _, number = word.partition("=")
