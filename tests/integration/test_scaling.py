@@ -1,6 +1,7 @@
 """The scaler against a real API server, operator, gateway and (simulated) engines: load, players, and what goes wrong."""
 
 import asyncio
+import copy
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -163,7 +164,7 @@ async def test_a_recommendation_and_a_freeze_change_nothing(api: Api, running: O
     await asyncio.to_thread(wait_replicas, api, 1)
 
 
-SCALED_OBJECTS = {
+SCALED_OBJECTS: dict[str, Any] = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
     "metadata": {
@@ -191,6 +192,26 @@ SCALED_OBJECTS = {
 }
 
 
+def redefine(api: Api) -> None:
+    """ScaledObjects as KEDA 2.20 defines them, in place of those there are."""
+    api.delete("CustomResourceDefinition", None, "scaledobjects.keda.sh")
+    until(
+        "it is gone",
+        lambda: api.find("CustomResourceDefinition", None, "scaledobjects.keda.sh") is None,
+        seconds=60,
+    )
+    made = copy.deepcopy(SCALED_OBJECTS)
+    schema: Json = {"type": "string", "enum": ["currentReplicasIfHigher", "scalingModifiers"]}
+    for name in ("behavior", "fallback", "spec"):
+        schema = {
+            "type": "object",
+            "x-kubernetes-preserve-unknown-fields": True,
+            "properties": {name: schema},
+        }
+    made["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema
+    api.apply(made)
+
+
 async def test_without_keda_or_with_an_old_one_a_tier_says_so_and_keeps_its_replicas(
     api: Api, running: Operator
 ) -> None:
@@ -210,6 +231,16 @@ async def test_without_keda_or_with_an_old_one_a_tier_says_so_and_keeps_its_repl
     try:
         await asyncio.to_thread(wait_reason, api, "ScalingActive", "KedaTooOld")
         assert not api.list("ScaledObject", NAMESPACE)
+        for _ in range(2):
+            # A kind that was removed comes back without its objects.
+            await asyncio.to_thread(redefine, api)
+            await asyncio.to_thread(
+                until,
+                "the ScaledObject is there",
+                lambda: api.find("ScaledObject", NAMESPACE, "gold"),
+                seconds=60,
+            )
+            await asyncio.to_thread(wait_reason, api, "ScalingActive", "KedaNotReady")
     finally:
         api.delete("CustomResourceDefinition", None, "scaledobjects.keda.sh")
     scaled(api)

@@ -156,6 +156,7 @@ GOOD = {
         (Absence.MISSING, None, "KedaNotInstalled"),
         (Absence.UNSUPPORTED, None, "KedaTooOld"),
         (Absence.FORBIDDEN, GOOD, "KedaForbidden"),
+        (Absence.UNREADABLE, GOOD, "KedaUnreadable"),
         (None, None, "ScaledObjectMissing"),
         (None, {}, "KedaNotReady"),
         (None, GOOD | {"Ready": state("Unknown")}, "KedaNotReady"),

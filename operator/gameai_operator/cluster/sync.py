@@ -93,19 +93,34 @@ class Discovery:
         self._say((*faults, *self.outdated))
 
     async def _absence(self, resource: Resource, served: Sequence[Resource]) -> Absence | None:
-        """Why a kind of another project is not used. Its CRD may be withheld: then every version is accepted."""
+        """Why a kind of another project is not used: its trouble must not stop our own kinds.
+
+        Its CRD may be withheld: then every version is accepted.
+        """
         if resource not in served:
             return Absence.MISSING
-        if not any([await self._may_list(resource, each) for each in self._namespaces]):
-            return Absence.FORBIDDEN
+        try:
+            if not any([await self._may_list(resource, each) for each in self._namespaces]):
+                return Absence.FORBIDDEN
+            definition = await self._definition(resource)
+        except ApiError as error:
+            # Without an answer nothing is known of our own kinds either.
+            if not error.status:
+                raise
+            return Absence.MISSING if error.status == 404 else Absence.UNREADABLE
+        fits = definition is None or self._optional[resource](definition)
+        return None if fits else Absence.UNSUPPORTED
+
+    async def _definition(self, resource: Resource) -> Mapping[str, Any] | None:
+        """A CustomResourceDefinition; None where it is withheld. Raises `ApiError`."""
         try:
             name = f"{resource.plural}.{resource.group}"
-            definition = await self._client.request("GET", _CRDS.path(None, name))
+            found: Mapping[str, Any] = await self._client.request("GET", _CRDS.path(None, name))
         except ApiError as error:
             if error.status == 403:
                 return None
             raise
-        return None if self._optional[resource](definition) else Absence.UNSUPPORTED
+        return found
 
     def _note_absent(self, absent: Mapping[str, Absence]) -> None:
         for kind, why in absent.items():

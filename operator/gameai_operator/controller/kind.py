@@ -20,6 +20,7 @@ class Absence(Enum):
     MISSING = "missing"
     UNSUPPORTED = "unsupported"
     FORBIDDEN = "forbidden"
+    UNREADABLE = "unreadable"
 
 
 class SlotUse(Enum):

@@ -25,6 +25,10 @@ _ABSENT = {
         reason="KedaForbidden",
         message="the scaler may not list ScaledObjects: upgrade the chart of the operator, which grants it",
     ),
+    Absence.UNREADABLE: _no(
+        reason="KedaUnreadable",
+        message="the API server fails to list ScaledObjects; replicas are kept: kubectl get scaledobjects shows why",
+    ),
 }
 
 

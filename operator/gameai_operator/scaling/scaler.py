@@ -145,6 +145,9 @@ class Scaler:
             await asyncio.Event().wait()
         finally:
             self._leads = False
+            # The next leader shows them.
+            for key in self._states:
+                telemetry.forget_scaling(key.namespace, key.name)
 
     async def step(self) -> None:
         """One decision for each tier that is scaled."""
