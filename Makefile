@@ -56,9 +56,9 @@ integration: $(READY) ## tests on local control planes, one for each of two work
 	@$(BIN)/python -m gameai_devcluster build
 	$(BIN)/pytest -q tests/integration -n 2 --dist loadfile --no-loadscope-reorder -o faulthandler_timeout=1500 -o faulthandler_exit_on_timeout=true
 
-test-integrations: $(READY) ## tests with KEDA's own operator and adapter (built once: 5 to 15 minutes)
-	@$(BIN)/python -m gameai_devcluster build --keda
-	$(BIN)/pytest -q tests/integration --keda -m keda
+test-integrations: $(READY) ## tests with KEDA and Karpenter themselves (built once: 8 to 25 minutes)
+	@$(BIN)/python -m gameai_devcluster build --integrations
+	$(BIN)/pytest -q tests/integration --integrations -m integrations -n 2 --dist loadfile
 
 soak: $(READY) ## every case of the fault sweeps
 	@$(BIN)/python -m gameai_devcluster build

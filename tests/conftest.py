@@ -13,7 +13,9 @@ settings.load_profile("ours")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-golden", action="store_true", help="write golden files anew")
     parser.addoption("--soak", action="store_true", help="run every case of the fault sweeps")
-    parser.addoption("--keda", action="store_true", help="run the tests that need KEDA")
+    parser.addoption(
+        "--integrations", action="store_true", help="run the tests with KEDA and Karpenter"
+    )
     parser.addoption("--e2e", default="", help="environment of the end-to-end tests; make e2e")
     parser.addoption(
         "--seed", type=int, default=0, help="seed of the sampled sweeps; 0: the committed code's"
@@ -22,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
-    for mark in ("soak", "keda"):
+    for mark in ("soak", "integrations"):
         if not config.getoption(f"--{mark}"):
             left_out = [item for item in items if item.get_closest_marker(mark)]
             config.hook.pytest_deselected(items=left_out)

@@ -7,6 +7,7 @@ from pathlib import Path
 from gameai_devcluster import cluster, images, operators, secrets
 from gameai_devcluster.api import Api, from_kubeconfig
 from gameai_devcluster.binary import (
+    KARPENTER,
     KEDA_ADAPTER,
     KEDA_OPERATOR,
     BuildError,
@@ -44,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
             "--folder", type=Path, default=DEFAULT_FOLDER, help="the cluster's folder"
         )
     build = commands.add_parser("build", help="build the control plane's binary, or find it")
-    build.add_argument("--keda", action="store_true", help="KEDA's operator and adapter too")
+    build.add_argument(
+        "--integrations", action="store_true", help="KEDA and Karpenter too: make test-integrations"
+    )
     build.set_defaults(run=_build)
     lacking = commands.add_parser(
         "missing-packages", help="Debian packages a real node still takes"
@@ -96,7 +99,7 @@ def _status(options: argparse.Namespace) -> int:
 
 def _build(options: argparse.Namespace) -> int:
     _say(str(control_plane(_say)))
-    for each in (KEDA_OPERATOR, KEDA_ADAPTER) if options.keda else ():
+    for each in (KEDA_OPERATOR, KEDA_ADAPTER, KARPENTER) if options.integrations else ():
         _say(str(built(each, _say)))
     return 0
 

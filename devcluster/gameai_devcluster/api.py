@@ -52,6 +52,8 @@ _KINDS: Mapping[str, tuple[str, str, bool]] = {
     "CustomResourceDefinition": ("apiextensions.k8s.io/v1", "customresourcedefinitions", False),
     "APIService": ("apiregistration.k8s.io/v1", "apiservices", False),
     "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers", True),
+    "NodePool": ("karpenter.sh/v1", "nodepools", False),
+    "KWOKNodeClass": ("karpenter.kwok.sh/v1alpha1", "kwoknodeclasses", False),
     "ScaledObject": ("keda.sh/v1alpha1", "scaledobjects", True),
     "GameWorld": ("gameai.dev/v1alpha1", "gameworlds", True),
     "ModelTier": ("gameai.dev/v1alpha1", "modeltiers", True),

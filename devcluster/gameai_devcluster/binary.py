@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -78,6 +79,13 @@ KEDA_OPERATOR, KEDA_ADAPTER = (
     for part, minutes in (("operator", "4 to 15 minutes"), ("adapter", "a minute"))
 )
 
+KARPENTER_MODULE = "sigs.k8s.io/karpenter@v1.15.0"
+KARPENTER = Program(
+    name="kwok",
+    package=KARPENTER_MODULE.replace("@", "/kwok@"),
+    about="Karpenter with its kwok provider: 3 to 8 minutes",
+)
+
 
 def control_plane(progress: Progress) -> Path:
     """Path of the control plane's binary; see `built`."""
@@ -115,6 +123,24 @@ def module_folder(program: Program, module: str) -> Path:
         if done.returncode:
             raise BuildError(f"{module} could not be downloaded:\n{done.stderr[-2000:]}")
     return Path(done.stdout.strip())
+
+
+def module_source(module: str) -> Path:
+    """Where the sources of a Go module, `name@version`, lie. Raises `BuildError`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        done = subprocess.run(
+            [_go(), "mod", "download", "-json", module],
+            cwd=scratch,
+            env=_environment(KARPENTER, Path(scratch)),
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+    if done.returncode:
+        raise BuildError(
+            f"{module} could not be downloaded:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 class locked:  # noqa: N801 - read as a verb: with locked(folder, …)

@@ -30,12 +30,13 @@ _TOKEN_SECONDS = 7 * 24 * 3600
 _GATEWAY_TOKEN_SECONDS = 3600
 
 
-def crds(api: Api, folder: Path = ROOT / "crds") -> None:
+def crds(api: Api, folder: Path = ROOT / "crds", pattern: str = "*.yaml") -> None:
     """Apply every CRD and wait until each is served."""
-    for file in sorted(folder.glob("*.yaml")):
+    for file in sorted(folder.glob(pattern)):
         document = yaml.safe_load(file.read_text())
         api.apply(document)
-        _wait_established(api, document["metadata"]["name"])
+        served = [each["name"] for each in document["spec"]["versions"] if each["served"]]
+        _wait_established(api, document["metadata"]["name"], served[0])
 
 
 def examples() -> list[Json]:
@@ -99,9 +100,9 @@ def token(api: Api, namespace: str, account: str, *, audience: str = "") -> str:
     return made
 
 
-def _wait_established(api: Api, name: str, seconds: float = 20.0) -> None:
+def _wait_established(api: Api, name: str, version: str, seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
-    group, version = name.partition(".")[2], "v1alpha1"
+    group = name.partition(".")[2]
     while time.monotonic() < end:
         conditions = (
             api.get("CustomResourceDefinition", None, name)["status"].get("conditions") or []

@@ -20,10 +20,10 @@ def test_each_class_has_a_pool_of_each_capacity_type() -> None:
     (node_class,) = of_kind(documents, "EC2NodeClass")
     pools = {each["metadata"]["name"]: each["spec"] for each in of_kind(documents, "NodePool")}
     assert sorted(pools) == [
-        "gameai-operator-gpu-gold-on-demand",
-        "gameai-operator-gpu-gold-spot",
-        "gameai-operator-gpu-silver-on-demand",
-        "gameai-operator-gpu-silver-spot",
+        "gameai-operator-gameai-system-gpu-gold-on-demand",
+        "gameai-operator-gameai-system-gpu-gold-spot",
+        "gameai-operator-gameai-system-gpu-silver-on-demand",
+        "gameai-operator-gameai-system-gpu-silver-spot",
     ]
     for name, spec in pools.items():
         template = spec["template"]["spec"]
@@ -32,7 +32,7 @@ def test_each_class_has_a_pool_of_each_capacity_type() -> None:
         assert requirements["karpenter.sh/capacity-type"] == [capacity]
         assert template["nodeClassRef"]["name"] == node_class["metadata"]["name"]
         assert template["taints"] == [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}]
-    gold = pools["gameai-operator-gpu-gold-spot"]
+    gold = pools["gameai-operator-gameai-system-gpu-gold-spot"]
     assert gold["limits"] == {"nvidia.com/gpu": 50}
     assert gold["disruption"]["consolidationPolicy"] == "WhenEmpty"
     types = gold["template"]["spec"]["requirements"][2]["values"]
@@ -45,11 +45,11 @@ def test_classes_are_added_and_removed_by_name() -> None:
         values={"karpenter": {"enabled": True, "nodeClass": NODES, "classes": classes}}
     )
     names = {each["metadata"]["name"] for each in of_kind(documents, "NodePool")}
-    assert "gameai-operator-gpu-large-spot" in names
+    assert "gameai-operator-gameai-system-gpu-large-spot" in names
     assert not [each for each in names if "silver" in each]
-    assert named(documents, "NodePool", "gameai-operator-gpu-large-spot")["spec"]["limits"] == {
-        "nvidia.com/gpu": 8
-    }
+    assert named(documents, "NodePool", "gameai-operator-gameai-system-gpu-large-spot")["spec"][
+        "limits"
+    ] == {"nvidia.com/gpu": 8}
 
 
 @pytest.mark.parametrize(("missing", "words"), [(name, f"nodeClass.{name}") for name in NODES])
