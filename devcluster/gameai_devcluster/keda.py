@@ -96,6 +96,7 @@ def _adapter(cluster: Cluster, certificates: Path, metrics: str, port: int) -> l
     return [
         f"--secure-port={port}",
         "--bind-address=127.0.0.1",
+        f"--port={free_port()}",
         f"--cert-dir={certificates}",
         f"--tls-cert-file={certificates / 'tls.crt'}",
         f"--tls-private-key-file={certificates / 'tls.key'}",

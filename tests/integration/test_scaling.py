@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
-from gameai_devcluster.api import Api, Json
+from gameai_devcluster import install
+from gameai_devcluster.api import Api, Json, path
 from gameai_devcluster.operators import Operator
 from gameai_devcluster.testing.waiting import condition, until
+from support import scaled as support
 from support.live import manifest
 from support.scaled import (
     NAMESPACE,
@@ -108,6 +110,28 @@ async def test_replicas_follow_the_load_out_and_in_and_say_why(api: Api, running
         for entry in tier(api)["metadata"]["managedFields"]
     }
     assert owners["gameai-scaler"] in ("status", "scale")
+
+
+async def test_only_worlds_that_a_tier_admits_count_for_its_forecast(
+    api: Api, running: Operator
+) -> None:
+    stranger = support.world()
+    stranger["metadata"] = {"name": "frost", "namespace": "strangers"}
+    stranger["spec"]["players"] = {"expected": 1_000_000}
+    stranger["spec"]["roles"][0]["tierRef"] = {"name": "gold", "namespace": NAMESPACE}
+    install.namespace(api, "strangers")
+    api.apply(stranger, manager="kubectl")
+    await asyncio.sleep(5)
+    assert tier(api)["spec"]["replicas"] == 1
+    # kube-apiserver labels each namespace with its name.
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": "strangers"}}
+    admitted = {"from": "Selector", "namespaceSelector": selector}
+    api.patch(path("ModelTier", NAMESPACE, "gold"), {"spec": {"access": admitted}})
+    found = await asyncio.to_thread(wait_replicas, api, 12)
+    assert found["status"]["scaling"]["history"][0]["reason"] == "players"
+    api.patch(path("ModelTier", NAMESPACE, "gold"), {"spec": {"access": None}})
+    await asyncio.to_thread(wait_replicas, api, 1)
+    api.delete("GameWorld", "strangers", "frost")
 
 
 async def test_busy_gpus_ask_for_one_replica_more(

@@ -19,9 +19,9 @@ from gameai_operator.controller.repairs import Repairs
 from gameai_operator.controller.rollout_slots import RolloutSlots
 from gameai_operator.controller.workqueue import Workqueue
 from gameai_operator.kinds import WATCHED, kinds
-from gameai_operator.settings import Settings
+from gameai_operator.settings import KedaSettings, Settings
 
-KINDS = kinds(Settings())
+KINDS = kinds(Settings(keda=KedaSettings("scaler.gameai-system.svc:6000")))
 TIERS = KINDS["ModelTier"].resource
 ROOT = Key("ModelTier", "eldermoor", "gold")
 NOW = datetime.datetime(2026, 11, 22, 10, 0, tzinfo=datetime.UTC)

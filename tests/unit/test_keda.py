@@ -171,10 +171,43 @@ GOOD = {
 def test_what_keeps_keda_from_acting_is_named(
     absence: Absence | None, states: dict[str, State] | None, reason: str
 ) -> None:
-    found = keda_state.fault(absence, states)
+    found = keda_state.fault(absence, states, 120.0)
     assert (found.reason if found else "") == reason
     if found is not None:
         assert (found.type, found.status) == ("ScalingActive", False)
+
+
+def test_a_keda_that_does_not_ask_is_named_whatever_its_conditions_were() -> None:
+    found = keda_state.fault(None, GOOD, 121.0)
+    assert found is not None
+    assert found.reason == "KedaSilent"
+    inactive = keda_state.fault(None, GOOD | {"HPAActive": state("False")}, 121.0)
+    assert inactive is not None
+    assert inactive.reason == "AutoscalerInactive"
+
+
+def test_a_pause_names_its_annotations() -> None:
+    row = {"type": "Paused", "status": "True", "reason": "ScaledObjectPaused", "message": "paused"}
+    document = {
+        "metadata": {"annotations": {"autoscaling.keda.sh/paused-scale-in": "true", "other": "x"}},
+        "status": {"conditions": [row]},
+    }
+    paused = scaled_object.states(document)
+    assert paused["Paused"].message == "autoscaling.keda.sh/paused-scale-in"
+    found = keda_state.fault(None, {**GOOD, **paused}, 0.0)
+    assert found is not None
+    assert found.message == "KEDA is paused by autoscaling.keda.sh/paused-scale-in"
+
+
+def test_who_is_asked_for_is_noted_for_tiers_alone() -> None:
+    known = Recommendations()
+    known.note_asked("a", "gold", 1.0)
+    assert known.asked_at("a", "gold") is None
+    known.put("a", "gold", Recommendation(replicas=3, busy=True, at=1.0))
+    known.note_asked("a", "gold", 2.0)
+    assert known.asked_at("a", "gold") == 2.0
+    known.keep([])
+    assert known.asked_at("a", "gold") is None
 
 
 def test_a_recommendation_is_given_out_for_a_minute() -> None:

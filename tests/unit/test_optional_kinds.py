@@ -35,12 +35,17 @@ class Answers:
 
 
 def discovery(changed: dict[str, Any], *namespaces: str) -> Discovery:
+    return of(Answers(changed), *namespaces)
+
+
+def of(answers: Answers, *namespaces: str) -> Discovery:
     return Discovery(
-        Answers(changed),  # type: ignore[arg-type] # only this method is called
+        answers,  # type: ignore[arg-type] # only this method is called
         [OURS, THEIRS],
         [],
         optional={THEIRS: lambda definition: bool(definition.get("good"))},
         namespaces=namespaces,
+        selector="app.kubernetes.io/managed-by=gameai-operator",
     )
 
 
@@ -68,6 +73,34 @@ async def test_a_kind_of_another_project_is_used_or_absent_and_ours_are_always(
     assert found.absent == ({} if absence is None else {"ScaledObject": absence})
     assert found.served == ((OURS, THEIRS) if absence is None else (OURS,))
     assert found.complete
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_one_bad_answer_takes_nothing_away_that_was_read_before(status: int) -> None:
+    answers = Answers({})
+    found = of(answers)
+    await found.look()
+    answers.by_path[LIST] = status
+    await found.look()
+    assert found.served == (OURS, THEIRS)
+    assert found.absent == {}
+    answers.by_path["/apis/keda.sh/v1alpha1"] = 404
+    await found.look()
+    assert found.absent == {"ScaledObject": Absence.MISSING}
+    assert not await found.appeared()
+    answers.by_path["/apis/keda.sh/v1alpha1"] = SERVED["/apis/keda.sh/v1alpha1"]
+    assert await found.appeared()
+
+
+async def test_a_kind_that_cannot_be_used_yet_is_looked_at_again() -> None:
+    answers = Answers({LIST: 503})
+    found = of(answers)
+    await found.look()
+    assert await found.appeared(), "a new kind does not answer in its first moment"
+    answers.by_path[LIST] = {"items": []}
+    await found.look()
+    assert not await found.appeared()
+    assert found.absent == {}
 
 
 async def test_without_an_answer_nothing_is_concluded() -> None:

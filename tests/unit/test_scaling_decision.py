@@ -176,7 +176,7 @@ def test_a_target_below_the_service_time_is_unreachable() -> None:
 def test_without_fresh_signals_no_replica_is_removed(seen: Signals) -> None:
     decision = decided(seen, fleet(9))
     assert (decision.desired, decision.reason, decision.blind) == (9, "blind", True)
-    assert decision.message == "9 → 9 replicas; no fresh queue length: replicas are kept"
+    assert decision.message == "9 → 9 replicas; not every gateway answers: replicas are kept"
 
 
 def test_a_blind_tier_still_follows_its_event() -> None:

@@ -74,32 +74,45 @@ def test_nothing_is_known_before_a_gateway_answers() -> None:
     assert found.starting_seconds == FIRST_START_SECONDS
 
 
-def test_nothing_is_known_before_all_of_the_first_gateways_have_answered() -> None:
+def test_a_gateway_that_never_answered_is_silent() -> None:
     estimates, one, other = two()
     one.in_flight = other.in_flight = 20.0
     estimates.take("a", one.scrape(10.0))
-    assert seen(estimates, 10.0).in_flight is None, "half of the load would look like all of it"
+    assert seen(estimates, 10.0).silent == ("b",), "half of the load would look like all of it"
     estimates.take("b", other.scrape(11.0))
-    found = seen(estimates, 11.0).in_flight
-    assert found is not None
-    assert (found.value, found.at) == (40.0, 10.0)
+    found = seen(estimates, 11.0)
+    assert found.silent == ()
+    assert found.in_flight == Sample(40.0, 10.0)
 
 
-def test_a_gateway_that_comes_later_and_does_not_answer_makes_sums_old() -> None:
+def test_a_gateway_that_comes_later_has_a_minute_to_answer() -> None:
     estimates, one, _ = two()
     estimates.gateways(["a"])
     estimates.take("a", one.scrape(10.0))
-    estimates.gateways(["a", "c"])
-    for at in (15.0, 20.0, 100.0):
-        estimates.take("a", one.scrape(at))
+    for at, silent in ((15.0, ()), (70.0, ()), (71.0, ("c",))):
         estimates.gateways(["a", "c"])
-        found = seen(estimates, at).in_flight
-        assert found is not None
-        assert found.at == 10.0
+        estimates.take("a", one.scrape(at))
+        assert seen(estimates, at).silent == silent
     estimates.gateways(["a"])
-    left = seen(estimates, 100.0).in_flight
-    assert left is not None
-    assert left.at == 100.0
+    assert seen(estimates, 100.0).silent == ()
+
+
+def test_a_gateway_that_is_not_ready_for_a_moment_still_counts() -> None:
+    estimates, one, other = two()
+    one.in_flight = other.in_flight = 50.0
+    estimates.take("a", one.scrape(10.0))
+    estimates.take("b", other.scrape(10.0))
+    estimates.gateways(["a"])
+    estimates.take("a", one.scrape(15.0))
+    assert seen(estimates, 15.0).in_flight == Sample(100.0, 15.0)
+    estimates.gateways(["a", "b"])
+    estimates.take("a", one.scrape(20.0))
+    assert seen(estimates, 20.0).in_flight == Sample(100.0, 20.0)
+    estimates.take("b", other.scrape(21.0))
+    assert seen(estimates, 21.0).in_flight == Sample(100.0, 20.0)
+    estimates.gateways(["a"])
+    estimates.take("a", one.scrape(40.0))
+    assert seen(estimates, 40.0).in_flight == Sample(50.0, 40.0)
 
 
 def test_a_world_counts_with_its_maximum_of_players_whatever_is_reported_of_it() -> None:
@@ -138,9 +151,10 @@ def test_gateways_are_summed_and_as_old_as_the_oldest() -> None:
     assert found.lobby is not None
     assert found.lobby.value == 7.0
     estimates.gateways(["a"])
-    left = seen(estimates, 11.0).in_flight
+    estimates.take("a", one.scrape(30.0))
+    left = seen(estimates, 30.0).in_flight
     assert left is not None
-    assert (left.value, left.at) == (8.0, 10.0)
+    assert (left.value, left.at) == (8.0, 30.0)
 
 
 def test_latencies_are_those_of_the_last_minute() -> None:

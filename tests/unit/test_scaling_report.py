@@ -1,18 +1,23 @@
 """What is published of a scaling decision, and which worlds a tier serves."""
 
+import dataclasses
 import datetime
 from typing import Any
 
 import pytest
+from gameai_operator.api.access import Access
 from gameai_operator.api.scaling import Scaling
+from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.conditions import Condition
+from gameai_operator.controller.manifest import Key
 from gameai_operator.scaling import report
 from gameai_operator.scaling.behavior import Memory
 from gameai_operator.scaling.decide import Decision, Fleet, decide
+from gameai_operator.scaling.decided import Decided
 from gameai_operator.scaling.demand import demands
 from gameai_operator.scaling.report import Change
 from gameai_operator.scaling.signals import Sample, Signals
-from support import worlds
+from support import tiers, worlds
 
 NOW = 1000.0
 WALL = datetime.datetime(2026, 11, 27, 12, 0, tzinfo=datetime.UTC)
@@ -169,15 +174,71 @@ def world(name: str, *tiers: str, **spec: Any) -> dict[str, Any]:
 
 
 def test_a_tier_serves_the_worlds_that_run_and_name_it() -> None:
+    namespace = world("moor")["metadata"]["namespace"]
     found = demands(
         [
             world("moor", "gold", "gold", "silver", players={"expected": 300}),
             world("frost", "gold", state="Hibernated", players={"expected": 900}),
-            world("coast", "gold"),
-        ]
+            world("coast", "gold", "gone"),
+        ],
+        {f"{namespace}/{name}": Access() for name in ("gold", "silver")},
+        lambda _: None,
     )
-    namespace = world("moor")["metadata"]["namespace"]
+    assert f"{namespace}/gone" not in found
     gold = found[f"{namespace}/gold"]
     assert gold.worlds == (f"{namespace}/coast", f"{namespace}/moor")
     assert gold.expected == 300
     assert found[f"{namespace}/silver"].worlds == (f"{namespace}/moor",)
+
+
+@pytest.mark.parametrize(
+    ("access", "labels", "admitted"),
+    [
+        ({}, {"studio": "games"}, False),
+        ({"from": "All"}, None, True),
+        (
+            {"from": "Selector", "namespaceSelector": {"matchLabels": {"studio": "games"}}},
+            {"studio": "games"},
+            True,
+        ),
+        (
+            {"from": "Selector", "namespaceSelector": {"matchLabels": {"studio": "games"}}},
+            {"studio": "other"},
+            False,
+        ),
+        (
+            {"from": "Selector", "namespaceSelector": {"matchLabels": {"studio": "games"}}},
+            None,
+            False,
+        ),
+    ],
+)
+def test_a_world_that_a_tier_does_not_admit_asks_for_nothing(
+    access: dict[str, Any], labels: dict[str, str] | None, *, admitted: bool
+) -> None:
+    stranger = worlds.resource(
+        roles=[{"name": "r", "tierRef": {"name": "gold", "namespace": "shared"}}],
+        players={"expected": 1_000_000},
+    )
+    found = demands([stranger], {"shared/gold": Access.model_validate(access)}, lambda _: labels)
+    assert ("shared/gold" in found) is admitted
+
+
+def test_a_silent_gateway_is_named() -> None:
+    signals = dataclasses.replace(BUSY, silent=("10.0.0.7:8080",))
+    scaling, decision = decided(signals)
+    found = report.conditions(scaling, FLEET, decision, signals)[0]
+    assert (found.status, found.reason) == (False, "SignalsMissing")
+    assert found.message.startswith(
+        "10.0.0.7:8080 did not answer within 60 s: no replica is removed"
+    )
+    assert decision.desired == 8, "what is seen may still add replicas"
+
+
+def test_a_pause_is_read_off_the_tier() -> None:
+    notes = {"gameai.dev/paused": "true"}
+    tier = ModelTier.model_validate(tiers.resource())
+    root: dict[str, Any] = {"metadata": {"annotations": notes}}
+    key = Key("ModelTier", "a", "gold")
+    assert Decided(key=key, root=root, tier=tier, at=0.0).paused
+    assert not Decided(key=key, root={"metadata": {}}, tier=tier, at=0.0).paused

@@ -45,8 +45,10 @@ class Discovery:
         *,
         optional: Mapping[Resource, Callable[[Mapping[str, Any]], bool]],
         namespaces: Sequence[str],
+        selector: str,
     ) -> None:
-        self._optional = optional
+        self.optional = optional
+        self._selector = selector
         self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
         self.absent: Mapping[str, Absence] = {}
         self._client = client
@@ -67,10 +69,10 @@ class Discovery:
         for prefix in dict.fromkeys(each.prefix for each in self._resources):
             plurals = await self._plurals(prefix)
             served += [r for r in self._resources if r.prefix == prefix and r.plural in plurals]
-        absent = {each: await self._absence(each, served) for each in self._optional}
+        absent = {each: await self._absence(each, served) for each in self.optional}
         served = [each for each in served if absent.get(each) is None]
         allowed = [each for each in served if not each.context or await self._may_list(each)]
-        missing = [e for e in self._resources if e not in served and e not in self._optional]
+        missing = [e for e in self._resources if e not in served and e not in self.optional]
         faults = [
             f"{each.plural}.{each.group} is not served: kubectl apply --server-side -f crds/"
             for each in missing
@@ -92,6 +94,16 @@ class Discovery:
         self.outdated = tuple(filter(None, found))
         self._say((*faults, *self.outdated))
 
+    async def appeared(self) -> bool:
+        """Whether to look again at kinds of other projects that are not used. Raises `ApiError`.
+
+        Most clusters do not have them, and that costs one request.
+        """
+        absent = [each for each in self.optional if each.kind in self.absent]
+        if any(self.absent[each.kind] is not Absence.MISSING for each in absent):
+            return True
+        return any([each.plural in await self._plurals(each.prefix) for each in absent])
+
     async def _absence(self, resource: Resource, served: Sequence[Resource]) -> Absence | None:
         """Why a kind of another project is not used: its trouble must not stop our own kinds.
 
@@ -107,8 +119,11 @@ class Discovery:
             # Without an answer nothing is known of our own kinds either.
             if not error.status:
                 raise
-            return Absence.MISSING if error.status == 404 else Absence.UNREADABLE
-        fits = definition is None or self._optional[resource](definition)
+            if error.status == 404:
+                return Absence.MISSING
+            # One bad answer takes nothing away that was read before.
+            return None if resource in self.served else Absence.UNREADABLE
+        fits = definition is None or self.optional[resource](definition)
         return None if fits else Absence.UNSUPPORTED
 
     async def _definition(self, resource: Resource) -> Mapping[str, Any] | None:
@@ -139,7 +154,8 @@ class Discovery:
     async def _may_list(self, resource: Resource, namespace: str | None = None) -> bool:
         """Context may be withheld: then only what it would say is missing."""
         try:
-            await self._client.request("GET", resource.path(namespace), query={"limit": 1})
+            query = {"limit": 1, **({"labelSelector": self._selector} if resource.labelled else {})}
+            await self._client.request("GET", resource.path(namespace), query=query)
         except ApiError as error:
             if error.status == 403:
                 return False

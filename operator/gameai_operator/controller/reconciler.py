@@ -360,13 +360,14 @@ class Reconciler:
         }
         overridden = [each for each, facts in live.items() if facts.overridden]
         again = self._overrides.due(key, overridden, self._clock())
-        # Kinds of other projects may not be installed.
+        # Kinds of other projects may not be installed, or not answer for a moment: their objects stay then.
+        unserved = [key_of(each) for each in decision.wanted if not self._served(each["kind"])]
         wanted = [owned_by(owner, each) for each in decision.wanted if self._served(each["kind"])]
         steps = plan(
             owner,
             wanted,
             observed.children,
-            decision.keep,
+            (*decision.keep, *unserved),
             numbers=numbers,
             again=again,
         )

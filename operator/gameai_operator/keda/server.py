@@ -3,8 +3,10 @@
 KEDA sets no deadline for these calls and holds a lock of the ScaledObject meanwhile.
 """
 
+import asyncio
 import logging
 import ssl
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ from gameai_operator.scaling.recommendations import Recommendation, Recommendati
 from gameai_operator.settings import Settings
 
 _LOG = logging.getLogger(__name__)
+_RETRY_SECONDS = 10.0
+# KEDA's calls take a moment at most.
+_GRACE_SECONDS = 1.0
 _MOST_CALLS = 256
 _MOST_BYTES = 64 * 1024
 _OPTIONS = (
@@ -78,7 +83,9 @@ class ExternalScaler(services.ExternalScalerServicer):
         context: "ServicerContext[wire.GetMetricsRequest, wire.GetMetricsResponse]",
     ) -> wire.GetMetricsResponse:
         """Exactly one value, since KEDA adds all values up."""
-        found = await self._find("GetMetrics", request.scaledObjectRef, context)
+        asked = request.scaledObjectRef
+        self._known.note_asked(asked.namespace, asked.name, self._clock())
+        found = await self._find("GetMetrics", asked, context)
         number = found.replicas
         value = wire.MetricValue(metricName=METRIC, metricValue=number, metricValueFloat=number)
         return wire.GetMetricsResponse(metricValues=[value])
@@ -95,13 +102,33 @@ class ExternalScaler(services.ExternalScalerServicer):
         return found
 
 
+async def serve(settings: Settings, known: Recommendations, clock: Callable[[], float]) -> None:
+    """Serve until cancelled. A taken port or a wrong certificate must not end scaling without KEDA: it is tried again."""
+    said = ""
+    while True:
+        try:
+            server, _ = await start(settings, known, clock)
+            break
+        except (OSError, ssl.SSLError) as error:
+            if str(error) != said:
+                _LOG.error("KEDA is not answered: %s", error)
+            said = str(error)
+            await asyncio.sleep(_RETRY_SECONDS)
+    try:
+        await server.wait_for_termination()
+    finally:
+        await server.stop(_GRACE_SECONDS)
+
+
 async def start(
     settings: Settings, known: Recommendations, clock: Callable[[], float]
 ) -> tuple[grpc.aio.Server, int]:
-    """Serve, with TLS where a certificate is configured; the server and its port. Raises OSError."""
+    """Serve, with TLS where a certificate is configured; the server and its port. Raises OSError and `ssl.SSLError`."""
     server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS)
     services.add_ExternalScalerServicer_to_server(ExternalScaler(known, clock), server)
-    address = f"{settings.health_address or '[::]'}:{settings.scaler.keda_port}"
+    host = settings.health_address or "::"
+    address = f"[{host}]" if ":" in host else host
+    address = f"{address}:{settings.scaler.keda_port}"
     try:
         port = _listen(server, address, settings)
     except RuntimeError as error:
@@ -123,9 +150,12 @@ def _credentials(certificate_file: str, key_file: str) -> grpc.ServerCredentials
 
     def read() -> grpc.ServerCertificateConfiguration:
         certificate, key = Path(certificate_file).read_bytes(), Path(key_file).read_bytes()
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-            certificate_file, key_file
-        )
+        # Checked as a pair, in a copy: the files may be replaced meanwhile.
+        with tempfile.TemporaryDirectory() as folder:
+            pair = Path(folder) / "pair.pem"
+            pair.touch(mode=0o600)
+            pair.write_bytes(certificate + b"\n" + key)
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(pair)
         return grpc.ssl_server_certificate_configuration([(key, certificate)])
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:

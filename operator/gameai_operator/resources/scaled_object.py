@@ -1,7 +1,7 @@
 """PURE: a ScaledObject of KEDA: how it is built, and what is read off it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gameai_operator.controller.manifest import Document
@@ -13,6 +13,7 @@ METRIC, TARGET = "replicas", 1
 _POLLING_SECONDS = 15
 _FAILURES = 3
 _MESSAGE_CHARACTERS = 256
+_PAUSES = "autoscaling.keda.sh/paused"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,8 +79,8 @@ class State:
 
 
 def states(document: Mapping[str, Any]) -> Mapping[str, State]:
-    """The conditions of a ScaledObject by type; texts are cut to 256 characters."""
-    return {
+    """The conditions of a ScaledObject by type; texts are cut to 256 characters. Paused names the annotations."""
+    found = {
         each["type"]: State(
             status=each["status"],
             reason=str(each.get("reason", ""))[:_MESSAGE_CHARACTERS],
@@ -87,6 +88,11 @@ def states(document: Mapping[str, Any]) -> Mapping[str, State]:
         )
         for each in document.get("status", {}).get("conditions", ())
     }
+    if "Paused" in found:
+        notes = document["metadata"].get("annotations", {})
+        named = ", ".join(sorted(each for each in notes if each.startswith(_PAUSES)))
+        found["Paused"] = replace(found["Paused"], message=named[:_MESSAGE_CHARACTERS])
+    return found
 
 
 def supported(definition: Mapping[str, Any]) -> bool:

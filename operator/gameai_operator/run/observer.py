@@ -80,11 +80,7 @@ class Observer:
             metrics=metrics,
             clock=time.monotonic,
         )
-        resources = (*self._roots, *(each.resource for each in watched.values()))
-        optional = {e.resource: e.supported for e in watched.values() if e.supported is not None}
-        self._discovery = Discovery(
-            client, resources, crd.DEFINITIONS, optional=optional, namespaces=settings.namespaces
-        )
+        self._discovery = _discovery(client, settings, self._roots, watched, selector)
         self._lists = Lists(
             client,
             store=self.cache,
@@ -153,17 +149,16 @@ class Observer:
 
     async def _follow(self) -> None:
         """Find out what is served, list it, watch it; take up kinds that come later."""
-        await self._look()
-        await patiently("listing", self._prefill, seconds=1.0)
+        await patiently("listing", self._look_and_list, seconds=1.0)
         self.filled.set()
         watching = asyncio.create_task(self._watch.run(self._served, self._due.set))
         looked = time.monotonic()
         try:
             while not watching.done():
                 await asyncio.wait({watching}, timeout=self._settings.discovery_seconds)
-                optional = self._discovery.absent and time.monotonic() - looked > _OPTIONAL_SECONDS
-                if optional or not self._discovery.complete:
-                    looked = time.monotonic()
+                due = time.monotonic() - looked > _OPTIONAL_SECONDS
+                looked = time.monotonic() if due else looked
+                if not self._discovery.complete or (due and await self._appeared()):
                     await self._look()
                     self._rewatch()
             watching.result()
@@ -189,8 +184,24 @@ class Observer:
         if before != self._discovery.absent:
             self._on_optional()
 
-    async def _prefill(self) -> None:
-        await self._lists.prefill(self._discovery.served)
+    async def _appeared(self) -> bool:
+        try:
+            return await self._discovery.appeared()
+        except ApiError:
+            return False
+
+    async def _look_and_list(self) -> None:
+        """What is served may change between two tries. A kind of another project is not waited for."""
+        await self._discover()
+        served, optional = self._discovery.served, self._discovery.optional
+        await self._lists.prefill([each for each in served if each not in optional])
+        for resource in served:
+            if resource in optional:
+                try:
+                    await self._lists.prefill([resource])
+                except ApiError as error:
+                    _LOG.warning("%s were not listed yet: %s", resource.plural, error)
+                    self._due.set()
 
     async def _compare(self) -> None:
         """Compare with a LIST at intervals, and soon after each start of the watch, whose own LIST drops no ghosts."""
@@ -217,3 +228,20 @@ class Observer:
             if reason:
                 _LOG.warning("events were missed (%s): comparing all objects", reason)
                 self._due.set()
+
+
+def _discovery(
+    client: Client,
+    settings: Settings,
+    roots: tuple[Resource, ...],
+    watched: Mapping[str, Watched],
+    selector: str,
+) -> Discovery:
+    return Discovery(
+        client,
+        (*roots, *(each.resource for each in watched.values())),
+        crd.DEFINITIONS,
+        optional={e.resource: e.supported for e in watched.values() if e.supported is not None},
+        namespaces=settings.namespaces,
+        selector=selector,
+    )

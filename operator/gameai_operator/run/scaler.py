@@ -11,8 +11,8 @@ from gameai_operator.cluster.lease import Elector, WriteGate
 from gameai_operator.controller.events import Recorder
 from gameai_operator.controller.kind import Kind
 from gameai_operator.controller.manifest import Key
-from gameai_operator.keda.server import start
-from gameai_operator.kinds import MANAGED_SELECTOR, SCALED_OBJECT, kinds
+from gameai_operator.keda.server import serve
+from gameai_operator.kinds import MANAGED_SELECTOR, WATCHED, kinds
 from gameai_operator.run.heartbeat import Heartbeat
 from gameai_operator.run.leadership import Leadership
 from gameai_operator.run.observer import Observer
@@ -25,16 +25,13 @@ from gameai_operator.scaling.recommendations import Recommendations
 from gameai_operator.scaling.scaler import Scaler as Decider
 from gameai_operator.settings import ScalerSettings, Settings
 
-# KEDA's calls take a moment at most.
-_GRACE_SECONDS = 1.0
-
 
 class Scaler:
     """What decides on numbers of replicas, for as long as it leads."""
 
     def __init__(self, settings: Settings, client: Client, gate: WriteGate) -> None:
         roots = {name: _alone(kind) for name, kind in kinds(settings).items()}
-        watched = {SCALED_OBJECT.resource.kind: SCALED_OBJECT}
+        watched = {each: WATCHED[each] for each in ("ScaledObject", "Namespace")}
         self._observer = Observer(
             settings, client, roots, watched, MANAGED_SELECTOR, shows_objects=False
         )
@@ -58,6 +55,7 @@ class Scaler:
             gpus,
             recommendations=self._recommendations,
             absence=self._observer.absence,
+            labels=self._labels,
             cluster=client,
             recorder=self._recorder,
             now=now,
@@ -79,21 +77,25 @@ class Scaler:
 
     async def run(self, stop: asyncio.Event) -> int:
         """Everything at once; the first part that ends ends the run. A standby scrapes too, so that it knows at once."""
-        server, _ = await start(self._settings, self._recommendations, time.monotonic)
         parts = {
             "election": self._leadership.run(self._lead),
             **self._observer.parts(),
             "scrapes": self._collector.run(),
             "decisions": self._decide(),
+            "KEDA": serve(self._settings, self._recommendations, time.monotonic),
             "events": self._recorder.run(),
             "lag": self._heartbeat.run(),
         }
-        try:
-            ended = await together(parts, stop)
-        finally:
-            await server.stop(_GRACE_SECONDS)
+        ended = await together(parts, stop)
         await self._leadership.release()
         return ended
+
+    def _labels(self, namespace: str) -> Mapping[str, str] | None:
+        """The labels of a namespace; None where they may not be read."""
+        found: Mapping[str, str] | None = self._observer.references.shown(
+            Key("Namespace", "", namespace)
+        )
+        return found
 
     async def _decide(self) -> None:
         await self._observer.filled.wait()

@@ -1,10 +1,11 @@
 """PURE: which worlds, and so which players, a tier serves."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from gameai_operator.api.access import Access
 from gameai_operator.api.world import GameWorld, WorldState
 
 
@@ -17,15 +18,34 @@ class Demand:
     maximum: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def demands(roots: Iterable[Mapping[str, Any]]) -> dict[str, Demand]:
-    """The demand of each tier (`namespace/name`) by the worlds that refer to it."""
+def demands(
+    roots: Iterable[Mapping[str, Any]],
+    access: Mapping[str, Access],
+    labels: Callable[[str], Mapping[str, str] | None],
+) -> dict[str, Demand]:
+    """The demand of each tier (`namespace/name`) by the worlds that may use it.
+
+    `access` is that of the tiers there are, `labels` are those of a namespace, None where they are not known: a world that a
+    tier does not admit asks for nothing there.
+    """
     found: dict[str, list[GameWorld]] = {}
-    for root in roots:
-        world = GameWorld.model_validate(root)
-        if world.spec.state is WorldState.RUNNING:
-            for tier in {_tier(world, role.tier_ref) for role in world.spec.roles}:
+    worlds = (GameWorld.model_validate(root) for root in roots)
+    for world in (each for each in worlds if each.spec.state is WorldState.RUNNING):
+        named = {_tier(world, role.tier_ref) for role in world.spec.roles} & access.keys()
+        for tier in named:
+            if _admits(tier, access[tier], world, labels):
                 found.setdefault(tier, []).append(world)
     return {tier: _demand(worlds) for tier, worlds in found.items()}
+
+
+def _admits(
+    tier: str,
+    access: Access,
+    world: GameWorld,
+    labels: Callable[[str], Mapping[str, str] | None],
+) -> bool:
+    other = world.metadata.namespace
+    return access.permits(tier.partition("/")[0], other, labels(other))
 
 
 def _tier(world: GameWorld, reference: Any) -> str:

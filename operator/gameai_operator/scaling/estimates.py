@@ -13,6 +13,8 @@ from gameai_operator.scaling.signals import STALE_SECONDS, Sample, Signals
 
 # Latencies and rates are those of so many seconds.
 WINDOW_SECONDS = 60.0
+# So long a gateway counts that is not listed any more.
+_LEAVING_SECONDS = 15.0
 # The slope of players is that of so many seconds.
 SLOPE_SECONDS = 60.0
 # What is learnt of players follows half of a change in seven minutes, and faster at first. A rate needs most of a window.
@@ -76,15 +78,16 @@ class _Sum:
 
 
 class Estimates:
-    """What scrapes amount to. A gateway counts until it is no longer listed; one that does not answer makes sums old.
+    """What scrapes amount to. One that no longer answers makes sums old; one that never did is named as silent.
 
-    While one of those that were listed first has not answered yet, nothing is known.
+    A gateway counts for a moment after it was last listed: one that is not ready for a moment is not listed meanwhile.
     """
 
     def __init__(self) -> None:
         self._last: dict[str, Scrape] = {}
-        self._silent: dict[str, float | None] = {}
-        self._newest: float | None = None
+        self._silent: dict[str, float] = {}
+        self._leaving: dict[str, Scrape] = {}
+        self._newest = -math.inf
         self._tiers: dict[str, _Tier] = defaultdict(_Tier)
         self._players: dict[str, deque[tuple[float, float]]] = defaultdict(deque)
 
@@ -92,7 +95,7 @@ class Estimates:
         """These gateways exist now; what others said is forgotten."""
         known = set(listed)
         for gone in set(self._last) - known:
-            del self._last[gone]
+            self._leaving[gone] = self._last.pop(gone)
         self._silent = {
             each: self._silent.get(each, self._newest) for each in known - set(self._last)
         }
@@ -102,6 +105,12 @@ class Estimates:
         before = self._last.get(gateway)
         self._last[gateway], self._newest = scrape, scrape.at
         self._silent.pop(gateway, None)
+        self._leaving.pop(gateway, None)
+        self._leaving = {
+            name: each
+            for name, each in self._leaving.items()
+            if each.at > scrape.at - _LEAVING_SECONDS
+        }
         if before is None or scrape.at <= before.at:
             return
         for tier, part in _parts(before, scrape).items():
@@ -151,6 +160,9 @@ class Estimates:
             kept.requests_per_player, kept.learnt_at = requests_per_player, now
         self._learn_players(kept, total, named, players, now)
         return Signals(
+            silent=tuple(
+                sorted(name for name, since in self._silent.items() if now - since > STALE_SECONDS)
+            ),
             queued=self._gauge("queue_depth", tier),
             in_flight=in_flight,
             queue_wait_ms=_mean(total.queue_seconds, total.queue_count, at),
@@ -166,13 +178,13 @@ class Estimates:
         )
 
     def _gauge(self, name: str, tier: str) -> Sample | None:
-        """A sum over all gateways, as old as the oldest of them; None before each of the first ones has answered."""
-        silent = [at for at in self._silent.values() if at is not None]
-        if not self._last or len(silent) < len(self._silent):
+        """A sum over all gateways, as old as the oldest of them; None before the first one answered."""
+        if not self._last:
             return None
         series = Series(name, (("tier", tier),))
-        value = sum(scrape.values.get(series, 0.0) for scrape in self._last.values())
-        return Sample(value, min((*silent, *(scrape.at for scrape in self._last.values()))))
+        counted = (*self._last.values(), *self._leaving.values())
+        value = sum(scrape.values.get(series, 0.0) for scrape in counted)
+        return Sample(value, min(scrape.at for scrape in self._last.values()))
 
     def _players_of(
         self, worlds: Iterable[str], maximum: Mapping[str, int]

@@ -6,6 +6,9 @@ from gameai_operator.controller.conditions import Condition
 from gameai_operator.controller.kind import Absence
 from gameai_operator.resources.scaled_object import OLDEST, State
 
+# KEDA asks every 15 s, and of several scalers each one in turn.
+SILENT_SECONDS = 120.0
+
 
 def _no(*, reason: str, message: str) -> Condition:
     return Condition(type="ScalingActive", status=False, reason=reason, message=message)
@@ -32,33 +35,48 @@ _ABSENT = {
 }
 
 
-def fault(absence: Absence | None, states: Mapping[str, State] | None) -> Condition | None:
+def fault(
+    absence: Absence | None, states: Mapping[str, State] | None, silent_seconds: float
+) -> Condition | None:
     """Why KEDA does not act, or None.
 
-    `absence` is None where KEDA is installed; `states` are the conditions of the ScaledObject, None where there is none.
+    `absence` is None where KEDA is installed; `states` are the conditions of the ScaledObject, None where there is none;
+    KEDA has not asked for `silent_seconds`.
     """
     if absence is not None:
         return _ABSENT[absence]
     if states is None:
         message = "the operator has not created the ScaledObject yet"
         return _no(reason="ScaledObjectMissing", message=message)
-    paused, ready, fallback = (states.get(each) for each in ("Paused", "Ready", "Fallback"))
-    if paused is not None and paused.status == "True":
-        return _no(reason="KedaPaused", message=f"the ScaledObject is paused: {paused.message}")
-    if ready is None or ready.status == "Unknown":
+    return _reported(states) or _silent(silent_seconds)
+
+
+def _reported(states: Mapping[str, State]) -> Condition | None:
+    """What KEDA itself reports; 2.20.2 and later also whether the HorizontalPodAutoscaler acts."""
+    unknown = State(status="Unknown", reason="", message="")
+    ready, paused = states.get("Ready", unknown), states.get("Paused", unknown)
+    fallback, autoscaler = states.get("Fallback", unknown), states.get("HPAActive", unknown)
+    found = None
+    if paused.status == "True":
+        found = _no(reason="KedaPaused", message=f"KEDA is paused by {paused.message}")
+    elif ready.status == "Unknown":
         message = "KEDA has not processed the ScaledObject yet: does the operator of KEDA run?"
-        return _no(reason="KedaNotReady", message=message)
-    if ready.status != "True":
-        return _no(reason="KedaNotReady", message=f"KEDA reports {ready.reason}: {ready.message}")
-    if fallback is not None and fallback.status == "True":
+        found = _no(reason="KedaNotReady", message=message)
+    elif ready.status != "True":
+        message = f"KEDA reports {ready.reason}: {ready.message}"
+        found = _no(reason="KedaNotReady", message=message)
+    elif fallback.status == "True":
         message = f"KEDA got no recommendation, replicas are kept: {fallback.message}"
-        return _no(reason="KedaFallback", message=message)
-    return _autoscaler(states.get("HPAActive"))
+        found = _no(reason="KedaFallback", message=message)
+    elif autoscaler.status == "False":
+        message = f"the HorizontalPodAutoscaler reports {autoscaler.reason}: {autoscaler.message}"
+        found = _no(reason="AutoscalerInactive", message=message)
+    return found
 
 
-def _autoscaler(active: State | None) -> Condition | None:
-    """KEDA 2.20.2 and later report whether the HorizontalPodAutoscaler acts."""
-    if active is None or active.status != "False":
+def _silent(seconds: float) -> Condition | None:
+    """Conditions are KEDA's own: where it does not run, they stay as they were."""
+    if seconds <= SILENT_SECONDS:
         return None
-    message = f"the HorizontalPodAutoscaler reports {active.reason}: {active.message}"
-    return _no(reason="AutoscalerInactive", message=message)
+    message = f"KEDA has not asked for {SILENT_SECONDS:.0f} s, replicas are kept: do its operator and its metrics server run?"
+    return _no(reason="KedaSilent", message=message)

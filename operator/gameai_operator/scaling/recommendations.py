@@ -21,6 +21,7 @@ class Recommendations:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Recommendation] = {}
+        self._asked: dict[tuple[str, str], float] = {}
 
     def put(self, namespace: str, name: str, found: Recommendation) -> None:
         """A tier was decided on."""
@@ -28,8 +29,18 @@ class Recommendations:
 
     def keep(self, tiers: Iterable[tuple[str, str]]) -> None:
         """Forget all tiers but these."""
-        for gone in set(self._known) - set(tiers):
-            del self._known[gone]
+        alive = set(tiers)
+        self._known = {key: found for key, found in self._known.items() if key in alive}
+        self._asked = {key: at for key, at in self._asked.items() if key in alive}
+
+    def note_asked(self, namespace: str, name: str, now: float) -> None:
+        """Somebody asks for a tier; those that are not known are not noted."""
+        if (namespace, name) in self._known:
+            self._asked[namespace, name] = now
+
+    def asked_at(self, namespace: str, name: str) -> float | None:
+        """When a tier was last asked for; None where it never was."""
+        return self._asked.get((namespace, name))
 
     def get(self, namespace: str, name: str, now: float) -> Recommendation | None:
         """The recommendation for a tier; None where there is none, or none of the last minute."""

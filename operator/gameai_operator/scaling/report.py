@@ -82,10 +82,16 @@ def conditions(
 
     `rival` names the other writer of the number, and `keda` is what keeps KEDA from carrying the decision out.
     """
-    return (_active(scaling, decision, keda, rival), _latency(fleet, signals))
+    return (_active(scaling, decision, signals, keda, rival), _latency(fleet, signals))
 
 
-def _active(scaling: Scaling, decision: Decision, keda: Condition | None, rival: str) -> Condition:
+def _active(
+    scaling: Scaling,
+    decision: Decision,
+    signals: Signals,
+    keda: Condition | None,
+    rival: str,
+) -> Condition:
     def no(reason: str, message: str) -> Condition:
         return Condition(type="ScalingActive", status=False, reason=reason, message=message)
 
@@ -97,15 +103,17 @@ def _active(scaling: Scaling, decision: Decision, keda: Condition | None, rival:
     if keda is not None:
         return keda
     if decision.blind:
-        return no(
-            "SignalsMissing",
-            "no gateway has answered within 60 s: replicas are kept; check gateways and NetworkPolicies",
-        )
+        return no("SignalsMissing", _missing(signals))
     if scaling.mode is Mode.RECOMMEND:
         return no("Recommend", "spec.scaling.mode is Recommend: decisions are only reported")
     if scaling.freeze is not Freeze.NONE:
         return no("Frozen", f"spec.scaling.freeze is {scaling.freeze.value}")
     return Condition(type="ScalingActive", status=True, reason="ValidSignals")
+
+
+def _missing(signals: Signals) -> str:
+    names = ", ".join(signals.silent[:3]) or "a gateway, or all of them,"
+    return f"{names} did not answer within 60 s: no replica is removed; check gateways, --gateways and NetworkPolicies"
 
 
 def _latency(fleet: Fleet, signals: Signals) -> Condition:

@@ -2,13 +2,16 @@
 
 import asyncio
 import datetime
+import functools
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
+from pydantic import ValidationError
+
 from gameai_operator import telemetry
+from gameai_operator.api.access import Access
 from gameai_operator.api.scaling import Mode, Scaling
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller import conditions as folding
@@ -17,18 +20,19 @@ from gameai_operator.controller.conditions import Condition
 from gameai_operator.controller.errors import ApiError, NotLeadingError
 from gameai_operator.controller.events import SCALED, Recorder, event
 from gameai_operator.controller.kind import Absence
-from gameai_operator.controller.manifest import PAUSED, Key, Manifest, Resource, timestamp
+from gameai_operator.controller.manifest import Key, Manifest, Resource, timestamp
 from gameai_operator.controller.plan import Child
 from gameai_operator.resources import scaled_object
 from gameai_operator.scaling import keda_state, report
 from gameai_operator.scaling.behavior import Limit, Memory, Stamped, changed
-from gameai_operator.scaling.decide import Decision, Fleet, decide
+from gameai_operator.scaling.decide import Fleet, decide
+from gameai_operator.scaling.decided import Decided, Made, State
 from gameai_operator.scaling.demand import Demand, demands
 from gameai_operator.scaling.estimates import Estimates
 from gameai_operator.scaling.gpus import Gpus
+from gameai_operator.scaling.newest import Newest
 from gameai_operator.scaling.recommendations import Recommendation, Recommendations
 from gameai_operator.scaling.report import Change
-from gameai_operator.scaling.signals import Signals
 from gameai_operator.tier.autoscaling import by_keda
 from gameai_operator.tier.effective import effective, target_ms
 
@@ -57,47 +61,6 @@ class Cluster(Protocol):
         """Server-side apply of the status subresource."""
 
 
-@dataclass(slots=True)
-class _State:
-    """What is kept of one tier between two decisions."""
-
-    uid: str
-    memory: Memory
-    history: deque[Change] = field(default_factory=lambda: deque(maxlen=report.MOST_HISTORY))
-    written: int | None = None
-    foreign: deque[float] = field(default_factory=deque)
-    rival: str = ""
-    reported_at: float = -REPORT_SECONDS
-    reported: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Decision:
-    """A decision with what it was made from."""
-
-    scaling: Scaling
-    state: _State
-    fleet: Fleet
-    signals: Signals
-    decision: Decision
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Decided:
-    """A tier, and the decision for it; None where it is not scaled."""
-
-    key: Key
-    root: Mapping[str, Any]
-    tier: ModelTier
-    made: _Decision | None = None
-
-    @property
-    def paused(self) -> bool:
-        """Whether nothing of it may be changed."""
-        annotations = self.root["metadata"].get("annotations", {})
-        return bool(annotations.get(PAUSED) == "true")
-
-
 class Scaler:
     """One decision for each tier every few seconds; nothing is kept that a restart could not do without."""
 
@@ -110,6 +73,7 @@ class Scaler:
         *,
         recommendations: Recommendations,
         absence: Callable[[str], Absence | None],
+        labels: Callable[[str], Mapping[str, str] | None],
         cluster: Cluster,
         recorder: Recorder,
         now: Callable[[], datetime.datetime],
@@ -122,14 +86,15 @@ class Scaler:
         self._gpus = gpus
         self._recommendations = recommendations
         self._absence = absence
+        self._labels = labels
         self._leads = False
         self._cluster = cluster
         self._recorder = recorder
         self._now = now
         self._clock = clock
         self._seconds = seconds
-        self._states: dict[Key, _State] = {}
-        self._writes = asyncio.Semaphore(_MOST_WRITES)
+        self._states: dict[Key, State] = {}
+        self._writes = Newest(_MOST_WRITES)
 
     async def run(self) -> None:
         """Decide until cancelled: a standby too, since KEDA may ask any scaler. Only the leader writes and reports."""
@@ -145,6 +110,7 @@ class Scaler:
             await asyncio.Event().wait()
         finally:
             self._leads = False
+            await self._writes.end()
             # The next leader shows them.
             for key in self._states:
                 telemetry.forget_scaling(key.namespace, key.name)
@@ -153,7 +119,8 @@ class Scaler:
         """One decision for each tier that is scaled."""
         roots = {key: self._cache.root(key) for key in self._cache.keys("ModelTier")}
         worlds = [self._cache.root(key) for key in self._cache.keys("GameWorld")]
-        wanted = demands(each for each in worlds if each is not None)
+        access = {f"{key.namespace}/{key.name}": _access(key, root) for key, root in roots.items()}
+        wanted = demands((each for each in worlds if each is not None), access, self._labels)
         for gone in set(self._states) - set(roots):
             del self._states[gone]
             telemetry.forget_scaling(gone.namespace, gone.name)
@@ -164,11 +131,13 @@ class Scaler:
             for key, root in sorted(roots.items())
             if root is not None
         ]
-        # All decisions come before the first write: where the API server hangs, KEDA still gets present numbers.
+        # Decisions never wait for writes: where the API server hangs, KEDA still gets present numbers.
         if self._leads:
-            await asyncio.gather(*(self._act(each) for each in decided if each is not None))
+            for each in decided:
+                if each is not None:
+                    self._writes.offer(each.key, functools.partial(self._act, each))
 
-    def _decide(self, key: Key, root: Mapping[str, Any], demand: Demand) -> _Decided | None:
+    def _decide(self, key: Key, root: Mapping[str, Any], demand: Demand) -> Decided | None:
         """The decision for one tier; None where its object cannot be read."""
         try:
             tier = ModelTier.model_validate(root)
@@ -177,11 +146,11 @@ class Scaler:
         except Exception:  # noqa: BLE001 - one broken object must not end the others
             _LOG.exception("a scaling decision failed; this is a bug")
             return None
-        return found or _Decided(key=key, root=root, tier=tier)
+        return found or Decided(key=key, root=root, tier=tier, at=self._clock())
 
     def _decision(
         self, key: Key, root: Mapping[str, Any], tier: ModelTier, scaling: Scaling, demand: Demand
-    ) -> _Decided:
+    ) -> Decided:
         now = self._clock()
         fleet = Fleet(
             current=effective(tier).replicas,
@@ -205,21 +174,18 @@ class Scaler:
         state = self._state(key, root, fleet.current, now)
         decision = decide(scaling, fleet, signals, state.memory, now=now, wall=self._now())
         state.memory = decision.memory
-        made = _Decision(
-            scaling=scaling, state=state, fleet=fleet, signals=signals, decision=decision
-        )
-        found = _Decided(key=key, root=root, tier=tier, made=made)
+        made = Made(scaling=scaling, state=state, fleet=fleet, signals=signals, decision=decision)
+        found = Decided(key=key, root=root, tier=tier, at=now, made=made)
         self._recommend(key, made, paused=found.paused)
         return found
 
-    async def _act(self, decided: _Decided) -> None:
+    async def _act(self, decided: Decided) -> None:
         """Carry a decision out, and report it."""
         try:
-            async with self._writes:
-                if decided.made is None:
-                    await self._leave(decided)
-                else:
-                    await self._write(decided, decided.made)
+            if decided.made is None:
+                await self._leave(decided)
+            else:
+                await self._write(decided, decided.made)
         except NotLeadingError:
             return
         except ApiError as error:
@@ -227,7 +193,7 @@ class Scaler:
         except Exception:  # noqa: BLE001 - one broken object must not end the others
             _LOG.exception("a scaling decision was not carried out; this is a bug")
 
-    async def _leave(self, decided: _Decided) -> None:
+    async def _leave(self, decided: Decided) -> None:
         """The tier is not scaled (any more): what this process wrote of it goes."""
         key, root = decided.key, decided.root
         self._states.pop(key, None)
@@ -237,12 +203,17 @@ class Scaler:
                 self._tiers, _manifest(root, {}), manager=FIELD_MANAGER
             )
 
-    async def _write(self, decided: _Decided, made: _Decision) -> None:
+    async def _write(self, decided: Decided, made: Made) -> None:
+        if decided.at < made.state.wrote_at:
+            return
         key, replicas, decision = decided.key, decided.tier.spec.replicas, made.decision
         keda, rival = by_keda(decided.tier), ""
+        if made.state.keda is not keda:
+            made.state.keda, made.state.written, made.state.since = keda, None, self._clock()
+            made.state.foreign.clear()
         if keda:
             self._follow(decided.root, made)
-        else:
+        elif self._scaled_object(key) is None:
             rival = await self._rival(key, made.state, replicas)
         acts = made.scaling.mode is Mode.ACT and not keda and not rival and not decided.paused
         if acts and decision.desired != replicas:
@@ -254,42 +225,54 @@ class Scaler:
             blind=decision.blind,
             at_maximum=decision.limit is Limit.TOO_MANY,
         )
-        fault = self._keda_fault(key) if keda else None
+        fault = self._keda_fault(key, made.state) if keda else None
         await self._report(decided.root, made, rival=rival, keda=fault)
 
-    def _recommend(self, key: Key, made: _Decision, *, paused: bool) -> None:
+    def _recommend(self, key: Key, made: Made, *, paused: bool) -> None:
         """What KEDA gets: a paused tier keeps its number."""
         replicas = made.fleet.current if paused else made.decision.recommended
         busy = max(each.wants for each in made.decision.wishes) > made.scaling.min_replicas
         found = Recommendation(replicas=replicas, busy=busy, at=self._clock())
         self._recommendations.put(key.namespace, key.name, found)
 
-    def _follow(self, root: Mapping[str, Any], made: _Decision) -> None:
-        """A change that KEDA's autoscaler made: it counts for rates and history as one of our own would."""
+    def _follow(self, root: Mapping[str, Any], made: Made) -> None:
+        """A change that this process did not make: it counts for rates and history as one of its own would."""
         state, current, decision = made.state, made.fleet.current, made.decision
         before, state.written = state.written, current
         if before is None or before == current:
             return
         state.memory = changed(state.memory, before, current, self._clock())
-        message = f"{before} → {current} replicas by KEDA; {decision.because}"
+        telemetry.SCALINGS.labels(decision.reason).inc()
+        message = f"{before} → {current} replicas; {decision.because}"
         self._note(root, state, Change(self._now(), before, current, decision.reason), message)
 
-    def _keda_fault(self, key: Key) -> Condition | None:
-        absence = self._absence(scaled_object.KIND)
-        entry = self._cache.get(key._replace(kind=scaled_object.KIND))
-        states = entry.value.facts if entry and isinstance(entry.value, Child) else None
-        return keda_state.fault(absence, states)
+    def _keda_fault(self, key: Key, state: State) -> Condition | None:
+        child = self._scaled_object(key)
+        states = None if child is None or child.terminating else child.facts
+        asked = self._recommendations.asked_at(key.namespace, key.name)
+        silent = self._clock() - max(state.since, state.since if asked is None else asked)
+        return keda_state.fault(self._absence(scaled_object.KIND), states, silent)
 
-    def _state(self, key: Key, root: Mapping[str, Any], current: int, now: float) -> _State:
+    def _scaled_object(self, key: Key) -> Child | None:
+        """What is left of a tier's ScaledObject; KEDA's autoscaler goes after it.
+
+        Where its kind is gone, so are its objects, though no event said so.
+        """
+        if self._absence(scaled_object.KIND) is Absence.MISSING:
+            return None
+        entry = self._cache.get(key._replace(kind=scaled_object.KIND))
+        return entry.value if entry and isinstance(entry.value, Child) else None
+
+    def _state(self, key: Key, root: Mapping[str, Any], current: int, now: float) -> State:
         """What is kept of a tier; of a new one the present number counts as a recommendation, as for an HPA."""
         state, uid = self._states.get(key), root["metadata"]["uid"]
         if state is None or state.uid != uid:
             first = Memory(recommendations=(Stamped(now, current),))
-            state = self._states[key] = _State(uid=uid, memory=first)
+            state = self._states[key] = State(uid=uid, memory=first)
             state.history.extend(report.history(root))
         return state
 
-    async def _rival(self, key: Key, state: _State, replicas: int | None) -> str:
+    async def _rival(self, key: Key, state: State, replicas: int | None) -> str:
         """What else keeps changing the number that this process writes; empty where nothing does."""
         now = self._clock()
         if state.written is not None and replicas not in (state.written, None):
@@ -304,18 +287,20 @@ class Scaler:
             state.rival = report.other_writers(live or {}, FIELD_MANAGER)
         return state.rival
 
-    async def _carry_out(self, key: Key, root: Mapping[str, Any], made: _Decision) -> None:
+    async def _carry_out(self, key: Key, root: Mapping[str, Any], made: Made) -> None:
         state, before, decision = made.state, made.fleet.current, made.decision
         await self._cluster.scale(self._tiers, key, decision.desired, FIELD_MANAGER)
         _LOG.info("%s: %s", key, decision.message)
         telemetry.SCALINGS.labels(decision.reason).inc()
         state.written = decision.desired
-        state.memory = changed(decision.memory, before, decision.desired, self._clock())
+        # Decisions that were made before this see the old number.
+        state.wrote_at = self._clock()
+        state.memory = changed(state.memory, before, decision.desired, state.wrote_at)
         if before != decision.desired:
             change = Change(self._now(), before, decision.desired, decision.reason)
             self._note(root, state, change, decision.message)
 
-    def _note(self, root: Mapping[str, Any], state: _State, change: Change, message: str) -> None:
+    def _note(self, root: Mapping[str, Any], state: State, change: Change, message: str) -> None:
         """A change of the number, in history and as an Event."""
         state.history.appendleft(change)
         transition = folding.Transition(
@@ -328,7 +313,7 @@ class Scaler:
     async def _report(
         self,
         root: Mapping[str, Any],
-        made: _Decision,
+        made: Made,
         *,
         rival: str,
         keda: Condition | None,
@@ -361,6 +346,15 @@ class Scaler:
             self._tiers, _manifest(root, status), manager=FIELD_MANAGER
         )
         state.reported, state.reported_at = said, now
+
+
+def _access(key: Key, root: Mapping[str, Any] | None) -> Access:
+    """Which namespaces' worlds count for a tier; an object that cannot be read admits its own namespace alone."""
+    try:
+        return Access() if root is None else ModelTier.model_validate(root).spec.access
+    except ValidationError:
+        _LOG.warning("%s cannot be read", key)
+        return Access()
 
 
 def _learned(tier: ModelTier, scaling: Scaling) -> float:

@@ -46,9 +46,11 @@ class Signals:
     engine or fresh cache, as clients see them; `idle_p95_ms` the engine's own while the tier has room;
     `service_ms` the mean time of one engine request; `gpu_percent` the mean over GPUs of running replicas;
     `players` of the worlds that use the tier, `players_per_second` their slope; `requests_per_player` engine requests
-    per player and minute; `starting_seconds` from the wish for a replica until it is ready.
+    per player and minute; `starting_seconds` from the wish for a replica until it is ready. `silent` are gateways that do
+    not answer: sums leave them out, so that they may add replicas and remove none.
     """
 
+    silent: tuple[str, ...] = ()
     queued: Sample | None = None
     in_flight: Sample | None = None
     queue_wait_ms: Sample | None = None
