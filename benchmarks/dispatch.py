@@ -131,7 +131,7 @@ async def _round(api: Api, addresses: str, number: int) -> float:
             await asyncio.sleep(0.05)
         await asyncio.sleep(1.0)
         await asyncio.to_thread(api.delete, "Pod", _SPACE, f"silver-{number}-0")
-        told = time.monotonic()
+        deleted_at = time.monotonic()
         await asyncio.sleep(_SETTLED_SECONDS)
         asking.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -144,7 +144,7 @@ async def _round(api: Api, addresses: str, number: int) -> float:
         name = f"silver-{number}-{at}"
         await asyncio.to_thread(api.patch, path("Pod", _SPACE, name), {"metadata": {"finalizers": None}})  # fmt: skip
         await asyncio.to_thread(api.delete, "Pod", _SPACE, name, gracePeriodSeconds=0)
-    return max(0.0, leaving.asked_at - told)
+    return max(0.0, leaving.asked_at - deleted_at)
 
 
 def _gateways(place: Stage, stack: ExitStack) -> str:

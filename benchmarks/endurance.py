@@ -149,8 +149,8 @@ def main() -> None:
         began = time.monotonic()
         memory, sources = asyncio.run(_play(f"127.0.0.1:{port}", process))
         seconds = time.monotonic() - began
-    told = {pb.Source.Name(source): count for source, count in sources.items()}  # type: ignore[arg-type] # a number of that enumeration
-    print(f"  {LAST} answers in {seconds:.0f} s: {told}", flush=True)
+    by_source = {pb.Source.Name(source): count for source, count in sources.items()}  # type: ignore[arg-type] # a number of that enumeration
+    print(f"  {LAST} answers in {seconds:.0f} s: {by_source}", flush=True)
     grown = [memory[LAST] / memory[FIRST]]
     report.write(
         "endurance",

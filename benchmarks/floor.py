@@ -65,7 +65,7 @@ def status_path(root: Json) -> str:
 def status(root: Json, number: int) -> Json:
     """A status of the size that the operator writes, different each time."""
     kind = kinds(Settings())[root["kind"]]
-    told = decided(root).status
+    decided_status = decided(root).status
     conditions = [
         {
             "type": each,
@@ -82,5 +82,5 @@ def status(root: Json, number: int) -> Json:
         "apiVersion": "gameai.dev/v1alpha1",
         "kind": root["kind"],
         "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
-        "status": {**told, "conditions": conditions},
+        "status": {**decided_status, "conditions": conditions},
     }

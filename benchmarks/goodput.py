@@ -67,21 +67,23 @@ SILVER = Shape("Silver", "dialogue", "bard", 8, 10.0, 5.0, 20, 250)
 async def play(asked: Sequence[Asked], ask: Callable[[Asked], Awaitable[str]]) -> Outcome:
     """Ask each at its time; `ask` says the source of an answer in time, or another word."""
     worlds = {each.world for each in asked}
-    told = Outcome(Counter(dict.fromkeys(worlds, 0)), Counter(dict.fromkeys(worlds, 0)), Counter())
+    outcome = Outcome(
+        Counter(dict.fromkeys(worlds, 0)), Counter(dict.fromkeys(worlds, 0)), Counter()
+    )
     began = time.monotonic()
 
     async def one(each: Asked) -> None:
         said = await ask(each)
-        told.sources[said] += 1
+        outcome.sources[said] += 1
         if not each.echo:
-            told.asked[each.world] += 1
-            told.good[each.world] += said == "ENGINE"
+            outcome.asked[each.world] += 1
+            outcome.good[each.world] += said == "ENGINE"
 
     async with asyncio.TaskGroup() as group:
         for each in asked:
             await asyncio.sleep(max(0.0, each.at - (time.monotonic() - began)))
             group.create_task(one(each))
-    return told
+    return outcome
 
 
 async def through(addresses: Sequence[str], asked: Sequence[Asked], shape: Shape) -> Outcome:
@@ -314,11 +316,11 @@ def several(stand: Stand, rows: list[report.Row]) -> None:
         asked = trace([load * part for part in parts], [shape.deadline_ms] * 4, [6, 2, 1, 1], turn)
         for count, addresses in gateways.items():
             with Sampled(engines) as sampled:
-                told = asyncio.run(through(addresses, asked, shape))
-            good[count].append(told.share(range(4)))
+                outcome = asyncio.run(through(addresses, asked, shape))
+            good[count].append(outcome.share(range(4)))
             waiting[count].append(sampled.p99())
             print(
-                f"  {count} gateways: {dict(told.sources)}, waiting p99 {sampled.p99():.0f}",
+                f"  {count} gateways: {dict(outcome.sources)}, waiting p99 {sampled.p99():.0f}",
                 flush=True,
             )
     for count in (2, 6):

@@ -230,11 +230,13 @@ def main() -> None:
         for turn in range(ROUNDS + 1):
             for load in LOADS:
                 process, port = servers[load.server]
-                cost, told = _measure(programs["load"], load, process, folder / load.messages, port)
+                cost, figures = _measure(
+                    programs["load"], load, process, folder / load.messages, port
+                )
                 # The first round warms up.
                 if turn:
                     costs[load.name].append(cost)
-                    print(f"  {load.name:45} {cost:7.1f} µs  {told}", flush=True)
+                    print(f"  {load.name:45} {cost:7.1f} µs  {figures}", flush=True)
     report.write("inference", _rows(costs))
 
 
@@ -265,14 +267,14 @@ def _measure(
     psutil.Process(made.pid).cpu_affinity([1 % (os.cpu_count() or 1)])
     said, _ = made.communicate()
     spent = cpu_seconds(process) - before
-    told = json.loads(said)
-    rate = told["answers"] / told["seconds"]
-    words = f"{rate:8.0f}/s, p50 {told['p50_ms']:.2f} ms, p99 {told['p99_ms']:.2f} ms"
-    return spent / told["answers"] * 1e6, words
+    result = json.loads(said)
+    rate = result["answers"] / result["seconds"]
+    words = f"{rate:8.0f}/s, p50 {result['p50_ms']:.2f} ms, p99 {result['p99_ms']:.2f} ms"
+    return spent / result["answers"] * 1e6, words
 
 
 def _rows(costs: dict[str, list[float]]) -> list[report.Row]:
-    told = [
+    rows = [
         report.median(f"CPU, {name}", rounds, limit=None, unit="µs")
         for name, rounds in costs.items()
     ]
@@ -281,7 +283,7 @@ def _rows(costs: dict[str, list[float]]) -> list[report.Row]:
         base = statistics.median(costs[theirs.name])
         ratios = [each / base for each in costs[ours.name]]
         bars.append(report.median(name, ratios, limit=limit, unit="×"))
-    return [*told, *bars]
+    return [*rows, *bars]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ settings.load_profile("ours")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-golden", action="store_true", help="write golden files anew")
+    parser.addoption("--write-golden", action="store_true", help="rewrite the golden files")
     parser.addoption("--soak", action="store_true", help="run every case of the fault sweeps")
     parser.addoption(
         "--integrations", action="store_true", help="run the tests with KEDA and Karpenter"

@@ -247,7 +247,7 @@ def parse_file(file: str, text: str) -> ArchetypeDocument:
     try:
         return ArchetypeDocument.model_validate(value)
     except ValidationError as error:
-        faults = [_told(file, node, _place(each), _words(each)) for each in error.errors()[:8]]
+        faults = [_fault(file, node, _place(each), _words(each)) for each in error.errors()[:8]]
         raise ArchetypeError("; ".join(faults)) from error
 
 
@@ -368,7 +368,7 @@ def _place(error: Any) -> tuple[int | str, ...]:
     return (*place, *(key for start, key in about.items() if text.startswith(start)))
 
 
-def _told(file: str, root: yaml.Node, place: tuple[int | str, ...], message: str) -> str:
+def _fault(file: str, root: yaml.Node, place: tuple[int | str, ...], message: str) -> str:
     key = ".".join(str(part) for part in place if part != "[key]")
     return f"{file} line {_line(root, place)}: {key or 'document'}: {message}"
 

@@ -132,8 +132,8 @@ async def _tokenize(request: web.Request) -> web.Response:
     messages = body.get("messages")
     many = text.chat_tokens(messages) if messages else text.count(str(body.get("prompt", "")))
     context = request.app[_SURFACE].engine.limits.context
-    told = {"count": many, "max_model_len": context, "tokens": list(range(many))}
-    return _json(told | {"token_strs": None})
+    reply = {"count": many, "max_model_len": context, "tokens": list(range(many))}
+    return _json(reply | {"token_strs": None})
 
 
 async def _chat(request: web.Request) -> web.StreamResponse:
@@ -171,12 +171,12 @@ async def _whole(
     except AbortedError:
         # One of the two forms that a real one's abort takes: 200, and the reason says it.
         finish, texts, made = "abort", [""] * len(texts), 0
-    told = wire.usage(asked.prompt_tokens, made + (finish == "stop"))
+    counts = wire.usage(asked.prompt_tokens, made + (finish == "stop"))
     surface.metrics.finish(finish, asked.prompt_tokens, times)
     if asked.chat:
         logprobs = _logprobs(asked) if asked.logprobs else None
-        return _json(wire.chat(head, texts[0], finish, logprobs, told))
-    return _json(wire.completion(head, texts, finish, told))
+        return _json(wire.chat(head, texts[0], finish, logprobs, counts))
+    return _json(wire.completion(head, texts, finish, counts))
 
 
 async def _stream(
@@ -219,8 +219,8 @@ async def _events(
             yield wire.event(chunk(head, pieces[made - 1], finish, last=not asked.usage))
     surface.metrics.finish(asked.finish, asked.prompt_tokens, times)
     if asked.usage:
-        told = wire.usage(asked.prompt_tokens, len(pieces), full=False)
-        yield wire.event(wire.usage_chunk(head, kind, told))
+        counts = wire.usage(asked.prompt_tokens, len(pieces), full=False)
+        yield wire.event(wire.usage_chunk(head, kind, counts))
 
 
 def _logprobs(asked: Asked) -> dict[str, Any]:

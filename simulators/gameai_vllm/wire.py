@@ -14,18 +14,18 @@ def error(status: int, message: str, kind: str, param: str | None = None) -> dic
 
 def usage(prompt: int, completion: int, *, full: bool = True) -> dict[str, Any]:
     """Tokens of a request; the last chunk of a stream has less."""
-    told: dict[str, Any] = {
+    counts: dict[str, Any] = {
         "prompt_tokens": prompt,
         "total_tokens": prompt + completion,
         "completion_tokens": completion,
     }
     if full:
-        told |= {"prompt_tokens_details": None, "completion_tokens_details": None}
-    return told
+        counts |= {"prompt_tokens_details": None, "completion_tokens_details": None}
+    return counts
 
 
 def chat(
-    head: dict[str, Any], text: str, finish: str, logprobs: Any, told: dict[str, Any]
+    head: dict[str, Any], text: str, finish: str, logprobs: Any, counts: dict[str, Any]
 ) -> dict[str, Any]:
     """A whole chat completion."""
     message = {
@@ -54,7 +54,7 @@ def chat(
         "choices": [choice],
         "service_tier": None,
         "system_fingerprint": FINGERPRINT,
-        "usage": told,
+        "usage": counts,
         "prompt_logprobs": None,
         "prompt_token_ids": None,
         "prompt_text": None,
@@ -65,7 +65,7 @@ def chat(
 
 
 def completion(
-    head: dict[str, Any], texts: list[str], finish: str, told: dict[str, Any]
+    head: dict[str, Any], texts: list[str], finish: str, counts: dict[str, Any]
 ) -> dict[str, Any]:
     """A whole completion of one or more prompts."""
     choices = [
@@ -90,7 +90,7 @@ def completion(
         "choices": choices,
         "service_tier": None,
         "system_fingerprint": FINGERPRINT,
-        "usage": told,
+        "usage": counts,
         "kv_transfer_params": None,
         "ec_transfer_params": None,
         "metrics": None,
@@ -144,11 +144,11 @@ def completion_chunk(
     return _chunk(head, "text_completion", choice)
 
 
-def usage_chunk(head: dict[str, Any], kind: str, told: dict[str, Any]) -> dict[str, Any]:
+def usage_chunk(head: dict[str, Any], kind: str, counts: dict[str, Any]) -> dict[str, Any]:
     """The chunk after the last one, where usage was asked for."""
     return _head(head, kind) | {
         "choices": [],
-        "usage": told,
+        "usage": counts,
         "system_fingerprint": FINGERPRINT,
     }
 

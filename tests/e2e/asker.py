@@ -1,4 +1,4 @@
-"""Runs in a game server's pod: asks the gateway for NPCs until SIGUSR1, then tells how it went."""
+"""Runs in a game server's pod: asks the gateway for NPCs until SIGUSR1, then reports."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ ASKS_PER_SECOND = 20
 DEADLINE_MS = 10_000
 
 
-class Told:
+class Tally:
     """How it went: answers by source and reason, errors by what they say."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Told:
         self.slowest = 0.0
 
 
-async def ask(ai: Gateway, number: int, told: Told) -> None:
+async def ask(ai: Gateway, number: int, tally: Tally) -> None:
     try:
         reply = await ai.ask(
             role="reaction",
@@ -31,17 +31,17 @@ async def ask(ai: Gateway, number: int, told: Told) -> None:
             deadline_ms=DEADLINE_MS,
         )
     except AskError as error:
-        told.errors[str(error)] += 1
+        tally.errors[str(error)] += 1
         return
-    told.sources[reply.source.name] += 1
-    told.slowest = max(told.slowest, reply.seconds)
+    tally.sources[reply.source.name] += 1
+    tally.slowest = max(tally.slowest, reply.seconds)
     if reply.degraded_reason:
-        told.reasons[reply.degraded_reason] += 1
+        tally.reasons[reply.degraded_reason] += 1
 
 
 async def first(ai: Gateway) -> None:
     """Until a gateway is found and answers: how long a name takes to be known is not what is counted."""
-    found = Told()
+    found = Tally()
     while not found.sources:
         await ask(ai, 0, found)
         await asyncio.sleep(0.1)
@@ -50,27 +50,27 @@ async def first(ai: Gateway) -> None:
 async def main() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stop.set)
-    told = Told()
+    tally = Tally()
     asks: set[asyncio.Task[None]] = set()
     async with Gateway.of_world() as ai:
         await first(ai)
         number = 0
         while not stop.is_set():
             number += 1
-            task = asyncio.create_task(ask(ai, number, told))
+            task = asyncio.create_task(ask(ai, number, tally))
             asks.add(task)
             task.add_done_callback(asks.discard)
             if number % ASKS_PER_SECOND == 0:
-                print(json.dumps({"sources": told.sources, "errors": told.errors}), flush=True)
+                print(json.dumps({"sources": tally.sources, "errors": tally.errors}), flush=True)
             await asyncio.sleep(1 / ASKS_PER_SECOND)
         await asyncio.gather(*asks)
     summary = {
         "asked": number,
-        "sources": told.sources,
-        "reasons": told.reasons,
-        "failures": told.errors,
-        "slowest": told.slowest,
-        "answered": sum(told.sources.values()),
+        "sources": tally.sources,
+        "reasons": tally.reasons,
+        "failures": tally.errors,
+        "slowest": tally.slowest,
+        "answered": sum(tally.sources.values()),
     }
     print(json.dumps(summary), flush=True)
 

@@ -1,4 +1,4 @@
-"""Runs in a client's pod: calls a weather-manager by its Service's name until SIGUSR1, then tells how it went."""
+"""Runs in a client's pod: calls a weather-manager by its Service's name until SIGUSR1, then reports how it went."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ DEADLINE_SECONDS = 10.0
 Stub = Any
 
 
-class Told:
+class Tally:
     """How it went: seconds of answered calls, failures and ends of streams by status."""
 
     def __init__(self) -> None:
@@ -27,31 +27,31 @@ class Told:
         self.ends: Counter[str] = Counter()
 
 
-async def call(stub: Stub, region: str, told: Told) -> None:
+async def call(stub: Stub, region: str, tally: Tally) -> None:
     began = time.monotonic()
     try:
         await stub.GetWeather(
             weather_pb2.GetWeatherRequest(region=region), timeout=DEADLINE_SECONDS
         )
-        told.seconds.append(time.monotonic() - began)
+        tally.seconds.append(time.monotonic() - began)
     except grpc.aio.AioRpcError as error:
-        told.failures[f"{error.code().name}: {error.details()}"] += 1
+        tally.failures[f"{error.code().name}: {error.details()}"] += 1
 
 
-async def watch(stub: Stub, told: Told, stop: asyncio.Event) -> None:
+async def watch(stub: Stub, tally: Tally, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             async for _ in stub.WatchWeather(weather_pb2.WatchWeatherRequest()):
                 pass
-            told.ends["OK"] += 1
+            tally.ends["OK"] += 1
         except grpc.aio.AioRpcError as error:
-            told.ends[f"{error.code().name}: {error.details()}"] += 1
+            tally.ends[f"{error.code().name}: {error.details()}"] += 1
 
 
 async def main(target: str, region: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stop.set)
-    told = Told()
+    tally = Tally()
     calls: set[asyncio.Task[None]] = set()
     async with grpc.aio.insecure_channel(
         target, options=channel.options(weather_pb2.DESCRIPTOR)
@@ -61,19 +61,19 @@ async def main(target: str, region: str) -> None:
             weather_pb2.GetWeatherRequest(region=region), timeout=60, wait_for_ready=True
         )
         print(json.dumps({"first": first.weather.region}), flush=True)
-        watching = asyncio.create_task(watch(stub, told, stop))
+        watching = asyncio.create_task(watch(stub, tally, stop))
         while not stop.is_set():
-            task = asyncio.create_task(call(stub, region, told))
+            task = asyncio.create_task(call(stub, region, tally))
             calls.add(task)
             task.add_done_callback(calls.discard)
             await asyncio.sleep(1 / CALLS_PER_SECOND)
         await asyncio.gather(*calls)
         watching.cancel()
     summary = {
-        "answered": len(told.seconds),
-        "failures": told.failures,
-        "ends": told.ends,
-        "slowest": max(told.seconds),
+        "answered": len(tally.seconds),
+        "failures": tally.failures,
+        "ends": tally.ends,
+        "slowest": max(tally.seconds),
     }
     print(json.dumps(summary), flush=True)
 

@@ -41,12 +41,13 @@ def test_rolling_updates_cost_no_call_and_streams_end_by_goaway_alone(
         lambda: len(api.list("Pod", "eldermoor", selector=real.WEATHER)) == replicas,
         seconds=120,
     )
-    told = caller.result(kubectl)
+    summary = caller.result(kubectl)
     figures.append(
-        f"{UPDATES} rolling updates at {replicas} replicas: {told['answered']} calls answered, "
-        f"slowest {told['slowest'] * 1000:.0f} ms, failures {told['failures']}, streams ended {told['ends']}"
+        f"{UPDATES} rolling updates at {replicas} replicas: {summary['answered']} calls answered, "
+        f"slowest {summary['slowest'] * 1000:.0f} ms, failures {summary['failures']}, "
+        f"streams ended {summary['ends']}"
     )
-    assert told["failures"] == {}
-    assert told["answered"] > 100
-    assert set(told["ends"]) == {AWAY}
-    assert 1 <= told["ends"][AWAY] <= UPDATES * replicas
+    assert summary["failures"] == {}
+    assert summary["answered"] > 100
+    assert set(summary["ends"]) == {AWAY}
+    assert 1 <= summary["ends"][AWAY] <= UPDATES * replicas

@@ -60,7 +60,7 @@ def test_a_missing_secret_is_reported_in_the_kubelets_words_and_heals(
     [service, *_] = broken["spec"]["services"]
     broken["spec"]["services"] = [service | {"envFrom": [{"secretRef": {"name": "keys"}}]}]
     api.apply(broken, manager="kubectl")
-    until("it is told", lambda: reason(api, "Stalled") == "SecretMissing", seconds=60)
+    until("it is reported", lambda: reason(api, "Stalled") == "SecretMissing", seconds=60)
     message = condition(api.get("GameWorld", "e2e", "broken"), "Stalled")["message"]
     assert "keys" in message
     secret = {
@@ -79,7 +79,7 @@ def test_an_image_that_cannot_be_pulled_is_reported_in_the_kubelets_words(
     own = {"name": "duel", "image": "registry.invalid/nobody/duel:1"}
     broken["spec"]["services"] = [own]
     api.apply(broken, manager="kubectl")
-    until("it is told", lambda: reason(api, "Ready") == "ImagePullFailed", seconds=90)
+    until("it is reported", lambda: reason(api, "Ready") == "ImagePullFailed", seconds=90)
     message = condition(api.get("GameWorld", "e2e", "broken"), "Ready")["message"]
     assert "registry.invalid/nobody/duel:1" in message
     api.delete("GameWorld", "e2e", "broken")

@@ -72,15 +72,15 @@ def test_game_servers_are_answered_by_engines_while_gateways_and_engines_are_rep
     real.wait_ready(api, "ModelTier", "e2e", "echo", seconds=240)
     after = {each["metadata"]["uid"] for each in real.live(api, "e2e", ENGINES)}
     assert before.isdisjoint(after)
-    told = asker.result(kubectl)
+    summary = asker.result(kubectl)
     figures.append(
-        f"NPCs while gateways and engines were replaced: {told['asked']} asked, {told['sources']}, "
-        f"reasons {told['reasons']}, slowest {told['slowest'] * 1000:.0f} ms"
+        f"NPCs while gateways and engines were replaced: {summary['asked']} asked, "
+        f"{summary['sources']}, reasons {summary['reasons']}, slowest {summary['slowest'] * 1000:.0f} ms"
     )
-    assert told["failures"] == {}
-    assert told["answered"] == told["asked"] > 100
-    assert set(told["sources"]) <= {"ENGINE", "DEFAULT"}
-    assert told["sources"]["ENGINE"] >= 0.99 * told["asked"]
+    assert summary["failures"] == {}
+    assert summary["answered"] == summary["asked"] > 100
+    assert set(summary["sources"]) <= {"ENGINE", "DEFAULT"}
+    assert summary["sources"]["ENGINE"] >= 0.99 * summary["asked"]
 
 
 def test_without_any_engine_npcs_get_their_default(
@@ -91,9 +91,9 @@ def test_without_any_engine_npcs_get_their_default(
     image = f"{environment.registry}/gameai-workloads:{environment.workloads_tag}"
     asker = real.Caller(api, "e2e", image, (), name="asker", account="match", world="tavern")
     asker.wait_said('"DEFAULT"')
-    told = asker.result(kubectl)
-    assert told["failures"] == {}
-    assert set(told["sources"]) == {"DEFAULT"}
+    summary = asker.result(kubectl)
+    assert summary["failures"] == {}
+    assert set(summary["sources"]) == {"DEFAULT"}
     for kind, name in (("GameWorld", "tavern"), ("ModelTier", "echo")):
         api.delete(kind, "e2e", name)
     until("no pod is left", lambda: not real.live(api, "e2e", ENGINES), seconds=120)

@@ -64,7 +64,7 @@ def newest_start() -> float:
 def kill(api: Api, name: str, *, real_node: bool) -> None:
     """End a pod as a machine's failure would: without a word to its process, where that can be reached.
 
-    The process goes first: a kubelet that is told of the deletion says SIGTERM, upon which the Lease is given up.
+    The process goes first: a kubelet that sees the deletion sends SIGTERM, upon which the Lease is given up.
     """
     for process in psutil.process_iter(["cmdline"]) if real_node else ():
         with contextlib.suppress(psutil.Error):

@@ -120,7 +120,7 @@ def test_an_uninstalled_operator_leaves_everything_and_a_new_one_writes_nothing(
 
 
 def reconciled(api: Api) -> float:
-    """How many roots the operators looked at, all told."""
+    """How many roots the operators looked at, in all."""
     return sum(total(real.metrics(api, each), RECONCILED) for each in real.operator_pods(api))
 
 
@@ -175,7 +175,7 @@ def test_a_new_image_of_the_game_services_goes_a_few_worlds_at_a_time(
     real.wait_operator(api)
     until("some have begun", lambda: len(rolling(api)) == at_a_time, seconds=120)
     whole = {f"{environment.registry}/{each}" for each in (good, bad)}
-    until("both images are told", lambda: images(api) == whole, seconds=30)
+    until("both images are reported", lambda: images(api) == whole, seconds=30)
     answering = [each for each in real.live(api, "e2e") if real.is_ready(each)]
     assert len(answering) == len(worlds)
     helm.rollback("gameai-operator")

@@ -158,8 +158,10 @@ def test_a_real_engine_becomes_ready_and_answers_a_chat(tier: Json, api: Api) ->
 def test_it_is_the_first_process_of_its_pod(tier: Json, api: Api, kubectl: Kubectl) -> None:
     [pod] = engines(api)
     read = "print(open('/proc/1/cmdline').read().replace(chr(0), ' '))"
-    told = kubectl("-n", NAMESPACE, "exec", pod["metadata"]["name"], "--", "python", "-c", read)
-    assert "vllm serve /source/tiny" in told
+    command_line = kubectl(
+        "-n", NAMESPACE, "exec", pod["metadata"]["name"], "--", "python", "-c", read
+    )
+    assert "vllm serve /source/tiny" in command_line
 
 
 def test_a_rolling_update_replaces_it_once_the_next_answers(
@@ -195,7 +197,7 @@ def test_a_loading_engine_that_is_no_longer_wanted_ends_soon(
     pod = until("a second one loads", loading, seconds=120)
     name = pod["metadata"]["name"]
     kubectl("-n", NAMESPACE, "scale", f"modeltier/{TIER}", "--replicas=1")
-    until("it is told to end", lambda: len(engines(api)) == 1, seconds=60)
+    until("it is ending", lambda: len(engines(api)) == 1, seconds=60)
     until(
         "it is gone",
         lambda: api.find("Pod", NAMESPACE, name) is None,

@@ -60,7 +60,7 @@ def delete(api: Api, namespace: str) -> None:
 
 
 def gone(api: Api, namespace: str) -> bool:
-    """Nothing is left but pods that are told to end: a vLLM takes all of its grace."""
+    """Nothing is left but pods that are ending: a vLLM takes all of its grace."""
     kinds = (*crashing.CHILDREN, "ModelTier", "ReplicaSet", "Pod")
     return all(
         each["metadata"]["name"] in crashing.SYSTEM

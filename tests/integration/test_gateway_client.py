@@ -50,7 +50,7 @@ async def test_a_gateway_that_comes_later_is_waited_for_and_then_found_at_once()
                 assert (await call).source is Source.ENGINE
                 await eventually(lambda: not ai._backoff)
                 for _ in range(3):
-                    # Told to go away, it comes back without a pause.
+                    # Asked to go away, it comes back without a pause.
                     before = set(ai._streams)
                     for held in list(second.service._sessions):
                         held.go_away()
@@ -98,19 +98,21 @@ async def test_a_report_of_players_outlives_the_stream_that_had_it(
     monkeypatch.setattr(client_gateway, "_RESOLVE_SECONDS", 0.1)
     async with gateway(view()) as first, gateway(view()) as second:
 
-        def told() -> list[tuple[int, int]]:
+        def reported_players() -> list[tuple[int, int]]:
             found = [each.service._players.worlds(time.monotonic()) for each in (first, second)]
             return [each.get("games/eldermoor", (0, 0)) for each in found]
 
         async with Gateway(f"{first.address},{second.address}") as ai:
             # Before any stream is there.
             ai.report_players(40, lobby=2)
-            await eventually(lambda: sorted(told()) == [(0, 0), (40, 2)], 20)
-            holder = (first, second)[told().index((40, 2))]
+            await eventually(lambda: sorted(reported_players()) == [(0, 0), (40, 2)], 20)
+            holder = (first, second)[reported_players().index((40, 2))]
             holder.service.drain()
             # Never counted twice: what the leaving stream had is taken back.
-            await eventually(lambda: told()[(first, second).index(holder)] == (0, 0), 20)
-            await eventually(lambda: sorted(told()) == [(0, 0), (40, 2)], 20)
+            await eventually(
+                lambda: reported_players()[(first, second).index(holder)] == (0, 0), 20
+            )
+            await eventually(lambda: sorted(reported_players()) == [(0, 0), (40, 2)], 20)
 
             def times() -> set[float]:
                 held = [each.service._players._reports.values() for each in (first, second)]
@@ -122,4 +124,4 @@ async def test_a_report_of_players_outlives_the_stream_that_had_it(
             # It is sent again before it is stale.
             seen = times()
             await eventually(lambda: not seen & times(), 20)
-            assert sorted(told()) == [(0, 0), (40, 2)]
+            assert sorted(reported_players()) == [(0, 0), (40, 2)]

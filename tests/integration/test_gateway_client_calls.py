@@ -75,7 +75,7 @@ async def test_without_any_gateway_the_callers_default_answers_in_time() -> None
             await ai.ask(role="reaction", prompt="x", deadline_ms=100)
 
 
-async def test_without_a_deadline_a_gateway_is_not_waited_for_for_ever(
+async def test_without_a_deadline_a_gateway_is_not_waited_for_forever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("gameai.client.gateway._HOMELESS_SECONDS", 0.2)

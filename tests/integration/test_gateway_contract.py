@@ -167,7 +167,7 @@ async def test_a_free_answer_without_a_length_is_as_long_as_its_deadline_allows(
             asked.max_tokens = 0
             answers = [await served.infer(asked) for _ in range(6)]
     sources = [each.source for each in answers]
-    assert sources[0] == pb.SOURCE_DEFAULT, "64 tokens take 256 ms, which nobody knows yet"
+    assert sources[0] == pb.SOURCE_DEFAULT, "64 tokens take 256 ms, which is not known yet"
     assert sources[1:].count(pb.SOURCE_ENGINE) >= 3
 
 

@@ -41,7 +41,7 @@ async def test_a_world_that_is_applied_is_answered_by_its_tiers_pods(
         gateway(api, games, tmp_path) as served,
         engine("gold", host=outward()) as (_, address),
     ):
-        # No pod is there: the fallback chain answers, and where the role has none, nobody does.
+        # No pod is there: the fallback chain answers, and where the role has none, the call fails.
         assert (await served.ask()).text == "patrol"
         assert (await served.ask()).source == DEFAULT
         code, _ = await refused(served, role="strict")
@@ -110,10 +110,10 @@ async def test_archetypes_are_new_at_once_and_broken_ones_leave_the_last_good_on
         await becomes(answer, "hide", ARCHETYPES_SECONDS)
         npcs(api, games, NPCS.replace("defaults", "defualts"))
 
-        def told() -> bool:
+        def reported() -> bool:
             return condition(api, games, "ArchetypesValid").get("reason") == "ArchetypesInvalid"
 
-        await eventually(told, 30)
+        await eventually(reported, 30)
         message = condition(api, games, "ArchetypesValid")["message"]
         assert "npcs.yaml line 3: archetypes.guard.defualts" in message
         assert await answer() == "hide"

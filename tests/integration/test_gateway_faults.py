@@ -221,7 +221,7 @@ async def test_a_gateway_asked_to_stop_under_load_loses_no_question(tmp_path: Pa
         await asyncio.gather(*npcs)
         async with asyncio.timeout(30):
             assert await first.wait() == 0
-    # An error would have been raised; nobody but the engine answered.
+    # An error would have been raised; only the engine answered.
     assert set(sources) == {Source.ENGINE}
     assert sources[Source.ENGINE] > 100
 

@@ -14,7 +14,7 @@ from support.inference import engine
 
 class Heard:
     def __init__(self) -> None:
-        self.told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def heard(self) -> None: ...
 
@@ -23,10 +23,10 @@ class Heard:
     def streamed(self, data: bytes) -> None: ...
 
     def replied(self, status: int, body: bytes) -> None:
-        self.told.set_result((status, body))
+        self.outcome.set_result((status, body))
 
     def failed(self, failure: Failure) -> None:
-        self.told.set_result(failure)
+        self.outcome.set_result(failure)
 
 
 @asynccontextmanager
@@ -63,7 +63,7 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    ("replies", "told"),
+    ("replies", "expected"),
     [
         ((HEAD + b"Content-Length: 2\r\n\r\nok",), (200, b"ok")),
         ((HEAD + b"content-le", b"ngth: 5\r\n\r\nhe", b"llo"), (200, b"hello")),
@@ -82,7 +82,7 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
         ((b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD + b"Content-Length: 2\r\n\r\nok",), (200, b"ok")),
         ((b"HTTP/1.1 100 Continue\r\n\r\n" * 9,), Failure.GARBLED),
         ((b"HTTP/1.1 204 No Content\r\n\r\n",), (204, b"")),
-        # Of an error that is too long the status is told all the same.
+        # Of an error that is too long the status is reported all the same.
         ((b"HTTP/1.1 400 Bad Request\r\nContent-Length: 99999\r\n\r\nx",), (400, b"")),
         ((b"SSH-2.0-nonsense\r\n\r\n",), Failure.GARBLED),
         ((b"x" * 40_000,), Failure.GARBLED),
@@ -90,12 +90,14 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
         ((), Failure.RESET),
     ],
 )
-async def test_replies_are_read_or_their_call_fails(replies: tuple[bytes, ...], told: Any) -> None:
+async def test_replies_are_read_or_their_call_fails(
+    replies: tuple[bytes, ...], expected: Any
+) -> None:
     async with raw_server(*replies) as address, connections(address) as pool:
         heard = Heard()
         pool.send(b"GET / HTTP/1.1\r\n\r\n", heard)
         async with asyncio.timeout(30):
-            assert await heard.told == told
+            assert await heard.outcome == expected
 
 
 async def test_what_comes_after_a_reply_is_no_ones() -> None:
@@ -104,7 +106,7 @@ async def test_what_comes_after_a_reply_is_no_ones() -> None:
         heard = Heard()
         pool.send(b"GET / HTTP/1.1\r\n\r\n", heard)
         async with asyncio.timeout(30):
-            assert await heard.told == (200, b"ok")
+            assert await heard.outcome == (200, b"ok")
         assert pool.idle == 0
 
 
@@ -115,7 +117,7 @@ async def test_an_address_that_cannot_be_called_is_refused(address: str) -> None
     heard = Heard()
     async with connections(address) as pool, asyncio.timeout(30):
         pool.send(b"", heard)
-        assert await heard.told is Failure.REFUSED
+        assert await heard.outcome is Failure.REFUSED
 
 
 async def test_a_kept_connection_that_was_closed_is_no_failure() -> None:
@@ -123,7 +125,7 @@ async def test_a_kept_connection_that_was_closed_is_no_failure() -> None:
         request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
         first = Heard()
         pool.send(request, first)
-        assert await first.told == (200, b"")
+        assert await first.outcome == (200, b"")
         # The server closes it just as it is used again: seen from here, a reset with not a byte.
         kept = pool._idle[0]
         second = Heard()
@@ -131,5 +133,5 @@ async def test_a_kept_connection_that_was_closed_is_no_failure() -> None:
         assert call.connection is kept
         kept.transport.abort()  # type: ignore[union-attr] # it is open
         async with asyncio.timeout(30):
-            assert await second.told == (200, b"")
+            assert await second.outcome == (200, b"")
         assert call.again

@@ -77,7 +77,7 @@ def unsigned() -> str:
 
 
 @pytest.mark.parametrize(
-    ("presented", "code", "told"),
+    ("presented", "code", "expected"),
     [
         ("", "UNAUTHENTICATED", "send `authorization: Bearer <token>`"),
         ("Basic abc", "UNAUTHENTICATED", "send `authorization: Bearer <token>`"),
@@ -95,12 +95,12 @@ def unsigned() -> str:
     ],
 )  # fmt: skip
 async def test_who_may_not_speak_for_a_world_is_refused_by_name(
-    presented: str, code: str, told: str
+    presented: str, code: str, expected: str
 ) -> None:
     metadata = [("authorization", presented)] if presented else []
     async with gateway(view(), identity()) as served:
         found, message = await failure(served.infer(question(GUARD), metadata=metadata))
-        assert (found.name, told in message) == (code, True)
+        assert (found.name, expected in message) == (code, True)
         assert presented.rsplit(" ", maxsplit=1)[-1] not in message or not presented
         call = served.stub.StreamAnswers(metadata=metadata)
         await call.write(pb.StreamAnswersRequest(questions=[GUARD]))
@@ -138,16 +138,20 @@ OMITTED: list[tuple[str, tuple[WorldView, ...], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("case", "worlds", "told"), OMITTED, ids=[each[0] for each in OMITTED])
+@pytest.mark.parametrize(
+    ("case", "worlds", "expected_error"), OMITTED, ids=[each[0] for each in OMITTED]
+)
 async def test_a_call_without_a_world_means_only_the_one_of_the_callers_own_namespace(
-    case: str, worlds: tuple[WorldView, ...], told: str
+    case: str, worlds: tuple[WorldView, ...], expected_error: str
 ) -> None:
     metadata = [("authorization", f"Bearer {token()}")]
     async with gateway(view([], [], *worlds), identity()) as served:
         asked = question(GUARD, deadline_ms=50)
-        if told:
+        if expected_error:
             code, message = await failure(served.infer(asked, metadata=metadata))
-            assert (code, told in message) == (grpc.StatusCode.INVALID_ARGUMENT, True), case
+            assert (code, expected_error in message) == (grpc.StatusCode.INVALID_ARGUMENT, True), (
+                case
+            )
             request = pb.GenerateAnswerRequest(world=worlds[-1].key, question=asked)
             answer = (await served.stub.GenerateAnswer(request, metadata=metadata)).answer
             assert answer.text == "patrol", "named, it is served"

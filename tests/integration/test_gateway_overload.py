@@ -170,10 +170,10 @@ async def test_streams_that_come_at_once_are_admitted_while_others_keep_the_gate
     """gRPC's server lets in one call in each pass of the loop, and ends those that waited for 30 s."""
     file = write_view(tmp_path)
     # Each of its answers is a fault: that costs the gateway much, and the caller nothing.
-    nobody = [
+    questions = [
         pb.Question(id=n + 1, role="nobody", prompt=pb.Prompt(parts=["?"])) for n in range(256)
     ]
-    heavy = pb.StreamAnswersRequest(questions=nobody).SerializeToString()
+    heavy = pb.StreamAnswersRequest(questions=questions).SerializeToString()
     frames, answered = Counter[str](), asyncio.Event()
 
     async def stream(stack: AsyncExitStack, address: str) -> Any:

@@ -126,20 +126,22 @@ async def test_a_gateway_is_not_ready_before_it_knows_what_there_is(
 async def test_a_gateway_waits_for_an_operator_that_has_not_published_its_worlds(
     api: Api, games: str, tmp_path: Path, proxy: Proxy
 ) -> None:
-    """As in an upgrade from a release that did not tell: a view of no worlds would refuse everybody."""
+    """As in an upgrade from a release that published none: a view of no worlds would refuse everybody."""
     empty = {"kind": "WorldViewList", "items": [], "metadata": {"resourceVersion": "1"}}
 
-    def untold(arrival: Arrival) -> Answer | None:
+    def no_views(arrival: Arrival) -> Answer | None:
         if not arrival.path.endswith("/worldviews"):
             return None
         if arrival.watch:
             raise DropError
         return Answer(status=200, headers=JSON, body=json.dumps(empty))
 
-    proxy.fault = untold
+    proxy.fault = no_views
     async with unready(api, games, tmp_path, proxy) as (served, _):
-        untold_of = f"the operator has published no WorldView yet of 1 worlds, such as {games}/moor"
-        await becomes(served.ready, untold_of)
+        unpublished = (
+            f"the operator has published no WorldView yet of 1 worlds, such as {games}/moor"
+        )
+        await becomes(served.ready, unpublished)
         proxy.fault = None
         await becomes(served.ready, "ok", 30)
 

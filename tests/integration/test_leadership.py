@@ -36,7 +36,7 @@ _NUMBERS = itertools.count()
 
 @dataclass
 class Candidate:
-    """An operator behind a proxy of its own, so that its requests can be told from the other's."""
+    """An operator behind a proxy of its own, so that its requests can be identified."""
 
     proxy: Proxy
     operator: Operator

@@ -140,7 +140,7 @@ def stable(metadata: Mapping[str, Any]) -> str:
 
 
 def expired(proxy: Proxy, path: str) -> Any:
-    """The next watch of this path is told that its version is too old."""
+    """The next watch of this path gets the answer that its version is too old."""
 
     def fault(arrival: Arrival) -> Answer | None:
         if arrival.watch and arrival.path == path:

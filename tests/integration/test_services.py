@@ -110,11 +110,11 @@ def test_a_killed_time_manager_moves_world_time_by_nothing(tmp_path: Path, start
         end = time.monotonic() + 60
         while time.monotonic() < end:
             before = time.time()
-            told = stub.GetTime(time_pb2.GetTimeRequest()).time
+            reading = stub.GetTime(time_pb2.GetTimeRequest()).time
             after = time.time()
             # One that took longer, as a channel's first does, tells too little.
             if after - before < 0.5:
-                return told.world_microseconds / told.rate_millionths - (before + after) / 2
+                return reading.world_microseconds / reading.rate_millionths - (before + after) / 2
         raise AssertionError("no call took less than half a second")
 
     expected = drift(second)

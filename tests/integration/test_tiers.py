@@ -1,4 +1,4 @@
-"""A user's day with tiers: apply, wait, scale, edit, break, mend, delete."""
+"""A user's day with tiers: apply, wait, scale, edit, break, fix, delete."""
 
 import re
 import time
@@ -48,7 +48,7 @@ def applied(api: Api, document: Json, *, seconds: float = 60) -> Json:
 
 
 def left(api: Api, namespace: str) -> set[str]:
-    """What a tier may have made; pods that are told to end take all of their grace."""
+    """What a tier may have made; pods that are ending take all of their grace."""
     return {
         f"{kind} {each['metadata']['name']}"
         for kind in OWNED
@@ -303,7 +303,7 @@ def test_a_changed_model_rolls_on_demand_before_spot(api: Api, namespace: str) -
 def test_a_roll_out_that_its_controller_has_lost_sight_of_goes_on(
     api: Api, namespace: str, operator: Operator
 ) -> None:
-    """As a scale-in amid a roll-out leaves it: the ReplicaSet has the new size, and its note of the wanted one is old."""
+    """As a scale-in during a roll-out leaves it: the ReplicaSet has the new size, and its note of the wanted one is old."""
     applied(api, manifest(namespace, replicas=1))
     before = nudges(operator)
     (only,) = api.list("ReplicaSet", namespace)

@@ -67,8 +67,8 @@ async def replay(url: str, document: dict[str, Any]) -> tuple[int, dict[str, str
         aiohttp.ClientSession() as session,
         session.request(asked["method"], url + asked["path"], data=body, headers=headers) as reply,
     ):
-        told = {key.lower(): value for key, value in reply.headers.items()}
-        return reply.status, told, await reply.text()
+        reply_headers = {key.lower(): value for key, value in reply.headers.items()}
+        return reply.status, reply_headers, await reply.text()
 
 
 def events(text: str) -> list[Any]:

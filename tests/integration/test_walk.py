@@ -140,10 +140,14 @@ def quiet(api: Api, kind: str, namespace: str) -> bool:
 
 
 def shown(document: Json) -> Json:
-    """What tells why an object is not quiet."""
+    """What shows why an object is not quiet."""
     metadata = document["metadata"]
-    told = {name: metadata.get(name) for name in ("name", "generation", "annotations")}
-    return {**told, "status": document.get("status"), "replicas": document["spec"].get("replicas")}
+    shown_metadata = {name: metadata.get(name) for name in ("name", "generation", "annotations")}
+    return {
+        **shown_metadata,
+        "status": document.get("status"),
+        "replicas": document["spec"].get("replicas"),
+    }
 
 
 def children(api: Api, namespace: str) -> list[Json]:

@@ -1,4 +1,4 @@
-"""A game team's day with worlds: apply, wait, scale, edit, hibernate, wake, break, mend, delete."""
+"""A game team's day with worlds: apply, wait, scale, edit, hibernate, wake, break, fix, delete."""
 
 import json
 import time

@@ -71,7 +71,7 @@ def replica(api: Api, namespace: str, name: str, address: str) -> None:
                 "name": name,
                 "namespace": namespace,
                 "labels": labels,
-                # Else a pod that runs nowhere is gone as soon as it is told to end.
+                # Else a pod that runs nowhere is gone as soon as it is deleted.
                 "finalizers": ["example.com/held"],
             },
             "spec": {

@@ -95,7 +95,7 @@ def scaled(api: Api, replicas: int) -> None:
 
 
 class Caller:
-    """A client's pod that runs a script of ours until it is told to stop, and then tells how it went.
+    """A client's pod that runs a script of ours until it is asked to stop, and then reports how it went.
 
     With an `account` it has that account's token for the gateway, with a `world` what a service of it finds in its pod.
     """
@@ -181,11 +181,11 @@ class Caller:
         """Stop it; calls that were answered, failures and ends of streams by status."""
         inside = ["python", "-c", "import os, signal; os.kill(1, signal.SIGUSR1)"]
         kubectl("-n", self._namespace, "exec", self.name, "--", *inside)
-        until("it has told", lambda: '"answered"' in self.log(), seconds=60)
+        until("it has reported", lambda: '"answered"' in self.log(), seconds=60)
         line = next(each for each in self.log().splitlines() if '"answered"' in each)
         self.remove()
-        told: Json = json.loads(line)
-        return told
+        summary: Json = json.loads(line)
+        return summary
 
     def remove(self) -> None:
         """Delete the pod."""

@@ -56,7 +56,7 @@ def pod(values: dict[str, Any] | None = None) -> dict[str, Any]:
     return template
 
 
-def told(values: dict[str, Any] | None = None) -> Settings:
+def operator_settings(values: dict[str, Any] | None = None) -> Settings:
     """The settings that the operator takes from the chart's arguments."""
     parser = argparse.ArgumentParser()
     add_flags(parser, {})

@@ -56,7 +56,9 @@ def child(name: str, kind: str, facts: Any) -> Child:
     )
 
 
-def told(conditions: tuple[Condition, ...], *, ago: float = 0.0) -> list[dict[str, Any]]:
+def status_conditions(
+    conditions: tuple[Condition, ...], *, ago: float = 0.0
+) -> list[dict[str, Any]]:
     """Conditions as status has them, all of them `ago` seconds old."""
     since = (NOW - datetime.timedelta(seconds=ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
     return [

@@ -50,7 +50,7 @@ def test_several_files_make_one_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "expected"),
     [
         ("ttlSeconds: 30", "ttlSeconds: 0", "npcs.yaml line 15: archetypes.guard.cache.ttlSeconds: "),
         ("variants: 2", "variants: many", "npcs.yaml line 14: archetypes.guard.cache.variants: "),
@@ -77,12 +77,12 @@ def test_several_files_make_one_set() -> None:
         ("ttlSeconds: 30", "ttlSeconds: " + "9" * 5000, "npcs.yaml line 1: "),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_named_with_file_line_and_key(old: str, new: str, told: str) -> None:
-    assert told in refused(GUARD.replace(old, new, 1))
+def test_what_is_wrong_is_named_with_file_line_and_key(old: str, new: str, expected: str) -> None:
+    assert expected in refused(GUARD.replace(old, new, 1))
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("", "the document is empty"),
         ("- guard", "line 1: document: "),
@@ -92,8 +92,8 @@ def test_what_is_wrong_is_named_with_file_line_and_key(old: str, new: str, told:
         ("a: \x00", "npcs.yaml: no YAML"),
     ],
 )
-def test_what_is_no_document_is_said_to_be_none(text: str, told: str) -> None:
-    assert told in refused(text)
+def test_what_is_no_document_is_said_to_be_none(text: str, expected: str) -> None:
+    assert expected in refused(text)
 
 
 def test_a_configmap_without_documents_is_refused() -> None:

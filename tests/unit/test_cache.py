@@ -72,7 +72,7 @@ def test_an_object_that_came_back_into_sight_is_taken_again() -> None:
     assert store.put(entry(9), 1.0) == (ROOT,)
 
 
-def test_a_tombstone_does_not_stay_for_ever() -> None:
+def test_a_tombstone_does_not_stay_forever() -> None:
     store = Cache()
     store.drop(CHILD, "c", 8, 0.0)
     store.drop(CHILD, "d", 9, TOMBSTONE_SECONDS + 1)

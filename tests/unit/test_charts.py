@@ -10,7 +10,7 @@ import yaml
 from gameai_devcluster import charts
 from gameai_operator.api import crd
 from gameai_operator.settings import Policy, Settings
-from support.rendered_charts import EVERY, GATEWAY, named, of_kind, pod, rights, told
+from support.rendered_charts import EVERY, GATEWAY, named, of_kind, operator_settings, pod, rights
 
 PROTECTION = "gameai-operator-gameai-system-deletion-protection"
 
@@ -22,7 +22,7 @@ VIEWS = "gameai-operator-gameai-system-worldviews"
 
 
 def test_the_charts_defaults_are_the_operators_own() -> None:
-    made, own = told(), Settings()
+    made, own = operator_settings(), Settings()
     for name in (
         "namespaces",
         "capacity",
@@ -40,7 +40,7 @@ def test_the_charts_defaults_are_the_operators_own() -> None:
 
 
 def test_every_value_reaches_the_operator() -> None:
-    made = told(EVERY)
+    made = operator_settings(EVERY)
     assert made.namespaces == ("one", "two")
     assert made.capacity.spot == ("SPOT",)
     assert made.policy == Policy(
@@ -217,7 +217,7 @@ def test_settings_of_other_clusters_reach_the_operator() -> None:
         },
         "workloads": {"worldsAtATime": "10%"},
     }
-    made = told(values)
+    made = operator_settings(values)
     assert dict(made.pods.labels) == LABELS
     assert made.pods.fixed_ids is False
     assert made.network.dns_ports == (5353,)
@@ -309,8 +309,8 @@ def test_the_clusters_own_roles_may_use_our_kinds() -> None:
 @pytest.mark.parametrize("chart", [charts.OPERATOR, charts.CRDS], ids=lambda path: path.name)
 def test_a_chart_has_nothing_to_complain_of(chart: Any) -> None:
     report = helm_python.lint(chart, strict=True, namespace="gameai-system")
-    told_of = [each for each in report["messages"] if each["severity"] > 1]
-    assert (told_of, report["errors"]) == ([], [])
+    complaints = [each for each in report["messages"] if each["severity"] > 1]
+    assert (complaints, report["errors"]) == ([], [])
 
 
 @pytest.mark.parametrize("chart", [charts.OPERATOR, charts.CRDS], ids=lambda path: path.name)

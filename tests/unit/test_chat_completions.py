@@ -131,16 +131,16 @@ def test_thoughts_are_held_back_however_a_text_is_cut(text: str, cuts: list[int]
     whole, parts = Thoughts(), Thoughts()
     expected = whole.feed(text) + whole.rest()
     places = [0, *sorted(min(each, len(text)) for each in cuts), len(text)]
-    told = "".join(parts.feed(text[a:b]) for a, b in itertools.pairwise(places)) + parts.rest()
-    assert told == expected
-    assert "<think>" not in told
+    shown = "".join(parts.feed(text[a:b]) for a, b in itertools.pairwise(places)) + parts.rest()
+    assert shown == expected
+    assert "<think>" not in shown
 
 
 def test_a_stream_of_thoughts_and_blanks_is_blank() -> None:
     events = Events(1000)
-    told = [events.feed(event(each)) for each in ("  ", "<th", "ink>h", "m</think>", " \n", "")]
+    shown = [events.feed(event(each)) for each in ("  ", "<th", "ink>h", "m</think>", " \n", "")]
     events.feed(event(None, "stop"))
-    assert "".join(told) + events.end() == ""
+    assert "".join(shown) + events.end() == ""
     assert events.completion() is BLANK
 
 
@@ -299,14 +299,14 @@ def test_an_engine_that_takes_no_more_is_busy_and_not_broken() -> None:
 
 def test_worlds_without_a_label_of_their_own_are_summed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "MOST_WORLDS", 1)
-    told = player_gauge({"a/a": (1, 2), "b/b": (10, 20), "c/c": (100, 200)}, metrics.Metrics())
-    assert {tuple(each.labels.values()): each.value for each in told.samples} == {
+    family = player_gauge({"a/a": (1, 2), "b/b": (10, 20), "c/c": (100, 200)}, metrics.Metrics())
+    assert {tuple(each.labels.values()): each.value for each in family.samples} == {
         ("a/a", "online"): 1,
         ("a/a", "lobby"): 2,
         ("other", "online"): 110,
         ("other", "lobby"): 220,
     }
-    assert len(told.samples) == 4
+    assert len(family.samples) == 4
 
 
 def test_a_world_that_is_gone_leaves_its_label_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,17 +11,17 @@ from gameai.inference.v1 import inference_pb2 as pb
 
 
 @pytest.mark.parametrize(
-    ("many", "characters", "told"),
+    ("many", "characters", "expected"),
     [(3, 10, 3), (40, 10, MOST_FRAME), (5, 150 << 10, 3), (2, 800 << 10, 1)],
 )
 async def test_a_frame_has_so_many_questions_as_a_gateway_takes(
-    many: int, characters: int, told: int
+    many: int, characters: int, expected: int
 ) -> None:
     asked = [
         Asked(pb.Question(id=n, prompt=pb.Prompt(parts=["x" * characters])), None)
         for n in range(many)
     ]
-    assert _fitting(asked) == told
+    assert _fitting(asked) == expected
     for each in asked:
         each.timer.cancel()
 

@@ -1,4 +1,4 @@
-"""What clients are told about channels, in code and in words."""
+"""What clients read about channels, in code and in words."""
 
 import json
 import re

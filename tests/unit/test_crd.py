@@ -36,8 +36,8 @@ def test_every_field_has_words_a_bound_and_a_default_or_an_example(
     assert words.endswith(".")
     if "properties" in schema or path in (".spec", ".spec.class"):
         return
-    told = any(word in words for word in ("Default", "Example", "Absent")) or "enum" in schema
-    assert told, words
+    documented = any(word in words for word in ("Default", "Example", "Absent")) or "enum" in schema
+    assert documented, words
     kind = schema.get("type", "string")
     bound = {
         "string": "maxLength" in schema or "enum" in schema,

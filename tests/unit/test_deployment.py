@@ -96,7 +96,7 @@ UNREPORTED = STILL | {"updated": 2}
         (STILL | {"paused": True}, 1000, None),
         (STILL | {"observed": False}, 1000, None),
         (STILL | {"create_fault": "exceeded quota"}, 1000, None),
-        # It is amid a roll-out, surges, has yet to make a pod, is about to scale in, or wants none.
+        # It is in a roll-out, surges, has yet to make a pod, is about to scale in, or wants none.
         (STILL | {"updated": 1}, 1000, None),
         (STILL | {"replicas": 3}, 1000, None),
         (STILL | {"replicas": 1}, 1000, None),

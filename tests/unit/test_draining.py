@@ -34,7 +34,7 @@ async def test_a_server_waits_for_what_is_busy() -> None:
         await waiting
 
 
-async def test_a_server_does_not_wait_for_ever() -> None:
+async def test_a_server_does_not_wait_forever() -> None:
     began = monotonic()
     async with asyncio.timeout(10):
         await draining.quiet(monotonic, 0.2, busy=lambda: True)

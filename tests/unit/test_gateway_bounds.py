@@ -27,7 +27,7 @@ def test_memory_is_divided_among_namespaces_and_then_among_their_worlds() -> Non
     assert not ledger.hold("flood/b", 100)
     assert ledger.full("flood/a")
     assert not ledger.full("calm/a")
-    # Nobody has any beyond three times as much.
+    # No world has any beyond three times as much.
     ledger.hold("flood/a", 1000)
     assert not ledger.full("calm/a")
     assert not ledger.full("new/a")

@@ -10,7 +10,15 @@ from gameai.gateway import __main__ as gateway_main
 from gameai_contract.names import GATEWAY_LABELS
 from gameai_devcluster import charts
 from gameai_operator.settings import GatewaySettings, Policy
-from support.rendered_charts import EVERY, GATEWAY, gateway, named, of_kind, rights, told
+from support.rendered_charts import (
+    EVERY,
+    GATEWAY,
+    gateway,
+    named,
+    of_kind,
+    operator_settings,
+    rights,
+)
 
 GATEWAY_EVERY: dict[str, Any] = {
     "enabled": True,
@@ -85,7 +93,7 @@ def test_connections_to_gateways_are_encrypted_with_a_certificate_of_helms() -> 
     [volume] = [each for each in operator["volumes"] if each["name"] == "gateway-ca"]
     assert volume["secret"]["secretName"] == secret["metadata"]["name"]
     assert volume["secret"]["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
-    assert told().gateway == GatewaySettings(
+    assert operator_settings().gateway == GatewaySettings(
         endpoint=f"{GATEWAY}.gameai-system.svc:50051", ca_file="/gateway-ca/ca.crt"
     )
 
@@ -94,7 +102,7 @@ def test_certificates_come_from_cert_manager_from_a_secret_or_there_are_none() -
     def tls(**given: Any) -> tuple[list[str], str]:
         documents = charts.rendered(values={"gateway": {"tls": given}})
         kinds = [each["kind"] for each in documents if each["kind"] in ("Secret", "Certificate")]
-        return kinds, told({"gateway": {"tls": given}}).gateway.ca_file
+        return kinds, operator_settings({"gateway": {"tls": given}}).gateway.ca_file
 
     issued = {"mode": "CertManager", "issuerRef": {"name": "internal", "kind": "ClusterIssuer"}}
     assert tls(**issued) == (["Certificate"], "/gateway-ca/ca.crt")
@@ -104,7 +112,7 @@ def test_certificates_come_from_cert_manager_from_a_secret_or_there_are_none() -
     former = dict.fromkeys(
         ("allowedHubs", "allowedImages", "allowedServiceAccounts", "allowedSecrets")
     )
-    assert told({"policy": {**former, "allowOpenNetworks": None}}).policy == Policy()
+    assert operator_settings({"policy": {**former, "allowOpenNetworks": None}}).policy == Policy()
     assert tls(mode="Off") == ([], "")
     with pytest.raises(Exception, match=r"gateway\.tls\.issuerRef\.name must name an Issuer"):
         tls(mode="CertManager")

@@ -106,9 +106,9 @@ def test_a_tier_is_read_with_its_defaults() -> None:
     assert found.closed
     given = tier_resource(latency={"targetMs": 40})
     given["spec"]["model"]["maxContextTokens"] = 9000
-    told = tier(given)
-    assert told is not None
-    assert (told.view.target_ms, told.view.context_tokens) == (40, 9000)
+    decoded = tier(given)
+    assert decoded is not None
+    assert (decoded.view.target_ms, decoded.view.context_tokens) == (40, 9000)
 
 
 def test_a_tier_of_a_class_that_only_a_newer_operator_knows_is_passed_over() -> None:
@@ -123,9 +123,9 @@ def published(**spec: Any) -> dict[str, Any]:
 
 
 def found(document: dict[str, Any]) -> WorldFound:
-    told = decode.world(document, Library())
-    assert told is not None
-    return told
+    decoded = decode.world(document, Library())
+    assert decoded is not None
+    return decoded
 
 
 EVERY: dict[str, Any] = {
@@ -150,12 +150,12 @@ EVERY: dict[str, Any] = {
 
 
 def test_what_the_operator_shows_of_a_world_the_gateway_reads() -> None:
-    told = found(published(**EVERY))
-    assert told.view.key == "eldermoor/moor"
-    assert told.view.epoch == worlds.UID
-    assert told.view.callers == {"eldermoor/moor-world", "servers/match", "servers/two@u-1"}
-    assert told.open == {"reaction", "dialogue"}
-    reaction, dialogue = told.view.roles["reaction"], told.view.roles["dialogue"]
+    decoded = found(published(**EVERY))
+    assert decoded.view.key == "eldermoor/moor"
+    assert decoded.view.epoch == worlds.UID
+    assert decoded.view.callers == {"eldermoor/moor-world", "servers/match", "servers/two@u-1"}
+    assert decoded.open == {"reaction", "dialogue"}
+    reaction, dialogue = decoded.view.roles["reaction"], decoded.view.roles["dialogue"]
     assert (reaction.tier, reaction.deadline_ms, reaction.fallback_chain) == (
         "shared/gold",
         20,
@@ -167,7 +167,7 @@ def test_what_the_operator_shows_of_a_world_the_gateway_reads() -> None:
         0,
         FALLBACK_CHAIN,
     )
-    assert told.archetypes == Archetypes(archetypes.parse({"npcs.yaml": worlds.GUARDS}))
+    assert decoded.archetypes == Archetypes(archetypes.parse({"npcs.yaml": worlds.GUARDS}))
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,9 @@ def test_a_pod_that_stands_in_two_slices_is_one_replica() -> None:
 
 def test_a_role_without_a_ladder_has_none_and_a_world_may_have_nothing() -> None:
     role = {"name": "strict", "tierRef": {"name": "silver"}, "fallback": []}
-    told = found(published(roles=[role]))
-    assert told.view.roles["strict"].fallback_chain == ()
-    assert told.archetypes is NONE
+    decoded = found(published(roles=[role]))
+    assert decoded.view.roles["strict"].fallback_chain == ()
+    assert decoded.archetypes is NONE
     assert found(published(roles=[])).view.roles == {}
 
 
@@ -234,7 +234,7 @@ def test_rungs_of_a_newer_operator_are_passed_over() -> None:
     )
 
 
-TOLD = found(published(**EVERY))
+DECODED = found(published(**EVERY))
 
 
 def gold(name: str = "gold", namespace: str = "shared", **spec: Any) -> Any:
@@ -247,7 +247,9 @@ def view(
     assembly: Assembly | None = None, tiers: Any = None, pods: Any = (), gateways: int = 2
 ) -> View:
     seen = [gold(), gold("silver", "eldermoor", latency={"targetMs": 300})]
-    return (assembly or Assembly()).view(seen if tiers is None else tiers, pods, [TOLD], gateways)
+    return (assembly or Assembly()).view(
+        seen if tiers is None else tiers, pods, [DECODED], gateways
+    )
 
 
 def test_a_role_without_a_deadline_has_its_tiers() -> None:
@@ -272,7 +274,7 @@ def test_a_role_whose_tier_is_not_to_be_had_keeps_its_ladder_and_reaches_no_engi
     assert made.tiers[story.tier].endpoints == ()
     assert made.tiers[story.tier].tier_class is LatencyClass.GOLD
     assert made.tiers["eldermoor/missing"].endpoints
-    # And here nobody knows of it.
+    # And here the tier is not known at all.
     unknown = made.worlds["eldermoor/moor"].roles["dialogue"]
     assert unknown.tier == "eldermoor/silver (not available)"
     assert (unknown.deadline_ms, made.tiers[unknown.tier].endpoints) == (250, ())
@@ -281,12 +283,12 @@ def test_a_role_whose_tier_is_not_to_be_had_keeps_its_ladder_and_reaches_no_engi
 def test_a_world_that_did_not_change_stays_the_same_object() -> None:
     assembly = Assembly()
     tiers = [gold(), gold("silver", "eldermoor")]
-    first = assembly.view(tiers, [], [TOLD], 1)
+    first = assembly.view(tiers, [], [DECODED], 1)
     pods = [Replica("shared/gold", Endpoint(address="10.0.0.2:1"))]
-    second = assembly.view(tiers, pods, [TOLD], 1)
+    second = assembly.view(tiers, pods, [DECODED], 1)
     assert second.worlds["eldermoor/moor"] is first.worlds["eldermoor/moor"]
     assert second != first
-    third = assembly.view([gold(latency={"targetMs": 9}), tiers[1]], pods, [TOLD], 1)
+    third = assembly.view([gold(latency={"targetMs": 9}), tiers[1]], pods, [DECODED], 1)
     assert third.worlds["eldermoor/moor"] is not first.worlds["eldermoor/moor"]
 
 

@@ -1,4 +1,4 @@
-"""How many questions a frame has, told by its bytes."""
+"""How many questions a frame has, counted from its bytes."""
 
 import pytest
 from gameai.gateway.rpc.frame_check import crowded

@@ -1,4 +1,4 @@
-"""What a question comes to: its tier, time, key and default; and what is told of one that is wrong."""
+"""What a question comes to: its tier, time, key and default; and what the error says of one that is wrong."""
 
 from dataclasses import replace
 from typing import Any
@@ -229,7 +229,7 @@ def test_a_prompt_is_one_message_and_a_chat_stays_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "expected"),
     [
         ({"actions": [f"a{n}" for n in range(27)]}, "actions must be at most 26, one letter each: 27 were given"),
         ({"actions": ["a", "a"]}, "actions must differ from each other"),
@@ -251,11 +251,11 @@ def test_a_prompt_is_one_message_and_a_chat_stays_one() -> None:
     ],
 )  # fmt: skip
 def test_a_question_that_is_wrong_gets_to_know_what_and_how_to_correct_it(
-    asked: dict[str, Any], told: str
+    asked: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         plan(**asked)
-    assert str(caught.value) == told
+    assert str(caught.value) == expected
     assert caught.value.field
     assert caught.value.field.partition(".")[0] in pb.Question.DESCRIPTOR.fields_by_name
 
@@ -265,16 +265,18 @@ def test_a_prompt_is_measured_in_characters_and_not_in_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "expected"),
     [
         ({"role": "reactoin"}, "role 'reactoin' not found in world games/eldermoor; available: dialogue, reaction"),
         ({"archetype": "gaurd"}, "archetype 'gaurd' not found in world games/eldermoor; available: bard, guard, sage, wolf"),
     ],
 )  # fmt: skip
-def test_what_does_not_exist_is_reported_with_what_does(asked: dict[str, Any], told: str) -> None:
+def test_what_does_not_exist_is_reported_with_what_does(
+    asked: dict[str, Any], expected: str
+) -> None:
     with pytest.raises(NotFoundError) as caught:
         plan(**asked)
-    assert str(caught.value) == told
+    assert str(caught.value) == expected
 
 
 def test_a_role_whose_tier_is_gone_says_so() -> None:
@@ -312,7 +314,7 @@ def test_a_file_makes_a_view() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "expected"),
     [
         ("class: Gold", "class: Golden", "tiers.0.class: "),
         ("shared/gold,", "gold,", "worlds.games/eldermoor.roles.reaction: tier games/gold does not exist: shared/gold, shared/silver"),
@@ -325,10 +327,10 @@ def test_a_file_makes_a_view() -> None:
         ("tiers:\n", "tiers: " + "[" * 1500 + "\n", "no YAML"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_wrong_is_refused_by_name(old: str, new: str, told: str) -> None:
+def test_a_file_that_is_wrong_is_refused_by_name(old: str, new: str, expected: str) -> None:
     with pytest.raises(ViewError) as caught:
         read(FILE.replace(old, new, 1))
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
 def test_a_file_whose_archetypes_are_wrong_is_refused_with_their_line() -> None:

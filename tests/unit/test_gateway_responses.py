@@ -49,7 +49,7 @@ def sent(
     return metrics, sink
 
 
-def told(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
+def samples_of(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
     return {
         tuple(sample.labels.values()): sample.value
         for family in metrics.collect()
@@ -79,8 +79,8 @@ def test_an_engines_answer_says_how_long_queue_and_engine_took() -> None:
     assert answer.engine_us == pytest.approx(6000, abs=1)
     assert answer.total_us == pytest.approx(10_000, abs=1)
     assert not answer.late
-    assert told(metrics, "gameai_gateway_responses_total") == {(GOLD, "ENGINE"): 1}
-    assert told(metrics, "gameai_gateway_queue_duration_seconds_count") == {(GOLD,): 1}
+    assert samples_of(metrics, "gameai_gateway_responses_total") == {(GOLD, "ENGINE"): 1}
+    assert samples_of(metrics, "gameai_gateway_queue_duration_seconds_count") == {(GOLD,): 1}
 
 
 def test_an_answer_in_an_engines_place_says_how_long_it_was_queued() -> None:
@@ -95,7 +95,7 @@ def test_an_answer_in_an_engines_place_says_how_long_it_was_queued() -> None:
 def test_an_answer_after_its_deadline_says_so_and_is_counted() -> None:
     metrics, sink = sent(now=100.020)
     assert sink.got[0][0].late
-    assert told(metrics, "gameai_gateway_deadline_exceeded_total") == {(GOLD,): 1}
+    assert samples_of(metrics, "gameai_gateway_deadline_exceeded_total") == {(GOLD,): 1}
 
 
 def test_a_provisional_answer_is_not_the_last_and_says_why_it_is_degraded() -> None:
@@ -105,7 +105,9 @@ def test_a_provisional_answer_is_not_the_last_and_says_why_it_is_degraded() -> N
     assert not last
     assert (answer.served_tier, answer.provisional, answer.truncated) == ("", True, True)
     assert answer.degraded_reason == Reason.DEGRADED_REASON_QUEUE_FULL
-    assert told(metrics, "gameai_gateway_degraded_responses_total") == {(GOLD, "QUEUE_FULL"): 1}
+    assert samples_of(metrics, "gameai_gateway_degraded_responses_total") == {
+        (GOLD, "QUEUE_FULL"): 1
+    }
 
 
 def test_nothing_is_sent_to_a_closed_sink_and_it_is_counted_nevertheless() -> None:
@@ -114,8 +116,8 @@ def test_nothing_is_sent_to_a_closed_sink_and_it_is_counted_nevertheless() -> No
     responses.answer(job(sink), pb.SOURCE_DEFAULT, "x", ENGINES, ASKED)
     responses.fault(sink, 7, Fault(status=status(code_pb2.UNAVAILABLE, "x", "Y"), tier=GOLD))
     assert sink.got == []
-    assert told(metrics, "gameai_gateway_responses_total") == {(GOLD, "DEFAULT"): 1}
-    assert told(metrics, "gameai_gateway_errors_total") == {(GOLD, "UNAVAILABLE"): 1}
+    assert samples_of(metrics, "gameai_gateway_responses_total") == {(GOLD, "DEFAULT"): 1}
+    assert samples_of(metrics, "gameai_gateway_errors_total") == {(GOLD, "UNAVAILABLE"): 1}
 
 
 def test_an_error_says_whether_it_replaces_a_provisional_answer() -> None:
@@ -135,8 +137,10 @@ def test_a_cached_answer_is_sent_at_once(waited: float, late: bool) -> None:
     Responses(metrics).at_once(pb.Question(id=3), plan(), sink, kept, (waited, BUDGET))
     [(answer, _)] = sink.got
     assert (answer.id, answer.served_tier, answer.late) == (3, "shared/silver", late)
-    assert told(metrics, "gameai_gateway_responses_total") == {(GOLD, "FRESH_CACHE"): 1}
-    assert told(metrics, "gameai_gateway_deadline_exceeded_total") == ({(GOLD,): 1} if late else {})
+    assert samples_of(metrics, "gameai_gateway_responses_total") == {(GOLD, "FRESH_CACHE"): 1}
+    assert samples_of(metrics, "gameai_gateway_deadline_exceeded_total") == (
+        {(GOLD,): 1} if late else {}
+    )
 
 
 def test_tokens_are_counted_for_the_world_that_asked() -> None:
@@ -146,7 +150,7 @@ def test_tokens_are_counted_for_the_world_that_asked() -> None:
     )
     key = ("games/eldermoor", GOLD)
     counted = {(*key, "prompt"): 20.0, (*key, "completion"): 3.0}
-    assert told(metrics, "gameai_gateway_engine_tokens_total") == counted
+    assert samples_of(metrics, "gameai_gateway_engine_tokens_total") == counted
 
 
 def test_a_question_without_any_answer_says_what_to_ask_instead() -> None:
@@ -206,8 +210,8 @@ def test_a_histogram_is_cumulative_and_ends_with_all() -> None:
     for seconds in (0.0005, 0.003, 99.0):
         metrics.engine_seconds[GOLD,].observe(seconds)
     name = "gameai_gateway_engine_request_duration_seconds"
-    buckets = told(metrics, f"{name}_bucket")
+    buckets = samples_of(metrics, f"{name}_bucket")
     assert buckets[GOLD, "0.001"] == 1
     assert buckets[GOLD, "0.004"] == 2
     assert buckets[GOLD, "+Inf"] == 3
-    assert told(metrics, f"{name}_sum") == {(GOLD,): pytest.approx(99.0035)}
+    assert samples_of(metrics, f"{name}_sum") == {(GOLD,): pytest.approx(99.0035)}

@@ -54,10 +54,10 @@ def paused_at(moment: int) -> LiveWorld:
 
 def test_time_reads_as_the_anchors_say() -> None:
     clock = Clock(T0 + HOUR)
-    told = reading(LiveWorld(CONFIG, clock), KEPT)
-    assert (told.year, told.day, told.hour, told.phase) == (1, 1, 9, time_pb2.PHASE_DAY)
-    assert told.rate_millionths == 30 * MICROSECOND
-    assert told.phase_ends_at.seconds == (T0 + 12 * HOUR) // MICROSECOND
+    found = reading(LiveWorld(CONFIG, clock), KEPT)
+    assert (found.year, found.day, found.hour, found.phase) == (1, 1, 9, time_pb2.PHASE_DAY)
+    assert found.rate_millionths == 30 * MICROSECOND
+    assert found.phase_ends_at.seconds == (T0 + 12 * HOUR) // MICROSECOND
 
 
 def test_a_service_that_was_killed_finds_world_time_where_it_would_have_been() -> None:
@@ -147,9 +147,9 @@ def test_help_shows_flags_and_settings(capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit) as ended:
         main(SERVICE, ["--help"])
     assert ended.value.code == 0
-    told = capsys.readouterr().out
-    assert "--drain-seconds" in told
-    assert "climate: What weather is likely in each season. Default: Temperate." in told
+    help_text = capsys.readouterr().out
+    assert "--drain-seconds" in help_text
+    assert "climate: What weather is likely in each season. Default: Temperate." in help_text
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_removed_owner_reference_is_put_back_on_what_we_applied() -> None:
             "another writer (it has no controller owner)",
         ),
     ],
-    ids=["another", "another-kind-same-name", "another-tier", "nobody"],
+    ids=["another", "another-kind-same-name", "another-tier", "no-owner"],
 )
 def test_a_child_of_somebody_else_is_a_conflict_and_never_written(
     present: Child, holder: str
@@ -143,7 +143,7 @@ def test_a_child_no_longer_wanted_is_deleted() -> None:
 @pytest.mark.parametrize(
     "present",
     [child(terminating=True), child(owner=OTHER), child(owner=FORMER), child(owner=None)],
-    ids=["terminating", "of-another", "of-a-former-tier", "of-nobody"],
+    ids=["terminating", "of-another", "of-a-former-tier", "of-no-owner"],
 )
 def test_only_own_and_living_children_are_deleted(present: Child) -> None:
     assert planned(present) == Plan()

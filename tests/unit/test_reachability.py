@@ -154,7 +154,7 @@ TABLE = [
     ("the scaler's metrics are read", PROMETHEUS, SCALER, 8080, True),
     ("and by no others", STRANGER, SCALER, 8080, False),
     ("who reads metrics asks no questions", PROMETHEUS, GATEWAY, 22, False),
-    ("nobody calls the operator", STRANGER, OPERATOR, 8080, False),
+    ("no pod calls the operator", STRANGER, OPERATOR, 8080, False),
     ("not even a gateway", GATEWAY, OPERATOR, 8080, False),
     ("but for its metrics", PROMETHEUS, OPERATOR, 8080, True),
     # an open world

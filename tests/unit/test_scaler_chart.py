@@ -7,7 +7,7 @@ import pytest
 from gameai_devcluster import charts
 from gameai_operator.environment import settings
 from gameai_operator.flags import add_scaler_flags
-from support.rendered_charts import named, told
+from support.rendered_charts import named, operator_settings
 
 SCALER = "gameai-operator-scaler"
 TLS = {"scaler": {"keda": {"tlsSecretName": "scaler-tls", "authentication": "scaler-ca"}}}
@@ -22,7 +22,7 @@ def scaler(values: dict[str, Any] | None = None) -> dict[str, Any]:
 def test_the_operator_names_the_service_of_the_scaler_to_keda() -> None:
     documents = charts.rendered()
     service = named(documents, "Service", SCALER)
-    host, _, port = told().keda.scaler_address.partition(":")
+    host, _, port = operator_settings().keda.scaler_address.partition(":")
     assert host == f"{SCALER}.{service['metadata']['namespace']}.svc"
     # Headless: KEDA balances over all scalers.
     assert service["spec"]["clusterIP"] == "None"
@@ -33,7 +33,7 @@ def test_the_operator_names_the_service_of_the_scaler_to_keda() -> None:
 
 
 def test_without_a_scaler_the_operator_names_none() -> None:
-    assert told({"scaler": {"enabled": False}}).keda.scaler_address == ""
+    assert operator_settings({"scaler": {"enabled": False}}).keda.scaler_address == ""
 
 
 def test_only_the_namespace_of_keda_reaches_the_port() -> None:
@@ -57,7 +57,7 @@ def test_a_certificate_is_mounted_and_its_authority_named() -> None:
         f"{mount['mountPath']}/tls.key",
     }
     assert {"name": "keda", "secret": {"secretName": "scaler-tls"}} in pod["volumes"]
-    assert told(TLS).keda.authentication == "scaler-ca"
+    assert operator_settings(TLS).keda.authentication == "scaler-ca"
 
 
 @pytest.mark.parametrize("given", ["tlsSecretName", "authentication"])

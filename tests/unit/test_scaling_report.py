@@ -35,7 +35,7 @@ def decided(signals: Signals = BUSY, **spec: Any) -> tuple[Scaling, Decision]:
     return scaling, decide(scaling, FLEET, signals, Memory(), now=NOW, wall=WALL)
 
 
-def told(signals: Signals = BUSY, *, rival: str = "", **spec: Any) -> dict[str, Any]:
+def conditions_by_type(signals: Signals = BUSY, *, rival: str = "", **spec: Any) -> dict[str, Any]:
     scaling, decision = decided(signals, **spec)
     found = report.conditions(scaling, FLEET, decision, signals, rival=rival)
     return {each.type: (each.word, each.reason) for each in found}
@@ -87,7 +87,7 @@ def test_status_holds_the_decision_with_its_signals_and_history() -> None:
 def test_a_condition_says_whether_the_tier_is_scaled(
     signals: Signals, spec: dict[str, Any], rival: str, state: tuple[str, str]
 ) -> None:
-    assert told(signals, rival=rival, **spec)["ScalingActive"] == state
+    assert conditions_by_type(signals, rival=rival, **spec)["ScalingActive"] == state
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_condition_says_whether_latency_is_within_its_target(
         return None if value is None else Sample(value, NOW)
 
     signals = Signals(p95_ms=sample(p95), idle_p95_ms=sample(idle))
-    assert told(signals)["WithinLatency"] == state
+    assert conditions_by_type(signals)["WithinLatency"] == state
 
 
 def entry(manager: str, fields: dict[str, Any], subresource: str = "") -> dict[str, Any]:

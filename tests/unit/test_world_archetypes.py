@@ -37,7 +37,7 @@ def handed_on(decision: Decision) -> list[str]:
     ]
 
 
-def told(decision: Decision) -> tuple[bool | None, str, str]:
+def archetypes_condition(decision: Decision) -> tuple[bool | None, str, str]:
     found = next(each for each in decision.conditions if each.type == "ArchetypesValid")
     return found.status, found.reason, found.message
 
@@ -49,13 +49,13 @@ def test_right_archetypes_are_handed_on_as_one_document() -> None:
     found = archetypes.parse_document(document)
     assert list(found) == ["bard", "guard"]
     assert found == archetypes.parse({"a.yaml": worlds.GUARDS, "b.yaml": other})
-    assert told(decision) == (True, "ArchetypesRead", "")
+    assert archetypes_condition(decision) == (True, "ArchetypesRead", "")
     assert decision.keep == ()
 
 
 def test_broken_archetypes_are_reported_by_file_key_and_line_and_those_before_stay() -> None:
     decision = made({"npcs.yaml": BROKEN})
-    status, reason, message = told(decision)
+    status, reason, message = archetypes_condition(decision)
     assert (status, reason) == (False, "ArchetypesInvalid")
     assert "ConfigMap eldermoor-archetypes: npcs.yaml line 3: archetypes.guard.actoins" in message
     assert handed_on(decision) == []
@@ -63,7 +63,7 @@ def test_broken_archetypes_are_reported_by_file_key_and_line_and_those_before_st
 
 
 def test_a_missing_config_map_is_reported_with_the_command_that_labels_it() -> None:
-    status, reason, message = told(made(None))
+    status, reason, message = archetypes_condition(made(None))
     assert (status, reason) == (False, "ArchetypesMissing")
     command = "label configmap eldermoor-archetypes app.kubernetes.io/part-of=gameai"
     assert command in message
@@ -71,7 +71,7 @@ def test_a_missing_config_map_is_reported_with_the_command_that_labels_it() -> N
 
 def test_a_world_without_archetypes_has_none_and_is_well() -> None:
     decision = decided(worlds.resource(), references=worlds.READY_TIERS)
-    assert told(decision) == (True, "NoArchetypes", "")
+    assert archetypes_condition(decision) == (True, "NoArchetypes", "")
     assert (handed_on(decision), decision.keep) == ([], ())
 
 
@@ -100,7 +100,9 @@ def users(version: int, text: str = worlds.GUARDS, **labels: str) -> dict[str, A
 def test_archetypes_that_the_api_server_does_not_give_are_no_mistake_of_the_user() -> None:
     references = dict(worlds.READY_TIERS)
     references[worlds.ARCHETYPES] = archetypes_unread("the API server answers 500 no")
-    status, reason, message = told(decided(worlds.resource(**NAMED), references=references))
+    status, reason, message = archetypes_condition(
+        decided(worlds.resource(**NAMED), references=references)
+    )
     assert (status, reason) == (False, "ArchetypesUnread")
     assert "answers 500 no; the world has no archetypes until then" in message
 
@@ -109,7 +111,7 @@ def test_while_archetypes_are_read_all_stays_as_it_was_and_the_rest_goes_on() ->
     references = dict(worlds.READY_TIERS)
     references[worlds.ARCHETYPES] = UNREAD
     first = decided(worlds.resource(**NAMED), references=references)
-    assert told(first) == (None, "ArchetypesReading", "")
+    assert archetypes_condition(first) == (None, "ArchetypesReading", "")
     assert handed_on(first) == []
     assert first.keep == (Key("ConfigMap", "eldermoor", "moor-world-archetypes"),)
     assert {"Deployment", "WorldView"} <= {each["kind"] for each in first.wanted}
@@ -123,14 +125,14 @@ def test_while_archetypes_are_read_all_stays_as_it_was_and_the_rest_goes_on() ->
         }
         other = {**known, "type": "Ready"}
         root = worlds.resource(**NAMED, status={"conditions": [other, known]})
-        assert told(decided(root, references=references)) == (valid, "Before", "m")
+        assert archetypes_condition(decided(root, references=references)) == (valid, "Before", "m")
 
 
 def test_archetypes_beyond_their_namespaces_budget_are_refused_and_those_before_stay() -> None:
     references = dict(worlds.READY_TIERS)
     references[worlds.ARCHETYPES] = archetypes_refused("1100 KiB, at most 1024")
     decision = decided(worlds.resource(**NAMED), references=references)
-    status, reason, message = told(decision)
+    status, reason, message = archetypes_condition(decision)
     assert (status, reason) == (False, "ArchetypesBudget")
     assert "1100 KiB, at most 1024; the world has no archetypes until then" in message
     assert decision.keep == (Key("ConfigMap", "eldermoor", "moor-world-archetypes"),)
@@ -184,7 +186,10 @@ async def test_a_users_config_map_that_goes_with_its_world_is_no_child_either() 
     await world.reconciler.reconcile(WORLD)
     calls = [each for each in world.cluster.calls if "eldermoor-archetypes" in each]
     assert calls == []
-    assert told(decided(worlds.resource(**NAMED), references=worlds.READY_TIERS))[0] is True
+    assert (
+        archetypes_condition(decided(worlds.resource(**NAMED), references=worlds.READY_TIERS))[0]
+        is True
+    )
 
 
 async def test_a_config_map_of_ours_by_its_label_alone_is_kept_and_touches_none() -> None:
@@ -271,7 +276,10 @@ def test_all_files_together_have_at_most_so_many_archetypes() -> None:
 
     with pytest.raises(archetypes.ArchetypeError, match="together have at most 500"):
         archetypes.parse({"a.yaml": file("a"), "b.yaml": file("b")})
-    assert told(made({"a.yaml": file("a"), "b.yaml": file("b")}))[1] == "ArchetypesInvalid"
+    assert (
+        archetypes_condition(made({"a.yaml": file("a"), "b.yaml": file("b")}))[1]
+        == "ArchetypesInvalid"
+    )
 
 
 @pytest.mark.parametrize("number", ["1:30", "1:30.5"])

@@ -102,11 +102,11 @@ def test_an_operator_whose_clock_is_behind_adds_no_anchor_before_the_last() -> N
 
 def test_status_shows_the_newest_anchor_and_those_before_it() -> None:
     once = turned(FIRST, T0 + HOUR, clock=clock(speed="2"))
-    told = clock_status(once)
-    assert told["speed"] == "2"
-    assert [each["speed"] for each in told["earlier"]] == ["1"]
+    written = clock_status(once)
+    assert written["speed"] == "2"
+    assert [each["speed"] for each in written["earlier"]] == ["1"]
     assert "earlier" not in clock_status(FIRST)
-    world = worlds.world(status={"clock": told})
+    world = worlds.world(status={"clock": written})
     assert reported(world.status.clock) == once
     assert reported(None) == ()
 
@@ -116,7 +116,7 @@ def test_what_only_status_shows_counts_where_nothing_is_published() -> None:
     status = {"clock": clock_status(once)}
     spec: dict[str, Any] = {"status": status, "clock": clock(speed="2")}
     assert turned(None, T0 + 2 * HOUR, **spec) == once
-    # Published is only the first: the anchor in status may be overdue, so it is chosen anew.
+    # Published is only the first: the anchor in status may be overdue, so it is chosen again.
     again = turned(FIRST, T0 + 2 * HOUR, **spec)
     assert again[-1].effective_at >= T0 + 2 * HOUR + LEAD_SECONDS * MICROSECOND
 
@@ -215,8 +215,13 @@ def test_anchors_survive_a_restore_without_owners_and_managed_fields() -> None:
 
 def test_anchors_in_status_that_cannot_be_used_are_none() -> None:
     """A user with rights on status may write anything there; the world begins instead of failing at every pass."""
-    told = {"effectiveAt": worlds.CREATED, "worldSeconds": "0", "speed": "1", "dayLengthMinutes": 0}
-    world = worlds.world(status={"clock": told})
+    unusable = {
+        "effectiveAt": worlds.CREATED,
+        "worldSeconds": "0",
+        "speed": "1",
+        "dayLengthMinutes": 0,
+    }
+    world = worlds.world(status={"clock": unusable})
     assert reported(world.status.clock) == ()
     assert turning(world, None, T0).started is not None
 

@@ -38,8 +38,8 @@ def test_the_hash_in_the_pod_is_the_one_in_the_configuration() -> None:
     deployment = next(each for each in decision.wanted or () if each["kind"] == "Deployment")
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     values = {each["name"]: each["value"] for each in container["env"]}
-    told_hash = parse(worlds.configuration(seed=1)).services["weather-manager"].settings_hash
-    assert values[SETTINGS_HASH_ENVIRONMENT] == told_hash
+    published_hash = parse(worlds.configuration(seed=1)).services["weather-manager"].settings_hash
+    assert values[SETTINGS_HASH_ENVIRONMENT] == published_hash
 
 
 def test_keys_of_a_newer_operator_are_passed_over() -> None:

@@ -27,7 +27,7 @@ async def test_a_tier_that_becomes_ready_wakes_the_worlds_that_refer_to_it() -> 
     world.queue._waiting.clear()
     counted = tiers.resource(status={"readyReplicas": 1})
     world.see(counted)
-    assert WORLD not in world.queue._waiting, "mere counts wake nobody"
+    assert WORLD not in world.queue._waiting, "mere counts wake no world"
     ready = {"conditions": [{"type": "Ready", "status": "True", "reason": "x"}]}
     world.see(tiers.resource(status=ready))
     assert WORLD in world.queue._waiting
@@ -92,7 +92,7 @@ async def test_a_configuration_is_applied_only_onto_the_version_it_was_derived_f
     config = Key("ConfigMap", "eldermoor", "moor-world")
     known = world.store.get(config)
     assert known is not None
-    # Somebody else's write that no watch has told of yet.
+    # Somebody else's write that no watch has reported yet.
     newer = world.cluster.put(world.cluster.objects[config])
     world.cluster.errors["apply ConfigMap/moor-world force"] = ApiError(409, "Conflict", "changed")
     changed = worlds.resource(services=[], seed=9)

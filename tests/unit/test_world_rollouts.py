@@ -26,7 +26,7 @@ from support.world_decisions import (
     children,
     said,
     see,
-    told,
+    status_conditions,
 )
 
 
@@ -36,7 +36,9 @@ def test_a_rollout_is_reported_until_every_pod_is_new() -> None:
 
 
 def test_what_was_said_stands_until_the_controller_has_seen_our_write() -> None:
-    before = {"conditions": told((Condition(type="Reconciling", status=True, reason="x"),))}
+    before = {
+        "conditions": status_conditions((Condition(type="Reconciling", status=True, reason="x"),))
+    }
     assert said(see(facts={"observed": False}, status=before), "Reconciling").status is True
     assert said(see(facts={"observed": False}), "Reconciling").status is False
 
@@ -100,14 +102,14 @@ def test_a_new_operator_or_image_restarts_no_pod_by_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told_image", "reconciling", "under_way"),
+    ("reported_image", "reconciling", "under_way"),
     [("a", "True", True), ("a", "False", False), ("b", "True", False)],
 )
 def test_status_shows_who_was_under_way_before_a_restart(
-    told_image: str, reconciling: str, under_way: bool
+    reported_image: str, reconciling: str, under_way: bool
 ) -> None:
     status = {
-        "workloadsImage": told_image,
+        "workloadsImage": reported_image,
         "conditions": [{"type": "Reconciling", "status": reconciling}],
     }
     assert rolls({"status": status}, "a") is under_way
@@ -194,8 +196,8 @@ def test_a_service_has_a_token_for_the_gateway_and_its_account_may_ask() -> None
 
 
 def test_an_audience_is_remembered_with_the_pods_that_have_it() -> None:
-    told = PodSettings(audience="two").document()
-    again = PodSettings.parse(told)
+    document = PodSettings(audience="two").document()
+    again = PodSettings.parse(document)
     assert again is not None
     assert again.audience == "two"
     assert "audience" not in PodSettings().document(), "as former releases wrote it"
@@ -216,7 +218,7 @@ def test_settings_of_the_cluster_restart_no_world_of_the_first_revision() -> Non
 
 
 def test_a_world_in_trouble_before_it_takes_a_new_image_does_not_count_against_it() -> None:
-    ready = told((Condition(type="Ready", status=True, reason="x"),))
+    ready = status_conditions((Condition(type="Ready", status=True, reason="x"),))
     before = {**OLD, "conditions": ready}
     assert see(settings=NEW, status=before).healthy
     assert not see(settings=NEW, status=before, facts={"exceeded": True}).healthy

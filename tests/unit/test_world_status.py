@@ -7,7 +7,17 @@ from gameai_operator.controller.manifest import Key
 from gameai_operator.controller.pod_facts import Pod
 from gameai_operator.world.status import ASLEEP_SECONDS, GRACE_SECONDS
 from support import worlds
-from support.world_decisions import BEGUN, FOREIGN, NEW, OLD, ROLES, children, said, see, told
+from support.world_decisions import (
+    BEGUN,
+    FOREIGN,
+    NEW,
+    OLD,
+    ROLES,
+    children,
+    said,
+    see,
+    status_conditions,
+)
 
 
 def waiting(reason: str, message: str) -> Pod:
@@ -147,7 +157,7 @@ def test_the_worst_of_several_tiers_is_reported() -> None:
 def lost(*, ago: float, generation: int = 1, tiers_lost: bool = True) -> Decision:
     """A world that was Ready; its tier is gone, `tiers_lost` so long ago."""
     ready = see(roles=ROLES)
-    conditions = told(ready.conditions, ago=ago)
+    conditions = status_conditions(ready.conditions, ago=ago)
     for each in conditions:
         if each["type"] == "TiersReady" and tiers_lost:
             each["status"] = "False"

@@ -59,7 +59,7 @@ def world_settled(document: Json) -> bool:
         each["name"]: 0 if asleep else each.get("replicas", 1)
         for each in document["spec"].get("services", ())
     }
-    told = document.get("status", {}).get("services", ())
-    counted = {each["name"]: each["ready"] for each in told} == wanted
-    gone = all(each["replicas"] == wanted.get(each["name"]) for each in told)
+    reported = document.get("status", {}).get("services", ())
+    counted = {each["name"]: each["ready"] for each in reported} == wanted
+    gone = all(each["replicas"] == wanted.get(each["name"]) for each in reported)
     return seen and ready and quiet and counted and gone

@@ -30,7 +30,7 @@ _MOST_BYTES = 64 * 1024
 _OPTIONS = (
     ("grpc.max_receive_message_length", _MOST_BYTES),
     ("grpc.max_metadata_size", 16 * 1024),
-    # KEDA keeps its connections for ever; a new one finds the scalers there are now.
+    # KEDA keeps its connections forever; a new one finds the scalers there are now.
     ("grpc.max_connection_age_ms", 5 * 60_000),
     ("grpc.max_connection_age_grace_ms", 10_000),
     ("grpc.keepalive_time_ms", 30_000),

@@ -268,7 +268,7 @@ def _not_ready(why: Condition) -> Condition:
 
 def rolls(root: Mapping[str, Any], image: str) -> bool:
     """Whether status says that a world is being updated to this image."""
-    told = root.get("status", {})
-    entries = told.get("conditions", ())
+    status = root.get("status", {})
+    entries = status.get("conditions", ())
     under_way = any(e["type"] == "Reconciling" and e["status"] == "True" for e in entries)
-    return under_way and told.get("workloadsImage") == image
+    return under_way and status.get("workloadsImage") == image

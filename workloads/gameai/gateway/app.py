@@ -190,12 +190,12 @@ def stream_gauge(streams: int) -> Metric:
 
 def player_gauge(worlds: Mapping[str, tuple[int, int]], metrics: Metrics) -> Metric:
     """Players online and in lobbies; worlds that have no label of their own are summed."""
-    told: dict[tuple[str, str], float] = defaultdict(float)
+    players: dict[tuple[str, str], float] = defaultdict(float)
     for key, pair in worlds.items():
         for state, count in zip(("online", "lobby"), pair, strict=True):
-            told[metrics.world(key), state] += count
+            players[metrics.world(key), state] += count
     text = "Players by the reports of the last 60 s."
-    return gauge("gameai_gateway_players", text, ("world", "state"), told.items())
+    return gauge("gameai_gateway_players", text, ("world", "state"), players.items())
 
 
 def _take(dispatcher: Dispatcher, found: View) -> None:

@@ -40,11 +40,11 @@ class Spread:
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulated, as Prometheus wants them."""
-        told, below = [], 0
+        cumulative, below = [], 0
         for edge, count in zip([*map(str, _EDGES), "+Inf"], self.counts, strict=True):
             below += count
-            told.append((edge, float(below)))
-        return told
+            cumulative.append((edge, float(below)))
+        return cumulative
 
 
 class Metrics(Collector):

@@ -20,13 +20,13 @@ async def follow(
     Content is read, not times: a kubelet swaps a symbolic link, and the new file may be older. What `take` raises of
     `errors` is a refusal as well.
     """
-    told = ""
+    reported = ""
     while True:
         await asyncio.sleep(seconds)
         try:
             take(await asyncio.to_thread(read))
-            told = ""
+            reported = ""
         except errors as error:
-            if str(error) != told:
-                told = str(error)
+            if str(error) != reported:
+                reported = str(error)
                 refused(error)

@@ -65,7 +65,7 @@ def _unary(inner: Any, method: str) -> Any:
             code = _aborted(context)
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a status
-            found = _told(error, method)
+            found = _failed_status(error, method)
             code = found.code
             await context.abort(code, found.details, found.trailing_metadata)
         finally:
@@ -89,7 +89,7 @@ def _stream(inner: Any, method: str) -> Any:
             code = _aborted(context)
             raise
         except Exception as error:  # noqa: BLE001 - same
-            found = _told(error, method)
+            found = _failed_status(error, method)
             code = found.code
             await context.abort(code, found.details, found.trailing_metadata)
         finally:
@@ -116,7 +116,7 @@ def _aborted(context: aio.ServicerContext[Any, Any]) -> grpc.StatusCode:
     return codes.get(getattr(found, "value", (found,))[0], grpc.StatusCode.UNKNOWN)
 
 
-def _told(error: Exception, method: str) -> Any:
+def _failed_status(error: Exception, method: str) -> Any:
     """The status of a call, with its details as trailing metadata."""
     found = rpc_status.to_status(status_of(error))
     if found.code is grpc.StatusCode.INTERNAL:

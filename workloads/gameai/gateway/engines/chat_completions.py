@@ -13,7 +13,7 @@ LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _FINISHED = frozenset({"stop", "length", "tool_calls"})
 _TEMPERATURE = 0.8
 # No engine counts more; a hostile one may.
-_MOST_TOKENS_TOLD = 10_000_000
+_MOST_TOKENS_REPORTED = 10_000_000
 # The longest token of common vocabularies has 128 characters, and an event of a stream holds some hundred bytes beside it.
 _MOST_EVENT = 64 << 10
 _REPLY_BYTES, _TOKEN_BYTES, _EVENT_BYTES = 4 << 10, 256, 768
@@ -129,7 +129,7 @@ def completion(body: bytes, actions: Sequence[str]) -> Completion | Flaw:
 def _usage(document: Any) -> tuple[int, int]:
     """Tokens of prompt and answer. Raises `ValueError` and what wrong types raise."""
     counts = document["prompt_tokens"], document["completion_tokens"]
-    if any(type(each) is not int or not 0 <= each <= _MOST_TOKENS_TOLD for each in counts):
+    if any(type(each) is not int or not 0 <= each <= _MOST_TOKENS_REPORTED for each in counts):
         raise ValueError("no count of tokens")
     return counts
 

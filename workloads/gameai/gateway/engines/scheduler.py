@@ -65,7 +65,7 @@ class Scheduler:
         self._metrics = metrics
         self._ring = Ring(())
         self._loop = asyncio.get_running_loop()
-        self._told = False
+        self._had_replicas = False
         self._pumping = self._resting = False
         self._silent_until = 0.0
         # This gateway's share of all slots, and requests at engines.
@@ -92,7 +92,7 @@ class Scheduler:
             replica = self.replicas.get(address)
             if replica is None:
                 # The first ones that are ever seen are warm: it is the gateway that is new.
-                since = now if self._told else -1e9
+                since = now if self._had_replicas else -1e9
                 connections = ConnectionPool(address, monotonic)
                 replica = Replica(endpoint, connections, since, self.pump)
                 self.replicas[address] = replica
@@ -102,7 +102,7 @@ class Scheduler:
             replica.leaving = address not in wanted
         self.slots = sum(self.replicas[address].slots for address in wanted)
         self.queue.slots = self.slots
-        self._told = self._told or bool(wanted)
+        self._had_replicas = self._had_replicas or bool(wanted)
         if wanted.keys() != set(self._ring.addresses):
             self._ring = Ring(wanted)
         self.look()

@@ -25,7 +25,7 @@ MOST_FIELD_CHARACTERS = 256
 DEFAULT_TOKENS = 64
 # vLLM's own bound, before it counts tokens: its longest one has so many characters.
 CHARACTERS_PER_TOKEN = 13
-_NAMES_TOLD = 10
+_NAMES_LISTED = 10
 _MOST_STEMS = 10_000
 _SPEAKERS = MappingProxyType(
     {
@@ -219,9 +219,10 @@ class Planner:
                 "fewer or smaller documents"
             )
         if found is None:
-            told = _named(world.archetypes)
+            available = _named(world.archetypes)
             raise NotFoundError(
-                f"archetype {name[:64]!r} not found in world {world.key}; {told}", field="archetype"
+                f"archetype {name[:64]!r} not found in world {world.key}; {available}",
+                field="archetype",
             )
         return found
 
@@ -337,6 +338,6 @@ def _revisions(tier: TierView) -> tuple[str, ...]:
 
 def _named(names: Mapping[str, object]) -> str:
     """What there is, in a sentence that stays short."""
-    told = sorted(names)
-    rest = f" and {len(told) - _NAMES_TOLD} more" if len(told) > _NAMES_TOLD else ""
-    return f"available: {', '.join(told[:_NAMES_TOLD])}{rest}" if told else "the world has none"
+    known = sorted(names)
+    rest = f" and {len(known) - _NAMES_LISTED} more" if len(known) > _NAMES_LISTED else ""
+    return f"available: {', '.join(known[:_NAMES_LISTED])}{rest}" if known else "the world has none"

@@ -177,19 +177,21 @@ class Session:
 
     async def write(self, context: aio.ServicerContext[Any, Any]) -> None:
         """Send what is ready, forever. Raises `StuckError` and `GoneError`."""
-        told = False
+        announced = False
         while True:
             await self._wake.wait()
             # Whatever else becomes ready in this pass of the loop goes along.
             await asyncio.sleep(0)
             self._wake.clear()
-            while self._ready or self._going_away != told:
+            while self._ready or self._going_away != announced:
                 self._sending = True
                 leaving, self._ready = self._ready[:MOST_FRAME], self._ready[MOST_FRAME:]
-                told = self._going_away
+                announced = self._going_away
                 answers = [answer for answer, _ in leaving]
                 try:
-                    await send(context, pb.StreamAnswersResponse(answers=answers, going_away=told))
+                    await send(
+                        context, pb.StreamAnswersResponse(answers=answers, going_away=announced)
+                    )
                 finally:
                     self._discharge(leaving)
                 self._sending = False

@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 _SETTLE_SECONDS = 0.02
 # An operator that publishes worlds one by one is done once no WorldView came for this time, which is longer than a
 # standby takes to go on for a leader that died.
-_QUIET_SECONDS, _MOST_UNTOLD_SECONDS, _LOOK_SECONDS = 30.0, 600.0, 0.5
+_QUIET_SECONDS, _MOST_UNPUBLISHED_SECONDS, _LOOK_SECONDS = 30.0, 600.0, 0.5
 _FORBIDDEN, _NOT_FOUND = 403, 404
 _SLICES = "/apis/discovery.k8s.io/v1"
 
@@ -52,8 +52,8 @@ class Discovery:
         self._assembly = Assembly()
         self._view: View | None = None
         self._warned: frozenset[str] = frozenset()
-        self._began = self._told_at = monotonic()
-        self._told, self._asked = 0, False
+        self._began = self._count_changed_at = monotonic()
+        self._published_count, self._asked = 0, False
         self._expected: frozenset[str] = frozenset()
         group = "/apis/gameai.dev/v1alpha1"
         self._places = [f"{group}/namespaces/{each}" for each in scope.namespaces] or [group]
@@ -86,9 +86,10 @@ class Discovery:
         missing = self.missing
         if missing:
             return f"not listed yet: {', '.join(missing)}"
-        untold = self._untold()
-        if untold:
-            return f"the operator has published no WorldView yet of {len(untold)} worlds, such as {min(untold)}"
+        unpublished = self._unpublished()
+        if unpublished:
+            many, one = len(unpublished), min(unpublished)
+            return f"the operator has published no WorldView yet of {many} worlds, such as {one}"
         return "no view was made yet"
 
     def gauges(self) -> list[Metric]:
@@ -138,7 +139,7 @@ class Discovery:
             if self.missing:
                 # Half a view would refuse questions of worlds that are there.
                 continue
-            if self._view is None and (self._untold() or not self._asked):
+            if self._view is None and (self._unpublished() or not self._asked):
                 # A view before the operator has published all worlds would do the same: a new release may publish later.
                 continue
             began = monotonic()
@@ -185,19 +186,19 @@ class Discovery:
             if "deletionTimestamp" not in each
         ]
 
-    def _untold(self) -> frozenset[str]:
+    def _unpublished(self) -> frozenset[str]:
         """Existing worlds without a WorldView, while the gateway waits for them.
 
         While there is no WorldView at all, the operator is of a former release or does not run: the former gateways keep serving.
         """
-        told = {each.view.key for each in _held(self._worlds)}
-        now, heard = monotonic(), len(told & self._expected)
-        if heard != self._told:
-            self._told, self._told_at = heard, now
-        quiet = told and now - self._told_at > _QUIET_SECONDS
-        if quiet or now - self._began > _MOST_UNTOLD_SECONDS:
+        published = {each.view.key for each in _held(self._worlds)}
+        now, heard = monotonic(), len(published & self._expected)
+        if heard != self._published_count:
+            self._published_count, self._count_changed_at = heard, now
+        quiet = published and now - self._count_changed_at > _QUIET_SECONDS
+        if quiet or now - self._began > _MOST_UNPUBLISHED_SECONDS:
             return frozenset()
-        return self._expected - told
+        return self._expected - published
 
     def _warn(self) -> None:
         over = self._assembly.over_budget

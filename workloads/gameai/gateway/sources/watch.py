@@ -207,8 +207,8 @@ class Watched:
     def _take(self, event: Object, metrics: Metrics) -> None:
         kind, item = event["type"], event["object"]
         if kind == "ERROR":
-            told = f"watch ended: {item.get('code')} {item.get('reason')}"
-            raise ApiError(told, item.get("code") or _GONE)
+            message = f"watch ended: {item.get('code')} {item.get('reason')}"
+            raise ApiError(message, item.get("code") or _GONE)
         key = _key(item)
         before = self.objects.get(key)
         if kind == "DELETED":

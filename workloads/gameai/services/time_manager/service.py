@@ -33,15 +33,15 @@ def reading(world: LiveWorld, kept: Hours) -> time_pb2.WorldTime:
     wall = world.wall()
     anchor = anchor_at(world.config.anchors, wall)
     now = anchor.at(wall)
-    told = calendar(now)
+    date = calendar(now)
     return time_pb2.WorldTime(
         world_microseconds=now,
-        year=told.year,
-        day=told.day,
-        season=_SEASONS[told.season],
-        hour=told.hour,
-        minute=told.minute,
-        second=told.second,
+        year=date.year,
+        day=date.day,
+        season=_SEASONS[date.season],
+        hour=date.hour,
+        minute=date.minute,
+        second=date.second,
         phase=_PHASES[phase(now, kept)],
         rate_millionths=int(anchor.rate * MICROSECOND),
         phase_ends_at=timestamp(world.wall_of(next_phase(now, kept))),
@@ -66,14 +66,14 @@ class TimeService(time_pb2_grpc.TimeServiceServicer):
     ) -> AsyncIterator[time_pb2.WatchTimeResponse]:
         """Now, then at every change of phase (or hour) and of the clock's rate."""
         hourly = request.granularity == time_pb2.GRANULARITY_HOUR
-        told: tuple[int, ...] | None = None
+        sent: tuple[int, ...] | None = None
         while True:
             found = reading(self._world, self._hours)
             now = found.world_microseconds
             following = next_hour(now) if hourly else next_phase(now, self._hours)
             state = (following, found.rate_millionths)
-            if state != told:
-                told = state
+            if state != sent:
+                sent = state
                 yield time_pb2.WatchTimeResponse(time=found)
             await self._world.wait_for_change(self._wake(following))
 

@@ -47,19 +47,19 @@ class WeatherService(weather_pb2_grpc.WeatherServiceServicer):
         """The weather of some regions now, then each change of it."""
         asked = dict.fromkeys(request.regions or self._process.regions)
         regions = [self._region(each) for each in asked]
-        told: dict[str, Weather] = {}
+        sent: dict[str, Weather] = {}
         while True:
             now = self._world.now()
-            for found in self._changes(regions, now, told):
+            for found in self._changes(regions, now, sent):
                 yield weather_pb2.WatchWeatherResponse(weather=self._message(found))
             following = (now // self._process.step + 1) * self._process.step
             await self._world.wait_for_change(self._world.wall_of(following))
 
-    def _changes(self, regions: Iterable[str], now: int, told: dict[str, Weather]) -> list[Weather]:
+    def _changes(self, regions: Iterable[str], now: int, sent: dict[str, Weather]) -> list[Weather]:
         """What was not sent yet."""
         found = [self._process.at(region, now) for region in regions]
-        new = [each for each in found if told.get(each.region) != each]
-        told.update({each.region: each for each in new})
+        new = [each for each in found if sent.get(each.region) != each]
+        sent.update({each.region: each for each in new})
         return new
 
     def _region(self, name: str) -> str:

@@ -148,7 +148,7 @@ def _frozen(sky: Sky, season: SeasonWeather) -> Sky:
 
 def _daily_swing(world: int) -> int:
     """A triangle over the day: warmest in the afternoon, coldest twelve hours away."""
-    told = calendar(world)
-    hour = told.hour + told.minute / 60
+    date = calendar(world)
+    hour = date.hour + date.minute / 60
     away = abs((hour - _WARMEST_HOUR + 12) % 24 - 12)
     return round(_SWING_CENTIDEGREES * (1 - away / 6))
