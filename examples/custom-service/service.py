@@ -14,7 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 CONFIG = json.loads(Path(os.environ["GAMEAI_CONFIG"]).read_text())
 # Own images may have any settings; the values are texts.
 SETTINGS = CONFIG["services"][os.environ["GAMEAI_SERVICE"]]["settings"]
-# Callers find new pods because connections end; see "Lose no call" in docs/how-to/custom-service.md.
+# Callers find new pods because connections end; see "Write it" in docs/how-to/custom-service.md.
 OPTIONS = [("grpc.max_connection_age_ms", 10_000), ("grpc.max_connection_age_grace_ms", 30_000)]
 DRAIN_SECONDS = float(os.environ.get("DRAIN_SECONDS", "11"))
 

@@ -12,13 +12,14 @@ from gameai.client import Gateway
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.operators import Launch, Operator
+from gameai_devcluster.processes import free_port
 from gameai_devcluster.testing.waiting import condition, until
 
 from support.live import manifest
 
 NAMESPACE = "scaled"
 SCALER = "gameai-operator-scaler"
-GRPC, HEALTH, ENGINE = 50951, 50952, 50953
+GRPC, HEALTH, ENGINE = free_port(), free_port(), free_port()
 FAST = {"windowSeconds": 0, "pods": 50, "periodSeconds": 1}
 VIEW = f"""
 kind: ModelTier

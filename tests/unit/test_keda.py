@@ -107,10 +107,10 @@ def test_without_an_address_of_the_scaler_the_tier_says_what_to_set() -> None:
 
 def test_the_conditions_of_a_scaled_object_are_kept_with_short_texts() -> None:
     row = {"type": "Ready", "status": "False", "reason": "TriggerError", "message": "x" * 9999}
-    document = {"status": {"conditions": [row, {"type": "Active", "status": "Unknown"}]}}
+    document = {"status": {"conditions": [row, {"type": "Fallback", "status": "?" * 9999}]}}
     found = scaled_object.states(document)
     assert found["Ready"] == State(status="False", reason="TriggerError", message="x" * 256)
-    assert found["Active"] == State(status="Unknown", reason="", message="")
+    assert found["Fallback"] == State(status="Unknown", reason="", message="")
     assert scaled_object.states({}) == {}
 
 
@@ -218,6 +218,10 @@ def test_a_recommendation_is_given_out_for_a_minute() -> None:
     assert known.get("a", "gold", 160.0) == first
     assert known.get("a", "gold", 161.0) is None
     assert known.get("b", "gold", 100.0) is None
+    known.put("a", "silver", first)
+    known.drop("a", "silver")
+    known.drop("a", "silver")
+    assert known.get("a", "silver", 100.0) is None
     known.keep([("a", "silver")])
     assert known.get("a", "gold", 100.0) is None
 

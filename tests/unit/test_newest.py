@@ -31,6 +31,16 @@ async def test_what_waits_is_replaced_by_what_is_newer() -> None:
     assert done[-1] == "later"
 
 
+async def test_work_is_taken_again_after_an_end() -> None:
+    newest, gate, done = Newest(2), asyncio.Event(), list[str]()
+    gate.set()
+    newest.offer("gold", work(done, "ended before its first step", gate))
+    await newest.end()
+    newest.offer("gold", work(done, "again", gate))
+    await asyncio.sleep(0.01)
+    assert done == ["again"]
+
+
 async def test_a_key_that_hangs_holds_up_no_other_and_ends_with_the_rest() -> None:
     newest, never, gate, done = Newest(2), asyncio.Event(), asyncio.Event(), list[str]()
     gate.set()

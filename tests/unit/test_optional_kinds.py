@@ -56,6 +56,8 @@ def of(answers: Answers, *namespaces: str) -> Discovery:
         ({CRD: 403}, None),
         ({"/apis/keda.sh/v1alpha1": 404}, Absence.MISSING),
         ({"/apis/keda.sh/v1alpha1": {"resources": []}}, Absence.MISSING),
+        ({"/apis/keda.sh/v1alpha1": 403}, Absence.MISSING),
+        ({"/apis/keda.sh/v1alpha1": 503}, Absence.MISSING),
         ({CRD: 404}, Absence.MISSING),
         ({LIST: 403}, Absence.FORBIDDEN),
         ({LIST: 500}, Absence.UNREADABLE),

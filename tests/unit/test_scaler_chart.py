@@ -56,7 +56,9 @@ def test_a_certificate_is_mounted_and_its_authority_named() -> None:
         f"{mount['mountPath']}/tls.crt",
         f"{mount['mountPath']}/tls.key",
     }
-    assert {"name": "keda", "secret": {"secretName": "scaler-tls"}} in pod["volumes"]
+    assert {"name": "keda", "secret": {"secretName": "scaler-tls", "optional": True}} in pod[
+        "volumes"
+    ]
     assert operator_settings(TLS).keda.authentication == "scaler-ca"
 
 

@@ -72,7 +72,8 @@ class ExternalScaler(services.ExternalScalerServicer):
         context: "ServicerContext[wire.ScaledObjectRef, wire.GetMetricSpecResponse]",
     ) -> wire.GetMetricSpecResponse:
         """One metric: the recommended number of replicas, with the target 1."""
-        del request, context
+        del context
+        self._known.note_asked(request.namespace, request.name, self._clock())
         telemetry.KEDA_REQUESTS.labels("GetMetricSpec", "OK").inc()
         spec = wire.MetricSpec(metricName=METRIC, targetSize=TARGET, targetSizeFloat=TARGET)
         return wire.GetMetricSpecResponse(metricSpecs=[spec])
@@ -83,9 +84,7 @@ class ExternalScaler(services.ExternalScalerServicer):
         context: "ServicerContext[wire.GetMetricsRequest, wire.GetMetricsResponse]",
     ) -> wire.GetMetricsResponse:
         """Exactly one value, since KEDA adds all values up."""
-        asked = request.scaledObjectRef
-        self._known.note_asked(asked.namespace, asked.name, self._clock())
-        found = await self._find("GetMetrics", asked, context)
+        found = await self._find("GetMetrics", request.scaledObjectRef, context)
         number = found.replicas
         value = wire.MetricValue(metricName=METRIC, metricValue=number, metricValueFloat=number)
         return wire.GetMetricsResponse(metricValues=[value])
@@ -93,6 +92,8 @@ class ExternalScaler(services.ExternalScalerServicer):
     async def _find(
         self, method: str, asked: wire.ScaledObjectRef, context: "ServicerContext[Any, Any]"
     ) -> Recommendation:
+        # Of several scalers each is asked in turn, so that every method counts.
+        self._known.note_asked(asked.namespace, asked.name, self._clock())
         found = self._known.get(asked.namespace, asked.name, self._clock())
         code = "UNAVAILABLE" if found is None else "OK"
         telemetry.KEDA_REQUESTS.labels(method, code).inc()
@@ -147,16 +148,23 @@ def _listen(server: grpc.aio.Server, address: str, settings: Settings) -> int:
 
 def _credentials(certificate_file: str, key_file: str) -> grpc.ServerCredentials:
     """Credentials that follow their files: a renewed certificate is served to the next connection."""
+    checked = (b"", b"")
 
     def read() -> grpc.ServerCertificateConfiguration:
+        nonlocal checked
         certificate, key = Path(certificate_file).read_bytes(), Path(key_file).read_bytes()
-        # Checked as a pair, in a copy: the files may be replaced meanwhile.
+        if (certificate, key) != checked:
+            check(certificate, key)
+            checked = (certificate, key)
+        return grpc.ssl_server_certificate_configuration([(key, certificate)])
+
+    def check(certificate: bytes, key: bytes) -> None:
+        """Raise `ssl.SSLError` where they are no pair: in a copy, since the files may be replaced meanwhile."""
         with tempfile.TemporaryDirectory() as folder:
             pair = Path(folder) / "pair.pem"
             pair.touch(mode=0o600)
             pair.write_bytes(certificate + b"\n" + key)
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(pair)
-        return grpc.ssl_server_certificate_configuration([(key, certificate)])
 
     def fetch() -> grpc.ServerCertificateConfiguration | None:
         try:

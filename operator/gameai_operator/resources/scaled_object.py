@@ -13,6 +13,7 @@ METRIC, TARGET = "replicas", 1
 _POLLING_SECONDS = 15
 _FAILURES = 3
 _MESSAGE_CHARACTERS = 256
+_TYPES = ("Ready", "Paused", "Fallback", "HPAActive")
 _PAUSES = "autoscaling.keda.sh/paused"
 
 
@@ -79,14 +80,15 @@ class State:
 
 
 def states(document: Mapping[str, Any]) -> Mapping[str, State]:
-    """The conditions of a ScaledObject by type; texts are cut to 256 characters. Paused names the annotations."""
+    """Those conditions of a ScaledObject that say whether it acts, by type; texts are cut to 256 characters. Paused names the annotations."""
     found = {
         each["type"]: State(
-            status=each["status"],
+            status=each["status"] if each["status"] in ("True", "False") else "Unknown",
             reason=str(each.get("reason", ""))[:_MESSAGE_CHARACTERS],
             message=str(each.get("message", ""))[:_MESSAGE_CHARACTERS],
         )
         for each in document.get("status", {}).get("conditions", ())
+        if each["type"] in _TYPES
     }
     if "Paused" in found:
         notes = document["metadata"].get("annotations", {})

@@ -298,7 +298,7 @@ def _sentence(
     else:
         why = f"no signal asks for more than the minimum of {wanted}"
     parts = [f"{fleet.current} → {desired} replicas", why]
-    if limit is not Limit.WITHIN_RANGE:
+    if limit is not Limit.WITHIN_RANGE and freeze is not Freeze.ALL:
         parts.append(f"limited by {limit.value}")
     elif desired > wanted:
         parts.append("kept for the scale-in window")

@@ -28,6 +28,8 @@ class Newest:
         for each in running:
             each.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        # A task that is cancelled before its first step does not remove itself.
+        self._tasks.clear()
 
     async def _run(self, key: Any) -> None:
         try:
@@ -36,4 +38,4 @@ class Newest:
                     # Taken only now: a newer one may have come while this waited for its turn.
                     await self._waiting.pop(key)()
         finally:
-            del self._tasks[key]
+            self._tasks.pop(key, None)

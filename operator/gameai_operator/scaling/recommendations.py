@@ -27,6 +27,10 @@ class Recommendations:
         """A tier was decided on."""
         self._known[namespace, name] = found
 
+    def drop(self, namespace: str, name: str) -> None:
+        """Nothing can be recommended for a tier now."""
+        self._known.pop((namespace, name), None)
+
     def keep(self, tiers: Iterable[tuple[str, str]]) -> None:
         """Forget all tiers but these."""
         alive = set(tiers)

@@ -12,6 +12,14 @@ from gameai_operator.scaling.decide import Decision, Fleet, unreachable
 from gameai_operator.scaling.signals import Signals
 
 MOST_HISTORY = 10
+PAUSED = Condition(
+    type="ScalingActive",
+    status=False,
+    reason="Paused",
+    message="the annotation gameai.dev/paused is set: decisions are only reported",
+)
+# What KEDA reports where it gets no recommendation.
+_OF_MISSING_SIGNALS = ("KedaFallback", "AutoscalerInactive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ def conditions(
 ) -> tuple[Condition, ...]:
     """ScalingActive and WithinLatency.
 
-    `rival` names the other writer of the number, and `keda` is what keeps KEDA from carrying the decision out.
+    `rival` names the other writer of the number, and `keda` is what keeps KEDA, or anything, from carrying the decision out.
     """
     return (_active(scaling, decision, signals, keda, rival), _latency(fleet, signals))
 
@@ -100,7 +108,7 @@ def _active(
             "OtherWriter",
             f"{rival} keeps writing spec.replicas: remove the HorizontalPodAutoscaler (kube-controller-manager), or the field from Git",
         )
-    if keda is not None:
+    if keda is not None and (not decision.blind or keda.reason not in _OF_MISSING_SIGNALS):
         return keda
     if decision.blind:
         return no("SignalsMissing", _missing(signals))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from gameai_operator import telemetry
 from gameai_operator.api.access import Access
-from gameai_operator.api.scaling import Mode, Scaling
+from gameai_operator.api.scaling import Freeze, Mode, Scaling
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller import conditions as folding
 from gameai_operator.controller.cache import Cache
@@ -40,6 +40,8 @@ _LOG = logging.getLogger(__name__)
 FIELD_MANAGER = "gameai-scaler"
 # A report that says nothing new of the decision is written this seldom.
 REPORT_SECONDS = 30.0
+# So long KEDA's autoscaler may write after its tier has another driver; then it is a rival.
+_KEDA_ENDS_SECONDS = 60.0
 # Writes at the same time.
 _MOST_WRITES = 10
 # So many foreign changes of the number within so long are a rival, not a hand.
@@ -213,7 +215,10 @@ class Scaler:
             made.state.foreign.clear()
         if keda:
             self._follow(decided.root, made)
-        elif self._scaled_object(key) is None:
+        elif (
+            self._scaled_object(key) is None
+            or self._clock() - made.state.since > _KEDA_ENDS_SECONDS
+        ):
             rival = await self._rival(key, made.state, replicas)
         acts = made.scaling.mode is Mode.ACT and not keda and not rival and not decided.paused
         if acts and decision.desired != replicas:
@@ -226,11 +231,24 @@ class Scaler:
             at_maximum=decision.limit is Limit.TOO_MANY,
         )
         fault = self._keda_fault(key, made.state) if keda else None
+        fault = report.PAUSED if decided.paused else fault
         await self._report(decided.root, made, rival=rival, keda=fault)
 
     def _recommend(self, key: Key, made: Made, *, paused: bool) -> None:
-        """What KEDA gets: a paused tier keeps its number."""
-        replicas = made.fleet.current if paused else made.decision.recommended
+        """What KEDA gets. A pause, a freeze and a mode hold from now on, not only once KEDA has taken them up.
+
+        Where signals are missing nothing is recommended but more: KEDA then keeps the number that the tier has, which this
+        process may know from long ago.
+        """
+        current, replicas = made.fleet.current, made.decision.recommended
+        if made.decision.blind and replicas <= current:
+            self._recommendations.drop(key.namespace, key.name)
+            return
+        held = paused or made.scaling.mode is Mode.RECOMMEND or made.scaling.freeze is Freeze.ALL
+        if held:
+            replicas = current
+        elif made.scaling.freeze is Freeze.IN:
+            replicas = max(current, replicas)
         busy = max(each.wants for each in made.decision.wishes) > made.scaling.min_replicas
         found = Recommendation(replicas=replicas, busy=busy, at=self._clock())
         self._recommendations.put(key.namespace, key.name, found)
@@ -248,6 +266,8 @@ class Scaler:
 
     def _keda_fault(self, key: Key, state: State) -> Condition | None:
         child = self._scaled_object(key)
+        if child is not None and (child.owner is None or child.owner.uid != state.uid):
+            child = None
         states = None if child is None or child.terminating else child.facts
         asked = self._recommendations.asked_at(key.namespace, key.name)
         silent = self._clock() - max(state.since, state.since if asked is None else asked)
