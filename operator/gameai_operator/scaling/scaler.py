@@ -211,7 +211,8 @@ class Scaler:
         key, replicas, decision = decided.key, decided.tier.spec.replicas, made.decision
         keda, rival = by_keda(decided.tier), ""
         if made.state.keda is not keda:
-            made.state.keda, made.state.written, made.state.since = keda, None, self._clock()
+            made.state.keda, made.state.since = keda, self._clock()
+            made.state.written = made.fleet.current if keda else replicas
             made.state.foreign.clear()
         if keda:
             self._follow(decided.root, made)
