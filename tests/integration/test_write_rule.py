@@ -357,7 +357,12 @@ def test_edits_made_while_the_operator_was_down_are_repaired_at_its_start(
 def test_a_golden_file_applied_and_read_back_gives_an_empty_plan(
     case: str, api: Api, namespace: str
 ) -> None:
-    documents = list(yaml.safe_load_all((GOLDEN.parent / case / "objects.yaml").read_text()))
+    documents = [
+        each
+        for each in yaml.safe_load_all((GOLDEN.parent / case / "objects.yaml").read_text())
+        # KEDA is not installed here; `make test-integrations` applies these.
+        if each["kind"] != "ScaledObject"
+    ]
     own = install.as_account(api, install.NAMESPACE, install.ACCOUNT)
     children = {}
     for document in documents:

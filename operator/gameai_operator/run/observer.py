@@ -149,7 +149,8 @@ class Observer:
 
     async def _follow(self) -> None:
         """Find out what is served, list it, watch it; take up kinds that come later."""
-        await patiently("listing", self._look_and_list, seconds=1.0)
+        await self._look()
+        await patiently("listing", self._prefill, seconds=1.0)
         self.filled.set()
         watching = asyncio.create_task(self._watch.run(self._served, self._due.set))
         looked = time.monotonic()
@@ -190,9 +191,16 @@ class Observer:
         except ApiError:
             return False
 
-    async def _look_and_list(self) -> None:
-        """What is served may change between two tries. A kind of another project is not waited for."""
-        await self._discover()
+    async def _prefill(self) -> None:
+        try:
+            await self._list_all()
+        except ApiError:
+            # What is served may have changed: a kind that is gone cannot be listed.
+            await self._discover()
+            raise
+
+    async def _list_all(self) -> None:
+        """List every kind that is served; one of another project is not waited for."""
         served, optional = self._discovery.served, self._discovery.optional
         await self._lists.prefill([each for each in served if each not in optional])
         for resource in served:
