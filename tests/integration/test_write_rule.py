@@ -357,19 +357,14 @@ def test_edits_made_while_the_operator_was_down_are_repaired_at_its_start(
 def test_a_golden_file_applied_and_read_back_gives_an_empty_plan(
     case: str, api: Api, namespace: str
 ) -> None:
-    documents = [
-        each
-        for each in yaml.safe_load_all((GOLDEN.parent / case / "objects.yaml").read_text())
-        # KEDA is not installed here; `make test-integrations` applies these.
-        if each["kind"] != "ScaledObject"
-    ]
+    text = (GOLDEN.parent / case / "objects.yaml").read_text()
+    documents = [e for e in yaml.safe_load_all(text) if e["kind"] != "ScaledObject"]  # KEDA's
     own = install.as_account(api, install.NAMESPACE, install.ACCOUNT)
     children = {}
     for document in documents:
         document["metadata"]["namespace"] = namespace
         key = Key(document["kind"], namespace, document["metadata"]["name"])
-        # A WorldView is written by the operator alone.
-        writer = own if document["kind"] == "WorldView" else api
+        writer = own if document["kind"] == "WorldView" else api  # the operator alone writes those
         live = writer.apply(document, manager="gameai-operator")
         reference = document["metadata"]["ownerReferences"][0]
         children[key] = Child(
