@@ -1,4 +1,4 @@
-"""A custom game service in Python: one method, health, a calm end. Needs grpcio and grpcio-health-checking."""
+"""A custom game service in Python: one method, health, a clean shutdown. Needs grpcio and grpcio-health-checking."""
 
 import json
 import os
