@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 from gameai_devcluster import cluster as clusters
@@ -43,11 +45,37 @@ def started(played: Stage, port: int) -> Operator:
         kubeconfig=install.operator_kubeconfig(played.api, file, account="gameai-operator-scaler"),
         log=played.folder / "scaler.log",
         command="scaler",
-        flags={"lease_name": "gameai-scaler", "scaling_seconds": 1, "keda_port": port},
+        flags={
+            "lease_name": "gameai-scaler",
+            "scaling_seconds": 1,
+            "keda_port": port,
+            "gateways": idle_gateway(),
+        },
     )
     scaler = Operator(launch).wait_ready()
     time.sleep(3)
     return scaler
+
+
+class Page(BaseHTTPRequestHandler):
+    """The page of an idle gateway: without one the scaler recommends nothing."""
+
+    def do_GET(self) -> None:
+        text = b"# TYPE gameai_gateway_queue_depth gauge\n"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def idle_gateway() -> str:
+    """The address of such a page, until the process ends."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"127.0.0.1:{server.server_address[1]}"
 
 
 def tier(number: int) -> dict[str, object]:
