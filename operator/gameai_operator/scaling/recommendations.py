@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# An older one is not given out: whoever asks then keeps what is there.
+# Older recommendations are refused, so that KEDA keeps the present number.
 STALE_SECONDS = 60.0
 
 

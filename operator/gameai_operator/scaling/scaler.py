@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from gameai_operator import telemetry
-from gameai_operator.api.access import Access
 from gameai_operator.api.scaling import Freeze, Mode, Scaling
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller import conditions as folding
@@ -121,7 +120,8 @@ class Scaler:
         """One decision for each tier that is scaled."""
         roots = {key: self._cache.root(key) for key in self._cache.keys("ModelTier")}
         worlds = [self._cache.root(key) for key in self._cache.keys("GameWorld")]
-        access = {f"{key.namespace}/{key.name}": _access(key, root) for key, root in roots.items()}
+        tiers = {key: _read(key, root) for key, root in roots.items()}
+        access = {f"{k.namespace}/{k.name}": e.spec.access for k, e in tiers.items() if e}
         wanted = demands((each for each in worlds if each is not None), access, self._labels)
         for gone in set(self._states) - set(roots):
             del self._states[gone]
@@ -129,9 +129,9 @@ class Scaler:
         self._estimates.forget(f"{key.namespace}/{key.name}" for key in roots)
         self._recommendations.keep((key.namespace, key.name) for key in roots)
         decided = [
-            self._decide(key, root, wanted.get(f"{key.namespace}/{key.name}", Demand()))
+            self._decide(key, root, tier, wanted.get(f"{key.namespace}/{key.name}", Demand()))
             for key, root in sorted(roots.items())
-            if root is not None
+            if root is not None and (tier := tiers[key]) is not None
         ]
         # Decisions never wait for writes: where the API server hangs, KEDA still gets present numbers.
         if self._leads:
@@ -139,10 +139,11 @@ class Scaler:
                 if each is not None:
                     self._writes.offer(each.key, functools.partial(self._act, each))
 
-    def _decide(self, key: Key, root: Mapping[str, Any], demand: Demand) -> Decided | None:
-        """The decision for one tier; None where its object cannot be read."""
+    def _decide(
+        self, key: Key, root: Mapping[str, Any], tier: ModelTier, demand: Demand
+    ) -> Decided | None:
+        """The decision for one tier; None where it failed."""
         try:
-            tier = ModelTier.model_validate(root)
             scaling = tier.spec.scaling
             found = None if scaling is None else self._decision(key, root, tier, scaling, demand)
         except Exception:  # noqa: BLE001 - one broken object must not end the others
@@ -369,13 +370,13 @@ class Scaler:
         state.reported, state.reported_at = said, now
 
 
-def _access(key: Key, root: Mapping[str, Any] | None) -> Access:
-    """Which namespaces' worlds count for a tier; an object that cannot be read admits its own namespace alone."""
+def _read(key: Key, root: Mapping[str, Any] | None) -> ModelTier | None:
+    """A tier as a typed value; None where it is gone or cannot be read."""
     try:
-        return Access() if root is None else ModelTier.model_validate(root).spec.access
+        return None if root is None else ModelTier.model_validate(root)
     except ValidationError:
-        _LOG.warning("%s cannot be read", key)
-        return Access()
+        _LOG.exception("%s cannot be read; this is a bug", key)
+        return None
 
 
 def _learned(tier: ModelTier, scaling: Scaling) -> float:
