@@ -94,17 +94,14 @@ async def test_replicas_follow_the_load_out_and_in_and_say_why(api: Api, running
     assert condition(found, "ScalingActive")["reason"] == "ValidSignals"
     assert scaling["desiredReplicas"] == 5
     queue = scaling["signals"][0]
-    assert (queue["name"], queue["value"], queue["wants"], queue["state"]) == (
-        "queue",
-        "40",
-        5,
-        "Fresh",
-    )
+    assert (queue["name"], queue["wants"], queue["state"]) == ("queue", 5, "Fresh")
+    # Between one answer and the next question a caller has nothing in flight.
+    assert 33 <= int(queue["value"]) <= 40
     assert scaling["history"][0]["to"] == 5
     assert scaling["history"][0]["reason"] == "queue"
     await asyncio.to_thread(wait_replicas, api, 1)
     events = [each for each in api.list("Event", NAMESPACE) if each["reason"] == "Scaled"]
-    assert any(each["message"].startswith("1 → 5 replicas; queue: 40") for each in events)
+    assert any(each["message"].startswith("1 → 5 replicas; queue: ") for each in events)
     owners = {
         entry["manager"]: entry.get("subresource", "")
         for entry in tier(api)["metadata"]["managedFields"]
