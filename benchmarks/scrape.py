@@ -55,7 +55,7 @@ async def collect(port: int) -> None:
     gpus, targets = Gpus(), tuple(f"127.0.1.{number}:{port}" for number in range(1, PAGES + 1))
     source = Source(
         name="GPU exporter",
-        targets=targets,
+        targets=lambda: targets,
         series=(UTILISATION,),
         family=UTILISATION,
         listed=gpus.listed,

@@ -1,5 +1,7 @@
 """PURE: latency classes, fallback steps and limits of inference."""
 
+import re
+from collections.abc import Sequence
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -40,3 +42,30 @@ class FallbackStep(StrEnum):
 
 # All of them, in the order in which they are asked where nothing else is said.
 FALLBACK_CHAIN = (FallbackStep.FRESH_CACHE, FallbackStep.STALE_CACHE, FallbackStep.DEFAULT)
+
+
+# An engine's batch slots, and how many requests it takes in all before it answers 503.
+_SLOTS_FLAG = re.compile(r"--max[-_]num[-_]seqs(?:=|\s+)?(\d+)?$")
+_TAKEN_FLAG = re.compile(r"--max[-_]num[-_]queued[-_]reqs(?:=|\s+)?(\d+)?$")
+
+
+def slots(arguments: Sequence[str]) -> int:
+    """Batch slots of a replica, from the arguments of `vllm serve`, but no more than it takes at all."""
+    return min(
+        _number_of(_SLOTS_FLAG, arguments) or DEFAULT_SLOTS,
+        _number_of(_TAKEN_FLAG, arguments) or MOST_IN_FLIGHT,
+        MOST_IN_FLIGHT,
+    )
+
+
+def _number_of(flag: re.Pattern[str], arguments: Sequence[str]) -> int:
+    """The number of a flag: the last one counts, as in vLLM; 0 if the flag is absent."""
+    found = 0
+    for at, argument in enumerate(arguments):
+        match = flag.fullmatch(argument)
+        if match is None:
+            continue
+        value = match[1] or (arguments[at + 1] if at + 1 < len(arguments) else "")
+        if value.isdigit() and int(value) > 0:
+            found = int(value)
+    return found

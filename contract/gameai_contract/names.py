@@ -12,6 +12,9 @@ VLLM_CONTAINER = "vllm"
 # The `app.kubernetes.io/name` of engine pods of every tier.
 VLLM_NAME = "vllm"
 SERVICE_CONTAINER = "service"
+# The sidecar of each engine, and its port, which also serves /livez, /readyz and /metrics.
+AGENT_CONTAINER = "agent"
+AGENT_PORT = HEALTH_PORT
 
 LABEL_PREFIX = "gameai.dev"
 TIER_LABEL = f"{LABEL_PREFIX}/tier"
@@ -42,6 +45,8 @@ ARCHETYPES_KEY = "archetypes.json"
 
 # The pods of the gateway, in the operator's namespace.
 GATEWAY_LABELS = MappingProxyType({"app.kubernetes.io/name": "gameai-gateway"})
+# The pods of the scaler, in the operator's namespace.
+SCALER_LABELS = MappingProxyType({"app.kubernetes.io/name": "gameai-scaler"})
 # Who may call vLLM, which does not authenticate callers: the gateway, and Prometheus on the same port.
 VLLM_CALLERS: tuple[Literal["Namespace", "Metrics", "Gateway"], ...] = ("Gateway", "Metrics")
 MANAGED_BY = MappingProxyType({"app.kubernetes.io/managed-by": "gameai-operator"})

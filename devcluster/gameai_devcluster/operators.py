@@ -52,7 +52,8 @@ class Operator:
             "health_address": "127.0.0.1",
             "health_port": 0,
             "lease_namespace": "gameai-system",
-            **({"keda_port": 0} if launch.command == "scaler" else {}),
+            # Simulated pods have no agents, and addresses that lead nowhere.
+            **({"keda_port": 0, "agent_port": 0} if launch.command == "scaler" else {}),
             **launch.flags,
         }
         self._port_file = launch.log.with_suffix(".ports")

@@ -15,9 +15,14 @@ from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.snapshot import View
 from gameai.gateway.sources.cluster import Discovery, Scope
 from gameai.gateway.sources.watch import Server
+from gameai.tier_agent import metrics as agent_metrics
+from gameai.tier_agent.load import Load
+from gameai.tier_agent.measurement import Capacity
+from gameai.tier_agent.metrics import Report
 from gameai_contract import names
 from gameai_contract.catalogue import CATALOGUE
 from gameai_contract.settings import Setting
+from gameai_contract.tier_agent import Phase
 from gameai_operator import flags, planning, telemetry
 from gameai_operator.api import crd
 from gameai_operator.api.base import GROUP, VERSION
@@ -42,7 +47,7 @@ _COST_ASSUMED = """## What is assumed
 # Labels of the metrics of the operator that are registered at import.
 _REGISTERED: Mapping[str, tuple[str, ...]] = {
     each._name: each._labelnames  # noqa: SLF001 - prometheus_client has no public access to them
-    for each in vars(telemetry).values()
+    for each in (*vars(telemetry).values(), *vars(agent_metrics).values())
     if isinstance(each, MetricWrapperBase)
 }
 
@@ -226,7 +231,21 @@ def _metrics() -> str:
         "Prometheus metrics on `/metrics`, port 8080.",
         "## Operator\n\n" + _table(header, _series(operator)),
         "## Gateway\n\n" + _table(header, _series(asyncio.run(_of_gateway()))),
+        "## Tier agent\n\n" + _table(header, _series(_of_agent())),
     )
+
+
+def _of_agent() -> list[Any]:
+    """The metrics of an agent that knows everything."""
+    report = Report(
+        "",
+        "",
+        phase=lambda: Phase.SERVING,
+        load=lambda: Load(running=0, waiting=0, tokens=0),
+        capacity=lambda: Capacity(target_ms=0, requests_per_second=0, concurrency=0, idle_p95_ms=0),
+    )
+    own = (each for each in vars(agent_metrics).values() if isinstance(each, MetricWrapperBase))
+    return [*report.collect(), *(metric for each in own for metric in each.collect())]
 
 
 async def _of_gateway() -> list[Any]:

@@ -43,6 +43,7 @@ def _scaler(options: argparse.Namespace) -> ScalerSettings:
         gateways=_words(gateways),
         gpu_metrics=_words(gpu_metrics),
         seconds=seconds,
+        agent_port=getattr(options, "agent_port", _DEFAULTS.scaler.agent_port),
         keda_port=getattr(options, "keda_port", _DEFAULTS.scaler.keda_port),
         certificate_file=getattr(options, "keda_certificate_file", ""),
         key_file=getattr(options, "keda_key_file", ""),
@@ -146,6 +147,7 @@ def _check(made: Settings) -> None:
         "--keda-scaler-address must be host:port": address != "" and not _TARGET.fullmatch(address),
         "--keda-authentication needs --keda-scaler-address": made.keda.authentication != ""
         and not address,
+        "--agent-port must be from 0 to 65535": not 0 <= made.scaler.agent_port <= 65535,
         "--keda-port must be from 0 to 65535": not 0 <= made.scaler.keda_port <= 65535,
         "--keda-certificate-file and --keda-key-file must be set together": bool(
             made.scaler.certificate_file

@@ -14,6 +14,7 @@ from gameai_contract.names import (
     SERVICE_LABEL,
     TIER_LABEL,
     VLLM_CONTAINER,
+    VLLM_NAME,
     WORLD_LABEL,
     selector,
 )
@@ -60,7 +61,10 @@ def kinds(settings: Settings, authority: Callable[[], str] = str) -> Mapping[str
 
 def _tier(settings: Settings) -> Kind:
     current = tier_revisions.Inputs(
-        revision=tier_revisions.NEWEST, capacity=settings.capacity, pods=settings.pods
+        revision=tier_revisions.NEWEST,
+        capacity=settings.capacity,
+        pods=settings.pods,
+        agent_image=settings.workloads_image,
     )
     return Kind(
         definition=crd.MODEL_TIER,
@@ -159,6 +163,13 @@ SCALED_OBJECT = Watched(
     supported=scaled_object.supported,
 )
 
+_POD = _row("", "v1", "Pod", "pods")
+# For a process that needs the pods of tiers only.
+ENGINE_PODS = Watched(
+    resource=replace(_POD, selector=selector({**MANAGED_BY, "app.kubernetes.io/name": VLLM_NAME})),
+    are_pods=True,
+)
+
 WATCHED: Mapping[str, Watched] = MappingProxyType(
     {
         each.resource.kind: each
@@ -204,7 +215,7 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                 apply_barrier=True,
             ),
             SCALED_OBJECT,
-            Watched(resource=_row("", "v1", "Pod", "pods"), are_pods=True),
+            Watched(resource=_POD, are_pods=True),
             Watched(
                 resource=Resource(
                     group="", version="v1", kind="Namespace", plural="namespaces", context=True

@@ -3,11 +3,11 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import yaml
-from gameai_contract.inference import TARGETS_MS, LatencyClass
+from gameai_contract.inference import LatencyClass
 from pydantic import ValidationError
 
 from gameai_operator.api.tier import ModelTier
@@ -17,8 +17,6 @@ from gameai_operator.tier import schedule
 
 _MOST_PLAYERS = 10_000_000
 _MOST_REQUESTS = 1_000_000
-# Requests at once at one replica, where a tier does not say.
-_CONCURRENT = 8
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +31,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--requests-per-second",
         default="",
-        help="what one replica serves within the latency target, by class: Gold=60,Silver=12 (default: 8 concurrent requests, each as long as the target)",
+        help="what one replica serves within the latency target, by class: Gold=60,Silver=12 (default: status.performance of the tier; else spec.scaling.queue.targetPerReplica, or 8, requests at a time, each as long as the target)",
     )
     parser.add_argument(
         "--output", choices=("table", "json", "svg"), default="table", help="form of the plan"
@@ -77,7 +75,14 @@ def _documents(files: list[Path]) -> Iterator[tuple[Path, object]]:
     for given in files:
         for file in sorted(given.glob("**/*.yaml")) if given.is_dir() else [given]:
             for document in yaml.safe_load_all(file.read_text()):
-                yield file, document
+                yield from ((file, each) for each in _items(document))
+
+
+def _items(document: object) -> Iterable[object]:
+    """The objects of a list, as kubectl prints it; or the one object."""
+    if isinstance(document, dict) and document.get("kind") == "List":
+        return document.get("items") or ()
+    return (document,)
 
 
 def _tier(file: Path, document: dict[str, object]) -> ModelTier:
@@ -120,8 +125,8 @@ def _players(text: str) -> list[int]:
 
 
 def capacity(text: str) -> dict[LatencyClass, float]:
-    """Requests per second of a replica by class, from `Gold=60,Silver=12`. Raises ValueError."""
-    found = {each: _CONCURRENT * 1000 / TARGETS_MS[each] for each in LatencyClass}
+    """Requests per second of a replica for some classes, from `Gold=60,Silver=12`. Raises ValueError."""
+    found = {}
     for word in filter(None, (each.strip() for each in text.split(","))):
         name, _, number = word.partition("=")
         try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from gameai_contract.names import HEALTH_PORT, KEDA_PORT, TOKEN_AUDIENCE
+from gameai_contract.names import AGENT_PORT, HEALTH_PORT, KEDA_PORT, TOKEN_AUDIENCE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,13 +133,14 @@ class Policy:
 class ScalerSettings:
     """The scaler: metrics of gateways and of GPUs, how often it decides, and where it answers KEDA.
 
-    Metrics are `host:port`; a name stands for all of its addresses. `keda_port` 0 is any free port; without
-    `certificate_file` and `key_file` KEDA is answered in clear.
+    Metrics are `host:port`; a name stands for all of its addresses. `agent_port` is that of tier agents, 0 without any.
+    `keda_port` 0 is any free port; without `certificate_file` and `key_file` KEDA is answered in clear.
     """
 
     gateways: tuple[str, ...] = ()
     gpu_metrics: tuple[str, ...] = ()
     seconds: float = 5.0
+    agent_port: int = AGENT_PORT
     keda_port: int = KEDA_PORT
     certificate_file: str = ""
     key_file: str = ""

@@ -70,6 +70,8 @@ def values(environment: e2e.Environment) -> Json:
         },
         # A machine of two cores has room for little.
         "gateway": {"resources": {"requests": {"cpu": "20m", "memory": "96Mi"}}},
+        # Pods of simulated nodes have addresses that are nobody's here, and may be somebody's elsewhere.
+        "scaler": {"agentPort": 0},
     }
 
 

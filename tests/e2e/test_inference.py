@@ -3,7 +3,12 @@
 The engines are the double of vLLM in the operator's own pods: what a real one does on the wire is replayed elsewhere.
 """
 
+import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from gameai_devcluster import e2e
@@ -52,6 +57,29 @@ def tavern(api: Api, release: dict[str, float], environment: e2e.Environment) ->
     return real.wait_ready(api, "GameWorld", "e2e", "tavern")
 
 
+class Agent:
+    """The agent of an engine's pod, whose log is followed to its end."""
+
+    def __init__(self, api: Api, kubeconfig: str, pod: str) -> None:
+        self._metrics = f"{path('Pod', 'e2e', pod)}:8080/proxy/metrics"
+        self._api = api
+        program = str(Path(sys.executable).parent / "kubectl")
+        command = [program, f"--kubeconfig={kubeconfig}", "-n", "e2e", "logs", "-f", pod]
+        self._log = subprocess.Popen([*command, "-c", "agent"], stdout=subprocess.PIPE, text=True)
+
+    def starts(self) -> float:
+        page = self._api.text(self._metrics)
+        found = re.search(r"^gameai_tier_agent_engine_starts_total (\S+)$", page, re.MULTILINE)
+        assert found
+        return float(found[1])
+
+    def drain(self) -> str:
+        """How its engine was drained, once its pod has ended."""
+        log, _ = self._log.communicate(timeout=120)
+        [line] = [each for each in log.splitlines() if '"drained in' in each]
+        return str(json.loads(line)["message"])
+
+
 def rolled(api: Api) -> bool:
     wanted = api.get("Deployment", real.SYSTEM, GATEWAY)["spec"]["replicas"]
     pods = api.list("Pod", real.SYSTEM, selector="app.kubernetes.io/name=gameai-gateway")
@@ -67,11 +95,17 @@ def test_game_servers_are_answered_by_engines_while_gateways_and_engines_are_rep
     asker.wait_said('"ENGINE"')
     kubectl("-n", real.SYSTEM, "rollout", "restart", f"deployment/{GATEWAY}")
     until("every gateway is a new one", lambda: rolled(api), seconds=240)
-    before = {each["metadata"]["uid"] for each in real.live(api, "e2e", ENGINES)}
+    engines = real.live(api, "e2e", ENGINES)
+    agents = [Agent(api, environment.kubeconfig, e["metadata"]["name"]) for e in engines]
+    assert [each.starts() for each in agents] == [1, 1]
+    before = {each["metadata"]["uid"] for each in engines}
     api.patch(path("ModelTier", "e2e", "echo"), {"spec": {"podLabels": {"turn": "2"}}})
     real.wait_ready(api, "ModelTier", "e2e", "echo", seconds=240)
     after = {each["metadata"]["uid"] for each in real.live(api, "e2e", ENGINES)}
     assert before.isdisjoint(after)
+    drained = [agent.drain() for agent in agents]
+    figures.append(f"engines drained by their agents: {drained}")
+    assert all(each.endswith(": idle") for each in drained)
     summary = asker.result(kubectl)
     figures.append(
         f"NPCs while gateways and engines were replaced: {summary['asked']} asked, "

@@ -78,7 +78,7 @@ async def collected(handler: Handler) -> Signals:
     async with serving(handler) as address:
         source = Source(
             name="gateway",
-            targets=(address,),
+            targets=lambda: (address,),
             series=GATEWAY,
             family=GATEWAY_FAMILY,
             listed=estimates.gateways,

@@ -11,7 +11,8 @@ from gameai_operator.tier.objects import Live
 from gameai_operator.tier.revisions import NEWEST, Inputs
 
 UID = "0a1b2c3d-0000-4000-8000-000000000001"
-CURRENT = Inputs(revision=NEWEST, capacity=CapacityLabels())
+AGENT_IMAGE = "gameai-workloads:0.1.0"
+CURRENT = Inputs(revision=NEWEST, capacity=CapacityLabels(), agent_image=AGENT_IMAGE)
 NOTHING = Live(on_demand=None, spot=None)
 
 

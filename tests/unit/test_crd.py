@@ -116,7 +116,7 @@ def test_a_number_is_a_quantity_too() -> None:
 
 def test_the_operator_owns_every_status_field_there_is() -> None:
     fields = {each.alias for each in ModelTierStatus.model_fields.values()}
-    assert {*FIELDS, "operator", "scaling", "conditions"} == fields
+    assert {*FIELDS, "operator", "scaling", "performance", "conditions"} == fields
 
 
 def test_the_table_of_kinds_and_the_crds_are_one() -> None:

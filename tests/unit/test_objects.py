@@ -113,15 +113,19 @@ def test_the_grace_period_holds_the_sleep_the_drain_and_the_teardown() -> None:
     for name, profile in (("Gold", 10), ("Silver", 60), ("Bronze", 300)):
         spec = pod_spec(**{"class": name})
         [*_, script] = spec["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-        slept = int(re.findall(r"^sleep (\d+)$", script, re.MULTILINE)[-1])
+        slept = int(re.findall(r"sleep (\d+) ;;$", script, re.MULTILINE)[-1])
         assert spec["terminationGracePeriodSeconds"] >= slept + profile + 15
+        assert f"--drain-seconds={profile}" in spec["initContainers"][0]["args"]
+        assert f"timeout={profile + 5})" in script
         assert f"--shutdown-timeout={profile}" in spec["containers"][0]["args"]
 
 
 def test_only_an_engine_whose_port_refuses_is_killed_before_it_is_asked_to_end() -> None:
     [*_, script] = pod_spec()["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     asked, killed = script.index("except ConnectionRefusedError"), script.index("kill -9 -1")
-    assert script.index("if [ $? -eq 7 ]; then") in range(asked, killed)
+    assert script.index("case $? in") in range(asked, killed)
+    assert "sys.exit(7)" in script
+    assert re.search(r"^ +7\) while .* kill -9 -1", script, re.MULTILINE)
     # A shell that understands it, and Python that does; it is run by `make e2e-vllm` alone.
     subprocess.run(["sh", "-n", "-c", script], check=True)
     ast.parse(script.split('"')[1])
@@ -267,10 +271,39 @@ def test_a_missing_on_demand_deployment_does_not_hold_spot() -> None:
 def test_a_cache_on_the_node_is_given_to_the_engine_before_it_starts() -> None:
     source = {"huggingFace": {"repository": "a/b"}}
     model = {"source": source, "cache": {"hostPath": {"path": "/mnt/models"}}}
-    (owner,) = pod_spec(model=model)["initContainers"]
+    owner, agent = pod_spec(model=model)["initContainers"]
+    assert (agent["name"], agent["restartPolicy"]) == ("agent", "Always")
     assert owner["command"] == ["chown", "2000:2000", "/models"]
     assert owner["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["CHOWN"]}
-    assert "initContainers" not in pod_spec()
+    [alone] = pod_spec()["initContainers"]
+    assert alone["name"] == "agent"
+
+
+def test_an_agent_stands_beside_the_engine_since_revision_5() -> None:
+    [agent] = pod_spec(engine={"vllm": {"args": ["--max-num-seqs=24"]}})["initContainers"]
+    assert agent["image"] == tiers.AGENT_IMAGE
+    assert agent["resources"]["limits"] == {"memory": "128Mi"}
+    assert {"--model=gold", "--class=Gold", "--slots=24"} <= set(agent["args"])
+    former = dataclasses.replace(tiers.CURRENT, revision=4)
+    [made] = objects.deployments(tiers.tier(), tiers.NOTHING, former)
+    assert "initContainers" not in made["spec"]["template"]["spec"]
+
+
+def test_the_hash_of_an_engine_is_that_of_what_decides_its_speed() -> None:
+    def engine_hash(capacity: str = "on-demand", **spec: Any) -> str:
+        made = deployments(tiers.tier(capacity={"spotPercent": 50}, **spec))[capacity]
+        [agent] = made["spec"]["template"]["spec"]["initContainers"]
+        [found] = [e for e in agent["args"] if e.startswith("--engine-hash=")]
+        return str(found)
+
+    assert engine_hash() == engine_hash("spot") == engine_hash(podLabels={"team": "npc"})
+    others = [
+        engine_hash(engine={"vllm": {"args": ["--max-num-seqs=24"]}}),
+        engine_hash(engine={"vllm": {"env": [{"name": "A", "value": "1"}]}}),
+        engine_hash(hardware={"cpu": "2"}),
+        engine_hash(model={"source": {"huggingFace": {"repository": "a/b"}}}),
+    ]
+    assert len({engine_hash(), *others}) == 5
 
 
 def test_pods_take_the_settings_of_their_cluster() -> None:

@@ -247,3 +247,26 @@ def test_readiness_gates_are_named_once_the_containers_are_ready() -> None:
     assert seen(raw).unready == ""
     raw["status"]["conditions"].append({"type": "ContainersReady", "status": "True"})
     assert seen(raw).unready == "target-health.elbv2.k8s.aws/tg"
+
+
+def test_a_sidecar_counts_once_the_main_container_is_ready() -> None:
+    raw = document()
+    raw["spec"]["initContainers"] = [
+        {"name": "cache-owner"},
+        {"name": "agent", "restartPolicy": "Always"},
+    ]
+    assert seen(raw).unready_sidecar == ""
+    raw["status"]["containerStatuses"][0]["ready"] = True
+    assert seen(raw).unready_sidecar == "agent"
+    raw["status"]["initContainerStatuses"] = [{"name": "agent", "ready": True}]
+    assert seen(raw).unready_sidecar == ""
+
+
+def test_a_pod_with_an_agent_can_be_asked_once_it_has_an_address() -> None:
+    raw = document()
+    raw["status"]["podIP"] = "10.0.0.7"
+    assert seen(raw).agent_address == ""
+    raw["spec"]["initContainers"] = [{"name": "agent", "restartPolicy": "Always"}]
+    assert seen(raw).agent_address == "10.0.0.7"
+    del raw["status"]["podIP"]
+    assert seen(raw).agent_address == ""

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 from gameai_contract.inference import LatencyClass
 from gameai_operator.resources.deployment import TEMPLATE_INPUTS
@@ -19,7 +21,7 @@ EKS = Inputs(
         label="eks.amazonaws.com/capacityType", spot=("SPOT",), on_demand=("OD",)
     ),
 )
-FIRST = Inputs(revision=1, capacity=tiers.CURRENT.capacity)
+FIRST = dataclasses.replace(tiers.CURRENT, revision=1)
 TIER = tiers.tier()
 SAME = model_revision(TIER.spec)
 
@@ -75,8 +77,11 @@ def test_a_revision_of_a_newer_operator_is_said_with_the_remedy() -> None:
         inputs(tiers.tier(templateRevision=999).spec, None, None, tiers.CURRENT)
 
 
+NO_AGENT = dataclasses.replace(tiers.CURRENT, revision=4).text().replace("4", "5")
+
+
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"revision": 1, "capacity": {"label": "x"}}']
+    "text", ["", "{", "[]", "{}", '{"revision": 1, "capacity": {"label": "x"}}', NO_AGENT]
 )
 def test_what_is_not_ours_is_not_parsed(text: str) -> None:
     assert parse(text) is None
@@ -84,6 +89,14 @@ def test_what_is_not_ours_is_not_parsed(text: str) -> None:
 
 def test_inputs_are_read_back_as_written() -> None:
     assert parse(EKS.text()) == EKS
+    assert parse(tiers.CURRENT.text()) == tiers.CURRENT
+
+
+def test_another_image_of_the_agent_does_not_reach_a_live_tier() -> None:
+    live = tiers.deployment(model_revision=SAME, remembered={TEMPLATE_INPUTS: tiers.CURRENT.text()})
+    newer = dataclasses.replace(tiers.CURRENT, agent_image="gameai-workloads:0.2.0")
+    assert inputs(TIER.spec, NEWEST, live, newer) == tiers.CURRENT
+    assert inputs(TIER.spec, NEWEST, None, newer) == newer
 
 
 def test_only_model_and_image_make_another_model_revision() -> None:

@@ -33,6 +33,24 @@ def test_replicas_follow_players_within_bounds() -> None:
     assert (most.replicas, most.limited) == (4, True)
 
 
+def test_what_was_measured_counts_unless_a_rate_is_given() -> None:
+    measured = {
+        "templateHash": "abc", "gpuProduct": "NVIDIA A10G", "targetMs": 16, "concurrency": 8,
+        "requestsPerSecond": "20.00", "idleP95Ms": "9.0", "measuredAt": "2026-11-28T09:00:00Z",
+    }  # fmt: skip
+
+    def replicas(given: dict[LatencyClass, float], **other: Any) -> int:
+        status = {"performance": [measured | other]}
+        [row] = plan([tiers.tier(status=status, scaling={"maxReplicas": 50})], [10_000], given)
+        return row.replicas
+
+    # 333 requests a second, of which a replica is planned with 77.5 % of 20.
+    assert replicas({}) == 22
+    assert replicas(CAPACITY) == 9
+    # At another target, or without keeping it, a measurement says nothing: 8 at a time, of 16 ms each.
+    assert replicas({}, targetMs=20) == replicas({}, idleP95Ms="17.0") == 1
+
+
 def test_a_tier_that_is_not_scaled_costs_what_it_has() -> None:
     assert planned(10_000, scaling=None, replicas=3).replicas == 3
     assert planned(10_000, scaling=None, replicas=None).replicas == 1
@@ -76,6 +94,19 @@ def test_a_wrong_flag_is_named(
 ) -> None:
     assert main(["plan", "-f", str(ROOT / "examples"), *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_list_as_kubectl_prints_it_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "list.yaml"
+    items = [tiers.resource(name="a"), tiers.resource(name="b")]
+    file.write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": items}))
+    assert main(["plan", "-f", str(file), "--players", "100", "--output", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [each["tier"] for each in rows] == ["eldermoor/a", "eldermoor/b"]
+    file.write_text("kind: List\n")
+    assert main(["plan", "-f", str(file)]) == 2
 
 
 def test_wrong_manifests_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

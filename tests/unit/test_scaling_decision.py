@@ -24,11 +24,14 @@ def fleet(current: int = 4, ready: int | None = None, target_ms: int = 16) -> Fl
     return Fleet(current=current, ready=current if ready is None else ready, target_ms=target_ms)
 
 
+NUMBERS = ("players_per_second", "requests_per_player", "capacity_per_second")
+
+
 def signals(*, age: float = 5.0, **values: Any) -> Signals:
     given: dict[str, Any] = {"queued": 0.0, "in_flight": 32.0} | values
     samples: dict[str, Any] = {
         name: Sample(value, NOW - age)
-        if isinstance(value, float) and name not in ("players_per_second", "requests_per_player")
+        if isinstance(value, float) and name not in NUMBERS
         else value
         for name, value in given.items()
     }
@@ -55,6 +58,31 @@ def test_waiting_and_running_questions_together_are_the_signal() -> None:
     decision = decided(signals(queued=10.0, in_flight=50.0))
     assert (decision.desired, decision.reason) == (8, "queue")
     assert decision.message == "4 → 8 replicas; queue: 60 for 8 per replica asks for 8"
+
+
+def test_the_forecast_rests_on_a_measurement_until_real_requests_were_timed() -> None:
+    players = {"players": 1000.0, "capacity_per_second": 20.0, "in_flight": 0.0}
+    # 33 requests a second; a replica is planned with 77.5 % of 20.
+    first = decided(signals(**players))
+    assert wish(first, "players") == (3, Freshness.FRESH)
+    [row] = [each for each in first.wishes if each.name == "players"]
+    assert row.target == "20.0 requests/s measured"
+    # 8 at a time, of 100 ms each: 80 a second.
+    assert wish(decided(signals(**players, service_ms=100.0)), "players")[0] == 1
+    assert wish(decided(signals(players=1000.0, in_flight=0.0)), "players")[0] == 0
+
+
+def test_what_engines_count_themselves_is_shown_and_asks_for_nothing() -> None:
+    decision = decided(signals(engine_running=300.0, engine_waiting=20.0))
+    [row] = [each for each in decision.wishes if each.name == "engine"]
+    assert (row.value, row.wants) == ("300 running, 20 waiting", 0)
+    assert decision.desired == 4
+    assert not [each for each in decided().wishes if each.name == "engine"]
+
+
+def test_a_measured_target_replaces_the_default() -> None:
+    size = Fleet(current=4, ready=4, target_ms=16, per_replica=20)
+    assert decided(signals(queued=10.0, in_flight=90.0), size).desired == 5
 
 
 def test_a_fleet_of_the_right_size_is_kept_though_nothing_waits() -> None:

@@ -147,7 +147,7 @@ def test_a_change_of_number_or_condition_is_reported_at_once() -> None:
     def urgent(history: list[Change], reason: str = "ValidSignals") -> dict[str, Any]:
         made = report.status(decision, BUSY, history, lambda _: WALL, now=WALL)
         condition = {"type": "ScalingActive", "status": "True", "reason": reason}
-        return report.urgent({"scaling": made, "conditions": [condition]})
+        return report.urgent({"scaling": made, "conditions": [condition], "performance": []})
 
     first = [Change(WALL, 4, 8, "queue")]
     assert urgent(first) == urgent(first)

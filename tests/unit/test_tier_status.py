@@ -84,6 +84,7 @@ def test_what_only_the_user_can_correct_stalls(pod: Pod, reason: str, words: str
         ),
         (a_pod(gates="example.com/quota"), "SchedulingGated", "example.com/quota"),
         (a_pod(unready="elb/tg"), "ReadinessGatesClosed", "elb/tg"),
+        (a_pod(unready_sidecar="agent"), "SidecarNotReady", "the container agent beside it is not"),
         (
             a_pod(dead="Evicted: too much"),
             "PodsEvicted",

@@ -33,8 +33,8 @@ class Freeze(StrEnum):
 class QueueSignal(Model):
     """Questions that wait or run, per replica: the primary signal."""
 
-    target_per_replica: Annotated[int, Field(ge=1, le=4096)] = 8
-    """Questions queued and in flight per replica that the tier is scaled for. Example: 8."""
+    target_per_replica: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Questions queued and in flight per replica that the tier is scaled for. Absent: 77.5 percent of the measured concurrency (status.performance), or 8 as long as nothing is measured. Example: 8."""
 
 
 class GpuSignal(Model):
@@ -115,7 +115,7 @@ class Scaling(Model):
     max_replicas: Annotated[int, Field(ge=1, le=1000)]
     """Maximum number of replicas. Example: 50."""
     queue: QueueSignal = QueueSignal()
-    """The primary signal. Default: 8 questions per replica."""
+    """The primary signal. Default: what a replica was measured to serve, or 8 questions."""
     gpu: GpuSignal | None = None
     """The secondary signal. Absent: GPU utilisation is not used."""
     latency_guard: LatencyGuard = LatencyGuard()
@@ -143,7 +143,7 @@ class ScalingSignal(Model):
     """One signal of a decision."""
 
     name: Text
-    """queue, gpu, players, schedule or latency."""
+    """queue, gpu, players, schedule, latency or engine. The last is what the engines themselves say; it asks for nothing."""
     value: Text
     """Its value. Example: 312."""
     target: Text

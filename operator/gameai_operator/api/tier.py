@@ -276,6 +276,25 @@ class CostStatus(Model):
     """Instance type that the cost is based on: the first of hardware.instanceTypes with a known price, or the default of the class. Example: g5.xlarge."""
 
 
+class PerformanceStatus(Model):
+    """What one replica can do, as measured with synthetic questions: at Gold one of eight actions, at Silver and Bronze 64 tokens."""
+
+    template_hash: Text
+    """Hash of everything the engine was started with: image, arguments, environment and resources."""
+    gpu_product: Text
+    """Product name of the GPUs, or "unknown". Example: NVIDIA A10G."""
+    target_ms: int
+    """Latency target of the measurement, in milliseconds. Another latency.targetMs makes another measurement."""
+    requests_per_second: Text
+    """Requests per second with p95 within the target. Example: "61.50"."""
+    concurrency: int
+    """Concurrent requests at that rate. Example: 16."""
+    idle_p95_ms: Text
+    """p95 of one request at a time, in milliseconds. Example: "11.2"."""
+    measured_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+    """Time of the measurement, in UTC."""
+
+
 class ModelTierStatus(Model):
     """Observed state, written by the operator."""
 
@@ -301,6 +320,11 @@ class ModelTierStatus(Model):
     """Cost of the tier. Absent if no price is known."""
     scaling: ScalingStatus | None = None
     """The last scaling decision, written by the scaler. Absent without spec.scaling."""
+    performance: Annotated[
+        tuple[PerformanceStatus, ...],
+        Field(max_length=8, json_schema_extra=list_map("templateHash", "gpuProduct")),
+    ] = ()
+    """Measured capacity of a replica, written by the scaler, which has one replica measured while at least two are ready and have room. Absent without spec.scaling."""
     conditions: Annotated[
         tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))
     ] = ()

@@ -20,9 +20,9 @@ class Pod:
 
     `force_delete` says that it is terminating and that its present process never was ready. `dead` is why it ended for good:
     an evicted or refused pod stays as an object, and says nothing about those that took its place. `gates` keep it from
-    being scheduled, `unready` from being ready though its containers are; `side_fault` is what is wrong with
+    being scheduled, `unready` from being ready though its containers are, and `unready_sidecar` from being ready though its main container is; `side_fault` is what is wrong with
     another container than the main one: an init container, or a sidecar. `placed` means that it has a node, and so a
-    price.
+    price. `agent_address` is its IP address where a tier agent runs in it.
     """
 
     namespace: str
@@ -39,8 +39,10 @@ class Pod:
     dead: str = ""
     gates: str = ""
     unready: str = ""
+    unready_sidecar: str = ""
     side_fault: str = ""
     placed: bool = False
+    agent_address: str = ""
 
     @property
     def pull_fault(self) -> str:

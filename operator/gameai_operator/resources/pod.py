@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gameai_contract.names import AGENT_CONTAINER
+
 from gameai_operator.controller.pod_facts import Pod, config_fault, pull_fault
 
 _DEAD = frozenset({"Failed", "Succeeded"})
@@ -37,9 +39,17 @@ def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
         dead=_dead(status),
         gates=_gates(document, conditions.get("PodScheduled", {})),
         unready=_unready(document, conditions),
+        unready_sidecar=_unready_sidecar(document["spec"], status, container),
         side_fault=_side_fault(status, main),
         placed=bool(document["spec"].get("nodeName")) and status.get("phase") not in _DEAD,
+        agent_address=_agent_address(document["spec"], status),
     )
+
+
+def _agent_address(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
+    """The pod's address, if it has one and a tier agent that can be asked there."""
+    agent = any(each["name"] == AGENT_CONTAINER for each in spec.get("initContainers", ()))
+    return str(status.get("podIP", "")) if agent else ""
 
 
 def _dead(status: Mapping[str, Any]) -> str:
@@ -64,6 +74,17 @@ def _unready(document: Mapping[str, Any], conditions: Mapping[str, Any]) -> str:
     wanted = [each["conditionType"] for each in document["spec"].get("readinessGates", ())]
     closed = [name for name in wanted if conditions.get(name, {}).get("status") != "True"]
     return ", ".join(closed)
+
+
+def _unready_sidecar(
+    spec: Mapping[str, Any], status: Mapping[str, Any], main: Mapping[str, Any]
+) -> str:
+    """The first native sidecar that is not ready, once the main container is."""
+    if not main.get("ready"):
+        return ""
+    sidecars = [e["name"] for e in spec.get("initContainers", ()) if e.get("restartPolicy")]
+    ready = {e["name"] for e in status.get("initContainerStatuses", ()) if e.get("ready")}
+    return next((each for each in sidecars if each not in ready), "")
 
 
 def _side_fault(status: Mapping[str, Any], main: str) -> str:

@@ -52,6 +52,7 @@ def fault(
         _gated,
         _scheduling,
         _not_ready,
+        _not_serving,
     )
     found = next(filter(None, (judge(waiting, words) for judge in judges)), None)
     found = found or _creation(live) or _overridden(live)
@@ -111,6 +112,16 @@ def _not_ready(pods: list[Pod], _: Words) -> Fault | None:
         return None
     message = f"containers are ready, but the readiness gates of the pods are not: {names}"
     return Fault(reason="ReadinessGatesClosed", message=message)
+
+
+def _not_serving(pods: list[Pod], kind: Words) -> Fault | None:
+    name = _chosen(pod.unready_sidecar for pod in pods)
+    if not name:
+        return None
+    message = (
+        f"{kind.program} is ready, but the container {name} beside it is not: its log says why"
+    )
+    return Fault(reason="SidecarNotReady", message=message)
 
 
 def _scheduling(pods: list[Pod], kind: Words) -> Fault | None:

@@ -12,17 +12,19 @@ from gameai_operator.controller.events import Recorder
 from gameai_operator.controller.kind import Kind
 from gameai_operator.controller.manifest import Key
 from gameai_operator.keda.server import serve
-from gameai_operator.kinds import MANAGED_SELECTOR, WATCHED, kinds
+from gameai_operator.kinds import ENGINE_PODS, MANAGED_SELECTOR, WATCHED, kinds
 from gameai_operator.run.heartbeat import Heartbeat
 from gameai_operator.run.leadership import Leadership
 from gameai_operator.run.observer import Observer
 from gameai_operator.run.process import now, together
-from gameai_operator.scaling.collector import Collector, Source
+from gameai_operator.scaling.agents import FAMILY, SERIES
+from gameai_operator.scaling.collector import Collector, Source, measure
 from gameai_operator.scaling.estimates import Estimates
 from gameai_operator.scaling.exposition import GATEWAY, GATEWAY_FAMILY
 from gameai_operator.scaling.gpus import UTILISATION, Gpus
 from gameai_operator.scaling.recommendations import Recommendations
 from gameai_operator.scaling.scaler import Scaler as Decider
+from gameai_operator.scaling.tier_agents import TierAgents
 from gameai_operator.settings import ScalerSettings, Settings
 
 
@@ -31,7 +33,11 @@ class Scaler:
 
     def __init__(self, settings: Settings, client: Client, gate: WriteGate) -> None:
         roots = {name: _alone(kind) for name, kind in kinds(settings).items()}
-        watched = {each: WATCHED[each] for each in ("ScaledObject", "Namespace")}
+        watched = {
+            **{each: WATCHED[each] for each in ("ScaledObject", "Namespace")},
+            # The agents of engines; other pods of ours say nothing to it.
+            **({"Pod": ENGINE_PODS} if settings.scaler.agent_port else {}),
+        }
         self._observer = Observer(
             settings, client, roots, watched, MANAGED_SELECTOR, shows_objects=False
         )
@@ -43,8 +49,9 @@ class Scaler:
         self._heartbeat = Heartbeat()
         estimates = Estimates()
         gpus = Gpus()
+        agents = TierAgents(self._observer.cache, settings.scaler.agent_port, measure)
         self._collector = Collector(
-            _sources(settings.scaler, estimates, gpus),
+            _sources(settings.scaler, estimates, gpus, agents),
             clock=time.monotonic,
             seconds=settings.scaler.seconds,
         )
@@ -53,6 +60,7 @@ class Scaler:
             self._observer.cache,
             estimates,
             gpus,
+            agents,
             recommendations=self._recommendations,
             absence=self._observer.absence,
             labels=self._labels,
@@ -106,10 +114,12 @@ class Scaler:
         await self._decider.lead()
 
 
-def _sources(settings: ScalerSettings, estimates: Estimates, gpus: Gpus) -> tuple[Source, ...]:
+def _sources(
+    settings: ScalerSettings, estimates: Estimates, gpus: Gpus, agents: TierAgents
+) -> tuple[Source, ...]:
     gateways = Source(
         name="gateway",
-        targets=settings.gateways,
+        targets=lambda: settings.gateways,
         series=GATEWAY,
         family=GATEWAY_FAMILY,
         listed=estimates.gateways,
@@ -117,14 +127,22 @@ def _sources(settings: ScalerSettings, estimates: Estimates, gpus: Gpus) -> tupl
     )
     exporters = Source(
         name="GPU exporter",
-        targets=settings.gpu_metrics,
+        targets=lambda: settings.gpu_metrics,
         series=(UTILISATION,),
         # A node without GPUs has no such metric.
         family="",
         listed=gpus.listed,
         take=gpus.take,
     )
-    return gateways, exporters
+    sidecars = Source(
+        name="tier agent",
+        targets=agents.targets,
+        series=SERIES,
+        family=FAMILY,
+        listed=agents.store.listed,
+        take=agents.store.take,
+    )
+    return gateways, exporters, sidecars
 
 
 def _alone(kind: Kind) -> Kind:

@@ -8,7 +8,8 @@ from typing import Any
 from gameai_contract.inference import LatencyClass
 
 from gameai_operator.api.tier import ModelTier
-from gameai_operator.scaling.decide import replicas_for
+from gameai_operator.scaling.decide import questions_per_replica, replicas_for
+from gameai_operator.tier.effective import target_ms
 from gameai_operator.tier.pricing import price
 from gameai_operator.tier.split import split
 
@@ -64,9 +65,27 @@ class Planned:
 def plan(
     tiers: Iterable[ModelTier], players: Iterable[int], capacity: Mapping[LatencyClass, float]
 ) -> list[Planned]:
-    """Every tier at every number of players. `capacity` is requests per second of a replica, by class."""
+    """Every tier at every number of players.
+
+    `capacity` is requests per second of a replica, by class. Without it the measurement in a tier's status counts; without
+    that every request takes as long as the latency target.
+    """
     numbers = list(players)
     return [_planned(tier, count, capacity) for tier in tiers for count in numbers]
+
+
+def _rate(tier: ModelTier, given: Mapping[LatencyClass, float]) -> float:
+    """Requests per second of a replica."""
+    if tier.spec.class_ in given:
+        return given[tier.spec.class_]
+    target = target_ms(tier)
+    measured = [
+        float(each.requests_per_second)
+        for each in tier.status.performance
+        if each.target_ms == target and float(each.idle_p95_ms) <= target
+    ]
+    declared = tier.spec.scaling.queue.target_per_replica if tier.spec.scaling else None
+    return min(measured, default=questions_per_replica(declared, None) * 1000 / target)
 
 
 def _planned(tier: ModelTier, players: int, capacity: Mapping[LatencyClass, float]) -> Planned:
@@ -77,7 +96,7 @@ def _planned(tier: ModelTier, players: int, capacity: Mapping[LatencyClass, floa
         replicas = needed
     else:
         per_minute = float(spec.scaling.players.requests_per_player_per_minute)
-        needed = replicas_for(players * per_minute / 60, capacity[spec.class_])
+        needed = replicas_for(players * per_minute / 60, _rate(tier, capacity))
         replicas = min(max(needed, spec.scaling.min_replicas), spec.scaling.max_replicas)
         limited = needed > replicas
     shares = split(replicas, spec.capacity.spot_percent, spec.capacity.minimum_on_demand)

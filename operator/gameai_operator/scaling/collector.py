@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import aiohttp
+from gameai_contract.tier_agent import MEASURE_PATH, TARGET_PARAMETER
 
 from gameai_operator import telemetry
 from gameai_operator.scaling.exposition import MOST_BYTES, Scrape, parse
@@ -19,17 +20,18 @@ _JITTER = 0.2
 _MOST_AT_ONCE = 16
 _PIECE_BYTES = 64 * 1024
 _OK = 200
+_MOST_ANSWER = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """Pages of one kind: where they are, which series count, and what receives them.
 
-    `targets` are `host:port`; a name stands for all of its addresses. `listed` gets all addresses, `take` each page.
+    `targets` gives `host:port`; a name stands for all of its addresses. `listed` gets all addresses, `take` each page.
     """
 
     name: str
-    targets: tuple[str, ...]
+    targets: Callable[[], Sequence[str]]
     series: Sequence[str]
     family: str
     listed: Callable[[Sequence[str]], None]
@@ -86,6 +88,21 @@ class Collector:
         source.take(address, scrape)
 
 
+async def measure(address: str, target_ms: int) -> str:
+    """Ask a tier agent to measure its engine; its answer. Raises OSError and TimeoutError."""
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
+    url = f"http://{address}{MEASURE_PATH}"
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(url, params={TARGET_PARAMETER: target_ms}) as reply,
+        ):
+            text = await reply.content.read(_MOST_ANSWER)
+            return f"{reply.status} {text.decode(errors='replace').strip()}"
+    except aiohttp.ClientError as error:
+        raise OSError(str(error)) from error
+
+
 async def _whole(content: aiohttp.StreamReader) -> bytes:
     """All of a page, which comes in pieces: a part of it would read as less load. Raises ValueError where it is too long."""
     pieces, size = [], 0
@@ -100,7 +117,7 @@ async def _whole(content: aiohttp.StreamReader) -> bytes:
 async def _addresses(source: Source) -> list[str] | None:
     """Every page; None where a name cannot be resolved now, which does not mean that the pages are gone."""
     found: set[str] = set()
-    for target in source.targets:
+    for target in source.targets():
         host, _, port = target.rpartition(":")
         try:
             entries = await asyncio.get_running_loop().getaddrinfo(

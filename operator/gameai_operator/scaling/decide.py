@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from gameai_operator.api.scaling import Freeze, Scaling
+from gameai_operator.scaling.agents import Capacity
 from gameai_operator.scaling.behavior import (
     Behavior,
     Limit,
@@ -40,6 +41,19 @@ _BACKLOG = 1.5
 _MOST_LEARNT, _LEAST_LEARNT = 2.0, 0.05
 
 
+# Questions at a time of a replica, where neither the spec says it nor a measurement.
+DEFAULT_PER_REPLICA = 8
+
+
+def questions_per_replica(declared: int | None, capacity: Capacity | None) -> int:
+    """Questions at a time that a replica is planned for. A capacity that misses the target without load says nothing."""
+    if declared is not None:
+        return declared
+    if capacity is None or not capacity.reachable:
+        return DEFAULT_PER_REPLICA
+    return max(1, int(_UTILISATION * capacity.concurrency))
+
+
 def replicas_for(requests_per_second: float, capacity: float) -> int:
     """Replicas planned for a load, at least one; `capacity` is requests per second of a replica."""
     return max(1, math.ceil(requests_per_second / (capacity * _UTILISATION) - _LEAST_PART))
@@ -47,11 +61,12 @@ def replicas_for(requests_per_second: float, capacity: float) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fleet:
-    """A tier's replicas: `current` are wished for, `ready` answer."""
+    """A tier's replicas: `current` are wished for, `ready` answer, each for `per_replica` questions at a time."""
 
     current: int
     ready: int
     target_ms: int
+    per_replica: int = DEFAULT_PER_REPLICA
 
     @property
     def starting(self) -> int:
@@ -126,9 +141,9 @@ def decide(
 ) -> Decision:
     """Decide for one tier; `now` is the clock of the samples, `wall` the time with a time zone."""
     behavior = behavior_of(scaling)
-    players = _players(scaling, signals, now)
+    players = _players(scaling, fleet, signals, now)
     wishes = (
-        _queue(scaling, fleet, signals, behavior, players, now),
+        _queue(fleet, signals, behavior, players, now),
         _gpu(scaling, fleet, signals, behavior, now),
         players,
         _schedule(scaling, wall),
@@ -152,7 +167,7 @@ def decide(
         reason=reason,
         message=_sentence(fleet, desired, wanted, reason, limit, (*wishes, guard), scaling.freeze),
         limit=limit,
-        wishes=(*wishes, guard),
+        wishes=(*wishes, guard, *_engine(signals, now)),
         blind=blind,
         memory=remembered(memory, bounded, behavior, now),
     )
@@ -170,7 +185,6 @@ def _thawed(freeze: Freeze, current: int, desired: int) -> int:
 
 
 def _queue(
-    scaling: Scaling,
     fleet: Fleet,
     signals: Signals,
     behavior: Behavior,
@@ -181,7 +195,7 @@ def _queue(
 
     A backlog is no lasting load. While replicas start for it, it asks for no more than half as much again as the players do.
     """
-    target = scaling.queue.target_per_replica
+    target = fleet.per_replica
     queued, running = fresh(signals.queued, now), fresh(signals.in_flight, now)
     text, wants = "unknown", 0
     if queued is not None and running is not None:
@@ -202,7 +216,7 @@ def _gpu(scaling: Scaling, fleet: Fleet, signals: Signals, behavior: Behavior, n
     percent, running = fresh(signals.gpu_percent, now), fresh(signals.in_flight, now)
     target, wants = scaling.gpu.target_percent, 0
     if percent is not None and running is not None and fleet.ready:
-        busy = running >= _BUSY * scaling.queue.target_per_replica * fleet.ready
+        busy = running >= _BUSY * fleet.per_replica * fleet.ready
         band = replace(behavior, up=behavior.down)
         found = average_value(percent * fleet.ready, target, fleet.ready, band)
         if busy and found > fleet.ready and not fleet.starting:
@@ -213,7 +227,7 @@ def _gpu(scaling: Scaling, fleet: Fleet, signals: Signals, behavior: Behavior, n
     return _wish("gpu", text, f"{target} %", wants, signals.gpu_percent, now)
 
 
-def _players(scaling: Scaling, signals: Signals, now: float) -> Wish:
+def _players(scaling: Scaling, fleet: Fleet, signals: Signals, now: float) -> Wish:
     """The load of the players that will be there when a replica that is asked for now is ready."""
     declared = float(scaling.players.requests_per_player_per_minute)
     learnt = declared if signals.requests_per_player is None else signals.requests_per_player
@@ -225,16 +239,34 @@ def _players(scaling: Scaling, signals: Signals, now: float) -> Wish:
     state = freshness(signals.players, now)
     if state is Freshness.FRESH:
         players += lobby + max(0.0, signals.players_per_second) * ahead
-    service = signals.service_ms
+    capacity, target = _capacity(fleet, signals)
     wants = 0
-    if service is not None and service.value > 0 and players:
-        # Little's law: a replica with so many requests at a time serves so many a second.
-        capacity = scaling.queue.target_per_replica * 1000 / service.value
+    if capacity is not None and players:
         wants = replicas_for(players * per_minute / 60, capacity)
     seen = "no report" if present is None else f"{present:.0f} players"
     text = f"{seen}, {players:.0f} forecast, at {per_minute:.2f} requests/min"
-    target = "capacity unknown" if service is None else f"{service.value:.0f} ms per request"
     return _wish("players", text, target, wants, signals.players, now)
+
+
+def _capacity(fleet: Fleet, signals: Signals) -> tuple[float | None, str]:
+    """Requests per second of a replica, and what that rests on: real requests rather than a measurement with made-up ones."""
+    service = signals.service_ms
+    if service is not None and service.value > 0:
+        # Little's law: a replica with so many requests at a time serves so many a second.
+        return fleet.per_replica * 1000 / service.value, f"{service.value:.0f} ms per request"
+    measured = signals.capacity_per_second
+    if measured:
+        return measured, f"{measured:.1f} requests/s measured"
+    return None, "capacity unknown"
+
+
+def _engine(signals: Signals, now: float) -> tuple[Wish, ...]:
+    """What engines say themselves, to compare: far more than the queue signal means that they have other callers."""
+    running, waiting = signals.engine_running, signals.engine_waiting
+    if running is None or waiting is None:
+        return ()
+    text = f"{running.value:.0f} running, {waiting.value:.0f} waiting"
+    return (_wish("engine", text, "for comparison", 0, running, now),)
 
 
 def _schedule(scaling: Scaling, wall: datetime.datetime) -> Wish:

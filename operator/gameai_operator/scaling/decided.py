@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gameai_operator.api.scaling import Scaling
-from gameai_operator.api.tier import ModelTier
-from gameai_operator.controller.manifest import PAUSED, Key
+from gameai_operator.api.tier import ModelTier, PerformanceStatus
+from gameai_operator.controller.manifest import PAUSED, Key, Manifest
 from gameai_operator.scaling import report
+from gameai_operator.scaling.agents import Seen
 from gameai_operator.scaling.behavior import Memory
 from gameai_operator.scaling.decide import Decision, Fleet
 from gameai_operator.scaling.report import Change
@@ -46,6 +47,8 @@ class Made:
     fleet: Fleet
     signals: Signals
     decision: Decision
+    agents: Seen
+    performance: tuple[PerformanceStatus, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,3 +66,20 @@ class Decided:
         """Whether nothing of it may be changed."""
         annotations = self.root["metadata"].get("annotations", {})
         return bool(annotations.get(PAUSED) == "true")
+
+
+def learned(tier: ModelTier, scaling: Scaling) -> float:
+    """Requests per player as a former process learned them, else as declared."""
+    known = tier.status.scaling and tier.status.scaling.requests_per_player_per_minute
+    return float(known or scaling.players.requests_per_player_per_minute)
+
+
+def manifest(root: Mapping[str, Any], status: Mapping[str, Any]) -> Manifest:
+    """What is applied to the status of a tier."""
+    metadata = root["metadata"]
+    return {
+        "apiVersion": root["apiVersion"],
+        "kind": root["kind"],
+        "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
+        "status": status,
+    }

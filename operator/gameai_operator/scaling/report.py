@@ -165,6 +165,7 @@ def urgent(status: Mapping[str, Any]) -> dict[str, Any]:
         "limited": scaling["limited"],
         "changed": scaling["history"][:1],
         "states": states,
+        "performance": status["performance"],
     }
 
 

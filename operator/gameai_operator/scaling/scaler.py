@@ -24,14 +24,16 @@ from gameai_operator.controller.plan import Child
 from gameai_operator.resources import scaled_object
 from gameai_operator.scaling import keda_state, report
 from gameai_operator.scaling.behavior import Limit, Memory, Stamped, changed
-from gameai_operator.scaling.decide import Fleet, decide
-from gameai_operator.scaling.decided import Decided, Made, State
+from gameai_operator.scaling.decide import Fleet, decide, questions_per_replica
+from gameai_operator.scaling.decided import Decided, Made, State, learned, manifest
 from gameai_operator.scaling.demand import Demand, demands
 from gameai_operator.scaling.estimates import Estimates
 from gameai_operator.scaling.gpus import Gpus
 from gameai_operator.scaling.newest import Newest
+from gameai_operator.scaling.performance import merged
 from gameai_operator.scaling.recommendations import Recommendation, Recommendations
 from gameai_operator.scaling.report import Change
+from gameai_operator.scaling.tier_agents import TierAgents, with_agents
 from gameai_operator.tier.autoscaling import by_keda
 from gameai_operator.tier.effective import effective, target_ms
 
@@ -71,6 +73,7 @@ class Scaler:
         cache: Cache,
         estimates: Estimates,
         gpus: Gpus,
+        agents: TierAgents,
         *,
         recommendations: Recommendations,
         absence: Callable[[str], Absence | None],
@@ -85,6 +88,7 @@ class Scaler:
         self._cache = cache
         self._estimates = estimates
         self._gpus = gpus
+        self._agents = agents
         self._recommendations = recommendations
         self._absence = absence
         self._labels = labels
@@ -127,6 +131,7 @@ class Scaler:
             del self._states[gone]
             telemetry.forget_scaling(gone.namespace, gone.name)
         self._estimates.forget(f"{key.namespace}/{key.name}" for key in roots)
+        self._agents.keep(roots)
         self._recommendations.keep((key.namespace, key.name) for key in roots)
         decided = [
             self._decide(key, root, tier, wanted.get(f"{key.namespace}/{key.name}", Demand()))
@@ -154,11 +159,13 @@ class Scaler:
     def _decision(
         self, key: Key, root: Mapping[str, Any], tier: ModelTier, scaling: Scaling, demand: Demand
     ) -> Decided:
-        now = self._clock()
+        now, current, target = self._clock(), effective(tier).replicas, target_ms(tier)
+        agents = self._agents.seen(key, tier, target, now)
         fleet = Fleet(
-            current=effective(tier).replicas,
-            ready=tier.status.ready_replicas or 0,
-            target_ms=target_ms(tier),
+            current=current,
+            ready=min(current, (tier.status.ready_replicas or 0) + agents.measuring),
+            target_ms=target,
+            per_replica=questions_per_replica(scaling.queue.target_per_replica, agents.capacity),
         )
         name = f"{key.namespace}/{key.name}"
         self._estimates.observe_start(name, desired=fleet.current, ready=fleet.ready, now=now)
@@ -167,17 +174,25 @@ class Scaler:
             demand.worlds,
             maximum=demand.maximum,
             expected=demand.expected,
-            requests_per_player=_learned(tier, scaling),
+            requests_per_player=learned(tier, scaling),
             now=now,
         )
-        signals = replace(
-            seen,
-            gpu_percent=self._gpus.percent(key.namespace, key.name),
-        )
+        percent = self._gpus.percent(key.namespace, key.name)
+        signals = replace(seen, gpu_percent=percent, **with_agents(seen, agents, now))
         state = self._state(key, root, fleet.current, now)
         decision = decide(scaling, fleet, signals, state.memory, now=now, wall=self._now())
         state.memory = decision.memory
-        made = Made(scaling=scaling, state=state, fleet=fleet, signals=signals, decision=decision)
+        made = Made(
+            scaling=scaling,
+            state=state,
+            fleet=fleet,
+            signals=signals,
+            decision=decision,
+            agents=agents,
+            performance=merged(
+                tier.status.performance, agents.reports.values(), target, self._now()
+            ),
+        )
         found = Decided(key=key, root=root, tier=tier, at=now, made=made)
         self._recommend(key, made, paused=found.paused)
         return found
@@ -200,11 +215,9 @@ class Scaler:
         """The tier is not scaled (any more): what this process wrote of it goes."""
         key, root = decided.key, decided.root
         self._states.pop(key, None)
-        if decided.tier.status.scaling is not None:
+        if decided.tier.status.scaling is not None or decided.tier.status.performance:
             telemetry.forget_scaling(key.namespace, key.name)
-            await self._cluster.apply_status(
-                self._tiers, _manifest(root, {}), manager=FIELD_MANAGER
-            )
+            await self._cluster.apply_status(self._tiers, manifest(root, {}), manager=FIELD_MANAGER)
 
     async def _write(self, decided: Decided, made: Made) -> None:
         if decided.at < made.state.wrote_at:
@@ -235,6 +248,10 @@ class Scaler:
         fault = self._keda_fault(key, made.state) if keda else None
         fault = report.PAUSED if decided.paused else fault
         await self._report(decided.root, made, rival=rival, keda=fault)
+        if not decided.paused and made.scaling.freeze is not Freeze.ALL:
+            await self._agents.measure(
+                key, decided.tier, made.fleet, made.agents, made.signals, self._clock()
+            )
 
     def _recommend(self, key: Key, made: Made, *, paused: bool) -> None:
         """What KEDA gets. A pause, a freeze and a mode hold from now on, not only once KEDA has taken them up.
@@ -354,6 +371,7 @@ class Scaler:
                 lambda at: wall - datetime.timedelta(seconds=now - at),
                 now=wall,
             ),
+            "performance": [each.model_dump(by_alias=True) for each in made.performance],
             "conditions": folding.fold(
                 root.get("status", {}).get("conditions", ()),
                 found,
@@ -364,9 +382,7 @@ class Scaler:
         said = report.urgent(status)
         if said == state.reported and now - state.reported_at < REPORT_SECONDS:
             return
-        await self._cluster.apply_status(
-            self._tiers, _manifest(root, status), manager=FIELD_MANAGER
-        )
+        await self._cluster.apply_status(self._tiers, manifest(root, status), manager=FIELD_MANAGER)
         state.reported, state.reported_at = said, now
 
 
@@ -377,19 +393,3 @@ def _read(key: Key, root: Mapping[str, Any] | None) -> ModelTier | None:
     except ValidationError:
         _LOG.exception("%s cannot be read; this is a bug", key)
         return None
-
-
-def _learned(tier: ModelTier, scaling: Scaling) -> float:
-    """Requests per player as a former process learned them, else as declared."""
-    known = tier.status.scaling and tier.status.scaling.requests_per_player_per_minute
-    return float(known or scaling.players.requests_per_player_per_minute)
-
-
-def _manifest(root: Mapping[str, Any], status: Mapping[str, Any]) -> Manifest:
-    metadata = root["metadata"]
-    return {
-        "apiVersion": root["apiVersion"],
-        "kind": root["kind"],
-        "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
-        "status": status,
-    }

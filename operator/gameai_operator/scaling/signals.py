@@ -1,7 +1,6 @@
 """PURE: what a scaling decision sees of a tier. Missing, stale and zero are three different things."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 # A value that is older says what was; it may keep replicas, and never removes any.
@@ -47,7 +46,8 @@ class Signals:
     `service_ms` the mean time of one engine request; `gpu_percent` the mean over GPUs of running replicas;
     `players` of the worlds that use the tier, `players_per_second` their slope; `requests_per_player` engine requests
     per player and minute; `starting_seconds` from the wish for a replica until it is ready. `silent` are gateways that do
-    not answer: sums leave them out, so that they may add replicas and remove none.
+    not answer: sums leave them out, so that they may add replicas and remove none. `engine_running` and `engine_waiting` are
+    requests as the engines count them; `capacity_per_second` is the measured rate of a replica.
     """
 
     silent: tuple[str, ...] = ()
@@ -64,4 +64,6 @@ class Signals:
     requests_per_player: float | None = None
     starting_seconds: float = 300.0
     expected_players: int = 0
-    by_world: Mapping[str, float] = field(default_factory=dict)
+    engine_running: Sample | None = None
+    engine_waiting: Sample | None = None
+    capacity_per_second: float | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from gameai_contract.names import VLLM_CALLERS, VLLM_PORT
+from gameai_contract.names import AGENT_PORT, VLLM_CALLERS, VLLM_PORT
 
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.manifest import Document
@@ -16,7 +16,7 @@ _PUBLIC_HUB = "huggingface.co"
 
 
 def ingress(tier: ModelTier, settings: NetworkSettings) -> list[Document]:
-    """Those that the contract names, on vLLM's port."""
+    """Those that the contract names, on vLLM's port; the scaler and Prometheus, on the agent's."""
     port = network_policy.ports(VLLM_PORT)
     own = network_policy.pods(network_policy.namespaces(tier.metadata.namespace))
     callers: Mapping[str, list[Document]] = {
@@ -24,7 +24,14 @@ def ingress(tier: ModelTier, settings: NetworkSettings) -> list[Document]:
         "Metrics": network_policy.from_metrics(settings, VLLM_PORT),
         "Gateway": [network_policy.inwards([network_policy.gateway(settings)], port)],
     }
-    return [rule for caller in VLLM_CALLERS for rule in callers[caller]]
+    agents = network_policy.inwards(
+        [network_policy.scaler(settings)], network_policy.ports(AGENT_PORT)
+    )
+    return [
+        *(rule for caller in VLLM_CALLERS for rule in callers[caller]),
+        agents,
+        *network_policy.from_metrics(settings, AGENT_PORT),
+    ]
 
 
 def egress(tier: ModelTier, settings: NetworkSettings) -> list[Document]:

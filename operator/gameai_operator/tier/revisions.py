@@ -93,16 +93,18 @@ _REVISION_2 = {each: replace(profile, ends_loading=True) for each, profile in _R
 # Why an engine ended stands in its log only; the user's ids and common labels of the cluster are settings since then.
 _REVISION_3 = {each: replace(profile, last_words=True) for each, profile in _REVISION_2.items()}
 REVISIONS: Mapping[int, Mapping[LatencyClass, Profile]] = MappingProxyType(
-    {1: _REVISION_1, 2: _REVISION_2, 3: _REVISION_3, 4: _REVISION_3}
+    {1: _REVISION_1, 2: _REVISION_2, 3: _REVISION_3, 4: _REVISION_3, 5: _REVISION_3}
 )
 # What a new template gets. One release knows a revision before the next defaults to it, so that a rollback by one
-# release can still render every tier; 3 and 4 became known and the default at once, since no release was published before.
+# release can still render every tier; 3 to 5 became known and the default at once, since no release was published before.
 NEWEST = max(REVISIONS)
 # From this revision on the settings of pods are an input.
 SETTINGS_SINCE = 3
 # From this one on a cache on the node has a folder for each namespace, an engine without GPUs sees none, and the chart's
 # registry and pull Secrets hold for vLLM too.
 TENANTS_SINCE = 4
+# From this one on an agent stands beside the engine; its image is an input.
+AGENT_SINCE = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,16 +114,20 @@ class Inputs:
     revision: int
     capacity: CapacityLabels
     pods: PodSettings = field(default_factory=PodSettings)
+    agent_image: str = ""
 
     def text(self) -> str:
         """One line of JSON, for the Deployment's annotation."""
+        agent = {} if self.revision < AGENT_SINCE else {"agentImage": self.agent_image}
         pods = {} if self.revision < SETTINGS_SINCE else {"pods": self.pods.document()}
         capacity = {
             "label": self.capacity.label,
             "spot": self.capacity.spot,
             "onDemand": self.capacity.on_demand,
         }
-        return json.dumps({"revision": self.revision, "capacity": capacity, **pods}, sort_keys=True)
+        return json.dumps(
+            {"revision": self.revision, "capacity": capacity, **pods, **agent}, sort_keys=True
+        )
 
 
 def model_revision(spec: ModelTierSpec) -> str:
@@ -164,6 +170,8 @@ def parse(text: str) -> Inputs | None:
             on_demand=tuple(entry["capacity"]["onDemand"]),
         )
         pods = PodSettings.parse(entry.get("pods")) or PodSettings()
-        return Inputs(revision=int(entry["revision"]), capacity=capacity, pods=pods)
+        revision = int(entry["revision"])
+        agent = str(entry["agentImage"]) if revision >= AGENT_SINCE else ""
+        return Inputs(revision=revision, capacity=capacity, pods=pods, agent_image=agent)
     except (ValueError, KeyError, TypeError):
         return None

@@ -14,7 +14,9 @@ from gameai_contract.names import TIER_LABEL, VLLM_CONTAINER, VLLM_PORT
 from gameai_operator.api.model_files import EmptyDirectory
 from gameai_operator.api.tier import DEFAULT_IMAGE, ModelTier, ModelTierSpec
 from gameai_operator.controller.manifest import Document
+from gameai_operator.tier import agent
 from gameai_operator.tier.revisions import (
+    AGENT_SINCE,
     REVISIONS,
     SETTINGS_SINCE,
     TENANTS_SINCE,
@@ -68,6 +70,7 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
     common = inputs.pods.labels if settings else {}
     fixed = inputs.pods.fixed_ids or not settings
     ids = {"runAsUser": USER, "runAsGroup": USER, "fsGroup": USER} if fixed else {}
+    engine = _container(tier, profile, inputs)
     return {
         "metadata": {
             "labels": {**common, **spec.pod_labels, **group.labels},
@@ -87,8 +90,11 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
                 **ids,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "initContainers": _init_containers(spec, inputs) if settings and fixed else [],
-            "containers": [_container(tier, profile, inputs)],
+            "initContainers": [
+                *(_cache_owner(spec, inputs) if settings and fixed else []),
+                *_sidecars(tier, profile, inputs, engine),
+            ],
+            "containers": [engine],
             "volumes": _volumes(tier, inputs),
             **_placement(spec, group, inputs),
         },
@@ -158,7 +164,7 @@ def _container(tier: ModelTier, profile: Profile, inputs: Inputs) -> Document:
         "resources": _resources(spec, profile),
         **_probes(spec.engine.vllm.start_timeout_seconds),
         **({"terminationMessagePolicy": "FallbackToLogsOnError"} if profile.last_words else {}),
-        "lifecycle": {"preStop": _pre_stop(profile)},
+        "lifecycle": {"preStop": _pre_stop(profile, inputs)},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -168,7 +174,15 @@ def _container(tier: ModelTier, profile: Profile, inputs: Inputs) -> Document:
     }
 
 
-def _init_containers(spec: ModelTierSpec, inputs: Inputs) -> list[Document]:
+def _sidecars(
+    tier: ModelTier, profile: Profile, inputs: Inputs, engine: Document
+) -> list[Document]:
+    if inputs.revision < AGENT_SINCE:
+        return []
+    return [agent.sidecar(tier, inputs.agent_image, engine, profile.shutdown_seconds)]
+
+
+def _cache_owner(spec: ModelTierSpec, inputs: Inputs) -> list[Document]:
     """A kubelet makes a folder of a node for root alone, where an engine without rights could keep nothing."""
     if not spec.model.effective_cache.host_path:
         return []
@@ -194,12 +208,10 @@ def _init_containers(spec: ModelTierSpec, inputs: Inputs) -> list[Document]:
     ]
 
 
-def _pre_stop(profile: Profile) -> Document:
-    """What comes before SIGTERM: time for callers to look elsewhere; of an engine that loads, its end.
-
-    Refused connections mean that it loads. The server is process 1, which no signal of ours kills, but its engine's
-    processes are not, and it ends without them. Whatever else happens to the question, callers get their time.
-    """
+def _pre_stop(profile: Profile, inputs: Inputs) -> Document:
+    """What comes before SIGTERM: time for callers to look elsewhere; of an engine that loads, its end."""
+    if inputs.revision >= AGENT_SINCE:
+        return agent.pre_stop(profile.shutdown_seconds, PRE_STOP_SECONDS)
     if not profile.ends_loading:
         return {"sleep": {"seconds": PRE_STOP_SECONDS}}
     return {"exec": {"command": ["sh", "-c", _PRE_STOP]}}

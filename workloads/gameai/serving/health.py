@@ -1,13 +1,15 @@
 """/livez, /readyz and /metrics over HTTP, for kubelets and Prometheus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 
-async def serve(ready: Callable[[], str], address: str, port: int) -> web.AppRunner:
-    """Start serving; `ready` says why not, or nothing. Port 0 takes a free one."""
+async def serve(
+    ready: Callable[[], str], address: str, port: int, routes: Iterable[web.RouteDef] = ()
+) -> web.AppRunner:
+    """Start serving, with `routes` beside them; `ready` says why not, or nothing. Port 0 takes a free one. Raises OSError."""
 
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -21,7 +23,12 @@ async def serve(ready: Callable[[], str], address: str, port: int) -> web.AppRun
 
     app = web.Application()
     app.add_routes(
-        [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)]
+        [
+            web.get("/livez", livez),
+            web.get("/readyz", readyz),
+            web.get("/metrics", metrics),
+            *routes,
+        ]
     )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -1,20 +1,19 @@
 """PURE: what the gateway reads off objects of a cluster, and the view that all of it makes."""
 
 import operator
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from gameai_contract.inference import (
     DEFAULT_CONTEXT_TOKENS,
-    DEFAULT_SLOTS,
     MOST_DEADLINE_MS,
     MOST_IN_FLIGHT,
     MOST_WEIGHT,
     TARGETS_MS,
     FallbackStep,
     LatencyClass,
+    slots,
 )
 from gameai_contract.names import GROUP_PREFIX, TIER_LABEL
 
@@ -22,9 +21,6 @@ from gameai.gateway.routing.archetypes import NONE, OVER_BUDGET, Archetypes, Lib
 from gameai.gateway.routing.snapshot import Endpoint, RoleView, TierView, View, WorldView
 
 Object = Mapping[str, Any]
-# The engine's batch slots, and how many requests it takes in all before it answers 503.
-_SLOTS_FLAG = re.compile(r"--max[-_]num[-_]seqs(?:=|\s+)?(\d+)?$")
-_TAKEN_FLAG = re.compile(r"--max[-_]num[-_]queued[-_]reqs(?:=|\s+)?(\d+)?$")
 # Of a tier of which nothing is known but that a role names it.
 _UNKNOWN_CLASS = LatencyClass.SILVER
 _ABSENT = " (not available)"
@@ -107,7 +103,7 @@ def tier(document: Object) -> TierFound | None:
         # As the operator serves it: always the tier's name.
         model=metadata["name"],
         target_ms=spec.get("latency", {}).get("targetMs") or TARGETS_MS[tier_class],
-        slots=_slots(arguments),
+        slots=slots(arguments),
         context_tokens=spec.get("model", {}).get("maxContextTokens") or DEFAULT_CONTEXT_TOKENS,
     )
     return TierFound(view, closed=spec.get("access", {}).get("from", "Same") == "Same")
@@ -281,26 +277,3 @@ def _whole(given: Mapping[str, Any], name: str, default: int, *, least: int, mos
     if not isinstance(value, int) or not least <= value <= most:
         raise ValueError(f"{name} must be from {least} to {most}")
     return value
-
-
-def _slots(arguments: Sequence[str]) -> int:
-    """Batch slots of a replica, from its arguments, but no more than it takes at all."""
-    slots = _number_of(_SLOTS_FLAG, arguments) or DEFAULT_SLOTS
-    return min(
-        slots,
-        _number_of(_TAKEN_FLAG, arguments) or MOST_IN_FLIGHT,
-        MOST_IN_FLIGHT,
-    )
-
-
-def _number_of(flag: re.Pattern[str], arguments: Sequence[str]) -> int:
-    """The number of a flag: the last one counts, as in vLLM; 0 if the flag is absent."""
-    found = 0
-    for at, argument in enumerate(arguments):
-        match = flag.fullmatch(argument)
-        if match is None:
-            continue
-        value = match[1] or (arguments[at + 1] if at + 1 < len(arguments) else "")
-        if value.isdigit() and int(value) > 0:
-            found = int(value)
-    return found
