@@ -35,6 +35,7 @@ from gameai_operator.controller.manifest import Key, Manifest, Resource
 from gameai_operator.controller.pod_facts import Pod
 from gameai_operator.resources import scaled_object
 from gameai_operator.resources.deployment import deployment, stuck
+from gameai_operator.resources.node import interruption
 from gameai_operator.resources.pod import pod
 from gameai_operator.settings import Settings
 from gameai_operator.tier import revisions as tier_revisions
@@ -221,6 +222,13 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                     group="", version="v1", kind="Namespace", plural="namespaces", context=True
                 ),
                 project=namespace_labels,
+            ),
+            Watched(
+                resource=Resource(
+                    group="", version="v1", kind="Node", plural="nodes", context=True
+                ),
+                project=interruption,
+                hosts_pods=True,
             ),
         )
     }

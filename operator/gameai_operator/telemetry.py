@@ -54,6 +54,10 @@ ACTIVE_WORKERS = _gauge("controller_runtime_active_workers", "Workers at work.",
 
 LEADER = _gauge("gameai_operator_leader", "1 while this process holds the lease.")
 WRITES = _counter("gameai_operator_writes_total", "Writes sent to the API server.", "verb", "kind")
+INTERRUPTED_PODS = _counter(
+    "gameai_operator_interrupted_pods_total",
+    "Pods that were deleted because their node was about to be interrupted.",
+)
 API_ERRORS = _counter(
     "gameai_operator_api_errors_total",
     "Failed requests by HTTP status; 0 means that no response came.",
@@ -144,7 +148,7 @@ def show_objects(objects: Objects) -> None:
 
 SCRAPE_ERRORS = Counter(
     "gameai_scaler_scrape_errors_total",
-    "Gateways and GPU exporters that could not be scraped, or whose name could not be resolved.",
+    "Gateways, GPU exporters and tier agents that could not be scraped, or whose name could not be resolved.",
     registry=REGISTRY,
 )
 SCALINGS = Counter(

@@ -81,5 +81,5 @@ def test_a_key_reads_as_kind_namespace_name() -> None:
 
 def test_only_children_are_found_by_a_label() -> None:
     found = {name for name, each in WATCHED.items() if each.resource.labelled}
-    assert found == set(WATCHED) - {"Namespace"}
+    assert found == set(WATCHED) - {"Namespace", "Node"}
     assert not any(each.resource.labelled for each in kinds(Settings()).values())

@@ -91,6 +91,18 @@ class Cache:
         keys = self._by_root.get(root, ())
         return (self._entries[key] for key in sorted(keys) if key != root)
 
+    def roots_on(self, node: str) -> tuple[Key, ...]:
+        """The roots with pods on a node."""
+        return tuple(
+            sorted(
+                {
+                    each.root
+                    for each in self._entries.values()
+                    if isinstance(each.value, Pod) and each.value.node == node
+                }
+            )
+        )
+
     def keys(self, kind: str) -> frozenset[Key]:
         """Every key of a kind."""
         return frozenset(self._by_kind[kind])

@@ -113,7 +113,12 @@ class EventHandler:
         project: Callable[[Mapping[str, Any]], Any],
         document: Mapping[str, Any] | None,
     ) -> None:
-        self.wake(self._references.show(key, None if document is None else project(document)))
+        before = self._references.shown(key)
+        projection = None if document is None else project(document)
+        self.wake(self._references.show(key, projection))
+        watched = self._watched.get(key.kind)
+        if watched is not None and watched.hosts_pods and projection != before:
+            self.wake(self._store.roots_on(key.name))
 
     def _foreign(self, resource: Resource, metadata: Mapping[str, Any]) -> bool:
         """Whether it is a user's own object, of a kind of which some are named by roots.

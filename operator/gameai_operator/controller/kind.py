@@ -130,6 +130,7 @@ class Watched:
     is there: pods do not start without the limits that were meant for them. `reads` is how users' objects of this kind
     are read, which roots name. `are_pods`: the root is found by its label, and its kind says how they are read. `stuck` gives
     the seconds until an object without any change for so long counts as stuck, 0.0 if it does, None where it does not.
+    `hosts_pods`: pods run on objects of this kind, so a change of its projection wakes the roots of those pods.
     `supported` marks a kind of another project, which may not be installed: objects of that kind are written only where it
     is served and its CustomResourceDefinition is one that this function accepts.
     """
@@ -141,6 +142,7 @@ class Watched:
     apply_barrier: bool = False
     starts_pods: bool = False
     are_pods: bool = False
+    hosts_pods: bool = False
     stuck: Callable[[Any, float], float | None] | None = None
     reads: Reading | None = None
     supported: Callable[[Mapping[str, Any]], bool] | None = None

@@ -13,7 +13,6 @@ from gameai_operator.controller.contention import Contention
 from gameai_operator.controller.errors import ApiError
 from gameai_operator.controller.event_handler import EventHandler
 from gameai_operator.controller.events import Recorder
-from gameai_operator.controller.force_delete import ForceDelete
 from gameai_operator.controller.kind import (
     Decision,
     Kind,
@@ -25,6 +24,7 @@ from gameai_operator.controller.manifest import PAUSED, Key, Manifest, Owner, ke
 from gameai_operator.controller.outcome import Outcome
 from gameai_operator.controller.overrides import RETRY_SECONDS, Overrides
 from gameai_operator.controller.plan import Child, Number, Plan, Scalable, plan
+from gameai_operator.controller.pod_deletion import PodDeletion
 from gameai_operator.controller.pod_facts import Pod
 from gameai_operator.controller.references import References
 from gameai_operator.controller.repairs import Repairs
@@ -90,7 +90,7 @@ class Reconciler:
         self._now = now
         self._clock = clock
         self._unwritten: dict[Key, Unwritten] = {}
-        self._force_delete = ForceDelete(watched, cluster)
+        self._pod_deletion = PodDeletion(watched, cluster, references)
         self._overrides = Overrides()
         self.foreign: dict[Key, str] = {}
 
@@ -123,7 +123,7 @@ class Reconciler:
         root = self._store.root(key)
         if root is None or "deletionTimestamp" in root["metadata"]:
             self._forget(key)
-            await self._force_delete.end(key, pods)
+            await self._pod_deletion.delete(key, pods)
             return Outcome()
         if await self._is_foreign(key, root):
             self._leave_slot(key)
@@ -134,7 +134,7 @@ class Reconciler:
             self._leave_slot(key)
             return await self._pause(kind, key, self._observe(key, root, children, pods))
         outcome = await self._pursue(kind, key, self._observe(key, root, children, pods))
-        await self._force_delete.end(key, pods)
+        await self._pod_deletion.delete(key, pods)
         return outcome
 
     async def _pause(self, kind: Kind, key: Key, observed: Observed) -> Outcome:

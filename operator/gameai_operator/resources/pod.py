@@ -1,5 +1,6 @@
 """PURE: what is read of a Pod: the few facts that decisions use."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,8 @@ def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
         unready_sidecar=_unready_sidecar(document["spec"], status, container),
         side_fault=_side_fault(status, main),
         placed=bool(document["spec"].get("nodeName")) and status.get("phase") not in _DEAD,
+        node=sys.intern(document["spec"].get("nodeName", "")),
+        grace_seconds=document["spec"].get("terminationGracePeriodSeconds", 30),
         agent_address=_agent_address(document["spec"], status),
     )
 

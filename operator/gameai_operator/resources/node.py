@@ -1,0 +1,16 @@
+"""PURE: whether a node is about to be taken away."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# Set by the AWS Node Termination Handler on a spot interruption, and by whoever knows of another one.
+INTERRUPTION_TAINTS = frozenset(
+    {"aws-node-termination-handler/spot-itn", "gameai.dev/interruption"}
+)
+
+
+def interruption(document: Mapping[str, Any]) -> str | None:
+    """By which taint a node is known to end soon, in words; None where it has none."""
+    keys = {each["key"] for each in document.get("spec", {}).get("taints", ())}
+    found = sorted(keys & INTERRUPTION_TAINTS)
+    return f"taint {found[0]}" if found else None
