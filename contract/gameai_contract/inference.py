@@ -49,6 +49,9 @@ _SLOTS_FLAG = re.compile(r"--max[-_]num[-_]seqs(?:=|\s+)?(\d+)?$")
 _TAKEN_FLAG = re.compile(r"--max[-_]num[-_]queued[-_]reqs(?:=|\s+)?(\d+)?$")
 
 
+_MOST_DIGITS = 10
+
+
 def slots(arguments: Sequence[str]) -> int:
     """Batch slots of a replica, from the arguments of `vllm serve`, but no more than it takes at all."""
     return min(
@@ -66,6 +69,6 @@ def _number_of(flag: re.Pattern[str], arguments: Sequence[str]) -> int:
         if match is None:
             continue
         value = match[1] or (arguments[at + 1] if at + 1 < len(arguments) else "")
-        if value.isdigit() and int(value) > 0:
+        if value.isascii() and value.isdecimal() and len(value) < _MOST_DIGITS and int(value) > 0:
             found = int(value)
     return found

@@ -6,8 +6,11 @@ DRAIN_PATH = "/drain"
 MEASURE_PATH = "/measure"
 # The query parameter of MEASURE_PATH: the latency target in milliseconds.
 TARGET_PARAMETER = "targetMs"
-# A measurement keeps its pod out of service for at most this long.
-MEASURE_SECONDS = 60.0
+# A measurement keeps its pod out of service for at most this long, and goes on only while it is asked for again within
+# the time of a lease.
+MEASURE_SECONDS, MEASURE_LEASE_SECONDS = 60.0, 15.0
+# Of slower tiers a minute says nothing.
+MOST_TARGET_MS = 1000
 
 PREFIX = "gameai_tier_agent_"
 PHASE = f"{PREFIX}phase"

@@ -240,6 +240,7 @@ def _of_agent() -> list[Any]:
     report = Report(
         "",
         "",
+        "",
         phase=lambda: Phase.SERVING,
         load=lambda: Load(running=0, waiting=0, tokens=0),
         capacity=lambda: Capacity(target_ms=0, requests_per_second=0, concurrency=0, idle_p95_ms=0),

@@ -7,6 +7,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,14 @@ MEASURING = 'gameai_tier_agent_phase{phase="measuring"} 1.0'
 
 
 @contextlib.contextmanager
-def engine_with_agent(folder: Path, host: str) -> Iterator[None]:
+def engine_with_agent(folder: Path, host: str, pod: str) -> Iterator[None]:
     port = free_port()
     engine = ("gameai_vllm", f"--port={port}", "--served-model-name=gold", "--first-token-ms=2")
     agent = (
         "gameai.tier_agent",
         f"--engine=http://127.0.0.1:{port}",
         *("--model=gold", "--class=Gold", "--slots=32", "--engine-hash=abc"),
-        *(f"--address={host}", f"--port={PORT}"),
+        *(f"--address={host}", f"--port={PORT}", f"--pod={pod}"),
     )
     with (
         process(folder / f"measuring-engine-{host}.log", *engine),
@@ -55,27 +56,34 @@ def page(host: str) -> str:
         return str(reply.read().decode())
 
 
+def answers(host: str) -> bool:
+    try:
+        return bool(page(host))
+    except OSError:
+        return False
+
+
 def measured(host: str) -> float:
     found = MEASURED.search(page(host))
     return float(found[1]) if found else 0.0
 
 
-def give_addresses(api: Api) -> None:
-    """Each simulated pod has the address of a real agent."""
-    pods = api.list("Pod", NAMESPACE, selector="gameai.dev/tier=gold")
-    assert len(pods) == len(HOSTS)
-    for each, host in zip(pods, HOSTS, strict=True):
-        body = {"status": {"podIP": host, "podIPs": [{"ip": host}]}}
-        where = f"{path('Pod', NAMESPACE, each['metadata']['name'])}/status"
-        api.patch(where, body)
-
-
 @pytest.fixture(scope="module")
-def agents(folder: Path) -> Iterator[None]:
+def agents() -> Iterator[contextlib.ExitStack]:
     with contextlib.ExitStack() as stack:
-        for host in HOSTS:
-            stack.enter_context(engine_with_agent(folder, host))
-        yield
+        yield stack
+
+
+def start_agents(api: Api, folder: Path, stack: contextlib.ExitStack) -> None:
+    """A real agent for each simulated pod, and its address for the pod."""
+    pods = api.list("Pod", NAMESPACE, selector="gameai.dev/tier=gold")
+    for each, host in zip(pods, HOSTS, strict=True):
+        name = each["metadata"]["name"]
+        stack.enter_context(engine_with_agent(folder, host, name))
+        body = {"status": {"podIP": host, "podIPs": [{"ip": host}]}}
+        api.patch(f"{path('Pod', NAMESPACE, name)}/status", body)
+    for host in HOSTS:
+        until(f"the agent at {host} answers", partial(answers, host), seconds=30)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +98,7 @@ def running(
     operator_kubeconfig: Path,
     folder: Path,
     gateway: subprocess.Popen[bytes],
-    agents: None,
+    agents: contextlib.ExitStack,
 ) -> Iterator[Operator]:
     scaler: dict[str, str | float] = {"agent_port": PORT}
     with processes(api, operator_kubeconfig, folder, scaler=scaler, operator={}) as made:
@@ -117,11 +125,11 @@ def watch_measurement(api: Api) -> int:
 
 
 def test_one_of_two_replicas_is_measured_and_the_plan_rests_on_it(
-    api: Api, running: Operator
+    api: Api, running: Operator, folder: Path, agents: contextlib.ExitStack
 ) -> None:
     scaled(api, minReplicas=2)
     wait_replicas(api, 2)
-    give_addresses(api)
+    start_agents(api, folder, agents)
     assert watch_measurement(api) == 1
     [entry] = performance(api)
     assert (entry["templateHash"], entry["gpuProduct"]) == ("abc", "unknown")

@@ -88,6 +88,8 @@ def test_a_replicas_revision_is_its_replica_set() -> None:
         (["--max-num-seqs=0"], 128),
         (["--max-num-seqs"], 128),
         (["--max-num-seqs=99999"], 4096),
+        (["--max-num-seqs", "²"], 128),
+        (["--max-num-seqs=" + "9" * 5000], 128),
         (["--max-num-seqs-of-others=7"], 128),
     ],
 )

@@ -11,13 +11,29 @@ from gameai_operator.scaling.agents import FAMILY, SERIES, Agents, Capacity, Rep
 from gameai_operator.scaling.decide import questions_per_replica
 from gameai_operator.scaling.decided import learned, manifest
 from gameai_operator.scaling.exposition import parse
-from gameai_operator.scaling.performance import Situation, counting, due, merged
+from gameai_operator.scaling.performance import (
+    Situation,
+    counting,
+    due,
+    goes_on,
+    merged,
+    pause_seconds,
+)
 from gameai_operator.scaling.signals import Sample
 from support import tiers
 
 NOW = datetime.datetime(2026, 11, 28, 9, 0, tzinfo=datetime.UTC)
 FOUND = Capacity(target_ms=16, requests_per_second=80.0, concurrency=20, idle_p95_ms=9.5)
-CALM = Situation(target_ms=16, current=3, ready=3, requests=4.0, per_replica=8, rolling=False)
+CALM = Situation(
+    now=NOW,
+    target_ms=16,
+    current=3,
+    ready=3,
+    needed=1,
+    requests=4.0,
+    per_replica=8,
+    rolling=False,
+)
 
 
 def page(**values: float) -> str:
@@ -33,7 +49,7 @@ def page(**values: float) -> str:
     return "\n".join(
         [
             f"# TYPE {tier_agent.ENGINE_INFO} gauge",
-            f'{tier_agent.ENGINE_INFO}{{engine_hash="abc",gpu_product="NVIDIA A10G"}} 1.0',
+            f'{tier_agent.ENGINE_INFO}{{engine_hash="abc",gpu_product="NVIDIA A10G",pod="p"}} 1.0',
             f"# TYPE {tier_agent.PHASE} gauge",
             f'{tier_agent.PHASE}{{phase="serving"}} 1.0',
             f'{tier_agent.PHASE}{{phase="measuring"}} 0.0',
@@ -45,12 +61,13 @@ def page(**values: float) -> str:
 def read(text: str, at: float = 5.0) -> Report:
     agents = Agents()
     agents.take("a", parse(text, at, SERIES, FAMILY))
-    return agents.reports(["a"], at)["a"]
+    return agents.reports({"a": "p"}, at)["a"]
 
 
 def report(engine: str = "abc", **facts: Any) -> Report:
     given: dict[str, Any] = {
         "at": 5.0,
+        "pod": "p",
         "engine_hash": engine,
         "gpu_product": "NVIDIA A10G",
         "phase": Phase.SERVING,
@@ -95,10 +112,16 @@ def test_an_unknown_phase_is_none() -> None:
 def test_what_an_agent_said_counts_for_a_minute_and_while_it_is_listed() -> None:
     agents = Agents()
     agents.take("a", parse(page(), 5.0, SERIES, FAMILY))
-    assert set(agents.reports(["a", "b"], 65.0)) == {"a"}
-    assert agents.reports(["a"], 65.1) == {}
+    assert set(agents.reports({"a": "p", "b": "q"}, 65.0)) == {"a"}
+    assert agents.reports({"a": "p"}, 65.1) == {}
     agents.listed(["b"])
-    assert agents.reports(["a"], 6.0) == {}
+    assert agents.reports({"a": "p"}, 6.0) == {}
+
+
+def test_what_stands_at_a_former_address_of_a_pod_is_not_its_agent() -> None:
+    agents = Agents()
+    agents.take("a", parse(page(), 5.0, SERIES, FAMILY))
+    assert agents.reports({"a": "another"}, 5.0) == {}
 
 
 def test_the_load_of_engines_is_summed_over_those_that_say_it() -> None:
@@ -139,10 +162,35 @@ def test_the_slowest_of_the_engines_that_run_counts() -> None:
     )
 
 
-def test_nothing_counts_where_one_was_not_measured_at_this_target_or_none_runs() -> None:
-    assert counting([entry()], [report(), report("def")], 16) is None
-    assert counting([entry()], [report()], 20) is None
-    assert counting([entry()], [], 16) is None
+@pytest.mark.parametrize(
+    ("why", "running", "expected"),
+    [
+        ("an engine that was not measured takes nothing away", [report(), report("new")], 20),
+        ("nor does the silence of all agents", [], 30),
+        ("other engines run than those that were measured", [report("new")], None),
+    ],
+)
+def test_what_was_measured_counts_until_other_engines_run(
+    why: str, running: list[Report], expected: int | None
+) -> None:
+    newest = entry("newest", concurrency=30, measured_at="2026-11-28T08:00:00Z")
+    found = counting([entry(), newest], running, 16)
+    assert (found and found.concurrency) == expected, why
+
+
+def test_at_another_target_the_former_measurement_counts_until_there_is_a_new_one() -> None:
+    former = counting([entry()], [report()], 20)
+    assert former is not None
+    assert (former.target_ms, former.concurrency) == (16, 20)
+    new = entry("def", target_ms=20, concurrency=24)
+    found = counting([entry(), new], [report(), report("def")], 20)
+    assert found is not None
+    assert found.concurrency == 24
+
+
+def test_nothing_measured_is_no_capacity() -> None:
+    assert counting([], [report()], 16) is None
+    assert counting([], [], 16) is None
 
 
 @pytest.mark.parametrize(
@@ -166,16 +214,32 @@ def reports(*, phase: Phase | None = Phase.SERVING, count: int = 3, **facts: Any
     return {f"10.0.0.{n}:8080": report(phase=phase, **facts) for n in range(count)}
 
 
+def situation(**changed: Any) -> Situation:
+    given = {name: getattr(CALM, name) for name in Situation.__slots__}
+    return Situation(**(given | changed))
+
+
 def test_one_replica_measures_while_the_others_have_room() -> None:
     assert due([], reports(), CALM) == "10.0.0.0:8080"
     assert due([entry()], reports(), CALM) is None
     assert due([entry(target_ms=20)], reports(), CALM) == "10.0.0.0:8080"
+    assert due([entry(measured_at="2026-10-01T09:00:00Z")], reports(), CALM) == "10.0.0.0:8080"
+
+
+def test_after_a_try_that_came_to_nothing_another_one_measures_later() -> None:
+    assert [due([], reports(), CALM, tries) for tries in range(4)] == [
+        f"10.0.0.{n}:8080" for n in (0, 1, 2, 0)
+    ]
+    assert [pause_seconds(tries) for tries in (1, 2, 3, 7, 100)] == [
+        1800, 3600, 7200, 86_400, 86_400
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("why", "changed", "seen"),
     [
         ("there is one replica only", {"current": 1, "ready": 1}, reports(count=1)),
+        ("the tier would not be Ready without it", {"needed": 3}, reports()),
         ("a replica starts", {"current": 4}, reports()),
         ("a replica is not ready", {"ready": 2}, reports()),
         ("an agent is silent", {}, reports(count=2)),
@@ -183,12 +247,37 @@ def test_one_replica_measures_while_the_others_have_room() -> None:
         ("the tier rolls", {"rolling": True}, reports()),
         ("the load is not known", {"requests": None}, reports()),
         ("the others have no room", {"requests": 9.0}, reports()),
+        ("a minute is too short", {"target_ms": 30_000}, reports()),
         ("the engine has no hash", {}, reports(engine_hash="")),
     ],
 )
 def test_no_replica_measures_while(why: str, changed: dict[str, Any], seen: dict[str, Any]) -> None:
-    given = {name: getattr(CALM, name) for name in Situation.__slots__}
-    assert due([], seen, Situation(**(given | changed))) is None, why
+    assert due([], seen, situation(**changed)) is None, why
+
+
+def test_no_more_engines_are_measured_than_status_can_hold() -> None:
+    engines = {f"10.0.0.{n}:8080": report(f"e{n}") for n in range(9)}
+    entries = [entry(f"e{n}") for n in range(8)]
+    assert due(entries, engines, situation(current=9, ready=9)) is None
+    # The ninth never takes another one's place, so that status does not change with each report.
+    ninth = report("e8", capacity=FOUND)
+    assert merged(entries, [*engines.values(), ninth], 16, NOW) == tuple(entries)
+
+
+def test_a_measurement_goes_on_while_the_others_carry_the_load() -> None:
+    seen = {**reports(count=2), "10.0.0.9:8080": report(phase=Phase.MEASURING)}
+    assert goes_on(seen, situation(ready=2)) == ("10.0.0.9:8080",)
+    for changed in ({"requests": 9.0}, {"needed": 3}, {"requests": None}, {"rolling": True}):
+        assert goes_on(seen, situation(ready=2, **changed)) == (), changed
+    alone = {"10.0.0.9:8080": report(phase=Phase.MEASURING)}
+    assert goes_on(alone, situation(current=2, ready=0)) == ()
+    assert goes_on(reports(), CALM) == ()
+
+
+def test_an_old_entry_is_replaced_by_a_new_measurement() -> None:
+    old = entry(measured_at="2026-10-01T09:00:00Z", concurrency=5)
+    [made] = merged([old], [report(capacity=FOUND)], 16, NOW)
+    assert (made.concurrency, made.measured_at) == (20, "2026-11-28T09:00:00Z")
 
 
 def test_replicas_that_are_measured_are_counted() -> None:

@@ -272,6 +272,7 @@ def test_without_players_nothing_is_learnt_of_them() -> None:
 
 def test_a_start_is_measured_from_the_wish_to_readiness() -> None:
     estimates = Estimates()
+    estimates.observe_start(GOLD, desired=1, ready=1, now=-1)
     for start, took in zip(
         itertools.count(0, 1000), [100, 110, 120, 130, 140, 150, 160, 170, 180, 400], strict=False
     ):

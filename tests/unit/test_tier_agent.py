@@ -11,12 +11,14 @@ from gameai.tier_agent.load import Load, load
 from gameai.tier_agent.measurement import (
     Capacity,
     Step,
+    bounded,
     capacity,
     next_concurrency,
     p95,
     step_seconds,
 )
 from gameai_contract.inference import LatencyClass
+from gameai_contract.tier_agent import MOST_TARGET_MS
 
 PAGE = (Path(__file__).parents[2] / "simulators/gameai_vllm/metrics.txt").read_text()
 
@@ -143,13 +145,48 @@ def test_p95_is_the_nearest_rank() -> None:
 
 
 def test_steps_are_long_for_slow_targets_within_bounds() -> None:
-    assert [step_seconds(each) for each in (16, 250, 30_000)] == [2, 6.25, 8]
+    assert [step_seconds(each) for each in (16, 250, 1000)] == [2, 3, 3.5]
 
 
-def test_three_questions_warm_up_three_grammars() -> None:
-    asked = questions.warm_up("gold")
+def test_the_steps_of_a_slow_tier_grow_faster() -> None:
+    assert next_concurrency([step(1, 400)], 500, 256) == 4
+    assert next_concurrency([step(1, 400), step(4, 450)], 500, 12) == 12
+
+
+def test_a_search_fits_into_a_minute() -> None:
+    """Also with the slowest target, where each step takes one answer longer than it should."""
+    for target_ms in (16, 250, 499, 500, MOST_TARGET_MS):
+        for limit in (1, 7, 31, 100, 256):
+            steps: list[Step] = []
+            while (concurrency := next_concurrency(steps, target_ms, 256)) is not None:
+                late = 1.0 if concurrency <= limit else 1.5
+                steps.append(step(concurrency, late * target_ms))
+            seconds = len(steps) * (step_seconds(target_ms) + 1.5 * target_ms / 1000 + 0.3)
+            assert seconds + 7 <= 60, (target_ms, limit, len(steps), seconds)
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([], False),
+        ([step(1, 10), step(2, 12)], False),
+        ([step(1, 30)], False),
+        ([step(1, 10), step(2, 30)], True),
+    ],
+)
+def test_a_search_that_was_cut_says_something_once_it_has_found_a_limit(
+    steps: list[Step], expected: bool
+) -> None:
+    assert bounded(steps, 16) is expected
+
+
+def test_three_questions_warm_up_three_grammars_at_gold_and_words_elsewhere() -> None:
+    asked = questions.warm_up("gold", LatencyClass.GOLD)
     assert [len(each["structured_outputs"]["choice"]) for each in asked] == [2, 8, 26]
     assert {each["model"] for each in asked} == {"gold"}
+    words = questions.warm_up("silver", LatencyClass.SILVER)
+    assert [each["max_tokens"] for each in words] == [8, 8, 8]
+    assert not any("structured_outputs" in each for each in words)
 
 
 @pytest.mark.parametrize("class_", list(LatencyClass))

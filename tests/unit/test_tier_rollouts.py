@@ -12,6 +12,7 @@ from gameai_operator.resources.deployment import TEMPLATE_HASH, TEMPLATE_INPUTS
 from gameai_operator.settings import NetworkSettings, Policy, Settings
 from gameai_operator.tier.decide import decide
 from gameai_operator.tier.effective import target_ms
+from gameai_operator.tier.objects import deployments
 from gameai_operator.tier.revisions import Inputs
 from support import tiers
 from support.defaults import added
@@ -205,3 +206,24 @@ def test_a_tier_is_under_way_in_no_paced_rollout() -> None:
 @pytest.mark.parametrize("spot", [0, 80])
 def test_the_api_server_adds_nothing_to_a_status(spot: int) -> None:
     assert added(crd.MODEL_TIER, decided(capacity={"spotPercent": spot}).status) == []
+
+
+def agent_images(live: dict[Key, Any], current: Inputs, **spec: Any) -> set[str]:
+    root = tiers.resource(capacity={"spotPercent": 50}, replicas=4, **spec)
+    observed = Observed(root=root, children=live, pods=(), now=NOW)
+    made = decide(observed, current=current, network=NetworkSettings())
+    templates = [e["spec"]["template"] for e in made.wanted if e["kind"] == "Deployment"]
+    return {each["spec"]["initContainers"][0]["image"] for each in templates}
+
+
+def test_a_new_image_of_the_agent_comes_with_the_next_change_that_replaces_pods() -> None:
+    live = children(tiers.resource(capacity={"spotPercent": 50}, replicas=4))
+    newer = replace(tiers.CURRENT, agent_image="gameai-workloads:0.2.0")
+    assert agent_images(live, newer) == {tiers.AGENT_IMAGE}
+    assert agent_images(live, newer, rollout={"maxSurge": 2}) == {tiers.AGENT_IMAGE}
+    assert agent_images(live, newer, podLabels={"team": "npc"}) == {newer.agent_image}
+    # A Deployment that was not written yet follows the one that was.
+    tier = tiers.tier(capacity={"spotPercent": 50}, replicas=4, podLabels={"team": "npc"})
+    [written, _] = deployments(tier, tiers.NOTHING, newer)
+    half = live | {ON_DEMAND_KEY: replace(live[ON_DEMAND_KEY], facts=tiers.as_live(written))}
+    assert agent_images(half, newer, podLabels={"team": "npc"}) == {newer.agent_image}

@@ -141,6 +141,10 @@ def _sources(
         family=FAMILY,
         listed=agents.store.listed,
         take=agents.store.take,
+        # Pods of tenants serve them.
+        most_bytes=64 << 10,
+        at_once=64,
+        backs_off=True,
     )
     return gateways, exporters, sidecars
 

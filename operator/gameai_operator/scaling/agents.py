@@ -37,6 +37,7 @@ class Report:
     """What one agent said last, and when, in seconds of the scrapes' clock."""
 
     at: float
+    pod: str
     engine_hash: str
     gpu_product: str
     phase: Phase | None
@@ -72,10 +73,14 @@ class Agents:
         """An agent answered."""
         self._last[address] = _report(scrape)
 
-    def reports(self, addresses: Iterable[str], now: float) -> dict[str, Report]:
-        """What these agents said within the last minute."""
-        found = {each: self._last[each] for each in sorted(addresses) if each in self._last}
-        return {name: each for name, each in found.items() if now - each.at <= STALE_SECONDS}
+    def reports(self, pods: Mapping[str, str], now: float) -> dict[str, Report]:
+        """What the agents of these pods, by address, said within the last minute. An address may have been another pod's."""
+        found = {each: self._last[each] for each in sorted(pods) if each in self._last}
+        return {
+            address: each
+            for address, each in found.items()
+            if now - each.at <= STALE_SECONDS and each.pod == pods[address]
+        }
 
 
 def load(reports: Iterable[Report]) -> tuple[Sample | None, Sample | None]:
@@ -99,6 +104,7 @@ def _report(scrape: Scrape) -> Report:
             phase = Phase(series.label("phase"))
     return Report(
         at=scrape.at,
+        pod=info.get("pod", ""),
         engine_hash=info.get("engine_hash", "")[:_MOST_TEXT],
         gpu_product=info.get("gpu_product", "")[:_MOST_TEXT],
         phase=phase,

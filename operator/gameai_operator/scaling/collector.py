@@ -21,6 +21,8 @@ _MOST_AT_ONCE = 16
 _PIECE_BYTES = 64 * 1024
 _OK = 200
 _MOST_ANSWER = 500
+# A page that never answers is tried in every 16th round.
+_MOST_DOUBLINGS = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +30,7 @@ class Source:
     """Pages of one kind: where they are, which series count, and what receives them.
 
     `targets` gives `host:port`; a name stands for all of its addresses. `listed` gets all addresses, `take` each page.
+    A page that does not answer is left out of the next rounds where the source `backs_off`: it must not delay others.
     """
 
     name: str
@@ -36,6 +39,9 @@ class Source:
     family: str
     listed: Callable[[Sequence[str]], None]
     take: Callable[[str, Scrape], None]
+    most_bytes: int = MOST_BYTES
+    at_once: int = _MOST_AT_ONCE
+    backs_off: bool = False
 
 
 class Collector:
@@ -56,25 +62,34 @@ class Collector:
 
     async def _follow(self, session: aiohttp.ClientSession, source: Source) -> None:
         # For each source: exporters that do not answer must not delay gateways.
-        at_once = asyncio.Semaphore(_MOST_AT_ONCE)
+        at_once = asyncio.Semaphore(source.at_once)
+        failed: dict[str, int] = {}
+        rounds = 0
 
         async def scrape(address: str) -> None:
+            failures = failed.get(address, 0)
+            if source.backs_off and rounds % 2 ** min(failures, _MOST_DOUBLINGS):
+                return
             async with at_once:
-                await self._scrape(session, source, address)
+                answered = await self._scrape(session, source, address)
+            failed[address] = 0 if answered else failures + 1
 
         while True:
             addresses = await _addresses(source)
             if addresses is not None:
                 source.listed(addresses)
+                rounds += 1
+                failed = {each: failed[each] for each in addresses if each in failed}
                 await asyncio.gather(*map(scrape, addresses))
             await asyncio.sleep(self._seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads scrapes
 
-    async def _scrape(self, session: aiohttp.ClientSession, source: Source, address: str) -> None:
+    async def _scrape(self, session: aiohttp.ClientSession, source: Source, address: str) -> bool:
         try:
-            async with session.get(f"http://{address}/metrics") as reply:
+            # A redirect would lead to wherever a page wants.
+            async with session.get(f"http://{address}/metrics", allow_redirects=False) as reply:
                 if reply.status != _OK:
                     raise ValueError(f"status {reply.status}")
-                text = await _whole(reply.content)
+                text = await _whole(reply.content, source.most_bytes)
             # A gateway with many worlds takes a few milliseconds.
             page = text.decode(errors="replace")
             scrape = await asyncio.to_thread(
@@ -84,8 +99,9 @@ class Collector:
             telemetry.SCRAPE_ERRORS.inc()
             why = f"{type(error).__name__}: {error}"
             _LOG.info("%s %s was not scraped: %s", source.name, address, why)
-            return
+            return False
         source.take(address, scrape)
+        return True
 
 
 async def measure(address: str, target_ms: int) -> str:
@@ -95,7 +111,7 @@ async def measure(address: str, target_ms: int) -> str:
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(url, params={TARGET_PARAMETER: target_ms}) as reply,
+            session.post(url, params={TARGET_PARAMETER: target_ms}, allow_redirects=False) as reply,
         ):
             text = await reply.content.read(_MOST_ANSWER)
             return f"{reply.status} {text.decode(errors='replace').strip()}"
@@ -103,14 +119,14 @@ async def measure(address: str, target_ms: int) -> str:
         raise OSError(str(error)) from error
 
 
-async def _whole(content: aiohttp.StreamReader) -> bytes:
+async def _whole(content: aiohttp.StreamReader, most: int) -> bytes:
     """All of a page, which comes in pieces: a part of it would read as less load. Raises ValueError where it is too long."""
     pieces, size = [], 0
     async for piece in content.iter_chunked(_PIECE_BYTES):
         pieces.append(piece)
         size += len(piece)
-        if size > MOST_BYTES:
-            raise ValueError(f"more than {MOST_BYTES} bytes")
+        if size > most:
+            raise ValueError(f"more than {most} bytes")
     return b"".join(pieces)
 
 

@@ -56,6 +56,7 @@ class _Tier:
     learning_seconds: float = 0.0
     starts: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_STARTS))
     waiting: tuple[int, float] | None = None
+    desired: int | None = None
 
 
 @dataclass(slots=True)
@@ -130,10 +131,13 @@ class Estimates:
         if kept.waiting is not None and ready >= kept.waiting[0]:
             kept.starts.append(now - kept.waiting[1])
             kept.waiting = None
+        # A replica that is not ready for a while did not start: only a wish for more of them begins a start.
+        risen = kept.desired is not None and desired > kept.desired
         if desired <= ready:
             kept.waiting = None
-        elif kept.waiting is None or desired > kept.waiting[0]:
+        elif risen and (kept.waiting is None or desired > kept.waiting[0]):
             kept.waiting = (desired, now)
+        kept.desired = desired
 
     def signals(
         self,

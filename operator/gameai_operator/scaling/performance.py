@@ -1,37 +1,55 @@
-"""PURE: measured capacities: what status keeps of them, which count now, and when another measurement is due.
+"""PURE: measured capacities: what status keeps of them, which count now, and when a measurement is due.
 
-A capacity is measured once for each pair of engine (its hash) and GPU product, at the latency target of the tier. Another target makes
-another measurement. The one pod that is measured serves nothing meanwhile, so the others must be able to carry the load.
+A capacity is measured for each pair of engine (its hash) and GPU product, at the latency target of the tier, and again for
+another target or after 30 days. The one pod that is measured serves nothing meanwhile, so the others must be able to
+carry the load, before it begins and as long as it lasts.
 """
 
 import datetime
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from gameai_contract.tier_agent import Phase
+from gameai_contract.tier_agent import MOST_TARGET_MS, Phase
 
 from gameai_operator.api.tier import PerformanceStatus
 from gameai_operator.controller.manifest import timestamp
 from gameai_operator.scaling.agents import Capacity, Report
 
 MOST_ENTRIES = 8
-# After a request to measure, so long before the next one: a measurement may have been given up.
-AGAIN_SECONDS = 900.0
+_AGE = datetime.timedelta(days=30)
 # The other pods may be loaded to this part of their target while one is measured.
 _BUSY = 0.5
-_LEAST_SERVING = 2
+# After a try, so long before the next one, doubled each time that it came to nothing.
+_FIRST_PAUSE_SECONDS, _MOST_PAUSE_SECONDS = 900.0, 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Situation:
-    """What a measurement depends on: replicas wanted and ready, requests queued and in flight (None: unknown), and their target per replica."""
+    """What a measurement depends on.
 
+    `current` replicas are wanted and `ready` are ready, of which `needed` must be for the tier to be Ready. `requests`
+    are queued and in flight (None: unknown), of which a replica is planned for `per_replica`.
+    """
+
+    now: datetime.datetime
     target_ms: int
     current: int
     ready: int
+    needed: int
     requests: float | None
     per_replica: int
     rolling: bool
+
+    def carried_by(self, others: int) -> bool:
+        """Whether so many replicas carry the load without the one that is measured."""
+        if self.requests is None or self.rolling or others < max(1, self.needed):
+            return False
+        return self.requests <= _BUSY * self.per_replica * others
+
+
+def pause_seconds(tries: int) -> float:
+    """How long after so many tries in a row that came to nothing."""
+    return min(_FIRST_PAUSE_SECONDS * 2.0 ** min(tries, 20), _MOST_PAUSE_SECONDS)
 
 
 def merged(
@@ -40,32 +58,39 @@ def merged(
     target_ms: int,
     now: datetime.datetime,
 ) -> tuple[PerformanceStatus, ...]:
-    """The entries of status with what was newly measured; of engines that do not run now only the newest few are kept."""
-    entries = {(each.template_hash, each.gpu_product): each for each in kept}
+    """The entries of status with what was newly measured. Those of engines that run come first, and older ones before new ones."""
+    entries = {_identity(each): each for each in kept}
     for report in reports:
-        key, capacity = (report.engine_hash, report.gpu_product), report.capacity
+        key, capacity = _running(report), report.capacity
         known = entries.get(key)
         if capacity is None or capacity.target_ms != target_ms or not all(key):
             continue
-        if known is None or known.target_ms != target_ms:
+        if known is None or known.target_ms != target_ms or _is_old(known, now):
             entries[key] = _entry(report, capacity, now)
-    running = {(each.engine_hash, each.gpu_product) for each in reports}
-    by_age = sorted(entries.values(), key=lambda each: each.measured_at, reverse=True)
-    first = sorted(by_age, key=lambda each: (each.template_hash, each.gpu_product) not in running)
-    return tuple(sorted(first[:MOST_ENTRIES], key=_identity))
+    running, before = {_running(each) for each in reports}, {_identity(each) for each in kept}
+    order = sorted(entries, key=lambda key: entries[key].measured_at, reverse=True)
+    order.sort(key=lambda key: (key not in running, key not in before))
+    return tuple(entries[key] for key in sorted(order[:MOST_ENTRIES]))
 
 
 def counting(
     entries: Sequence[PerformanceStatus], reports: Collection[Report], target_ms: int
 ) -> Capacity | None:
-    """The least capacity of the engines that run; None where one was not measured at this target, or nothing runs."""
-    by_key = {_identity(each): each for each in entries if each.target_ms == target_ms}
-    running = {(each.engine_hash, each.gpu_product) for each in reports}
-    if not running or not running <= by_key.keys():
+    """The capacity that a replica is planned with: the least of the measured engines that run.
+
+    Engines that were not measured do not take away what is known of others, and neither does the silence of agents: then
+    the newest entry counts. At another target the former measurement counts until there is a new one. None where nothing
+    was measured, or other engines run than those that were.
+    """
+    right = [each for each in entries if each.target_ms == target_ms] or list(entries)
+    running = {_running(each) for each in reports}
+    found = [each for each in right if _identity(each) in running]
+    if not running:
+        found = sorted(right, key=lambda each: each.measured_at)[-1:]
+    if not found:
         return None
-    found = [by_key[key] for key in running]
     return Capacity(
-        target_ms=target_ms,
+        target_ms=found[0].target_ms,
         requests_per_second=min(float(each.requests_per_second) for each in found),
         concurrency=min(each.concurrency for each in found),
         idle_p95_ms=max(float(each.idle_p95_ms) for each in found),
@@ -73,25 +98,50 @@ def counting(
 
 
 def due(
-    entries: Sequence[PerformanceStatus], reports: Mapping[str, Report], seen: Situation
+    entries: Sequence[PerformanceStatus],
+    reports: Mapping[str, Report],
+    seen: Situation,
+    tries: int = 0,
 ) -> str | None:
-    """The address of the agent that should measure now; None where all is measured, or the pod is needed."""
+    """The address of the agent that should measure now; None where all is measured, or the pod is needed.
+
+    After `tries` that came to nothing it is another one's turn.
+    """
     serving = sorted(name for name, each in reports.items() if each.phase is Phase.SERVING)
-    calm = seen.ready == seen.current == len(serving) == len(reports) >= _LEAST_SERVING
-    if not calm or seen.rolling or seen.requests is None:
+    calm = seen.ready == seen.current == len(serving) == len(reports)
+    if not calm or not seen.carried_by(len(serving) - 1) or seen.target_ms > MOST_TARGET_MS:
         return None
-    if seen.requests > _BUSY * seen.per_replica * (seen.ready - 1):
+    running = {_running(each) for each in reports.values()}
+    measured = {_identity(e) for e in entries if e.target_ms == seen.target_ms}
+    fresh = measured - {_identity(each) for each in entries if _is_old(each, seen.now)}
+    if len(measured & running) >= MOST_ENTRIES:
         return None
-    known = {_identity(each) for each in entries if each.target_ms == seen.target_ms}
-    for name in serving:
-        key = (reports[name].engine_hash, reports[name].gpu_product)
-        if all(key) and key not in known:
-            return name
-    return None
+    missing = [
+        name
+        for name in serving
+        if all(_running(reports[name])) and _running(reports[name]) not in fresh
+    ]
+    return missing[tries % len(missing)] if missing else None
+
+
+def goes_on(reports: Mapping[str, Report], seen: Situation) -> tuple[str, ...]:
+    """The agents whose measurement may go on."""
+    phases = {name: each.phase for name, each in reports.items()}
+    measuring = tuple(name for name, phase in phases.items() if phase is Phase.MEASURING)
+    others = sum(phase is Phase.SERVING for phase in phases.values())
+    return measuring if seen.carried_by(others) else ()
 
 
 def _identity(entry: PerformanceStatus) -> tuple[str, str]:
     return entry.template_hash, entry.gpu_product
+
+
+def _running(report: Report) -> tuple[str, str]:
+    return report.engine_hash, report.gpu_product
+
+
+def _is_old(entry: PerformanceStatus, now: datetime.datetime) -> bool:
+    return now - datetime.datetime.fromisoformat(entry.measured_at) > _AGE
 
 
 def _entry(report: Report, capacity: Capacity, now: datetime.datetime) -> PerformanceStatus:

@@ -168,7 +168,7 @@ class Scaler:
             per_replica=questions_per_replica(scaling.queue.target_per_replica, agents.capacity),
         )
         name = f"{key.namespace}/{key.name}"
-        self._estimates.observe_start(name, desired=fleet.current, ready=fleet.ready, now=now)
+        self._estimates.observe_start(name, desired=current, ready=fleet.ready, now=now)
         seen = self._estimates.signals(
             name,
             demand.worlds,
@@ -178,7 +178,7 @@ class Scaler:
             now=now,
         )
         percent = self._gpus.percent(key.namespace, key.name)
-        signals = replace(seen, gpu_percent=percent, **with_agents(seen, agents, now))
+        signals = replace(with_agents(seen, agents), gpu_percent=percent)
         state = self._state(key, root, fleet.current, now)
         decision = decide(scaling, fleet, signals, state.memory, now=now, wall=self._now())
         state.memory = decision.memory
@@ -235,8 +235,8 @@ class Scaler:
             or self._clock() - made.state.since > _KEDA_ENDS_SECONDS
         ):
             rival = await self._rival(key, made.state, replicas)
-        acts = made.scaling.mode is Mode.ACT and not keda and not rival and not decided.paused
-        if acts and decision.desired != replicas:
+        acts = made.scaling.mode is Mode.ACT and not rival and not decided.paused
+        if acts and not keda and decision.desired != replicas:
             await self._carry_out(key, decided.root, made)
         telemetry.show_scaling(
             key.namespace,
@@ -248,10 +248,8 @@ class Scaler:
         fault = self._keda_fault(key, made.state) if keda else None
         fault = report.PAUSED if decided.paused else fault
         await self._report(decided.root, made, rival=rival, keda=fault)
-        if not decided.paused and made.scaling.freeze is not Freeze.ALL:
-            await self._agents.measure(
-                key, decided.tier, made.fleet, made.agents, made.signals, self._clock()
-            )
+        if acts and made.scaling.freeze is not Freeze.ALL:
+            await self._agents.measure(decided, made, self._clock(), self._now())
 
     def _recommend(self, key: Key, made: Made, *, paused: bool) -> None:
         """What KEDA gets. A pause, a freeze and a mode hold from now on, not only once KEDA has taken them up.

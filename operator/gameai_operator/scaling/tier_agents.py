@@ -1,7 +1,9 @@
 """asyncio: the agents of each tier: where they are, what they report, and which one is asked to measure."""
 
+import datetime
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gameai_operator.api.base import ConditionStatus
@@ -12,15 +14,26 @@ from gameai_operator.controller.pod_facts import Pod
 from gameai_operator.scaling import agents, performance
 from gameai_operator.scaling.agents import Agents, Seen
 from gameai_operator.scaling.decide import Fleet
-from gameai_operator.scaling.performance import AGAIN_SECONDS, Situation
-from gameai_operator.scaling.signals import Sample, Signals, fresh
+from gameai_operator.scaling.decided import Decided, Made
+from gameai_operator.scaling.performance import Situation, pause_seconds
+from gameai_operator.scaling.signals import Signals, fresh
+from gameai_operator.tier.effective import effective
 
 _LOG = logging.getLogger(__name__)
 # Of one tier; others are not asked, so that nothing of theirs counts.
-_MOST_PER_TIER = 1000
+_MOST_PER_TIER = 500
 
 # Asks the agent at an address to measure at a target in milliseconds; what it answers. Raises OSError and TimeoutError.
 Ask = Callable[[str, int], Awaitable[str]]
+
+
+@dataclass(slots=True)
+class _Tries:
+    """When a tier was last asked to measure, and how often in a row that came to nothing."""
+
+    at: float
+    count: int
+    known: int
 
 
 class TierAgents:
@@ -31,78 +44,98 @@ class TierAgents:
         self._cache = cache
         self._port = port
         self._ask = ask
-        self._asked: dict[Key, float] = {}
+        self._tries: dict[Key, _Tries] = {}
 
     def targets(self) -> tuple[str, ...]:
         """The address of every agent whose tier is scaled."""
         tiers = sorted(self._cache.keys("ModelTier")) if self._port else ()
-        return tuple(e for tier in tiers if self._is_scaled(tier) for e in self._of(tier))
+        return tuple(e for tier in tiers if self._is_scaled(tier) for e in self._pods(tier))
 
     def _is_scaled(self, tier: Key) -> bool:
         root = self._cache.root(tier)
         return root is not None and "scaling" in root["spec"]
 
-    def _of(self, tier: Key) -> Sequence[str]:
+    def _pods(self, tier: Key) -> dict[str, str]:
+        """The names of the pods of a tier that live, by the address of their agent."""
         pods = (entry.value for entry in self._cache.below(tier) if isinstance(entry.value, Pod))
-        hosts = (pod.agent_address for pod in pods if pod.agent_address and not pod.terminating)
-        found = [
-            f"[{each}]:{self._port}" if ":" in each else f"{each}:{self._port}" for each in hosts
-        ]
-        return found[:_MOST_PER_TIER]
+        alive = [e for e in pods if e.agent_address and not (e.terminating or e.dead)]
+        return {self._address(each): each.name for each in alive[:_MOST_PER_TIER]}
+
+    def _address(self, pod: Pod) -> str:
+        host = pod.agent_address
+        return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
 
     def seen(self, key: Key, tier: ModelTier, target_ms: int, now: float) -> Seen:
         """What the agents of a tier said within the last minute."""
-        if not self._port:
-            return Seen({}, None)
-        reports = self.store.reports(self._of(key), now)
+        reports = self.store.reports(self._pods(key), now) if self._port else {}
         counting = performance.counting(tier.status.performance, reports.values(), target_ms)
         return Seen(reports, counting)
 
     def keep(self, tiers: Mapping[Key, Any]) -> None:
         """Forget all tiers but these."""
-        self._asked = {key: at for key, at in self._asked.items() if key in tiers}
+        self._tries = {key: each for key, each in self._tries.items() if key in tiers}
 
     async def measure(
-        self, key: Key, tier: ModelTier, fleet: Fleet, seen: Seen, signals: Signals, now: float
+        self, decided: Decided, made: Made, now: float, wall: datetime.datetime
     ) -> None:
-        """Have one replica measured, where that is due."""
-        if not seen.reports or now - self._asked.get(key, now - AGAIN_SECONDS) < AGAIN_SECONDS:
+        """Have one replica measured where that is due, and let a measurement go on while the others carry the load."""
+        key, tier, fleet, seen = decided.key, decided.tier, made.fleet, made.agents
+        situation = _situation(tier, fleet, made.signals, now, wall)
+        going = performance.goes_on(seen.reports, situation)
+        for address in going:
+            await self._request(key, address, fleet.target_ms)
+        if going or seen.measuring:
             return
-        queued, running = fresh(signals.queued, now), fresh(signals.in_flight, now)
-        known = queued is not None and running is not None and not signals.silent
-        situation = Situation(
-            target_ms=fleet.target_ms,
-            current=fleet.current,
-            ready=tier.status.ready_replicas or 0,
-            requests=(queued or 0) + (running or 0) if known else None,
-            per_replica=fleet.per_replica,
-            rolling=_rolling(tier),
-        )
-        address = performance.due(tier.status.performance, seen.reports, situation)
-        if address is None:
+        known = len(tier.status.performance)
+        tries = self._tries.get(key)
+        if tries is not None and known != tries.known:
+            tries = None
+        count = 0 if tries is None else tries.count
+        if tries is not None and now - tries.at < pause_seconds(count):
             return
-        self._asked[key] = now
+        due = performance.due(tier.status.performance, seen.reports, situation, count)
+        if due is not None:
+            self._tries[key] = _Tries(now, count + 1, known)
+            _LOG.info("%s: measuring %s", key, seen.reports[due].pod)
+            await self._request(key, due, fleet.target_ms)
+
+    async def _request(self, key: Key, address: str, target_ms: int) -> None:
         try:
-            answer = await self._ask(address, fleet.target_ms)
+            answer = await self._ask(address, target_ms)
         except (OSError, TimeoutError) as error:
             answer = f"{type(error).__name__}: {error}"
-        _LOG.info("%s: the agent at %s was asked to measure: %s", key, address, answer)
+        _LOG.debug("%s: the agent at %s was asked to measure: %s", key, address, answer)
 
 
-def with_agents(signals: Signals, seen: Seen, now: float) -> dict[str, Any]:
-    """The signals that agents add: what engines count themselves, and measurements as long as real requests say nothing."""
+def with_agents(signals: Signals, seen: Seen) -> Signals:
+    """The signals with what engines count themselves, and with the measured rate of a replica that keeps its target."""
     running, waiting = agents.load(seen.reports.values())
-    found: dict[str, Any] = {"engine_running": running, "engine_waiting": waiting}
-    if seen.capacity is not None:
-        if seen.capacity.reachable:
-            found["capacity_per_second"] = seen.capacity.requests_per_second
-        if signals.idle_p95_ms is None:
-            found["idle_p95_ms"] = Sample(seen.capacity.idle_p95_ms, now)
-    return found
+    rate = seen.capacity.requests_per_second if seen.capacity and seen.capacity.reachable else None
+    return replace(
+        signals, engine_running=running, engine_waiting=waiting, capacity_per_second=rate
+    )
 
 
-def _rolling(tier: ModelTier) -> bool:
-    return any(
+def _situation(
+    tier: ModelTier, fleet: Fleet, signals: Signals, now: float, wall: datetime.datetime
+) -> Situation:
+    queued, running = fresh(signals.queued, now), fresh(signals.in_flight, now)
+    known = queued is not None and running is not None and not signals.silent
+    return Situation(
+        now=wall,
+        target_ms=fleet.target_ms,
+        current=fleet.current,
+        ready=tier.status.ready_replicas or 0,
+        needed=effective(tier).needed,
+        requests=(queued or 0) + (running or 0) if known else None,
+        per_replica=fleet.per_replica,
+        rolling=_is_rolling(tier),
+    )
+
+
+def _is_rolling(tier: ModelTier) -> bool:
+    """Whether a roll-out is in progress, or the last edit was not looked at yet."""
+    return tier.status.observed_generation != tier.metadata.generation or any(
         each.type == "Reconciling" and each.status is ConditionStatus.TRUE
         for each in tier.status.conditions
     )

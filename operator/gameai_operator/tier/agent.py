@@ -4,7 +4,7 @@ A native sidecar starts before the engine and ends after it, so that it is there
 """
 
 from gameai_contract.inference import slots
-from gameai_contract.names import AGENT_CONTAINER, AGENT_PORT, VLLM_PORT
+from gameai_contract.names import AGENT_CONTAINER, AGENT_PORT, POD_ENVIRONMENT, VLLM_PORT
 from gameai_contract.tier_agent import DRAIN_PATH
 
 from gameai_operator.api.tier import ModelTier
@@ -34,6 +34,12 @@ def sidecar(tier: ModelTier, image: str, engine: Document, drain_seconds: int) -
             f"--slots={slots(engine['args'])}",
             f"--drain-seconds={drain_seconds}",
             f"--engine-hash={engine_hash(engine)}",
+        ],
+        "env": [
+            {
+                "name": POD_ENVIRONMENT,
+                "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}},
+            }
         ],
         "ports": [{"name": _PORT, "containerPort": AGENT_PORT, "protocol": "TCP"}],
         "resources": {

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from gameai_contract.names import CAPACITY_LABEL
 
@@ -11,7 +12,7 @@ from gameai_operator.controller.kind import Decision, Observed, RejectedWrite
 from gameai_operator.controller.manifest import Document, Key
 from gameai_operator.controller.pod_facts import Pod
 from gameai_operator.resources import tenant_policy
-from gameai_operator.resources.deployment import Deployment, unfinished
+from gameai_operator.resources.deployment import Deployment, changes, unfinished
 from gameai_operator.resources.pod_faults import Fault, Words, fault
 from gameai_operator.resources.template_revision import UnknownRevisionError
 from gameai_operator.settings import KedaSettings, NetworkSettings, Policy
@@ -22,7 +23,7 @@ from gameai_operator.tier.handover import Limits, handover
 from gameai_operator.tier.lending import loan
 from gameai_operator.tier.network import hub_host
 from gameai_operator.tier.objects import Live, deployments, scaled_objects, surroundings
-from gameai_operator.tier.revisions import Inputs, inputs
+from gameai_operator.tier.revisions import AGENT_SINCE, Inputs, inputs
 from gameai_operator.tier.split import Split
 from gameai_operator.tier.status import Judged, conditions, status
 from gameai_operator.tier.template import ON_DEMAND, SPOT, image
@@ -70,6 +71,7 @@ def decide(
     faults = (*unknown, *_not_allowed(tier, policy or Policy(), revision or current))
     rendered: tuple[Document, ...] = ()
     if revision is not None and not verdict.faults and not faults:
+        revision = _with_new_agent(tier, live, revision, current)
         rendered = deployments(tier, live, revision)
     wants = effective(tier, has_spot=bool(rendered) or live.spot is not None)
     rolling = _rolling(tier, live, rendered)
@@ -116,6 +118,19 @@ def _revision(
     except UnknownRevisionError as error:
         key = Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
         return None, (RejectedWrite(key=key, reason="TemplateRevisionUnknown", message=str(error)),)
+
+
+def _with_new_agent(tier: ModelTier, live: Live, used: Inputs, current: Inputs) -> Inputs:
+    """The inputs with the present image of the agent, if pods are to be replaced anyway."""
+    newer = replace(used, agent_image=current.agent_image)
+    if used.revision < AGENT_SINCE or newer == used:
+        return used
+    seen = {ON_DEMAND: live.on_demand, SPOT: live.spot}
+    replaces = any(
+        changes(each, seen[each["metadata"]["labels"][CAPACITY_LABEL]])
+        for each in deployments(tier, live, used)
+    )
+    return newer if replaces else used
 
 
 def _needs_gpu(tier: ModelTier, live: Live) -> Fault | None:

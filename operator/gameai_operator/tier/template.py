@@ -1,8 +1,8 @@
 """PURE: the pod of a tier: vLLM's arguments, environment, probes, volumes and place.
 
 Why it looks as it does (all observed on vLLM 0.32.0): the port is refused while a model loads, so a startup probe comes
-first; `/health` answers 200 while draining, so a preStop sleep takes the pod out of every set before SIGTERM; the
-engine's death ends the process with exit code 0, so the pod's restart policy, not an exit code, brings it back.
+first; `/health` answers 200 while draining, so an agent (before revision 5 a preStop sleep) takes the pod out of every
+set before SIGTERM; the engine's death ends the process with exit code 0, so the pod's restart policy, not an exit code, brings it back.
 """
 
 import json

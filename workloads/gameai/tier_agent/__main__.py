@@ -10,7 +10,7 @@ import time
 
 import aiohttp
 from gameai_contract.inference import DEFAULT_SLOTS, MOST_IN_FLIGHT, TARGETS_MS, LatencyClass
-from gameai_contract.names import AGENT_PORT, VLLM_PORT
+from gameai_contract.names import AGENT_PORT, POD_ENVIRONMENT, VLLM_PORT
 from prometheus_client import REGISTRY
 
 from gameai.serving.background import Background
@@ -52,6 +52,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--slots", type=int, default=DEFAULT_SLOTS, help="concurrent requests of the engine")
     add("--drain-seconds", type=float, default=60.0, help="longest drain, in seconds")
     add("--engine-hash", default="", help="hash of what the engine was started with, for reports")
+    add("--pod", default=os.environ.get(POD_ENVIRONMENT, ""), help=f"name of the pod, for reports; {POD_ENVIRONMENT}")  # fmt: skip
     add("--address", default="", help="address to listen on; empty: all of this pod")
     add("--port", type=int, default=AGENT_PORT, help="port; 0: any free port")
     add("--log-level", default=os.environ.get("LOG_LEVEL", "INFO"), help="DEBUG, INFO, WARNING or ERROR")  # fmt: skip
@@ -86,6 +87,7 @@ async def _run(given: argparse.Namespace) -> None:
         report = Report(
             given.engine_hash,
             gpu.product(),
+            given.pod,
             phase=agent.phase,
             load=agent.load,
             capacity=agent.capacity,

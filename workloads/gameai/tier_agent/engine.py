@@ -2,14 +2,15 @@
 
 import asyncio
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
+import orjson
 
 from gameai.tier_agent.load import Load, load
 
 _HEALTH_SECONDS, _PAGE_SECONDS = 3.0, 5.0
-_MOST_PAGE, _MOST_ANSWER = 4 << 20, 1 << 20
+_MOST_PAGE, _MOST_ANSWER = 4 << 20, 64 << 10
 _OK = 200
 
 
@@ -19,6 +20,13 @@ class Health(Enum):
     OK = "is ok"
     DOWN = "is refused, or answers with an error"
     SLOW = "does not answer in time"
+
+
+class Answer(NamedTuple):
+    """The status of a chat completion. `unfinished`: a 200 without the end of an answer, as when a request was aborted."""
+
+    status: int
+    unfinished: bool
 
 
 class EngineError(Exception):
@@ -60,17 +68,25 @@ class Engine:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise EngineError(f"/metrics: {type(error).__name__}: {error}") from error
 
-    async def ask(self, question: dict[str, Any]) -> int:
-        """The status of a chat completion, once its answer was read. Raises `EngineError`."""
+    async def ask(self, question: dict[str, Any]) -> Answer:
+        """What came of a chat completion, once its answer was read. Raises `EngineError`."""
         try:
             async with (
                 asyncio.timeout(self._answer_seconds),
                 self._session.post(f"{self._url}/v1/chat/completions", json=question) as reply,
             ):
-                await _whole(reply.content, _MOST_ANSWER)
-                return reply.status
+                body = await _whole(reply.content, _MOST_ANSWER)
+                return Answer(reply.status, reply.status == _OK and not _finished(body))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise EngineError(f"a chat completion: {type(error).__name__}: {error}") from error
+
+
+def _finished(body: bytes) -> bool:
+    try:
+        reason = orjson.loads(body)["choices"][0]["finish_reason"]
+    except (ValueError, KeyError, IndexError, TypeError):
+        return False
+    return reason in ("stop", "length")
 
 
 async def _whole(content: aiohttp.StreamReader, most: int) -> bytes:

@@ -8,9 +8,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# More requests in flight would measure the agent, not the engine.
+MOST_CONCURRENCY = 256
 # A step lasts so many times the target, between these bounds, in seconds.
-_TARGETS, _LEAST_SECONDS, _MOST_SECONDS = 25.0, 2.0, 8.0
-# The search ends when the bounds are so close, or when twice as many requests in flight serve so little more.
+_TARGETS, _LEAST_SECONDS, _MOST_SECONDS = 12.0, 2.0, 3.5
+# At first each step has so many times the requests of the one before: all steps must fit into a minute.
+_GROWTH, _GROWTH_OF_SLOW, _SLOW_MS = 2, 4, 500.0
+# The search ends when the bounds are so close, or when more requests in flight serve so little more.
 _CLOSE, _LEAST_GAIN = 1.25, 1.05
 
 
@@ -65,7 +69,14 @@ def next_concurrency(steps: Sequence[Step], target_ms: float, slots: int) -> int
         return between if between > best and min(bad) > _CLOSE * best else None
     if best >= slots or (len(good) > 1 and _flat(good[-2], good[-1])):
         return None
-    return min(2 * best, slots)
+    growth = _GROWTH_OF_SLOW if target_ms >= _SLOW_MS else _GROWTH
+    return min(growth * best, slots)
+
+
+def bounded(steps: Sequence[Step], target_ms: float) -> bool:
+    """Whether a search that was cut has seen both what the engine can do and what it cannot."""
+    kept = [each.p95_ms <= target_ms for each in steps if each.requests]
+    return any(kept) and not all(kept)
 
 
 def capacity(steps: Sequence[Step], target_ms: float) -> Capacity | None:

@@ -11,7 +11,9 @@ from prometheus_client.registry import Collector
 from gameai.tier_agent.load import Load
 from gameai.tier_agent.measurement import Capacity
 
-STARTS = Counter(f"{tier_agent.PREFIX}engine_starts", "Times that the engine became healthy.")
+STARTS = Counter(
+    f"{tier_agent.PREFIX}engine_starts", "Times that the engine was warmed up and became ready."
+)
 WARM_UP_SECONDS = Gauge(
     f"{tier_agent.PREFIX}warm_up_seconds", "Duration of the last warm-up, in seconds."
 )
@@ -32,6 +34,7 @@ class Report(Collector):
         self,
         engine_hash: str,
         gpu_product: str,
+        pod: str,
         *,
         phase: Callable[[], Phase],
         load: Callable[[], Load | None],
@@ -39,6 +42,7 @@ class Report(Collector):
     ) -> None:
         self._engine_hash = engine_hash
         self._gpu_product = gpu_product
+        self._pod = pod
         self._phase = phase
         self._load = load
         self._capacity = capacity
@@ -67,10 +71,10 @@ class Report(Collector):
     def _info(self) -> Metric:
         info = GaugeMetricFamily(
             tier_agent.ENGINE_INFO,
-            "1; the hash of everything that the engine was started with, and the GPU product of the node.",
-            labels=["engine_hash", "gpu_product"],
+            "1; the hash of everything that the engine was started with, the GPU product of the node, and the pod.",
+            labels=["engine_hash", "gpu_product", "pod"],
         )
-        info.add_metric([self._engine_hash, self._gpu_product], 1.0)
+        info.add_metric([self._engine_hash, self._gpu_product, self._pod], 1.0)
         return info
 
 

@@ -21,25 +21,27 @@ _SYSTEM = "\n".join(
     )
 )
 _ACTIONS = ("patrol", "greet", "warn", "attack", "flee", "call for help", "open the gate", "wait")
-# Tokens of an answer in words.
-_TEXT_TOKENS = 64
+# Tokens of an answer in words, when measured and when warmed up.
+_TEXT_TOKENS, _FEW_TOKENS = 64, 8
 # Numbers of actions: each has a grammar of its own, which an engine compiles when it is first asked for.
 _WARM_UP_ACTIONS = (2, 8, 26)
 
 
-def warm_up(model: str) -> tuple[Document, ...]:
-    """Three questions, each with another number of actions."""
-    return tuple(_choice(model, 0, count) for count in _WARM_UP_ACTIONS)
+def warm_up(model: str, class_: LatencyClass) -> tuple[Document, ...]:
+    """Three questions: at Gold each with another number of actions, at the others for words."""
+    if class_ is LatencyClass.GOLD:
+        return tuple(_choice(model, 0, count) for count in _WARM_UP_ACTIONS)
+    return tuple(_words(model, number, _FEW_TOKENS) for number in range(len(_WARM_UP_ACTIONS)))
 
 
 def measuring(model: str, class_: LatencyClass) -> Iterator[Document]:
-    """Endless questions of a class: one of eight actions at Gold, 64 tokens of words at the others.
+    """Endless questions of a class: one of eight actions at Gold, exactly 64 tokens of words at the others.
 
     They begin with the same text, and no two are alike.
     """
     gold = class_ is LatencyClass.GOLD
     return (
-        _choice(model, number, len(_ACTIONS)) if gold else _words(model, number)
+        _choice(model, number, len(_ACTIONS)) if gold else _words(model, number, _TEXT_TOKENS)
         for number in itertools.count(1)
     )
 
@@ -58,8 +60,9 @@ def _choice(model: str, number: int, count: int) -> Document:
     }
 
 
-def _words(model: str, number: int) -> Document:
-    return {**_chat(model, _SYSTEM, number), "max_tokens": _TEXT_TOKENS, "temperature": 0}
+def _words(model: str, number: int, tokens: int) -> Document:
+    asked = _chat(model, _SYSTEM, number)
+    return {**asked, "max_tokens": tokens, "ignore_eos": True, "temperature": 0}
 
 
 def _chat(model: str, system: str, number: int) -> Document:
