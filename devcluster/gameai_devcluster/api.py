@@ -50,6 +50,7 @@ _KINDS: Mapping[str, tuple[str, str, bool]] = {
         False,
     ),
     "CustomResourceDefinition": ("apiextensions.k8s.io/v1", "customresourcedefinitions", False),
+    "PriorityClass": ("scheduling.k8s.io/v1", "priorityclasses", False),
     "APIService": ("apiregistration.k8s.io/v1", "apiservices", False),
     "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers", True),
     "NodePool": ("karpenter.sh/v1", "nodepools", False),

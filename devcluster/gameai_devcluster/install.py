@@ -24,6 +24,7 @@ _APPLIED = frozenset(
         "ValidatingAdmissionPolicy",
         "ValidatingAdmissionPolicyBinding",
         "NetworkPolicy",
+        "PriorityClass",
     }
 )
 _TOKEN_SECONDS = 7 * 24 * 3600

@@ -35,6 +35,16 @@ def _policy(options: argparse.Namespace) -> Policy:
     )
 
 
+def _pods(options: argparse.Namespace) -> PodSettings:
+    return PodSettings(
+        pull_secrets=_words(options.workloads_pull_secrets),
+        fixed_ids=options.pod_ids == "fixed",
+        audience=options.gateway_audience,
+        registry=options.image_registry,
+        labels=_labels(options.common_labels),
+    )
+
+
 def _scaler(options: argparse.Namespace) -> ScalerSettings:
     """The scaler's own flags, which `run` does not have."""
     gateways, gpu_metrics = getattr(options, "gateways", ""), getattr(options, "gpu_metrics", "")
@@ -60,14 +70,9 @@ def settings(options: argparse.Namespace) -> Settings:
         gateway=GatewaySettings(endpoint=options.gateway_endpoint, ca_file=options.gateway_ca_file),
         scaler=_scaler(options),
         keda=KedaSettings(options.keda_scaler_address, options.keda_authentication),
+        headroom_priority_class=options.headroom_priority_class,
         workloads_image=options.workloads_image,
-        pods=PodSettings(
-            pull_secrets=_words(options.workloads_pull_secrets),
-            fixed_ids=options.pod_ids == "fixed",
-            audience=options.gateway_audience,
-            registry=options.image_registry,
-            labels=_labels(options.common_labels),
-        ),
+        pods=_pods(options),
         worlds_at_a_time=_pace(options.worlds_at_a_time),
         workers=options.workers,
         free_repairs=options.free_repairs,

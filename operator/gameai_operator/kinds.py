@@ -82,6 +82,7 @@ def _tier(settings: Settings) -> Kind:
                 network=settings.network,
                 policy=settings.policy,
                 keda=settings.keda,
+                headroom_class=settings.headroom_priority_class,
             ),
             settings.pods.labels,
         ),

@@ -167,6 +167,7 @@ class Settings:
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     scaler: ScalerSettings = field(default_factory=ScalerSettings)
     keda: KedaSettings = field(default_factory=KedaSettings)
+    headroom_priority_class: str = ""
     workloads_image: str = "gameai-workloads:0.1.0"
     pods: PodSettings = field(default_factory=PodSettings)
     worlds_at_a_time: Pace = field(default_factory=Pace)

@@ -65,6 +65,11 @@ app.kubernetes.io/part-of: gameai
 {{ include "gameai.chartLabels" . }}
 {{- end }}
 
+{{/* The PriorityClass of placeholders. */}}
+{{- define "gameai.headroomClass" -}}
+{{- (.Values.headroom | default dict).priorityClass | default (printf "%s-%s-headroom" (include "gameai.name" .) .Release.Namespace) }}
+{{- end }}
+
 {{/* An image with the registry that stands before all of them. */}}
 {{- define "gameai.image" -}}
 {{- with .root.Values.global.imageRegistry }}{{ . }}/{{ end }}{{ .image }}

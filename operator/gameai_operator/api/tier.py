@@ -156,6 +156,8 @@ class Capacity(Model):
     """Minimum number of on-demand replicas, regardless of spotPercent. The tier is Ready when this many replicas (at least 1) are ready."""
     lend_after_seconds: Annotated[int, Field(ge=0, le=86_400)] = 90
     """Time that a spot replica may wait for a node, in seconds. After it another one runs on demand in its place, until the spot replica has a node. 0 switches that off. Example: 90."""
+    headroom_replicas: Annotated[int, Field(ge=0, le=50)] = 0
+    """Number of placeholder pods of low priority. Each holds a node for a replica to come, with the images pulled, and costs as much as a replica. At most what is left up to scaling.maxReplicas. Example: 2."""
 
 
 class Rollout(Model):

@@ -10,7 +10,10 @@ from gameai_contract.tier_agent import DRAIN_PATH
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.manifest import Document, digest
 
-_MEMORY = "128Mi"
+RESOURCES: Document = {
+    "requests": {"cpu": "20m", "memory": "128Mi"},
+    "limits": {"memory": "128Mi"},
+}
 _PORT = "agent"
 # Exit codes of the hook's question.
 _LOADS, _NO_AGENT = 7, 8
@@ -42,10 +45,7 @@ def sidecar(tier: ModelTier, image: str, engine: Document, drain_seconds: int) -
             }
         ],
         "ports": [{"name": _PORT, "containerPort": AGENT_PORT, "protocol": "TCP"}],
-        "resources": {
-            "requests": {"cpu": "20m", "memory": _MEMORY},
-            "limits": {"memory": _MEMORY},
-        },
+        "resources": RESOURCES,
         # The agent looks at the engine every second. One that is starved of CPU has 5 s to say so.
         "readinessProbe": {
             "httpGet": {"path": "/readyz", "port": _PORT, "scheme": "HTTP"},

@@ -16,10 +16,11 @@ from gameai_operator.resources.deployment import Deployment, changes, unfinished
 from gameai_operator.resources.pod_faults import Fault, Words, fault
 from gameai_operator.resources.template_revision import UnknownRevisionError
 from gameai_operator.settings import KedaSettings, NetworkSettings, Policy
-from gameai_operator.tier import autoscaling, scaler_watch, schedule
+from gameai_operator.tier import autoscaling, headroom, scaler_watch, schedule
 from gameai_operator.tier.arguments import judge
 from gameai_operator.tier.effective import effective
 from gameai_operator.tier.handover import Limits, handover
+from gameai_operator.tier.headroom import HEADROOM
 from gameai_operator.tier.lending import loan
 from gameai_operator.tier.network import hub_host
 from gameai_operator.tier.objects import Live, deployments, scaled_objects, surroundings
@@ -56,11 +57,12 @@ def decide(
     network: NetworkSettings,
     policy: Policy | None = None,
     keda: KedaSettings | None = None,
+    headroom_class: str = "",
 ) -> Decision:
     """Decide for one tier.
 
     `current` are the template inputs that a new tier gets, `network` describes the cluster's network, `policy` what a tier may ask for,
-    `keda` where KEDA finds the scaler.
+    `keda` where KEDA finds the scaler, `headroom_class` is the PriorityClass of placeholders.
     A mistake in an edit must not end what works: a pod template that cannot be rendered leaves the Deployments as they
     are, but for their numbers of replicas. Everything around them is written whatever happens to the template.
     """
@@ -75,34 +77,45 @@ def decide(
         rendered = deployments(tier, live, revision)
     wants = effective(tier, has_spot=bool(rendered) or live.spot is not None)
     rolling = _rolling(tier, live, rendered)
-    lent = loan(observed.pods, wants.shares, tier.spec.capacity.lend_after_seconds, observed.now)
+    pods = tuple(each for each in observed.pods if each.group != HEADROOM)
+    lent = loan(pods, wants.shares, tier.spec.capacity.lend_after_seconds, observed.now)
     judged = Judged(
         live=live,
         wants=wants,
         lent=lent.lent,
         placed=_by_group(pod for pod in observed.pods if pod.placed),
+        headroom=sum(each.placed and each.group == HEADROOM for each in observed.pods),
         rolling=rolling,
         arguments=verdict,
         revision=revision.revision if revision else tier.status.template_revision,
-        fault=_needs_gpu(tier, live) or fault(observed.pods, (live.on_demand, live.spot), _WORDS),
-        rejections=(
-            *faults,
-            *_schedule_faults(tier),
-            *autoscaling.faults(tier, keda),
-            *observed.rejections,
-        ),
+        fault=_needs_gpu(tier, live) or fault(pods, (live.on_demand, live.spot), _WORDS),
+        rejections=(*faults, *_own_faults(tier, keda, headroom_class), *observed.rejections),
         failures=observed.failures,
     )
     active, looks_again = scaler_watch.active(tier, observed.now)
     return Decision(
-        wanted=(*surroundings(tier, network), *rendered, *scaled_objects(tier, keda)),
+        wanted=(
+            *surroundings(tier, network),
+            *rendered,
+            *headroom.deployments(tier, revision if rendered else None, headroom_class),
+            *scaled_objects(tier, keda),
+        ),
         status=status(tier, judged),
         conditions=(*conditions(judged), *active),
         keep=_keep(tier, live, rendered, rolling=rolling),
-        replicas=_replicas(tier, live, lent.shares(wants.shares), observed.pods),
+        replicas=_replicas(tier, live, lent.shares(wants.shares), pods)
+        | headroom.sizes(tier, wants.replicas),
         requeue_after_seconds=_soonest(lent.next_seconds, looks_again),
         own_replicas=wants.replicas if tier.spec.replicas is None else None,
     )
+
+
+def _own_faults(
+    tier: ModelTier, keda: KedaSettings, headroom_class: str
+) -> tuple[RejectedWrite, ...]:
+    """Fields that cannot act; they hold up nothing else."""
+    found = autoscaling.faults(tier, keda)
+    return (*_schedule_faults(tier), *found, *headroom.faults(tier, headroom_class))
 
 
 def _soonest(*seconds: float | None) -> float | None:
@@ -212,7 +225,7 @@ def _keep(
     """
     name, namespace = tier.metadata.name, tier.metadata.namespace
     on_demand, spot = _deployment(tier, ON_DEMAND), _deployment(tier, SPOT)
-    kept = [] if rendered else [on_demand, spot]
+    kept = [] if rendered else [on_demand, spot, headroom.key(tier)]
     retiring = not tier.spec.capacity.spot_percent and _has_pods(live.spot)
     if _has_pods(live.spot):
         kept += [spot, spot._replace(kind="PodDisruptionBudget")]

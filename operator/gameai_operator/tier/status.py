@@ -16,6 +16,7 @@ from gameai_operator.controller.standard_conditions import (
     stalled,
 )
 from gameai_operator.resources.pod_faults import Fault
+from gameai_operator.tier import headroom
 from gameai_operator.tier.arguments import Verdict
 from gameai_operator.tier.effective import Effective
 from gameai_operator.tier.objects import Live, selector
@@ -43,7 +44,7 @@ CONDITIONS = ("Ready", "Reconciling", "Stalled", "ArgumentsChecked", "ScalingAct
 class Judged:
     """All that a status is derived from.
 
-    `rolling` says that a roll-out is unfinished or about to begin; `placed` are the pods that have a node.
+    `rolling` says that a roll-out is unfinished or about to begin; `placed` are the pods that have a node, `headroom` the placeholders that do.
     """
 
     live: Live
@@ -54,6 +55,7 @@ class Judged:
     arguments: Verdict
     revision: int | None
     fault: Fault | None
+    headroom: int = 0
     rejections: tuple[RejectedWrite, ...] = ()
     failures: tuple[RejectedWrite, ...] = ()
 
@@ -89,11 +91,19 @@ def _cost(tier: ModelTier, judged: Judged) -> dict[str, str] | None:
     known = price(tier.spec)
     if known is None:
         return None
+    wanted = headroom.replicas(tier, judged.wants.replicas)
     return {
-        "perHour": known.of(judged.placed),
-        "wantedPerHour": known.of(judged.wants.shares),
+        "perHour": known.of(_with_headroom(tier, judged.placed, judged.headroom)),
+        "wantedPerHour": known.of(_with_headroom(tier, judged.wants.shares, wanted)),
         "instanceType": known.instance_type,
     }
+
+
+def _with_headroom(tier: ModelTier, replicas: Split, placeholders: int) -> Split:
+    """Placeholders are on spot nodes where the tier has any."""
+    if tier.spec.capacity.spot_percent:
+        return Split(on_demand=replicas.on_demand, spot=replicas.spot + placeholders)
+    return Split(on_demand=replicas.on_demand + placeholders, spot=replicas.spot)
 
 
 def conditions(judged: Judged) -> tuple[Condition, ...]:

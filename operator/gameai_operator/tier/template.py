@@ -81,7 +81,7 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
             "automountServiceAccountToken": False,
             # A Service called `vllm` would set VLLM_PORT, which vLLM reads as its own.
             "enableServiceLinks": False,
-            "imagePullSecrets": [{"name": each} for each in _pull_secrets(spec, inputs)],
+            "imagePullSecrets": [{"name": each} for each in pull_secrets(spec, inputs)],
             "priorityClassName": spec.priority_class_name,
             "runtimeClassName": spec.hardware.runtime_class_name,
             "terminationGracePeriodSeconds": _grace_seconds(profile),
@@ -96,7 +96,7 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
             ],
             "containers": [engine],
             "volumes": _volumes(tier, inputs),
-            **_placement(spec, group, inputs),
+            **placement(spec, group, inputs),
         },
     }
 
@@ -139,8 +139,8 @@ def _grace_seconds(profile: Profile) -> int:
     return PRE_STOP_SECONDS + profile.shutdown_seconds + TEARDOWN_SECONDS
 
 
-def _pull_secrets(spec: ModelTierSpec, inputs: Inputs) -> list[str]:
-    """The tier's own, then those of the chart; each once."""
+def pull_secrets(spec: ModelTierSpec, inputs: Inputs) -> list[str]:
+    """Names of pull Secrets: the tier's own, then those of the chart; each once."""
     chart = inputs.pods.pull_secrets if inputs.revision >= TENANTS_SINCE else ()
     return list(dict.fromkeys((*(each.name for each in spec.image_pull_secrets), *chart)))
 
@@ -161,7 +161,7 @@ def _container(tier: ModelTier, profile: Profile, inputs: Inputs) -> Document:
         "args": arguments(tier, profile),
         "env": _environment(spec, inputs),
         "ports": [{"name": "http", "containerPort": VLLM_PORT, "protocol": "TCP"}],
-        "resources": _resources(spec, profile),
+        "resources": resources(spec, profile),
         **_probes(spec.engine.vllm.start_timeout_seconds),
         **({"terminationMessagePolicy": "FallbackToLogsOnError"} if profile.last_words else {}),
         "lifecycle": {"preStop": _pre_stop(profile, inputs)},
@@ -238,8 +238,8 @@ def _environment(spec: ModelTierSpec, inputs: Inputs) -> list[Document]:
     return entries + [{"name": each.name, "value": each.value} for each in spec.engine.vllm.env]
 
 
-def _resources(spec: ModelTierSpec, profile: Profile) -> Document:
-    """CPU is a request only, unless a limit is asked for: it would throttle the loop that feeds the GPU."""
+def resources(spec: ModelTierSpec, profile: Profile) -> Document:
+    """Requests and limits of an engine. CPU is a request only, unless a limit is asked for: it would throttle the loop that feeds the GPU."""
     hardware = spec.hardware
     memory = hardware.memory or profile.memory
     gpus = {hardware.gpu_resource: str(hardware.gpus)} if hardware.gpus else {}
@@ -297,7 +297,8 @@ def _mounts(spec: ModelTierSpec) -> list[Document]:
     ]
 
 
-def _placement(spec: ModelTierSpec, group: Group, inputs: Inputs) -> Document:
+def placement(spec: ModelTierSpec, group: Group, inputs: Inputs) -> Document:
+    """Where pods of a group may run."""
     return {
         "nodeSelector": dict(spec.hardware.node_selector),
         "tolerations": _tolerations(spec),
