@@ -17,6 +17,7 @@ NAMES = (
     "players",
     "scrape",
     "keda",
+    "interruptions",
     "attacks",
     "endurance",
 )

@@ -66,7 +66,7 @@ def test_the_forecast_rests_on_a_measurement_until_real_requests_were_timed() ->
     first = decided(signals(**players))
     assert wish(first, "players") == (3, Freshness.FRESH)
     [row] = [each for each in first.wishes if each.name == "players"]
-    assert row.target == "20.0 requests/s measured"
+    assert row.target == "77.5% of 20.0 requests/s measured"
     # 8 at a time, of 100 ms each: 80 a second.
     assert wish(decided(signals(**players, service_ms=100.0)), "players")[0] == 1
     assert wish(decided(signals(players=1000.0, in_flight=0.0)), "players")[0] == 0
@@ -160,7 +160,7 @@ def test_gpus_ask_for_one_replica_more_and_only_while_they_work(
 
 
 def test_without_the_field_gpus_are_not_used() -> None:
-    assert wish(decided(signals(gpu_percent=99.0)), "gpu") == (0, Freshness.MISSING)
+    assert wish(decided(signals(gpu_percent=99.0)), "gpu") == (0, Freshness.NOT_USED)
     assert wish(decided(gpu={}), "gpu") == (0, Freshness.MISSING)
 
 

@@ -151,7 +151,7 @@ class ScalingSignal(Model):
     wants: Annotated[int, Field(ge=0)]
     """Replicas that it asks for; 0 where it asks for none."""
     state: Text
-    """Fresh, Stale or Missing. A stale or missing signal never removes a replica."""
+    """Fresh, Stale, Missing or NotUsed. A stale or missing signal never removes a replica."""
     observed_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
     """Time of the measurement, in UTC. Absent: never measured."""
 

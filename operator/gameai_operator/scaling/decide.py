@@ -212,7 +212,7 @@ def _queue(
 def _gpu(scaling: Scaling, fleet: Fleet, signals: Signals, behavior: Behavior, now: float) -> Wish:
     """At most one replica more at a time, and none while other replicas start or most slots are free."""
     if scaling.gpu is None:
-        return Wish(name="gpu", value="not used", target="", wants=0, state=Freshness.MISSING)
+        return Wish(name="gpu", value="not used", target="", wants=0, state=Freshness.NOT_USED)
     percent, running = fresh(signals.gpu_percent, now), fresh(signals.in_flight, now)
     target, wants = scaling.gpu.target_percent, 0
     if percent is not None and running is not None and fleet.ready:
@@ -253,10 +253,11 @@ def _capacity(fleet: Fleet, signals: Signals) -> tuple[float | None, str]:
     service = signals.service_ms
     if service is not None and service.value > 0:
         # Little's law: a replica with so many requests at a time serves so many a second.
-        return fleet.per_replica * 1000 / service.value, f"{service.value:.0f} ms per request"
+        each = f"{fleet.per_replica} at a time of {service.value:.0f} ms"
+        return fleet.per_replica * 1000 / service.value, f"{_UTILISATION:.1%} of {each}"
     measured = signals.capacity_per_second
     if measured:
-        return measured, f"{measured:.1f} requests/s measured"
+        return measured, f"{_UTILISATION:.1%} of {measured:.1f} requests/s measured"
     return None, "capacity unknown"
 
 
@@ -332,7 +333,7 @@ def _sentence(
     parts = [f"{fleet.current} → {desired} replicas", why]
     if limit is not Limit.WITHIN_RANGE and freeze is not Freeze.ALL:
         parts.append(f"limited by {limit.value}")
-    elif desired > wanted:
+    elif desired > wanted and freeze is Freeze.NONE:
         parts.append("kept for the scale-in window")
     if freeze is not Freeze.NONE:
         parts.append(f"freeze: {freeze.value}")

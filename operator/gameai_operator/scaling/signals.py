@@ -13,6 +13,7 @@ class Freshness(StrEnum):
     FRESH = "Fresh"
     STALE = "Stale"
     MISSING = "Missing"
+    NOT_USED = "NotUsed"
 
 
 @dataclass(frozen=True, slots=True)
