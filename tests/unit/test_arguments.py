@@ -16,7 +16,6 @@ def fault(*arguments: str, image: str = IMAGE) -> tuple[str, str] | None:
         ["--max-num-seqs=64"],
         ["--max-num-seqs", "64"],
         ["--max_num_seqs=64"],
-        ["--max-num-se", "4"],
         ["--enable-prefix-caching"],
         ["--no-enable-prefix-caching"],
         ["--compilation-config.mode=3"],
@@ -179,3 +178,10 @@ def test_a_suffix_of_the_tag_is_no_other_version() -> None:
 
 def test_every_refused_flag_is_one_of_vllms() -> None:
     assert set(_INSTEAD) <= {row[0][0] for row in FLAGS}
+
+
+@pytest.mark.parametrize("arguments", [("--max-num-se", "4"), ("--max_num_se=4",)])
+def test_a_flag_is_written_in_full(arguments: tuple[str, ...]) -> None:
+    words = "spec.engine.vllm.args: --max-num-se is an abbreviation: write --max-num-seqs"
+    assert judge(arguments, IMAGE).faults == ((INVALID, words),)
+    assert fault(*arguments, image="x:v9.9.9") is None

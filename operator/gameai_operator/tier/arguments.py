@@ -1,7 +1,7 @@
 """PURE: a user's vLLM arguments, judged before a pod fails on them.
 
-They are resolved by argparse itself, loaded with vLLM's captured flags, so that underscores, unambiguous prefixes and
-lists of values mean here what they mean there. Messages name flags, never values: a value may be a secret.
+They are resolved by argparse itself, loaded with vLLM's captured flags, so that underscores and lists of values mean here
+what they mean there. Abbreviations are refused, since gateways read some flags too. Messages name flags, never values: a value may be a secret.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def judge(arguments: tuple[str, ...], image: str) -> Verdict:
     checked = version == VLLM_VERSION
     tokens = [_canonical(each) for each in arguments]
     faults = [*_refused(tokens, certain=checked), *_spaced(tokens, certain=checked)]
-    faults += _unknown_flags(tokens) if checked else []
+    faults += [*_unknown_flags(tokens), *_abbreviated(tokens)] if checked else []
     if not faults and checked:
         mistake = _mistaken(tokens)
         faults += [mistake] if mistake else []
@@ -157,6 +157,15 @@ def _unknown_flags(tokens: Sequence[str]) -> list[tuple[str, str]]:
     """Flags that vLLM does not have, wherever they stand; what follows `--` is not a flag, and vLLM takes no positional arguments."""
     names = [_flag(each) for each in tokens if _OPTION.match(each)]
     return [_no_flag(name) for name in names if not _candidates(name)]
+
+
+def _abbreviated(tokens: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Flags that vLLM completes, and that gateways, which read batch slots off them, would not know."""
+    for name in (_flag(each) for each in tokens if each.startswith("--")):
+        found = [each for each in _candidates(name) if each not in _INSTEAD]
+        if len(found) == 1 and not any(name in row[0] for row in FLAGS):
+            message = f"spec.engine.vllm.args: {name} is an abbreviation: write {found[0]}"
+            yield INVALID, message
 
 
 def _no_flag(flag: str) -> tuple[str, str]:
