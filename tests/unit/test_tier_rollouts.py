@@ -227,3 +227,11 @@ def test_a_new_image_of_the_agent_comes_with_the_next_change_that_replaces_pods(
     [written, _] = deployments(tier, tiers.NOTHING, newer)
     half = live | {ON_DEMAND_KEY: replace(live[ON_DEMAND_KEY], facts=tiers.as_live(written))}
     assert agent_images(half, newer, podLabels={"team": "npc"}) == {newer.agent_image}
+
+
+def test_a_rollout_says_what_keeps_its_pods_from_being_ready() -> None:
+    words = 'pods "gold-" is forbidden: error looking up service account'
+    live = {"updated": 0, "rolling": True, "create_fault": words}
+    found = said(decided(live=live), "Reconciling")
+    assert found.reason == "RollingOut"
+    assert found.message.endswith(f"are ready yet; PodsRefused: API server: {words}")

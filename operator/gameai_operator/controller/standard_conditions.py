@@ -24,18 +24,25 @@ def rejected(rejections: Iterable[RejectedWrite]) -> list[Problem]:
 
 
 def reconciling(
-    failures: Sequence[RejectedWrite], held_up: Problem | None, *, rolling: bool, is_stalled: bool
+    failures: Sequence[RejectedWrite],
+    held_up: Problem | None,
+    *,
+    rolling: bool,
+    is_stalled: bool,
+    because: Problem | None = None,
 ) -> Condition:
     """Whether work is in progress: failing writes first, which may heal, then what holds a roll-out up, then the roll-out.
 
-    A roll-out that waits for the user is stalled, not in progress.
+    A roll-out that waits for the user is stalled, not in progress. `because` is what keeps its pods from being ready.
     """
     if failures:
         return _in_progress(failures[0].reason, failures[0].message)
     if held_up:
         return _in_progress(*held_up)
     if rolling and not is_stalled:
-        return _in_progress("RollingOut", "not all pods of the current template are ready yet")
+        words = f"; {because[0]}: {because[1]}" if because else ""
+        message = f"not all pods of the current template are ready yet{words}"
+        return _in_progress("RollingOut", message)
     return Condition(type="Reconciling", status=False, reason="AsExpected")
 
 

@@ -113,7 +113,11 @@ def conditions(judged: Judged) -> tuple[Condition, ...]:
     return (
         _ready(judged, stall),
         reconciling(
-            judged.failures, held_up, rolling=judged.rolling, is_stalled=bool(stall.status)
+            judged.failures,
+            held_up,
+            rolling=judged.rolling,
+            is_stalled=bool(stall.status),
+            because=None if judged.fault is None else (judged.fault.reason, judged.fault.message),
         ),
         stall,
         _arguments_checked(judged.arguments),

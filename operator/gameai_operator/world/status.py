@@ -134,6 +134,7 @@ def conditions(world: GameWorld, judged: Judged) -> tuple[Condition, ...]:
             _halted(judged),
             rolling=judged.rolling,
             is_stalled=bool(stall.status),
+            because=None if judged.fault is None else (judged.fault.reason, judged.fault.message),
         ),
         stall,
         degraded,
