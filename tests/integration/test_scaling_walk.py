@@ -50,7 +50,10 @@ def drawn(chance: random.Random) -> Json:
     spec["capacity"] = chance.choice([{}, {"spotPercent": 50}, {"spotPercent": 80}])
     out = {"pods": 50, "periodSeconds": 1}
     scaling = {"maxReplicas": MOST, "scaleIn": FAST, "scaleOut": out}
-    spec["scaling"] = {**scaling, "queue": {"targetPerReplica": PER_REPLICA}}
+    # An engine that takes two seconds misses its target at any number of replicas, which the guard learns once it is idle.
+    guard = {"maxExtraPercent": 0}
+    queue = {"targetPerReplica": PER_REPLICA}
+    spec["scaling"] = {**scaling, "queue": queue, "latencyGuard": guard}
     return document
 
 

@@ -160,7 +160,7 @@ async def test_a_measurement_keeps_the_engine_out_of_service_and_says_what_it_ca
         await made.until("")
         assert await made.post("/measure") == (
             400,
-            "targetMs must be a number of milliseconds, 1 to 600000",
+            "targetMs must be a number of milliseconds, 1 to 1000",
         )
         assert await made.post("/measure?targetMs=100") == (202, "measuring")
         assert await made.ready() == "measuring"

@@ -116,7 +116,7 @@ def test_the_grace_period_holds_the_sleep_the_drain_and_the_teardown() -> None:
         slept = int(re.findall(r"sleep (\d+) ;;$", script, re.MULTILINE)[-1])
         assert spec["terminationGracePeriodSeconds"] >= slept + profile + 15
         assert f"--drain-seconds={profile}" in spec["initContainers"][0]["args"]
-        assert f"timeout={profile + 5})" in script
+        assert f"'/drain', {profile + 5})" in script
         assert f"--shutdown-timeout={profile}" in spec["containers"][0]["args"]
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from gameai_operator.controller.errors import ApiError
 from gameai_operator.controller.manifest import Key
 from gameai_operator.kinds import WATCHED
 from gameai_operator.resources.node import interruption
@@ -62,6 +63,11 @@ def test_a_node_says_by_its_taints_that_it_ends_soon(
     assert interruption(node("n", *taints)) == expected
 
 
+def test_a_taint_that_keeps_no_pod_away_is_no_interruption() -> None:
+    taints = [{"key": SPOT_ITN, "effect": "PreferNoSchedule"}]
+    assert interruption({"spec": {"taints": taints}}) is None
+
+
 def test_a_node_without_a_spec_does_not_end() -> None:
     assert interruption({"metadata": {"name": "n"}}) is None
 
@@ -78,7 +84,7 @@ async def test_an_interruption_wakes_the_tiers_with_pods_on_that_node_and_no_oth
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[Key] = []
-    monkeypatch.setattr(world.event_handler, "wake", woken.extend)
+    monkeypatch.setattr(world.queue, "add", lambda key, _: woken.append(key))
     world.see(node("n3", SPOT_ITN))
     assert woken == []
     world.see(node("n2", SPOT_ITN))
@@ -95,6 +101,44 @@ async def test_a_long_grace_period_ends_before_the_node_does(world: World) -> No
     world.see(node("n3", SPOT_ITN))
     calls, _ = await world.reconcile()
     assert "delete Pod/p3 ['uid'] 105" in calls
+
+
+async def test_a_pod_that_cannot_be_deleted_holds_up_no_other_and_no_write(world: World) -> None:
+    for number in (1, 2):
+        world.see(node(f"n{number}", SPOT_ITN))
+    refused = ApiError(403, "Forbidden", "denied by a webhook")
+    world.cluster.errors["delete Pod/p1 ['uid'] 30"] = refused
+    world.see(tiers.resource(replicas=3), generation=2)
+    with pytest.raises(ApiError, match="denied by a webhook"):
+        await world.reconcile()
+    assert "delete Pod/p2 ['uid'] 30" in world.cluster.calls
+    assert "status" in world.cluster.calls
+    calls, _ = await world.reconcile()
+    assert [each for each in calls if each.startswith("delete")] == ["delete Pod/p1 ['uid'] 30"]
+
+
+async def test_a_failing_write_holds_up_no_deletion(world: World) -> None:
+    world.see(node("n1", SPOT_ITN))
+    world.see(tiers.resource(replicas=3), generation=2)
+    world.cluster.errors["status"] = ApiError(500, "InternalError", "etcd")
+    with pytest.raises(ApiError, match="etcd"):
+        await world.reconcile()
+    assert "delete Pod/p1 ['uid'] 30" in world.cluster.calls
+
+
+async def test_a_node_that_is_still_there_after_two_minutes_keeps_its_pods(world: World) -> None:
+    """Pods that tolerate the taint would come back, and be deleted again, without end."""
+    world.see(node("n1", SPOT_ITN))
+    await world.reconcile()
+    world.clock += 121
+    world.see(pod("p9", "n1"))
+    calls, _ = await world.reconcile()
+    assert not [each for each in calls if each.startswith("delete")]
+    world.see(node("n1"))
+    await world.reconcile()
+    world.see(node("n1", SPOT_ITN))
+    calls, _ = await world.reconcile()
+    assert "delete Pod/p9 ['uid'] 30" in calls
 
 
 async def test_a_pod_that_already_ends_is_left_alone(world: World) -> None:

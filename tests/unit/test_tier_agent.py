@@ -34,7 +34,7 @@ def step(concurrency: int, p95_ms: float, requests: int = 0) -> Step:
 
 
 def test_the_load_is_read_from_a_page_that_a_real_vllm_served() -> None:
-    found = load(PAGE)
+    found = load(PAGE.encode())
     assert (found.running, found.waiting) == (0, 0)
     assert found.idle
     busy = PAGE.replace(
@@ -42,7 +42,7 @@ def test_the_load_is_read_from_a_page_that_a_real_vllm_served() -> None:
         'vllm:num_requests_running{engine="0",model_name="npc-gold"} 3.0\n'
         'vllm:num_requests_running{engine="1",model_name="npc-gold"} 2.0',
     )
-    assert load(busy).running == 5
+    assert load(busy.encode()).running == 5
 
 
 @pytest.mark.parametrize(
@@ -57,29 +57,40 @@ def test_the_load_is_read_from_a_page_that_a_real_vllm_served() -> None:
 )
 def test_a_page_without_the_gauges_is_no_load(page: str) -> None:
     with pytest.raises(ValueError, match=r"gauges|is |convert"):
-        load(page)
+        load(page.encode())
 
 
 def test_two_idle_seconds_are_quiet() -> None:
-    quiet = Quiet()
+    quiet = Quiet(LatencyClass.GOLD)
     assert [quiet.observe(a_load(), at) for at in (0, 1, 1.9, 2)] == [False, False, False, True]
 
 
 def test_a_request_in_between_begins_the_wait_again() -> None:
-    quiet = Quiet()
+    quiet = Quiet(LatencyClass.GOLD)
     seen = [(0, a_load()), (1.5, a_load(running=1, tokens=101)), (2, a_load(tokens=102))]
     assert [quiet.observe(each, at) for at, each in seen] == [False, False, False]
     assert [quiet.observe(a_load(tokens=102), at) for at in (3.9, 4)] == [False, True]
 
 
 def test_a_gauge_that_an_aborted_request_left_behind_does_not_hold_a_drain() -> None:
-    quiet = Quiet()
+    quiet = Quiet(LatencyClass.GOLD)
     stuck = a_load(running=1, tokens=100)
     assert [quiet.observe(stuck, at) for at in (0, 2, 4.9, 5)] == [False, False, False, True]
 
 
+@pytest.mark.parametrize(
+    ("class_", "waiting", "seconds"),
+    [(LatencyClass.GOLD, 0, 5), (LatencyClass.SILVER, 0, 30), (LatencyClass.GOLD, 1, None)],
+)
+def test_a_long_prompt_or_a_queue_holds_a_drain_though_no_token_is_counted(
+    class_: LatencyClass, waiting: int, seconds: int | None
+) -> None:
+    quiet, load = Quiet(class_), a_load(running=1, waiting=waiting)
+    assert next((at for at in range(100) if quiet.observe(load, at)), None) == seconds
+
+
 def test_a_request_that_is_computed_holds_a_drain() -> None:
-    quiet = Quiet()
+    quiet = Quiet(LatencyClass.GOLD)
     assert not any(quiet.observe(a_load(running=1, tokens=at), at) for at in range(60))
 
 

@@ -1,5 +1,6 @@
 """Which agents are asked, which one is to measure, and for how long that goes on."""
 
+import asyncio
 import datetime
 import json
 from typing import Any
@@ -100,9 +101,10 @@ async def measure(
         decision=decision,
         agents=seen,
     )
-    await agents.measure(
-        Decided(key=GOLD, root=root, tier=tier, at=now, made=made), made, now, WALL
-    )
+    agents.measure(Decided(key=GOLD, root=root, tier=tier, at=now, made=made), made, now, WALL)
+    # What is asked runs in tasks of its own.
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 TWO = {"a:1": report(), "b:1": report()}
@@ -135,12 +137,21 @@ async def test_after_a_result_the_next_engine_is_measured_at_once() -> None:
 async def test_a_measurement_is_asked_for_again_while_it_may_go_on() -> None:
     asked = Asked()
     agents = TierAgents(Cache(), 1, asked)
+    await measure(agents, Seen(TWO, None))
+    asked.calls.clear()
     going = Seen({"a:1": report(Phase.MEASURING), "b:1": report()}, None)
     for _ in range(2):
         await measure(agents, going)
     assert asked.calls == [("a:1", 16), ("a:1", 16)]
     await measure(agents, going, in_flight=100.0)
     assert len(asked.calls) == 2, "the other one is busy"
+
+
+async def test_a_measurement_that_another_process_began_ends_by_itself() -> None:
+    asked = Asked()
+    going = Seen({"a:1": report(Phase.MEASURING), "b:1": report()}, None)
+    await measure(TierAgents(Cache(), 1, asked), going)
+    assert asked.calls == []
 
 
 @pytest.mark.parametrize(
@@ -161,7 +172,9 @@ async def test_nothing_is_measured_during_a_rollout_or_before_an_edit_was_seen(
     assert asked.calls == []
 
 
-@pytest.mark.parametrize("failure", [OSError("refused"), TimeoutError()])
+@pytest.mark.parametrize(
+    "failure", [OSError("refused"), TimeoutError(), ValueError("no HTTP response")]
+)
 async def test_an_agent_that_does_not_answer_fails_nothing(failure: Exception) -> None:
     asked = Asked()
     asked.failure = failure

@@ -118,7 +118,9 @@ class EventHandler:
         self.wake(self._references.show(key, projection))
         watched = self._watched.get(key.kind)
         if watched is not None and watched.hosts_pods and projection != before:
-            self.wake(self._store.roots_on(key.name))
+            # Within two minutes all of it is over.
+            for root in self._store.roots_on(key.name):
+                self._queue.add(root, Priority.USER)
 
     def _foreign(self, resource: Resource, metadata: Mapping[str, Any]) -> bool:
         """Whether it is a user's own object, of a kind of which some are named by roots.

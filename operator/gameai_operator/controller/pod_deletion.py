@@ -1,10 +1,11 @@
 """asyncio: pods that are deleted by the operator itself: those that block their node for nothing, and those whose node ends."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from gameai_operator import telemetry
+from gameai_operator.controller.errors import ApiError
 from gameai_operator.controller.kind import Watched
 from gameai_operator.controller.manifest import Key
 from gameai_operator.controller.pod_facts import Pod
@@ -14,6 +15,8 @@ from gameai_operator.controller.writer import Cluster
 _LOG = logging.getLogger(__name__)
 # A cloud gives two minutes from the notice of an interruption. Some of them are over when a pod is deleted.
 INTERRUPTED_GRACE_SECONDS = 105
+# So long after the notice pods are deleted.
+_INTERRUPTED_SECONDS = 120.0
 
 
 class _Deletion(NamedTuple):
@@ -34,38 +37,52 @@ class PodDeletion:
         watched: Mapping[str, Watched],
         cluster: Cluster,
         references: References,
+        clock: Callable[[], float],
     ) -> None:
         [self._resource] = [each.resource for each in watched.values() if each.are_pods]
         self._cluster = cluster
         self._references = references
+        self._clock = clock
+        # When a node was first known to end; of nodes without pods of ours nothing is kept.
+        self._since: dict[str, float] = {}
         self._hosts = [each.resource.kind for each in watched.values() if each.hosts_pods]
         self._deleted: dict[tuple[str, str], Key] = {}
 
-    async def delete(self, root: Key, pods: tuple[Pod, ...]) -> None:
-        """Delete those of a root's pods that swallow SIGTERM as they end, and those on nodes that end. Raises `ApiError`."""
+    async def delete(self, root: Key, pods: tuple[Pod, ...]) -> ApiError | None:
+        """Delete those of a root's pods that swallow SIGTERM as they end, and those on nodes that end.
+
+        One that cannot be deleted holds up no other. Returns the first failure.
+        """
+        failure: ApiError | None = None
         for pod in pods:
             due = self._due(pod)
             if due is None or (pod.uid, due.reason) in self._deleted:
                 continue
-            _LOG.info(
-                "deleting pod %s with %d s of grace: %s", pod.name, due.grace_seconds, due.reason
-            )
-            await self._cluster.delete(
-                self._resource,
-                Key(self._resource.kind, pod.namespace, pod.name),
-                preconditions={"uid": pod.uid},
-                grace_seconds=due.grace_seconds,
-            )
-            self._deleted[pod.uid, due.reason] = root
-            if due is not _NEVER_READY:
-                telemetry.INTERRUPTED_PODS.inc()
+            try:
+                await self._delete(root, pod, due)
+            except ApiError as error:
+                failure = failure or error
         self._forget(root, {pod.uid for pod in pods})
+        return failure
+
+    async def _delete(self, root: Key, pod: Pod, due: _Deletion) -> None:
+        _LOG.info("deleting pod %s with %d s of grace: %s", pod.name, due.grace_seconds, due.reason)
+        await self._cluster.delete(
+            self._resource,
+            Key(self._resource.kind, pod.namespace, pod.name),
+            preconditions={"uid": pod.uid},
+            grace_seconds=due.grace_seconds,
+        )
+        self._deleted[pod.uid, due.reason] = root
+        if due is not _NEVER_READY:
+            telemetry.INTERRUPTED_PODS.inc()
 
     def _due(self, pod: Pod) -> _Deletion | None:
         if pod.force_delete:
             return _NEVER_READY
         why = self._interruption(pod.node) if pod.placed and not pod.terminating else ""
-        if not why:
+        # A node that is still there later keeps its pods: those that tolerate the taint would come back again and again.
+        if not why or self._clock() - self._since[pod.node] > _INTERRUPTED_SECONDS:
             return None
         grace = min(pod.grace_seconds, INTERRUPTED_GRACE_SECONDS)
         return _Deletion(f"node {pod.node} ends soon ({why})", grace)
@@ -73,7 +90,12 @@ class PodDeletion:
     def _interruption(self, node: str) -> str:
         """By what a node is known to end soon; empty where it is not."""
         found = (self._references.shown(Key(kind, "", node)) for kind in self._hosts)
-        return next(filter(None, found), "")
+        why: str = next(filter(None, found), "")
+        if not why:
+            self._since.pop(node, None)
+        else:
+            self._since.setdefault(node, self._clock())
+        return why
 
     def _forget(self, root: Key, alive: set[str]) -> None:
         gone = [key for key, of in self._deleted.items() if of == root and key[0] not in alive]

@@ -90,7 +90,7 @@ class Reconciler:
         self._now = now
         self._clock = clock
         self._unwritten: dict[Key, Unwritten] = {}
-        self._pod_deletion = PodDeletion(watched, cluster, references)
+        self._pod_deletion = PodDeletion(watched, cluster, references, clock)
         self._overrides = Overrides()
         self.foreign: dict[Key, str] = {}
 
@@ -123,7 +123,8 @@ class Reconciler:
         root = self._store.root(key)
         if root is None or "deletionTimestamp" in root["metadata"]:
             self._forget(key)
-            await self._pod_deletion.delete(key, pods)
+            if failure := await self._pod_deletion.delete(key, pods):
+                raise failure
             return Outcome()
         if await self._is_foreign(key, root):
             self._leave_slot(key)
@@ -133,8 +134,11 @@ class Reconciler:
         if root["metadata"].get("annotations", {}).get(PAUSED) == "true":
             self._leave_slot(key)
             return await self._pause(kind, key, self._observe(key, root, children, pods))
+        # A node that ends does not wait for writes that fail.
+        failure = await self._pod_deletion.delete(key, pods)
         outcome = await self._pursue(kind, key, self._observe(key, root, children, pods))
-        await self._pod_deletion.delete(key, pods)
+        if failure is not None:
+            raise failure
         return outcome
 
     async def _pause(self, kind: Kind, key: Key, observed: Observed) -> Outcome:

@@ -11,6 +11,8 @@ INTERRUPTION_TAINTS = frozenset(
 
 def interruption(document: Mapping[str, Any]) -> str | None:
     """By which taint a node is known to end soon, in words; None where it has none."""
-    keys = {each["key"] for each in document.get("spec", {}).get("taints", ())}
+    taints = document.get("spec", {}).get("taints", ())
+    # One that pods are only kept away from if possible would have them come back.
+    keys = {each["key"] for each in taints if each["effect"] in ("NoSchedule", "NoExecute")}
     found = sorted(keys & INTERRUPTION_TAINTS)
     return f"taint {found[0]}" if found else None

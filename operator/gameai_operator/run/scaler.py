@@ -143,8 +143,8 @@ def _sources(
         take=agents.store.take,
         # Pods of tenants serve them.
         most_bytes=64 << 10,
-        at_once=64,
-        backs_off=True,
+        at_once=128,
+        of_tenants=True,
     )
     return gateways, exporters, sidecars
 

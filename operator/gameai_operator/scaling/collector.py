@@ -11,16 +11,17 @@ import aiohttp
 from gameai_contract.tier_agent import MEASURE_PATH, TARGET_PARAMETER
 
 from gameai_operator import telemetry
+from gameai_operator.scaling import plain_http
 from gameai_operator.scaling.exposition import MOST_BYTES, Scrape, parse
 
 _LOG = logging.getLogger(__name__)
-_TIMEOUT_SECONDS = 2.0
+_TIMEOUT_SECONDS, _TENANTS_SECONDS, _SLOW_SECONDS = 2.0, 1.0, 0.5
 _JITTER = 0.2
 # Pages of one kind that are read at the same time: each costs a connection and up to `MOST_BYTES`.
 _MOST_AT_ONCE = 16
 _PIECE_BYTES = 64 * 1024
 _OK = 200
-_MOST_ANSWER = 500
+_MOST_ANSWER, _MOST_WHY = 500, 200
 # A page that never answers is tried in every 16th round.
 _MOST_DOUBLINGS = 4
 
@@ -30,7 +31,8 @@ class Source:
     """Pages of one kind: where they are, which series count, and what receives them.
 
     `targets` gives `host:port`; a name stands for all of its addresses. `listed` gets all addresses, `take` each page.
-    A page that does not answer is left out of the next rounds where the source `backs_off`: it must not delay others.
+    Pages `of_tenants` get less time, and what is slow or does not answer is left out of the next rounds: it must not delay
+    others.
     """
 
     name: str
@@ -41,7 +43,7 @@ class Source:
     take: Callable[[str, Scrape], None]
     most_bytes: int = MOST_BYTES
     at_once: int = _MOST_AT_ONCE
-    backs_off: bool = False
+    of_tenants: bool = False
 
 
 class Collector:
@@ -68,11 +70,13 @@ class Collector:
 
         async def scrape(address: str) -> None:
             failures = failed.get(address, 0)
-            if source.backs_off and rounds % 2 ** min(failures, _MOST_DOUBLINGS):
+            if source.of_tenants and rounds % 2 ** min(failures, _MOST_DOUBLINGS):
                 return
             async with at_once:
+                began = self._clock()
                 answered = await self._scrape(session, source, address)
-            failed[address] = 0 if answered else failures + 1
+            slow = self._clock() - began > _SLOW_SECONDS
+            failed[address] = 0 if answered and not slow else failures + 1
 
         while True:
             addresses = await _addresses(source)
@@ -85,11 +89,7 @@ class Collector:
 
     async def _scrape(self, session: aiohttp.ClientSession, source: Source, address: str) -> bool:
         try:
-            # A redirect would lead to wherever a page wants.
-            async with session.get(f"http://{address}/metrics", allow_redirects=False) as reply:
-                if reply.status != _OK:
-                    raise ValueError(f"status {reply.status}")
-                text = await _whole(reply.content, source.most_bytes)
+            text = await _page(session, source, address)
             # A gateway with many worlds takes a few milliseconds.
             page = text.decode(errors="replace")
             scrape = await asyncio.to_thread(
@@ -97,7 +97,7 @@ class Collector:
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             telemetry.SCRAPE_ERRORS.inc()
-            why = f"{type(error).__name__}: {error}"
+            why = f"{type(error).__name__}: {error}"[:_MOST_WHY]
             _LOG.info("%s %s was not scraped: %s", source.name, address, why)
             return False
         source.take(address, scrape)
@@ -105,18 +105,27 @@ class Collector:
 
 
 async def measure(address: str, target_ms: int) -> str:
-    """Ask a tier agent to measure its engine; its answer. Raises OSError and TimeoutError."""
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
-    url = f"http://{address}{MEASURE_PATH}"
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as session,
-            session.post(url, params={TARGET_PARAMETER: target_ms}, allow_redirects=False) as reply,
-        ):
-            text = await reply.content.read(_MOST_ANSWER)
-            return f"{reply.status} {text.decode(errors='replace').strip()}"
-    except aiohttp.ClientError as error:
-        raise OSError(str(error)) from error
+    """Ask a tier agent to measure its engine; its answer. Raises OSError, TimeoutError and ValueError."""
+    path = f"{MEASURE_PATH}?{TARGET_PARAMETER}={target_ms}"
+    status, text = await plain_http.request(
+        "POST", address, path, seconds=_TENANTS_SECONDS, most_bytes=_MOST_ANSWER
+    )
+    return f"{status} {text.decode(errors='replace').strip()}"
+
+
+async def _page(session: aiohttp.ClientSession, source: Source, address: str) -> bytes:
+    """Raises what a request raises, and ValueError where it is no page."""
+    if source.of_tenants:
+        status, text = await plain_http.request(
+            "GET", address, "/metrics", seconds=_TENANTS_SECONDS, most_bytes=source.most_bytes
+        )
+    else:
+        # A redirect would lead to wherever a page wants.
+        async with session.get(f"http://{address}/metrics", allow_redirects=False) as reply:
+            status, text = reply.status, await _whole(reply.content, source.most_bytes)
+    if status != _OK:
+        raise ValueError(f"status {status}")
+    return text
 
 
 async def _whole(content: aiohttp.StreamReader, most: int) -> bytes:

@@ -116,6 +116,7 @@ class Scaler:
         finally:
             self._leads = False
             await self._writes.end()
+            await self._agents.end()
             # The next leader shows them.
             for key in self._states:
                 telemetry.forget_scaling(key.namespace, key.name)
@@ -249,7 +250,7 @@ class Scaler:
         fault = report.PAUSED if decided.paused else fault
         await self._report(decided.root, made, rival=rival, keda=fault)
         if acts and made.scaling.freeze is not Freeze.ALL:
-            await self._agents.measure(decided, made, self._clock(), self._now())
+            self._agents.measure(decided, made, self._clock(), self._now())
 
     def _recommend(self, key: Key, made: Made, *, paused: bool) -> None:
         """What KEDA gets. A pause, a freeze and a mode hold from now on, not only once KEDA has taken them up.

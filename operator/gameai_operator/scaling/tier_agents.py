@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,22 +16,26 @@ from gameai_operator.scaling import agents, performance
 from gameai_operator.scaling.agents import Agents, Seen
 from gameai_operator.scaling.decide import Fleet
 from gameai_operator.scaling.decided import Decided, Made
+from gameai_operator.scaling.newest import Newest
 from gameai_operator.scaling.performance import Situation, pause_seconds
 from gameai_operator.scaling.signals import Signals, fresh
 from gameai_operator.tier.effective import effective
 
 _LOG = logging.getLogger(__name__)
-# Of one tier; others are not asked, so that nothing of theirs counts.
-_MOST_PER_TIER = 500
+# Of one namespace; others are not asked, so that nothing of theirs counts.
+_MOST_PER_NAMESPACE = 300
+# Requests to measure at the same time, for all tiers.
+_MOST_REQUESTS = 32
 
-# Asks the agent at an address to measure at a target in milliseconds; what it answers. Raises OSError and TimeoutError.
+# Asks the agent at an address to measure at a target in milliseconds; what it answers. Raises OSError, TimeoutError and ValueError.
 Ask = Callable[[str, int], Awaitable[str]]
 
 
 @dataclass(slots=True)
 class _Tries:
-    """When a tier was last asked to measure, and how often in a row that came to nothing."""
+    """Which agent of a tier was last asked to measure, when, and how often in a row that came to nothing."""
 
+    address: str
     at: float
     count: int
     known: int
@@ -45,11 +50,16 @@ class TierAgents:
         self._port = port
         self._ask = ask
         self._tries: dict[Key, _Tries] = {}
+        self._requests = Newest(_MOST_REQUESTS)
 
     def targets(self) -> tuple[str, ...]:
         """The address of every agent whose tier is scaled."""
         tiers = sorted(self._cache.keys("ModelTier")) if self._port else ()
-        return tuple(e for tier in tiers if self._is_scaled(tier) for e in self._pods(tier))
+        found: dict[str, list[str]] = defaultdict(list)
+        for tier in tiers:
+            if self._is_scaled(tier):
+                found[tier.namespace] += self._pods(tier)
+        return tuple(e for each in found.values() for e in each[:_MOST_PER_NAMESPACE])
 
     def _is_scaled(self, tier: Key) -> bool:
         root = self._cache.root(tier)
@@ -59,7 +69,7 @@ class TierAgents:
         """The names of the pods of a tier that live, by the address of their agent."""
         pods = (entry.value for entry in self._cache.below(tier) if isinstance(entry.value, Pod))
         alive = [e for e in pods if e.agent_address and not (e.terminating or e.dead)]
-        return {self._address(each): each.name for each in alive[:_MOST_PER_TIER]}
+        return {self._address(each): each.name for each in alive}
 
     def _address(self, pod: Pod) -> str:
         host = pod.agent_address
@@ -71,23 +81,28 @@ class TierAgents:
         counting = performance.counting(tier.status.performance, reports.values(), target_ms)
         return Seen(reports, counting)
 
+    async def end(self) -> None:
+        """Ask nothing more."""
+        await self._requests.end()
+
     def keep(self, tiers: Mapping[Key, Any]) -> None:
         """Forget all tiers but these."""
         self._tries = {key: each for key, each in self._tries.items() if key in tiers}
 
-    async def measure(
-        self, decided: Decided, made: Made, now: float, wall: datetime.datetime
-    ) -> None:
-        """Have one replica measured where that is due, and let a measurement go on while the others carry the load."""
+    def measure(self, decided: Decided, made: Made, now: float, wall: datetime.datetime) -> None:
+        """Have one replica measured where that is due, and let a measurement go on while the others carry the load.
+
+        Nothing waits for the agents' answers.
+        """
         key, tier, fleet, seen = decided.key, decided.tier, made.fleet, made.agents
         situation = _situation(tier, fleet, made.signals, now, wall)
-        going = performance.goes_on(seen.reports, situation)
-        for address in going:
-            await self._request(key, address, fleet.target_ms)
-        if going or seen.measuring:
-            return
         known = len(tier.status.performance)
         tries = self._tries.get(key)
+        # What another process began ends by itself.
+        if tries is not None and tries.address in performance.goes_on(seen.reports, situation):
+            self._request(key, tries.address, fleet.target_ms)
+        if seen.measuring:
+            return
         if tries is not None and known != tries.known:
             tries = None
         count = 0 if tries is None else tries.count
@@ -95,16 +110,19 @@ class TierAgents:
             return
         due = performance.due(tier.status.performance, seen.reports, situation, count)
         if due is not None:
-            self._tries[key] = _Tries(now, count + 1, known)
+            self._tries[key] = _Tries(due, now, count + 1, known)
             _LOG.info("%s: measuring %s", key, seen.reports[due].pod)
-            await self._request(key, due, fleet.target_ms)
+            self._request(key, due, fleet.target_ms)
 
-    async def _request(self, key: Key, address: str, target_ms: int) -> None:
-        try:
-            answer = await self._ask(address, target_ms)
-        except (OSError, TimeoutError) as error:
-            answer = f"{type(error).__name__}: {error}"
-        _LOG.debug("%s: the agent at %s was asked to measure: %s", key, address, answer)
+    def _request(self, key: Key, address: str, target_ms: int) -> None:
+        async def ask() -> None:
+            try:
+                answer = await self._ask(address, target_ms)
+            except (OSError, TimeoutError, ValueError) as error:
+                answer = f"{type(error).__name__}: {error}"
+            _LOG.debug("%s: the agent at %s was asked to measure: %s", key, address, answer[:200])
+
+        self._requests.offer(key, ask)
 
 
 def with_agents(signals: Signals, seen: Seen) -> Signals:

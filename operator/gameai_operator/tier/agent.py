@@ -16,7 +16,8 @@ RESOURCES: Document = {
 }
 _PORT = "agent"
 # Exit codes of the hook's question.
-_LOADS, _NO_AGENT = 7, 8
+_LOADS, _NO_AGENT, _LATE = 7, 8, 9
+_ALIVE_SECONDS = 2
 
 
 def engine_hash(container: Document) -> str:
@@ -83,15 +84,25 @@ except ConnectionRefusedError:
     sys.exit({_LOADS})
 except OSError:
     pass
+def ask(method, path, seconds):
+    agent = http.client.HTTPConnection('127.0.0.1', {AGENT_PORT}, timeout=seconds)
+    agent.request(method, path)
+    return agent.getresponse().status == 200
 try:
-    agent = http.client.HTTPConnection('127.0.0.1', {AGENT_PORT}, timeout={drain_seconds + least_seconds})
-    agent.request('POST', '{DRAIN_PATH}')
-    sys.exit(0 if agent.getresponse().status == 200 else {_NO_AGENT})
+    alive = ask('GET', '/livez', {_ALIVE_SECONDS})
+except (OSError, http.client.HTTPException):
+    alive = False
+if not alive:
+    sys.exit({_NO_AGENT})
+try:
+    sys.exit(0 if ask('POST', '{DRAIN_PATH}', {drain_seconds + least_seconds}) else {_NO_AGENT})
+except TimeoutError:
+    sys.exit({_LATE})
 except (OSError, http.client.HTTPException):
     sys.exit({_NO_AGENT})
 "
 case $? in
-  0) ;;
+  0|{_LATE}) ;;
   {_LOADS}) while :; do kill -9 -1 2>/dev/null; sleep 1; done ;;
   *) sleep {least_seconds} ;;
 esac

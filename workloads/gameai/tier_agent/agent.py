@@ -22,6 +22,8 @@ _SLOW = 3
 # vLLM takes tens of milliseconds to write its metrics page, in which it answers nobody.
 _LOAD_SECONDS, _LOAD_AGE_SECONDS = 15.0, 45.0
 _DRAIN_POLL_SECONDS = 0.5
+# So many unread pages in a row, of up to 5 s each: an engine that hangs ends no request.
+_UNREAD = 4
 # A pod that is not gone so long after its drain should have ended was drained by mistake.
 _DRAINED_SECONDS = 60.0
 _MEASURE_AGAIN_SECONDS = 600.0
@@ -153,15 +155,17 @@ class Agent:
         """Stop being ready, and wait until callers went elsewhere and their requests ended; the result for metrics."""
         self._give_up_measurement()
         self._enter(Phase.DRAINING)
-        began, quiet = self._clock(), Quiet()
+        began, quiet, unread = self._clock(), Quiet(self._options.class_), 0
         end = began + max(self._options.drain_seconds, LEAST_SECONDS)
         self._drained_until = end + self._options.drain_seconds + _DRAINED_SECONDS
         result = "budget"
         while (now := self._clock()) < end:
-            if await self._is_quiet(quiet) and now - began >= LEAST_SECONDS:
+            is_quiet = await self._is_quiet(quiet)
+            unread = unread + 1 if is_quiet is None else 0
+            if is_quiet and now - began >= LEAST_SECONDS:
                 result = "idle"
                 break
-            if self._phase is not Phase.DRAINING:
+            if self._phase is not Phase.DRAINING or unread >= _UNREAD:
                 result = "gone"
                 break
             await asyncio.sleep(min(_DRAIN_POLL_SECONDS, max(0.0, end - now)))
@@ -169,12 +173,13 @@ class Agent:
         _LOG.info("drained in %.1f s: %s", self._clock() - began, result)
         return result
 
-    async def _is_quiet(self, quiet: Quiet) -> bool:
+    async def _is_quiet(self, quiet: Quiet) -> bool | None:
+        """Whether nothing is left to do; None where the engine does not say."""
         try:
             return quiet.observe(await self._engine.load(), self._clock())
         except EngineError as error:
             _LOG.info("%s", error)
-            return False
+            return None
 
     def measure(self, target_ms: float) -> str:
         """Begin to measure, out of service, or go on for a while longer; why not, or nothing."""
@@ -197,10 +202,11 @@ class Agent:
             self._measurement = None
 
     async def _measure(self, target_ms: float) -> None:
-        result = "aborted"
-        asked = questions.measuring(self._options.model, self._options.class_)
+        result, options = "aborted", self._options
         try:
-            found = await measured(self._engine, asked, target_ms, self._options.slots, self._clock)
+            found = await measured(
+                self._engine, options.model, options.class_, target_ms, options.slots, self._clock
+            )
             self._capacity, result = found, "done"
             _LOG.info("measured: %s", found)
         except EngineError as error:

@@ -10,7 +10,7 @@ import orjson
 from gameai.tier_agent.load import Load, load
 
 _HEALTH_SECONDS, _PAGE_SECONDS = 3.0, 5.0
-_MOST_PAGE, _MOST_ANSWER = 4 << 20, 64 << 10
+_MOST_PAGE, _MOST_ANSWER, _MOST_WORDS = 1 << 20, 64 << 10, 200
 _OK = 200
 
 
@@ -30,7 +30,10 @@ class Answer(NamedTuple):
 
 
 class EngineError(Exception):
-    """The engine did not answer, or with something else than expected."""
+    """The engine did not answer, or with something else than expected; what it says of that is cut short and printable."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words.encode("ascii", "replace").decode()[:_MOST_WORDS])
 
 
 class Engine:
@@ -46,12 +49,12 @@ class Engine:
         try:
             async with (
                 asyncio.timeout(_HEALTH_SECONDS),
-                self._session.get(f"{self._url}/health") as reply,
+                self._session.get(f"{self._url}/health", allow_redirects=False) as reply,
             ):
                 return Health.OK if reply.status == _OK else Health.DOWN
         except TimeoutError:
             return Health.SLOW
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError, ValueError):
             return Health.DOWN
 
     async def load(self) -> Load:
@@ -59,12 +62,12 @@ class Engine:
         try:
             async with (
                 asyncio.timeout(_PAGE_SECONDS),
-                self._session.get(f"{self._url}/metrics") as reply,
+                self._session.get(f"{self._url}/metrics", allow_redirects=False) as reply,
             ):
                 if reply.status != _OK:
                     raise EngineError(f"/metrics: status {reply.status}")
                 page = await _whole(reply.content, _MOST_PAGE)
-            return load(page.decode(errors="replace"))
+            return load(page)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise EngineError(f"/metrics: {type(error).__name__}: {error}") from error
 
@@ -73,7 +76,9 @@ class Engine:
         try:
             async with (
                 asyncio.timeout(self._answer_seconds),
-                self._session.post(f"{self._url}/v1/chat/completions", json=question) as reply,
+                self._session.post(
+                    f"{self._url}/v1/chat/completions", json=question, allow_redirects=False
+                ) as reply,
             ):
                 body = await _whole(reply.content, _MOST_ANSWER)
                 return Answer(reply.status, reply.status == _OK and not _finished(body))

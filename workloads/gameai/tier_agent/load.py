@@ -23,13 +23,13 @@ class Load:
         return not (self.running or self.waiting)
 
 
-def load(page: str) -> Load:
+def load(page: bytes) -> Load:
     """The load of all engines of a page. Raises ValueError where it is not vLLM's."""
     sums: dict[str, float] = {}
-    for line in page.splitlines():
-        name = line.partition("{")[0]
+    for line in page.split(b"\n"):
+        name = line.partition(b"{")[0].decode("ascii", "replace")
         if name in _NAMES:
-            value = float(line.rpartition(" ")[2])
+            value = float(line.rpartition(b" ")[2])
             if not math.isfinite(value) or value < 0:
                 raise ValueError(f"{name} is {value}")
             sums[name] = sums.get(name, 0.0) + value

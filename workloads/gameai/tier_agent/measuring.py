@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 
+from gameai_contract.inference import LatencyClass
 from gameai_contract.tier_agent import MEASURE_SECONDS
 
 from gameai.tier_agent.draining import LEAST_SECONDS, Quiet
@@ -18,7 +19,7 @@ from gameai.tier_agent.measurement import (
     p95,
     step_seconds,
 )
-from gameai.tier_agent.questions import Document
+from gameai.tier_agent.questions import Document, measuring
 
 # Callers have so long to go elsewhere; with requests still running nothing is measured.
 _LEAVE_SECONDS = 15.0
@@ -30,16 +31,18 @@ _OK, _FULL = 200, 503
 
 async def measured(
     engine: Engine,
-    asked: Iterator[Document],
+    model: str,
+    class_: LatencyClass,
     target_ms: float,
     slots: int,
     clock: Callable[[], float],
 ) -> Capacity:
     """What the engine can do. Raises `EngineError` where it fails, others send requests, or the time is too short."""
     steps: list[Step] = []
+    asked = measuring(model, class_)
     try:
         async with asyncio.timeout(MEASURE_SECONDS):
-            await _left(engine, clock)
+            await _left(engine, class_, clock)
             # The first requests of a kind of question fill the prefix cache.
             await _step(engine, asked, 1, 0.0, clock)
             await _search(engine, asked, target_ms, min(slots, MOST_CONCURRENCY), steps, clock)
@@ -69,9 +72,9 @@ async def _search(
             raise EngineError("others send requests meanwhile")
 
 
-async def _left(engine: Engine, clock: Callable[[], float]) -> None:
+async def _left(engine: Engine, class_: LatencyClass, clock: Callable[[], float]) -> None:
     """Wait until callers went elsewhere. Raises `EngineError` where they do not."""
-    quiet, began = Quiet(), clock()
+    quiet, began = Quiet(class_), clock()
     while (now := clock()) < began + _LEAVE_SECONDS:
         if quiet.observe(await engine.load(), now) and now - began >= LEAST_SECONDS:
             return

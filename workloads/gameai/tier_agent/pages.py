@@ -3,11 +3,16 @@
 import ipaddress
 
 from aiohttp import web
-from gameai_contract.tier_agent import DRAIN_PATH, MEASURE_PATH, TARGET_PARAMETER
+from gameai_contract.tier_agent import (
+    DRAIN_PATH,
+    MEASURE_PATH,
+    MOST_TARGET_MS,
+    TARGET_PARAMETER,
+)
 
 from gameai.tier_agent.agent import Agent
 
-_MOST_TARGET_MS = 600_000
+_MOST_DIGITS = 10
 
 
 def routes(agent: Agent) -> list[web.RouteDef]:
@@ -20,8 +25,8 @@ def routes(agent: Agent) -> list[web.RouteDef]:
 
     async def measure(request: web.Request) -> web.Response:
         target_ms = _number(request.query.get(TARGET_PARAMETER, ""))
-        if not 1 <= target_ms <= _MOST_TARGET_MS:
-            text = f"{TARGET_PARAMETER} must be a number of milliseconds, 1 to {_MOST_TARGET_MS}\n"
+        if not 1 <= target_ms <= MOST_TARGET_MS:
+            text = f"{TARGET_PARAMETER} must be a number of milliseconds, 1 to {MOST_TARGET_MS}\n"
             return web.Response(text=text, status=400)
         refused = agent.measure(target_ms)
         return web.Response(text=f"{refused or 'measuring'}\n", status=409 if refused else 202)
@@ -30,7 +35,7 @@ def routes(agent: Agent) -> list[web.RouteDef]:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS else 0
 
 
 def _local(remote: str | None) -> bool:

@@ -1,0 +1,81 @@
+"""Pages that tenants' pods serve: whatever they answer is bounded in time and bytes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from gameai_operator.scaling.plain_http import parsed, request
+
+MOST = 1000
+
+
+@contextlib.asynccontextmanager
+async def serving(answer: bytes, *, again: bool = False, waits: float = 0.0) -> AsyncIterator[str]:
+    """A server that sends these bytes, once or without end."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(waits)
+            writer.write(answer)
+            while again:
+                writer.write(answer)
+                await writer.drain()
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+async def ask(address: str) -> tuple[int, bytes]:
+    return await request("GET", address, "/metrics", seconds=1.0, most_bytes=MOST)
+
+
+async def test_a_page_is_read_to_its_end() -> None:
+    page = b"a 1\n" * 200
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\ncontent-length: 800\r\n\r\n"
+    async with serving(head + page) as address:
+        assert await ask(address) == (200, page)
+    # Also by IPv6 and with another status.
+    assert parsed(b"HTTP/1.0 503 Busy\r\nContent-Length: 0\r\n\r\n", MOST) == (503, b"")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "no HTTP"),
+        (b"hello", "no HTTP"),
+        (b"HTTP/1.1 200 OK\r\n", "no HTTP"),
+        (b"HTTP/2 200\r\n\r\n", "no HTTP"),
+        (b"HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n", "no HTTP"),
+        (b"HTTP/1.1 200 OK\r\n\r\nall of it?", "not all"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nbroken off", "not all"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + b"x" * 1001, "more than 1000"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 12345678901\r\n\r\n", "not all"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "not all"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "not all"),
+    ],
+)
+async def test_what_is_no_whole_page_is_refused(answer: bytes, words: str) -> None:
+    async with serving(answer) as address:
+        with pytest.raises(ValueError, match=words):
+            await ask(address)
+
+
+@pytest.mark.parametrize("piece", [b"HTTP/1.1 100 Continue\r\n\r\n", b"x" * 1000])
+async def test_an_answer_without_end_is_read_to_its_limit(piece: bytes) -> None:
+    async with serving(piece, again=True) as address:
+        with pytest.raises(ValueError, match="more than"):
+            await ask(address)
+
+
+async def test_a_page_that_does_not_come_is_given_up() -> None:
+    async with serving(b"", waits=30) as address:
+        with pytest.raises(TimeoutError):
+            await ask(address)
+    with pytest.raises(OSError, match=r"refused|Connect"):
+        await ask(address)
