@@ -183,8 +183,9 @@ def _start_operator(api: Api) -> None:
     remembered = _DEV / "operator.json"
     operators.stop_remembered(remembered)
     kubeconfig = install.operator_kubeconfig(api, _DEV / "operator.kubeconfig")
+    flags: dict[str, str | float] = {"headroom_priority_class": install.HEADROOM_CLASS}
     launch = operators.Launch(
-        kubeconfig=kubeconfig, log=_DEV / "operator.log", die_with_parent=False
+        kubeconfig=kubeconfig, log=_DEV / "operator.log", die_with_parent=False, flags=flags
     )
     operator = operators.Operator(launch)
     operators.remember(operator, remembered)

@@ -13,6 +13,8 @@ from gameai_devcluster.cluster import kubeconfig_document
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMESPACE = "gameai-system"
+# The PriorityClass of placeholders, as the chart names it.
+HEADROOM_CLASS = f"gameai-operator-{NAMESPACE}-headroom"
 ACCOUNT = "gameai-operator"
 _APPLIED = frozenset(
     {

@@ -106,7 +106,7 @@ def _objects(default: Settings) -> dict[str, tuple[_Row, ...]]:
             ("--capacity-on-demand", ",".join(labels.on_demand), "comma-separated values of that label for on-demand nodes"),
         ),
         "pods": (
-            ("--workloads-image", default.workloads_image, "image of the built-in game services"),
+            ("--workloads-image", default.workloads_image, "image of the built-in game services, and of the agents of tiers"),
             ("--workloads-pull-secrets", "", "comma-separated pull Secrets for that image, in the namespace of the world"),
             ("--worlds-at-a-time", "5", "maximum number of GameWorlds updated to a new image concurrently: a number, or a percentage (10%%)"),
             ("--pod-ids", "fixed", "fixed: run pods with fixed user IDs; namespace: with those of the namespace (OpenShift)"),

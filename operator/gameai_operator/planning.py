@@ -23,7 +23,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the command."""
     parser.add_argument(
         "-f", "--file", dest="files", action="append", type=Path, required=True, metavar="FILE",
-        help="manifest or folder of manifests with ModelTiers; repeatable",
+        help="manifest or folder of manifests with ModelTiers, -: standard input; repeatable",
     )  # fmt: skip
     parser.add_argument(
         "--players", default="100,500,1000,5000,10000", help="comma-separated numbers of players"
@@ -74,7 +74,8 @@ def tiers(files: list[Path]) -> list[ModelTier]:
 def _documents(files: list[Path]) -> Iterator[tuple[Path, object]]:
     for given in files:
         for file in sorted(given.glob("**/*.yaml")) if given.is_dir() else [given]:
-            for document in yaml.safe_load_all(file.read_text()):
+            text = sys.stdin.read() if str(file) == "-" else file.read_text()
+            for document in yaml.safe_load_all(text):
                 yield from ((file, each) for each in _items(document))
 
 

@@ -20,7 +20,7 @@ EXAMPLES = sorted((install.ROOT / "examples/features").glob("*.yaml"))
 def operator(operator_kubeconfig: Path, folder: Path) -> Iterator[Operator]:
     flags: dict[str, str | float] = {
         "keda_scaler_address": "127.0.0.1:6000",
-        "headroom_priority_class": f"gameai-operator-{install.NAMESPACE}-headroom",
+        "headroom_priority_class": install.HEADROOM_CLASS,
     }
     log = folder / "examples.log"
     made = Operator(Launch(kubeconfig=operator_kubeconfig, log=log, flags=flags))

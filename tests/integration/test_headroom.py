@@ -10,13 +10,12 @@ from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.waiting import condition, until
 from support.live import manifest
 
-CLASS = f"gameai-operator-{install.NAMESPACE}-headroom"
 ONLY_HERE = {"test.gameai.dev/headroom": "yes"}
 
 
 @pytest.fixture(scope="module")
 def running(operator_kubeconfig: Path, folder: Path) -> Iterator[Operator]:
-    flags: dict[str, str | float] = {"headroom_priority_class": CLASS}
+    flags: dict[str, str | float] = {"headroom_priority_class": install.HEADROOM_CLASS}
     log = folder / "headroom.log"
     made = Operator(Launch(kubeconfig=operator_kubeconfig, log=log, flags=flags))
     made.wait_ready()

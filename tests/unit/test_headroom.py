@@ -107,6 +107,21 @@ def test_without_a_priority_class_the_tier_stalls_and_works() -> None:
     assert not [e for e in made.wanted if e["metadata"]["name"] == "gold-headroom"]
 
 
+def test_placeholders_that_cannot_be_created_say_why_and_take_nothing_from_the_tier() -> None:
+    root = tiers.resource(capacity={"headroomReplicas": 2})
+    below = children(root)
+    words = "no PriorityClass with name nope was found"
+    held = replace(
+        next(iter(below.values())), key=HELD, facts=tiers.deployment(create_fault=words, wanted=2)
+    )
+    observed = Observed(root=root, children=below | {HELD: held}, pods=(), now=NOW)
+    network = NetworkSettings()
+    made = decide(observed, current=tiers.CURRENT, network=network, headroom_class=CLASS)
+    assert (said(made).status, said(made).reason) == (True, "AllReplicasReady")
+    assert said(made).message.endswith(f"HeadroomRefused: API server: {words}")
+    assert said(made, "Stalled").status is False
+
+
 def test_placeholders_stay_while_a_template_cannot_be_rendered() -> None:
     broken = {"vllm": {"args": ["--uds=x"]}}
     made = decided(capacity={"headroomReplicas": 2}, engine=broken)

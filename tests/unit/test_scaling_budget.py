@@ -1,5 +1,6 @@
 """What numbers of players cost, from manifests."""
 
+import io
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -63,9 +64,28 @@ def test_a_tier_without_a_price_has_no_cost() -> None:
     assert row.document()["usdPerHour"] == "unknown"
 
 
+def test_placeholders_are_planned_too() -> None:
+    row = planned(10_000, capacity={"spotPercent": 80, "headroomReplicas": 2})
+    assert (row.replicas, row.gpus, row.capacity) == (9, 11, "50/s given")
+    assert row.per_hour == Decimal("6.332")
+
+
+def test_a_sum_with_an_unknown_price_says_so() -> None:
+    lines = table([planned(1000), planned(1000, hardware={"gpus": 0})]).splitlines()
+    assert lines[-1].split()[2:5] == ["1.006", "+", "unknown"]
+
+
+def test_manifests_are_read_from_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(tiers.resource())))
+    assert main(["plan", "-f", "-", "--players", "100"]) == 0
+    assert "eldermoor/gold" in capsys.readouterr().out
+
+
 def test_a_table_ends_with_the_cost_of_all_tiers() -> None:
     lines = table([planned(1000), planned(1000)]).splitlines()
-    assert lines[0].split() == ["TIER", "PLAYERS", "REPLICAS", "ON-DEMAND", "SPOT", "GPUS", "USD/H", "USD/MONTH", "USD/PLAYER/MONTH"]  # fmt: skip
+    assert lines[0].split() == ["TIER", "PLAYERS", "PER", "REPLICA", "REPLICAS", "ON-DEMAND", "SPOT", "GPUS", "USD/H", "USD/MONTH", "USD/PLAYER/MONTH"]  # fmt: skip
     assert lines[-1].split() == ["all", "1000", "2.012", "1468.76", "1.47"]
 
 

@@ -23,6 +23,7 @@ def planned(tier: str, players: int, replicas: int, hour: str | None) -> Planned
         on_demand=replicas,
         spot=0,
         gpus=replicas,
+        capacity="8/s assumed",
         limited=False,
         fixed=False,
         per_hour=None if hour is None else Decimal(hour),

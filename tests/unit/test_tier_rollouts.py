@@ -86,7 +86,13 @@ def test_an_unseen_write_keeps_what_was_said_of_the_roll_out(before: str) -> Non
 
 def test_pods_are_counted_by_the_capacity_that_they_ask_for() -> None:
     split = decided(live={}, capacity={"spotPercent": 50}, replicas=2)
-    assert split.status["capacity"] == {"onDemand": 1, "spot": 1, "any": 0, "lent": 0}
+    assert split.status["capacity"] == {
+        "onDemand": 1,
+        "spot": 1,
+        "any": 0,
+        "lent": 0,
+        "headroom": 0,
+    }
 
 
 def test_a_tier_without_a_known_price_shows_no_cost() -> None:

@@ -16,7 +16,13 @@ def test_a_tier_whose_replicas_answer_is_ready() -> None:
     decision = decided(live={})
     assert (said(decision).status, said(decision).reason) == (True, "AllReplicasReady")
     assert said(decision, "Reconciling").status is False
-    assert decision.status["capacity"] == {"onDemand": 0, "spot": 0, "any": 1, "lent": 0}
+    assert decision.status["capacity"] == {
+        "onDemand": 0,
+        "spot": 0,
+        "any": 1,
+        "lent": 0,
+        "headroom": 0,
+    }
     assert decision.status["endpoint"] == "http://gold.eldermoor.svc:8000"
     assert decision.status["selector"] == "app.kubernetes.io/name=vllm,gameai.dev/tier=gold"
 
@@ -84,7 +90,11 @@ def test_what_only_the_user_can_correct_stalls(pod: Pod, reason: str, words: str
         ),
         (a_pod(gates="example.com/quota"), "SchedulingGated", "example.com/quota"),
         (a_pod(unready="elb/tg"), "ReadinessGatesClosed", "elb/tg"),
-        (a_pod(unready_sidecar="agent"), "SidecarNotReady", "the container agent beside it is not"),
+        (
+            a_pod(unready_sidecar="agent"),
+            "SidecarNotReady",
+            "but a container beside it is not: kubectl logs p -c agent",
+        ),
         (
             a_pod(dead="Evicted: too much"),
             "PodsEvicted",

@@ -15,7 +15,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
             "WorldView": "8a6f2b591de4739a",
         },
         8: {
-            "ModelTier": "0b9c0e87f8aa8d94",
+            "ModelTier": "496c383cba3452ee",
             "GameWorld": "856bde998420d8fd",
             "WorldView": "8a6f2b591de4739a",
         },

@@ -265,21 +265,23 @@ class CapacityStatus(Model):
     """Pods that do not select a capacity type (capacity.spotPercent is 0). They may run on any node."""
     lent: int = 0
     """On-demand pods that stand in for spot replicas without a node."""
+    headroom: int = 0
+    """Placeholder pods with a node (capacity.headroomReplicas)."""
 
 
 class CostStatus(Model):
     """Cost of the tier."""
 
     per_hour: Text
-    """Cost of the scheduled pods by the price table, in USD per hour. Pods without a capacity type count at the on-demand price. Example: "2.892"."""
+    """Cost of the scheduled pods, placeholders included, by the price table, in USD per hour. Pods without a capacity type count at the on-demand price. Example: "2.892"."""
     wanted_per_hour: Text | None = None
-    """Cost of the desired replicas, in USD per hour. Example: "3.898"."""
+    """Cost of the desired replicas and placeholders, in USD per hour. Example: "3.898"."""
     instance_type: Text | None = None
     """Instance type that the cost is based on: the first of hardware.instanceTypes with a known price, or the default of the class. Example: g5.xlarge."""
 
 
 class PerformanceStatus(Model):
-    """What one replica can do, as measured with synthetic questions: at Gold one of eight actions, at Silver and Bronze 64 tokens."""
+    """What one replica can do, as measured with synthetic questions: at Gold one of eight actions, else 64 tokens. Tiers with a latency target above 1,000 ms are not measured."""
 
     template_hash: Text
     """Hash of everything the engine was started with: image, arguments, environment and resources."""

@@ -115,12 +115,10 @@ def _not_ready(pods: list[Pod], _: Words) -> Fault | None:
 
 
 def _not_serving(pods: list[Pod], kind: Words) -> Fault | None:
-    name = _chosen(pod.unready_sidecar for pod in pods)
-    if not name:
+    words = _chosen(f"{e.name} -c {e.unready_sidecar}" for e in pods if e.unready_sidecar)
+    if not words:
         return None
-    message = (
-        f"{kind.program} is ready, but the container {name} beside it is not: its log says why"
-    )
+    message = f"{kind.program} is ready, but a container beside it is not: kubectl logs {words}"
     return Fault(reason="SidecarNotReady", message=message)
 
 

@@ -244,7 +244,7 @@ def _players(scaling: Scaling, fleet: Fleet, signals: Signals, now: float) -> Wi
     if capacity is not None and players:
         wants = replicas_for(players * per_minute / 60, capacity)
     seen = "no report" if present is None else f"{present:.0f} players"
-    text = f"{seen}, {players:.0f} forecast, at {per_minute:.2f} requests/min"
+    text = f"{seen}, {players:.0f} forecast, at {per_minute:.3g} requests/min"
     return _wish("players", text, target, wants, signals.players, now)
 
 
@@ -253,7 +253,7 @@ def _capacity(fleet: Fleet, signals: Signals) -> tuple[float | None, str]:
     service = signals.service_ms
     if service is not None and service.value > 0:
         # Little's law: a replica with so many requests at a time serves so many a second.
-        each = f"{fleet.per_replica} at a time of {service.value:.0f} ms"
+        each = f"{fleet.per_replica} at a time of {service.value:.3g} ms"
         return fleet.per_replica * 1000 / service.value, f"{_UTILISATION:.1%} of {each}"
     measured = signals.capacity_per_second
     if measured:

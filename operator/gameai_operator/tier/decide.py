@@ -62,8 +62,7 @@ def decide(
     """Decide for one tier.
 
     `current` are the template inputs that a new tier gets, `network` describes the cluster's network, `policy` what a tier may ask for,
-    `keda` where KEDA finds the scaler, `headroom_class` is the PriorityClass of placeholders.
-    A mistake in an edit must not end what works: a pod template that cannot be rendered leaves the Deployments as they
+    `keda` where KEDA finds the scaler, `headroom_class` is the PriorityClass of placeholders. A mistake in an edit must not end what works: a pod template that cannot be rendered leaves the Deployments as they
     are, but for their numbers of replicas. Everything around them is written whatever happens to the template.
     """
     tier = ModelTier.model_validate(observed.root)
@@ -88,7 +87,9 @@ def decide(
         rolling=rolling,
         arguments=verdict,
         revision=revision.revision if revision else tier.status.template_revision,
-        fault=_needs_gpu(tier, live) or fault(pods, (live.on_demand, live.spot), _WORDS),
+        fault=_needs_gpu(tier, live)
+        or fault(pods, (live.on_demand, live.spot), _WORDS)
+        or headroom.fault(observed.applied("Deployment", headroom.key(tier).name)),
         rejections=(*faults, *_own_faults(tier, keda, headroom_class), *observed.rejections),
         failures=observed.failures,
     )

@@ -8,10 +8,12 @@ from gameai_contract.names import CAPACITY_LABEL, TIER_LABEL
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.kind import RejectedWrite
 from gameai_operator.controller.manifest import Document, Key, without_empty
-from gameai_operator.resources.deployment import Strategy, annotations, build
+from gameai_operator.resources.deployment import Deployment, Strategy, annotations, build
 from gameai_operator.resources.metadata import labels, metadata
+from gameai_operator.resources.pod_faults import Fault
 from gameai_operator.tier import agent, template
 from gameai_operator.tier.revisions import AGENT_SINCE, REVISIONS, Inputs
+from gameai_operator.tier.split import Split
 from gameai_operator.tier.template import ON_DEMAND, SPOT, USER, Group
 
 HEADROOM = "headroom"
@@ -41,6 +43,20 @@ def faults(tier: ModelTier, priority_class: str) -> tuple[RejectedWrite, ...]:
     )
     own = Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
     return (RejectedWrite(key=own, reason="HeadroomNotConfigured", message=message),)
+
+
+def fault(held: Deployment | None) -> Fault | None:
+    """Why placeholders cannot be created."""
+    if held is None or not held.create_fault:
+        return None
+    return Fault(reason="HeadroomRefused", message=f"API server: {held.create_fault}")
+
+
+def priced(tier: ModelTier, replicas: Split, placeholders: int) -> Split:
+    """Replicas with placeholders, which are on spot nodes where the tier has any."""
+    if tier.spec.capacity.spot_percent:
+        return Split(on_demand=replicas.on_demand, spot=replicas.spot + placeholders)
+    return Split(on_demand=replicas.on_demand + placeholders, spot=replicas.spot)
 
 
 def sizes(tier: ModelTier, wanted: int) -> dict[Key, int]:

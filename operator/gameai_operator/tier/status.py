@@ -73,18 +73,20 @@ def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
         "replicas": on_demand + spot,
         "readyReplicas": ready_replicas(live),
         "selector": names.selector(dict(sorted(selector(tier).items()))),
-        "capacity": _capacity(tier, on_demand, spot, judged.lent),
+        "capacity": _capacity(tier, on_demand, spot, judged),
         "endpoint": f"http://{name}.{namespace}.svc:{VLLM_PORT}",
         "cost": _cost(tier, judged),
     }
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _capacity(tier: ModelTier, on_demand: int, spot: int, lent: int) -> dict[str, int]:
+def _capacity(tier: ModelTier, on_demand: int, spot: int, judged: Judged) -> dict[str, int]:
     """Pods by requested capacity type. Without a spot share they request none, and may run on any node."""
     if tier.spec.capacity.spot_percent:
-        return {"onDemand": on_demand, "spot": spot, "any": 0, "lent": lent}
-    return {"onDemand": 0, "spot": spot, "any": on_demand, "lent": 0}
+        shares = {"onDemand": on_demand, "spot": spot, "any": 0, "lent": judged.lent}
+    else:
+        shares = {"onDemand": 0, "spot": spot, "any": on_demand, "lent": 0}
+    return {**shares, "headroom": judged.headroom}
 
 
 def _cost(tier: ModelTier, judged: Judged) -> dict[str, str] | None:
@@ -93,17 +95,10 @@ def _cost(tier: ModelTier, judged: Judged) -> dict[str, str] | None:
         return None
     wanted = headroom.replicas(tier, judged.wants.replicas)
     return {
-        "perHour": known.of(_with_headroom(tier, judged.placed, judged.headroom)),
-        "wantedPerHour": known.of(_with_headroom(tier, judged.wants.shares, wanted)),
+        "perHour": known.of(headroom.priced(tier, judged.placed, judged.headroom)),
+        "wantedPerHour": known.of(headroom.priced(tier, judged.wants.shares, wanted)),
         "instanceType": known.instance_type,
     }
-
-
-def _with_headroom(tier: ModelTier, replicas: Split, placeholders: int) -> Split:
-    """Placeholders are on spot nodes where the tier has any."""
-    if tier.spec.capacity.spot_percent:
-        return Split(on_demand=replicas.on_demand, spot=replicas.spot + placeholders)
-    return Split(on_demand=replicas.on_demand + placeholders, spot=replicas.spot)
 
 
 def conditions(judged: Judged) -> tuple[Condition, ...]:
