@@ -213,9 +213,9 @@ def test_a_changed_spot_share_keeps_every_ready_pod_until_others_are_ready(
         def moved() -> bool:
             found = api.get("ModelTier", namespace, "gold")
             spot = 6 * after // 100
-            shares = {"onDemand": 6 - spot, "spot": spot, "any": 0, "lent": 0}
+            shares = {"onDemand": 6 - spot, "spot": spot, "any": 0, "lent": 0, "headroom": 0}
             if not after:
-                shares = {"onDemand": 0, "spot": 0, "any": 6, "lent": 0}
+                shares = {"onDemand": 0, "spot": 0, "any": 6, "lent": 0, "headroom": 0}
             return settled(found) and found["status"]["capacity"] == shares
 
         until("it has moved", moved, seconds=240)
@@ -353,7 +353,13 @@ def test_spot_replicas_without_a_node_are_lent_and_given_back(api: Api, namespac
 
         until("two stand in for two that wait", lent, seconds=120)
         found = api.get("ModelTier", namespace, "gold")
-        assert found["status"]["capacity"] == {"onDemand": 4, "spot": 2, "any": 0, "lent": 2}
+        assert found["status"]["capacity"] == {
+            "onDemand": 4,
+            "spot": 2,
+            "any": 0,
+            "lent": 2,
+            "headroom": 0,
+        }
     finally:
         cordon(api, spot_nodes=False)
     least = 4
@@ -366,5 +372,11 @@ def test_spot_replicas_without_a_node_are_lent_and_given_back(api: Api, namespac
 
     until("the spot replicas run, and nothing is lent", repaid, seconds=120)
     found = api.get("ModelTier", namespace, "gold")
-    assert found["status"]["capacity"] == {"onDemand": 2, "spot": 2, "any": 0, "lent": 0}
+    assert found["status"]["capacity"] == {
+        "onDemand": 2,
+        "spot": 2,
+        "any": 0,
+        "lent": 0,
+        "headroom": 0,
+    }
     assert least == 4, "no ready replica was lost on the way"

@@ -99,7 +99,7 @@ def test_pending_pods_get_nodes_of_the_capacity_type_that_the_tier_chose(
         api.apply(pool)
     tier(api, 4)
     found = wait_ready(api, 4)
-    assert found["capacity"] == {"onDemand": 2, "spot": 2, "lent": 0, "any": 0}
+    assert found["capacity"] == {"onDemand": 2, "spot": 2, "lent": 0, "any": 0, "headroom": 0}
     assert nodes(api) == ["on-demand", "on-demand", "spot", "spot"]
 
 
@@ -121,7 +121,8 @@ def test_a_spot_shortage_is_lent_to_on_demand_and_repaid(api: Api, running: Oper
         "spot nodes are back, and the loan is repaid",
         lambda: (
             s
-            if (s := status(api)).get("capacity") == {"onDemand": 4, "spot": 4, "lent": 0, "any": 0}
+            if (s := status(api)).get("capacity")
+            == {"onDemand": 4, "spot": 4, "lent": 0, "any": 0, "headroom": 0}
             and s.get("readyReplicas") == 8
             else None
         ),

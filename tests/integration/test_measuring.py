@@ -92,6 +92,18 @@ def gateway(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         yield made
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_tier(api: Api) -> Iterator[None]:
+    """What was measured stands in status, and would count for the tests of other modules."""
+    yield
+    api.delete("ModelTier", NAMESPACE, "gold")
+    until(
+        "no pod is left",
+        lambda: not api.list("Pod", NAMESPACE, selector="gameai.dev/tier=gold"),
+        seconds=120,
+    )
+
+
 @pytest.fixture
 def running(
     api: Api,

@@ -14,14 +14,20 @@ MOST = 1000
 async def serving(answer: bytes, *, again: bool = False, waits: float = 0.0) -> AsyncIterator[str]:
     """A server that sends these bytes, once or without end."""
 
+    handling: set[asyncio.Task[None] | None] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
+        handling.add(asyncio.current_task())
+        try:
             await reader.readuntil(b"\r\n\r\n")
             await asyncio.sleep(waits)
             writer.write(answer)
             while again:
                 writer.write(answer)
                 await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -29,6 +35,10 @@ async def serving(answer: bytes, *, again: bool = False, waits: float = 0.0) -> 
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
+        for each in handling:
+            if each is not None:
+                each.cancel()
+        await asyncio.gather(*filter(None, handling), return_exceptions=True)
 
 
 async def ask(address: str) -> tuple[int, bytes]:

@@ -95,7 +95,13 @@ def test_apply_wait_scale_and_delete_as_a_user_would(
         lambda: found if settled(found := tier(api, namespace)) else None,
         seconds=60,
     )
-    assert scaled["status"]["capacity"] == {"onDemand": 2, "spot": 5, "any": 0, "lent": 0}
+    assert scaled["status"]["capacity"] == {
+        "onDemand": 2,
+        "spot": 5,
+        "any": 0,
+        "lent": 0,
+        "headroom": 0,
+    }
     assert scaled["status"]["cost"] == {
         "perHour": "4.412",
         "wantedPerHour": "4.412",
