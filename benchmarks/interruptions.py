@@ -1,7 +1,7 @@
 """Requests that are lost when spot replicas are interrupted: a real gateway and real agents, engines without a model.
 
 Callers keep a fixed number of questions in flight, each with a deadline. An interrupted engine is drained by its agent and
-then killed; the gateway hears of it half a second late. Beside it, for comparison: the same engines are killed at once.
+then killed; the gateway hears of it half a second late. For comparison: the same engines are killed at once.
 """
 
 import asyncio

@@ -6,7 +6,7 @@ DRAIN_PATH = "/drain"
 MEASURE_PATH = "/measure"
 # The query parameter of MEASURE_PATH: the latency target in milliseconds.
 TARGET_PARAMETER = "targetMs"
-# A measurement keeps its pod out of service for at most this long, and goes on only while it is asked for again within
+# A measurement keeps its pod out of service for at most this long, and continues only while the request is repeated within
 # the time of a lease.
 MEASURE_SECONDS, MEASURE_LEASE_SECONDS = 60.0, 15.0
 # Of slower tiers a minute says nothing.

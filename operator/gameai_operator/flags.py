@@ -32,7 +32,7 @@ def add_scaler_flags(parser: argparse.ArgumentParser, environment: Mapping[str, 
         "scaling": (
             ("--gateways", "", "comma-separated host:port of the gateways' metrics; a name stands for all of its addresses"),
             ("--gpu-metrics", "", "comma-separated host:port of dcgm-exporter; a name stands for all of its addresses (a headless Service)"),
-            ("--agent-port", default.scaler.agent_port, "port of the tier agents beside engines; 0: they are not asked"),
+            ("--agent-port", default.scaler.agent_port, "port of the agents of engines; 0: they are not read, and nothing is measured"),
             ("--scaling-seconds", default.scaler.seconds, "interval of scrapes and decisions, in seconds"),
             ("--keda-port", default.scaler.keda_port, "port on which KEDA's gRPC requests are answered, on --health-address; 0: any free port"),
             ("--keda-certificate-file", "", "file with the TLS certificate of that port, for tiers with driver KEDA; empty: without TLS"),

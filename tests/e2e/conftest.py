@@ -70,7 +70,7 @@ def values(environment: e2e.Environment) -> Json:
         },
         # A machine of two cores has room for little.
         "gateway": {"resources": {"requests": {"cpu": "20m", "memory": "96Mi"}}},
-        # Pods of simulated nodes have addresses that are nobody's here, and may be somebody's elsewhere.
+        # Pods of simulated nodes have addresses that do not exist here, and may exist elsewhere.
         "scaler": {"agentPort": 0},
     }
 

@@ -93,7 +93,7 @@ def test_what_only_the_user_can_correct_stalls(pod: Pod, reason: str, words: str
         (
             a_pod(unready_sidecar="agent"),
             "SidecarNotReady",
-            "but a container beside it is not: kubectl logs p -c agent",
+            "but another container of its pod is not: kubectl logs p -c agent",
         ),
         (
             a_pod(dead="Evicted: too much"),

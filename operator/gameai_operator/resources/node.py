@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-# Set by the AWS Node Termination Handler on a spot interruption, and by whoever knows of another one.
+# Set by the AWS Node Termination Handler on a spot interruption, and by your own automation.
 INTERRUPTION_TAINTS = frozenset(
     {"aws-node-termination-handler/spot-itn", "gameai.dev/interruption"}
 )

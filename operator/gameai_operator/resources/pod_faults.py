@@ -118,7 +118,9 @@ def _not_serving(pods: list[Pod], kind: Words) -> Fault | None:
     words = _chosen(f"{e.name} -c {e.unready_sidecar}" for e in pods if e.unready_sidecar)
     if not words:
         return None
-    message = f"{kind.program} is ready, but a container beside it is not: kubectl logs {words}"
+    message = (
+        f"{kind.program} is ready, but another container of its pod is not: kubectl logs {words}"
+    )
     return Fault(reason="SidecarNotReady", message=message)
 
 

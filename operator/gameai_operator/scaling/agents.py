@@ -1,4 +1,4 @@
-"""PURE: what the agents beside a tier's engines report: phases, load and measured capacities."""
+"""PURE: what the agents of a tier's engines report: phases, load and measured capacities."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

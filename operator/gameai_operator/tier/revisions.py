@@ -103,7 +103,7 @@ SETTINGS_SINCE = 3
 # From this one on a cache on the node has a folder for each namespace, an engine without GPUs sees none, and the chart's
 # registry and pull Secrets hold for vLLM too.
 TENANTS_SINCE = 4
-# From this one on an agent stands beside the engine; its image is an input.
+# From this one on each engine has an agent; its image is an input.
 AGENT_SINCE = 5
 
 

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 async def serve(
     ready: Callable[[], str], address: str, port: int, routes: Iterable[web.RouteDef] = ()
 ) -> web.AppRunner:
-    """Start serving, with `routes` beside them; `ready` says why not, or nothing. Port 0 takes a free one. Raises OSError."""
+    """Start serving, and `routes` too; `ready` says why not, or nothing. Port 0 takes a free one. Raises OSError."""
 
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")

@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 # So many slow answers of /health in a row mean that the engine does not serve.
 _SLOW = 3
-# vLLM takes tens of milliseconds to write its metrics page, in which it answers nobody.
+# vLLM takes tens of milliseconds to write its metrics page, in which it answers no request.
 _LOAD_SECONDS, _LOAD_AGE_SECONDS = 15.0, 45.0
 _DRAIN_POLL_SECONDS = 0.5
 # So many unread pages in a row, of up to 5 s each: an engine that hangs ends no request.

@@ -13,7 +13,7 @@ _IDLE_SECONDS, _STILL_SECONDS, _STILL_OF_GOLD = 2.0, 30.0, 5.0
 
 
 class Quiet:
-    """Looks at loads, one after the other, and tells when they amount to quiet."""
+    """Looks at loads, one after the other, and says when the engine is quiet."""
 
     def __init__(self, class_: LatencyClass) -> None:
         self._still_seconds = _STILL_OF_GOLD if class_ is LatencyClass.GOLD else _STILL_SECONDS

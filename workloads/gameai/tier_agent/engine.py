@@ -1,4 +1,4 @@
-"""EDGE: the engine beside the agent, over HTTP."""
+"""EDGE: the engine in the same pod, over HTTP."""
 
 import asyncio
 from enum import Enum

@@ -1,4 +1,4 @@
-"""asyncio: a measurement of an engine that serves nobody else meanwhile."""
+"""asyncio: a measurement of an engine that has no other callers meanwhile."""
 
 import asyncio
 import math

@@ -1,4 +1,4 @@
-"""What an agent is asked over HTTP, beside its health and metrics."""
+"""What an agent is asked over HTTP, in addition to its health and metrics."""
 
 import ipaddress
 

@@ -37,7 +37,7 @@ def warm_up(model: str, class_: LatencyClass) -> tuple[Document, ...]:
 def measuring(model: str, class_: LatencyClass) -> Iterator[Document]:
     """Endless questions of a class: one of eight actions at Gold, exactly 64 tokens of words at the others.
 
-    They begin with the same text, and no two are alike.
+    They begin with the same text, and all of them differ.
     """
     gold = class_ is LatencyClass.GOLD
     return (
