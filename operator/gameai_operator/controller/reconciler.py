@@ -134,10 +134,14 @@ class Reconciler:
         if root["metadata"].get("annotations", {}).get(PAUSED) == "true":
             self._leave_slot(key)
             return await self._pause(kind, key, self._observe(key, root, children, pods))
-        # A node that ends does not wait for writes that fail.
-        failure = await self._pod_deletion.delete(key, pods)
-        outcome = await self._pursue(kind, key, self._observe(key, root, children, pods))
-        if failure is not None:
+        try:
+            outcome = await self._pursue(kind, key, self._observe(key, root, children, pods))
+        except ApiError:
+            # A node that ends does not wait for writes that fail. Before them nothing may be awaited: what they rest on
+            # would be old.
+            await self._pod_deletion.delete(key, pods)
+            raise
+        if failure := await self._pod_deletion.delete(key, pods):
             raise failure
         return outcome
 
