@@ -1,4 +1,4 @@
-"""The agent's own process beside the double of vLLM: it warms up, follows, drains and measures a real HTTP server."""
+"""The agent's own process with the double of vLLM: it warms up, follows, drains and measures a real HTTP server."""
 
 import asyncio
 import re

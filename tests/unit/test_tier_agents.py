@@ -1,4 +1,4 @@
-"""Which agents are asked, which one is to measure, and for how long that goes on."""
+"""Which agents are asked, which one is to measure, and for how long it continues."""
 
 import asyncio
 import datetime
@@ -25,7 +25,7 @@ READY = {"observedGeneration": 1, "readyReplicas": 2, "wantedReplicas": 2}
 
 
 class Asked:
-    """Remembers whom it was asked about; an answer or a failure."""
+    """Remembers each request; gives an answer or a failure."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, int]] = []

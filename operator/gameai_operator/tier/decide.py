@@ -62,8 +62,8 @@ def decide(
     """Decide for one tier.
 
     `current` are the template inputs that a new tier gets, `network` describes the cluster's network, `policy` what a tier may ask for,
-    `keda` where KEDA finds the scaler, `headroom_class` is the PriorityClass of placeholders. A mistake in an edit must not end what works: a pod template that cannot be rendered leaves the Deployments as they
-    are, but for their numbers of replicas. Everything around them is written whatever happens to the template.
+    `keda` where KEDA finds the scaler, `headroom_class` is the PriorityClass of placeholders. A mistake in an
+    edit must not end what works: a pod template that cannot be rendered leaves the Deployments as they are, but for their numbers of replicas. Everything around them is written whatever happens to the template.
     """
     tier = ModelTier.model_validate(observed.root)
     live, keda = _live(observed, tier.metadata.name), keda or KedaSettings()
