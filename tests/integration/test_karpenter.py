@@ -103,18 +103,25 @@ def test_pending_pods_get_nodes_of_the_capacity_type_that_the_tier_chose(
     assert nodes(api) == ["on-demand", "on-demand", "spot", "spot"]
 
 
+def missing(api: Api) -> int:
+    """Spot nodes that four spot replicas lack.
+
+    Not always two: in about one run of four Karpenter makes a third node before it has counted those that it made.
+    """
+    return 4 - nodes(api).count("spot")
+
+
 def test_a_spot_shortage_is_lent_to_on_demand_and_repaid(api: Api, running: Operator) -> None:
     for pool in pools(spot=2):
         api.apply(pool)
     tier(api, 8)
-    found = until(
-        "two spot replicas are lent",
-        lambda: s if (s := status(api)).get("capacity", {}).get("lent") == 2 else None,
+    until(
+        "every spot replica without a node is lent",
+        lambda: 0 < status(api).get("capacity", {}).get("lent", 0) == missing(api),
         seconds=SECONDS,
     )
-    assert found["capacity"]["lent"] == 2
     wait_ready(api, 8)
-    assert nodes(api).count("spot") == 2
+    assert 0 < missing(api) == status(api)["capacity"]["lent"]
     for pool in pools(spot=8):
         api.apply(pool)
     repaid = until(
