@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from gameai_operator.resources.deployment import Deployment
-from gameai_operator.tier.handover import Limits, handover
+from gameai_operator.tier.handover import Limits, Seen, handover
 from gameai_operator.tier.split import Split, split
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,9 +32,13 @@ def moved(wanted: tuple[int, int], *seen: Deployment | None, limits: Limits = NO
     return handover(split, on_demand, spot, limits, ready_of(on_demand, spot))
 
 
-def ready_of(on_demand: Deployment | None, spot: Deployment | None) -> Split:
-    """Pods as status counts them."""
-    return Split(on_demand=on_demand.ready if on_demand else 0, spot=spot.ready if spot else 0)
+NONE = Split(on_demand=0, spot=0)
+
+
+def ready_of(on_demand: Deployment | None, spot: Deployment | None) -> Seen:
+    """Pods as status counts them; the others have no node."""
+    ready = Split(on_demand=on_demand.ready if on_demand else 0, spot=spot.ready if spot else 0)
+    return Seen(ready=ready, starting=NONE)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +118,35 @@ def test_pods_that_status_still_counts_while_they_are_deleted_take_over_nothing(
         wanted=3, asked=3, noted=3, replicas=4, updated=1, ready=4, rolling=True
     )
     wanted = Split(on_demand=3, spot=0)
-    seen = Split(on_demand=2, spot=1)
+    seen = Seen(ready=Split(on_demand=2, spot=1), starting=NONE)
     assert handover(wanted, turned, live(1), NO_LOSS, seen) == Split(on_demand=3, spot=1)
+
+
+@pytest.mark.parametrize(
+    ("ready", "starting", "kept"),
+    [(6, 0, 6), (4, 2, 6), (4, 1, 5), (4, 0, 4), (0, 0, 4)],
+    ids=["seen ready", "starting", "one of two starts", "none starts", "status knows more"],
+)
+def test_a_side_keeps_pods_that_may_be_ready_by_the_time_it_shrinks(
+    ready: int, starting: int, kept: int
+) -> None:
+    """Seen in a walk: status counted 4 of 6 as ready, all 6 were, and 2 of those were deleted."""
+    seen = Seen(ready=Split(on_demand=ready, spot=0), starting=Split(on_demand=starting, spot=0))
+    wanted = Split(on_demand=1, spot=5)
+    assert handover(wanted, live(6, 4), None, NO_LOSS, seen).on_demand == kept
+
+
+def test_a_side_whose_pods_never_become_ready_still_gives_way() -> None:
+    limits, wanted = Limits(surge=1, unavailable=0), Split(on_demand=0, spot=6)
+    on_demand, spot = live(6, 0), live(0)
+    for _ in range(20):
+        seen = Seen(
+            ready=Split(on_demand=0, spot=spot.ready),
+            starting=Split(on_demand=on_demand.wanted, spot=0),
+        )
+        sizes = handover(wanted, on_demand, spot, limits, seen)
+        on_demand, spot = live(sizes.on_demand, 0), live(sizes.spot)
+    assert sizes == wanted
 
 
 def ready_after(before: Deployment | None, size: int) -> int:

@@ -45,6 +45,26 @@ def test_a_pod_knows_its_group() -> None:
 
 
 @pytest.mark.parametrize(
+    ("raw", "starting"),
+    [
+        (document(), True),
+        (document(state={"waiting": {"reason": "ContainerCreating"}}), True),
+        (document(ready="True"), False),
+        (document(**GOING), False),
+        (document(state={"waiting": {"reason": "ErrImagePull"}}), False),
+        (document(state={"waiting": {"reason": "CreateContainerConfigError"}}), False),
+        ({**document(), "spec": {}}, False),
+        ({**document(), "status": {"phase": "Failed"}}, False),
+    ],
+    ids=["runs", "created", "ready", "deleted", "no image", "no config", "no node", "failed"],
+)
+def test_a_pod_starts_while_nothing_is_known_to_keep_it_from_being_ready(
+    raw: dict[str, Any], starting: bool
+) -> None:
+    assert seen(raw).starting == starting
+
+
+@pytest.mark.parametrize(
     ("kind", "labels", "group", "force_delete"),
     [
         ("ModelTier", {CAPACITY_LABEL: "spot"}, "spot", True),

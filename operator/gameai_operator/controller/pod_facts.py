@@ -47,6 +47,15 @@ class Pod:
     agent_address: str = ""
 
     @property
+    def starting(self) -> bool:
+        """Whether it has a node and nothing is known to keep it from being ready at any moment."""
+        over = self.ready or self.terminating or self.dead
+        fault = (
+            self.crash or self.pull_fault or self.config_fault or self.side_fault or self.unready
+        )
+        return self.placed and not over and not fault
+
+    @property
     def pull_fault(self) -> str:
         """The kubelet's words where the image cannot be pulled."""
         return pull_fault(*self.waiting)

@@ -19,7 +19,7 @@ from gameai_operator.settings import KedaSettings, NetworkSettings, Policy
 from gameai_operator.tier import autoscaling, headroom, scaler_watch, schedule
 from gameai_operator.tier.arguments import judge
 from gameai_operator.tier.effective import effective
-from gameai_operator.tier.handover import Limits, handover
+from gameai_operator.tier.handover import Limits, Seen, handover
 from gameai_operator.tier.headroom import HEADROOM
 from gameai_operator.tier.lending import loan
 from gameai_operator.tier.network import hub_host
@@ -185,8 +185,11 @@ def _replicas(tier: ModelTier, live: Live, wanted: Split, pods: Sequence[Pod]) -
     """The size of each Deployment now, on the way to what is wanted."""
     rollout = tier.spec.rollout
     limits = Limits(surge=rollout.max_surge, unavailable=rollout.max_unavailable)
-    ready = _by_group(pod for pod in pods if pod.ready and not pod.terminating)
-    sizes = handover(wanted, live.on_demand, live.spot, limits, ready)
+    seen = Seen(
+        ready=_by_group(pod for pod in pods if pod.ready and not pod.terminating),
+        starting=_by_group(pod for pod in pods if pod.starting),
+    )
+    sizes = handover(wanted, live.on_demand, live.spot, limits, seen)
     return {
         _deployment(tier, ON_DEMAND): sizes.on_demand,
         _deployment(tier, SPOT): sizes.spot,

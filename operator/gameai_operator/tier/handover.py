@@ -3,10 +3,12 @@
 A side gives up pods only as the other side's become ready. With A the side that shrinks, B the other, and N replicas
 wanted in all, A keeps
 
-    max(wanted of A, min(size of A, ready of A, N - maxUnavailable - min(ready of B, wanted of B, size of B)))
+    max(wanted of A, min(size of A, ready or starting of A, N - maxUnavailable - min(ready of B, wanted of B, size of B)))
 
 (while B rolls out: its ready pods less its surge, and its size less maxUnavailable), so that
 min(ready now, N - maxUnavailable) pods stay ready: pods that are not ready go first when a ReplicaSet shrinks.
+A's ready pods are the more of those in its status and those that the operator sees. Pods that start on their nodes
+count as ready there: they may be by the time its controllers act, and one that is ready would go in their place.
 B's ready pods are the fewer of those in its status and those that the operator sees itself: status is summed up by two
 controllers one after the other, and counts pods that are being deleted already when a roll-out is turned back.
 A growing side takes what is free of N + maxSurge. A Deployment that rolls out a template is not shrunk, except to 0:
@@ -17,6 +19,14 @@ from dataclasses import dataclass
 
 from gameai_operator.resources.deployment import Deployment
 from gameai_operator.tier.split import Split
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """Pods of both Deployments that are not being deleted: those that are ready, and those that start on their nodes."""
+
+    ready: Split
+    starting: Split
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,21 +42,21 @@ def handover(
     on_demand: Deployment | None,
     spot: Deployment | None,
     limits: Limits,
-    ready: Split,
+    seen: Seen,
 ) -> Split:
-    """The sizes that both Deployments should have now, on the way to `wanted`; None is one that does not exist.
-
-    `ready` are the pods of each that are ready and not being deleted.
-    """
+    """The sizes that both Deployments should have now, on the way to `wanted`; None is one that does not exist."""
     total = wanted.total
     if total == 0:
         return wanted
     floor = total - limits.unavailable
-    by_spot = _serving(spot, wanted.spot, limits, ready.spot)
-    by_on_demand = _serving(on_demand, wanted.on_demand, limits, ready.on_demand)
+    by_spot = _serving(spot, wanted.spot, limits, seen.ready.spot)
+    by_on_demand = _serving(on_demand, wanted.on_demand, limits, seen.ready.on_demand)
+    ready, starting = seen.ready, seen.starting
     kept = Split(
-        on_demand=_kept(wanted.on_demand, on_demand, floor - by_spot),
-        spot=_kept(wanted.spot, spot, floor - by_on_demand),
+        on_demand=_kept(
+            wanted.on_demand, on_demand, floor - by_spot, ready.on_demand, starting.on_demand
+        ),
+        spot=_kept(wanted.spot, spot, floor - by_on_demand, ready.spot, starting.spot),
     )
     ceiling = total + limits.surge
     return Split(
@@ -69,13 +79,13 @@ def _serving(live: Deployment | None, wanted: int, limits: Limits, seen: int) ->
     return min(ready, wanted, live.size)
 
 
-def _kept(wanted: int, live: Deployment | None, needed: int) -> int:
+def _kept(wanted: int, live: Deployment | None, needed: int, ready: int, starting: int) -> int:
     """The size of a side before anything grows: at most what it has, at least what it is to have or must keep."""
     if live is None:
         return 0
     if live.size <= wanted:
         return live.size
-    size = max(wanted, min(live.size, live.ready, needed))
+    size = max(wanted, min(live.size, max(live.ready, ready) + starting, needed))
     return live.size if live.replacing and size else size
 
 
