@@ -107,7 +107,7 @@ def _check(file: Path, tier: ModelTier) -> ModelTier:
     if scaling.min_replicas > scaling.max_replicas:
         raise ValueError(f"{file}: spec.scaling.minReplicas must not be above maxReplicas")
     for floor in scaling.schedule:
-        if found := schedule.fault(floor):
+        for found in schedule.faults(floor)[:1]:
             raise ValueError(f"{file}: {found}")
         if floor.min_replicas > scaling.max_replicas:
             raise ValueError(

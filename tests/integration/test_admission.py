@@ -79,6 +79,11 @@ RULES: dict[str, tuple[str, Any, Any]] = {
             },
         },
     ),
+    "image must be an image reference without a scheme": (
+        "spec.engine.vllm.image",
+        "https://registry.example/vllm:v0.32.0",
+        "registry.example/vllm:v0.32.0",
+    ),
     "env must not set GAMEAI_*, NVIDIA_*": (
         "spec.engine.vllm.env",
         [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "all"}],
@@ -151,6 +156,11 @@ WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
         "spec.services",
         [WEATHER | {"probe": "TCP"}],
         [OWN | {"probe": "TCP"}],
+    ),
+    "image must be an image reference without a scheme such as https://: for example registry": (
+        "spec.services",
+        [OWN | {"image": "https://registry.example/duel:1.2"}],
+        [OWN | {"image": "registry.example/duel:1.2"}],
     ),
     "writablePaths is only valid with image": (
         "spec.services",

@@ -76,8 +76,10 @@ async def test_the_pods_of_an_interrupted_node_are_deleted_once(world: World) ->
     world.see(node("n1", SPOT_ITN))
     calls, _ = await world.reconcile()
     assert [each for each in calls if each.startswith("delete")] == ["delete Pod/p1 ['uid'] 30"]
+    assert world.events == ["Interrupted"]
     calls, _ = await world.reconcile()
     assert not [each for each in calls if each.startswith("delete")]
+    assert world.events == ["Interrupted"], "one Event for a node, however often it is seen"
 
 
 async def test_an_interruption_wakes_the_tiers_with_pods_on_that_node_and_no_others(

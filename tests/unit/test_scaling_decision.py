@@ -336,14 +336,21 @@ def test_the_highest_of_several_events_holds() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({}, None),
-        ({"timeZone": "Mars/Olympus"}, "schedule[raid].timeZone: Mars/Olympus is not a time zone"),
-        ({"cron": "0 19 * * FRI"}, None),
-        ({"cron": "0 25 * * 5"}, "schedule[raid].cron: '0 25 * * 5' is not a cron expression"),
+        ({}, []),
+        ({"cron": "0 19 * * FRI"}, []),
+        ({"timeZone": "Mars/Olympus"}, ["timeZone: Mars/Olympus is not a time zone"]),
+        ({"cron": "0 25 * * 5"}, ["cron: '0 25 * * 5' is not a cron expression"]),
+        (
+            {"timeZone": "Mars/Olympus", "cron": "0 25 * * 5"},
+            ["timeZone: Mars/Olympus", "cron: '0 25 * * 5'"],
+        ),
     ],
 )
-def test_a_wrong_event_is_named(fields: dict[str, Any], words: str | None) -> None:
-    found = schedule.fault(row(**fields))
-    assert found is None if words is None else words in str(found)
+def test_every_mistake_of_an_event_is_named(fields: dict[str, Any], words: list[str]) -> None:
+    found = schedule.faults(row(**fields))
+    assert [each.split("; ")[0].startswith("spec.scaling.schedule[raid].") for each in found] == [
+        True for _ in words
+    ]
+    assert all(text in each for text, each in zip(words, found, strict=True))
     if words:
         assert schedule.minimum([row(**fields)], WALL) == (0, "")

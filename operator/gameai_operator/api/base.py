@@ -37,6 +37,15 @@ class Rule(NamedTuple):
         return entry
 
 
+def image_rule(example: str) -> Rule:
+    """For a class with a field `image`: a reference as container runtimes read it, not a URL."""
+    return Rule(
+        "!has(self.image) || !self.image.contains('://')",
+        f"image must be an image reference without a scheme such as https://: for example {example}",
+        ".image",
+    )
+
+
 class Model(BaseModel):
     """A frozen object of the API; the string under a field is its `kubectl explain` text.
 

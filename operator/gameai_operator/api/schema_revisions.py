@@ -15,8 +15,8 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
             "WorldView": "8a6f2b591de4739a",
         },
         8: {
-            "ModelTier": "496c383cba3452ee",
-            "GameWorld": "856bde998420d8fd",
+            "ModelTier": "feccee147cd2892e",
+            "GameWorld": "74caecddfe78fb68",
             "WorldView": "8a6f2b591de4739a",
         },
     }

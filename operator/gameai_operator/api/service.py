@@ -13,6 +13,7 @@ from gameai_operator.api.base import (
     ObjectName,
     Quantity,
     Rule,
+    image_rule,
     list_map,
 )
 
@@ -114,6 +115,7 @@ class GameService(Model):
     ] = ()
     """Image pull Secrets. Default: none. Example: [{name: registry}]."""
     rules: ClassVar[tuple[Rule, ...]] = (
+        image_rule("registry.example/duel:1.2"),
         _with_image("port", "built-in services listen on 50051"),
         _with_image("probe", "built-in services define their own probes"),
         _with_image("writablePaths", "built-in services write to /tmp only"),

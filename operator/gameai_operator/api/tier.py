@@ -20,6 +20,7 @@ from gameai_operator.api.base import (
     Quantity,
     Rule,
     Text,
+    image_rule,
     list_map,
 )
 from gameai_operator.api.model_files import ModelFiles
@@ -68,7 +69,10 @@ class Vllm(Model):
     """Environment variables, identified by name. Default: none. Example: [{name: VLLM_LOGGING_LEVEL, value: DEBUG}]."""
     start_timeout_seconds: Annotated[int, Field(ge=30, le=7200)] = 1500
     """Time that a pod may take to load (download, weights, compilation), in seconds. After that it is restarted. Example: 1500."""
-    rules: ClassVar[tuple[Rule, ...]] = (_reserved_rule(),)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        _reserved_rule(),
+        image_rule("vllm/vllm-openai:v0.32.0"),
+    )
 
 
 class Engine(Model):

@@ -93,11 +93,13 @@ class Elector:
         self._seen_version = ""
         self._led = False
         self._seen_at = 0.0
+        self._waits_for = ""
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Run `lead` while leading, cancel it on loss, forever. Ends when `lead` itself fails."""
         while True:
             await self._acquire()
+            self._waits_for = ""
             _LOG.info("leading as %s", self._settings.identity)
             telemetry.LEADER.set(1)
             try:
@@ -191,11 +193,19 @@ class Elector:
             lease = await self._leases.get(LEASES, settings.namespace, settings.name)
             if lease is not None and self._held_by_another(lease):
                 self._gate.close()
+                self._stand_by(lease["spec"]["holderIdentity"])
                 return False
         document = self._document(lease, settings.identity)
         self._lease = None  # unknown until the PUT is answered
         self._lease = await self._leases.put(LEASES, document, seconds)
         return True
+
+    def _stand_by(self, holder: str) -> None:
+        """Say once for each holder why nothing is done."""
+        if holder != self._waits_for:
+            where = f"{self._settings.namespace}/{self._settings.name}"
+            _LOG.info("standby: the Lease %s is held by %s", where, holder)
+        self._waits_for = holder
 
     def _held_by_another(self, lease: Mapping[str, Any]) -> bool:
         version, spec = lease["metadata"]["resourceVersion"], lease.get("spec", {})

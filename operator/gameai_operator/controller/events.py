@@ -11,8 +11,8 @@ from gameai_operator.controller.conditions import Transition
 from gameai_operator.controller.errors import ApiError, NotLeadingError
 from gameai_operator.controller.manifest import FIELD_MANAGER, digest, timestamp
 
-# The type of a transition that is a change of replicas, and no condition.
-SCALED = "Scaled"
+# Types of transitions that are no condition: a change of replicas, and the deletion of pods whose node ends.
+SCALED, INTERRUPTED = "Scaled", "Interrupted"
 _MOST_WAITING = 1000
 _SECONDS_BETWEEN = 0.1
 _LOG = logging.getLogger(__name__)
@@ -61,8 +61,8 @@ def event(
 
 def _type(transition: Transition) -> str | None:
     """Ready reports arrivals, losses and faults; the others what may be wrong while Ready is True."""
-    if transition.type == SCALED:
-        return "Normal"
+    if transition.type in (SCALED, INTERRUPTED):
+        return "Normal" if transition.type == SCALED else "Warning"
     if transition.type == "Degraded":
         return "Warning" if transition.word == "True" else None
     if transition.type in ("Stalled", "Reconciling"):

@@ -1,11 +1,16 @@
 """asyncio: pods that are deleted by the operator itself: those that block their node for nothing, and those whose node ends."""
 
+import datetime
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from gameai_operator import telemetry
+from gameai_operator.controller.cache import Cache
+from gameai_operator.controller.conditions import Transition
 from gameai_operator.controller.errors import ApiError
+from gameai_operator.controller.events import INTERRUPTED, Recorder, event
 from gameai_operator.controller.kind import Watched
 from gameai_operator.controller.manifest import Key
 from gameai_operator.controller.pod_facts import Pod
@@ -37,11 +42,17 @@ class PodDeletion:
         watched: Mapping[str, Watched],
         cluster: Cluster,
         references: References,
+        store: Cache,
+        recorder: Recorder,
+        now: Callable[[], datetime.datetime],
         clock: Callable[[], float],
     ) -> None:
         [self._resource] = [each.resource for each in watched.values() if each.are_pods]
         self._cluster = cluster
         self._references = references
+        self._store = store
+        self._recorder = recorder
+        self._now = now
         self._clock = clock
         # When a node was first known to end; of nodes without pods of ours nothing is kept.
         self._since: dict[str, float] = {}
@@ -54,6 +65,7 @@ class PodDeletion:
         One that cannot be deleted holds up no other. Returns the first failure.
         """
         failure: ApiError | None = None
+        interrupted: Counter[str] = Counter()
         for pod in pods:
             due = self._due(pod)
             if due is None or (pod.uid, due.reason) in self._deleted:
@@ -62,8 +74,27 @@ class PodDeletion:
                 await self._delete(root, pod, due)
             except ApiError as error:
                 failure = failure or error
+            else:
+                interrupted[due.reason] += due is not _NEVER_READY
         self._forget(root, {pod.uid for pod in pods})
+        self._say(root, interrupted)
         return failure
+
+    def _say(self, key: Key, interrupted: Mapping[str, int]) -> None:
+        """An Event for each node."""
+        root = self._store.root(key)
+        for reason, count in interrupted.items():
+            if root is None or not count:
+                continue
+            transition = Transition(
+                type=INTERRUPTED,
+                before=None,
+                word="True",
+                reason=INTERRUPTED,
+                message=f"{reason}: {count} {'pod' if count == 1 else 'pods'} deleted; replicas start on other nodes",
+            )
+            if document := event(root, transition, self._now()):
+                self._recorder.offer(document)
 
     async def _delete(self, root: Key, pod: Pod, due: _Deletion) -> None:
         _LOG.info("deleting pod %s with %d s of grace: %s", pod.name, due.grace_seconds, due.reason)

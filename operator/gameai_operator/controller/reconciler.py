@@ -90,7 +90,7 @@ class Reconciler:
         self._now = now
         self._clock = clock
         self._unwritten: dict[Key, Unwritten] = {}
-        self._pod_deletion = PodDeletion(watched, cluster, references, clock)
+        self._pod_deletion = PodDeletion(watched, cluster, references, store, recorder, now, clock)
         self._overrides = Overrides()
         self.foreign: dict[Key, str] = {}
 

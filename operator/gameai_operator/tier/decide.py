@@ -165,9 +165,10 @@ def _schedule_faults(tier: ModelTier) -> list[RejectedWrite]:
     """Announced events that cannot be read; they hold up nothing else."""
     key = Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
     rows = tier.spec.scaling.schedule if tier.spec.scaling else ()
-    found = [schedule.fault(each) for each in rows]
     return [
-        RejectedWrite(key=key, reason="ScheduleInvalid", message=each) for each in found if each
+        RejectedWrite(key=key, reason="ScheduleInvalid", message=each)
+        for row in rows
+        for each in schedule.faults(row)
     ]
 
 

@@ -12,28 +12,29 @@ from gameai_operator.api.scaling import ScheduledFloor
 _MOST_MINUTES = 7 * 24 * 60
 
 
-def fault(floor: ScheduledFloor) -> str | None:
-    """What is wrong with a row, as a sentence; None if nothing is."""
+def faults(floor: ScheduledFloor) -> tuple[str, ...]:
+    """What is wrong with a row, a sentence each."""
+    found = []
     try:
-        zone = zoneinfo.ZoneInfo(floor.time_zone)
+        zoneinfo.ZoneInfo(floor.time_zone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        return (
+        found.append(
             f"spec.scaling.schedule[{floor.name}].timeZone: {floor.time_zone} is not a time zone; "
             "use a name such as Europe/Paris or UTC"
         )
     try:
-        CronSim(floor.cron, datetime.datetime(2026, 1, 1, tzinfo=zone))
+        CronSim(floor.cron, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
     except CronSimError as error:
-        return (
+        found.append(
             f"spec.scaling.schedule[{floor.name}].cron: {floor.cron!r} is not a cron expression ({error}); "
             "use minute, hour, day of month, month, day of week: 0 19 * * 5"
         )
-    return None
+    return tuple(found)
 
 
 def minimum(floors: Iterable[ScheduledFloor], now: datetime.datetime) -> tuple[int, str]:
     """The highest number that holds now, and its name; (0, "") where none does. `now` has a time zone."""
-    active = [each for each in floors if fault(each) is None and _active(each, now)]
+    active = [each for each in floors if not faults(each) and _active(each, now)]
     best = max(active, key=lambda each: each.min_replicas, default=None)
     return (best.min_replicas, best.name) if best else (0, "")
 
