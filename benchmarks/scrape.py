@@ -56,7 +56,7 @@ async def collect(port: int) -> None:
     source = Source(
         name="GPU exporter",
         targets=lambda: targets,
-        series=(UTILISATION,),
+        series=lambda _: (UTILISATION,),
         family=UTILISATION,
         listed=gpus.listed,
         take=gpus.take,

@@ -14,7 +14,6 @@ from gameai_contract.names import (
     SERVICE_LABEL,
     TIER_LABEL,
     VLLM_CONTAINER,
-    VLLM_NAME,
     WORLD_LABEL,
     selector,
 )
@@ -165,13 +164,6 @@ SCALED_OBJECT = Watched(
     supported=scaled_object.supported,
 )
 
-_POD = _row("", "v1", "Pod", "pods")
-# For a process that needs the pods of tiers only.
-ENGINE_PODS = Watched(
-    resource=replace(_POD, selector=selector({**MANAGED_BY, "app.kubernetes.io/name": VLLM_NAME})),
-    are_pods=True,
-)
-
 WATCHED: Mapping[str, Watched] = MappingProxyType(
     {
         each.resource.kind: each
@@ -217,7 +209,7 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                 apply_barrier=True,
             ),
             SCALED_OBJECT,
-            Watched(resource=_POD, are_pods=True),
+            Watched(resource=_row("", "v1", "Pod", "pods"), are_pods=True),
             Watched(
                 resource=Resource(
                     group="", version="v1", kind="Namespace", plural="namespaces", context=True

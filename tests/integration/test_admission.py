@@ -184,6 +184,11 @@ WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
     ),
 }
 WORLD_RULES |= {
+    "players.source.service must name a service of this world": (
+        "spec",
+        {"services": [OWN], "players": {"source": {"service": "gone", "gauge": "online"}}},
+        {"services": [OWN], "players": {"source": {"service": "duel", "gauge": "online"}}},
+    ),
     "cidr must be an address range": (
         "spec.network",
         {"allowTo": [{"ipBlock": {"cidr": "10.0.0.1"}}]},

@@ -79,7 +79,7 @@ async def collected(handler: Handler) -> Signals:
         source = Source(
             name="gateway",
             targets=lambda: (address,),
-            series=GATEWAY,
+            series=lambda _: GATEWAY,
             family=GATEWAY_FAMILY,
             listed=estimates.gateways,
             take=estimates.take,

@@ -282,11 +282,11 @@ def test_a_sidecar_counts_once_the_main_container_is_ready() -> None:
     assert seen(raw).unready_sidecar == ""
 
 
-def test_a_pod_with_an_agent_can_be_asked_once_it_has_an_address() -> None:
+def test_a_pod_has_an_address_and_perhaps_an_agent() -> None:
     raw = document()
     raw["status"]["podIP"] = "10.0.0.7"
-    assert seen(raw).agent_address == ""
+    assert (seen(raw).address, seen(raw).has_agent) == ("10.0.0.7", False)
     raw["spec"]["initContainers"] = [{"name": "agent", "restartPolicy": "Always"}]
-    assert seen(raw).agent_address == "10.0.0.7"
+    assert (seen(raw).address, seen(raw).has_agent) == ("10.0.0.7", True)
     del raw["status"]["podIP"]
-    assert seen(raw).agent_address == ""
+    assert seen(raw).address == ""

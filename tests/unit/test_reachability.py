@@ -39,12 +39,15 @@ def of_chart(**values: Any) -> list[dict[str, Any]]:
     return [each for each in made if each["kind"] == "NetworkPolicy"]
 
 
+SOURCE = {"service": "weather-manager", "gauge": "players_online", "port": 9100}
+
 NETWORK = Network(
     policies=[
         *of_chart(),
         *policies(worlds.resource()),
         *policies(named(worlds.resource(network=FRIENDLY), "friendly")),
         *policies(named(worlds.resource(network={"mode": "Open"}), "open")),
+        *policies(named(worlds.resource(players={"source": SOURCE}), "counted")),
         *policies(tiers.resource()),
         *policies(
             tiers.resource(
@@ -94,6 +97,7 @@ def address(text: str) -> End:
 
 MOOR, TIME = of_world("moor"), of_world("moor", "time-manager")
 FRIEND, OPEN = of_world("friendly"), of_world("open")
+COUNTED = of_world("counted")
 NAMESAKE = of_world("moor", namespace="elsewhere")
 GOLD, CLAIMED, MIRRORED = engine("gold"), engine("claimed"), engine("mirrored")
 NEIGHBOUR = pod("eldermoor", app="shop")
@@ -133,6 +137,10 @@ TABLE = [
     ("other pods beside the gateway are not", MOOR, OPERATOR, 50051, False),
     ("engines are called by the gateway only", MOOR, GOLD, 8000, False),
     ("the internet is closed", MOOR, INTERNET, 443, False),
+    ("the scaler reads no metrics of a world", SCALER, MOOR, 8080, False),
+    ("unless a service counts players", SCALER, COUNTED, 9100, True),
+    ("on the port of the gauge only", SCALER, COUNTED, 50051, False),
+    ("and nothing else reaches that port", NEIGHBOUR, COUNTED, 9100, False),
     # allowFrom and allowTo
     ("a named pod of a named namespace calls", LOBBY, FRIEND, 50051, True),
     ("on the named port only", LOBBY, FRIEND, 8080, False),

@@ -298,3 +298,22 @@ def test_a_tier_that_is_gone_is_forgotten() -> None:
     estimates.take("a", one.scrape(1.0))
     estimates.forget([])
     assert seen(estimates, 1.0).service_ms is None
+
+
+def test_players_that_a_service_counts_replace_reports_and_keep_the_maximum() -> None:
+    estimates, gateway = Estimates(), Gateway()
+    gateway.players = {(MOOR, "online"): 500.0, (MOOR, "lobby"): 100.0}
+    estimates.gateways(["a"])
+    estimates.take("a", gateway.scrape(100.0))
+    assert seen(estimates, 101.0).players == Sample(500.0, 100.0)
+    counts = {MOOR: Sample(40.0, 99.0)}
+    found = seen(estimates, 101.0, counts=counts)
+    assert (found.players, found.lobby) == (Sample(40.0, 99.0), None)
+    assert seen(estimates, 101.0, counts=counts, maximum={MOOR: 30}).players == Sample(30.0, 99.0)
+
+
+def test_a_page_with_too_many_series_is_refused() -> None:
+    text = "".join(f'online{{zone="{number}"}} 1\n' for number in range(3))
+    assert len(parse(text, 1.0, ("online",), most_series=3).values) == 3
+    with pytest.raises(ValueError, match="more than 2 series"):
+        parse(text, 1.0, ("online",), most_series=2)

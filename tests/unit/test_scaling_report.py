@@ -155,6 +155,14 @@ def test_a_change_of_number_or_condition_is_reported_at_once() -> None:
     assert urgent(first) != urgent(first, "Frozen")
 
 
+def test_worlds_whose_gauge_is_not_read_are_named() -> None:
+    scaling, decision = decided()
+    signals = dataclasses.replace(BUSY, unknown_players=("a/b", "a/c", "a/d", "a/e"))
+    found = report.conditions(scaling, FLEET, decision, signals)[0]
+    assert (found.type, found.status, found.reason) == ("ScalingActive", True, "PlayersUnknown")
+    assert "within 60 s: a/b, a/c, a/d; players.expected counts" in found.message
+
+
 def test_what_keeps_keda_from_acting_comes_before_the_decision() -> None:
     scaling, decision = decided(driver="KEDA")
     fault = Condition(type="ScalingActive", status=False, reason="KedaNotInstalled")
@@ -187,7 +195,7 @@ def test_a_tier_serves_the_worlds_that_run_and_name_it() -> None:
     assert f"{namespace}/gone" not in found
     gold = found[f"{namespace}/gold"]
     assert gold.worlds == (f"{namespace}/coast", f"{namespace}/moor")
-    assert gold.expected == 300
+    assert gold.expected == {f"{namespace}/moor": 300}
     assert found[f"{namespace}/silver"].worlds == (f"{namespace}/moor",)
 
 

@@ -67,11 +67,12 @@ def report(phase: Phase = Phase.SERVING, **facts: Any) -> Report:
 
 def test_agents_of_living_pods_of_scaled_tiers_are_asked() -> None:
     pods = (
-        a_pod(name="a", agent_address="10.0.0.1"),
-        a_pod(name="b", agent_address="fd00::1"),
-        a_pod(name="c", agent_address="10.0.0.3", terminating=True),
-        a_pod(name="d", agent_address="10.0.0.4", dead="Evicted: node was low"),
-        a_pod(name="e"),
+        a_pod(name="a", address="10.0.0.1", has_agent=True),
+        a_pod(name="b", address="fd00::1", has_agent=True),
+        a_pod(name="c", address="10.0.0.3", has_agent=True, terminating=True),
+        a_pod(name="d", address="10.0.0.4", has_agent=True, dead="Evicted: node was low"),
+        a_pod(name="e", has_agent=True),
+        a_pod(name="f", address="10.0.0.6"),
     )
     found = TierAgents(cache(*pods, **SCALED), 8080, Asked()).targets()
     assert found == ("10.0.0.1:8080", "[fd00::1]:8080")

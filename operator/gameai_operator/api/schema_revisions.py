@@ -16,7 +16,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
         },
         8: {
             "ModelTier": "feccee147cd2892e",
-            "GameWorld": "74caecddfe78fb68",
+            "GameWorld": "0e47c13edf12c36f",
             "WorldView": "8a6f2b591de4739a",
         },
     }

@@ -11,6 +11,7 @@ from gameai_contract.inference import (
     MOST_WEIGHT,
     FallbackStep,
 )
+from gameai_contract.names import HEALTH_PORT
 from pydantic import Field, StringConstraints
 
 from gameai_operator.api.base import (
@@ -124,6 +125,17 @@ class Caller(Model):
         return f"{self.namespace}/{self.service_account}{f'@{self.uid}' if self.uid else ''}"
 
 
+class PlayersSource(Model):
+    """A gauge of one of the world's own services that counts its players."""
+
+    service: ServiceName
+    """Service of this world. The gauge is summed over its pods and over its labels. Example: session-manager."""
+    gauge: Annotated[str, StringConstraints(max_length=128, pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+    """Name of the gauge on /metrics of the pods. Example: eldermoor_players_online."""
+    port: Annotated[int, Field(ge=1, le=65535)] = HEALTH_PORT
+    """Port of /metrics. The scaler is allowed to connect to it. Example: 8080."""
+
+
 class Players(Model):
     """Players of the world, for the forecast of its tiers."""
 
@@ -131,6 +143,8 @@ class Players(Model):
     """Players that are planned for while gateways report none. Example: 500."""
     maximum: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Reported players above this number do not count. Absent: no limit. Example: 2000."""
+    source: PlayersSource | None = None
+    """Where the number of players comes from. Absent: game servers report it to the gateway. Example: {service: session-manager, gauge: eldermoor_players_online}."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.maximum) || self.expected <= self.maximum",
@@ -182,6 +196,12 @@ class GameWorldSpec(Model):
             "(r.deferredTo != r.name && self.roles.exists(o, o.name == r.deferredTo)))",
             "deferredTo must name another role of this world",
             ".roles",
+        ),
+        Rule(
+            "!has(self.players) || !has(self.players.source) || "
+            "(has(self.services) && self.services.exists(s, s.name == self.players.source.service))",
+            "players.source.service must name a service of this world",
+            ".players.source.service",
         ),
     )
 

@@ -22,7 +22,7 @@ class Pod:
     an evicted or refused pod stays as an object, and says nothing about those that took its place. `gates` keep it from
     being scheduled, `unready` from being ready though its containers are, and `unready_sidecar` from being ready though its main container is; `side_fault` is what is wrong with
     another container than the main one: an init container, or a sidecar. `placed` means that it has a node, and so a
-    price, which is `node`. `grace_seconds` is the grace period of its spec. `agent_address` is its IP address where a tier agent runs in it.
+    price, which is `node`. `grace_seconds` is the grace period of its spec. `address` is its IP address, and `has_agent` says that a tier agent runs in it.
     """
 
     namespace: str
@@ -44,7 +44,12 @@ class Pod:
     placed: bool = False
     node: str = ""
     grace_seconds: int = 30
-    agent_address: str = ""
+    address: str = ""
+    has_agent: bool = False
+
+    def at(self, port: int) -> str:
+        """`host:port` of a server in it."""
+        return f"[{self.address}]:{port}" if ":" in self.address else f"{self.address}:{port}"
 
     @property
     def starting(self) -> bool:

@@ -45,14 +45,13 @@ def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
         placed=bool(document["spec"].get("nodeName")) and status.get("phase") not in _DEAD,
         node=sys.intern(document["spec"].get("nodeName", "")),
         grace_seconds=document["spec"].get("terminationGracePeriodSeconds", 30),
-        agent_address=_agent_address(document["spec"], status),
+        address=status.get("podIP", ""),
+        has_agent=_has_agent(document["spec"]),
     )
 
 
-def _agent_address(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
-    """The pod's address, if it has one and a tier agent that can be asked there."""
-    agent = any(each["name"] == AGENT_CONTAINER for each in spec.get("initContainers", ()))
-    return str(status.get("podIP", "")) if agent else ""
+def _has_agent(spec: Mapping[str, Any]) -> bool:
+    return any(each["name"] == AGENT_CONTAINER for each in spec.get("initContainers", ()))
 
 
 def _dead(status: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from gameai_operator.controller.events import Recorder
 from gameai_operator.controller.kind import Kind
 from gameai_operator.controller.manifest import Key
 from gameai_operator.keda.server import serve
-from gameai_operator.kinds import ENGINE_PODS, MANAGED_SELECTOR, WATCHED, kinds
+from gameai_operator.kinds import MANAGED_SELECTOR, WATCHED, kinds
 from gameai_operator.run.heartbeat import Heartbeat
 from gameai_operator.run.leadership import Leadership
 from gameai_operator.run.observer import Observer
@@ -22,6 +22,7 @@ from gameai_operator.scaling.collector import Collector, Source, measure
 from gameai_operator.scaling.estimates import Estimates
 from gameai_operator.scaling.exposition import GATEWAY, GATEWAY_FAMILY
 from gameai_operator.scaling.gpus import UTILISATION, Gpus
+from gameai_operator.scaling.player_gauges import PlayerGauges
 from gameai_operator.scaling.recommendations import Recommendations
 from gameai_operator.scaling.scaler import Scaler as Decider
 from gameai_operator.scaling.tier_agents import TierAgents
@@ -34,9 +35,7 @@ class Scaler:
     def __init__(self, settings: Settings, client: Client, gate: WriteGate) -> None:
         roots = {name: _alone(kind) for name, kind in kinds(settings).items()}
         watched = {
-            **{each: WATCHED[each] for each in ("ScaledObject", "Namespace")},
-            # The agents of engines; other pods of ours say nothing to it.
-            **({"Pod": ENGINE_PODS} if settings.scaler.agent_port else {}),
+            **{each: WATCHED[each] for each in ("ScaledObject", "Namespace", "Pod")},
         }
         self._observer = Observer(
             settings, client, roots, watched, MANAGED_SELECTOR, shows_objects=False
@@ -49,9 +48,10 @@ class Scaler:
         self._heartbeat = Heartbeat()
         estimates = Estimates()
         gpus = Gpus()
+        gauges = PlayerGauges(self._observer.cache)
         agents = TierAgents(self._observer.cache, settings.scaler.agent_port, measure)
         self._collector = Collector(
-            _sources(settings.scaler, estimates, gpus, agents),
+            _sources(settings.scaler, estimates, gpus, agents, gauges),
             clock=time.monotonic,
             seconds=settings.scaler.seconds,
         )
@@ -61,6 +61,7 @@ class Scaler:
             estimates,
             gpus,
             agents,
+            gauges,
             recommendations=self._recommendations,
             absence=self._observer.absence,
             labels=self._labels,
@@ -115,12 +116,16 @@ class Scaler:
 
 
 def _sources(
-    settings: ScalerSettings, estimates: Estimates, gpus: Gpus, agents: TierAgents
+    settings: ScalerSettings,
+    estimates: Estimates,
+    gpus: Gpus,
+    agents: TierAgents,
+    gauges: PlayerGauges,
 ) -> tuple[Source, ...]:
     gateways = Source(
         name="gateway",
         targets=lambda: settings.gateways,
-        series=GATEWAY,
+        series=lambda _: GATEWAY,
         family=GATEWAY_FAMILY,
         listed=estimates.gateways,
         take=estimates.take,
@@ -128,7 +133,7 @@ def _sources(
     exporters = Source(
         name="GPU exporter",
         targets=lambda: settings.gpu_metrics,
-        series=(UTILISATION,),
+        series=lambda _: (UTILISATION,),
         # A node without GPUs has no such metric.
         family="",
         listed=gpus.listed,
@@ -137,7 +142,7 @@ def _sources(
     sidecars = Source(
         name="tier agent",
         targets=agents.targets,
-        series=SERIES,
+        series=lambda _: SERIES,
         family=FAMILY,
         listed=agents.store.listed,
         take=agents.store.take,
@@ -146,7 +151,20 @@ def _sources(
         at_once=128,
         of_tenants=True,
     )
-    return gateways, exporters, sidecars
+    counters = Source(
+        name="player gauge",
+        targets=gauges.targets,
+        series=gauges.series,
+        family="",
+        listed=gauges.listed,
+        take=gauges.take,
+        most_bytes=1 << 20,
+        # It is one gauge, with labels: parsing more would take time from other tenants.
+        most_series=200,
+        at_once=32,
+        of_tenants=True,
+    )
+    return gateways, exporters, sidecars, counters
 
 
 def _alone(kind: Kind) -> Kind:

@@ -12,7 +12,7 @@ from gameai_contract.tier_agent import MEASURE_PATH, TARGET_PARAMETER
 
 from gameai_operator import telemetry
 from gameai_operator.scaling import plain_http
-from gameai_operator.scaling.exposition import MOST_BYTES, Scrape, parse
+from gameai_operator.scaling.exposition import MOST_BYTES, MOST_SERIES, Scrape, parse
 
 _LOG = logging.getLogger(__name__)
 _TIMEOUT_SECONDS, _TENANTS_SECONDS, _SLOW_SECONDS = 2.0, 1.0, 0.5
@@ -30,18 +30,20 @@ _MOST_DOUBLINGS = 4
 class Source:
     """Pages of one kind: where they are, which series count, and what receives them.
 
-    `targets` gives `host:port`; a name stands for all of its addresses. `listed` gets all addresses, `take` each page.
+    `targets` gives `host:port`; a name stands for all of its addresses. `series` are the beginnings of the names that count on
+    a page. `listed` gets all addresses, `take` each page.
     Pages `of_tenants` get less time, and what is slow or does not answer is left out of the next rounds: it must not delay
     others.
     """
 
     name: str
     targets: Callable[[], Sequence[str]]
-    series: Sequence[str]
+    series: Callable[[str], Sequence[str]]
     family: str
     listed: Callable[[Sequence[str]], None]
     take: Callable[[str, Scrape], None]
     most_bytes: int = MOST_BYTES
+    most_series: int = MOST_SERIES
     at_once: int = _MOST_AT_ONCE
     of_tenants: bool = False
 
@@ -93,7 +95,12 @@ class Collector:
             # A gateway with many worlds takes a few milliseconds.
             page = text.decode(errors="replace")
             scrape = await asyncio.to_thread(
-                parse, page, self._clock(), source.series, source.family
+                parse,
+                page,
+                self._clock(),
+                source.series(address),
+                source.family,
+                source.most_series,
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             telemetry.SCRAPE_ERRORS.inc()

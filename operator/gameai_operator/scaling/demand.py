@@ -6,16 +6,20 @@ from types import MappingProxyType
 from typing import Any
 
 from gameai_operator.api.access import Access
-from gameai_operator.api.world import GameWorld, WorldState
+from gameai_operator.api.world import GameWorld, PlayersSource, WorldState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Demand:
-    """Worlds that run and use a tier: `maximum` players by world where it has a limit, and all `expected` ones."""
+    """Worlds that run and use a tier.
+
+    `expected` players, `maximum` players where there is a limit, and the `sources` of numbers, each by world.
+    """
 
     worlds: tuple[str, ...] = ()
-    expected: int = 0
+    expected: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     maximum: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    sources: Mapping[str, PlayersSource] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def demands(
@@ -56,6 +60,7 @@ def _demand(worlds: list[GameWorld]) -> Demand:
     keys = {f"{each.metadata.namespace}/{each.metadata.name}": each.spec.players for each in worlds}
     return Demand(
         worlds=tuple(sorted(keys)),
-        expected=sum(each.expected for each in keys.values() if each),
+        expected={key: each.expected for key, each in keys.items() if each},
         maximum={key: each.maximum for key, each in keys.items() if each and each.maximum},
+        sources={key: each.source for key, each in keys.items() if each and each.source},
     )

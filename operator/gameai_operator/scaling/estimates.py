@@ -148,10 +148,12 @@ class Estimates:
         requests_per_player: float,
         now: float,
         maximum: Mapping[str, int] = MappingProxyType({}),
+        counts: Mapping[str, Sample] = MappingProxyType({}),
     ) -> Signals:
         """The signals of a tier whose players are those of these worlds; learning begins with what is declared.
 
-        A world counts with its `maximum` of players at most, whatever is reported of it.
+        A world counts with its `maximum` of players at most, whatever is reported of it. `counts` are the players of worlds
+        whose own services count them.
         """
         kept = self._tiers[tier]
         total = _total(part for _, part in kept.parts if _ > now - WINDOW_SECONDS)
@@ -159,7 +161,7 @@ class Estimates:
         in_flight, slots = self._gauge("in_flight", tier), self._gauge("slots", tier)
         self._learn(kept, total, in_flight, slots, at)
         named = list(worlds)
-        players, lobby = self._players_of(named, maximum)
+        players, lobby = self._players_of(named, maximum, counts)
         if kept.requests_per_player is None:
             kept.requests_per_player, kept.learnt_at = requests_per_player, now
         self._learn_players(kept, total, named, players, now)
@@ -191,15 +193,18 @@ class Estimates:
         return Sample(value, min(scrape.at for scrape in self._last.values()))
 
     def _players_of(
-        self, worlds: Iterable[str], maximum: Mapping[str, int]
+        self, worlds: Iterable[str], maximum: Mapping[str, int], counts: Mapping[str, Sample]
     ) -> tuple[Sample | None, Sample | None]:
-        """Players online and in lobbies; None where no gateway knows any of these worlds.
+        """Players online and in lobbies; None where nothing is known of any of these worlds.
 
         Each gateway counts other reports, so that they are summed.
         """
         online, lobby = _Sum(), _Sum()
         for world in worlds:
             most = float(maximum.get(world, math.inf))
+            if world in counts:
+                online.add([(counts[world].value, counts[world].at)], most)
+                continue
             players = self._reported(world, "online")
             present = online.add(players, most)
             lobby.add(self._reported(world, "lobby"), most - present)

@@ -18,7 +18,7 @@ HISTOGRAMS = (
 GATEWAY_FAMILY = f"{_PREFIX}queue_depth"
 GATEWAY = tuple(f"{_PREFIX}{name}" for name in (*GAUGES, *COUNTERS, *HISTOGRAMS))
 # Of one page; a longer one is not read, since it is none of those that we know.
-MOST_BYTES = 8 << 20
+MOST_BYTES, MOST_SERIES = 8 << 20, 500_000
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -43,17 +43,34 @@ class Scrape:
     values: Mapping[Series, float]
 
 
-def parse(text: str, at: float, wanted: Sequence[str] = GATEWAY, family: str = "") -> Scrape:
+def gauge_total(scrape: Scrape, gauge: str) -> float | None:
+    """The sum of a gauge over its labels; None where the page does not have it."""
+    name = gauge.removeprefix(_PREFIX)
+    found = [value for series, value in scrape.values.items() if series.name == name]
+    return sum(found) if found else None
+
+
+def parse(
+    text: str,
+    at: float,
+    wanted: Sequence[str] = GATEWAY,
+    family: str = "",
+    most_series: int = MOST_SERIES,
+) -> Scrape:
     """The series of a text in the Prometheus format whose names begin with one of those wanted.
 
-    Raises ValueError where it is none, and where it does not have the metric `family`: an error page would read as no load.
+    Raises ValueError where it is none, where it has more than `most_series` of them, and where it does not have the metric
+    `family`: an error page would read as no load.
     So would NaN, infinities and negative numbers, which are left out.
     """
     if family and f"# TYPE {family} " not in text:
         raise ValueError(f"no metric {family}")
-    lines = "\n".join(line for line in text.splitlines() if line.startswith(tuple(wanted)))
+    beginnings = tuple(wanted)
+    lines = [line for line in text.splitlines() if line.startswith(beginnings)]
+    if len(lines) > most_series:
+        raise ValueError(f"more than {most_series} series")
     try:
-        return Scrape(at, dict(_samples(f"{lines}\n")))
+        return Scrape(at, dict(_samples("\n".join((*lines, "")))))
     except (ValueError, LookupError) as error:
         raise ValueError(f"no Prometheus format: {error}") from error
 

@@ -116,12 +116,24 @@ def _active(
         return no("Recommend", "spec.scaling.mode is Recommend: decisions are only reported")
     if scaling.freeze is not Freeze.NONE:
         return no("Frozen", f"spec.scaling.freeze is {scaling.freeze.value}")
+    if signals.unknown_players:
+        return Condition(
+            type="ScalingActive", status=True, reason="PlayersUnknown", message=_unknown(signals)
+        )
     return Condition(type="ScalingActive", status=True, reason="ValidSignals")
 
 
 def _missing(signals: Signals) -> str:
     names = ", ".join(signals.silent[:3]) or "a gateway, or all of them,"
     return f"{names} did not answer within 60 s: no replica is removed; check gateways, --gateways and NetworkPolicies"
+
+
+def _unknown(signals: Signals) -> str:
+    names = ", ".join(signals.unknown_players[:3])
+    return (
+        f"the gauge of spec.players.source was not read within 60 s: {names}; players.expected counts there; "
+        "check the name of the gauge, its port and that the pods run"
+    )
 
 
 def _latency(fleet: Fleet, signals: Signals) -> Condition:

@@ -31,6 +31,7 @@ from gameai_operator.scaling.estimates import Estimates
 from gameai_operator.scaling.gpus import Gpus
 from gameai_operator.scaling.newest import Newest
 from gameai_operator.scaling.performance import merged
+from gameai_operator.scaling.player_gauges import PlayerGauges, with_unknown
 from gameai_operator.scaling.recommendations import Recommendation, Recommendations
 from gameai_operator.scaling.report import Change
 from gameai_operator.scaling.tier_agents import TierAgents, with_agents
@@ -74,6 +75,7 @@ class Scaler:
         estimates: Estimates,
         gpus: Gpus,
         agents: TierAgents,
+        gauges: PlayerGauges,
         *,
         recommendations: Recommendations,
         absence: Callable[[str], Absence | None],
@@ -89,6 +91,7 @@ class Scaler:
         self._estimates = estimates
         self._gpus = gpus
         self._agents = agents
+        self._gauges = gauges
         self._recommendations = recommendations
         self._absence = absence
         self._labels = labels
@@ -170,16 +173,19 @@ class Scaler:
         )
         name = f"{key.namespace}/{key.name}"
         self._estimates.observe_start(name, desired=current, ready=fleet.ready, now=now)
+        counted = self._gauges.counted(demand.sources, now)
         seen = self._estimates.signals(
             name,
-            demand.worlds,
+            (each for each in demand.worlds if each not in counted.unknown),
             maximum=demand.maximum,
-            expected=demand.expected,
+            counts=counted.counts,
+            expected=sum(demand.expected.values()),
             requests_per_player=learned(tier, scaling),
             now=now,
         )
         percent = self._gpus.percent(key.namespace, key.name)
-        signals = replace(with_agents(seen, agents), gpu_percent=percent)
+        seen = with_unknown(with_agents(seen, agents), demand, counted)
+        signals = replace(seen, gpu_percent=percent)
         state = self._state(key, root, fleet.current, now)
         decision = decide(scaling, fleet, signals, state.memory, now=now, wall=self._now())
         state.memory = decision.memory

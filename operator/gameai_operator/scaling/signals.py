@@ -48,7 +48,8 @@ class Signals:
     `players` of the worlds that use the tier, `players_per_second` their slope; `requests_per_player` engine requests
     per player and minute; `starting_seconds` from the wish for a replica until it is ready. `silent` are gateways that do
     not answer: sums leave them out, so that they may add replicas and remove none. `engine_running` and `engine_waiting` are
-    requests as the engines count them; `capacity_per_second` is the measured rate of a replica.
+    requests as the engines count them; `capacity_per_second` is the measured rate of a replica. `unknown_players` are worlds
+    whose own services should count their players and do not.
     """
 
     silent: tuple[str, ...] = ()
@@ -68,3 +69,4 @@ class Signals:
     engine_running: Sample | None = None
     engine_waiting: Sample | None = None
     capacity_per_second: float | None = None
+    unknown_players: tuple[str, ...] = ()

@@ -68,12 +68,8 @@ class TierAgents:
     def _pods(self, tier: Key) -> dict[str, str]:
         """The names of the pods of a tier that live, by the address of their agent."""
         pods = (entry.value for entry in self._cache.below(tier) if isinstance(entry.value, Pod))
-        alive = [e for e in pods if e.agent_address and not (e.terminating or e.dead)]
-        return {self._address(each): each.name for each in alive}
-
-    def _address(self, pod: Pod) -> str:
-        host = pod.agent_address
-        return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+        alive = (e for e in pods if e.has_agent and not (e.terminating or e.dead))
+        return {each.at(self._port): each.name for each in alive if each.address}
 
     def seen(self, key: Key, tier: ModelTier, target_ms: int, now: float) -> Seen:
         """What the agents of a tier said within the last minute."""

@@ -11,7 +11,7 @@ from gameai_operator.settings import NetworkSettings
 
 
 def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
-    """The world itself, Prometheus, and the peers in the spec."""
+    """The world itself, Prometheus, the scaler where a service counts players, and the peers in the spec."""
     given = [
         network_policy.inwards(peers, _ports(each))
         for each in _network(world)[0]
@@ -21,7 +21,17 @@ def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
     return [
         network_policy.inwards([_itself(world)]),
         *network_policy.from_metrics(settings, HEALTH_PORT),
+        *_from_scaler(world, settings),
         *given,
+    ]
+
+
+def _from_scaler(world: GameWorld, settings: NetworkSettings) -> list[Document]:
+    source = world.spec.players and world.spec.players.source
+    if not source:
+        return []
+    return [
+        network_policy.inwards([network_policy.scaler(settings)], network_policy.ports(source.port))
     ]
 
 
