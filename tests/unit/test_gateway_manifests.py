@@ -42,6 +42,14 @@ def test_a_namespace_that_is_left_out_is_default() -> None:
     assert view.tiers["default/gold"].endpoints == ()
 
 
+def test_a_list_as_kubectl_prints_it_is_read() -> None:
+    items = [yaml.safe_load(each) for each in (TIER, WORLD)]
+    view = view_file.parse(yaml.safe_dump({"kind": "List", "items": items}), str)
+    assert (list(view.tiers), list(view.worlds)) == (["moor/gold"], ["moor/w"])
+    with pytest.raises(ViewError, match="the file has no GameWorld"):
+        view_file.parse("kind: List\nitems: 7\n", str)
+
+
 @pytest.mark.parametrize(
     ("documents", "endpoints", "message"),
     [

@@ -67,8 +67,10 @@ def test_living_pods_of_the_service_are_asked() -> None:
     assert found.targets() == ("10.0.0.1:9100", "[fd00::1]:9100")
 
 
-@pytest.mark.parametrize("spec", [{"source": None}, {"state": "Hibernated"}])
-def test_a_world_without_a_source_or_at_rest_is_not_asked(spec: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "spec", [{"source": None}, {"state": "Hibernated"}, {"source": {"service": 7}}]
+)
+def test_a_world_without_a_source_at_rest_or_unreadable_is_not_asked(spec: dict[str, Any]) -> None:
     assert gauges(counting("a", "10.0.0.1"), **spec).targets() == ()
 
 

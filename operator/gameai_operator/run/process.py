@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import datetime
 import logging
+import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -54,7 +55,13 @@ async def run(settings: Settings, make: Make) -> int:
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.close)
         app = application(process.live_faults, process.ready_faults, process.notes)
-        runner = await serve(app, settings.health_address, settings.health_port)
+        try:
+            runner = await serve(app, settings.health_address, settings.health_port)
+        except OSError as error:
+            where = f"{settings.health_address or 'all interfaces'}, port {settings.health_port}"
+            why = os.strerror(error.errno) if error.errno else error
+            _LOG.error("--health-port: cannot listen on %s: %s; choose another port", where, why)
+            return 1
         stack.push_async_callback(runner.cleanup)
         _LOG.info("serving health and metrics on %s", runner.addresses)
         if settings.port_file:
@@ -88,7 +95,7 @@ async def _connect(settings: Settings, gate: WriteGate, stop: asyncio.Event) -> 
         try:
             return Client(settings, await configuration(settings), gate)
         except CredentialsError as error:
-            _LOG.error("%s; trying on", error)
+            _LOG.error("%s; retrying", error)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _CREDENTIALS_SECONDS)
     return None

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from gameai_operator.api.world import GameWorld, PlayersSource, WorldState
 from gameai_operator.controller.cache import Cache
 from gameai_operator.controller.manifest import Key
@@ -93,7 +95,10 @@ class PlayerGauges:
         # Most worlds have none, and reading a world takes longer than finding that out.
         if root is None or "source" not in root["spec"].get("players", {}):
             return None
-        world = GameWorld.model_validate(root)
+        try:
+            world = GameWorld.model_validate(root)
+        except ValidationError:
+            return None
         runs = world.spec.state is WorldState.RUNNING
         return world.spec.players.source if world.spec.players and runs else None
 

@@ -15,6 +15,7 @@ from gameai.gateway.rpc.identity import AUDIENCE, MOST_HOURS
 from gameai.gateway.sources.cluster import Scope
 from gameai.gateway.sources.view_file import ViewError
 from gameai.gateway.sources.watch import TOKEN_FOLDER, Server
+from gameai.serving.opening import PortError
 from gameai.serving.telemetry import configure_logging
 
 _DRAIN_SECONDS = 30.0
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     _raise_descriptors()
     try:
         _runner()(run(_listening(given), _sources(given)))
-    except (StartError, ViewError) as error:
+    except (StartError, ViewError, PortError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

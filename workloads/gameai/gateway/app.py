@@ -35,6 +35,7 @@ from gameai.gateway.sources.watch import Server
 from gameai.serving import draining, following
 from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
+from gameai.serving.opening import opening
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 1.0
@@ -74,7 +75,7 @@ class Sources:
 
 
 async def run(listening: Listening, sources: Sources) -> None:
-    """Serve until SIGTERM. Raises `StartError` and `ViewError`."""
+    """Serve until SIGTERM. Raises `StartError`, `ViewError` and `PortError`."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,7 +87,8 @@ async def run(listening: Listening, sources: Sources) -> None:
     def ready() -> str:
         return "draining" if stop.is_set() else app.fault
 
-    runner = await serve_health(ready, listening.address, listening.health_port)
+    with opening("--health-port", listening.address, listening.health_port):
+        runner = await serve_health(ready, listening.address, listening.health_port)
     await server.start()
     _LOG.info("serving on port %d, health on %s", port, runner.addresses)
     sys.stdout.write(f"listening on {port} {runner.addresses[0][1]}\n")

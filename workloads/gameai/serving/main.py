@@ -35,6 +35,7 @@ from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
 from gameai.serving.interceptor import Interceptor
 from gameai.serving.live import LiveWorld, follow, read
+from gameai.serving.opening import PortError, opening
 from gameai.serving.port_file import write_ports
 from gameai.serving.readiness import Readiness, Stage
 from gameai.serving.service import GameService, Runtime
@@ -74,12 +75,12 @@ class Options:
 
 
 def main(service: GameService, arguments: list[str] | None = None) -> int:
-    """Serve until SIGTERM; 0 then, 1 where the configuration is not to be had."""
+    """Serve until SIGTERM; 0 then, 1 where the configuration cannot be read or a port cannot be opened."""
     options, level = _parse(service, arguments)
     telemetry.configure_logging(level)
     try:
         asyncio.run(_run(service, options))
-    except ConfigError as error:
+    except (ConfigError, PortError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
@@ -169,7 +170,10 @@ async def serve(
         readiness=Readiness(),
     )
     async with contextlib.AsyncExitStack() as stack:
-        runner = await serve_health(runtime.readiness.fault, options.address, options.health_port)
+        with opening("--health-port", options.address, options.health_port):
+            runner = await serve_health(
+                runtime.readiness.fault, options.address, options.health_port
+            )
         stack.push_async_callback(runner.cleanup)
         opened = contextlib.AsyncExitStack()
         stack.push_async_callback(_close, opened)
@@ -178,7 +182,8 @@ async def serve(
         if not await _opens(opened, service.lifespan(runtime), stop):
             return
         checks = GrpcHealth(server, service.wire_name)
-        port = server.add_insecure_port(listening(options.address, options.port))
+        with opening("--port", options.address, options.port):
+            port = server.add_insecure_port(listening(options.address, options.port))
         await server.start()
         stack.push_async_callback(_stop, server, world)
         runtime.background.start("configuration", follow(options.config, world))

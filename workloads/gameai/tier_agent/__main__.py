@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 
 from gameai.serving.background import Background
 from gameai.serving.health import serve
+from gameai.serving.opening import PortError, opening
 from gameai.serving.telemetry import configure_logging
 from gameai.tier_agent import gpu
 from gameai.tier_agent.agent import Agent, Options
@@ -33,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     configure_logging(given.log_level.upper())
     try:
         asyncio.run(_run(given))
-    except OSError as error:
-        sys.stderr.write(f"error: --port {given.port}: {error.strerror or error}\n")
+    except PortError as error:
+        sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
 
@@ -93,7 +94,8 @@ async def _run(given: argparse.Namespace) -> None:
             capacity=agent.capacity,
         )
         REGISTRY.register(report)
-        runner = await serve(agent.fault, given.address, given.port, routes(agent))
+        with opening("--port", given.address, given.port):
+            runner = await serve(agent.fault, given.address, given.port, routes(agent))
         stack.push_async_callback(runner.cleanup)
         sys.stdout.write(f"listening on {runner.addresses[0][1]}\n")
         sys.stdout.flush()

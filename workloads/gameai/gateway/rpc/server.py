@@ -9,6 +9,7 @@ from grpc import aio
 
 from gameai.gateway.rpc.service import InferenceService
 from gameai.serving import draining
+from gameai.serving.opening import opening
 
 # A question has at most 65,536 characters and 64 fields: 0.4 MiB. What waits for its end is held by gRPC, not counted here.
 _MOST_FRAME_BYTES = 1 << 20
@@ -31,14 +32,19 @@ OPTIONS = (
 def new_server(
     service: InferenceService, address: str, pair: tuple[Path, Path] | None
 ) -> tuple[aio.Server, int]:
-    """A server and the port that it listens on; `pair`: files of a certificate and its key. Raises `OSError`."""
+    """A server and the port that it listens on; `pair`: files of a certificate and its key. Raises `OSError` and `PortError`."""
     server = aio.server(options=OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS)
     service.add_to(server)
-    if pair is None:
-        return server, server.add_insecure_port(address)
-    held = _Pair(*pair)
-    credentials = grpc.dynamic_ssl_server_credentials(held.read(), held.renewed)
-    return server, server.add_secure_port(address, credentials)
+    credentials = None if pair is None else _credentials(_Pair(*pair))
+    host, _, port = address.rpartition(":")
+    with opening("--port", host, int(port)):
+        if credentials is None:
+            return server, server.add_insecure_port(address)
+        return server, server.add_secure_port(address, credentials)
+
+
+def _credentials(held: "_Pair") -> grpc.ServerCredentials:
+    return grpc.dynamic_ssl_server_credentials(held.read(), held.renewed)
 
 
 class _Pair:

@@ -29,11 +29,11 @@ def is_manifests(documents: Sequence[Any]) -> bool:
 
 
 def parse(documents: Sequence[Any], endpoints: Endpoints) -> View:
-    """The view of ModelTiers, GameWorlds and ConfigMaps; other kinds are ignored.
+    """The view of ModelTiers, GameWorlds and ConfigMaps, also of those in a `kind: List`; other kinds are ignored.
 
     `endpoints`: addresses (`host:port`) of engines by tier (`namespace/name`). Raises `ManifestError`.
     """
-    found = [each for each in documents if isinstance(each, Mapping)]
+    found = [each for part in documents for each in _objects(part) if isinstance(each, Mapping)]
     tiers = {view.key: view for view in _tiers(found, endpoints)}
     unknown = sorted(set(endpoints) - set(tiers))
     if unknown:
@@ -45,6 +45,14 @@ def parse(documents: Sequence[Any], endpoints: Endpoints) -> View:
     if not worlds:
         raise ManifestError("the file has no GameWorld: add its manifest")
     return View(tiers=tiers, worlds={each.key: each for each in worlds}, gateways=1)
+
+
+def _objects(document: Any) -> Sequence[Any]:
+    """The objects of a `kind: List`, as kubectl prints it; or the one object."""
+    if not isinstance(document, Mapping) or document.get("kind") != "List":
+        return (document,)
+    items = document.get("items")
+    return items if isinstance(items, list) else ()
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
