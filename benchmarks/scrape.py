@@ -12,6 +12,7 @@ import psutil
 from aiohttp import web
 from gameai_devcluster.processes import free_port
 from gameai_operator.scaling.collector import Collector, Source
+from gameai_operator.scaling.exposition import reader
 from gameai_operator.scaling.gpus import UTILISATION, Gpus
 
 from benchmarks import report
@@ -56,8 +57,7 @@ async def collect(port: int) -> None:
     source = Source(
         name="GPU exporter",
         targets=lambda: targets,
-        series=lambda _: (UTILISATION,),
-        family=UTILISATION,
+        read=reader((UTILISATION,), UTILISATION),
         listed=gpus.listed,
         take=gpus.take,
     )

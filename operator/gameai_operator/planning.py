@@ -107,8 +107,8 @@ def _check(file: Path, tier: ModelTier) -> ModelTier:
     if scaling.min_replicas > scaling.max_replicas:
         raise ValueError(f"{file}: spec.scaling.minReplicas must not be above maxReplicas")
     for floor in scaling.schedule:
-        for found in schedule.faults(floor)[:1]:
-            raise ValueError(f"{file}: {found}")
+        if found := schedule.faults(floor):
+            raise ValueError(f"{file}: {'; '.join(found)}")
         if floor.min_replicas > scaling.max_replicas:
             raise ValueError(
                 f"{file}: spec.scaling.schedule[{floor.name}].minReplicas must not be above maxReplicas"

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from gameai_operator.scaling.collector import Collector, Source
 from gameai_operator.scaling.estimates import Estimates
-from gameai_operator.scaling.exposition import GATEWAY, GATEWAY_FAMILY, MOST_BYTES
+from gameai_operator.scaling.exposition import GATEWAY, GATEWAY_FAMILY, MOST_BYTES, reader
 from gameai_operator.scaling.signals import Signals
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -79,8 +79,7 @@ async def collected(handler: Handler) -> Signals:
         source = Source(
             name="gateway",
             targets=lambda: (address,),
-            series=lambda _: GATEWAY,
-            family=GATEWAY_FAMILY,
+            read=reader(GATEWAY, GATEWAY_FAMILY),
             listed=estimates.gateways,
             take=estimates.take,
         )

@@ -54,6 +54,21 @@ async def test_a_page_is_read_to_its_end() -> None:
     assert parsed(b"HTTP/1.0 503 Busy\r\nContent-Length: 0\r\n\r\n", MOST) == (503, b"")
 
 
+def test_a_page_without_a_length_is_whole_if_it_ends_with_a_line() -> None:
+    """Servers of Go and .NET send no length to an HTTP/1.0 client."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n"
+    assert parsed(head + b"a 1\n", MOST, sized=False) == (200, b"a 1\n")
+    refused = (head + b"a 1\na 2", head, head.replace(b"Type: text/plain", b"Length: 9") + b"a 1\n")
+    for answer in refused:
+        with pytest.raises(ValueError, match="the body is not all of it"):
+            parsed(answer, MOST, sized=False)
+    with pytest.raises(ValueError, match="the body is not all of it"):
+        parsed(head + b"a 1\n", MOST)
+    chunked = head.replace(b"Content-Type: text/plain", b"Transfer-Encoding: chunked")
+    with pytest.raises(ValueError, match="was sent chunks"):
+        parsed(chunked + b"4\r\na 1\n\r\n0\r\n\r\n", MOST, sized=False)
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
@@ -67,7 +82,7 @@ async def test_a_page_is_read_to_its_end() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n" + b"x" * 1001, "more than 1000"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 12345678901\r\n\r\n", "not all"),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "not all"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "not all"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "was sent chunks"),
     ],
 )
 async def test_what_is_no_whole_page_is_refused(answer: bytes, words: str) -> None:

@@ -32,7 +32,6 @@ class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         text = self.server.text.encode()  # type: ignore[attr-defined] # set by the test
         self.send_response(200)
-        self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
 

@@ -136,6 +136,14 @@ def test_a_side_keeps_pods_that_may_be_ready_by_the_time_it_shrinks(
     assert handover(wanted, live(6, 4), None, NO_LOSS, seen).on_demand == kept
 
 
+def test_a_roll_out_whose_pods_only_start_gives_way_at_once() -> None:
+    """Its template may be one that never starts; the other side would have to wait for its deadline."""
+    rolling = replace(live(5, 0), updated=2)
+    seen = Seen(ready=NONE, starting=Split(on_demand=5, spot=0))
+    wanted = Split(on_demand=0, spot=3)
+    assert handover(wanted, rolling, None, NO_LOSS, seen) == Split(on_demand=0, spot=3)
+
+
 def test_a_side_whose_pods_never_become_ready_still_gives_way() -> None:
     limits, wanted = Limits(surge=1, unavailable=0), Split(on_demand=0, spot=6)
     on_demand, spot = live(6, 0), live(0)

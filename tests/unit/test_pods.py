@@ -48,15 +48,14 @@ def test_a_pod_knows_its_group() -> None:
     ("raw", "starting"),
     [
         (document(), True),
-        (document(state={"waiting": {"reason": "ContainerCreating"}}), True),
+        (document(state={"waiting": {"reason": "ContainerCreating"}}), False),
         (document(ready="True"), False),
         (document(**GOING), False),
         (document(state={"waiting": {"reason": "ErrImagePull"}}), False),
         (document(state={"waiting": {"reason": "CreateContainerConfigError"}}), False),
-        ({**document(), "spec": {}}, False),
         ({**document(), "status": {"phase": "Failed"}}, False),
     ],
-    ids=["runs", "created", "ready", "deleted", "no image", "no config", "no node", "failed"],
+    ids=["runs", "created", "ready", "deleted", "no image", "no config", "failed"],
 )
 def test_a_pod_starts_while_nothing_is_known_to_keep_it_from_being_ready(
     raw: dict[str, Any], starting: bool

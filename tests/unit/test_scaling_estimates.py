@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from gameai.gateway.metrics import Metrics, gauge
 from gameai_operator.scaling.estimates import FIRST_START_SECONDS, Estimates
-from gameai_operator.scaling.exposition import Scrape, Series, parse
+from gameai_operator.scaling.exposition import Scrape, Series, parse, reader
 from gameai_operator.scaling.signals import Sample, Signals
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -312,8 +312,14 @@ def test_players_that_a_service_counts_replace_reports_and_keep_the_maximum() ->
     assert seen(estimates, 101.0, counts=counts, maximum={MOOR: 30}).players == Sample(30.0, 99.0)
 
 
-def test_a_page_with_too_many_series_is_refused() -> None:
-    text = "".join(f'online{{zone="{number}"}} 1\n' for number in range(3))
-    assert len(parse(text, 1.0, ("online",), most_series=3).values) == 3
-    with pytest.raises(ValueError, match="more than 2 series"):
-        parse(text, 1.0, ("online",), most_series=2)
+def test_a_reader_takes_the_bytes_of_any_address() -> None:
+    found = reader(("online",))("10.0.0.1:8080", b"online 3\n\xff\n", 1.0)
+    assert found.values == {Series("online", ()): 3.0}
+
+
+@pytest.mark.parametrize(
+    "line", ["online 1" + "0" * 400, "online 1 " + "9" * 400, "online{" + "a=," * 2000 + "} 1"]
+)
+def test_a_line_that_breaks_or_slows_the_parser_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match=r"no Prometheus format|a line has more than"):
+        parse(f"{line}\n", 1.0, ("online",))

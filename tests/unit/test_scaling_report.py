@@ -181,13 +181,14 @@ def world(name: str, *tiers: str, **spec: Any) -> dict[str, Any]:
     return {**made, "metadata": {**made["metadata"], "name": name}}
 
 
-def test_a_tier_serves_the_worlds_that_run_and_name_it() -> None:
+def test_a_tier_serves_the_worlds_that_run_can_be_read_and_name_it() -> None:
     namespace = world("moor")["metadata"]["namespace"]
     found = demands(
         [
             world("moor", "gold", "gold", "silver", players={"expected": 300}),
             world("frost", "gold", state="Hibernated", players={"expected": 900}),
             world("coast", "gold", "gone"),
+            world("broken", "gold", players={"expected": "many"}),
         ],
         {f"{namespace}/{name}": Access() for name in ("gold", "silver")},
         lambda _: None,

@@ -16,7 +16,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
         },
         8: {
             "ModelTier": "feccee147cd2892e",
-            "GameWorld": "0e47c13edf12c36f",
+            "GameWorld": "1eeffc0f6d752dd5",
             "WorldView": "8a6f2b591de4739a",
         },
     }

@@ -140,7 +140,7 @@ class Players(Model):
     """Players of the world, for the forecast of its tiers."""
 
     expected: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Players that are planned for while gateways report none. Example: 500."""
+    """Players that are planned for while none are reported or counted. Example: 500."""
     maximum: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Reported players above this number do not count. Absent: no limit. Example: 2000."""
     source: PlayersSource | None = None

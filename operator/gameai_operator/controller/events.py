@@ -29,7 +29,8 @@ def event(
         return None
     metadata = root["metadata"]
     stamp = timestamp(now)
-    identity = digest([metadata["uid"], transition.type, transition.reason, now.isoformat()])
+    parts = [transition.type, transition.reason, transition.message, now.isoformat()]
+    identity = digest([metadata["uid"], *parts])
     return {
         "apiVersion": "v1",
         "kind": "Event",

@@ -66,18 +66,21 @@ class PodDeletion:
         """
         failure: ApiError | None = None
         interrupted: Counter[str] = Counter()
-        for pod in pods:
-            due = self._due(pod)
-            if due is None or (pod.uid, due.reason) in self._deleted:
-                continue
-            try:
-                await self._delete(root, pod, due)
-            except ApiError as error:
-                failure = failure or error
-            else:
-                interrupted[due.reason] += due is not _NEVER_READY
+        try:
+            for pod in pods:
+                due = self._due(pod)
+                if due is None or (pod.uid, due.reason) in self._deleted:
+                    continue
+                try:
+                    await self._delete(root, pod, due)
+                except ApiError as error:
+                    failure = failure or error
+                else:
+                    interrupted[due.reason] += due is not _NEVER_READY
+        finally:
+            # Also where this process leads no longer: the pods are deleted.
+            self._say(root, interrupted)
         self._forget(root, {pod.uid for pod in pods})
-        self._say(root, interrupted)
         return failure
 
     def _say(self, key: Key, interrupted: Mapping[str, int]) -> None:
@@ -91,7 +94,7 @@ class PodDeletion:
                 before=None,
                 word="True",
                 reason=INTERRUPTED,
-                message=f"{reason}: {count} {'pod' if count == 1 else 'pods'} deleted; replicas start on other nodes",
+                message=f"{reason}: {count} {'pod' if count == 1 else 'pods'} deleted",
             )
             if document := event(root, transition, self._now()):
                 self._recorder.offer(document)

@@ -22,7 +22,7 @@ class Pod:
     an evicted or refused pod stays as an object, and says nothing about those that took its place. `gates` keep it from
     being scheduled, `unready` from being ready though its containers are, and `unready_sidecar` from being ready though its main container is; `side_fault` is what is wrong with
     another container than the main one: an init container, or a sidecar. `placed` means that it has a node, and so a
-    price, which is `node`. `grace_seconds` is the grace period of its spec. `address` is its IP address, and `has_agent` says that a tier agent runs in it.
+    price, which is `node`. `grace_seconds` is the grace period of its spec. `address` is its IP address, and `has_agent` says that a tier agent runs in it. `running` is its main container.
     """
 
     namespace: str
@@ -46,6 +46,7 @@ class Pod:
     grace_seconds: int = 30
     address: str = ""
     has_agent: bool = False
+    running: bool = False
 
     def at(self, port: int) -> str:
         """`host:port` of a server in it."""
@@ -53,12 +54,13 @@ class Pod:
 
     @property
     def starting(self) -> bool:
-        """Whether it has a node and nothing is known to keep it from being ready at any moment."""
+        """Whether its main container runs, and nothing is known to keep it from being ready at any moment.
+
+        The start-up probe limits how long: then the container is restarted, which is a fault.
+        """
         over = self.ready or self.terminating or self.dead
-        fault = (
-            self.crash or self.pull_fault or self.config_fault or self.side_fault or self.unready
-        )
-        return self.placed and not over and not fault
+        fault = self.crash or self.side_fault or self.unready or self.unready_sidecar
+        return self.running and not over and not fault
 
     @property
     def pull_fault(self) -> str:

@@ -47,6 +47,7 @@ def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
         grace_seconds=document["spec"].get("terminationGracePeriodSeconds", 30),
         address=status.get("podIP", ""),
         has_agent=_has_agent(document["spec"]),
+        running="running" in state,
     )
 
 

@@ -20,7 +20,7 @@ from gameai_operator.run.process import now, together
 from gameai_operator.scaling.agents import FAMILY, SERIES
 from gameai_operator.scaling.collector import Collector, Source, measure
 from gameai_operator.scaling.estimates import Estimates
-from gameai_operator.scaling.exposition import GATEWAY, GATEWAY_FAMILY
+from gameai_operator.scaling.exposition import GATEWAY, GATEWAY_FAMILY, reader
 from gameai_operator.scaling.gpus import UTILISATION, Gpus
 from gameai_operator.scaling.player_gauges import PlayerGauges
 from gameai_operator.scaling.recommendations import Recommendations
@@ -125,25 +125,22 @@ def _sources(
     gateways = Source(
         name="gateway",
         targets=lambda: settings.gateways,
-        series=lambda _: GATEWAY,
-        family=GATEWAY_FAMILY,
+        read=reader(GATEWAY, GATEWAY_FAMILY),
         listed=estimates.gateways,
         take=estimates.take,
     )
     exporters = Source(
         name="GPU exporter",
         targets=lambda: settings.gpu_metrics,
-        series=lambda _: (UTILISATION,),
         # A node without GPUs has no such metric.
-        family="",
+        read=reader((UTILISATION,)),
         listed=gpus.listed,
         take=gpus.take,
     )
     sidecars = Source(
         name="tier agent",
         targets=agents.targets,
-        series=lambda _: SERIES,
-        family=FAMILY,
+        read=reader(SERIES, FAMILY),
         listed=agents.store.listed,
         take=agents.store.take,
         # Pods of tenants serve them.
@@ -154,15 +151,13 @@ def _sources(
     counters = Source(
         name="player gauge",
         targets=gauges.targets,
-        series=gauges.series,
-        family="",
+        read=gauges.read,
         listed=gauges.listed,
         take=gauges.take,
-        most_bytes=1 << 20,
-        # It is one gauge, with labels: parsing more would take time from other tenants.
-        most_series=200,
-        at_once=32,
+        most_bytes=256 << 10,
+        at_once=8,
         of_tenants=True,
+        sized=False,
     )
     return gateways, exporters, sidecars, counters
 

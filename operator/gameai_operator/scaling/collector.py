@@ -12,7 +12,7 @@ from gameai_contract.tier_agent import MEASURE_PATH, TARGET_PARAMETER
 
 from gameai_operator import telemetry
 from gameai_operator.scaling import plain_http
-from gameai_operator.scaling.exposition import MOST_BYTES, MOST_SERIES, Scrape, parse
+from gameai_operator.scaling.exposition import MOST_BYTES, Scrape
 
 _LOG = logging.getLogger(__name__)
 _TIMEOUT_SECONDS, _TENANTS_SECONDS, _SLOW_SECONDS = 2.0, 1.0, 0.5
@@ -30,22 +30,22 @@ _MOST_DOUBLINGS = 4
 class Source:
     """Pages of one kind: where they are, which series count, and what receives them.
 
-    `targets` gives `host:port`; a name stands for all of its addresses. `series` are the beginnings of the names that count on
-    a page. `listed` gets all addresses, `take` each page.
+    `targets` gives `host:port`; a name stands for all of its addresses. `read` gets the address, the page and the time, and
+    raises ValueError where it is no such page. `listed` gets all addresses, `take` what was read.
     Pages `of_tenants` get less time, and what is slow or does not answer is left out of the next rounds: it must not delay
     others.
     """
 
     name: str
     targets: Callable[[], Sequence[str]]
-    series: Callable[[str], Sequence[str]]
-    family: str
+    read: Callable[[str, bytes, float], Scrape]
     listed: Callable[[Sequence[str]], None]
     take: Callable[[str, Scrape], None]
     most_bytes: int = MOST_BYTES
-    most_series: int = MOST_SERIES
     at_once: int = _MOST_AT_ONCE
     of_tenants: bool = False
+    # Whether a page without a Content-Length is refused; one that ends within a line always is.
+    sized: bool = True
 
 
 class Collector:
@@ -80,28 +80,28 @@ class Collector:
             slow = self._clock() - began > _SLOW_SECONDS
             failed[address] = 0 if answered and not slow else failures + 1
 
-        while True:
+        async def scrape_all() -> None:
+            nonlocal failed, rounds
             addresses = await _addresses(source)
             if addresses is not None:
                 source.listed(addresses)
                 rounds += 1
                 failed = {each: failed[each] for each in addresses if each in failed}
                 await asyncio.gather(*map(scrape, addresses))
+
+        while True:
+            try:
+                await scrape_all()
+            except Exception:  # noqa: BLE001 - one source, or one page, must not end the others
+                telemetry.SCRAPE_ERRORS.inc()
+                _LOG.exception("a round of scrapes failed; this is a bug")
             await asyncio.sleep(self._seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - spreads scrapes
 
     async def _scrape(self, session: aiohttp.ClientSession, source: Source, address: str) -> bool:
         try:
-            text = await _page(session, source, address)
+            page = await _page(session, source, address)
             # A gateway with many worlds takes a few milliseconds.
-            page = text.decode(errors="replace")
-            scrape = await asyncio.to_thread(
-                parse,
-                page,
-                self._clock(),
-                source.series(address),
-                source.family,
-                source.most_series,
-            )
+            scrape = await asyncio.to_thread(source.read, address, page, self._clock())
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             telemetry.SCRAPE_ERRORS.inc()
             why = f"{type(error).__name__}: {error}"[:_MOST_WHY]
@@ -124,7 +124,12 @@ async def _page(session: aiohttp.ClientSession, source: Source, address: str) ->
     """Raises what a request raises, and ValueError where it is no page."""
     if source.of_tenants:
         status, text = await plain_http.request(
-            "GET", address, "/metrics", seconds=_TENANTS_SECONDS, most_bytes=source.most_bytes
+            "GET",
+            address,
+            "/metrics",
+            seconds=_TENANTS_SECONDS,
+            most_bytes=source.most_bytes,
+            sized=source.sized,
         )
     else:
         # A redirect would lead to wherever a page wants.

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from pydantic import ValidationError
+
 from gameai_operator.api.access import Access
 from gameai_operator.api.world import GameWorld, PlayersSource, WorldState
 
@@ -33,13 +35,21 @@ def demands(
     tier does not admit asks for nothing there.
     """
     found: dict[str, list[GameWorld]] = {}
-    worlds = (GameWorld.model_validate(root) for root in roots)
+    worlds = filter(None, map(_read, roots))
     for world in (each for each in worlds if each.spec.state is WorldState.RUNNING):
         named = {_tier(world, role.tier_ref) for role in world.spec.roles} & access.keys()
         for tier in named:
             if _admits(tier, access[tier], world, labels):
                 found.setdefault(tier, []).append(world)
     return {tier: _demand(worlds) for tier, worlds in found.items()}
+
+
+def _read(root: Mapping[str, Any]) -> GameWorld | None:
+    """A world as a typed value; None where it cannot be read, which must not end the decisions of others."""
+    try:
+        return GameWorld.model_validate(root)
+    except ValidationError:
+        return None
 
 
 def _admits(

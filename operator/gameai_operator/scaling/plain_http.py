@@ -12,9 +12,12 @@ _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[ \r]")
 
 
 async def request(
-    method: str, address: str, path: str, *, seconds: float, most_bytes: int
+    method: str, address: str, path: str, *, seconds: float, most_bytes: int, sized: bool = True
 ) -> tuple[int, bytes]:
-    """Status and body. Raises OSError, TimeoutError, and ValueError where it is no HTTP, or too long."""
+    """Status and body. Raises OSError, TimeoutError, and ValueError where it is no HTTP, too long, or not all of it.
+
+    Many servers send no Content-Length to an HTTP/1.0 client: `sized=False` accepts a body of whole lines then.
+    """
     host, _, port = address.rpartition(":")
     async with asyncio.timeout(seconds):
         reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
@@ -24,7 +27,7 @@ async def request(
             answer = await _all(reader, _MOST_HEAD + most_bytes)
         finally:
             writer.transport.abort()
-    return parsed(answer, most_bytes)
+    return parsed(answer, most_bytes, sized=sized)
 
 
 async def _all(reader: asyncio.StreamReader, most: int) -> bytes:
@@ -36,7 +39,7 @@ async def _all(reader: asyncio.StreamReader, most: int) -> bytes:
     return bytes(found)
 
 
-def parsed(answer: bytes, most_bytes: int) -> tuple[int, bytes]:
+def parsed(answer: bytes, most_bytes: int, *, sized: bool = True) -> tuple[int, bytes]:
     """Status and body of a whole answer. Raises ValueError."""
     head, found, body = answer.partition(b"\r\n\r\n")
     status = _STATUS.match(head)
@@ -44,7 +47,11 @@ def parsed(answer: bytes, most_bytes: int) -> tuple[int, bytes]:
         raise ValueError("no HTTP response")
     if len(body) > most_bytes:
         raise ValueError(f"more than {most_bytes} bytes")
-    if _length(head) != len(body):
+    if b"transfer-encoding" in head.lower():
+        raise ValueError("an HTTP/1.0 client was sent chunks")
+    length = _length(head)
+    whole = length == len(body) if sized or length >= 0 else body.endswith(b"\n")
+    if not whole:
         raise ValueError("the body is not all of it")
     return int(status[1]), body
 

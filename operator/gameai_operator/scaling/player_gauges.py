@@ -1,18 +1,16 @@
 """PURE: players as the worlds' own services count them: which pods are asked, and what their gauges amount to."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
-from gameai_operator.api.world import GameWorld, PlayersSource, WorldState
+from gameai_operator.api.world import PlayersSource
 from gameai_operator.controller.cache import Cache
 from gameai_operator.controller.manifest import Key
 from gameai_operator.controller.pod_facts import Pod
 from gameai_operator.scaling.demand import Demand
-from gameai_operator.scaling.exposition import Scrape, gauge_total
+from gameai_operator.scaling.exposition import Scrape, Series, gauge_total
 from gameai_operator.scaling.signals import STALE_SECONDS, Sample, Signals
 
 # Pods of one service, and of one namespace; others are not asked.
@@ -22,8 +20,9 @@ MOST_PLAYERS = 1_000_000.0
 
 
 class _Page(NamedTuple):
-    """The metrics page of a pod: its world, and the gauge that counts."""
+    """The metrics page of a pod: the pod, its world, and the gauge that counts."""
 
+    pod: str
     world: str
     gauge: str
 
@@ -41,26 +40,36 @@ class PlayerGauges:
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
-        self._pages: dict[str, _Page] = {}
-        self._last: dict[str, Sample] = {}
+        self._sources: Mapping[str, PlayersSource] = {}
+        self._pages: Mapping[str, _Page] = {}
+        self._last: dict[str, tuple[_Page, Sample]] = {}
+
+    def follow(self, demands: Iterable[Demand]) -> None:
+        """Ask the worlds that scaled tiers serve, and no others."""
+        self._sources = {
+            world: source for each in demands for world, source in each.sources.items()
+        }
 
     def targets(self) -> tuple[str, ...]:
-        """The addresses of pods of services that count the players of a running world."""
-        self._pages = {}
+        """The addresses of the pods of the services that count players."""
+        pages: dict[str, _Page] = {}
         room: dict[str, int] = defaultdict(lambda: MOST_PER_NAMESPACE)
-        for key in sorted(self._cache.keys("GameWorld")):
-            source = self._source(key)
-            found = [] if source is None else self._addresses(key, source)
-            for address in found[: min(MOST_PER_WORLD, room[key.namespace])]:
-                room[key.namespace] -= 1
-                page = _Page(f"{key.namespace}/{key.name}", source.gauge if source else "")
-                self._pages[address] = page
-        return tuple(self._pages)
+        for world, source in sorted(self._sources.items()):
+            namespace, _, name = world.partition("/")
+            pods = self._pods(Key("GameWorld", namespace, name), source.service)
+            for pod in pods[: min(MOST_PER_WORLD, room[namespace])]:
+                room[namespace] -= 1
+                pages[pod.at(source.port)] = _Page(pod.uid, world, source.gauge)
+        self._pages = pages
+        return tuple(pages)
 
-    def series(self, address: str) -> Sequence[str]:
-        """What to read of a page."""
-        page = self._pages.get(address)
-        return (page.gauge,) if page else ()
+    def read(self, address: str, page: bytes, at: float) -> Scrape:
+        """What a page says of its gauge. Raises ValueError where that is no number."""
+        known = self._pages.get(address)
+        if known is None:
+            raise ValueError("the pod is not asked any more")
+        total = gauge_total(page, known.gauge)
+        return Scrape(at, {} if total is None else {Series(known.gauge, ()): total})
 
     def listed(self, addresses: Iterable[str]) -> None:
         """These pods exist now; what others said is forgotten."""
@@ -68,44 +77,37 @@ class PlayerGauges:
             del self._last[gone]
 
     def take(self, address: str, scrape: Scrape) -> None:
-        """A pod answered. A page without the gauge says nothing."""
+        """A pod answered. One without the gauge has no players: a leader alone may count them."""
         page = self._pages.get(address)
-        total = gauge_total(scrape, page.gauge) if page else None
-        if total is not None:
-            self._last[address] = Sample(min(total, MOST_PLAYERS), scrape.at)
+        total = None if page is None else scrape.values.get(Series(page.gauge, ()))
+        self._last.pop(address, None)
+        if page is not None and total is not None:
+            self._last[address] = page, Sample(min(total, MOST_PLAYERS), scrape.at)
 
     def counted(self, sources: Iterable[str], now: float) -> Counted:
-        """Players of the worlds that have a source: the sum over their pods that were read, if all of these are fresh."""
+        """Players of the worlds that have a source, where at least one pod was read within the last minute.
+
+        A pod that does not answer counts as it last did while it lives. A count is as of now: one slow world must not make
+        the players of all worlds old.
+        """
         found: dict[str, list[Sample]] = defaultdict(list)
-        for address, page in self._pages.items():
-            if address in self._last:
-                found[page.world].append(self._last[address])
+        for address, (page, sample) in self._last.items():
+            if self._pages.get(address) == page:
+                found[page.world].append(sample)
         counts = {
-            world: Sample(
-                min(sum(e.value for e in found[world]), MOST_PLAYERS),
-                min(e.at for e in found[world]),
-            )
+            world: Sample(min(sum(e.value for e in found[world]), MOST_PLAYERS), now)
             for world in sources
-            if found[world] and all(now - e.at <= STALE_SECONDS for e in found[world])
+            if any(now - each.at <= STALE_SECONDS for each in found[world])
         }
         return Counted(counts=counts, unknown=tuple(sorted(set(sources) - set(counts))))
 
-    def _source(self, key: Key) -> PlayersSource | None:
-        root = self._cache.root(key)
-        # Most worlds have none, and reading a world takes longer than finding that out.
-        if root is None or "source" not in root["spec"].get("players", {}):
-            return None
-        try:
-            world = GameWorld.model_validate(root)
-        except ValidationError:
-            return None
-        runs = world.spec.state is WorldState.RUNNING
-        return world.spec.players.source if world.spec.players and runs else None
-
-    def _addresses(self, key: Key, source: PlayersSource) -> list[str]:
-        pods = (entry.value for entry in self._cache.below(key) if isinstance(entry.value, Pod))
-        alive = (e for e in pods if e.group == source.service and not (e.terminating or e.dead))
-        return [each.at(source.port) for each in alive if each.address]
+    def _pods(self, world: Key, service: str) -> list[Pod]:
+        pods = (entry.value for entry in self._cache.below(world) if isinstance(entry.value, Pod))
+        return [
+            each
+            for each in pods
+            if each.group == service and each.address and not (each.terminating or each.dead)
+        ]
 
 
 def with_unknown(signals: Signals, demand: Demand, counted: Counted) -> Signals:

@@ -131,6 +131,7 @@ class Scaler:
         tiers = {key: _read(key, root) for key, root in roots.items()}
         access = {f"{k.namespace}/{k.name}": e.spec.access for k, e in tiers.items() if e}
         wanted = demands((each for each in worlds if each is not None), access, self._labels)
+        self._gauges.follow(wanted.values())
         for gone in set(self._states) - set(roots):
             del self._states[gone]
             telemetry.forget_scaling(gone.namespace, gone.name)
@@ -183,9 +184,8 @@ class Scaler:
             requests_per_player=learned(tier, scaling),
             now=now,
         )
-        percent = self._gpus.percent(key.namespace, key.name)
         seen = with_unknown(with_agents(seen, agents), demand, counted)
-        signals = replace(seen, gpu_percent=percent)
+        signals = replace(seen, gpu_percent=self._gpus.percent(key.namespace, key.name))
         state = self._state(key, root, fleet.current, now)
         decision = decide(scaling, fleet, signals, state.memory, now=now, wall=self._now())
         state.memory = decision.memory

@@ -85,8 +85,11 @@ def _kept(wanted: int, live: Deployment | None, needed: int, ready: int, startin
         return 0
     if live.size <= wanted:
         return live.size
-    size = max(wanted, min(live.size, max(live.ready, ready) + starting, needed))
-    return live.size if live.replacing and size else size
+    ready = max(live.ready, ready)
+    if live.replacing:
+        # Pods that start are its new ones, or those of a template that never starts: they do not hold up the other side.
+        return live.size if max(wanted, min(ready, needed)) else 0
+    return max(wanted, min(live.size, ready + starting, needed))
 
 
 def _grown(kept: int, wanted: int, free: int) -> int:
