@@ -112,8 +112,6 @@ def test_a_tier_follows_the_players_that_a_worlds_service_counts(
     api.apply(counted, manager="kubectl")
     scaled(api, players={"requestsPerPlayerPerMinute": "10"})
     addressed(api)
-    wait_reason(api, "ScalingActive", "PlayersUnknown")
-    assert f"{NAMESPACE}/moor" in condition(tier(api), "ScalingActive")["message"]
     count(pages, 70, 50)
     until("both pods count", lambda: counts(api, 120), seconds=60)
     wait_reason(api, "ScalingActive", "ValidSignals")

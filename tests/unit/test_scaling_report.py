@@ -189,6 +189,7 @@ def test_a_tier_serves_the_worlds_that_run_can_be_read_and_name_it() -> None:
             world("frost", "gold", state="Hibernated", players={"expected": 900}),
             world("coast", "gold", "gone"),
             world("broken", "gold", players={"expected": "many"}),
+            None,
         ],
         {f"{namespace}/{name}": Access() for name in ("gold", "silver")},
         lambda _: None,

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import datetime
 import logging
-import os
 import signal
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -59,8 +58,7 @@ async def run(settings: Settings, make: Make) -> int:
             runner = await serve(app, settings.health_address, settings.health_port)
         except OSError as error:
             where = f"{settings.health_address or 'all interfaces'}, port {settings.health_port}"
-            why = os.strerror(error.errno) if error.errno else error
-            _LOG.error("--health-port: cannot listen on %s: %s; choose another port", where, why)
+            _LOG.error("--health-port: cannot listen on %s: %s", where, error.strerror or error)
             return 1
         stack.push_async_callback(runner.cleanup)
         _LOG.info("serving health and metrics on %s", runner.addresses)

@@ -155,8 +155,10 @@ def _sources(
         listed=gauges.listed,
         take=gauges.take,
         most_bytes=256 << 10,
-        at_once=8,
+        at_once=64,
         of_tenants=True,
+        # A count is stale after a minute: a page is tried again before that.
+        most_doublings=3,
         sized=False,
     )
     return gateways, exporters, sidecars, counters

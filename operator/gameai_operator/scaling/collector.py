@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import socket
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,8 +23,6 @@ _MOST_AT_ONCE = 16
 _PIECE_BYTES = 64 * 1024
 _OK = 200
 _MOST_ANSWER, _MOST_WHY = 500, 200
-# A page that never answers is tried in every 16th round.
-_MOST_DOUBLINGS = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +43,8 @@ class Source:
     most_bytes: int = MOST_BYTES
     at_once: int = _MOST_AT_ONCE
     of_tenants: bool = False
+    # A page that never answers is tried in every 16th round.
+    most_doublings: int = 4
     # Whether a page without a Content-Length is refused; one that ends within a line always is.
     sized: bool = True
 
@@ -72,11 +73,17 @@ class Collector:
 
         async def scrape(address: str) -> None:
             failures = failed.get(address, 0)
-            if source.of_tenants and rounds % 2 ** min(failures, _MOST_DOUBLINGS):
+            # Not all of them in the same round.
+            turn = rounds + zlib.crc32(address.encode())
+            if source.of_tenants and turn % 2 ** min(failures, source.most_doublings):
                 return
             async with at_once:
                 began = self._clock()
-                answered = await self._scrape(session, source, address)
+                try:
+                    answered = await self._scrape(session, source, address)
+                except Exception:  # noqa: BLE001 - one page must not end the others
+                    _LOG.exception("%s %s was not read; this is a bug", source.name, address)
+                    answered = False
             slow = self._clock() - began > _SLOW_SECONDS
             failed[address] = 0 if answered and not slow else failures + 1
 

@@ -25,13 +25,13 @@ class Demand:
 
 
 def demands(
-    roots: Iterable[Mapping[str, Any]],
+    roots: Iterable[Mapping[str, Any] | None],
     access: Mapping[str, Access],
     labels: Callable[[str], Mapping[str, str] | None],
 ) -> dict[str, Demand]:
     """The demand of each tier (`namespace/name`) by the worlds that may use it.
 
-    `access` is that of the tiers there are, `labels` are those of a namespace, None where they are not known: a world that a
+    `access` is that of the tiers that are scaled, `labels` are those of a namespace, None where they are not known: a world that a
     tier does not admit asks for nothing there.
     """
     found: dict[str, list[GameWorld]] = {}
@@ -44,10 +44,10 @@ def demands(
     return {tier: _demand(worlds) for tier, worlds in found.items()}
 
 
-def _read(root: Mapping[str, Any]) -> GameWorld | None:
-    """A world as a typed value; None where it cannot be read, which must not end the decisions of others."""
+def _read(root: Mapping[str, Any] | None) -> GameWorld | None:
+    """A world as a typed value; None where it is gone or cannot be read, which must not end the decisions of others."""
     try:
-        return GameWorld.model_validate(root)
+        return None if root is None else GameWorld.model_validate(root)
     except ValidationError:
         return None
 

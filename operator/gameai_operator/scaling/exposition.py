@@ -25,6 +25,10 @@ MOST_BYTES = 8 << 20
 _MOST_LINE = 4096
 # Of the one gauge that counts players.
 _MOST_SERIES = 200
+# Nothing is tried twice (possessive quantifiers), so that the time grows with the length. A timestamp or an exemplar may follow.
+_LABELS_AND_VALUE = re.compile(
+    rb'[ \t]*+(?:\{(?:[^"}]|"(?:[^"\\]|\\.)*+")*+\})?+[ \t]*+([^ \t{}]{1,40}+)(?:[ \t]|$)'
+)
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -60,16 +64,22 @@ def gauge_total(page: bytes, gauge: str) -> float | None:
     For pages of tenants: its time grows with the length of the page alone. Raises ValueError where the page has more than 200
     series of the gauge, or one whose value is no number from 0 on.
     """
-    line = re.compile(
-        rb"^%b(?:\{[^\n]{0,4000}\})?[ \t]+(\S{1,40})[^\n]{0,40}$" % gauge.encode(), re.MULTILINE
-    )
-    found = list(itertools.islice(line.finditer(page), _MOST_SERIES + 1))
-    if len(found) > _MOST_SERIES:
+    beginning = re.compile(rb"^[ \t]*+%b(?=[ \t{])[^\n]*+" % gauge.encode(), re.MULTILINE)
+    lines = list(itertools.islice(beginning.finditer(page), _MOST_SERIES + 1))
+    if len(lines) > _MOST_SERIES:
         raise ValueError(f"more than {_MOST_SERIES} series of {gauge}")
-    values = [float(each[1]) for each in found]
+    values = [_value(each[0].strip()[len(gauge) :]) for each in lines]
     if not all(math.isfinite(each) and each >= 0 for each in values):
         raise ValueError(f"a value of {gauge} is no number from 0 on")
     return sum(values) if values else None
+
+
+def _value(rest: bytes) -> float:
+    """The value of a line, without the name it begins with. Raises ValueError."""
+    found = _LABELS_AND_VALUE.match(rest) if len(rest) <= _MOST_LINE else None
+    if found is None:
+        raise ValueError("a line cannot be read")
+    return float(found[1])
 
 
 def parse(text: str, at: float, wanted: Sequence[str] = GATEWAY, family: str = "") -> Scrape:

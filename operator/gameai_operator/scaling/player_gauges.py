@@ -17,6 +17,8 @@ from gameai_operator.scaling.signals import STALE_SECONDS, Sample, Signals
 MOST_PER_WORLD, MOST_PER_NAMESPACE = 20, 100
 # Of one world, as for `players.maximum`; more is not believed.
 MOST_PLAYERS = 1_000_000.0
+# So long a pod that does not answer counts as it last did.
+HELD_SECONDS = 300.0
 
 
 class _Page(NamedTuple):
@@ -41,14 +43,16 @@ class PlayerGauges:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._sources: Mapping[str, PlayersSource] = {}
+        self._since: Mapping[str, float] = {}
         self._pages: Mapping[str, _Page] = {}
         self._last: dict[str, tuple[_Page, Sample]] = {}
 
-    def follow(self, demands: Iterable[Demand]) -> None:
+    def follow(self, demands: Iterable[Demand], now: float) -> None:
         """Ask the worlds that scaled tiers serve, and no others."""
         self._sources = {
             world: source for each in demands for world, source in each.sources.items()
         }
+        self._since = {world: self._since.get(world, now) for world in self._sources}
 
     def targets(self) -> tuple[str, ...]:
         """The addresses of the pods of the services that count players."""
@@ -87,19 +91,20 @@ class PlayerGauges:
     def counted(self, sources: Iterable[str], now: float) -> Counted:
         """Players of the worlds that have a source, where at least one pod was read within the last minute.
 
-        A pod that does not answer counts as it last did while it lives. A count is as of now: one slow world must not make
-        the players of all worlds old.
+        A pod that does not answer counts as it last did for five minutes. A count is as of now: one slow world must not make
+        the players of all worlds old. A world is unknown once there was a minute to read it.
         """
         found: dict[str, list[Sample]] = defaultdict(list)
         for address, (page, sample) in self._last.items():
-            if self._pages.get(address) == page:
+            if self._pages.get(address) == page and now - sample.at <= HELD_SECONDS:
                 found[page.world].append(sample)
         counts = {
             world: Sample(min(sum(e.value for e in found[world]), MOST_PLAYERS), now)
             for world in sources
             if any(now - each.at <= STALE_SECONDS for each in found[world])
         }
-        return Counted(counts=counts, unknown=tuple(sorted(set(sources) - set(counts))))
+        due = {each for each in sources if now - self._since.get(each, now) > STALE_SECONDS}
+        return Counted(counts=counts, unknown=tuple(sorted(due - set(counts))))
 
     def _pods(self, world: Key, service: str) -> list[Pod]:
         pods = (entry.value for entry in self._cache.below(world) if isinstance(entry.value, Pod))

@@ -132,7 +132,7 @@ def _unknown(signals: Signals) -> str:
     names = ", ".join(signals.unknown_players[:3])
     return (
         f"the gauge of spec.players.source was not read within 60 s: {names}; players.expected counts there; "
-        "check the name of the gauge, its port and that the pods run"
+        "check the name of the gauge, its port and that the pods run; 20 pods of a world and 100 of a namespace are read"
     )
 
 

@@ -127,11 +127,11 @@ class Scaler:
     async def step(self) -> None:
         """One decision for each tier that is scaled."""
         roots = {key: self._cache.root(key) for key in self._cache.keys("ModelTier")}
-        worlds = [self._cache.root(key) for key in self._cache.keys("GameWorld")]
-        tiers = {key: _read(key, root) for key, root in roots.items()}
-        access = {f"{k.namespace}/{k.name}": e.spec.access for k, e in tiers.items() if e}
-        wanted = demands((each for each in worlds if each is not None), access, self._labels)
-        self._gauges.follow(wanted.values())
+        tiers = {k: e for k, root in roots.items() if (e := _read(k, root))}
+        scaled = {k: e.spec.access for k, e in tiers.items() if e.spec.scaling}
+        access = {f"{k.namespace}/{k.name}": each for k, each in scaled.items()}
+        wanted = demands(map(self._cache.root, self._cache.keys("GameWorld")), access, self._labels)
+        self._gauges.follow(wanted.values(), self._clock())
         for gone in set(self._states) - set(roots):
             del self._states[gone]
             telemetry.forget_scaling(gone.namespace, gone.name)
@@ -139,9 +139,9 @@ class Scaler:
         self._agents.keep(roots)
         self._recommendations.keep((key.namespace, key.name) for key in roots)
         decided = [
-            self._decide(key, root, tier, wanted.get(f"{key.namespace}/{key.name}", Demand()))
+            self._decide(key, root, tiers[key], wanted.get(f"{key.namespace}/{key.name}", Demand()))
             for key, root in sorted(roots.items())
-            if root is not None and (tier := tiers[key]) is not None
+            if root is not None and key in tiers
         ]
         # Decisions never wait for writes: where the API server hangs, KEDA still gets present numbers.
         if self._leads:

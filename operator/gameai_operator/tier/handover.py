@@ -7,8 +7,8 @@ wanted in all, A keeps
 
 (while B rolls out: its ready pods less its surge, and its size less maxUnavailable), so that
 min(ready now, N - maxUnavailable) pods stay ready: pods that are not ready go first when a ReplicaSet shrinks.
-A's ready pods are the more of those in its status and those that the operator sees. Pods that start on their nodes
-count as ready there: they may be by the time its controllers act, and one that is ready would go in their place.
+A's ready pods are the more of those in its status and those that the operator sees. While A does not roll out, pods whose
+container runs count as ready there: they may be by the time its controllers act, and a ready one would go in their place.
 B's ready pods are the fewer of those in its status and those that the operator sees itself: status is summed up by two
 controllers one after the other, and counts pods that are being deleted already when a roll-out is turned back.
 A growing side takes what is free of N + maxSurge. A Deployment that rolls out a template is not shrunk, except to 0:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 
 
@@ -15,7 +16,12 @@ def opening(flag: str, address: str, port: int) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        code = error.errno if isinstance(error, OSError) else None
-        why = os.strerror(code) if code else "in use, or not an address of this machine"
         where = f"{address or 'all interfaces'}, port {port}"
-        raise PortError(f"{flag}: cannot listen on {where}: {why}; choose another port") from error
+        raise PortError(f"{flag}: cannot listen on {where}: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return "the port is in use, the address is not one of this machine, or the certificate is invalid"
+    known = not isinstance(error, socket.gaierror) and error.errno
+    return os.strerror(known) if known else str(error.strerror or error)
