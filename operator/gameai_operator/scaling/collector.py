@@ -27,7 +27,7 @@ _MOST_ANSWER, _MOST_WHY = 500, 200
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Pages of one kind: where they are, which series count, and what receives them.
+    """Pages of one kind: where they are, how they are read, and what receives them.
 
     `targets` gives `host:port`; a name stands for all of its addresses. `read` gets the address, the page and the time, and
     raises ValueError where it is no such page. `listed` gets all addresses, `take` what was read.
