@@ -3,11 +3,12 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 from gameai_contract.inference import LatencyClass
+from gameai_contract.lists import objects
 from pydantic import ValidationError
 
 from gameai_operator.api.tier import ModelTier
@@ -76,14 +77,7 @@ def _documents(files: list[Path]) -> Iterator[tuple[Path, object]]:
         for file in sorted(given.glob("**/*.yaml")) if given.is_dir() else [given]:
             text = sys.stdin.read() if str(file) == "-" else file.read_text()
             for document in yaml.safe_load_all(text):
-                yield from ((file, each) for each in _items(document))
-
-
-def _items(document: object) -> Iterable[object]:
-    """The objects of a list, as kubectl prints it; or the one object."""
-    if isinstance(document, dict) and document.get("kind") == "List":
-        return document.get("items") or ()
-    return (document,)
+                yield from ((file, each) for each in objects(document))
 
 
 def _tier(file: Path, document: dict[str, object]) -> ModelTier:

@@ -62,8 +62,10 @@ def event(
 
 def _type(transition: Transition) -> str | None:
     """Ready reports arrivals, losses and faults; the others what may be wrong while Ready is True."""
-    if transition.type in (SCALED, INTERRUPTED):
-        return "Normal" if transition.type == SCALED else "Warning"
+    if transition.type == SCALED:
+        return "Normal"
+    if transition.type == INTERRUPTED:
+        return "Warning"
     if transition.type == "Degraded":
         return "Warning" if transition.word == "True" else None
     if transition.type in ("Stalled", "Reconciling"):

@@ -72,23 +72,22 @@ class PodDeletion:
                 if due is None or (pod.uid, due.reason) in self._deleted:
                     continue
                 try:
-                    await self._delete(root, pod, due)
+                    await self._delete(root, pod, due, interrupted)
                 except ApiError as error:
                     failure = failure or error
-                else:
-                    interrupted[due.reason] += due is not _NEVER_READY
         finally:
             # Also where this process leads no longer: the pods are deleted.
-            self._say(root, interrupted)
+            if interrupted:
+                self._say(root, interrupted)
         self._forget(root, {pod.uid for pod in pods})
         return failure
 
     def _say(self, key: Key, interrupted: Mapping[str, int]) -> None:
-        """An Event for each node."""
+        """An Event for each node; none for a root that is gone."""
         root = self._store.root(key)
+        if root is None:
+            return
         for reason, count in interrupted.items():
-            if root is None or not count:
-                continue
             transition = Transition(
                 type=INTERRUPTED,
                 before=None,
@@ -99,7 +98,8 @@ class PodDeletion:
             if document := event(root, transition, self._now()):
                 self._recorder.offer(document)
 
-    async def _delete(self, root: Key, pod: Pod, due: _Deletion) -> None:
+    async def _delete(self, root: Key, pod: Pod, due: _Deletion, interrupted: Counter[str]) -> None:
+        """Delete a pod, and count it where that is for the end of its node. Raises `ApiError`."""
         _LOG.info("deleting pod %s with %d s of grace: %s", pod.name, due.grace_seconds, due.reason)
         await self._cluster.delete(
             self._resource,
@@ -109,6 +109,7 @@ class PodDeletion:
         )
         self._deleted[pod.uid, due.reason] = root
         if due is not _NEVER_READY:
+            interrupted[due.reason] += 1
             telemetry.INTERRUPTED_PODS.inc()
 
     def _due(self, pod: Pod) -> _Deletion | None:

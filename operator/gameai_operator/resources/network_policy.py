@@ -83,9 +83,9 @@ def gateway(settings: NetworkSettings) -> Document:
     return pods(namespaces(settings.gateway_namespace), GATEWAY_LABELS)
 
 
-def scaler(settings: NetworkSettings) -> Document:
-    """A peer: the pods of the scaler."""
-    return pods(namespaces(settings.gateway_namespace), SCALER_LABELS)
+def from_scaler(settings: NetworkSettings, port: int) -> Document:
+    """The pods of the scaler may, on this port."""
+    return inwards([pods(namespaces(settings.gateway_namespace), SCALER_LABELS)], ports(port))
 
 
 def basics(settings: NetworkSettings) -> list[Document]:

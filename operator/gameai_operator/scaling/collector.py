@@ -79,11 +79,7 @@ class Collector:
                 return
             async with at_once:
                 began = self._clock()
-                try:
-                    answered = await self._scrape(session, source, address)
-                except Exception:  # noqa: BLE001 - one page must not end the others
-                    _LOG.exception("%s %s was not read; this is a bug", source.name, address)
-                    answered = False
+                answered = await self._scrape(session, source, address)
             slow = self._clock() - began > _SLOW_SECONDS
             failed[address] = 0 if answered and not slow else failures + 1
 
@@ -109,12 +105,15 @@ class Collector:
             page = await _page(session, source, address)
             # A gateway with many worlds takes a few milliseconds.
             scrape = await asyncio.to_thread(source.read, address, page, self._clock())
+            source.take(address, scrape)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             telemetry.SCRAPE_ERRORS.inc()
             why = f"{type(error).__name__}: {error}"[:_MOST_WHY]
             _LOG.info("%s %s was not scraped: %s", source.name, address, why)
             return False
-        source.take(address, scrape)
+        except Exception:  # noqa: BLE001 - one page must not end the others
+            _LOG.exception("%s %s was not read; this is a bug", source.name, address)
+            return False
         return True
 
 

@@ -24,12 +24,9 @@ def ingress(tier: ModelTier, settings: NetworkSettings) -> list[Document]:
         "Metrics": network_policy.from_metrics(settings, VLLM_PORT),
         "Gateway": [network_policy.inwards([network_policy.gateway(settings)], port)],
     }
-    agents = network_policy.inwards(
-        [network_policy.scaler(settings)], network_policy.ports(AGENT_PORT)
-    )
     return [
         *(rule for caller in VLLM_CALLERS for rule in callers[caller]),
-        agents,
+        network_policy.from_scaler(settings, AGENT_PORT),
         *network_policy.from_metrics(settings, AGENT_PORT),
     ]
 

@@ -28,11 +28,7 @@ def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
 
 def _from_scaler(world: GameWorld, settings: NetworkSettings) -> list[Document]:
     source = world.spec.players and world.spec.players.source
-    if not source:
-        return []
-    return [
-        network_policy.inwards([network_policy.scaler(settings)], network_policy.ports(source.port))
-    ]
+    return [network_policy.from_scaler(settings, source.port)] if source else []
 
 
 def egress(world: GameWorld, settings: NetworkSettings) -> list[Document]:

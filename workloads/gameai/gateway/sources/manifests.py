@@ -8,6 +8,7 @@ from typing import Any
 from gameai_contract import archetypes
 from gameai_contract.archetypes import ArchetypeError
 from gameai_contract.inference import FALLBACK_CHAIN
+from gameai_contract.lists import objects
 from gameai_contract.names import PART_OF
 
 from gameai.gateway.routing.archetypes import NONE, Archetypes
@@ -33,7 +34,7 @@ def parse(documents: Sequence[Any], endpoints: Endpoints) -> View:
 
     `endpoints`: addresses (`host:port`) of engines by tier (`namespace/name`). Raises `ManifestError`.
     """
-    found = [each for part in documents for each in _objects(part) if isinstance(each, Mapping)]
+    found = [each for part in documents for each in objects(part) if isinstance(each, Mapping)]
     tiers = {view.key: view for view in _tiers(found, endpoints)}
     unknown = sorted(set(endpoints) - set(tiers))
     if unknown:
@@ -45,14 +46,6 @@ def parse(documents: Sequence[Any], endpoints: Endpoints) -> View:
     if not worlds:
         raise ManifestError("the file has no GameWorld: add its manifest")
     return View(tiers=tiers, worlds={each.key: each for each in worlds}, gateways=1)
-
-
-def _objects(document: Any) -> Sequence[Any]:
-    """The objects of a `kind: List`, as kubectl prints it; or the one object."""
-    if not isinstance(document, Mapping) or document.get("kind") != "List":
-        return (document,)
-    items = document.get("items")
-    return items if isinstance(items, list) else ()
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
