@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import grpc
 import pytest
 from gameai.time.v1 import time_pb2, time_pb2_grpc
 from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
+from gameai_contract.catalogue import CATALOGUE
 from gameai_contract.names import SETTINGS_HASH_ENVIRONMENT
 from gameai_contract.settings import settings_hash
 from gameai_contract.world_time import format_time
@@ -30,7 +32,7 @@ FAST = {"dayLengthMinutes": 1, "speed": "4", "paused": False}
 
 def write(file: Path, **spec: Any) -> Path:
     """The configuration that the operator would mount, of a world made just now."""
-    text = configuration(seed=42, services=SERVICES, **spec)
+    text = configuration(**{"seed": 42, "services": SERVICES, **spec})
     now = format_time(time.time_ns() // 1000)
     file.write_text(text.replace("2026-11-22T09:00:00Z", now))
     return file
@@ -155,21 +157,28 @@ def test_a_watch_of_weather_goes_on_through_a_change_of_the_clock(
     assert slow.region == "coast"
 
 
-def test_health_reflection_and_metrics_are_there(tmp_path: Path, start: Start) -> None:
-    service = start("weather-manager", write(tmp_path / "world.json")).wait_serving()
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_service_has_health_and_reflection(name: str, tmp_path: Path, start: Start) -> None:
+    wire_name = import_module(f"{CATALOGUE[name].module}.__main__").SERVICE.wire_name
+    config = write(tmp_path / "world.json", services=[{"name": name}])
+    service = start(name, config).wait_serving()
     channel = service.channel()
     health: Any = health_pb2_grpc.HealthStub(channel)
-    for name in ("", "gameai.weather.v1.WeatherService"):
-        answer = health.Check(health_pb2.HealthCheckRequest(service=name))
+    for asked in ("", wire_name):
+        answer = health.Check(health_pb2.HealthCheckRequest(service=asked))
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     listing = reflection_pb2.ServerReflectionRequest(list_services="")
     stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
     found = next(iter(stub.ServerReflectionInfo(iter([listing]))))
     names = {each.name for each in found.list_services_response.service}
-    assert {"gameai.weather.v1.WeatherService", "grpc.health.v1.Health"} <= names
-    weather(service).GetWeather(weather_pb2.GetWeatherRequest(region="moor"))
+    assert {wire_name, "grpc.health.v1.Health"} <= names
     assert service.get("/livez") == (200, "ok\n")
     assert service.get("/readyz") == (200, "ok\n")
+
+
+def test_calls_are_counted_by_method_and_code(tmp_path: Path, start: Start) -> None:
+    service = start("weather-manager", write(tmp_path / "world.json")).wait_serving()
+    weather(service).GetWeather(weather_pb2.GetWeatherRequest(region="moor"))
     counted = 'code="OK",method="/gameai.weather.v1.WeatherService/GetWeather"} 1.0'
     assert counted in service.get("/metrics")[1]
 

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import pytest
 from gameai.errors import DrainingError
+from gameai.services.time_manager.__main__ import TimeService, reading
 from gameai.services.time_manager.rules import Hours
-from gameai.services.time_manager.service import TimeService, reading
+from gameai.services.weather_manager.__main__ import SERVICE, WeatherService
 from gameai.services.weather_manager.rules.process import Process
-from gameai.services.weather_manager.service import SERVICE, WeatherService
 from gameai.serving import main
 from gameai.serving.background import Background
 from gameai.serving.live import LiveWorld, follow, read

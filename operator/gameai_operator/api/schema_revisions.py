@@ -16,7 +16,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
         },
         8: {
             "ModelTier": "feccee147cd2892e",
-            "GameWorld": "1eeffc0f6d752dd5",
+            "GameWorld": "cc323e8a4f15b8e0",
             "WorldView": "8a6f2b591de4739a",
         },
     }

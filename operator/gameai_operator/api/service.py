@@ -81,7 +81,7 @@ class GameService(Model):
     """One service of a world."""
 
     name: ServiceName
-    """Name of the service. Without image it must be a built-in service: time-manager, weather-manager. Example: weather-manager."""
+    """Name of the service. Without image it must be one of the built-in services in docs/reference/services.md. Example: weather-manager."""
     image: (
         Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^\S+$")] | None
     ) = None
