@@ -1,10 +1,11 @@
-"""`python -m gameai_devcluster up | down | status | build | images | missing-packages | secrets`."""
+"""`python -m gameai_devcluster up | down | status | postgres | build | images | missing-packages | secrets`."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
-from gameai_devcluster import cluster, images, operators, secrets
+from gameai_devcluster import cluster, images, operators, postgres, secrets
 from gameai_devcluster.api import Api, from_kubeconfig
 from gameai_devcluster.binary import (
     KARPENTER,
@@ -25,7 +26,7 @@ def main() -> int:
     options = _parser().parse_args()
     try:
         return int(options.run(options))
-    except (BuildError, cluster.StartError) as error:
+    except (BuildError, cluster.StartError, TimeoutError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -44,6 +45,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--folder", type=Path, default=DEFAULT_FOLDER, help="the cluster's folder"
         )
+    database = commands.add_parser(
+        "postgres", help="run Postgres with pgvector and a database named memory, until Ctrl-C"
+    )
+    database.add_argument("--folder", type=Path, default=Path(".dev/postgres"), help="its data")
+    database.add_argument("--port", type=int, default=5433, help="its port (default 5433)")
+    database.set_defaults(run=_postgres)
     build = commands.add_parser("build", help="build the control plane's binary, or find it")
     build.add_argument(
         "--integrations", action="store_true", help="KEDA and Karpenter too: make test-integrations"
@@ -95,6 +102,16 @@ def _status(options: argparse.Namespace) -> int:
     ready = running is not None and running.ready()
     _say("ready" if ready else "not running")
     return 0 if ready else 1
+
+
+def _postgres(options: argparse.Namespace) -> int:
+    running = postgres.start(options.folder.resolve(), options.port)
+    try:
+        _say(f"{running.database('memory')}\nserving until Ctrl-C; data stays in {running.folder}")
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    finally:
+        running.stop()
+    return 0
 
 
 def _build(options: argparse.Namespace) -> int:

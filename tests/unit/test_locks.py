@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("operator", "workloads", "docs", "dev")
+LOCKS = ("operator", "workloads", "knowledge", "docs", "dev")
 PLATFORMS = (
     ("linux", "Linux", "x86_64"),
     ("linux", "Linux", "aarch64"),

@@ -39,6 +39,10 @@ class ExhaustedError(ServiceFault):
     """The caller has as much as it may have; the message names the limit."""
 
 
+class UnavailableError(ServiceFault):
+    """Something that the service needs does not answer; the message says what."""
+
+
 class DrainingError(ServiceFault):
     """This replica is going away; another answers."""
 
@@ -51,6 +55,7 @@ _TABLE: Mapping[type[ServiceFault], tuple[int, str]] = MappingProxyType(
         PermissionDeniedError: (code_pb2.PERMISSION_DENIED, "CALLER_NOT_ADMITTED"),
         UnauthenticatedError: (code_pb2.UNAUTHENTICATED, "CALLER_UNKNOWN"),
         ExhaustedError: (code_pb2.RESOURCE_EXHAUSTED, "LIMIT_REACHED"),
+        UnavailableError: (code_pb2.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
         DrainingError: (code_pb2.UNAVAILABLE, "GOING_AWAY"),
     }
 )

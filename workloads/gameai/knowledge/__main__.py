@@ -1,0 +1,193 @@
+"""`python -m gameai.knowledge`: migrate a database, ingest sources, and serve the memory."""
+
+import argparse
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import psycopg
+from gameai_contract.names import GRPC_PORT, HEALTH_PORT
+
+from gameai.knowledge import app
+from gameai.knowledge.embedding.embedder import EmbeddingError
+from gameai.knowledge.embedding.local import DIMENSIONS, LocalEmbedder, tokenizer
+from gameai.knowledge.ingestion.chunking import cutter
+from gameai.knowledge.ingestion.pipeline import ingest
+from gameai.knowledge.ingestion.sources import SourceError, read
+from gameai.knowledge.migrations import MigrationError, migrate
+from gameai.knowledge.records import GLOBAL_TRUST, Report, Source
+from gameai.knowledge.store.errors import StoreError
+from gameai.knowledge.store.writing import connect
+from gameai.serving.opening import PortError
+from gameai.serving.telemetry import configure_logging
+
+_DATABASE = "GAMEAI_DATABASE"
+_STEPS = ("migrate", "ingest", "serve")
+_MOST_TRUST = 100
+
+
+class UsageError(Exception):
+    """A flag is wrong; the message names it and what it takes."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do the steps; 0 on success, 1 where one fails, 2 on a wrong flag."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    configure_logging(given.log_level.upper())
+    try:
+        return _run(given)
+    except UsageError as error:
+        parser.error(str(error))
+    except (MigrationError, SourceError, StoreError, EmbeddingError, PortError) as error:
+        sys.stderr.write(f"error: {error}\n")
+    except psycopg.Error as error:
+        # Its first line names host and cause; none of psycopg's messages has the password.
+        sys.stderr.write(f"error: the database: {str(error).strip().splitlines()[0]}\n")
+    return 1
+
+
+def _run(given: argparse.Namespace) -> int:
+    database = given.database or os.environ.get(_DATABASE, "")
+    if not database.startswith(("postgresql://", "postgres://")):
+        raise UsageError(
+            f"--database or {_DATABASE} must be set: postgresql://user:password@host/name"
+        )
+    sources = [_source(each) for each in given.source]
+    steps = [given.step] if given.step else list(_STEPS)
+    if given.step == "ingest" and not sources:
+        raise UsageError("ingest needs --source NAME=FOLDER")
+    if "migrate" in steps:
+        sys.stdout.write(f"schema {migrate(database, DIMENSIONS)}\n")
+    failed = _ingest(database, sources) if "ingest" in steps and sources else False
+    if "serve" in steps:
+        asyncio.run(app.serve(_serving(given, database), LocalEmbedder()))
+    return int(failed and given.step == "ingest")
+
+
+def _ingest(database: str, sources: list[tuple[Source, Path]]) -> bool:
+    """Ingest all sources; True where a document or a source could not be read."""
+    embedder, cut, failed = LocalEmbedder(), cutter(tokenizer()), False
+    with connect(database) as connection:
+        for source, folder in sources:
+            try:
+                report = ingest(connection, source, read(folder), embedder, cut)
+            except SourceError as error:
+                sys.stderr.write(f"error: source {source.name}: {error}\n")
+                failed = True
+                continue
+            sys.stdout.write(_sentence(source, report))
+            failed = failed or bool(report.failed)
+    return failed
+
+
+def _sentence(source: Source, report: Report) -> str:
+    of = f"{source.world}: " if source.world else ""
+    done = "unchanged" if report.unchanged else f"{report.embedded} embedded"
+    lines = [f"  not ingested: {each}\n" for each in report.failed]
+    return (
+        f"{of}{source.name}: {report.documents} documents, {report.chunks} chunks, "
+        f"{report.quarantined} in quarantine ({done})\n{''.join(lines)}"
+    )
+
+
+def _source(text: str) -> tuple[Source, Path]:
+    """NAME=FOLDER[,world=NAMESPACE/NAME][,trust=NUMBER]. Raises `UsageError`."""
+    name, equals, rest = text.partition("=")
+    folder, *options = rest.split(",")
+    found = dict(each.partition("=")[::2] for each in options)
+    unknown = set(found) - {"world", "trust"}
+    if not equals or not name or not folder or unknown:
+        raise UsageError(
+            f"--source {text}: write NAME=FOLDER, then ,world=NAMESPACE/NAME and ,trust=NUMBER where they are needed"
+        )
+    world = found.get("world", "")
+    trust = found.get("trust", str(GLOBAL_TRUST + 10))
+    if not trust.isascii() or not trust.isdigit() or int(trust) > _MOST_TRUST:
+        raise UsageError(f"--source {text}: trust must be from 0 to {_MOST_TRUST}")
+    return Source(name=name, world=world, trust=int(trust)), Path(folder)
+
+
+def _serving(given: argparse.Namespace, database: str) -> app.Serving:
+    return app.Serving(
+        database=database,
+        address=given.address,
+        port=given.port,
+        health_port=given.health_port,
+        port_file=given.port_file,
+        connections=given.connections,
+        statement_ms=given.statement_ms,
+        drain_seconds=given.drain_seconds,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gameai.knowledge",
+        description="The memory of worlds: lore and history in Postgres with pgvector, found by meaning and by words.",
+    )
+    add = parser.add_argument
+    add(
+        "step", nargs="?", choices=_STEPS, help="only this step (default: all three, in this order)"
+    )
+    add(
+        "--database",
+        default="",
+        help=f"postgresql:// URL; {_DATABASE} keeps a password out of the process list",
+    )
+    add(
+        "--source",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER[,world=NAMESPACE/NAME][,trust=NUMBER]",
+        help="folder with Markdown documents, for all worlds or for one; trust from 0 to 100 (default 90); may be repeated",
+    )
+    _add_serving(parser)
+    add(
+        "--log-level",
+        default=os.environ.get("LOG_LEVEL", "INFO"),
+        help="DEBUG, INFO, WARNING or ERROR",
+    )
+    return parser
+
+
+def _add_serving(parser: argparse.ArgumentParser) -> None:
+    serving = parser.add_argument_group("serve").add_argument
+    serving(
+        "--address",
+        default="127.0.0.1",
+        help="listen address (default 127.0.0.1: callers are not authenticated)",
+    )
+    serving("--port", type=int, default=GRPC_PORT, help="port of gRPC; 0: a free one")
+    serving(
+        "--health-port",
+        type=int,
+        default=HEALTH_PORT,
+        help="port of /livez, /readyz, /metrics; 0: a free one",
+    )
+    serving(
+        "--port-file", type=Path, help="file to write both ports to, as JSON, once they are open"
+    )
+    serving(
+        "--connections",
+        type=int,
+        default=4,
+        help="connections to the database: two for each of its cores (default 4)",
+    )
+    serving(
+        "--statement-ms",
+        type=int,
+        default=1000,
+        help="longest time of a statement, in milliseconds (default 1000)",
+    )
+    serving(
+        "--drain-seconds",
+        type=float,
+        default=23.0,
+        help="longest time for callers to look elsewhere (default 23)",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""EDGE: the memory as a process: open the database, serve, drain on SIGTERM."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from gameai_contract.names import listening
+from grpc import aio
+
+from gameai.knowledge.embedding.embedder import Embedder
+from gameai.knowledge.embedding.queries import QueryVectors
+from gameai.knowledge.rpc.ingestion import IngestionService
+from gameai.knowledge.rpc.knowledge import KnowledgeService
+from gameai.knowledge.store.connections import Connections
+from gameai.knowledge.v1 import knowledge_pb2_grpc
+from gameai.serving import draining
+from gameai.serving.grpc_health import GrpcHealth
+from gameai.serving.health import serve as serve_health
+from gameai.serving.interceptor import Interceptor
+from gameai.serving.opening import opening
+from gameai.serving.port_file import write_ports
+
+_LOG = logging.getLogger(__name__)
+WIRE_NAME = "gameai.knowledge.v1.KnowledgeService"
+_STOP_SECONDS = 5.0
+_CHECK_SECONDS = 2.0
+# 64 texts of 4,096 characters of up to 4 bytes.
+_MOST_REQUEST_BYTES = 2 << 20
+_MOST_CALLS = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Serving:
+    """Where to listen, and how much the database is asked at once."""
+
+    database: str
+    address: str
+    port: int
+    health_port: int
+    port_file: Path | None
+    connections: int
+    statement_ms: int
+    drain_seconds: float
+
+
+async def serve(options: Serving, embedder: Embedder) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `PortError`."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    interceptor = Interceptor()
+    server = aio.server(
+        interceptors=[interceptor],
+        options=(
+            ("grpc.max_receive_message_length", _MOST_REQUEST_BYTES),
+            ("grpc.so_reuseport", 0),
+        ),
+        maximum_concurrent_rpcs=_MOST_CALLS,
+    )
+    state = _State()
+    async with contextlib.AsyncExitStack() as stack:
+        with opening("--health-port", options.address, options.health_port):
+            runner = await serve_health(lambda: state.fault, options.address, options.health_port)
+        stack.push_async_callback(runner.cleanup)
+        connections = Connections(
+            options.database, size=options.connections, statement_ms=options.statement_ms
+        )
+        stack.push_async_callback(connections.close)
+        vectors = QueryVectors(embedder)
+        stack.callback(vectors.close)
+        knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server(
+            KnowledgeService(connections, vectors, embedder.model, embedder.dimensions), server
+        )
+        knowledge_pb2_grpc.add_IngestionServiceServicer_to_server(
+            IngestionService(connections), server
+        )
+        checks = GrpcHealth(server, WIRE_NAME)
+        with opening("--port", options.address, options.port):
+            port = server.add_insecure_port(listening(options.address, options.port))
+        await server.start()
+        stack.push_async_callback(server.stop, _STOP_SECONDS)
+        watching = asyncio.create_task(_watch(options.database, state, checks))
+        stack.callback(watching.cancel)
+        _LOG.info("serving the memory on port %d, health on %s", port, runner.addresses)
+        if options.port_file is not None:
+            write_ports(options.port_file, {"grpc": port, "health": runner.addresses[0][1]})
+        await stop.wait()
+        _LOG.info("draining")
+        watching.cancel()
+        state.fault = "draining"
+        await checks.say(serving=False)
+        began = time.monotonic()
+        await draining.quiet(lambda: max(began, interceptor.heard), options.drain_seconds)
+
+
+@dataclass(slots=True)
+class _State:
+    """Why the process is not ready."""
+
+    fault: str = "starting"
+
+
+async def _watch(database: str, state: _State, checks: GrpcHealth) -> None:
+    """Ready while the database answers and its schema is there."""
+    while True:
+        fault = await _fault(database)
+        if fault != state.fault:
+            _LOG.log(logging.WARNING if fault else logging.INFO, "%s", fault or "ready")
+            state.fault = fault
+            await checks.say(serving=not fault)
+        await asyncio.sleep(_CHECK_SECONDS)
+
+
+async def _fault(database: str) -> str:
+    """What is wrong with the database, without anything of its URL; empty: nothing."""
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            connection = await psycopg.AsyncConnection.connect(database, autocommit=True)
+            async with connection:
+                await connection.execute("SELECT FROM memory_ops.facts")
+    except psycopg.errors.UndefinedTable:
+        return "the database has no schema of the memory: run python -m gameai.knowledge migrate"
+    except (psycopg.Error, TimeoutError, OSError):
+        return "the database does not answer"
+    return ""

@@ -1,0 +1,1 @@
+"""Texts to vectors: one protocol, and what computes them."""

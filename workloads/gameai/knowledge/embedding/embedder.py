@@ -1,0 +1,28 @@
+"""What turns texts into vectors."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+
+class EmbeddingError(Exception):
+    """Texts cannot be embedded now; the message says why."""
+
+
+class Embedder(Protocol):
+    """A model. Its name is stored with each vector: vectors of different models are never compared."""
+
+    @property
+    def model(self) -> str:
+        """The name of the model, with everything that changes its vectors."""
+
+    @property
+    def dimensions(self) -> int:
+        """The length of a vector."""
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector for each text: an array of shape (texts, dimensions). Blocks. Raises `EmbeddingError`."""

@@ -1,0 +1,1 @@
+"""Documents to chunks: read, cut, cleaned, checked, embedded and written, without an LLM."""

@@ -1,0 +1,138 @@
+"""EDGE: one ingestion of a source. It may be killed at any point and started again: the result is the same."""
+
+import hashlib
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+
+from gameai.knowledge.embedding.embedder import Embedder, Vectors
+from gameai.knowledge.ingestion.bursts import bursts
+from gameai.knowledge.ingestion.chunking import Cut
+from gameai.knowledge.ingestion.documents import DocumentError, parse
+from gameai.knowledge.ingestion.sources import SourceError
+from gameai.knowledge.records import GLOBAL_TRUST, PIPELINE, Report, Source
+from gameai.knowledge.store import facts, writing
+
+_LOG = logging.getLogger(__name__)
+_BURST = "NearDuplicateBurst"
+
+
+def ingest(
+    connection: writing.Connection,
+    source: Source,
+    documents: Mapping[str, bytes],
+    embedder: Embedder,
+    cut: Cut,
+) -> Report:
+    """Make the memory hold these documents of the source and no others. Raises `SourceError`, `StoreError`, `EmbeddingError`.
+
+    A document that cannot be read is reported by name; what was ingested of it before stays.
+    """
+    if not source.world and source.trust < GLOBAL_TRUST:
+        raise SourceError(
+            f"source {source.name}: lore of all worlds needs a trust of at least {GLOBAL_TRUST}, not {source.trust}"
+        )
+    facts.check(connection, embedder.model, embedder.dimensions)
+    with writing.locked(connection, source):
+        checked_later = source.trust < GLOBAL_TRUST
+        where = writing.place(connection, source, embedder.model, checked_later=checked_later)
+        digest = _digest(source, documents, embedder.model)
+        done = writing.finished(connection, where, digest)
+        if done is not None:
+            return done
+        writing.begin(connection, where, digest)
+        return _Ingestion(connection, where, embedder, cut).run(documents)
+
+
+class _Ingestion:
+    """An ingestion that runs."""
+
+    def __init__(
+        self,
+        connection: writing.Connection,
+        where: writing.Place,
+        embedder: Embedder,
+        cut: Cut,
+    ) -> None:
+        self._connection = connection
+        self._where = where
+        self._embedder = embedder
+        self._cut = cut
+        self._reviewed = writing.verdicts(connection, where)
+        self._embedded = 0
+
+    def run(self, documents: Mapping[str, bytes]) -> Report:
+        """Write all documents, then remove those that the source has no more."""
+        failed = []
+        for number, (name, data) in enumerate(documents.items(), 1):
+            try:
+                self._write(name, data)
+                _LOG.info(
+                    "%s: ingested %s (%d of %d)",
+                    self._where.source.name,
+                    name,
+                    number,
+                    len(documents),
+                )
+            except DocumentError as error:
+                failed.append(f"{name}: {error}")
+                _LOG.warning("%s: %s: %s", self._where.source.name, name, error)
+        removed = writing.remove_others(self._connection, self._where, documents)
+        if self._where.checked_later:
+            self._check_whole()
+        counts = writing.finish(self._connection, self._where, failed)
+        return Report(
+            source=self._where.source.name,
+            documents=counts[0],
+            chunks=counts[1],
+            quarantined=counts[2],
+            embedded=self._embedded,
+            removed_documents=removed,
+            failed=tuple(failed),
+        )
+
+    def _write(self, name: str, data: bytes) -> None:
+        document = parse(data)
+        chunks = self._cut(document)
+        texts = {writing.sha256(each): each.embedded for each in chunks}
+        vectors = self._vectors(texts)
+        writing.write(
+            self._connection,
+            self._where,
+            writing.Written(
+                name=name,
+                sha256=hashlib.sha256(data).digest(),
+                importance=document.importance,
+                audience=document.audience,
+                chunks=chunks,
+                vectors=np.stack([vectors[writing.sha256(each)] for each in chunks]),
+            ),
+            self._reviewed,
+        )
+
+    def _vectors(self, texts: Mapping[bytes, str]) -> dict[bytes, Vectors]:
+        """A vector for each text; those that the source has already are not computed again."""
+        known = writing.known_vectors(self._connection, self._where, texts)
+        found = {key: value.to_numpy().astype(np.float32) for key, value in known.items()}
+        missing = [key for key in texts if key not in found]
+        if missing:
+            self._embedded += len(missing)
+            made = self._embedder.embed([texts[key] for key in missing])
+            found.update(zip(missing, made, strict=True))
+        return found
+
+    def _check_whole(self) -> None:
+        """Of a source with little trust nothing is found before it was seen as a whole."""
+        numbers, vectors = writing.pending(self._connection, self._where)
+        rows = np.array([each.to_numpy() for each in vectors], np.float32)
+        held = [numbers[each] for each in bursts(rows)]
+        writing.release(self._connection, self._where, held, _BURST)
+
+
+def _digest(source: Source, documents: Mapping[str, bytes], model: str) -> bytes:
+    """What an ingestion depends on."""
+    found = hashlib.sha256(f"{PIPELINE}\n{model}\n{source.trust}\n".encode())
+    for name, data in sorted(documents.items()):
+        found.update(f"{len(name)}:{name}".encode() + hashlib.sha256(data).digest())
+    return found.digest()

@@ -1,0 +1,126 @@
+"""IngestionService over gRPC: sources, and what is held for a review."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+
+from gameai.errors import ExhaustedError, InvalidArgumentError, NotFoundError, UnavailableError
+from gameai.knowledge.records import Status
+from gameai.knowledge.rpc import wire
+from gameai.knowledge.store import reviewing, searching
+from gameai.knowledge.store.connections import Connection, Connections
+from gameai.knowledge.store.errors import BusyError
+from gameai.knowledge.v1 import knowledge_pb2 as pb
+from gameai.knowledge.v1 import knowledge_pb2_grpc
+
+_PAGE, _MOST_PAGE = 50, 100
+_MOST_REVIEWER = 128
+
+
+class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
+    """Shows and decides; documents are ingested by a Job or from the command line."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    async def ListSources(
+        self, request: pb.ListSourcesRequest, context: object
+    ) -> pb.ListSourcesResponse:
+        """The sources of a world, or global ones."""
+        async with self._in_scope(request.world) as (connection, world):
+            found = await reviewing.sources(connection, world)
+        return pb.ListSourcesResponse(
+            sources=[
+                pb.Source(
+                    name=each.name,
+                    state=each.state,
+                    message=each.message,
+                    documents=each.documents,
+                    chunks=each.chunks,
+                    quarantined=each.quarantined,
+                )
+                for each in found
+            ]
+        )
+
+    async def ListQuarantine(
+        self, request: pb.ListQuarantineRequest, context: object
+    ) -> pb.ListQuarantineResponse:
+        """A page of what is held."""
+        count = request.count or _PAGE
+        if count > _MOST_PAGE:
+            raise InvalidArgumentError(f"count must be at most {_MOST_PAGE}", field="count")
+        async with self._in_scope(request.world) as (connection, world):
+            found = await reviewing.held(connection, world, request.after_chunk_id, count)
+        return pb.ListQuarantineResponse(
+            chunks=[
+                pb.HeldChunk(
+                    chunk_id=each.chunk_id,
+                    content=each.content,
+                    reasons=each.reasons,
+                    trust=each.trust,
+                    provenance=wire.provenance_message(each.provenance),
+                )
+                for each in found
+            ]
+        )
+
+    async def ReviewQuarantine(
+        self, request: pb.ReviewQuarantineRequest, context: object
+    ) -> pb.ReviewQuarantineResponse:
+        """Release or reject."""
+        if not 1 <= len(request.chunk_ids) <= _MOST_PAGE:
+            raise InvalidArgumentError(f"chunk_ids must be 1 to {_MOST_PAGE}", field="chunk_ids")
+        verdicts = {pb.VERDICT_RELEASE: Status.LIVE, pb.VERDICT_REJECT: Status.REJECTED}
+        if request.verdict not in verdicts:
+            raise InvalidArgumentError(
+                "verdict must be VERDICT_RELEASE or VERDICT_REJECT", field="verdict"
+            )
+        reviewer = _reviewer(request.reviewer)
+        async with self._in_scope(request.world) as (connection, world):
+            count = await reviewing.review(
+                connection, world, request.chunk_ids, verdicts[request.verdict], reviewer
+            )
+        return pb.ReviewQuarantineResponse(reviewed=count)
+
+    async def RollbackSource(
+        self, request: pb.RollbackSourceRequest, context: object
+    ) -> pb.RollbackSourceResponse:
+        """Reject a source, or a document of it."""
+        if not request.source:
+            raise InvalidArgumentError("source must not be empty", field="source")
+        reviewer = _reviewer(request.reviewer)
+        async with self._in_scope(request.world) as (connection, world):
+            names = {each.name for each in await reviewing.sources(connection, world)}
+            if request.source not in names:
+                raise NotFoundError(
+                    f"no source {request.source!r}: there are {', '.join(sorted(names)) or 'none'}",
+                    field="source",
+                )
+            count = await reviewing.roll_back(
+                connection, world, request.source, request.document, reviewer
+            )
+        return pb.RollbackSourceResponse(rejected=count)
+
+    @asynccontextmanager
+    async def _in_scope(self, name: str) -> AsyncIterator[tuple[Connection, int | None]]:
+        """A connection, and the number of the world; none for global."""
+        try:
+            async with self._connections.take() as connection:
+                world = await searching.world_number(connection, name) if name else None
+                if name and world is None:
+                    raise NotFoundError(f"world {name!r} has no memory", field="world")
+                yield connection, world
+        except BusyError as error:
+            raise ExhaustedError(str(error)) from error
+        except psycopg.OperationalError as error:
+            raise UnavailableError("the database cannot be reached; call again") from error
+
+
+def _reviewer(name: str) -> str:
+    if not name or len(name) > _MOST_REVIEWER or "\0" in name:
+        raise InvalidArgumentError(
+            f"reviewer must have 1 to {_MOST_REVIEWER} characters", field="reviewer"
+        )
+    return name

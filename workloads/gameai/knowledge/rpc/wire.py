@@ -1,0 +1,164 @@
+"""PURE: requests of the wire to queries, and hits to messages."""
+
+import struct
+from types import MappingProxyType
+
+from gameai.errors import InvalidArgumentError
+from gameai.knowledge.records import (
+    MOST_HITS,
+    MOST_QUERY_CHARACTERS,
+    Hit,
+    Mode,
+    Provenance,
+    Query,
+    Scope,
+)
+from gameai.knowledge.v1 import knowledge_pb2 as pb
+
+_SCOPES = MappingProxyType(
+    {
+        pb.SCOPE_GLOBAL: Scope.GLOBAL,
+        pb.SCOPE_WORLD: Scope.WORLD,
+        pb.SCOPE_GLOBAL_AND_WORLD: Scope.GLOBAL_AND_WORLD,
+    }
+)
+_OF_SCOPE = MappingProxyType({scope: number for number, scope in _SCOPES.items()})
+_MODES = MappingProxyType(
+    {pb.MODE_VECTOR: Mode.VECTOR, pb.MODE_TEXT: Mode.TEXT, pb.MODE_HYBRID: Mode.HYBRID}
+)
+_QUALITIES = (pb.QUALITY_UNSPECIFIED, pb.QUALITY_STANDARD, pb.QUALITY_HIGH)
+# The largest number of half precision.
+_MOST_HALF = 65504
+_COUNT, _TRUST, _MOST_TRUST = 10, 50, 100
+_MOST_AUDIENCE, _MOST_AUDIENCE_CHARACTERS = 32, 64
+
+
+def query(request: pb.SearchRequest, dimensions: int) -> Query:
+    """What is asked for, with every default. Raises `InvalidArgumentError` with the field and what it takes."""
+    vector = _vector(request, dimensions)
+    text = _text(request)
+    return Query(
+        scope=_scope(request),
+        mode=_mode(request),
+        text=text,
+        vector=vector,
+        count=_number("count", request.count or _COUNT, 1, MOST_HITS),
+        trust=_number(
+            "minimum_trust",
+            request.minimum_trust if request.HasField("minimum_trust") else _TRUST,
+            0,
+            _MOST_TRUST,
+        ),
+        audience=_audience(request),
+        high_quality=_quality(request),
+    )
+
+
+def _text(request: pb.SearchRequest) -> str:
+    if request.WhichOneof("query") == "vector_f32":
+        return ""
+    if not request.text.strip():
+        raise InvalidArgumentError("text must not be empty; or set vector_f32", field="text")
+    if len(request.text) > MOST_QUERY_CHARACTERS:
+        raise InvalidArgumentError(
+            f"text has {len(request.text)} characters, at most {MOST_QUERY_CHARACTERS} are allowed",
+            field="text",
+        )
+    # Postgres stores no NUL.
+    return request.text.replace("\0", " ")
+
+
+def _vector(request: pb.SearchRequest, dimensions: int) -> tuple[float, ...]:
+    data = request.vector_f32
+    if request.WhichOneof("query") != "vector_f32":
+        return ()
+    if len(data) != 4 * dimensions:
+        raise InvalidArgumentError(
+            f"vector_f32 has {len(data)} bytes; the model has {dimensions} dimensions, so {4 * dimensions} are needed",
+            field="vector_f32",
+        )
+    found: tuple[float, ...] = struct.unpack(f"<{dimensions}f", data)
+    # A vector of zeros has no direction.
+    if not any(found) or not all(abs(each) <= _MOST_HALF for each in found):
+        raise InvalidArgumentError(
+            "vector_f32 must hold finite numbers that are not all 0", field="vector_f32"
+        )
+    return found
+
+
+def _scope(request: pb.SearchRequest) -> Scope:
+    if request.scope == pb.SCOPE_UNSPECIFIED:
+        return Scope.GLOBAL_AND_WORLD if request.world else Scope.GLOBAL
+    if request.scope not in _SCOPES:
+        raise InvalidArgumentError(f"scope {request.scope} is not known", field="scope")
+    if request.scope != pb.SCOPE_GLOBAL and not request.world:
+        raise InvalidArgumentError(
+            "world must be set to search a world; or set scope to SCOPE_GLOBAL", field="world"
+        )
+    return _SCOPES[request.scope]
+
+
+def _mode(request: pb.SearchRequest) -> Mode:
+    by_vector = request.WhichOneof("query") == "vector_f32"
+    if request.mode == pb.MODE_UNSPECIFIED:
+        return Mode.VECTOR if by_vector else Mode.HYBRID
+    if request.mode not in _MODES:
+        raise InvalidArgumentError(f"mode {request.mode} is not known", field="mode")
+    if by_vector and request.mode != pb.MODE_VECTOR:
+        raise InvalidArgumentError(
+            "mode must be MODE_VECTOR with vector_f32: there are no words to compare", field="mode"
+        )
+    return _MODES[request.mode]
+
+
+def _quality(request: pb.SearchRequest) -> bool:
+    if request.quality not in _QUALITIES:
+        raise InvalidArgumentError(f"quality {request.quality} is not known", field="quality")
+    return bool(request.quality == pb.QUALITY_HIGH)
+
+
+def _audience(request: pb.SearchRequest) -> tuple[str, ...]:
+    if len(request.audience) > _MOST_AUDIENCE or any(
+        not each or len(each) > _MOST_AUDIENCE_CHARACTERS or "\0" in each
+        for each in request.audience
+    ):
+        raise InvalidArgumentError(
+            f"audience takes at most {_MOST_AUDIENCE} names of 1 to {_MOST_AUDIENCE_CHARACTERS} characters",
+            field="audience",
+        )
+    return tuple(request.audience)
+
+
+def _number(field: str, value: int, least: int, most: int) -> int:
+    if not least <= value <= most:
+        raise InvalidArgumentError(
+            f"{field} must be from {least} to {most}, not {value}", field=field
+        )
+    return value
+
+
+def hit_message(hit: Hit) -> pb.Hit:
+    """The message of a hit."""
+    return pb.Hit(
+        chunk_id=hit.chunk_id,
+        content=hit.content,
+        score=hit.score,
+        similarity=hit.similarity,
+        vector_rank=hit.vector_rank,
+        text_rank=hit.text_rank,
+        scope=_OF_SCOPE[hit.scope],
+        trust=hit.trust,
+        provenance=provenance_message(hit.provenance),
+    )
+
+
+def provenance_message(found: Provenance) -> pb.Provenance:
+    """The message of a provenance."""
+    return pb.Provenance(
+        source=found.source,
+        document=found.document,
+        section=found.section,
+        document_sha256=found.document_sha256,
+        begin_byte=found.begin_byte,
+        end_byte=found.end_byte,
+    )

@@ -1,0 +1,91 @@
+"""EDGE: the connections of the service. Each is held open; a caller waits a bounded time for one."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+from pgvector.psycopg import register_vector_async
+from psycopg.rows import tuple_row
+
+from gameai.knowledge.store.errors import BusyError
+
+_LOG = logging.getLogger(__name__)
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+# More wait in vain: the database has work for longer than a caller would wait.
+_MOST_WAITING = 200
+_CONNECT_SECONDS = 10
+
+
+class Connections:
+    """At most `size` connections with a statement timeout. Postgres does not become faster beyond two for each of its cores."""
+
+    def __init__(
+        self, database: str, *, size: int = 4, wait_seconds: float = 1.0, statement_ms: int = 1000
+    ) -> None:
+        self._database = database
+        self._free: list[Connection] = []
+        self._places = asyncio.Semaphore(size)
+        self._waiting = 0
+        self._wait_seconds = wait_seconds
+        # iterative_scan: a filter on trust or audience must not empty a result.
+        self._options = (
+            f"-c statement_timeout={statement_ms} -c hnsw.iterative_scan=relaxed_order -c jit=off"
+        )
+
+    @contextlib.asynccontextmanager
+    async def take(self) -> AsyncIterator[Connection]:
+        """A connection, which returns afterwards unless it broke. Raises `BusyError`, psycopg.Error."""
+        await self._place()
+        try:
+            connection = self._free.pop() if self._free else await self._connect()
+            try:
+                yield connection
+            finally:
+                await self._return(connection)
+        except psycopg.errors.QueryCanceled as error:
+            raise BusyError("the database took too long; ask for less, or again later") from error
+        finally:
+            self._places.release()
+
+    async def close(self) -> None:
+        """Close those that are free."""
+        while self._free:
+            await self._free.pop().close()
+
+    async def _place(self) -> None:
+        if self._waiting >= _MOST_WAITING:
+            raise BusyError(f"{_MOST_WAITING} requests wait for the database; ask again later")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise BusyError(
+                f"no connection to the database became free in {self._wait_seconds:g} s; ask again later"
+            ) from error
+        finally:
+            self._waiting -= 1
+
+    async def _connect(self) -> Connection:
+        connection = await psycopg.AsyncConnection.connect(
+            self._database,
+            autocommit=True,
+            # The first execution of a statement prepares it.
+            prepare_threshold=0,
+            row_factory=tuple_row,
+            options=self._options,
+            connect_timeout=_CONNECT_SECONDS,
+        )
+        await register_vector_async(connection)
+        return connection
+
+    async def _return(self, connection: Connection) -> None:
+        """Keep a connection that is idle: one that was left in a transaction is closed, with what it had begun."""
+        if connection.info.transaction_status is psycopg.pq.TransactionStatus.IDLE:
+            self._free.append(connection)
+            return
+        with contextlib.suppress(psycopg.Error):
+            await connection.close()

@@ -1,0 +1,132 @@
+"""EDGE: sources, and what is held for a review."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gameai.knowledge.records import Provenance, Status
+from gameai.knowledge.store.connections import Connection
+
+_OF_WORLD = "scope = CASE WHEN %(world)s::int IS NULL THEN 'global' ELSE 'world' END AND world_id IS NOT DISTINCT FROM %(world)s::int"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """A chunk in quarantine."""
+
+    chunk_id: int
+    content: str
+    reasons: tuple[str, ...]
+    trust: int
+    provenance: Provenance
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceState:
+    """How the last ingestion of a source ended."""
+
+    name: str
+    state: str
+    message: str
+    documents: int
+    chunks: int
+    quarantined: int
+
+
+async def sources(connection: Connection, world: int | None) -> list[SourceState]:
+    """The sources of a world, or global ones, by name."""
+    cursor = await connection.execute(
+        "SELECT name, state, message, documents, chunks, quarantined FROM memory_ops.sources"
+        " WHERE world_id IS NOT DISTINCT FROM %s::int ORDER BY name",
+        (world,),
+    )
+    keys = ("name", "state", "message", "documents", "chunks", "quarantined")
+    return [SourceState(**dict(zip(keys, row, strict=True))) for row in await cursor.fetchall()]
+
+
+async def held(connection: Connection, world: int | None, after: int, count: int) -> list[Held]:
+    """Chunks in quarantine after this identifier."""
+    rows = await _in_world(
+        connection,
+        world,
+        "SELECT chunk_id, content, reasons, trust, source, document, section, document_sha256, begin_byte, end_byte"
+        f" FROM memory.narrative_documents WHERE {_OF_WORLD} AND status = 'quarantined' AND chunk_id > %(after)s"
+        " ORDER BY chunk_id LIMIT %(count)s",
+        {"after": after, "count": count},
+    )
+    return [
+        Held(
+            chunk_id=row[0],
+            content=row[1],
+            reasons=tuple(row[2]),
+            trust=row[3],
+            provenance=Provenance(
+                source=row[4],
+                document=row[5],
+                section=row[6],
+                document_sha256=bytes(row[7]),
+                begin_byte=row[8],
+                end_byte=row[9],
+            ),
+        )
+        for row in rows
+    ]
+
+
+async def review(
+    connection: Connection,
+    world: int | None,
+    chunks: Sequence[int],
+    verdict: Status,
+    reviewer: str,
+) -> int:
+    """Decide on chunks in quarantine; returns how many were. The decision and its record are one write."""
+    rows = await _in_world(
+        connection,
+        world,
+        _decided("chunk_id = ANY(%(chunks)s) AND status = 'quarantined'"),
+        {"chunks": list(chunks), "verdict": verdict.value, "reviewer": reviewer},
+    )
+    return int(rows[0][0])
+
+
+async def roll_back(
+    connection: Connection, world: int | None, source: str, document: str, reviewer: str
+) -> int:
+    """Reject all chunks of a source, or of one document of it; returns how many were not rejected before."""
+    rows = await _in_world(
+        connection,
+        world,
+        _decided(
+            "source = %(source)s AND (%(document)s = '' OR document = %(document)s) AND status <> 'rejected'"
+        ),
+        {
+            "source": source,
+            "document": document,
+            "verdict": Status.REJECTED.value,
+            "reviewer": reviewer,
+        },
+    )
+    return int(rows[0][0])
+
+
+def _decided(which: str) -> str:
+    return (
+        "WITH decided AS (UPDATE memory.narrative_documents SET status = %(verdict)s"
+        f" WHERE {_OF_WORLD} AND {which} RETURNING source, world_id, content_sha256),"
+        " noted AS (INSERT INTO memory_ops.reviews (source, world_id, content_sha256, verdict, reviewer)"
+        " SELECT DISTINCT source, world_id, content_sha256, %(verdict)s, %(reviewer)s FROM decided"
+        " ON CONFLICT (source, world_id, content_sha256) DO UPDATE SET verdict = excluded.verdict,"
+        " reviewer = excluded.reviewer, reviewed_at = now())"
+        " SELECT count(*) FROM decided"
+    )
+
+
+async def _in_world(
+    connection: Connection, world: int | None, statement: str, values: dict[str, object]
+) -> list[tuple[Any, ...]]:
+    async with connection.transaction():
+        seen = "" if world is None else str(world)
+        await connection.execute("SELECT set_config('memory.world', %s, true)", (seen,))
+        cursor = await connection.execute(statement, {**values, "world": world})
+        return await cursor.fetchall()

@@ -1,0 +1,28 @@
+"""EDGE: worlds by name, `namespace/name`."""
+
+import re
+from typing import Any
+
+import psycopg
+
+from gameai.knowledge.store.errors import StoreError
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_NAME = re.compile(rf"{_LABEL}/{_LABEL}")
+
+
+def is_name(name: str) -> bool:
+    """Is it `namespace/name`?"""
+    return bool(_NAME.fullmatch(name))
+
+
+def ensure(connection: psycopg.Connection[tuple[Any, ...]], name: str) -> int:
+    """The number of a world, which is made where it does not exist. Raises `StoreError`."""
+    if not is_name(name):
+        raise StoreError(f"{name!r} is not a world: write namespace/name")
+    row = connection.execute(
+        "INSERT INTO memory.worlds (name) VALUES (%s) ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING world_id",
+        (name,),
+    ).fetchone()
+    assert row is not None  # noqa: S101 - RETURNING after an upsert gives a row
+    return int(row[0])
