@@ -1,6 +1,6 @@
 """PURE: the archetype document: what kinds of NPC there are, what they answer by default, what may be cached."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import ROUND_FLOOR, Context, Decimal, InvalidOperation
 from difflib import get_close_matches
 from types import MappingProxyType
@@ -10,6 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from gameai_contract.plain_yaml import YamlError, compose, construct, line_of
+
 # One label letter each, for an engine answers in one token.
 MOST_ACTIONS = 26
 MOST_DOCUMENT_BYTES = 128 << 10
@@ -18,17 +20,6 @@ MOST_NUMBER = 1_000_000_000_000
 # More digits than a number of a game has, so that no quotient is rounded up.
 _EXACT = Context(prec=50)
 SUFFIXES = (".yaml", ".yml", ".json")
-# What PyYAML raises for texts that it cannot take: a number without digits, an invalid character.
-_UNREADABLE = (
-    yaml.YAMLError,
-    ValueError,
-    ArithmeticError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    RecursionError,
-)
-
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")]
 Sentence = Annotated[str, Field(min_length=1, max_length=2000)]
@@ -179,15 +170,6 @@ def _number(text: str) -> Decimal:
     return number
 
 
-_KEYS = sorted(
-    {
-        field.alias or name
-        for part in (Quantiser, CacheRules, Archetype, ArchetypeDocument)
-        for name, field in part.model_fields.items()
-    }
-)
-
-
 class ArchetypeError(ValueError):
     """A document is not right; the message names file, key and line of everything that is wrong."""
 
@@ -237,13 +219,14 @@ def _check_files(files: Mapping[str, str], mine: list[str]) -> None:
 
 def parse_file(file: str, text: str) -> ArchetypeDocument:
     """The document of one file. Raises `ArchetypeError`."""
-    node = _compose(file, text)
     try:
-        value = _Loader("").construct_document(node)
-    except _UNREADABLE as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        raise ArchetypeError(f"{file} line {line}: {_short(error)}") from error
+        node = compose(text)
+        value = None if node is None else construct(node)
+    except YamlError as error:
+        where = f"{file} line {error.line}" if error.line else file
+        raise ArchetypeError(f"{where}: {error}") from error
+    if node is None:
+        raise ArchetypeError(f"{file}: the document is empty")
     try:
         return ArchetypeDocument.model_validate(value)
     except ValidationError as error:
@@ -270,74 +253,6 @@ def json_schema() -> dict[str, Any]:
     return ArchetypeDocument.model_json_schema(by_alias=True)
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain data only: no anchors, no key twice, no numbers to the base of sixty."""
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
-        """A whole number."""
-        _check_number(node)
-        return super().construct_yaml_int(node)
-
-    def construct_yaml_float(self, node: yaml.ScalarNode) -> Any:
-        """A number."""
-        _check_number(node)
-        return super().construct_yaml_float(node)
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call] # PyYAML's types are unfinished
-            raise yaml.MarkedYAMLError(
-                problem="aliases are not read", problem_mark=event.start_mark
-            )
-        node = super().compose_node(parent, index)
-        if isinstance(node, yaml.MappingNode):
-            _check_keys(node)
-        assert node is not None  # noqa: S101 - PyYAML's types are wider than what it does
-        return node
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
-
-
-def _check_number(node: yaml.ScalarNode) -> None:
-    """`1:30` is a number to YAML 1.1, read in a time that grows with the square of its length."""
-    if ":" in node.value:
-        raise yaml.MarkedYAMLError(
-            problem=f"{node.value[:32]} is neither a number nor a text: quote it",
-            problem_mark=node.start_mark,
-        )
-
-
-def _check_keys(node: yaml.MappingNode) -> None:
-    seen = set()
-    for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-            raise yaml.MarkedYAMLError(problem="a key must be text", problem_mark=key.start_mark)
-        if key.value in seen:
-            raise yaml.MarkedYAMLError(
-                problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark
-            )
-        seen.add(key.value)
-
-
-def _short(error: Exception) -> str:
-    return str(getattr(error, "problem", None) or error)[:200]
-
-
-def _compose(file: str, text: str) -> yaml.Node:
-    try:
-        node = _Loader(text).get_single_node()
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ArchetypeError(f"{file} line {line}: {error.problem}") from error
-    except _UNREADABLE as error:
-        raise ArchetypeError(f"{file}: no YAML: {type(error).__name__}") from error
-    if node is None:
-        raise ArchetypeError(f"{file}: the document is empty")
-    return node
-
-
 _PLAIN = MappingProxyType(
     {
         "int_parsing": "must be a whole number",
@@ -345,19 +260,56 @@ _PLAIN = MappingProxyType(
         "string_type": "must be a text: quote it",
         "bool_parsing": "must be true or false",
         "missing": "is missing",
+        "list_type": "must be a list: [a, b]",
+        "dict_type": "must be a mapping: {key: value}",
+        "model_type": "must be a mapping: {key: value}",
     }
+)
+# Keys that people look for here, and where it is instead.
+_ELSEWHERE = MappingProxyType(
+    dict.fromkeys(
+        ("prompt", "system", "persona"),
+        "the game server sends who the NPC is, with the prompt of each question",
+    )
 )
 
 
 def _words(error: Any) -> str:
-    """What is wrong, in words; a key that is not known with the one that is most like it."""
+    """What is wrong, in words; a key that is not known with those that are."""
+    place: tuple[int | str, ...] = error["loc"]
+    if error["type"] == "model_type" and place[-2:-1] == ("fields",):
+        return "must be {}, {step: 10}, {bounds: [6, 20]} or {values: [storm]}"
     if error["type"] in _PLAIN:
         return _PLAIN[error["type"]]
+    if error["type"] == "literal_error":
+        return f"must be {error['ctx']['expected']}"
+    if error["type"] == "string_pattern_mismatch":
+        field = "fields" in place
+        return f"must have {'letters, digits, _, . and -, a letter first' if field else 'small letters, digits and -'}, at most 63"
     if error["type"] != "extra_forbidden":
         return str(error["msg"]).removeprefix("Value error, ")
-    key = str(error["loc"][-1])
-    near = get_close_matches(key, _KEYS, n=1)
-    return f"{key} is not a known key{f'; did you mean {near[0]}?' if near else ''}"
+    return _unknown(place)
+
+
+def _unknown(place: tuple[int | str, ...]) -> str:
+    """A key that its part does not have, with the key that is meant, or where it belongs."""
+    key, part = str(place[-1]), _part(place[:-1])
+    known = sorted(field.alias or name for name, field in part.model_fields.items())
+    longer = [each for each in known if each.lower().startswith(key.lower())]
+    near = [*get_close_matches(key, known, n=1), *longer]
+    if near:
+        return f"{key} is not a known key; did you mean {near[0]}?"
+    remedy = f": {_ELSEWHERE[key]}" if key in _ELSEWHERE else ""
+    return f"{key} is not a known key (there are {', '.join(known)}){remedy}"
+
+
+def _part(place: tuple[int | str, ...]) -> type[_Part]:
+    """What stands at a place of a document."""
+    if "fields" in place:
+        return Quantiser
+    if place[-1:] == ("cache",):
+        return CacheRules
+    return Archetype if place else ArchetypeDocument
 
 
 def _place(error: Any) -> tuple[int | str, ...]:
@@ -370,22 +322,4 @@ def _place(error: Any) -> tuple[int | str, ...]:
 
 def _fault(file: str, root: yaml.Node, place: tuple[int | str, ...], message: str) -> str:
     key = ".".join(str(part) for part in place if part != "[key]")
-    return f"{file} line {_line(root, place)}: {key or 'document'}: {message}"
-
-
-def _line(root: yaml.Node, place: tuple[int | str, ...]) -> int:
-    """The line of the deepest part of a place that the document has."""
-    node, mark = root, root.start_mark
-    for part in place:
-        following = next(_children(node, part), None)
-        if following is None:
-            break
-        mark, node = following
-    return int(mark.line) + 1
-
-
-def _children(node: yaml.Node, part: int | str) -> Iterator[tuple[yaml.Mark, yaml.Node]]:
-    if isinstance(node, yaml.MappingNode):
-        yield from ((key.start_mark, value) for key, value in node.value if key.value == part)
-    elif isinstance(node, yaml.SequenceNode):
-        yield from ((each.start_mark, each) for at, each in enumerate(node.value) if at == part)
+    return f"{file} line {line_of(root, place)}: {key or 'document'}: {message}"

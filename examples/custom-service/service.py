@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 from concurrent import futures
 from pathlib import Path
@@ -12,8 +13,14 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 CONFIG = json.loads(Path(os.environ["GAMEAI_CONFIG"]).read_text())
+NAME = os.environ["GAMEAI_SERVICE"]
+if NAME not in CONFIG["services"]:
+    sys.exit(f"GAMEAI_SERVICE {NAME}: the world has {', '.join(CONFIG['services'])}")
+OWN = CONFIG["services"][NAME]
 # Own images may have any settings; the values are texts.
-SETTINGS = CONFIG["services"][os.environ["GAMEAI_SERVICE"]]["settings"]
+SETTINGS = OWN["settings"]
+# The port of the manifest; PORT is for a laptop where it is taken.
+PORT = os.environ.get("PORT") or OWN["endpoint"].rpartition(":")[2]
 # Callers find new pods because connections end; see "Write it" in docs/how-to/custom-service.md.
 OPTIONS = [("grpc.max_connection_age_ms", 10_000), ("grpc.max_connection_age_grace_ms", 30_000)]
 DRAIN_SECONDS = float(os.environ.get("DRAIN_SECONDS", "11"))
@@ -30,7 +37,7 @@ own = grpc.method_handlers_generic_handler("duel.v1.JudgeService", {"Judge": han
 server.add_generic_rpc_handlers((own,))
 checks = health.HealthServicer()
 health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-port = server.add_insecure_port(f"[::]:{os.environ.get('PORT', '7000')}")
+port = server.add_insecure_port(f"[::]:{PORT}")
 
 stop = threading.Event()
 for number in (signal.SIGTERM, signal.SIGINT):
@@ -41,6 +48,7 @@ checks.set("", health_pb2.HealthCheckResponse.SERVING)
 print(f"listening on {port}", flush=True)
 stop.wait()
 checks.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+print(f"draining for {DRAIN_SECONDS:g} s; DRAIN_SECONDS=0 ends at once", flush=True)
 # Callers that have just resolved the name may still come.
 threading.Event().wait(DRAIN_SECONDS)
 server.stop(grace=10).wait()

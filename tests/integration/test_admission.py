@@ -79,7 +79,7 @@ RULES: dict[str, tuple[str, Any, Any]] = {
             },
         },
     ),
-    "image must be an image reference without a scheme": (
+    "image must be an image reference, REGISTRY/NAME:TAG": (
         "spec.engine.vllm.image",
         "https://registry.example/vllm:v0.32.0",
         "registry.example/vllm:v0.32.0",
@@ -157,7 +157,7 @@ WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
         [WEATHER | {"probe": "TCP"}],
         [OWN | {"probe": "TCP"}],
     ),
-    "image must be an image reference without a scheme such as https://: for example registry": (
+    "image must be an image reference, REGISTRY/NAME:TAG without https://, its name in small": (
         "spec.services",
         [OWN | {"image": "https://registry.example/duel:1.2"}],
         [OWN | {"image": "registry.example/duel:1.2"}],

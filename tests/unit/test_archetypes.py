@@ -60,6 +60,15 @@ def test_several_files_make_one_set() -> None:
         ("[patrol, attack, flee]", "[patrol, patrol]", "line 5: archetypes.guard.actions: actions must differ"),
         ("defaults: [patrol]", "defaults: [patrl]", "archetypes.guard.defaults: the default 'patrl' is not one of the actions (patrol, attack, flee); did you mean patrol?"),
         ("{bounds: [6, 12, 20]}", "{bounds: [6, 6]}", "line 11: archetypes.guard.cache.fields.hour: bounds must rise"),
+        ("text: Keeps the gate.", "prompt: Keeps the gate.", "prompt is not a known key (there are actions, cache, defaults, text): the game server sends who the NPC is, with the prompt of each question"),
+        ("text: Keeps the gate.", "step: 3", "step is not a known key (there are actions, cache, defaults, text)"),
+        ("ttlSeconds: 30", "ttl: 30", "ttl is not a known key; did you mean ttlSeconds?"),
+        ("{step: 10}", "{steps: 10}", "steps is not a known key; did you mean step?"),
+        ("{step: 10}", "[a, b]", "threat: must be {}, {step: 10}, {bounds: [6, 20]} or {values: [storm]}"),
+        ("version: 1", "version: 2", "version: must be 1"),
+        ("  guard:", "  Fish Wife:", "archetypes.Fish Wife: must have small letters, digits and -, at most 63"),
+        ("threat: {step", "the threat: {step", "must have letters, digits, _, . and -, a letter first, at most 63"),
+        ("defaults: [patrol]", "defaults: patrol", "archetypes.guard.defaults: must be a list: [a, b]"),
         ("{step: 10}", "{step: 10, bounds: [1]}", "give one of step, bounds and values"),
         ("{step: 10}", "{step: 0}", "line 10: archetypes.guard.cache.fields.threat.step: "),
         ("[patrol, attack, flee]", f"[{', '.join(f'a{n}' for n in range(27))}]", "line 5: archetypes.guard.actions: "),
@@ -155,7 +164,10 @@ def test_an_unknown_key_is_reported_with_the_nearest() -> None:
     ):
         archetypes.parse({"npcs.yaml": text})
     strange = "version: 1\nzzzzzz: 1\narchetypes: {}\n"
-    with pytest.raises(archetypes.ArchetypeError, match=r"zzzzzz is not a known key$"):
+    with pytest.raises(
+        archetypes.ArchetypeError,
+        match=r"zzzzzz is not a known key \(there are archetypes, version\)$",
+    ):
         archetypes.parse({"npcs.yaml": strange})
 
 

@@ -37,11 +37,19 @@ class Rule(NamedTuple):
         return entry
 
 
+# As container runtimes read it: host, names in small letters, tag, digest.
+_PART = "[a-z0-9]+([._-]+[a-z0-9]+)*"
+_REFERENCE = (
+    r"^(([A-Za-z0-9.-]+|[[][0-9A-Fa-f:]+[]])(:[0-9]+)?/)?"
+    rf"{_PART}(/{_PART})*(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@[A-Za-z0-9+._-]+:[A-Fa-f0-9]+)?$"
+)
+
+
 def image_rule(example: str) -> Rule:
     """For a class with a field `image`: a reference as container runtimes read it, not a URL."""
     return Rule(
-        "!has(self.image) || !self.image.contains('://')",
-        f"image must be an image reference without a scheme such as https://: for example {example}",
+        f"!has(self.image) || self.image.matches('{_REFERENCE}')",
+        f"image must be an image reference, REGISTRY/NAME:TAG without https://, its name in small letters: for example {example}",
         ".image",
     )
 

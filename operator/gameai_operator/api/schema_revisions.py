@@ -15,8 +15,8 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
             "WorldView": "8a6f2b591de4739a",
         },
         8: {
-            "ModelTier": "feccee147cd2892e",
-            "GameWorld": "cc323e8a4f15b8e0",
+            "ModelTier": "70dac0fc65beade5",
+            "GameWorld": "8b30629284780224",
             "WorldView": "8a6f2b591de4739a",
         },
     }

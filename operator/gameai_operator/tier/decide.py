@@ -16,7 +16,7 @@ from gameai_operator.resources.deployment import Deployment, changes, unfinished
 from gameai_operator.resources.pod_faults import Fault, Words, fault
 from gameai_operator.resources.template_revision import UnknownRevisionError
 from gameai_operator.settings import KedaSettings, NetworkSettings, Policy
-from gameai_operator.tier import autoscaling, headroom, scaler_watch, schedule
+from gameai_operator.tier import autoscaling, headroom, scaler_watch, schedule, template
 from gameai_operator.tier.arguments import judge
 from gameai_operator.tier.effective import effective
 from gameai_operator.tier.handover import Limits, Seen, handover
@@ -24,7 +24,7 @@ from gameai_operator.tier.headroom import HEADROOM
 from gameai_operator.tier.lending import loan
 from gameai_operator.tier.network import hub_host
 from gameai_operator.tier.objects import Live, deployments, scaled_objects, surroundings
-from gameai_operator.tier.revisions import AGENT_SINCE, Inputs, inputs
+from gameai_operator.tier.revisions import AGENT_SINCE, REVISIONS, Inputs, inputs
 from gameai_operator.tier.split import Split
 from gameai_operator.tier.status import Judged, conditions, status
 from gameai_operator.tier.template import ON_DEMAND, SPOT, image
@@ -87,8 +87,7 @@ def decide(
         rolling=rolling,
         arguments=verdict,
         revision=revision.revision if revision else tier.status.template_revision,
-        fault=_needs_gpu(tier, live)
-        or fault(pods, (live.on_demand, live.spot), _WORDS)
+        fault=_fault(tier, live, pods, revision or current)
         or headroom.fault(observed.applied("Deployment", headroom.key(tier).name)),
         rejections=(*faults, *_own_faults(tier, keda, headroom_class), *observed.rejections),
         failures=observed.failures,
@@ -109,6 +108,17 @@ def decide(
         requeue_after_seconds=_soonest(lent.next_seconds, looks_again),
         own_replicas=wants.replicas if tier.spec.replicas is None else None,
     )
+
+
+def _fault(tier: ModelTier, live: Live, pods: tuple[Pod, ...], revision: Inputs) -> Fault | None:
+    """What is wrong with the pods. Where no node has room, with what a replica requests: defaults stand nowhere in the spec."""
+    found = _needs_gpu(tier, live) or fault(pods, (live.on_demand, live.spot), _WORDS)
+    if found is None or found.reason != "InsufficientCapacity":
+        return found
+    profile = REVISIONS[revision.revision][tier.spec.class_]
+    wanted = template.resources(tier.spec, profile)["requests"]
+    words = ", ".join(f"{name} {value}" for name, value in wanted.items())
+    return replace(found, message=f"{found.message}; one replica requests {words}")
 
 
 def _own_faults(

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import logging
 import os
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,6 +32,7 @@ _HOMELESS_SECONDS = 5.0
 # Faults of connections that are logged, each once.
 _MOST_LOGGED = 20
 _LOG = logging.getLogger(__name__)
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s/:]+):[0-9]{1,5}")
 # A gateway forgets a report after 60 s.
 _REPORT_SECONDS = 20.0
 
@@ -43,7 +45,7 @@ class Gateway:
     `server_name`. `world` is `namespace/name`, needed unless it is the only one of the caller's own namespace. `token_file` is a projected
     ServiceAccount token of audience `gameai-gateway`; `insecure` sends it over connections that are not encrypted.
 
-    Raises `ValueError` for a `token_file` with neither `ca_file` nor `insecure`.
+    Raises `ValueError` for a `token_file` with neither `ca_file` nor `insecure`, and for an address or a world of another form.
     """
 
     def __init__(
@@ -61,6 +63,13 @@ class Gateway:
                 "token_file without ca_file would send the token in clear: give the ca_file that signs the gateways' "
                 "certificate, or insecure=True where you trust the network between here and the gateways"
             )
+        if world and world.count("/") != 1:
+            raise ValueError(f"world {world!r}: write namespace/name")
+        wrong = [
+            each.strip() for each in address.split(",") if not _ADDRESS.fullmatch(each.strip())
+        ]
+        if wrong:
+            raise ValueError(f"address {wrong[0]!r}: write host:port, without http://")
         self._targets = [each.strip() for each in address.split(",") if each.strip()]
         self._access = Access(
             world=world,

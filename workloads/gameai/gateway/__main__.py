@@ -93,8 +93,9 @@ def _endpoints(given: list[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for each in given:
         tier, equals, address = each.partition("=")
-        if not equals or tier.count("/") != 1 or not address.rpartition(":")[2].isdigit():
-            raise StartError(f"--endpoint {each}: write NAMESPACE/TIER=HOST:PORT")
+        well = equals and tier.count("/") == 1 and address.rpartition(":")[2].isdigit()
+        if not well or "/" in address:
+            raise StartError(f"--endpoint {each}: write NAMESPACE/TIER=HOST:PORT, without http://")
         found.setdefault(tier, []).append(address)
     return found
 

@@ -92,7 +92,7 @@ def _world(
         raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ManifestError(
-            f"GameWorld {key}: {type(error).__name__} {error} in roles or callers"
+            f"GameWorld {key}: roles and callers must be as `kubectl explain gworld.spec` shows them: {error}"
         ) from error
     return WorldView(
         key=key,
@@ -103,19 +103,27 @@ def _world(
     )
 
 
+def _check_fields(world: str, given: Document) -> None:
+    """Raises `ManifestError` for a field that a role does not have, and for one that it needs."""
+    where = f"GameWorld {world}: role {given.get('name', '')}"
+    strange = next((each for each in given if each not in _ROLE_FIELDS), None)
+    if strange is not None:
+        raise ManifestError(
+            f"{where}: {strange} is not a field ({', '.join(_ROLE_FIELDS)}){_hint(strange, _ROLE_FIELDS)}"
+        )
+    reference = given.get("tierRef")
+    if not given.get("name") or not isinstance(reference, Mapping) or not reference.get("name"):
+        raise ManifestError(f"{where}: name and tierRef: {{name: …}} must be set")
+
+
 def _role(world: str, space: str, given: Document, tiers: Mapping[str, TierView]) -> RoleView:
+    _check_fields(world, given)
     reference = given["tierRef"]
     name = f"{reference.get('namespace') or space}/{reference['name']}"
     tier = tiers.get(name)
     if tier is None:
         raise ManifestError(
             f"GameWorld {world}: role {given['name']}: tier {name} does not exist: add its ModelTier to the file{_hint(name, tiers)}"
-        )
-    strange = next((each for each in given if each not in _ROLE_FIELDS), None)
-    if strange is not None:
-        raise ManifestError(
-            f"GameWorld {world}: role {given['name']}: {strange} is not a field "
-            f"({', '.join(_ROLE_FIELDS)}){_hint(strange, _ROLE_FIELDS)}"
         )
     share = given.get("share") or {}
     fallback = given.get("fallback", [each.value for each in FALLBACK_CHAIN])
