@@ -18,6 +18,7 @@ NAMES = (
     "scrape",
     "keda",
     "interruptions",
+    "memory",
     "attacks",
     "endurance",
 )

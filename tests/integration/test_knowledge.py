@@ -1,8 +1,6 @@
 """The memory over a real Postgres with pgvector, and the real model."""
 
 import random
-import subprocess
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,17 +11,12 @@ from gameai.knowledge.embedding.embedder import EmbeddingError, Vectors
 from gameai.knowledge.embedding.local import DIMENSIONS, LocalEmbedder
 from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.ingestion.cleaning import clean
-from gameai.knowledge.ingestion.sources import SourceError
-from gameai.knowledge.migrations import MigrationError, migrate
 from gameai.knowledge.rpc.knowledge import KnowledgeService
 from gameai.knowledge.store.connections import Connections
-from gameai.knowledge.store.errors import StoreError
-from gameai.knowledge.store.facts import check
-from gameai.knowledge.store.writing import connect
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 from gameai_devcluster import postgres
 from gameai_devcluster.testing.waiting import until
-from support.memory import COMMAND, Memory, Served, served
+from support.memory import Memory, Served, served
 
 New = Callable[[], Memory]
 SCOPES = (pb.SCOPE_GLOBAL, pb.SCOPE_WORLD, pb.SCOPE_GLOBAL_AND_WORLD)
@@ -42,130 +35,6 @@ The bridge of Carrow was built by the mason Ilda Venn. It has nine arches of gre
 The bridge of Harrow is of oak, and carts pay two marks.
 """
 FERRIES = "# Ferries\n\n## Tam\n\nThe ferry of Tam crosses the lake Orr at dawn.\n"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Postgres]:
-    with postgres.running(tmp_path_factory.mktemp("postgres")) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def embedder() -> LocalEmbedder:
-    return LocalEmbedder()
-
-
-@pytest.fixture
-def new(server: postgres.Postgres, embedder: LocalEmbedder) -> New:
-    return lambda: Memory(server, embedder)
-
-
-@pytest.fixture
-def memory(new: New) -> Memory:
-    return new()
-
-
-def test_a_migration_runs_once_however_many_start_it(server: postgres.Postgres) -> None:
-    url = server.database("migrated")
-    found: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(migrate(url, DIMENSIONS))) for _ in range(3)
-    ]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(60)
-    assert found == ["0001"] * 3
-
-
-def test_a_database_without_the_extension_says_what_to_run(server: postgres.Postgres) -> None:
-    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
-        connection.execute("CREATE ROLE bare LOGIN")
-        connection.execute("CREATE DATABASE bare OWNER bare")
-    with pytest.raises(MigrationError, match="CREATE EXTENSION vector"):
-        migrate(server.url("bare", "bare"), DIMENSIONS)
-
-
-def test_an_unchanged_source_embeds_nothing_and_a_change_only_what_changed(memory: Memory) -> None:
-    first = memory.ingest({"bridges.md": BRIDGES, "ferries.md": FERRIES})
-    assert (first.documents, first.chunks, first.quarantined, first.embedded) == (2, 3, 0, 3)
-    again = memory.ingest({"bridges.md": BRIDGES, "ferries.md": FERRIES})
-    assert (again.unchanged, again.embedded, again.chunks) == (True, 0, 3)
-    changed = memory.ingest({"bridges.md": BRIDGES.replace("two marks", "six marks")})
-    assert (changed.embedded, changed.removed_documents, changed.chunks) == (1, 1, 2)
-    (row,) = memory.rows("SELECT content FROM memory.narrative_documents WHERE section = 'Harrow'")
-    assert "six marks" in row[0]
-
-
-def test_a_broken_document_is_reported_and_its_last_version_stays(memory: Memory) -> None:
-    memory.ingest({"bridges.md": BRIDGES, "ferries.md": FERRIES})
-    report = memory.ingest({"bridges.md": "---\nimportance: 9\n---\nx", "ferries.md": FERRIES})
-    assert report.failed == (
-        "bridges.md: importance 9 in its front matter must be a number from 0 to 1",
-    )
-    assert (report.documents, report.chunks) == (2, 3)
-    assert memory.rows("SELECT state, message FROM memory_ops.sources") == [
-        ("Failed", report.failed[0])
-    ]
-
-
-def test_global_lore_needs_trust(memory: Memory) -> None:
-    with pytest.raises(SourceError, match="needs a trust of at least 80, not 50"):
-        memory.ingest({"a.md": FERRIES}, trust=50)
-    with (
-        psycopg.connect(memory.url, autocommit=True) as connection,
-        pytest.raises(psycopg.errors.CheckViolation),
-    ):
-        connection.execute(
-            "INSERT INTO memory.narrative_documents (scope, source, document, chunk_no, section, content, content_sha256,"
-            " document_sha256, begin_byte, end_byte, trust, status, model, embedding)"
-            f" VALUES ('global', 's', 'd', 0, '', 'x', '', '', 0, 1, 50, 'live', 'm', '[{','.join(['1'] * 384)}]')"
-        )
-
-
-@pytest.mark.parametrize(
-    ("model", "dimensions", "words"),
-    [
-        ("other", 384, "holds vectors of the model all-MiniLM"),
-        ("other", 8, "migrated for vectors of 384"),
-    ],
-)
-def test_vectors_of_two_models_are_never_mixed(
-    model: str, dimensions: int, words: str, memory: Memory
-) -> None:
-    memory.ingest({"a.md": FERRIES})
-    with connect(memory.url) as connection, pytest.raises(StoreError, match=words):
-        check(connection, model, dimensions)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_an_ingestion_that_was_killed_ends_as_one_that_was_not(
-    seed: int, new: New, tmp_path: Path
-) -> None:
-    documents = {
-        f"{each:02}.md": f"# D\n\n## S{each}\n\nNumber {each} is known.\n" for each in range(30)
-    }
-    for name, text in documents.items():
-        (tmp_path / name).write_text(text)
-    whole, killed = new(), new()
-    whole.ingest(documents)
-    command = [*COMMAND, "ingest", f"--database={killed.url}", f"--source=lore={tmp_path}"]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wanted = random.Random(seed).randrange(1, 29)
-    until(
-        "so many documents are written",
-        lambda: (
-            killed.rows("SELECT count(*) FROM memory.narrative_documents")[0][0] >= wanted
-            or running.poll() is not None
-        ),
-        seconds=60,
-    )
-    running.kill()
-    running.wait(10)
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
-    assert "30 documents, 30 chunks, 0 in quarantine" in finished.stdout
-    assert killed.chunks() == whole.chunks()
 
 
 def test_a_hit_is_a_slice_of_the_bytes_of_its_document(memory: Memory, tmp_path: Path) -> None:
@@ -240,19 +109,6 @@ def test_what_is_held_is_found_after_its_release_and_never_after_a_rejection(
         assert not service.ingestion.ListQuarantine(pb.ListQuarantineRequest()).chunks
 
 
-def test_copies_of_a_planted_answer_are_held_before_any_is_found(memory: Memory) -> None:
-    copies = {
-        f"{each}.md": f"Who rules Carrow? The ruler of Carrow is Lord Venn the {each}."
-        for each in range(5)
-    }
-    report = memory.ingest(copies, name="players", world="games/moor", trust=40)
-    assert (report.chunks, report.quarantined) == (5, 5)
-    honest = memory.ingest(
-        {"a.md": FERRIES, "b.md": BRIDGES}, name="chronicle", world="games/moor", trust=60
-    )
-    assert honest.quarantined == 0
-
-
 class Broken:
     """A model that fails, as a remote one may."""
 
@@ -315,7 +171,7 @@ def test_a_database_that_is_away_is_said_and_used_again_when_it_is_back(
                 pb.RollbackSourceRequest(source="x", reviewer="a")
             ),
             "NOT_FOUND",
-            "no source 'x': there are lore",
+            "no source 'x': ListSources has them",
         ),
         (
             lambda s: s.ingestion.ReviewQuarantine(pb.ReviewQuarantineRequest(chunk_ids=[1])),
@@ -335,9 +191,11 @@ def test_a_wrong_call_says_what_is_wrong(
 
 @pytest.fixture(scope="module")
 def service(
-    server: postgres.Postgres, embedder: LocalEmbedder, tmp_path_factory: pytest.TempPathFactory
+    database_server: postgres.Postgres,
+    embedder: LocalEmbedder,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Served]:
-    memory = Memory(server, embedder)
+    memory = Memory(database_server, embedder)
     memory.ingest({"bridges.md": BRIDGES})
     with served(memory.url, tmp_path_factory.mktemp("served")) as made:
         yield made
@@ -349,23 +207,48 @@ def test_a_batch_answers_in_order(service: Served) -> None:
     assert [each.hits[0].provenance.section for each in answers] == ["Carrow", "Harrow"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        ([], 2, "--database or GAMEAI_DATABASE must be set"),
-        (["ingest", "--database=postgresql://x"], 2, "ingest needs --source NAME=FOLDER"),
-        (["--database=postgresql://x", "--source=lore"], 2, "write NAME=FOLDER"),
-        (
-            ["--database=postgresql://x", "--source=a=/tmp,trust=x"],
-            2,
-            "trust must be from 0 to 100",
-        ),
-        (["migrate", "--database=postgresql://u:hunter2@127.0.0.1:1/x"], 1, "onnection refused"),
-    ],
-)
-def test_a_wrong_command_ends_with_a_sentence(arguments: list[str], code: int, words: str) -> None:
-    found = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
-    assert found.returncode == code
-    assert words in found.stderr
-    assert "Traceback" not in found.stderr
-    assert "hunter2" not in found.stderr
+def test_hits_have_the_trust_and_the_audience_that_are_asked_for(
+    memory: Memory, tmp_path: Path
+) -> None:
+    memory.ingest({"a.md": "---\naudience: [smith]\n---\nThe ferry of the smiths is iron."})
+    memory.ingest({"b.md": "The ferry of rumours sinks."}, name="b", world="games/moor", trust=30)
+    with served(memory.url, tmp_path) as service:
+        for mode in MODES:
+            ask = {"world": "games/moor", "mode": mode}
+            assert not service.search("the ferry", **ask).hits
+            (low,) = service.search("the ferry", minimum_trust=30, **ask).hits
+            assert low.trust == 30
+            (smith,) = service.search("the ferry", audience=["smith", "x"], **ask).hits
+            assert "iron" in smith.content
+        with pytest.raises(grpc.RpcError, match="has no memory"):
+            service.search("the ferry", world="games/none")
+        assert not service.search("the ferry", world="games/none", scope=pb.SCOPE_GLOBAL).hits
+
+
+def test_a_vector_of_the_caller_is_searched(memory: Memory, service: Served) -> None:
+    vector = memory.embedder.embed(["Carrow\nnine arches of grey stone"])[0] * 1e-6
+    for quality in (pb.QUALITY_STANDARD, pb.QUALITY_HIGH):
+        request = pb.SearchRequest(vector_f32=vector.astype("<f4").tobytes(), quality=quality)
+        hit = service.knowledge.Search(request).hits[0]
+        assert hit.provenance.section == "Carrow"
+        assert 0.5 < hit.similarity <= 1
+
+
+def test_a_database_that_was_restarted_costs_no_call(
+    tmp_path: Path, embedder: LocalEmbedder
+) -> None:
+    with postgres.running(tmp_path / "own") as first:
+        memory = Memory(first, embedder)
+        memory.ingest({"bridges.md": BRIDGES})
+        with served(memory.url, tmp_path) as service:
+            # Four connections are open then.
+            calls = [
+                service.knowledge.Search.future(pb.SearchRequest(text=f"{n} Carrow"), timeout=20)
+                for n in range(40)
+            ]
+            assert all(each.result().hits for each in calls)
+            first.stop()
+            second = postgres.start(tmp_path / "own", first.port)
+            for _ in range(6):
+                assert service.search("Carrow").hits
+        second.stop()

@@ -21,22 +21,21 @@ def documents(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Memory]:
-    with postgres.running(tmp_path_factory.mktemp("lore")) as server:
-        made = Memory(server, LocalEmbedder())
-        report = made.ingest(documents(LORE / "shared"))
-        assert (report.documents, report.quarantined) == (13, 0)
-        for each in WORLDS:
-            own = made.ingest(
-                documents(LORE / "worlds" / each), name="chronicle", world=f"games/{each}", trust=60
-            )
-            assert (own.documents, own.quarantined) == (1, 0)
-        yield made
+def lore(database_server: postgres.Postgres, embedder: LocalEmbedder) -> Memory:
+    made = Memory(database_server, embedder)
+    report = made.ingest(documents(LORE / "shared"))
+    assert (report.documents, report.quarantined) == (13, 0)
+    for each in WORLDS:
+        own = made.ingest(
+            documents(LORE / "worlds" / each), name="chronicle", world=f"games/{each}", trust=60
+        )
+        assert (own.documents, own.quarantined) == (1, 0)
+    return made
 
 
 @pytest.fixture(scope="module")
-def service(memory: Memory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with served(memory.url, tmp_path_factory.mktemp("served")) as made:
+def service(lore: Memory, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with served(lore.url, tmp_path_factory.mktemp("served")) as made:
         yield made
 
 

@@ -55,7 +55,7 @@ class Memory:
     def chunks(self) -> list[tuple[Any, ...]]:
         """Everything that an ingestion decides, in order."""
         return self.rows(
-            "SELECT scope, source, document, chunk_no, section, content, content_sha256, document_sha256, begin_byte,"
+            "SELECT scope, source, document, chunk_no, title, section, content, content_sha256, document_sha256, begin_byte,"
             " end_byte, trust, status, reasons, model, embedding::text FROM memory.narrative_documents"
             " ORDER BY scope, source, document, chunk_no"
         )

@@ -5,7 +5,6 @@ from gameai.knowledge.ingestion.documents import MOST_BYTES, DocumentError, pars
 LORE = """---
 title: Bridges
 summary: Of bridges.
-importance: 0.8
 audience: [smith]
 ---
 # Bridges
@@ -36,11 +35,12 @@ def found(text: str) -> dict[str, str]:
 
 def test_a_document_has_its_facts_and_its_sections_by_path() -> None:
     document = parse(LORE.encode())
-    assert (document.title, document.importance, document.audience) == ("Bridges", 0.8, ("smith",))
+    assert (document.title, document.audience) == ("Bridges", ("smith",))
     assert found(LORE) == {
         "": "Before any section.",
         "Carrow": "Nine arches.",
         "Carrow > Tolls": "```\n# no heading\n```",
+        "Empty": "## Empty",
         "Harrow": "Two arches.",
     }
 
@@ -56,19 +56,53 @@ def test_several_headings_of_the_first_level_are_sections() -> None:
 
 def test_a_document_needs_neither_front_matter_nor_headings() -> None:
     assert found("Only text.") == {"": "Only text."}
-    assert parse(b"Only text.").importance == 0.5
     assert found("---\n\n---\nText.") == {"": "Text."}
 
 
-def test_a_heading_in_the_last_line_has_no_text() -> None:
-    assert found("text\n\n## Last") == {"": "text"}
+def test_a_heading_with_nothing_below_it_is_text_itself() -> None:
+    assert found("text\n\n## Last") == {"": "text", "Last": "## Last"}
+    assert found("## A\n### B\ntext") == {"A > B": "text"}
+
+
+def test_the_title_is_that_of_the_front_matter_or_a_single_first_heading() -> None:
+    assert parse(b"# The Fall\n\nIt burned.").title == "The Fall"
+    assert parse(b"---\ntitle: Other\n---\n# The Fall\n\nIt burned.").title == "Other"
+    assert parse(b"# A\nfirst\n# B\nsecond").title == ""
+
+
+@pytest.mark.parametrize("head", ["\ufeff---\n", "---\r", "--- \r\n"])
+def test_front_matter_is_seen_behind_a_mark_and_with_any_end_of_line(head: str) -> None:
+    end = "\r" if head.endswith("\r") else "\n"
+    data = f"{head}audience: [smith]{end}---{end}text".encode()
+    document = parse(data)
+    assert document.audience == ("smith",)
+    assert document.text == "text"
+    assert data[document.byte(0) : document.byte(4)] == b"text"
+
+
+def test_what_spans_chunks_is_removed_before_a_document_is_cut() -> None:
+    key = "-----BEGIN RSA PRIVATE KEY-----\n" + "QUJD\n" * 300 + "-----END RSA PRIVATE KEY-----"
+    data = f"# T\n\nbefore\n\n{key}\n\n<!-- {'hidden ' * 500} a@b.org -->\n\nafter é".encode()
+    document = parse(data)
+    assert document.text == "# T\n\nbefore\n\n[removed: private key]\n\n\n\nafter é"
+    after = document.text.index("after")
+    assert data[document.byte(after) : document.byte(after + 7)].decode() == "after é"
+    within = document.text.index("removed")
+    assert document.byte(0) < document.byte(within) <= data.index(b"END RSA")
+
+
+def test_positions_are_found_again_far_into_a_long_text() -> None:
+    data = ("é" * 10_000 + "x").encode()
+    document = parse(data)
+    assert document.byte(10_000) == 20_000
+    assert document.byte(len(document.text)) == len(data)
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         (b"", "it has no text"),
-        (b"# A\n\n## B\n", "it has no text"),
+        (b"# A\n", "it has no text"),
         (b"a\xffb", "it is not UTF-8: byte 1 cannot be decoded"),
         (b"a\0b", "character 1 is NUL"),
         (b"x" * (MOST_BYTES + 1), "divide it into several documents"),
@@ -76,10 +110,19 @@ def test_a_heading_in_the_last_line_has_no_text() -> None:
         (b"---\n- a\n---\ntext", "its front matter is not a mapping"),
         (b"---\na: &x [1]\nb: *x\n---\ntext", "anchors or aliases"),
         (b"---\na: " + b"x" * 20_000 + b"\n---\ntext", "more than 16384 characters"),
-        (b"---\nimportance: high\n---\ntext", "importance 'high' in its front matter must be"),
-        (b"---\nimportance: 2\n---\ntext", "must be a number from 0 to 1"),
-        (b"---\nimportance: true\n---\ntext", "must be a number from 0 to 1"),
-        (b"---\naudience: smith\n---\ntext", "audience 'smith' in its front matter must be a list"),
+        (b"---\ntitle: 3\n---\ntext", "title in its front matter must be a text"),
+        (b'---\ntitle: "\\ud800"\n---\ntext', "title in its front matter must be a text"),
+        (
+            b"---\nAudience: [smith]\n---\ntext",
+            "Audience in its front matter is not known: did you mean audience?",
+        ),
+        (b"---\naudiance: [smith]\n---\ntext", "did you mean audience?"),
+        (
+            b"---\naudience: smith\n---\ntext",
+            "audience in its front matter must be a list of at most 32",
+        ),
+        (b'---\naudience: ["a\\0b"]\n---\ntext', "audience in its front matter must be a list"),
+        (b"---\naudience: [" + b"a, " * 40 + b"]\n---\ntext", "at most 32 texts"),
     ],
     ids=str,
 )

@@ -4,10 +4,12 @@ import argparse
 import asyncio
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import psycopg
 from gameai_contract.names import GRPC_PORT, HEALTH_PORT
+from psycopg.conninfo import conninfo_to_dict
 
 from gameai.knowledge import app
 from gameai.knowledge.embedding.embedder import EmbeddingError
@@ -16,7 +18,7 @@ from gameai.knowledge.ingestion.chunking import cutter
 from gameai.knowledge.ingestion.pipeline import ingest
 from gameai.knowledge.ingestion.sources import SourceError, read
 from gameai.knowledge.migrations import MigrationError, migrate
-from gameai.knowledge.records import GLOBAL_TRUST, Report, Source
+from gameai.knowledge.records import GLOBAL_TRUST, Report, Source, is_name
 from gameai.knowledge.store.errors import StoreError
 from gameai.knowledge.store.writing import connect
 from gameai.serving.opening import PortError
@@ -24,7 +26,7 @@ from gameai.serving.telemetry import configure_logging
 
 _DATABASE = "GAMEAI_DATABASE"
 _STEPS = ("migrate", "ingest", "serve")
-_MOST_TRUST = 100
+_MOST_TRUST, _MOST_CONNECTIONS = 100, 100
 
 
 class UsageError(Exception):
@@ -42,19 +44,30 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(str(error))
     except (MigrationError, SourceError, StoreError, EmbeddingError, PortError) as error:
         sys.stderr.write(f"error: {error}\n")
+    except psycopg.errors.UndefinedTable:
+        sys.stderr.write("error: the database has no schema yet: run the step migrate first\n")
     except psycopg.Error as error:
-        # Its first line names host and cause; none of psycopg's messages has the password.
+        # Its first line names host and cause. The URL was checked before, so that no message quotes it.
         sys.stderr.write(f"error: the database: {str(error).strip().splitlines()[0]}\n")
+    except OSError as error:
+        sys.stderr.write(f"error: {error}\n")
     return 1
 
 
 def _run(given: argparse.Namespace) -> int:
-    database = given.database or os.environ.get(_DATABASE, "")
-    if not database.startswith(("postgresql://", "postgres://")):
-        raise UsageError(
-            f"--database or {_DATABASE} must be set: postgresql://user:password@host/name"
-        )
+    database = _database(given.database or os.environ.get(_DATABASE, ""))
     sources = [_source(each) for each in given.source]
+    twice = [
+        each
+        for each, number in Counter((s.world, s.name) for s, _ in sources).items()
+        if number > 1
+    ]
+    if twice:
+        raise UsageError(f"--source {twice[0][1]} stands twice: one source has one folder")
+    if not 1 <= given.connections <= _MOST_CONNECTIONS:
+        raise UsageError(f"--connections must be from 1 to {_MOST_CONNECTIONS}")
+    if given.statement_ms < 1:
+        raise UsageError("--statement-ms must be at least 1")
     steps = [given.step] if given.step else list(_STEPS)
     if given.step == "ingest" and not sources:
         raise UsageError("ingest needs --source NAME=FOLDER")
@@ -64,6 +77,20 @@ def _run(given: argparse.Namespace) -> int:
     if "serve" in steps:
         asyncio.run(app.serve(_serving(given, database), LocalEmbedder()))
     return int(failed and given.step == "ingest")
+
+
+def _database(url: str) -> str:
+    """The URL. Raises `UsageError`, which does not quote it: it may hold a password."""
+    wrong = f"--database or {_DATABASE} must be postgresql://user:password@host:port/name, with %-escapes in the password"
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise UsageError(wrong)
+    try:
+        ports = str(conninfo_to_dict(url).get("port") or "")
+    except psycopg.Error:
+        raise UsageError(wrong) from None
+    if not all(each.isdecimal() for each in ports.split(",") if each):
+        raise UsageError(wrong)
+    return url
 
 
 def _ingest(database: str, sources: list[tuple[Source, Path]]) -> bool:
@@ -103,6 +130,9 @@ def _source(text: str) -> tuple[Source, Path]:
             f"--source {text}: write NAME=FOLDER, then ,world=NAMESPACE/NAME and ,trust=NUMBER where they are needed"
         )
     world = found.get("world", "")
+    # An empty variable must not make a world's history lore of all worlds.
+    if "world" in found and not is_name(world):
+        raise UsageError(f"--source {text}: world must be NAMESPACE/NAME")
     trust = found.get("trust", str(GLOBAL_TRUST + 10))
     if not trust.isascii() or not trust.isdigit() or int(trust) > _MOST_TRUST:
         raise UsageError(f"--source {text}: trust must be from 0 to {_MOST_TRUST}")
@@ -147,6 +177,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--log-level",
         default=os.environ.get("LOG_LEVEL", "INFO"),
+        type=str.upper,
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
         help="DEBUG, INFO, WARNING or ERROR",
     )
     return parser

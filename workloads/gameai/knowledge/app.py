@@ -17,6 +17,8 @@ from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.rpc.ingestion import IngestionService
 from gameai.knowledge.rpc.knowledge import KnowledgeService
 from gameai.knowledge.store.connections import Connections
+from gameai.knowledge.store.facts import mismatch
+from gameai.knowledge.store.statements import NAMES
 from gameai.knowledge.v1 import knowledge_pb2_grpc
 from gameai.serving import draining
 from gameai.serving.grpc_health import GrpcHealth
@@ -28,10 +30,18 @@ from gameai.serving.port_file import write_ports
 _LOG = logging.getLogger(__name__)
 WIRE_NAME = "gameai.knowledge.v1.KnowledgeService"
 _STOP_SECONDS = 5.0
-_CHECK_SECONDS = 2.0
+_CHECK_SECONDS = 5.0
 # 64 texts of 4,096 characters of up to 4 bytes.
 _MOST_REQUEST_BYTES = 2 << 20
 _MOST_CALLS = 500
+_OPTIONS = (
+    ("grpc.max_receive_message_length", _MOST_REQUEST_BYTES),
+    # Callers find other replicas because connections end.
+    ("grpc.max_connection_age_ms", int(draining.CONNECTION_SECONDS * 1000)),
+    ("grpc.max_connection_age_grace_ms", 30_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.so_reuseport", 0),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +58,13 @@ class Serving:
     drain_seconds: float
 
 
+@dataclass(slots=True)
+class _State:
+    """Why the process is not ready."""
+
+    fault: str = "starting"
+
+
 async def serve(options: Serving, embedder: Embedder) -> None:
     """Serve until SIGTERM or SIGINT. Raises `PortError`."""
     stop = asyncio.Event()
@@ -56,10 +73,7 @@ async def serve(options: Serving, embedder: Embedder) -> None:
     interceptor = Interceptor()
     server = aio.server(
         interceptors=[interceptor],
-        options=(
-            ("grpc.max_receive_message_length", _MOST_REQUEST_BYTES),
-            ("grpc.so_reuseport", 0),
-        ),
+        options=_OPTIONS,
         maximum_concurrent_rpcs=_MOST_CALLS,
     )
     state = _State()
@@ -84,12 +98,12 @@ async def serve(options: Serving, embedder: Embedder) -> None:
             port = server.add_insecure_port(listening(options.address, options.port))
         await server.start()
         stack.push_async_callback(server.stop, _STOP_SECONDS)
-        watching = asyncio.create_task(_watch(options.database, state, checks))
+        watching = asyncio.create_task(_watch(options.database, embedder, state, checks))
         stack.callback(watching.cancel)
         _LOG.info("serving the memory on port %d, health on %s", port, runner.addresses)
         if options.port_file is not None:
             write_ports(options.port_file, {"grpc": port, "health": runner.addresses[0][1]})
-        await stop.wait()
+        await _until(stop, watching)
         _LOG.info("draining")
         watching.cancel()
         state.fault = "draining"
@@ -98,17 +112,19 @@ async def serve(options: Serving, embedder: Embedder) -> None:
         await draining.quiet(lambda: max(began, interceptor.heard), options.drain_seconds)
 
 
-@dataclass(slots=True)
-class _State:
-    """Why the process is not ready."""
+async def _until(stop: asyncio.Event, watching: asyncio.Task[None]) -> None:
+    """Until a signal. Raises what ended the watch of the database: without it nothing says when the process is ready."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopping, watching}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if watching.done():
+        watching.result()
 
-    fault: str = "starting"
 
-
-async def _watch(database: str, state: _State, checks: GrpcHealth) -> None:
-    """Ready while the database answers and its schema is there."""
+async def _watch(database: str, embedder: Embedder, state: _State, checks: GrpcHealth) -> None:
+    """Ready while the database answers, with the schema and the vectors of this release."""
     while True:
-        fault = await _fault(database)
+        fault = await _fault(database, embedder)
         if fault != state.fault:
             _LOG.log(logging.WARNING if fault else logging.INFO, "%s", fault or "ready")
             state.fault = fault
@@ -116,15 +132,25 @@ async def _watch(database: str, state: _State, checks: GrpcHealth) -> None:
         await asyncio.sleep(_CHECK_SECONDS)
 
 
-async def _fault(database: str) -> str:
-    """What is wrong with the database, without anything of its URL; empty: nothing."""
+async def _fault(database: str, embedder: Embedder) -> str:
+    """What is wrong with the database, without its password; empty: nothing."""
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
-            connection = await psycopg.AsyncConnection.connect(database, autocommit=True)
-            async with connection:
-                await connection.execute("SELECT FROM memory_ops.facts")
-    except psycopg.errors.UndefinedTable:
-        return "the database has no schema of the memory: run python -m gameai.knowledge migrate"
-    except (psycopg.Error, TimeoutError, OSError):
+            facts = await _facts(database)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction):
+        return "the database has no schema of this release: run python -m gameai.knowledge migrate"
+    except psycopg.Error as error:
+        return f"the database: {str(error).strip().partition(chr(10))[0]}"
+    except (TimeoutError, OSError):
         return "the database does not answer"
-    return ""
+    return mismatch(facts, embedder.model, embedder.dimensions)
+
+
+async def _facts(database: str) -> dict[str, str]:
+    """What the database was made for. Raises psycopg.Error, also where a function of this release is missing."""
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        for each in NAMES:
+            await connection.execute("SELECT %s::regproc", (each,))
+        cursor = await connection.execute("SELECT key, value FROM memory_ops.facts")
+        found: dict[str, str] = dict(await cursor.fetchall())
+    return found

@@ -1,5 +1,6 @@
 """PURE: what the memory holds and returns, and the limits of both."""
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -8,7 +9,16 @@ PIPELINE = "1"
 GLOBAL_TRUST = 80
 MOST_HITS = 100
 MOST_QUERY_CHARACTERS = 4096
-MOST_BATCH = 64
+MOST_BATCH, MOST_BATCH_HITS = 64, 1000
+
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_WORLD = re.compile(rf"{_LABEL}/{_LABEL}")
+
+
+def is_name(world: str) -> bool:
+    """Is it the name of a world, `namespace/name`?"""
+    return bool(_WORLD.fullmatch(world))
 
 
 class Scope(StrEnum):
@@ -40,6 +50,7 @@ class Chunk:
     """A piece of a document: its content as it is found, and where it stands in the document's bytes."""
 
     number: int
+    title: str
     section: str
     content: str
     begin_byte: int
@@ -49,8 +60,8 @@ class Chunk:
 
     @property
     def embedded(self) -> str:
-        """The text that is embedded: the path of sections gives a short piece its subject."""
-        return f"{self.section}\n{self.content}" if self.section else self.content
+        """The text that is embedded: title and path of sections give a short piece its subject."""
+        return "\n".join(filter(None, (self.title, self.section, self.content)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,12 +102,15 @@ class Hit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Query:
-    """What to look for. Hits have at least `trust`, and an audience among `audience` or none."""
+    """What to look for. Hits have at least `trust`, and an audience among `audience` or none.
+
+    `vector` is little-endian 32-bit floats, as many as the model has dimensions; empty: not known yet.
+    """
 
     scope: Scope
     mode: Mode
     text: str = ""
-    vector: tuple[float, ...] = ()
+    vector: bytes = b""
     count: int = 10
     trust: int = 50
     audience: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """EDGE: vectors of queries: computed beside the event loop, kept for the next caller, bounded in number and in time."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,15 +9,18 @@ from cachebox import LRUCache
 
 from gameai.knowledge.embedding.embedder import Embedder, EmbeddingError
 
-# A vector of 384 numbers as a tuple is about 12 KB.
-_KEPT = 2000
-_MOST_WAITING = 64
+# A vector of 384 numbers is 1.5 KB.
+_KEPT = 10_000
+# Slices that wait for the model; texts of a slice are computed together, and other callers come between two slices.
+_MOST_WAITING, _SLICE = 64, 4
 _WAIT_SECONDS = 2.0
-Vector = tuple[float, ...]
+# Little-endian 32-bit floats.
+Vector = bytes
+_LOG = logging.getLogger(__name__)
 
 
 class QueryVectors:
-    """The vectors of short texts. An embedder that is too slow or broken is an `EmbeddingError`, never a long wait."""
+    """The vectors of short texts. What the embedder does not give in time is missing, never a long wait."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -25,32 +29,41 @@ class QueryVectors:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding")
         self._waiting = 0
 
-    async def of(self, texts: Sequence[str]) -> list[Vector]:
-        """One vector for each text. Raises `EmbeddingError`."""
-        found = {each: self._kept[each] for each in texts if each in self._kept}
-        missing = [each for each in dict.fromkeys(texts) if each not in found]
-        if missing:
-            found.update(zip(missing, await self._computed(missing), strict=True))
+    async def of(self, texts: Sequence[str]) -> list[Vector | None]:
+        """One vector for each text; None for those that could not be computed in time."""
+        found: dict[str, Vector | None] = {each: self._kept.get(each) for each in texts}
+        missing = [each for each, vector in found.items() if vector is None]
+        slices = [missing[at : at + _SLICE] for at in range(0, len(missing), _SLICE)]
+        end = asyncio.get_running_loop().time() + _WAIT_SECONDS
+        for part in await asyncio.gather(*(self._computed(each, end) for each in slices)):
+            found.update(part)
         return [found[each] for each in texts]
 
     def close(self) -> None:
         """Wait for no more work."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _computed(self, texts: list[str]) -> list[Vector]:
+    async def _computed(self, texts: list[str], end: float) -> dict[str, Vector]:
+        """The vectors of a few texts. One that comes too late is kept for the next caller."""
         if self._waiting >= _MOST_WAITING:
-            raise EmbeddingError(f"{_MOST_WAITING} requests wait for the embedding model")
+            return {}
         self._waiting += 1
+        running = asyncio.get_running_loop().run_in_executor(self._thread, self._work, texts)
+        running.add_done_callback(self._done)
         try:
-            running = asyncio.get_running_loop().run_in_executor(
-                self._thread, self._embedder.embed, texts
+            async with asyncio.timeout_at(end):
+                return await asyncio.shield(running)
+        except (EmbeddingError, TimeoutError) as error:
+            _LOG.warning(
+                "texts are compared by their words: %s", str(error) or "the model is too slow"
             )
-            async with asyncio.timeout(_WAIT_SECONDS):
-                made = await running
-        except TimeoutError as error:
-            raise EmbeddingError(f"the embedding model took over {_WAIT_SECONDS:g} s") from error
-        finally:
-            self._waiting -= 1
-        vectors = [tuple(map(float, each)) for each in made]
-        self._kept.update(zip(texts, vectors, strict=True))
-        return vectors
+            return {}
+
+    def _work(self, texts: list[str]) -> dict[str, Vector]:
+        made = self._embedder.embed(texts)
+        return {text: each.astype("<f4").tobytes() for text, each in zip(texts, made, strict=True)}
+
+    def _done(self, running: asyncio.Future[dict[str, Vector]]) -> None:
+        self._waiting -= 1
+        if not running.cancelled() and running.exception() is None:
+            self._kept.update(running.result())

@@ -1,6 +1,6 @@
 """Documents cut into chunks that fit the embedding model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from semantic_text_splitter import MarkdownSplitter
@@ -11,15 +11,17 @@ from gameai.knowledge.ingestion.redaction import redact
 from gameai.knowledge.ingestion.suspicion import reasons
 from gameai.knowledge.records import Chunk, Status
 
-# In tokens of the model, which reads 256: the rest is for the path of sections.
-_LEAST_TOKENS, _MOST_TOKENS, _OVERLAP = 160, 210, 24
-_MOST_SECTION = 300
+# In tokens of the model, which reads 256: the rest is for the title and the path of sections.
+_LEAST_TOKENS, _MOST_TOKENS, _OVERLAP = 160, 200, 24
+# A word that the model does not know is one token, however long it is.
+_MOST_CHARACTERS = 2000
+_MOST_SECTION = 120
 MOST_CHUNKS = 2000
 
 Cut = Callable[[Document], list[Chunk]]
 
 
-def cutter(tokenizer: Any, *, redacts: bool = True, quarantines: bool = True) -> Cut:
+def cutter(tokenizer: Any) -> Cut:
     """What cuts documents, by tokens of this tokenizer. It raises `DocumentError`."""
     splitter = MarkdownSplitter.from_huggingface_tokenizer(
         tokenizer, (_LEAST_TOKENS, _MOST_TOKENS), _OVERLAP
@@ -27,12 +29,13 @@ def cutter(tokenizer: Any, *, redacts: bool = True, quarantines: bool = True) ->
 
     def cut(document: Document) -> list[Chunk]:
         found: list[Chunk] = []
-        for piece in _pieces(document, splitter):
+        title = redact(clean(document.title))
+        for section, begin, end in _pieces(document, splitter):
             if len(found) == MOST_CHUNKS:
                 raise DocumentError(
                     f"it has more than {MOST_CHUNKS} chunks: divide it into several documents"
                 )
-            found.append(_chunk(len(found), *piece, redacts=redacts, quarantines=quarantines))
+            found.append(_chunk(document, len(found), title, section, begin, end))
         if not found:
             raise DocumentError("it has no text")
         return found
@@ -40,37 +43,36 @@ def cutter(tokenizer: Any, *, redacts: bool = True, quarantines: bool = True) ->
     return cut
 
 
-def _pieces(document: Document, splitter: MarkdownSplitter) -> Iterator[tuple[str, str, int]]:
-    """Section, text as it was written, and where it begins in the document's bytes."""
+def _pieces(document: Document, splitter: MarkdownSplitter) -> Iterator[tuple[str, int, int]]:
+    """Section, and where a piece begins and ends in the document's text."""
     for section in document.sections:
         body = document.text[section.begin : section.end]
-        begin = len(document.text[: section.begin].encode())
-        seen = 0
-        for offset, text in splitter.chunk_indices(body):
-            # Bytes are counted once: a section may have a thousand chunks.
-            begin += (
-                len(body[seen:offset].encode())
-                if offset >= seen
-                else -len(body[offset:seen].encode())
-            )
-            seen = offset
-            if clean(text):
-                yield section.path, text, begin
+        for begin, end in _short(section.begin, splitter.chunk_indices(body)):
+            if clean(document.text[begin:end]):
+                yield section.path, begin, end
+
+
+def _short(start: int, pieces: Iterable[tuple[int, str]]) -> Iterator[tuple[int, int]]:
+    """Begin and end of pieces of bounded length."""
+    for offset, text in pieces:
+        for part in range(0, len(text), _MOST_CHARACTERS):
+            begin = start + offset + part
+            yield begin, begin + min(_MOST_CHARACTERS, len(text) - part)
 
 
 def _chunk(
-    number: int, section: str, text: str, begin: int, *, redacts: bool, quarantines: bool
+    document: Document, number: int, title: str, section: str, begin: int, end: int
 ) -> Chunk:
-    content = clean(text)
-    if redacts:
-        content, _ = redact(content)
-    why = reasons(f"{section}\n{text}") if quarantines else ()
+    text = document.text[begin:end]
+    why = reasons(f"{document.title}\n{section}\n{text}")
     return Chunk(
         number=number,
-        section=clean(section)[:_MOST_SECTION],
-        content=content,
-        begin_byte=begin,
-        end_byte=begin + len(text.encode()),
+        title=title,
+        section=redact(clean(section))[:_MOST_SECTION],
+        # Again: full-width letters and digits are plain ones only now.
+        content=redact(clean(text)),
+        begin_byte=document.byte(begin),
+        end_byte=document.byte(end),
         status=Status.QUARANTINED if why else Status.LIVE,
         reasons=why,
     )

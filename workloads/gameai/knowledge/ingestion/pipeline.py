@@ -1,10 +1,12 @@
 """EDGE: one ingestion of a source. It may be killed at any point and started again: the result is the same."""
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Mapping
 
 import numpy as np
+import psycopg
 
 from gameai.knowledge.embedding.embedder import Embedder, Vectors
 from gameai.knowledge.ingestion.bursts import bursts
@@ -15,6 +17,8 @@ from gameai.knowledge.records import GLOBAL_TRUST, PIPELINE, Report, Source
 from gameai.knowledge.store import facts, writing
 
 _LOG = logging.getLogger(__name__)
+# All vectors of a source are compared at the end.
+MOST_CHUNKS = 20_000
 _BURST = "NearDuplicateBurst"
 
 
@@ -41,8 +45,14 @@ def ingest(
         done = writing.finished(connection, where, digest)
         if done is not None:
             return done
-        writing.begin(connection, where, digest)
-        return _Ingestion(connection, where, embedder, cut).run(documents)
+        writing.begin(connection, where)
+        try:
+            return _Ingestion(connection, where, embedder, cut).run(documents, digest)
+        except Exception as error:
+            # An empty digest: the next ingestion tries again.
+            with contextlib.suppress(psycopg.Error):
+                writing.finish(connection, where, b"", [f"ended early: {type(error).__name__}"])
+            raise
 
 
 class _Ingestion:
@@ -59,10 +69,10 @@ class _Ingestion:
         self._where = where
         self._embedder = embedder
         self._cut = cut
-        self._reviewed = writing.verdicts(connection, where)
+        self._chunks = 0
         self._embedded = 0
 
-    def run(self, documents: Mapping[str, bytes]) -> Report:
+    def run(self, documents: Mapping[str, bytes], digest: bytes) -> Report:
         """Write all documents, then remove those that the source has no more."""
         failed = []
         for number, (name, data) in enumerate(documents.items(), 1):
@@ -81,7 +91,8 @@ class _Ingestion:
         removed = writing.remove_others(self._connection, self._where, documents)
         if self._where.checked_later:
             self._check_whole()
-        counts = writing.finish(self._connection, self._where, failed)
+        writing.finish(self._connection, self._where, digest, failed)
+        counts = writing.counts(self._connection, self._where)
         return Report(
             source=self._where.source.name,
             documents=counts[0],
@@ -95,6 +106,11 @@ class _Ingestion:
     def _write(self, name: str, data: bytes) -> None:
         document = parse(data)
         chunks = self._cut(document)
+        self._chunks += len(chunks)
+        if self._chunks > MOST_CHUNKS:
+            raise DocumentError(
+                f"the source has more than {MOST_CHUNKS} chunks: divide it into several sources"
+            )
         texts = {writing.sha256(each): each.embedded for each in chunks}
         vectors = self._vectors(texts)
         writing.write(
@@ -103,12 +119,10 @@ class _Ingestion:
             writing.Written(
                 name=name,
                 sha256=hashlib.sha256(data).digest(),
-                importance=document.importance,
                 audience=document.audience,
                 chunks=chunks,
                 vectors=np.stack([vectors[writing.sha256(each)] for each in chunks]),
             ),
-            self._reviewed,
         )
 
     def _vectors(self, texts: Mapping[bytes, str]) -> dict[bytes, Vectors]:

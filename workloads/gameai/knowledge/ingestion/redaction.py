@@ -5,11 +5,12 @@ Names are left: a model that finds them takes the heroes of a story for persons.
 
 import ipaddress
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stdnum import iban, luhn
+
+from gameai.knowledge.ingestion.edits import Edit, Edited
 
 _CARD_DIGITS = range(13, 20)
 _MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
@@ -24,22 +25,32 @@ class _Rule:
     holds: Callable[[str], bool] = bool
 
 
-def redact(text: str) -> tuple[str, Mapping[str, int]]:
-    """The text with `[removed: <kind>]` in place of each find, and how many of each kind."""
-    found: Counter[str] = Counter()
+def edits(text: str) -> list[Edit]:
+    """What to replace in a text, each with `[removed: <kind>]`; they do not overlap."""
+    found: list[Edit] = []
     for rule in _RULES:
-        text = _apply(rule, text, found)
-    return text, found
+        mine = [each for each in rule.pattern.finditer(text) if rule.holds(each.group())]
+        for match in mine:
+            begin, end = match.span()
+            found.append(Edit(begin=begin, end=end, text=f"[removed: {rule.name}]"))
+        text = _blanked(text, mine)
+    return found
 
 
-def _apply(rule: _Rule, text: str, found: Counter[str]) -> str:
-    def replaced(match: re.Match[str]) -> str:
-        if not rule.holds(match.group()):
-            return match.group()
-        found[rule.name] += 1
-        return f"[removed: {rule.name}]"
+def redact(text: str) -> str:
+    """The text with all that is replaced."""
+    return Edited(text, edits(text)).text
 
-    return rule.pattern.sub(replaced, text)
+
+def _blanked(text: str, found: Sequence[re.Match[str]]) -> str:
+    """The text with line feeds in place of what a rule has found: the next rules do not see it."""
+    pieces: list[str] = []
+    at = 0
+    for match in found:
+        begin, end = match.span()
+        pieces += (text[at:begin], "\n" * (end - begin))
+        at = end
+    return "".join((*pieces, text[at:]))
 
 
 def _digits(text: str) -> str:

@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import psycopg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
+
+from gameai.knowledge.store.statements import FUNCTIONS
 
 # Two migrations of one database wait for each other.
 _LOCK = 0x67616D65
 _LOCK_TIMEOUT = "10min"
-MOST_DIMENSIONS = 4000
+# Earlier ones ignore hnsw.iterative_scan.
+_LEAST_PGVECTOR = (0, 8)
 
 
 class MigrationError(Exception):
@@ -22,8 +26,9 @@ def migrate(database: str, dimensions: int) -> str:
 
     Does nothing where it is there already. Raises `MigrationError`.
     """
-    url = "postgresql+psycopg://" + database.partition("://")[2]
-    engine = create_engine(url, poolclass=NullPool)
+    engine = create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(database), poolclass=NullPool
+    )
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["dimensions"] = dimensions
@@ -34,13 +39,26 @@ def migrate(database: str, dimensions: int) -> str:
             connection.commit()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+            _check_pgvector(connection)
+            for each in FUNCTIONS:
+                connection.exec_driver_sql(each)
             connection.commit()
             found = connection.execute(text("SELECT version_num FROM memory_ops.alembic_version"))
             return str(found.scalar_one())
-    except DBAPIError as error:
-        raise MigrationError(_sentence(str(error.orig).strip())) from error
+    except (DBAPIError, psycopg.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise MigrationError(_sentence(str(cause).strip())) from error
     finally:
         engine.dispose()
+
+
+def _check_pgvector(connection: Connection) -> None:
+    found = connection.exec_driver_sql(
+        "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+    )
+    version = str(found.scalar_one())
+    if tuple(map(int, version.split(".")[:2])) < _LEAST_PGVECTOR:
+        raise MigrationError(f"pgvector {version} is too old: 0.8 or later is needed")
 
 
 def _sentence(message: str) -> str:
@@ -48,6 +66,6 @@ def _sentence(message: str) -> str:
     if "extension" in message and ("vector" in message or "permission" in message):
         return (
             f"{message.splitlines()[0]}: install pgvector 0.8 or later and run, as a superuser of this database, "
-            "CREATE EXTENSION vector; CREATE EXTENSION btree_gist; CREATE EXTENSION pg_trgm;"
+            "CREATE EXTENSION vector;"
         )
     return message.splitlines()[0]

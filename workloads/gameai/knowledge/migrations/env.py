@@ -7,7 +7,6 @@ _connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS memory_ops")
 context.configure(
     connection=_connection,
     version_table_schema="memory_ops",
-    transaction_per_migration=True,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 import psycopg
 
-from gameai.errors import ExhaustedError, InvalidArgumentError, NotFoundError, UnavailableError
+from gameai.errors import ExhaustedError, InvalidArgumentError, NotFoundError
 from gameai.knowledge.records import Status
 from gameai.knowledge.rpc import wire
+from gameai.knowledge.rpc.faults import unavailable
 from gameai.knowledge.store import reviewing, searching
 from gameai.knowledge.store.connections import Connection, Connections
 from gameai.knowledge.store.errors import BusyError
@@ -15,7 +16,6 @@ from gameai.knowledge.v1 import knowledge_pb2 as pb
 from gameai.knowledge.v1 import knowledge_pb2_grpc
 
 _PAGE, _MOST_PAGE = 50, 100
-_MOST_REVIEWER = 128
 
 
 class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
@@ -88,24 +88,23 @@ class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
         self, request: pb.RollbackSourceRequest, context: object
     ) -> pb.RollbackSourceResponse:
         """Reject a source, or a document of it."""
-        if not request.source:
+        source, document = (
+            wire.name(request.source, "source"),
+            wire.name(request.document, "document"),
+        )
+        if not source:
             raise InvalidArgumentError("source must not be empty", field="source")
         reviewer = _reviewer(request.reviewer)
         async with self._in_scope(request.world) as (connection, world):
-            names = {each.name for each in await reviewing.sources(connection, world)}
-            if request.source not in names:
-                raise NotFoundError(
-                    f"no source {request.source!r}: there are {', '.join(sorted(names)) or 'none'}",
-                    field="source",
-                )
-            count = await reviewing.roll_back(
-                connection, world, request.source, request.document, reviewer
-            )
+            if not await reviewing.has_source(connection, world, source):
+                raise NotFoundError(f"no source {source!r}: ListSources has them", field="source")
+            count = await reviewing.roll_back(connection, world, source, document, reviewer)
         return pb.RollbackSourceResponse(rejected=count)
 
     @asynccontextmanager
-    async def _in_scope(self, name: str) -> AsyncIterator[tuple[Connection, int | None]]:
+    async def _in_scope(self, given: str) -> AsyncIterator[tuple[Connection, int | None]]:
         """A connection, and the number of the world; none for global."""
+        name = wire.world(given)
         try:
             async with self._connections.take() as connection:
                 world = await searching.world_number(connection, name) if name else None
@@ -114,13 +113,11 @@ class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
                 yield connection, world
         except BusyError as error:
             raise ExhaustedError(str(error)) from error
-        except psycopg.OperationalError as error:
-            raise UnavailableError("the database cannot be reached; call again") from error
+        except psycopg.Error as error:
+            raise unavailable(error) from error
 
 
 def _reviewer(name: str) -> str:
-    if not name or len(name) > _MOST_REVIEWER or "\0" in name:
-        raise InvalidArgumentError(
-            f"reviewer must have 1 to {_MOST_REVIEWER} characters", field="reviewer"
-        )
-    return name
+    if not name:
+        raise InvalidArgumentError("reviewer must not be empty: who decides?", field="reviewer")
+    return wire.name(name, "reviewer")

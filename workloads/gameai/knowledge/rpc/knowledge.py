@@ -5,16 +5,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import psycopg
+from cachebox import TTLCache
 
-from gameai.errors import ExhaustedError, InvalidArgumentError, NotFoundError, UnavailableError
-from gameai.knowledge.embedding.embedder import EmbeddingError
+from gameai.errors import ExhaustedError, InvalidArgumentError, NotFoundError
 from gameai.knowledge.embedding.queries import QueryVectors
-from gameai.knowledge.records import MOST_BATCH, Mode, Query
+from gameai.knowledge.records import MOST_BATCH, MOST_BATCH_HITS, Hit, Mode, Query, Scope
 from gameai.knowledge.rpc import wire
+from gameai.knowledge.rpc.faults import unavailable
 from gameai.knowledge.store import searching
 from gameai.knowledge.store.connections import Connection, Connections
 from gameai.knowledge.store.errors import BusyError
 from gameai.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
+
+# Numbers of worlds are looked up again after so long.
+_MOST_WORLDS, _WORLD_SECONDS = 10_000, 5.0
 
 
 class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
@@ -27,6 +31,7 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
         self._vectors = vectors
         self._model = model
         self._dimensions = dimensions
+        self._numbers: TTLCache[str, int] = TTLCache(_MOST_WORLDS, global_ttl=_WORLD_SECONDS)
 
     async def Search(
         self, request: knowledge_pb2.SearchRequest, context: object
@@ -38,7 +43,7 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
     async def BatchSearch(
         self, request: knowledge_pb2.BatchSearchRequest, context: object
     ) -> knowledge_pb2.BatchSearchResponse:
-        """Several searches on one connection."""
+        """Several searches, one after the other."""
         if not 1 <= len(request.requests) <= MOST_BATCH:
             raise InvalidArgumentError(
                 f"requests must be 1 to {MOST_BATCH}, not {len(request.requests)}", field="requests"
@@ -49,38 +54,30 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
         self, requests: Sequence[knowledge_pb2.SearchRequest]
     ) -> list[knowledge_pb2.SearchResponse]:
         queries = [wire.query(each, self._dimensions) for each in requests]
+        if sum(each.count for each in queries) > MOST_BATCH_HITS:
+            raise InvalidArgumentError(
+                f"the counts of all requests must be at most {MOST_BATCH_HITS} together",
+                field="requests",
+            )
         began = time.perf_counter()
         queries, degraded = await self._embedded(queries)
-        embedded = time.perf_counter()
-        try:
-            async with self._connections.take() as connection:
-                worlds = await _worlds(connection, requests)
-                return [
-                    await self._search(
-                        connection,
-                        query,
-                        worlds.get(each.world),
-                        degraded=lost,
-                        embedding=embedded - began,
-                    )
-                    for each, query, lost in zip(requests, queries, degraded, strict=True)
-                ]
-        except BusyError as error:
-            raise ExhaustedError(str(error)) from error
-        except psycopg.OperationalError as error:
-            raise UnavailableError("the database cannot be reached; call again") from error
+        embedding = time.perf_counter() - began
+        names = [each.world for each in requests]
+        return [
+            await self._search(name, query, degraded=lost, embedding=embedding)
+            for name, query, lost in zip(names, queries, degraded, strict=True)
+        ]
 
     async def _search(
-        self,
-        connection: Connection,
-        query: Query,
-        world: int | None,
-        *,
-        degraded: bool,
-        embedding: float,
+        self, name: str, query: Query, *, degraded: bool, embedding: float
     ) -> knowledge_pb2.SearchResponse:
         began = time.perf_counter()
-        hits = await searching.search(connection, query, world)
+        try:
+            hits = await self._hits(name, query)
+        except BusyError as error:
+            raise ExhaustedError(str(error)) from error
+        except psycopg.Error as error:
+            raise unavailable(error) from error
         return knowledge_pb2.SearchResponse(
             hits=map(wire.hit_message, hits),
             degraded=degraded,
@@ -91,38 +88,49 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
             ),
         )
 
+    async def _hits(self, name: str, query: Query) -> list[Hit]:
+        """Asked twice where the connection was broken: it may have been since the last call."""
+        try:
+            return await self._asked(name, query)
+        except psycopg.OperationalError:
+            return await self._asked(name, query)
+
+    async def _asked(self, name: str, query: Query) -> list[Hit]:
+        async with self._connections.take() as connection:
+            world = None
+            if query.scope is not Scope.GLOBAL:
+                world = await self._world(connection, name)
+            return await searching.search(connection, query, world)
+
+    async def _world(self, connection: Connection, name: str) -> int:
+        """The number of a world. Raises `NotFoundError`."""
+        number = self._numbers.get(name)
+        if number is None:
+            number = await searching.world_number(connection, name)
+            if number is None:
+                raise NotFoundError(
+                    f"world {name!r} has no memory: it is made by the first ingestion of a source of this world; "
+                    "SCOPE_GLOBAL searches the lore of all worlds",
+                    field="world",
+                )
+            self._numbers[name] = number
+        return number
+
     async def _embedded(self, queries: list[Query]) -> tuple[list[Query], list[bool]]:
         """The queries with their vectors; those whose text has none now look for its words."""
-        texts = [each.text for each in queries if _needs_vector(each)]
-        try:
-            vectors = iter(await self._vectors.of(texts)) if texts else iter(())
-        except EmbeddingError:
-            lost = [_needs_vector(each) for each in queries]
-            return [
-                replace(each, mode=Mode.TEXT) if gone else each
-                for each, gone in zip(queries, lost, strict=True)
-            ], lost
+        needs = [_needs_vector(each) for each in queries]
+        texts = [each.text for each, need in zip(queries, needs, strict=True) if need]
+        vectors = iter(await self._vectors.of(texts))
         found = [
-            replace(each, vector=next(vectors)) if _needs_vector(each) else each for each in queries
+            _with_vector(each, next(vectors)) if need else each
+            for each, need in zip(queries, needs, strict=True)
         ]
-        return found, [False] * len(queries)
+        return found, [need and not each.vector for each, need in zip(found, needs, strict=True)]
+
+
+def _with_vector(query: Query, vector: bytes | None) -> Query:
+    return replace(query, vector=vector) if vector else replace(query, mode=Mode.TEXT)
 
 
 def _needs_vector(query: Query) -> bool:
     return query.mode is not Mode.TEXT and not query.vector
-
-
-async def _worlds(
-    connection: Connection, requests: Sequence[knowledge_pb2.SearchRequest]
-) -> dict[str, int]:
-    """The numbers of the worlds that are asked for. Raises `NotFoundError`."""
-    found: dict[str, int] = {}
-    for name in dict.fromkeys(each.world for each in requests if each.world):
-        number = await searching.world_number(connection, name)
-        if number is None:
-            raise NotFoundError(
-                f"world {name!r} has no memory: it is made by the first ingestion of a source of this world",
-                field="world",
-            )
-        found[name] = number
-    return found

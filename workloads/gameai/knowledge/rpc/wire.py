@@ -1,7 +1,8 @@
 """PURE: requests of the wire to queries, and hits to messages."""
 
-import struct
 from types import MappingProxyType
+
+import numpy as np
 
 from gameai.errors import InvalidArgumentError
 from gameai.knowledge.records import (
@@ -12,6 +13,7 @@ from gameai.knowledge.records import (
     Provenance,
     Query,
     Scope,
+    is_name,
 )
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 
@@ -27,9 +29,8 @@ _MODES = MappingProxyType(
     {pb.MODE_VECTOR: Mode.VECTOR, pb.MODE_TEXT: Mode.TEXT, pb.MODE_HYBRID: Mode.HYBRID}
 )
 _QUALITIES = (pb.QUALITY_UNSPECIFIED, pb.QUALITY_STANDARD, pb.QUALITY_HIGH)
-# The largest number of half precision.
-_MOST_HALF = 65504
 _COUNT, _TRUST, _MOST_TRUST = 10, 50, 100
+_MOST_NAME, _MOST_SHOWN = 253, 130
 _MOST_AUDIENCE, _MOST_AUDIENCE_CHARACTERS = 32, 64
 
 
@@ -54,6 +55,24 @@ def query(request: pb.SearchRequest, dimensions: int) -> Query:
     )
 
 
+def world(name: str) -> str:
+    """A world's name; empty: none. Raises `InvalidArgumentError`."""
+    if name and not is_name(name):
+        raise InvalidArgumentError(
+            f"world {name[:_MOST_SHOWN]!r} must be namespace/name", field="world"
+        )
+    return name
+
+
+def name(value: str, field: str) -> str:
+    """The name of a source, a document or a person. Raises `InvalidArgumentError`."""
+    if len(value) > _MOST_NAME or "\0" in value:
+        raise InvalidArgumentError(
+            f"{field} must have at most {_MOST_NAME} characters", field=field
+        )
+    return value
+
+
 def _text(request: pb.SearchRequest) -> str:
     if request.WhichOneof("query") == "vector_f32":
         return ""
@@ -68,25 +87,28 @@ def _text(request: pb.SearchRequest) -> str:
     return request.text.replace("\0", " ")
 
 
-def _vector(request: pb.SearchRequest, dimensions: int) -> tuple[float, ...]:
+def _vector(request: pb.SearchRequest, dimensions: int) -> bytes:
     data = request.vector_f32
     if request.WhichOneof("query") != "vector_f32":
-        return ()
+        return b""
     if len(data) != 4 * dimensions:
         raise InvalidArgumentError(
             f"vector_f32 has {len(data)} bytes; the model has {dimensions} dimensions, so {4 * dimensions} are needed",
             field="vector_f32",
         )
-    found: tuple[float, ...] = struct.unpack(f"<{dimensions}f", data)
-    # A vector of zeros has no direction.
-    if not any(found) or not all(abs(each) <= _MOST_HALF for each in found):
+    found = np.frombuffer(data, "<f4")
+    # A vector of zeros has no direction, and NaN compares with nothing.
+    length = float(np.linalg.norm(found.astype(np.float64)))
+    if not 0 < length < np.inf:
         raise InvalidArgumentError(
             "vector_f32 must hold finite numbers that are not all 0", field="vector_f32"
         )
-    return found
+    # Half precision, in which vectors are compared, has neither small nor large numbers.
+    return (found / length).astype("<f4").tobytes()
 
 
 def _scope(request: pb.SearchRequest) -> Scope:
+    world(request.world)
     if request.scope == pb.SCOPE_UNSPECIFIED:
         return Scope.GLOBAL_AND_WORLD if request.world else Scope.GLOBAL
     if request.scope not in _SCOPES:

@@ -16,7 +16,6 @@ _LOG = logging.getLogger(__name__)
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 # More wait in vain: the database has work for longer than a caller would wait.
 _MOST_WAITING = 200
-_CONNECT_SECONDS = 10
 
 
 class Connections:
@@ -30,7 +29,7 @@ class Connections:
         self._places = asyncio.Semaphore(size)
         self._waiting = 0
         self._wait_seconds = wait_seconds
-        # iterative_scan: a filter on trust or audience must not empty a result.
+        # iterative_scan: a filter on the audience should not empty a result of the index.
         self._options = (
             f"-c statement_timeout={statement_ms} -c hnsw.iterative_scan=relaxed_order -c jit=off"
         )
@@ -47,6 +46,10 @@ class Connections:
                 await self._return(connection)
         except psycopg.errors.QueryCanceled as error:
             raise BusyError("the database took too long; ask for less, or again later") from error
+        except psycopg.OperationalError:
+            # What broke one connection has most likely broken all.
+            await self.close()
+            raise
         finally:
             self._places.release()
 
@@ -56,6 +59,9 @@ class Connections:
             await self._free.pop().close()
 
     async def _place(self) -> None:
+        if not self._places.locked():
+            await self._places.acquire()
+            return
         if self._waiting >= _MOST_WAITING:
             raise BusyError(f"{_MOST_WAITING} requests wait for the database; ask again later")
         self._waiting += 1
@@ -70,6 +76,13 @@ class Connections:
             self._waiting -= 1
 
     async def _connect(self) -> Connection:
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                return await self._opened()
+        except TimeoutError as error:
+            raise psycopg.OperationalError("the database does not answer") from error
+
+    async def _opened(self) -> Connection:
         connection = await psycopg.AsyncConnection.connect(
             self._database,
             autocommit=True,
@@ -77,9 +90,12 @@ class Connections:
             prepare_threshold=0,
             row_factory=tuple_row,
             options=self._options,
-            connect_timeout=_CONNECT_SECONDS,
         )
-        await register_vector_async(connection)
+        try:
+            await register_vector_async(connection)
+        except BaseException:
+            await connection.close()
+            raise
         return connection
 
     async def _return(self, connection: Connection) -> None:

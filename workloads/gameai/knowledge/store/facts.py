@@ -1,5 +1,6 @@
 """EDGE: what a database was made for. Vectors of different models are never mixed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -9,21 +10,28 @@ from gameai.knowledge.store.errors import StoreError
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-def check(connection: Connection, model: str, dimensions: int) -> None:
-    """Bind the database to this model, or raise `StoreError` where it holds vectors of another one."""
-    rows = connection.execute("SELECT key, value FROM memory_ops.facts").fetchall()
-    facts = {str(key): str(value) for key, value in rows}
+def mismatch(facts: Mapping[str, str], model: str, dimensions: int) -> str:
+    """Why vectors of this model cannot be compared with those of a database; empty: they can."""
     if int(facts["dimensions"]) != dimensions:
-        raise StoreError(
+        return (
             f"the database was migrated for vectors of {facts['dimensions']} dimensions, and {model} has {dimensions}: "
             "use another database for this model"
         )
-    row = connection.execute(
-        "INSERT INTO memory_ops.facts VALUES ('model', %s)"
-        " ON CONFLICT (key) DO UPDATE SET value = memory_ops.facts.value RETURNING value",
-        (model,),
-    ).fetchone()
-    if row is not None and row[0] != model:
-        raise StoreError(
-            f"the database holds vectors of the model {row[0]}, not of {model}: use that model, or another database"
-        )
+    if facts.get("model", model) != model:
+        return f"the database holds vectors of the model {facts['model']}, not of {model}: use that model, or another database"
+    return ""
+
+
+def check(connection: Connection, model: str, dimensions: int) -> None:
+    """Bind the database to this model, or raise `StoreError` where it holds vectors of another one."""
+    connection.execute(
+        "INSERT INTO memory_ops.facts SELECT 'model', %s FROM memory_ops.facts"
+        " WHERE key = 'dimensions' AND value = %s ON CONFLICT (key) DO NOTHING",
+        (model, str(dimensions)),
+    )
+    facts: dict[str, str] = dict(
+        connection.execute("SELECT key, value FROM memory_ops.facts").fetchall()
+    )
+    fault = mismatch(facts, model, dimensions)
+    if fault:
+        raise StoreError(fault)

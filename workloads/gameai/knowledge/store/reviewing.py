@@ -6,7 +6,10 @@ from typing import Any
 
 from gameai.knowledge.records import Provenance, Status
 from gameai.knowledge.store.connections import Connection
+from gameai.knowledge.store.statements import LOCK
 
+# A roll-back may be of a whole source.
+_DECIDE_MS = 60_000
 _OF_WORLD = "scope = CASE WHEN %(world)s::int IS NULL THEN 'global' ELSE 'world' END AND world_id IS NOT DISTINCT FROM %(world)s::int"
 
 
@@ -34,14 +37,28 @@ class SourceState:
 
 
 async def sources(connection: Connection, world: int | None) -> list[SourceState]:
-    """The sources of a world, or global ones, by name."""
-    cursor = await connection.execute(
-        "SELECT name, state, message, documents, chunks, quarantined FROM memory_ops.sources"
-        " WHERE world_id IS NOT DISTINCT FROM %s::int ORDER BY name",
-        (world,),
+    """The first 1,000 sources of a world, or of global lore, by name. What was rejected is not counted."""
+    rows = await _in_world(
+        connection,
+        world,
+        "SELECT name, state, message, coalesce(documents, 0), coalesce(chunks, 0), coalesce(quarantined, 0)"
+        " FROM memory_ops.sources LEFT JOIN (SELECT source, count(DISTINCT document) AS documents, count(*) AS chunks,"
+        " count(*) FILTER (WHERE status = 'quarantined') AS quarantined FROM memory.narrative_documents"
+        f" WHERE {_OF_WORLD} AND status <> 'rejected' GROUP BY source) AS counted ON source = name"
+        " WHERE sources.world_id IS NOT DISTINCT FROM %(world)s::int ORDER BY name LIMIT 1000",
+        {},
     )
     keys = ("name", "state", "message", "documents", "chunks", "quarantined")
-    return [SourceState(**dict(zip(keys, row, strict=True))) for row in await cursor.fetchall()]
+    return [SourceState(**dict(zip(keys, row, strict=True))) for row in rows]
+
+
+async def has_source(connection: Connection, world: int | None, name: str) -> bool:
+    """Is there a source of this name?"""
+    cursor = await connection.execute(
+        "SELECT FROM memory_ops.sources WHERE name = %s AND world_id IS NOT DISTINCT FROM %s::int",
+        (name, world),
+    )
+    return await cursor.fetchone() is not None
 
 
 async def held(connection: Connection, world: int | None, after: int, count: int) -> list[Held]:
@@ -80,11 +97,11 @@ async def review(
     verdict: Status,
     reviewer: str,
 ) -> int:
-    """Decide on chunks in quarantine; returns how many were. The decision and its record are one write."""
-    rows = await _in_world(
+    """Decide on chunks in quarantine or rejected before; returns on how many. The decision and its record are one write."""
+    rows = await _decide(
         connection,
         world,
-        _decided("chunk_id = ANY(%(chunks)s) AND status = 'quarantined'"),
+        _decided("chunk_id = ANY(%(chunks)s) AND status <> %(verdict)s AND status <> 'live'"),
         {"chunks": list(chunks), "verdict": verdict.value, "reviewer": reviewer},
     )
     return int(rows[0][0])
@@ -94,7 +111,7 @@ async def roll_back(
     connection: Connection, world: int | None, source: str, document: str, reviewer: str
 ) -> int:
     """Reject all chunks of a source, or of one document of it; returns how many were not rejected before."""
-    rows = await _in_world(
+    rows = await _decide(
         connection,
         world,
         _decided(
@@ -120,6 +137,18 @@ def _decided(which: str) -> str:
         " reviewer = excluded.reviewer, reviewed_at = now())"
         " SELECT count(*) FROM decided"
     )
+
+
+async def _decide(
+    connection: Connection, world: int | None, statement: str, values: dict[str, object]
+) -> list[tuple[Any, ...]]:
+    """While no ingestion writes a document of this world."""
+    async with connection.transaction():
+        await connection.execute(
+            "SELECT set_config('statement_timeout', %s, true)", (str(_DECIDE_MS),)
+        )
+        await connection.execute(LOCK, {"world": world})
+        return await _in_world(connection, world, statement, values)
 
 
 async def _in_world(

@@ -1,4 +1,4 @@
-"""EDGE: a search in one transaction that sees the rows of one world and no other."""
+"""EDGE: a search: one statement, whose transaction sees the rows of one world and no other."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,6 @@ from gameai.knowledge.store.statements import SEARCH
 
 # Candidates that the index of global lore looks at, by quality.
 STANDARD_SEARCH, HIGH_SEARCH = 40, 80
-_SEE = "SELECT set_config('memory.world', %(world)s, true), set_config('hnsw.ef_search', %(candidates)s, true)"
 
 
 async def world_number(connection: Connection, name: str) -> int | None:
@@ -27,22 +26,14 @@ async def search(connection: Connection, query: Query, world: int | None) -> lis
     candidates = HIGH_SEARCH if query.high_quality else STANDARD_SEARCH
     values = {
         "world": world,
+        "candidates": str(max(candidates, query.count)),
+        "vector": HalfVector(np.frombuffer(query.vector, "<f4")) if query.vector else None,
+        "text": query.text,
         "trust": query.trust,
         "audience": list(query.audience),
         "count": query.count,
-        "text": query.text,
-        "vector": HalfVector(np.asarray(query.vector, np.float32)) if query.vector else None,
     }
-    scope = Scope.GLOBAL if world is None else query.scope
-    statement = SEARCH[query.mode, scope]
-    # One round trip for all four statements.
-    async with connection.pipeline(), connection.transaction():
-        see = {
-            "world": "" if world is None else str(world),
-            "candidates": str(max(candidates, query.count)),
-        }
-        await connection.execute(_SEE, see)
-        cursor = await connection.execute(statement, values, binary=True)
+    cursor = await connection.execute(SEARCH[query.mode, query.scope], values, binary=True)
     return _hits(await cursor.fetchall(), query.mode)
 
 

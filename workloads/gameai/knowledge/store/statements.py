@@ -1,27 +1,31 @@
-"""PURE: the statements of a search. A world's rows are searched exactly, global rows by their index; the two lists are merged."""
+"""PURE: the functions of the database that search, and the lock of those that write. A world's rows are searched exactly, global rows by their index.
+
+A function sets the world for its own transaction, which row-level security reads, and searches: one round trip.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from gameai.knowledge.records import Mode, Scope
 
-# Of each of the two lists, before they are ranked together. 60 is the constant of reciprocal rank fusion
+# How deep each of the two lists is, before they are ranked together. 60 is the constant of reciprocal rank fusion
 # (Cormack, Clarke and Büttcher, SIGIR 2009): score = sum over the lists of 1 / (60 + rank).
-_CANDIDATES, _FUSION = 50, 60
-_FILTER = "status = 'live' AND trust >= %(trust)s AND (audience = '{}' OR audience && %(audience)s)"
+_FUSION = 60
+_DEEP = "greatest(50, $7)"
+_FILTER = "status = 'live' AND trust >= $5 AND (audience = '{}' OR audience && $6)"
 _FIELDS = "content, trust, source, document, section, document_sha256, begin_byte, end_byte"
 
 
 def _near(limit: str) -> Mapping[Scope, str]:
     """The rows that are nearest to the vector, by scope. OFFSET 0 keeps the planner from an index over all worlds."""
-    distance = "embedding <=> %(vector)b AS distance"
+    distance = "embedding <=> $3 AS distance"
     shared = (
         f"(SELECT scope, chunk_id, {distance} FROM memory.narrative_documents_g"
-        f" WHERE {_FILTER} ORDER BY embedding <=> %(vector)b LIMIT {limit})"
+        f" WHERE {_FILTER} ORDER BY embedding <=> $3 LIMIT {limit})"
     )
     own = (
         f"(SELECT * FROM (SELECT scope, chunk_id, {distance} FROM memory.narrative_documents_w"
-        f" WHERE world_id = %(world)s AND {_FILTER} OFFSET 0) AS mine ORDER BY distance LIMIT {limit})"
+        f" WHERE world_id = $1 AND {_FILTER} OFFSET 0) AS mine ORDER BY distance LIMIT {limit})"
     )
     return _scoped(shared, own)
 
@@ -35,7 +39,7 @@ def _spelled(limit: str) -> Mapping[Scope, str]:
     )
     own = (
         f"(SELECT scope, chunk_id, {rank} FROM memory.narrative_documents_w, words"
-        f" WHERE world_id = %(world)s AND {_FILTER} AND tsv @@ words.query ORDER BY rank DESC, chunk_id LIMIT {limit})"
+        f" WHERE world_id = $1 AND {_FILTER} AND tsv @@ words.query ORDER BY rank DESC, chunk_id LIMIT {limit})"
     )
     return _scoped(shared, own)
 
@@ -49,17 +53,17 @@ def _scoped(shared: str, own: str) -> Mapping[Scope, str]:
 
 
 # The query is computed once: in each row it would cost six times as much.
-_WORDS = "words AS MATERIALIZED (SELECT replace(plainto_tsquery('english', %(text)s)::text, ' & ', ' | ')::tsquery AS query)"
+_WORDS = "words AS MATERIALIZED (SELECT replace(plainto_tsquery('english', $4)::text, ' & ', ' | ')::tsquery AS query)"
 
 
 def _meaning(scope: Scope) -> str:
-    rows = _near(str(_CANDIDATES))[scope]
-    return f"meaning AS (SELECT *, row_number() OVER (ORDER BY distance, chunk_id) AS place FROM ({rows}) AS found ORDER BY place LIMIT {_CANDIDATES})"
+    rows = _near(_DEEP)[scope]
+    return f"meaning AS (SELECT *, row_number() OVER (ORDER BY distance, chunk_id) AS place FROM ({rows}) AS found ORDER BY place LIMIT {_DEEP})"
 
 
 def _spelling(scope: Scope) -> str:
-    rows = _spelled(str(_CANDIDATES))[scope]
-    return f"spelling AS (SELECT *, row_number() OVER (ORDER BY rank DESC, chunk_id) AS place FROM ({rows}) AS found ORDER BY place LIMIT {_CANDIDATES})"
+    rows = _spelled(_DEEP)[scope]
+    return f"spelling AS (SELECT *, row_number() OVER (ORDER BY rank DESC, chunk_id) AS place FROM ({rows}) AS found ORDER BY place LIMIT {_DEEP})"
 
 
 _IN_MEANING = f"SELECT scope, chunk_id, 1.0 / ({_FUSION} + place) AS score, place AS near_place, 0 AS word_place, distance FROM meaning"
@@ -70,27 +74,27 @@ def _statement(parts: list[str], lists: list[str]) -> str:
     return (
         f"WITH {', '.join(parts)}, ranked AS (SELECT scope, chunk_id, sum(score) AS score, max(near_place) AS near_place,"
         f" max(word_place) AS word_place, min(distance) AS distance FROM ({' UNION ALL '.join(lists)}) AS both_lists"
-        " GROUP BY scope, chunk_id ORDER BY score DESC, scope, chunk_id LIMIT %(count)s)"
-        f" SELECT chunk_id, scope, score::float8, distance::float8, near_place, word_place, {_FIELDS}"
+        " GROUP BY scope, chunk_id ORDER BY score DESC, scope, chunk_id LIMIT $7)"
+        f" SELECT chunk_id, scope, score::float8, distance::float8, near_place::int, word_place::int, {_FIELDS}"
         " FROM ranked JOIN memory.narrative_documents USING (scope, chunk_id) ORDER BY score DESC, scope, chunk_id"
     )
 
 
 def _nearest(scope: Scope) -> str:
     """By meaning alone the lists need no ranks: the texts come with the rows."""
-    fields = f"scope, chunk_id, embedding <=> %(vector)b AS distance, {_FIELDS}"
+    fields = f"scope, chunk_id, embedding <=> $3 AS distance, {_FIELDS}"
     shared = (
         f"(SELECT {fields} FROM memory.narrative_documents_g WHERE {_FILTER}"
-        " ORDER BY embedding <=> %(vector)b LIMIT %(count)s)"
+        " ORDER BY embedding <=> $3 LIMIT $7)"
     )
     own = (
-        f"(SELECT * FROM (SELECT {fields} FROM memory.narrative_documents_w WHERE world_id = %(world)s AND {_FILTER} OFFSET 0) AS mine"
-        " ORDER BY distance LIMIT %(count)s)"
+        f"(SELECT * FROM (SELECT {fields} FROM memory.narrative_documents_w WHERE world_id = $1 AND {_FILTER} OFFSET 0) AS mine"
+        " ORDER BY distance LIMIT $7)"
     )
     rows = _scoped(shared, own)[scope]
     return (
-        "SELECT chunk_id, scope, 1 - distance, distance, row_number() OVER (ORDER BY distance, chunk_id), 0,"
-        f" {_FIELDS} FROM ({rows}) AS found ORDER BY distance, chunk_id LIMIT %(count)s"
+        "SELECT chunk_id, scope, 1 - distance, distance, (row_number() OVER (ORDER BY distance, chunk_id))::int, 0,"
+        f" {_FIELDS} FROM ({rows}) AS found ORDER BY distance, chunk_id LIMIT $7"
     )
 
 
@@ -102,7 +106,42 @@ def _of(mode: Mode, scope: Scope) -> str:
     return _statement([_WORDS, _meaning(scope), _spelling(scope)], [_IN_MEANING, _IN_SPELLING])
 
 
-# Columns: chunk_id, scope, score, distance, place by meaning, place by words, then the fields of a hit.
-SEARCH: Mapping[tuple[Mode, Scope], str] = MappingProxyType(
-    {(mode, scope): _of(mode, scope) for mode in Mode for scope in Scope}
+# Of the functions' names: a release that changes one of them makes others beside it, for the pods of both.
+_VERSION = 1
+_PARAMETERS = "int, text, halfvec, text, int, text[], int"
+_COLUMNS = (
+    "chunk_id bigint, scope text, score float8, distance float8, near_place int, word_place int, content text,"
+    " trust smallint, source text, document text, section text, document_sha256 bytea, begin_byte int, end_byte int"
 )
+
+
+def _name(mode: Mode, scope: Scope) -> str:
+    return f"memory.search_{_VERSION}_{mode.value}_{scope.value}"
+
+
+def _function(mode: Mode, scope: Scope) -> str:
+    # A name in a statement is a column, never a result of the function.
+    return (
+        f"CREATE OR REPLACE FUNCTION {_name(mode, scope)}({_PARAMETERS}) RETURNS TABLE ({_COLUMNS})"
+        " LANGUAGE plpgsql AS $function$ #variable_conflict use_column\nBEGIN"
+        " PERFORM set_config('memory.world', coalesce($1::text, ''), true), set_config('hnsw.ef_search', $2, true);"
+        f" RETURN QUERY {_of(mode, scope)}; END $function$"
+    )
+
+
+_ALL = tuple((mode, scope) for mode in Mode for scope in Scope)
+# Run after each migration; the same again changes nothing.
+FUNCTIONS = tuple(_function(mode, scope) for mode, scope in _ALL)
+NAMES = tuple(_name(mode, scope) for mode, scope in _ALL)
+# Parameters: world, candidates of the index, vector, text, trust, audience, count.
+SEARCH: Mapping[tuple[Mode, Scope], str] = MappingProxyType(
+    {
+        (mode, scope): (
+            f"SELECT * FROM {_name(mode, scope)}(%(world)s::int, %(candidates)s::text, %(vector)b::halfvec, %(text)s::text,"
+            " %(trust)s::int, %(audience)s::text[], %(count)s::int)"
+        )
+        for mode, scope in _ALL
+    }
+)
+# Under it chunks of a world, or of global lore, are written and reviewed, until the end of the transaction.
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('verdicts of ' || coalesce(%(world)s::text, 'lore'), 0))"

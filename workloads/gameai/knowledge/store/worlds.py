@@ -1,19 +1,11 @@
 """EDGE: worlds by name, `namespace/name`."""
 
-import re
 from typing import Any
 
 import psycopg
 
+from gameai.knowledge.records import is_name
 from gameai.knowledge.store.errors import StoreError
-
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_NAME = re.compile(rf"{_LABEL}/{_LABEL}")
-
-
-def is_name(name: str) -> bool:
-    """Is it `namespace/name`?"""
-    return bool(_NAME.fullmatch(name))
 
 
 def ensure(connection: psycopg.Connection[tuple[Any, ...]], name: str) -> int:

@@ -13,23 +13,27 @@ from pgvector.psycopg import register_vector
 from gameai.knowledge.embedding.embedder import Vectors
 from gameai.knowledge.records import Chunk, Report, Scope, Source, Status
 from gameai.knowledge.store import worlds
+from gameai.knowledge.store.statements import LOCK
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _CHECKED_LATER = "Pending"
 _TABLE = "memory.narrative_documents"
-_OF_DOCUMENT = (
-    "scope = %(scope)s AND world_id IS NOT DISTINCT FROM %(world)s AND source = %(source)s"
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """Where a source's rows are. `checked_later`: they are found only after the whole source was looked at."""
+    """Where a source's rows are. `checked_later`: new rows are found only after the whole source was looked at."""
 
     source: Source
     world_id: int | None
     model: str
     checked_later: bool
+
+    @property
+    def rows(self) -> str:
+        """The condition of the source's rows, in a form that indexes serve."""
+        world = "world_id IS NULL" if self.world_id is None else "world_id = %(world)s"
+        return f"scope = %(scope)s AND {world} AND source = %(source)s"
 
     @property
     def values(self) -> Mapping[str, object]:
@@ -44,7 +48,6 @@ class Written:
 
     name: str
     sha256: bytes
-    importance: float
     audience: tuple[str, ...]
     chunks: Sequence[Chunk]
     vectors: Vectors
@@ -78,37 +81,62 @@ def place(connection: Connection, source: Source, model: str, *, checked_later: 
 def finished(connection: Connection, where: Place, digest: bytes) -> Report | None:
     """What the last ingestion reported, where it was of the same content."""
     row = connection.execute(
-        "SELECT documents, chunks, quarantined, message FROM memory_ops.sources"
-        " WHERE name = %(source)s AND world_id IS NOT DISTINCT FROM %(world)s"
+        "SELECT message FROM memory_ops.sources WHERE name = %(source)s AND world_id IS NOT DISTINCT FROM %(world)s"
         " AND digest = %(digest)s AND state <> 'Ingesting'",
         {**where.values, "digest": digest},
     ).fetchone()
     if row is None:
         return None
-    documents, chunks, quarantined = (int(each) for each in row[:3])
+    documents, chunks, quarantined = counts(connection, where)
     return Report(
         source=where.source.name,
         documents=documents,
         chunks=chunks,
         quarantined=quarantined,
-        failed=tuple(str(row[3]).splitlines()),
+        failed=tuple(row[0].splitlines()),
         unchanged=True,
     )
 
 
-def begin(connection: Connection, where: Place, digest: bytes) -> None:
+def begin(connection: Connection, where: Place) -> None:
     """Note that an ingestion has begun."""
     connection.execute(
         "INSERT INTO memory_ops.sources (name, world_id, digest, state)"
-        " VALUES (%(source)s, %(world)s, %(digest)s, 'Ingesting')"
-        " ON CONFLICT (name, world_id) DO UPDATE SET digest = excluded.digest, state = 'Ingesting', message = ''",
-        {**where.values, "digest": digest},
+        " VALUES (%(source)s, %(world)s, '', 'Ingesting')"
+        " ON CONFLICT (name, world_id) DO UPDATE SET digest = '', state = 'Ingesting', message = ''",
+        where.values,
     )
 
 
+def finish(connection: Connection, where: Place, digest: bytes, failed: Sequence[str]) -> None:
+    """Note the end of an ingestion. With an empty digest the same content is ingested again."""
+    connection.execute(
+        "UPDATE memory_ops.sources SET digest = %(digest)s, state = %(state)s, message = %(message)s"
+        " WHERE name = %(source)s AND world_id IS NOT DISTINCT FROM %(world)s",
+        {
+            **where.values,
+            "digest": digest,
+            "state": "Failed" if failed else "Ingested",
+            "message": "\n".join(failed)[:10_000],
+        },
+    )
+
+
+def counts(connection: Connection, where: Place) -> tuple[int, int, int]:
+    """The source's documents, chunks, and chunks in quarantine; without what was rejected."""
+    with _in_world(connection, where):
+        row = connection.execute(
+            "SELECT count(DISTINCT document), count(*), count(*) FILTER (WHERE status = 'quarantined')"
+            f" FROM {_TABLE} WHERE {where.rows} AND status <> 'rejected'",
+            where.values,
+        ).fetchone()
+    return row or (0, 0, 0)
+
+
 def sha256(chunk: Chunk) -> bytes:
-    """The hash of what a chunk's vector was made of."""
-    return hashlib.sha256(chunk.embedded.encode()).digest()
+    """The hash of everything that is stored of a chunk's text."""
+    parts = (chunk.title, chunk.section, chunk.content)
+    return hashlib.sha256("".join(f"{len(each)}:{each}" for each in parts).encode()).digest()
 
 
 def known_vectors(
@@ -117,67 +145,69 @@ def known_vectors(
     """Vectors that this source has already, by the hash of their text."""
     with _in_world(connection, where):
         rows = connection.execute(
-            f"SELECT content_sha256, embedding FROM {_TABLE} WHERE {_OF_DOCUMENT}"
+            f"SELECT content_sha256, embedding FROM {_TABLE} WHERE {where.rows}"
             " AND model = %(model)s AND content_sha256 = ANY(%(hashes)s)",
             {**where.values, "model": where.model, "hashes": list(hashes)},
         ).fetchall()
     return {bytes(row[0]): row[1] for row in rows}
 
 
-def verdicts(connection: Connection, where: Place) -> dict[bytes, Status]:
-    """What reviews have said of texts of this source."""
-    rows = connection.execute(
-        "SELECT content_sha256, verdict FROM memory_ops.reviews"
-        " WHERE source = %(source)s AND world_id IS NOT DISTINCT FROM %(world)s",
-        where.values,
-    ).fetchall()
-    return {bytes(row[0]): Status(row[1]) for row in rows}
-
-
-def write(
-    connection: Connection, where: Place, document: Written, reviewed: Mapping[bytes, Status]
-) -> None:
-    """Replace a document. Chunks with the same number and text keep their rows."""
-    rows = [_row(where, document, at, reviewed) for at in range(len(document.chunks))]
+def write(connection: Connection, where: Place, document: Written) -> None:
+    """Replace a document. Chunks with the same number and text keep their rows; what reviews have said holds."""
+    hashes = [sha256(each) for each in document.chunks]
+    values = {**where.values, "document": document.name, "model": where.model, "hashes": hashes}
     with _in_world(connection, where), connection.cursor() as cursor:
+        # A review that comes now waits, and finds the rows of this transaction.
+        cursor.execute(LOCK, {"world": where.world_id})
+        decided = _decided(cursor, where, values)
+        rows = [_row(where, document, at, decided) for at in range(len(hashes))]
         cursor.execute(
-            f"DELETE FROM {_TABLE} WHERE {_OF_DOCUMENT} AND document = %(document)s AND (model <> %(model)s"
+            f"DELETE FROM {_TABLE} WHERE {where.rows} AND document = %(document)s AND (model <> %(model)s"
             " OR NOT EXISTS (SELECT FROM unnest(%(numbers)s::int[], %(hashes)s::bytea[]) AS kept (number, hash)"
             " WHERE kept.number = chunk_no AND kept.hash = content_sha256))",
-            {
-                **where.values,
-                "document": document.name,
-                "model": where.model,
-                "numbers": [each["number"] for each in rows],
-                "hashes": [each["hash"] for each in rows],
-            },
+            {**values, "numbers": [each["number"] for each in rows]},
         )
         cursor.executemany(_INSERT, rows)
 
 
 _INSERT = f"""
-INSERT INTO {_TABLE} (scope, world_id, source, document, chunk_no, section, content, content_sha256, document_sha256,
-    begin_byte, end_byte, trust, status, reasons, audience, importance, model, embedding)
-VALUES (%(scope)s, %(world)s, %(source)s, %(document)s, %(number)s, %(section)s, %(content)s, %(hash)s, %(document_hash)s,
-    %(begin)s, %(end)s, %(trust)s, %(status)s, %(reasons)s, %(audience)s, %(importance)s, %(model)s, %(embedding)b)
+INSERT INTO {_TABLE} (scope, world_id, source, document, chunk_no, title, section, content, content_sha256, document_sha256,
+    begin_byte, end_byte, trust, status, reasons, audience, model, embedding)
+VALUES (%(scope)s, %(world)s, %(source)s, %(document)s, %(number)s, %(title)s, %(section)s, %(content)s, %(hash)s,
+    %(document_hash)s, %(begin)s, %(end)s, %(trust)s, %(status)s, %(reasons)s, %(audience)s, %(model)s, %(embedding)b)
 ON CONFLICT (scope, world_id, source, document, chunk_no) DO UPDATE SET document_sha256 = excluded.document_sha256,
     begin_byte = excluded.begin_byte, end_byte = excluded.end_byte, trust = excluded.trust, status = excluded.status,
-    reasons = excluded.reasons, audience = excluded.audience, importance = excluded.importance
+    reasons = excluded.reasons, audience = excluded.audience
 """
 
 
+def _decided(
+    cursor: psycopg.Cursor[tuple[Any, ...]], where: Place, values: Mapping[str, object]
+) -> dict[bytes, Status]:
+    """What is known of these texts: verdicts of reviews, and texts of a source with little trust that are live already."""
+    live = f"SELECT content_sha256, 'live' FROM {_TABLE} WHERE {where.rows} AND status = 'live' AND reasons = '{{}}'"
+    cursor.execute(
+        f"{live} AND %(checked_later)s AND content_sha256 = ANY(%(hashes)s) UNION ALL"
+        " SELECT content_sha256, verdict FROM memory_ops.reviews"
+        " WHERE source = %(source)s AND world_id IS NOT DISTINCT FROM %(world)s AND content_sha256 = ANY(%(hashes)s)",
+        {**values, "checked_later": where.checked_later},
+    )
+    return {bytes(row[0]): Status(row[1]) for row in cursor.fetchall()}
+
+
 def _row(
-    where: Place, document: Written, at: int, reviewed: Mapping[bytes, Status]
+    where: Place, document: Written, at: int, decided: Mapping[bytes, Status]
 ) -> dict[str, object]:
     chunk = document.chunks[at]
     digest = sha256(chunk)
-    status, why = reviewed.get(digest, chunk.status), chunk.reasons
-    if where.checked_later and digest not in reviewed and status is Status.LIVE:
+    status, why = decided.get(digest, chunk.status), chunk.reasons
+    if where.checked_later and digest not in decided and status is Status.LIVE:
         status, why = Status.QUARANTINED, (_CHECKED_LATER,)
     return {
         **where.values,
         "document": document.name,
         "number": chunk.number,
+        "title": chunk.title,
         "section": chunk.section,
         "content": chunk.content,
         "hash": digest,
@@ -188,7 +218,6 @@ def _row(
         "status": status.value,
         "reasons": list(why),
         "audience": list(document.audience),
-        "importance": document.importance,
         "model": where.model,
         "embedding": HalfVector(document.vectors[at]),
     }
@@ -197,64 +226,37 @@ def _row(
 def remove_others(connection: Connection, where: Place, kept: Collection[str]) -> int:
     """Remove the documents that the source does not have any more; returns how many."""
     with _in_world(connection, where):
-        rows = connection.execute(
-            f"WITH gone AS (DELETE FROM {_TABLE} WHERE {_OF_DOCUMENT} AND document <> ALL(%(kept)s)"
+        row = connection.execute(
+            f"WITH gone AS (DELETE FROM {_TABLE} WHERE {where.rows} AND document <> ALL(%(kept)s)"
             " RETURNING document) SELECT count(DISTINCT document) FROM gone",
             {**where.values, "kept": list(kept)},
         ).fetchone()
-    return int(rows[0]) if rows else 0
+    return row[0] if row else 0
 
 
 def pending(connection: Connection, where: Place) -> tuple[list[int], list[HalfVector]]:
-    """Chunks of the source that wait for the look at the whole, with those that are live: numbers and vectors."""
+    """Chunks that wait for the look at the whole source, with those that are live: numbers and vectors."""
     with _in_world(connection, where):
         rows = connection.execute(
-            f"SELECT chunk_id, embedding FROM {_TABLE} WHERE {_OF_DOCUMENT} AND status <> 'rejected' ORDER BY chunk_id",
+            f"SELECT chunk_id, embedding FROM {_TABLE} WHERE {where.rows} AND status <> 'rejected' ORDER BY chunk_id",
             where.values,
         ).fetchall()
-    return [int(row[0]) for row in rows], [row[1] for row in rows]
+    return [row[0] for row in rows], [row[1] for row in rows]
 
 
 def release(connection: Connection, where: Place, held: Collection[int], reason: str) -> None:
     """Make what waited live, but for the chunks in `held`, which stay in quarantine for this reason."""
     values = {**where.values, "held": list(held), "reason": reason, "pending": _CHECKED_LATER}
+    # A review may have decided in the meantime.
+    waits = f"{where.rows} AND reasons = ARRAY[%(pending)s] AND status = 'quarantined'"
     with _in_world(connection, where):
         connection.execute(
-            f"UPDATE {_TABLE} SET status = 'quarantined', reasons = ARRAY[%(reason)s]"
-            f" WHERE {_OF_DOCUMENT} AND chunk_id = ANY(%(held)s) AND reasons = ARRAY[%(pending)s]",
+            f"UPDATE {_TABLE} SET reasons = ARRAY[%(reason)s] WHERE {waits} AND chunk_id = ANY(%(held)s)",
             values,
         )
         connection.execute(
-            f"UPDATE {_TABLE} SET status = 'live', reasons = '{{}}'"
-            f" WHERE {_OF_DOCUMENT} AND reasons = ARRAY[%(pending)s]",
-            values,
+            f"UPDATE {_TABLE} SET status = 'live', reasons = '{{}}' WHERE {waits}", values
         )
-
-
-def finish(
-    connection: Connection, where: Place, failed: Sequence[str], *, empty: bool = False
-) -> tuple[int, int, int]:
-    """Note the end of an ingestion; returns the source's documents, chunks, and chunks in quarantine."""
-    with _in_world(connection, where):
-        row = connection.execute(
-            "SELECT count(DISTINCT document), count(*), count(*) FILTER (WHERE status = 'quarantined')"
-            f" FROM {_TABLE} WHERE {_OF_DOCUMENT}",
-            where.values,
-        ).fetchone()
-        assert row is not None  # noqa: S101 - an aggregate gives a row
-        connection.execute(
-            "UPDATE memory_ops.sources SET state = %(state)s, message = %(message)s, documents = %(documents)s,"
-            " chunks = %(chunks)s, quarantined = %(quarantined)s, ingested_at = now()"
-            " WHERE name = %(source)s AND world_id IS NOT DISTINCT FROM %(world)s",
-            {
-                **where.values,
-                "state": "Failed" if failed or empty else "Ingested",
-                "message": "\n".join(failed),
-                **dict(zip(("documents", "chunks", "quarantined"), row, strict=True)),
-            },
-        )
-    documents, chunks, quarantined = (int(each) for each in row)
-    return documents, chunks, quarantined
 
 
 @contextmanager

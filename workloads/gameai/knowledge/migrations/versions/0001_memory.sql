@@ -1,15 +1,11 @@
 -- Schema 0001. The word in capitals in halfvec(…) is replaced by the dimensions of the embedding model.
 CREATE EXTENSION IF NOT EXISTS vector;
-CREATE EXTENSION IF NOT EXISTS btree_gist;
-CREATE EXTENSION IF NOT EXISTS pg_trgm;
 CREATE SCHEMA memory;
 SET LOCAL search_path = memory, public;
 
 CREATE TABLE worlds (
     world_id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name text NOT NULL UNIQUE CHECK (length(name) BETWEEN 3 AND 127),
-    last_seq bigint NOT NULL DEFAULT 0,
-    created_at timestamptz NOT NULL DEFAULT now()
+    name text NOT NULL UNIQUE CHECK (length(name) BETWEEN 3 AND 127)
 );
 
 CREATE SEQUENCE chunk_seq;
@@ -20,9 +16,10 @@ CREATE TABLE narrative_documents (
     source text NOT NULL,
     document text NOT NULL,
     chunk_no int NOT NULL,
+    title text NOT NULL,
     section text NOT NULL,
     content text NOT NULL,
-    tsv tsvector GENERATED ALWAYS AS (to_tsvector('english', section || E'\n' || content)) STORED,
+    tsv tsvector GENERATED ALWAYS AS (to_tsvector('english', title || E'\n' || section || E'\n' || content)) STORED,
     content_sha256 bytea NOT NULL,
     document_sha256 bytea NOT NULL,
     begin_byte int NOT NULL,
@@ -31,10 +28,8 @@ CREATE TABLE narrative_documents (
     status text NOT NULL CHECK (status IN ('live', 'quarantined', 'rejected')),
     reasons text[] NOT NULL DEFAULT '{}',
     audience text[] NOT NULL DEFAULT '{}',
-    importance real NOT NULL DEFAULT 0.5,
     model text NOT NULL,
     embedding halfvec(DIMENSIONS) NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(),
     CHECK ((scope = 'global') = (world_id IS NULL)),
     -- What players or world services write has less trust, so it can never be lore of all worlds.
     CHECK (scope = 'world' OR trust >= 80),
@@ -49,73 +44,11 @@ CREATE INDEX narrative_documents_g_embedding ON narrative_documents_g
     USING hnsw (embedding halfvec_cosine_ops) WITH (m = 16, ef_construction = 64) WHERE status = 'live';
 -- Rows of worlds are searched exactly: no HNSW over them.
 CREATE INDEX narrative_documents_w_world ON narrative_documents_w (world_id) WHERE status = 'live';
-CREATE INDEX narrative_documents_tsv ON narrative_documents USING gin (tsv);
+-- Row-level security lets no index of words serve the rows of worlds.
+CREATE INDEX narrative_documents_g_tsv ON narrative_documents_g USING gin (tsv);
+CREATE INDEX narrative_documents_hash ON narrative_documents (source, content_sha256);
 CREATE UNIQUE INDEX narrative_documents_once
     ON narrative_documents (scope, world_id, source, document, chunk_no) NULLS NOT DISTINCT;
-
-CREATE TABLE narrative_concepts (
-    concept_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    scope text NOT NULL CHECK (scope IN ('global', 'world')),
-    world_id int REFERENCES worlds ON DELETE CASCADE,
-    parent_global bigint REFERENCES narrative_concepts,
-    kind text NOT NULL,
-    name text NOT NULL,
-    current_version int NOT NULL,
-    CHECK ((scope = 'global') = (world_id IS NULL)),
-    UNIQUE NULLS NOT DISTINCT (world_id, kind, name)
-);
-CREATE INDEX narrative_concepts_name ON narrative_concepts USING gin (name gin_trgm_ops);
-
-CREATE TABLE concept_versions (
-    concept_id bigint NOT NULL REFERENCES narrative_concepts ON DELETE CASCADE,
-    version int NOT NULL,
-    world_id int REFERENCES worlds ON DELETE CASCADE,
-    summary text NOT NULL,
-    attributes jsonb NOT NULL DEFAULT '{}',
-    -- World time in which it holds, in microseconds, and when it was recorded.
-    valid int8range NOT NULL,
-    recorded_at timestamptz NOT NULL DEFAULT now(),
-    cause_event bigint,
-    trust smallint NOT NULL CHECK (trust BETWEEN 0 AND 100),
-    PRIMARY KEY (concept_id, version),
-    EXCLUDE USING gist (concept_id WITH =, valid WITH &&)
-);
-
-CREATE TABLE story_events (
-    world_id int NOT NULL REFERENCES worlds ON DELETE CASCADE,
-    seq bigint NOT NULL,
-    world_time bigint NOT NULL,
-    kind text NOT NULL,
-    summary text NOT NULL,
-    tsv tsvector GENERATED ALWAYS AS (to_tsvector('english', summary)) STORED,
-    participants text[] NOT NULL DEFAULT '{}',
-    witness text NOT NULL CHECK (witness IN ('system', 'seen', 'heard', 'rumour')),
-    importance real NOT NULL DEFAULT 0.5,
-    trust smallint NOT NULL CHECK (trust BETWEEN 0 AND 100),
-    status text NOT NULL CHECK (status IN ('live', 'quarantined', 'rejected')),
-    reasons text[] NOT NULL DEFAULT '{}',
-    model text NOT NULL,
-    embedding halfvec(DIMENSIONS),
-    idempotency_key uuid NOT NULL,
-    recorded_at timestamptz NOT NULL DEFAULT now(),
-    -- The key begins with the world, so that its events lie together.
-    PRIMARY KEY (world_id, seq),
-    UNIQUE (world_id, idempotency_key)
-);
-CREATE INDEX story_events_time ON story_events (world_id, world_time);
-ALTER TABLE story_events ALTER embedding SET STORAGE PLAIN;
-
-CREATE TABLE concept_relationships (
-    source bigint NOT NULL REFERENCES narrative_concepts ON DELETE CASCADE,
-    relation text NOT NULL,
-    target bigint NOT NULL REFERENCES narrative_concepts ON DELETE CASCADE,
-    world_id int REFERENCES worlds ON DELETE CASCADE,
-    weight real NOT NULL DEFAULT 1,
-    valid int8range NOT NULL,
-    cause_event bigint,
-    UNIQUE NULLS NOT DISTINCT (source, relation, target, world_id, valid)
-);
-CREATE INDEX concept_relationships_target ON concept_relationships (target, relation);
 
 -- The second wall: rows of a world are visible only in a transaction that has set memory.world to it.
 ALTER TABLE narrative_documents_w ENABLE ROW LEVEL SECURITY;
@@ -127,23 +60,6 @@ ALTER TABLE narrative_documents ENABLE ROW LEVEL SECURITY;
 ALTER TABLE narrative_documents FORCE ROW LEVEL SECURITY;
 CREATE POLICY of_the_world ON narrative_documents
     USING (scope = 'global' OR world_id = nullif(current_setting('memory.world', true), '')::int);
-ALTER TABLE story_events ENABLE ROW LEVEL SECURITY;
-ALTER TABLE story_events FORCE ROW LEVEL SECURITY;
-CREATE POLICY of_the_world ON story_events
-    USING (world_id = nullif(current_setting('memory.world', true), '')::int);
-ALTER TABLE narrative_concepts ENABLE ROW LEVEL SECURITY;
-ALTER TABLE narrative_concepts FORCE ROW LEVEL SECURITY;
-CREATE POLICY of_the_world ON narrative_concepts
-    USING (world_id IS NULL OR world_id = nullif(current_setting('memory.world', true), '')::int);
-ALTER TABLE concept_versions ENABLE ROW LEVEL SECURITY;
-ALTER TABLE concept_versions FORCE ROW LEVEL SECURITY;
-CREATE POLICY of_the_world ON concept_versions
-    USING (world_id IS NULL OR world_id = nullif(current_setting('memory.world', true), '')::int);
-ALTER TABLE concept_relationships ENABLE ROW LEVEL SECURITY;
-ALTER TABLE concept_relationships FORCE ROW LEVEL SECURITY;
-CREATE POLICY of_the_world ON concept_relationships
-    USING (world_id IS NULL OR world_id = nullif(current_setting('memory.world', true), '')::int);
-
 -- Of the processes.
 CREATE TABLE memory_ops.facts (key text PRIMARY KEY, value text NOT NULL);
 INSERT INTO memory_ops.facts VALUES ('dimensions', 'DIMENSIONS');
@@ -153,10 +69,6 @@ CREATE TABLE memory_ops.sources (
     digest bytea NOT NULL,
     state text NOT NULL CHECK (state IN ('Ingesting', 'Ingested', 'Failed')),
     message text NOT NULL DEFAULT '',
-    documents int NOT NULL DEFAULT 0,
-    chunks int NOT NULL DEFAULT 0,
-    quarantined int NOT NULL DEFAULT 0,
-    ingested_at timestamptz,
     UNIQUE NULLS NOT DISTINCT (name, world_id)
 );
 -- A review holds for the same text wherever it comes again from the same source.
