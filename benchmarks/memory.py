@@ -33,7 +33,7 @@ from benchmarks.report import Row, median, write
 Rows = NDArray[np.float32]
 SHARED, WORLDS, TOPICS, OWN_DIMENSIONS = 50_000, 1_000, 1_000, 24
 QUERIES, ROUNDS, SECONDS, COUNT = 400, 5, 6.0, 10
-CLIENTS = 8
+CLIENTS, BATCH = 8, 16
 _COLUMNS = (
     "scope, world_id, source, document, chunk_no, title, section, content, content_sha256, document_sha256,"
     " begin_byte, end_byte, trust, status, model, embedding"
@@ -220,7 +220,19 @@ async def measured(url: str, address: str, data: Data) -> list[Row]:
 
             return ask
 
+        async def batched(number: int) -> list[tuple[str, str]]:
+            chosen = [requests[(number + each) % QUERIES] for each in range(BATCH)]
+            await stub.BatchSearch(pb.BatchSearchRequest(requests=chosen))
+            return []
+
+        requests = [
+            pb.SearchRequest(
+                vector_f32=query.astype("<f4").tobytes(), world=f"games/w{world}", count=COUNT
+            )
+            for query, world in zip(data.queries, data.asks, strict=True)
+        ]
         asks = {
+            "batched": batched,
             "both": through(pb.SCOPE_GLOBAL_AND_WORLD),
             "alone": alone(Scope.GLOBAL_AND_WORLD),
             "own": through(pb.SCOPE_WORLD),
@@ -231,6 +243,7 @@ async def measured(url: str, address: str, data: Data) -> list[Row]:
         for _ in range(ROUNDS):
             for name, ask in asks.items():
                 rate, times = await hammered(ask)
+                rate *= BATCH if name == "batched" else 1
                 rates[name].append(rate)
                 latencies[name] += times
         await connections.close()
@@ -252,6 +265,9 @@ def reported(
     return [
         median("two scopes, through gRPC", rates["both"], limit=1000, unit="1/s", least=True),
         median("p99 of these, 8 callers", [p99], limit=20, unit="ms"),
+        median(
+            "two scopes, 16 searches a call", rates["batched"], limit=1000, unit="1/s", least=True
+        ),
         median("the statements alone, one client", rates["alone"], limit=None, unit="1/s"),
         median("through gRPC / the statements alone", ratios, limit=0.6, unit="", least=True),
         median("recall at 10, two scopes", [found], limit=0.95, unit="", least=True),
