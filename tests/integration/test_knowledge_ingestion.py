@@ -3,13 +3,14 @@
 import random
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 from gameai.knowledge.embedding.local import DIMENSIONS
-from gameai.knowledge.ingestion.documents import Document
+from gameai.knowledge.ingestion.documents import Document, parse
 from gameai.knowledge.ingestion.sources import SourceError
 from gameai.knowledge.migrations import MigrationError, migrate
 from gameai.knowledge.records import Chunk
@@ -261,3 +262,32 @@ def test_secrets_and_data_of_persons_are_removed_wherever_they_stand(memory: Mem
     assert "jane" not in text
     assert "[removed: private key]" in text
     assert "The end." in text
+
+
+@pytest.mark.parametrize("text", ["a:", "> ", "- ", "x_"])
+def test_a_text_of_one_repeated_piece_is_cut_in_a_time_that_grows_with_its_length(
+    text: str, memory: Memory
+) -> None:
+    """Seconds are bars of a benchmark: here twice the text takes less than three times the time, with a wide margin."""
+
+    def seconds(size: int) -> float:
+        document = parse((text * (size // len(text)) + "a").encode())
+        began = time.perf_counter()
+        memory.cut(document)
+        return time.perf_counter() - began
+
+    seconds(8_000)
+    assert seconds(64_000) < 4 * max(seconds(32_000), 0.05)
+
+
+def test_the_trust_of_a_source_holds_for_a_document_that_is_broken_now(memory: Memory) -> None:
+    memory.ingest({"a.md": FERRIES}, world="games/moor", trust=90)
+    memory.ingest({"a.md": "---\ntitel: x\n---\nx"}, world="games/moor", trust=10)
+    assert memory.rows("SELECT DISTINCT trust FROM memory.narrative_documents") == [(10,)]
+
+
+def test_a_database_of_a_later_release_is_left_alone(memory: Memory) -> None:
+    with psycopg.connect(memory.url, autocommit=True) as connection:
+        connection.execute("UPDATE memory_ops.alembic_version SET version_num = '9999'")
+    with pytest.raises(MigrationError, match="was migrated by another release"):
+        migrate(memory.url, DIMENSIONS)

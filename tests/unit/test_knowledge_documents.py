@@ -108,7 +108,14 @@ def test_positions_are_found_again_far_into_a_long_text() -> None:
         (b"x" * (MOST_BYTES + 1), "divide it into several documents"),
         (b"---\na: [\n---\ntext", "its front matter is not YAML"),
         (b"---\n- a\n---\ntext", "its front matter is not a mapping"),
-        (b"---\na: &x [1]\nb: *x\n---\ntext", "anchors or aliases"),
+        (
+            b"---\na: &-x [1]\nb: *-x\n---\ntext",
+            "its front matter is not YAML: aliases are not read",
+        ),
+        (b"---\na: !!int ''\n---\ntext", "its front matter is not YAML"),
+        (b"---\na: !!bool x\n---\ntext", "its front matter is not YAML"),
+        (("a" + "\u0301\u0316" * 16).encode(), "more than 30 combining marks"),
+        (b"# A\n" * 5001, "more than 5000 headings"),
         (b"---\na: " + b"x" * 20_000 + b"\n---\ntext", "more than 16384 characters"),
         (b"---\ntitle: 3\n---\ntext", "title in its front matter must be a text"),
         (b'---\ntitle: "\\ud800"\n---\ntext', "title in its front matter must be a text"),
@@ -142,6 +149,7 @@ def test_a_document_that_cannot_be_read_says_what_is_wrong(data: bytes, words: s
         ("unfinished <!-- to the end", "unfinished"),
         ("tag\U000e0041\ufe01s", "tags"),
         ("tab\tstays", "tab\tstays"),
+        ("A <<b>iframe> é", "A  é"),
     ],
 )
 def test_text_is_cleaned(text: str, cleaned: str) -> None:

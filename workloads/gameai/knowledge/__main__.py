@@ -26,7 +26,8 @@ from gameai.serving.telemetry import configure_logging
 
 _DATABASE = "GAMEAI_DATABASE"
 _STEPS = ("migrate", "ingest", "serve")
-_MOST_TRUST, _MOST_CONNECTIONS = 100, 100
+_MOST_TRUST, _MOST_CONNECTIONS, _MOST_PORT = 100, 100, 65535
+_MOST_STATEMENT_MS, _MOST_DRAIN_SECONDS = 60_000, 600
 
 
 class UsageError(Exception):
@@ -64,10 +65,7 @@ def _run(given: argparse.Namespace) -> int:
     ]
     if twice:
         raise UsageError(f"--source {twice[0][1]} stands twice: one source has one folder")
-    if not 1 <= given.connections <= _MOST_CONNECTIONS:
-        raise UsageError(f"--connections must be from 1 to {_MOST_CONNECTIONS}")
-    if given.statement_ms < 1:
-        raise UsageError("--statement-ms must be at least 1")
+    _check_serving(given)
     steps = [given.step] if given.step else list(_STEPS)
     if given.step == "ingest" and not sources:
         raise UsageError("ingest needs --source NAME=FOLDER")
@@ -77,6 +75,19 @@ def _run(given: argparse.Namespace) -> int:
     if "serve" in steps:
         asyncio.run(app.serve(_serving(given, database), LocalEmbedder()))
     return int(failed and given.step == "ingest")
+
+
+def _check_serving(given: argparse.Namespace) -> None:
+    """Raises `UsageError`."""
+    if not 1 <= given.connections <= _MOST_CONNECTIONS:
+        raise UsageError(f"--connections must be from 1 to {_MOST_CONNECTIONS}")
+    if not 1 <= given.statement_ms <= _MOST_STATEMENT_MS:
+        raise UsageError(f"--statement-ms must be from 1 to {_MOST_STATEMENT_MS}")
+    if not 0 <= given.drain_seconds <= _MOST_DRAIN_SECONDS:
+        raise UsageError(f"--drain-seconds must be from 0 to {_MOST_DRAIN_SECONDS}")
+    for name, port in (("--port", given.port), ("--health-port", given.health_port)):
+        if not 0 <= port <= _MOST_PORT:
+            raise UsageError(f"{name} must be from 0 to {_MOST_PORT}")
 
 
 def _database(url: str) -> str:
@@ -134,7 +145,7 @@ def _source(text: str) -> tuple[Source, Path]:
     if "world" in found and not is_name(world):
         raise UsageError(f"--source {text}: world must be NAMESPACE/NAME")
     trust = found.get("trust", str(GLOBAL_TRUST + 10))
-    if not trust.isascii() or not trust.isdigit() or int(trust) > _MOST_TRUST:
+    if trust not in map(str, range(_MOST_TRUST + 1)):
         raise UsageError(f"--source {text}: trust must be from 0 to {_MOST_TRUST}")
     return Source(name=name, world=world, trust=int(trust)), Path(folder)
 

@@ -1,6 +1,7 @@
 """Documents cut into chunks that fit the embedding model."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from semantic_text_splitter import MarkdownSplitter
@@ -15,6 +16,7 @@ from gameai.knowledge.records import Chunk, Status
 _LEAST_TOKENS, _MOST_TOKENS, _OVERLAP = 160, 200, 24
 # A word that the model does not know is one token, however long it is.
 _MOST_CHARACTERS = 2000
+_WINDOW = 8000
 _MOST_SECTION = 120
 MOST_CHUNKS = 2000
 
@@ -46,10 +48,22 @@ def cutter(tokenizer: Any) -> Cut:
 def _pieces(document: Document, splitter: MarkdownSplitter) -> Iterator[tuple[str, int, int]]:
     """Section, and where a piece begins and ends in the document's text."""
     for section in document.sections:
-        body = document.text[section.begin : section.end]
-        for begin, end in _short(section.begin, splitter.chunk_indices(body)):
+        windows = _windows(document.text, section.begin, section.end)
+        cut = (_short(start, splitter.chunk_indices(window)) for start, window in windows)
+        for begin, end in chain.from_iterable(cut):
             if clean(document.text[begin:end]):
                 yield section.path, begin, end
+
+
+def _windows(text: str, begin: int, end: int) -> Iterator[tuple[int, str]]:
+    """A section in parts of bounded length, cut at white space: the splitter's time can grow with the square of it."""
+    while begin < end:
+        stop = min(begin + _WINDOW, end)
+        if stop < end:
+            space = max(text.rfind(each, begin + _WINDOW // 2, stop) for each in "\n ")
+            stop = space if space > begin else stop
+        yield begin, text[begin:stop]
+        begin = stop
 
 
 def _short(start: int, pieces: Iterable[tuple[int, str]]) -> Iterator[tuple[int, int]]:

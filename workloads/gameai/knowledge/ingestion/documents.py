@@ -1,13 +1,14 @@
 """PURE: a document of Markdown with front matter, and its sections."""
 
 import re
+import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import accumulate
 
-import yaml
+from gameai_contract.plain_yaml import YamlError, compose, construct
 from markdown_it import MarkdownIt
 
 from gameai.knowledge.ingestion.edits import Edit, Edited
@@ -21,6 +22,7 @@ _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _KEYS = ("title", "audience")
 _MOST_TITLE, _MOST_AUDIENCE, _MOST_NAME = 200, 32, 64
 _MARK = 4096
+_MOST_MARKS, _MOST_HEADINGS = 30, 5000
 _BOM = "\ufeff"
 _TITLE_LEVEL = 1
 
@@ -77,6 +79,10 @@ def parse(data: bytes) -> Document:
         raise DocumentError(f"it is not UTF-8: byte {error.start} cannot be decoded") from error
     if "\0" in original:
         raise DocumentError(f"it is not text: character {original.index(chr(0))} is NUL")
+    if _stacked(original):
+        raise DocumentError(
+            f"it is not text: more than {_MOST_MARKS} combining marks follow each other"
+        )
     matter = _FRONT_MATTER.match(original.removeprefix(_BOM))
     facts = _facts(matter.group(1) or "") if matter else {}
     head = original.startswith(_BOM) + (matter.end() if matter else 0)
@@ -92,6 +98,18 @@ def parse(data: bytes) -> Document:
         sections=sections,
         marks=_marks(original),
     )
+
+
+def _stacked(text: str) -> bool:
+    """Has it so many marks on one letter that normal forms take a time that grows with their square?"""
+    if text.isascii():
+        return False
+    row = 0
+    for each in text:
+        row = row + 1 if unicodedata.combining(each) else 0
+        if row > _MOST_MARKS:
+            return True
+    return False
 
 
 def _marks(original: str) -> tuple[int, ...]:
@@ -121,16 +139,11 @@ def _edits(original: str, head: int) -> list[Edit]:
 def _facts(text: str) -> Mapping[str, object]:
     if len(text) > _MOST_FRONT_MATTER:
         raise DocumentError(f"its front matter has more than {_MOST_FRONT_MATTER} characters")
-    # An alias can grow a small text into a large value.
-    if re.search(r"(?:^|[\s,\[{])[&*]\w", text):
-        raise DocumentError(
-            "its front matter uses anchors or aliases of YAML: write the values out"
-        )
     try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        line = str(error).splitlines()[0]
-        raise DocumentError(f"its front matter is not YAML: {line}") from error
+        node = compose(text)
+        found = None if node is None else construct(node)
+    except YamlError as error:
+        raise DocumentError(f"its front matter is not YAML: {str(error)[:200]}") from error
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -178,6 +191,10 @@ def _sections(text: str) -> tuple[tuple[Section, ...], str]:
         for at, token in enumerate(tokens)
         if token.type == "heading_open" and token.map and token.level == 0
     ]
+    if len(headings) > _MOST_HEADINGS:
+        raise DocumentError(
+            f"it has more than {_MOST_HEADINGS} headings: divide it into several documents"
+        )
     titles = [words for level, words, _ in headings if level == _TITLE_LEVEL]
     top = _TITLE_LEVEL if len(titles) > 1 else _TITLE_LEVEL + 1
     return (

@@ -97,8 +97,9 @@ _RULES = (
     _rule("key", r"\bAIza[\w-]{30,}"),
     _rule(
         "secret",
-        r"\b(?:api[ _-]?key|access[ _-]?key|secret(?:[ _-]?key)?|auth[ _-]?token|token|passw(?:or)?d|pwd|passphrase)"
-        r"[\"']?\s{0,3}[:=]\s{0,3}[\"']?[^\s\"',;]{6,200}",
+        r"(?<![A-Za-z])(?:api[ _-]?key|access[ _-]?key|secret(?:[ _-]?(?:access[ _-]?)?key)?|auth[ _-]?token|token|passw(?:or)?d|pwd|passphrase)"
+        # After a colon a sentence may follow: what has a digit is none.
+        r"[\"']?\s{0,3}(?:=|:(?=\s{0,3}[^\s,;]{0,200}\d))\s{0,3}[\"']?[^\s\"',;]{6,200}",
         flags=re.IGNORECASE,
     ),
     _rule(

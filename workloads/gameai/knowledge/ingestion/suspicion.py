@@ -3,6 +3,7 @@
 Hits are data, but a model may follow an order in its data; lore has no reason to give one.
 """
 
+import html
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ _CONFUSABLE = str.maketrans(
 _RULES_WORDS = r"(?:instruction|prompt|rule|guideline|direction|command|context|message|guardrail|polic|restriction|training|programming|order|constraint|safet|filter|persona|text|document|content|lore)"
 _BEFORE = r"(?:all|any|every|the|your|my|of|these|those|previous|prior|preceding|above|earlier|former|initial|original|existing|current|other|system|safety|following|prompt|developer|everything)"
 _DROP = r"(?:ignor(?:e|ing)|disregard(?:ing)?|forget(?:ting)?|overrid(?:e|ing)|overrul(?:e|ing)|bypass(?:ing)?|neglect(?:ing)?|skip|drop|discard|dismiss|abandon|stop following|do not follow|don'?t follow|pay no attention to|set aside|supersede|replace|cancel|erase|delete|violate|circumvent)"
-_MODEL = r"(?:ai|a\.i\.|llm|language model|chat ?bot|gpt|chatgpt|claude|gemini|llama|qwen|assistant|neural network|text generator|npc model|the model|this model)"
+_MODEL = r"(?:ai|a\.i\.|llm|language model|chat ?bot|gpt|chatgpt|ai assistant|neural network|text generator|npc model|the model|this model)"
 
 _PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -31,14 +32,14 @@ _PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             rf"\b{_DROP}\b(?:\W+{_BEFORE}\b){{1,6}}\W+(?:\w+\W+){{0,2}}?{_RULES_WORDS}",
             rf"\b{_DROP}\W+{_RULES_WORDS}s?\b.{{0,40}}\b(?:above|before|previous|given|so far)",
             rf"\b{_DROP}\b\W+(?:everything|all|anything|whatever)\b.{{0,30}}\b(?:above|before|previous\w*|prior|earlier|told|said|learn\w*|know|so far)",
-            r"\b(?:new|updated|revised|real|actual|true|secret|hidden|important|urgent|special|additional|following) (?:system )?(?:instruction|prompt|directive|command|order)s?\b\W{0,3}(?::|follow|are|is|for you|apply|take|-)",
+            r"\b(?:new|updated|revised|real|actual|true|secret|hidden|important|urgent|special|additional|following) (?:system )?(?:instruction|prompt|directive)s?\b\W{0,3}(?::|follow|are|is|for you|apply|take|-)",
             r"\b(?:from now on|henceforth|starting now|going forward|as of now)\b.{0,60}\b(?:you|always|never|respond|answer|reply|act|say)\b",
             r"\byour (?:new|real|only|true|sole|actual|primary) (?:task|job|goal|role|purpose|objective|instruction|mission|directive|identity|name)\b",
             r"\b(?:end|start|begin|beginning) of (?:the )?(?:context|document|prompt|system|instruction|lore|conversation|user input)\b",
             r"\b(?:takes?|has|have) (?:precedence|priority) over\b.{0,60}\b(?:instruction|prompt|rule|guideline|polic)",
         ),
         "AssignsRole": (
-            r"\byou are (?:now|no longer|not an?|going to|free from|actually|hereby|DAN|an? (?:unrestricted|uncensored|unfiltered|helpful|evil|hacked|jailbroken))\b",
+            r"\byou are (?:now|no longer|not|actually|hereby|DAN|an?)\b.{0,40}\b(?:ai|model|assistant|chat ?bot|DAN|bound|restricted|limited|filter\w*|unfiltered|unrestricted|uncensored|jailbroken|hacked|admin\w*|developer|system|root)\b",
             rf"\byou(?: are|'re)? (?:an? |the )?(?:\w+ ){{0,2}}{_MODEL}\b",
             rf"\b(?:act|behave|respond|answer|speak|write|roleplay|role-play|pose) (?:only )?(?:as|like) (?:if|though|an? |the )?.{{0,30}}\b(?:{_MODEL}|admin\w*|developer|root|system|hacker|without|no (?:rules|restrictions|limits|filters)|unrestricted|uncensored|DAN)\b",
             r"\bpretend (?:to be|you|that you)\b.{0,60}\b(?:ai|model|assistant|rules|restrictions|developer|admin\w*|unrestricted|no longer|not bound|free)\b",
@@ -55,7 +56,7 @@ _PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "DictatesAnswer": (
             r"(?:^|[.!?:;\n\"“]\s{0,3}|\b(?:please|and|then|must|should|you|to|just|only|always) )(?:respond|reply|answer|say|output|write|print|return|state|speak)\b.{0,20}\b(?:only|exactly|just|nothing but|always|never|verbatim|with the (?:word|phrase|following|text|exact))\b.{0,60}(?:[\"'“‘:]|\bwith\b|\bas\b|\bthat\b|\bin\b (?:json|base64|code|rot13))",
             r"\b(?:always|never|only|must|should|shall|need to|have to) (?:respond|reply|output|answer|say|recommend|mention|include|claim|conclude|tell|state|insert|append|add|praise|quote)\b.{0,80}\b(?:user|player|quer(?:y|ies)|prompt|assistant|model|output)s?\b",
-            r"\byou (?:must|should|shall|need to|have to|will|are to) (?:always |never |only )?(?:respond|reply|output|answer|recommend|include|conclude|insert|append)\b",
+            r"\byou (?:must|should|shall|need to|have to|will|are to) (?:always |never |only )(?:respond|reply|output|answer|recommend|include|conclude|insert|append)\b",
             r"\b(?:if|when|whenever|should|once)\b.{0,30}\b(?:asked|queried|prompted|questioned|(?:user|player|anyone|someone|somebody|npc|they) (?:ask|quer|mention|say|want|type|request|enquire|inquire)\w*)\b.{0,120}\b(?:answer|say|reply|respond|tell|claim|state|output|insist|recommend|return|the (?:correct|only|right|true) (?:answer|response)|send|give|mention)\b",
             r"\b(?:the )?(?:correct|only|right|true|official) (?:answer|response|reply) (?:to|for)\b.{0,100}\b(?:is|must be|:)",
             r"\b(?:do not|don'?t|never|must not|avoid)\b.{0,20}\b(?:mention|reveal|tell|disclose|cite|warn|use|trust|quote)\b.{0,50}\b(?:user|player|document|source|lore|context|instruction|prompt|this (?:message|text|note)|other (?:passages|results|documents))",
@@ -96,7 +97,8 @@ _ENCODED = re.compile(
     rf"[A-Za-z0-9+/]{{{_LONG_CODE},}}={{0,2}}|(?:[0-9a-fA-F]{{2}}[ :]?){{60,}}|(?:\\x[0-9a-fA-F]{{2}}|\\u[0-9a-fA-F]{{4}}){{8,}}"
 )
 _WORD = re.compile(r"\w{4,}")
-_SPACED = re.compile(r"(?<!\w)(?:\w[ .\-_*|]{1,2}){4,}\w(?!\w)")
+# A separator is never a letter: else the ways to read a row of underscores double with each.
+_SPACED = re.compile(r"(?<!\w)(?:[^\W_][ .\-_*|]{1,2}){4,}[^\W_](?!\w)")
 
 
 def reasons(original: str) -> tuple[str, ...]:
@@ -120,7 +122,15 @@ def _readings(text: str, original: str) -> tuple[str, ...]:
     plain = "".join(each for each in plain if not unicodedata.combining(each))
     close = _SPACED.sub(lambda match: re.sub(r"[ .\-_*|]", "", match.group()), plain)
     flat = re.sub(r"[ \t\n]+", " ", re.sub(r"[*_`~]+", "", plain))
-    return (original, plain, flat, flat.translate(_LEET), _apart(close), *_decoded(original))
+    return (
+        original,
+        html.unescape(plain).replace("\u00ad", ""),
+        plain,
+        flat,
+        flat.translate(_LEET),
+        _apart(close),
+        *_decoded(original),
+    )
 
 
 def _apart(text: str) -> str:

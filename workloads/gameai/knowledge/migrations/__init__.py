@@ -5,6 +5,7 @@ from pathlib import Path
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -48,6 +49,10 @@ def migrate(database: str, dimensions: int) -> str:
     except (DBAPIError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         raise MigrationError(_sentence(str(cause).strip())) from error
+    except CommandError as error:
+        raise MigrationError(
+            f"{error}: the database was migrated by another release; use that one or a later one"
+        ) from error
     finally:
         engine.dispose()
 

@@ -106,7 +106,7 @@ class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
         """A connection, and the number of the world; none for global."""
         name = wire.world(given)
         try:
-            async with self._connections.take() as connection:
+            async with self._connections.take(reviewing.DECIDE_SECONDS) as connection:
                 world = await searching.world_number(connection, name) if name else None
                 if name and world is None:
                     raise NotFoundError(f"world {name!r} has no memory", field="world")

@@ -16,6 +16,7 @@ _LOG = logging.getLogger(__name__)
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 # More wait in vain: the database has work for longer than a caller would wait.
 _MOST_WAITING = 200
+_SPARE_SECONDS = 2.0
 
 
 class Connections:
@@ -29,19 +30,27 @@ class Connections:
         self._places = asyncio.Semaphore(size)
         self._waiting = 0
         self._wait_seconds = wait_seconds
+        self._use_seconds = statement_ms / 1000 + _SPARE_SECONDS
         # iterative_scan: a filter on the audience should not empty a result of the index.
         self._options = (
             f"-c statement_timeout={statement_ms} -c hnsw.iterative_scan=relaxed_order -c jit=off"
         )
 
     @contextlib.asynccontextmanager
-    async def take(self) -> AsyncIterator[Connection]:
-        """A connection, which returns afterwards unless it broke. Raises `BusyError`, psycopg.Error."""
+    async def take(self, seconds: float | None = None) -> AsyncIterator[Connection]:
+        """A connection for at most so long (default: a statement and a little), which returns afterwards unless it broke.
+
+        Raises `BusyError`, psycopg.Error.
+        """
         await self._place()
         try:
             connection = self._free.pop() if self._free else await self._connect()
             try:
-                yield connection
+                # A network that is silent ends no statement.
+                async with asyncio.timeout(seconds or self._use_seconds):
+                    yield connection
+            except TimeoutError as error:
+                raise psycopg.OperationalError("the database does not answer") from error
             finally:
                 await self._return(connection)
         except psycopg.errors.QueryCanceled as error:
@@ -90,6 +99,9 @@ class Connections:
             prepare_threshold=0,
             row_factory=tuple_row,
             options=self._options,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=2,
         )
         try:
             await register_vector_async(connection)

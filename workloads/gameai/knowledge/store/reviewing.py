@@ -9,7 +9,7 @@ from gameai.knowledge.store.connections import Connection
 from gameai.knowledge.store.statements import LOCK
 
 # A roll-back may be of a whole source.
-_DECIDE_MS = 60_000
+DECIDE_SECONDS = 60.0
 _OF_WORLD = "scope = CASE WHEN %(world)s::int IS NULL THEN 'global' ELSE 'world' END AND world_id IS NOT DISTINCT FROM %(world)s::int"
 
 
@@ -145,7 +145,7 @@ async def _decide(
     """While no ingestion writes a document of this world."""
     async with connection.transaction():
         await connection.execute(
-            "SELECT set_config('statement_timeout', %s, true)", (str(_DECIDE_MS),)
+            "SELECT set_config('statement_timeout', %s, true)", (f"{DECIDE_SECONDS:.0f}s",)
         )
         await connection.execute(LOCK, {"world": world})
         return await _in_world(connection, world, statement, values)

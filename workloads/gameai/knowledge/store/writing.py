@@ -99,7 +99,12 @@ def finished(connection: Connection, where: Place, digest: bytes) -> Report | No
 
 
 def begin(connection: Connection, where: Place) -> None:
-    """Note that an ingestion has begun."""
+    """Note that an ingestion has begun. The source's trust holds for all of its rows, also of documents that cannot be read now."""
+    with _in_world(connection, where):
+        connection.execute(
+            f"UPDATE {_TABLE} SET trust = %(trust)s WHERE {where.rows} AND trust <> %(trust)s",
+            {**where.values, "trust": where.source.trust},
+        )
     connection.execute(
         "INSERT INTO memory_ops.sources (name, world_id, digest, state)"
         " VALUES (%(source)s, %(world)s, '', 'Ingesting')"
