@@ -113,7 +113,7 @@ def _answers(server: Postgres) -> bool:
 
 def _initialise(binaries: Path, data: Path, password: str) -> None:
     command = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "--encoding=UTF8"]
-    # Beside the data, where the server's user may read it.
+    # In the folder of the data, where the server's user may read it.
     file = data.with_suffix(".password")
     file.unlink(missing_ok=True)
     file.touch(mode=0o600)
