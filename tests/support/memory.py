@@ -66,6 +66,7 @@ class Served:
 
     def __init__(self, url: str, folder: Path) -> None:
         self._ports_file = folder / f"ports-{next(_NUMBERS)}"
+        self._ports_file.unlink(missing_ok=True)
         self.log = folder / "memory.log"
         flags = [
             "--port=0",

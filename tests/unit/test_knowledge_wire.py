@@ -109,7 +109,8 @@ def test_a_hit_carries_where_it_comes_from() -> None:
 
 def test_the_path_of_sections_is_embedded_with_the_text() -> None:
     chunk = Chunk(number=0, title="T", section="A > B", content="text", begin_byte=0, end_byte=4)
-    assert chunk.embedded == "T\nA > B\ntext"
+    assert chunk.embedded == "A > B\ntext"
+    assert replace(chunk, section="").embedded == "T\ntext"
     assert replace(chunk, title="", section="").embedded == "text"
 
 

@@ -60,8 +60,8 @@ class Chunk:
 
     @property
     def embedded(self) -> str:
-        """The text that is embedded: title and path of sections give a short piece its subject."""
-        return "\n".join(filter(None, (self.title, self.section, self.content)))
+        """The text that is embedded: the path of sections, or else the title, gives a short piece its subject."""
+        return "\n".join(filter(None, (self.section or self.title, self.content)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
