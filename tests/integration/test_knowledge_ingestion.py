@@ -38,6 +38,7 @@ The bridge of Carrow was built by the mason Ilda Venn. It has nine arches of gre
 
 The bridge of Harrow is of oak, and carts pay two marks.
 """
+MANY = 150
 FERRIES = "# Ferries\n\n## Tam\n\nThe ferry of Tam crosses the lake Orr at dawn.\n"
 
 
@@ -121,7 +122,7 @@ def test_an_ingestion_that_was_killed_ends_as_one_that_was_not(
     seed: int, new: New, tmp_path: Path
 ) -> None:
     documents = {
-        f"{each:02}.md": f"# D\n\n## S{each}\n\nNumber {each} is known.\n" for each in range(30)
+        f"{each:03}.md": f"# D\n\n## S{each}\n\nNumber {each} is known.\n" for each in range(MANY)
     }
     for name, text in documents.items():
         (tmp_path / name).write_text(text)
@@ -129,7 +130,7 @@ def test_an_ingestion_that_was_killed_ends_as_one_that_was_not(
     whole.ingest(documents)
     command = [*COMMAND, "ingest", f"--database={killed.url}", f"--source=lore={tmp_path}"]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wanted = random.Random(seed).randrange(1, 20)
+    wanted = random.Random(seed).randrange(1, MANY // 3)
     until(
         "so many documents are written",
         lambda: (
@@ -142,7 +143,7 @@ def test_an_ingestion_that_was_killed_ends_as_one_that_was_not(
     assert running.wait(10) == -9, "it ended before it was killed"
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    assert "30 documents, 30 chunks, 0 in quarantine" in finished.stdout
+    assert f"{MANY} documents, {MANY} chunks, 0 in quarantine" in finished.stdout
     assert killed.chunks() == whole.chunks()
 
 
