@@ -20,6 +20,7 @@ MOST_NUMBER = 1_000_000_000_000
 # More digits than a number of a game has, so that no quotient is rounded up.
 _EXACT = Context(prec=50)
 SUFFIXES = (".yaml", ".yml", ".json")
+
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")]
 Sentence = Annotated[str, Field(min_length=1, max_length=2000)]

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 # What PyYAML raises for texts that it cannot take: a number without digits, an invalid character.
-UNREADABLE = (
+_UNREADABLE = (
     yaml.YAMLError,
     ValueError,
     ArithmeticError,
@@ -32,7 +32,7 @@ def compose(text: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise YamlError(str(error.problem), line) from error
-    except UNREADABLE as error:
+    except _UNREADABLE as error:
         raise YamlError(f"no YAML: {type(error).__name__}") from error
     return node
 
@@ -41,7 +41,7 @@ def construct(node: yaml.Node) -> Any:
     """The data of nodes. Raises `YamlError`."""
     try:
         return _Loader("").construct_document(node)
-    except UNREADABLE as error:
+    except _UNREADABLE as error:
         mark = getattr(error, "problem_mark", None)
         words = str(getattr(error, "problem", None) or error)[:200]
         raise YamlError(words, mark.line + 1 if mark else 1) from error

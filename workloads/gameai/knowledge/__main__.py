@@ -18,15 +18,15 @@ from gameai.knowledge.ingestion.chunking import cutter
 from gameai.knowledge.ingestion.pipeline import ingest
 from gameai.knowledge.ingestion.sources import SourceError, read
 from gameai.knowledge.migrations import MigrationError, migrate
-from gameai.knowledge.records import GLOBAL_TRUST, Report, Source, is_name
-from gameai.knowledge.store.errors import StoreError
+from gameai.knowledge.records import GLOBAL_TRUST, MOST_TRUST, Report, Source, is_name
+from gameai.knowledge.store.errors import StoreError, first_line
 from gameai.knowledge.store.writing import connect
 from gameai.serving.opening import PortError
 from gameai.serving.telemetry import configure_logging
 
 _DATABASE = "GAMEAI_DATABASE"
 _STEPS = ("migrate", "ingest", "serve")
-_MOST_TRUST, _MOST_CONNECTIONS, _MOST_PORT = 100, 100, 65535
+_MOST_CONNECTIONS, _MOST_PORT = 100, 65535
 _MOST_STATEMENT_MS, _MOST_DRAIN_SECONDS = 60_000, 600
 
 
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write("error: the database has no schema yet: run the step migrate first\n")
     except psycopg.Error as error:
         # Its first line names host and cause. The URL was checked before, so that no message quotes it.
-        sys.stderr.write(f"error: the database: {str(error).strip().splitlines()[0]}\n")
+        sys.stderr.write(f"error: the database: {first_line(error)}\n")
     except OSError as error:
         sys.stderr.write(f"error: {error}\n")
     return 1
@@ -71,9 +71,12 @@ def _run(given: argparse.Namespace) -> int:
         raise UsageError("ingest needs --source NAME=FOLDER")
     if "migrate" in steps:
         sys.stdout.write(f"schema {migrate(database, DIMENSIONS)}\n")
-    failed = _ingest(database, sources) if "ingest" in steps and sources else False
+    if steps == ["migrate"]:
+        return 0
+    embedder = LocalEmbedder()
+    failed = _ingest(database, sources, embedder) if "ingest" in steps and sources else False
     if "serve" in steps:
-        asyncio.run(app.serve(_serving(given, database), LocalEmbedder()))
+        asyncio.run(app.serve(_serving(given, database), embedder))
     return int(failed and given.step == "ingest")
 
 
@@ -104,9 +107,9 @@ def _database(url: str) -> str:
     return url
 
 
-def _ingest(database: str, sources: list[tuple[Source, Path]]) -> bool:
+def _ingest(database: str, sources: list[tuple[Source, Path]], embedder: LocalEmbedder) -> bool:
     """Ingest all sources; True where a document or a source could not be read."""
-    embedder, cut, failed = LocalEmbedder(), cutter(tokenizer()), False
+    cut, failed = cutter(tokenizer()), False
     with connect(database) as connection:
         for source, folder in sources:
             try:
@@ -145,8 +148,8 @@ def _source(text: str) -> tuple[Source, Path]:
     if "world" in found and not is_name(world):
         raise UsageError(f"--source {text}: world must be NAMESPACE/NAME")
     trust = found.get("trust", str(GLOBAL_TRUST + 10))
-    if trust not in map(str, range(_MOST_TRUST + 1)):
-        raise UsageError(f"--source {text}: trust must be from 0 to {_MOST_TRUST}")
+    if trust not in map(str, range(MOST_TRUST + 1)):
+        raise UsageError(f"--source {text}: trust must be from 0 to {MOST_TRUST}")
     return Source(name=name, world=world, trust=int(trust)), Path(folder)
 
 

@@ -17,6 +17,7 @@ from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.rpc.ingestion import IngestionService
 from gameai.knowledge.rpc.knowledge import KnowledgeService
 from gameai.knowledge.store.connections import Connections
+from gameai.knowledge.store.errors import NO_SCHEMA, NO_SCHEMA_ERRORS, first_line
 from gameai.knowledge.store.facts import mismatch
 from gameai.knowledge.store.statements import NAMES
 from gameai.knowledge.v1 import knowledge_pb2_grpc
@@ -137,10 +138,10 @@ async def _fault(database: str, embedder: Embedder) -> str:
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
             facts = await _facts(database)
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction):
-        return "the database has no schema of this release: run python -m gameai.knowledge migrate"
+    except NO_SCHEMA_ERRORS:
+        return NO_SCHEMA
     except psycopg.Error as error:
-        return f"the database: {str(error).strip().partition(chr(10))[0]}"
+        return f"the database: {first_line(error)}"
     except (TimeoutError, OSError):
         return "the database does not answer"
     return mismatch(facts, embedder.model, embedder.dimensions)
@@ -149,8 +150,9 @@ async def _fault(database: str, embedder: Embedder) -> str:
 async def _facts(database: str) -> dict[str, str]:
     """What the database was made for. Raises psycopg.Error, also where a function of this release is missing."""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-        for each in NAMES:
-            await connection.execute("SELECT %s::regproc", (each,))
+        await connection.execute(
+            "SELECT name::regproc FROM unnest(%s::text[]) AS name", (list(NAMES),)
+        )
         cursor = await connection.execute("SELECT key, value FROM memory_ops.facts")
         found: dict[str, str] = dict(await cursor.fetchall())
     return found

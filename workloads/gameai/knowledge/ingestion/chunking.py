@@ -1,7 +1,6 @@
 """Documents cut into chunks that fit the embedding model."""
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
 from typing import Any
 
 from semantic_text_splitter import MarkdownSplitter
@@ -33,11 +32,27 @@ def cutter(tokenizer: Any) -> Cut:
         found: list[Chunk] = []
         title = redact(clean(document.title))
         for section, begin, end in _pieces(document, splitter):
+            # Again redacted: full-width letters and digits are plain ones only now.
+            content = redact(clean(document.text[begin:end]))
+            if not content:
+                continue
             if len(found) == MOST_CHUNKS:
                 raise DocumentError(
                     f"it has more than {MOST_CHUNKS} chunks: divide it into several documents"
                 )
-            found.append(_chunk(document, len(found), title, section, begin, end))
+            why = reasons(f"{document.title}\n{section}\n{document.text[begin:end]}")
+            found.append(
+                Chunk(
+                    number=len(found),
+                    title=title,
+                    section=redact(clean(section))[:_MOST_SECTION],
+                    content=content,
+                    begin_byte=document.byte(begin),
+                    end_byte=document.byte(end),
+                    status=Status.QUARANTINED if why else Status.LIVE,
+                    reasons=why,
+                )
+            )
         if not found:
             raise DocumentError("it has no text")
         return found
@@ -49,9 +64,8 @@ def _pieces(document: Document, splitter: MarkdownSplitter) -> Iterator[tuple[st
     """Section, and where a piece begins and ends in the document's text."""
     for section in document.sections:
         windows = _windows(document.text, section.begin, section.end)
-        cut = (_short(start, splitter.chunk_indices(window)) for start, window in windows)
-        for begin, end in chain.from_iterable(cut):
-            if clean(document.text[begin:end]):
+        for start, window in windows:
+            for begin, end in _short(start, splitter.chunk_indices(window)):
                 yield section.path, begin, end
 
 
@@ -72,21 +86,3 @@ def _short(start: int, pieces: Iterable[tuple[int, str]]) -> Iterator[tuple[int,
         for part in range(0, len(text), _MOST_CHARACTERS):
             begin = start + offset + part
             yield begin, begin + min(_MOST_CHARACTERS, len(text) - part)
-
-
-def _chunk(
-    document: Document, number: int, title: str, section: str, begin: int, end: int
-) -> Chunk:
-    text = document.text[begin:end]
-    why = reasons(f"{document.title}\n{section}\n{text}")
-    return Chunk(
-        number=number,
-        title=title,
-        section=redact(clean(section))[:_MOST_SECTION],
-        # Again: full-width letters and digits are plain ones only now.
-        content=redact(clean(text)),
-        begin_byte=document.byte(begin),
-        end_byte=document.byte(end),
-        status=Status.QUARANTINED if why else Status.LIVE,
-        reasons=why,
-    )

@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 
 from gameai.knowledge.ingestion.edits import Edit, Edited
 from gameai.knowledge.ingestion.redaction import edits
+from gameai.knowledge.records import MOST_AUDIENCE, MOST_AUDIENCE_CHARACTERS
 
 MOST_BYTES = 4 << 20
 _MOST_FRONT_MATTER = 16 << 10
@@ -20,7 +21,7 @@ _LINE = r"(?:\r\n|\n|\r)"
 _FRONT_MATTER = re.compile(rf"\A---[ \t]*{_LINE}(.*?{_LINE})??---[ \t]*(?:{_LINE}|\Z)", re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _KEYS = ("title", "audience")
-_MOST_TITLE, _MOST_AUDIENCE, _MOST_NAME = 200, 32, 64
+_MOST_TITLE = 200
 _MARK = 4096
 _MOST_MARKS, _MOST_HEADINGS = 30, 5000
 _BOM = "\ufeff"
@@ -166,12 +167,13 @@ def _title(value: object) -> str:
 
 def _audience(value: object) -> tuple[str, ...]:
     names = value if isinstance(value, list) else [None]
-    if len(names) <= _MOST_AUDIENCE and all(
-        isinstance(each, str) and 0 < len(each) <= _MOST_NAME and _is_text(each) for each in names
+    if len(names) <= MOST_AUDIENCE and all(
+        isinstance(each, str) and 0 < len(each) <= MOST_AUDIENCE_CHARACTERS and _is_text(each)
+        for each in names
     ):
         return tuple(names)
     raise DocumentError(
-        f"audience in its front matter must be a list of at most {_MOST_AUDIENCE} texts of 1 to {_MOST_NAME} characters"
+        f"audience in its front matter must be a list of at most {MOST_AUDIENCE} texts of 1 to {MOST_AUDIENCE_CHARACTERS} characters"
     )
 
 

@@ -104,9 +104,8 @@ _SPACED = re.compile(r"(?<!\w)(?:[^\W_][ .\-_*|]{1,2}){4,}[^\W_](?!\w)")
 def reasons(original: str) -> tuple[str, ...]:
     """Why a text must be reviewed before it is found, as reasons; empty where it need not be."""
     text = clean(original)
-    found = [
-        name for name, pattern in _COMPILED if any(map(pattern.search, _readings(text, original)))
-    ]
+    readings = _readings(text, original)
+    found = [name for name, pattern in _COMPILED if any(map(pattern.search, readings))]
     if hidden(original) > _MOST_HIDDEN:
         found.append("HiddenText")
     if _ENCODED.search(original):

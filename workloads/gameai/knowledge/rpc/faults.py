@@ -1,19 +1,26 @@
 """What a caller is told of a database that does not do its part. The log has the cause."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 
-from gameai.errors import ServiceFault, UnavailableError
+from gameai.errors import ExhaustedError, UnavailableError
+from gameai.knowledge.store.errors import NO_SCHEMA, NO_SCHEMA_ERRORS, BusyError, first_line
 
 _LOG = logging.getLogger(__name__)
 
 
-def unavailable(error: psycopg.Error) -> ServiceFault:
-    """The status of a call whose database failed."""
-    _LOG.warning("the database: %s", str(error).strip().partition("\n")[0])
-    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedFunction):
-        return UnavailableError(
-            "the database has no schema of this release: run python -m gameai.knowledge migrate"
-        )
-    return UnavailableError("the database cannot be reached; call again")
+@contextmanager
+def answered() -> Iterator[None]:
+    """Errors of the database as errors for the caller."""
+    try:
+        yield
+    except BusyError as error:
+        raise ExhaustedError(str(error)) from error
+    except psycopg.Error as error:
+        _LOG.warning("the database: %s", first_line(error))
+        known = isinstance(error, NO_SCHEMA_ERRORS)
+        words = NO_SCHEMA if known else "the database cannot be reached; call again"
+        raise UnavailableError(words) from error

@@ -3,15 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import psycopg
-
-from gameai.errors import ExhaustedError, InvalidArgumentError, NotFoundError
+from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.knowledge.records import Status
 from gameai.knowledge.rpc import wire
-from gameai.knowledge.rpc.faults import unavailable
+from gameai.knowledge.rpc.faults import answered
 from gameai.knowledge.store import reviewing, searching
 from gameai.knowledge.store.connections import Connection, Connections
-from gameai.knowledge.store.errors import BusyError
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 from gameai.knowledge.v1 import knowledge_pb2_grpc
 
@@ -105,16 +102,12 @@ class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
     async def _in_scope(self, given: str) -> AsyncIterator[tuple[Connection, int | None]]:
         """A connection, and the number of the world; none for global."""
         name = wire.world(given)
-        try:
+        with answered():
             async with self._connections.take(reviewing.DECIDE_SECONDS) as connection:
                 world = await searching.world_number(connection, name) if name else None
                 if name and world is None:
                     raise NotFoundError(f"world {name!r} has no memory", field="world")
                 yield connection, world
-        except BusyError as error:
-            raise ExhaustedError(str(error)) from error
-        except psycopg.Error as error:
-            raise unavailable(error) from error
 
 
 def _reviewer(name: str) -> str:

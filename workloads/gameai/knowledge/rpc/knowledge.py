@@ -7,14 +7,13 @@ from dataclasses import replace
 import psycopg
 from cachebox import TTLCache
 
-from gameai.errors import ExhaustedError, InvalidArgumentError, NotFoundError
+from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.records import MOST_BATCH, MOST_BATCH_HITS, Hit, Mode, Query, Scope
 from gameai.knowledge.rpc import wire
-from gameai.knowledge.rpc.faults import unavailable
+from gameai.knowledge.rpc.faults import answered
 from gameai.knowledge.store import searching
 from gameai.knowledge.store.connections import Connection, Connections
-from gameai.knowledge.store.errors import BusyError
 from gameai.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
 
 # Numbers of worlds are looked up again after so long.
@@ -72,12 +71,8 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
         self, name: str, query: Query, *, degraded: bool, embedding: float
     ) -> knowledge_pb2.SearchResponse:
         began = time.perf_counter()
-        try:
+        with answered():
             hits = await self._hits(name, query)
-        except BusyError as error:
-            raise ExhaustedError(str(error)) from error
-        except psycopg.Error as error:
-            raise unavailable(error) from error
         return knowledge_pb2.SearchResponse(
             hits=map(wire.hit_message, hits),
             degraded=degraded,

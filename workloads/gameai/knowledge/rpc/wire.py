@@ -6,8 +6,11 @@ import numpy as np
 
 from gameai.errors import InvalidArgumentError
 from gameai.knowledge.records import (
+    MOST_AUDIENCE,
+    MOST_AUDIENCE_CHARACTERS,
     MOST_HITS,
     MOST_QUERY_CHARACTERS,
+    MOST_TRUST,
     Hit,
     Mode,
     Provenance,
@@ -29,9 +32,8 @@ _MODES = MappingProxyType(
     {pb.MODE_VECTOR: Mode.VECTOR, pb.MODE_TEXT: Mode.TEXT, pb.MODE_HYBRID: Mode.HYBRID}
 )
 _QUALITIES = (pb.QUALITY_UNSPECIFIED, pb.QUALITY_STANDARD, pb.QUALITY_HIGH)
-_COUNT, _TRUST, _MOST_TRUST = 10, 50, 100
+_COUNT, _TRUST = 10, 50
 _MOST_NAME, _MOST_SHOWN = 253, 130
-_MOST_AUDIENCE, _MOST_AUDIENCE_CHARACTERS = 32, 64
 
 
 def query(request: pb.SearchRequest, dimensions: int) -> Query:
@@ -48,7 +50,7 @@ def query(request: pb.SearchRequest, dimensions: int) -> Query:
             "minimum_trust",
             request.minimum_trust if request.HasField("minimum_trust") else _TRUST,
             0,
-            _MOST_TRUST,
+            MOST_TRUST,
         ),
         audience=_audience(request),
         high_quality=_quality(request),
@@ -140,12 +142,12 @@ def _quality(request: pb.SearchRequest) -> bool:
 
 
 def _audience(request: pb.SearchRequest) -> tuple[str, ...]:
-    if len(request.audience) > _MOST_AUDIENCE or any(
-        not each or len(each) > _MOST_AUDIENCE_CHARACTERS or "\0" in each
+    if len(request.audience) > MOST_AUDIENCE or any(
+        not each or len(each) > MOST_AUDIENCE_CHARACTERS or "\0" in each
         for each in request.audience
     ):
         raise InvalidArgumentError(
-            f"audience takes at most {_MOST_AUDIENCE} names of 1 to {_MOST_AUDIENCE_CHARACTERS} characters",
+            f"audience takes at most {MOST_AUDIENCE} names of 1 to {MOST_AUDIENCE_CHARACTERS} characters",
             field="audience",
         )
     return tuple(request.audience)

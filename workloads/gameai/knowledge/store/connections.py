@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +11,6 @@ from psycopg.rows import tuple_row
 
 from gameai.knowledge.store.errors import BusyError
 
-_LOG = logging.getLogger(__name__)
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 # More wait in vain: the database has work for longer than a caller would wait.
 _MOST_WAITING = 200

@@ -6,7 +6,7 @@ from typing import Any
 
 from gameai.knowledge.records import Provenance, Status
 from gameai.knowledge.store.connections import Connection
-from gameai.knowledge.store.statements import LOCK
+from gameai.knowledge.store.statements import LOCK, SEE
 
 # A roll-back may be of a whole source.
 DECIDE_SECONDS = 60.0
@@ -155,7 +155,6 @@ async def _in_world(
     connection: Connection, world: int | None, statement: str, values: dict[str, object]
 ) -> list[tuple[Any, ...]]:
     async with connection.transaction():
-        seen = "" if world is None else str(world)
-        await connection.execute("SELECT set_config('memory.world', %s, true)", (seen,))
+        await connection.execute(SEE, {"world": world})
         cursor = await connection.execute(statement, {**values, "world": world})
         return await cursor.fetchall()

@@ -16,15 +16,15 @@ _FILTER = "status = 'live' AND trust >= $5 AND (audience = '{}' OR audience && $
 _FIELDS = "content, trust, source, document, section, document_sha256, begin_byte, end_byte"
 
 
-def _near(limit: str) -> Mapping[Scope, str]:
-    """The rows that are nearest to the vector, by scope. OFFSET 0 keeps the planner from an index over all worlds."""
-    distance = "embedding <=> $3 AS distance"
+def _near(limit: str, *more: str) -> Mapping[Scope, str]:
+    """The rows that are nearest to the vector, by scope, with more columns. OFFSET 0 keeps the planner from an index over all worlds."""
+    fields = ", ".join(("scope", "chunk_id", "embedding <=> $3 AS distance", *more))
     shared = (
-        f"(SELECT scope, chunk_id, {distance} FROM memory.narrative_documents_g"
+        f"(SELECT {fields} FROM memory.narrative_documents_g"
         f" WHERE {_FILTER} ORDER BY embedding <=> $3 LIMIT {limit})"
     )
     own = (
-        f"(SELECT * FROM (SELECT scope, chunk_id, {distance} FROM memory.narrative_documents_w"
+        f"(SELECT * FROM (SELECT {fields} FROM memory.narrative_documents_w"
         f" WHERE world_id = $1 AND {_FILTER} OFFSET 0) AS mine ORDER BY distance LIMIT {limit})"
     )
     return _scoped(shared, own)
@@ -82,16 +82,7 @@ def _statement(parts: list[str], lists: list[str]) -> str:
 
 def _nearest(scope: Scope) -> str:
     """By meaning alone the lists need no ranks: the texts come with the rows."""
-    fields = f"scope, chunk_id, embedding <=> $3 AS distance, {_FIELDS}"
-    shared = (
-        f"(SELECT {fields} FROM memory.narrative_documents_g WHERE {_FILTER}"
-        " ORDER BY embedding <=> $3 LIMIT $7)"
-    )
-    own = (
-        f"(SELECT * FROM (SELECT {fields} FROM memory.narrative_documents_w WHERE world_id = $1 AND {_FILTER} OFFSET 0) AS mine"
-        " ORDER BY distance LIMIT $7)"
-    )
-    rows = _scoped(shared, own)[scope]
+    rows = _near("$7", _FIELDS)[scope]
     return (
         "SELECT chunk_id, scope, 1 - distance, distance, (row_number() OVER (ORDER BY distance, chunk_id))::int, 0,"
         f" {_FIELDS} FROM ({rows}) AS found ORDER BY distance, chunk_id LIMIT $7"
@@ -145,3 +136,5 @@ SEARCH: Mapping[tuple[Mode, Scope], str] = MappingProxyType(
 )
 # Under it chunks of a world, or of global lore, are written and reviewed, until the end of the transaction.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('verdicts of ' || coalesce(%(world)s::text, 'lore'), 0))"
+# The transaction sees the rows of this world, and of no other.
+SEE = "SELECT set_config('memory.world', coalesce(%(world)s::text, ''), true)"

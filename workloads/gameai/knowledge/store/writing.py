@@ -13,7 +13,7 @@ from pgvector.psycopg import register_vector
 from gameai.knowledge.embedding.embedder import Vectors
 from gameai.knowledge.records import Chunk, Report, Scope, Source, Status
 from gameai.knowledge.store import worlds
-from gameai.knowledge.store.statements import LOCK
+from gameai.knowledge.store.statements import LOCK, SEE
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _CHECKED_LATER = "Pending"
@@ -267,7 +267,6 @@ def release(connection: Connection, where: Place, held: Collection[int], reason:
 @contextmanager
 def _in_world(connection: Connection, where: Place) -> Iterator[None]:
     """A transaction that sees the rows of this world."""
-    world = "" if where.world_id is None else str(where.world_id)
     with connection.transaction():
-        connection.execute("SELECT set_config('memory.world', %s, true)", (world,))
+        connection.execute(SEE, {"world": where.world_id})
         yield
