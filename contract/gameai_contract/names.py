@@ -8,10 +8,13 @@ HEALTH_PORT = 8080
 GRPC_PORT = 50051
 VLLM_PORT = 8000
 KEDA_PORT = 6000
+POSTGRES_PORT = 5432
 VLLM_CONTAINER = "vllm"
 # The `app.kubernetes.io/name` of engine pods of every tier.
 VLLM_NAME = "vllm"
 SERVICE_CONTAINER = "service"
+# Of every pod of a knowledge base.
+KNOWLEDGE_CONTAINER = "knowledge"
 # The sidecar of each engine, and its port, which also serves /livez, /readyz and /metrics.
 AGENT_CONTAINER = "agent"
 AGENT_PORT = HEALTH_PORT
@@ -22,6 +25,9 @@ CAPACITY_LABEL = f"{LABEL_PREFIX}/capacity"
 WORLD_LABEL = f"{LABEL_PREFIX}/world"
 SERVICE_LABEL = f"{LABEL_PREFIX}/service"
 MODEL_REVISION_LABEL = f"{LABEL_PREFIX}/model-revision"
+KNOWLEDGE_LABEL = f"{LABEL_PREFIX}/knowledge-base"
+# Which of a knowledge base's pods it is: the database, the memory, or the name of a Job.
+PART_LABEL = f"{LABEL_PREFIX}/part"
 
 ENVIRONMENT_PREFIX = "GAMEAI_"
 WORLD_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}WORLD"
@@ -30,6 +36,7 @@ POD_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}POD"
 SERVICE_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}SERVICE"
 CONFIG_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}CONFIG"
 SETTINGS_HASH_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}SETTINGS_HASH"
+DATABASE_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}DATABASE"
 
 # The folder, not the file: a file mounted alone is never updated.
 CONFIG_FOLDER = "/etc/gameai"

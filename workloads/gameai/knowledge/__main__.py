@@ -1,4 +1,4 @@
-"""`python -m gameai.knowledge`: migrate a database, ingest sources, and serve the memory."""
+"""`python -m gameai.knowledge`: migrate a database, ingest and remove sources, and serve the memory."""
 
 import argparse
 import asyncio
@@ -8,14 +8,15 @@ from collections import Counter
 from pathlib import Path
 
 import psycopg
-from gameai_contract.names import GRPC_PORT, HEALTH_PORT
+from gameai_contract.knowledge import SourceReport
+from gameai_contract.names import DATABASE_ENVIRONMENT, GRPC_PORT, HEALTH_PORT
 from psycopg.conninfo import conninfo_to_dict
 
 from gameai.knowledge import app
 from gameai.knowledge.embedding.embedder import EmbeddingError
 from gameai.knowledge.embedding.local import DIMENSIONS, LocalEmbedder, tokenizer
 from gameai.knowledge.ingestion.chunking import cutter
-from gameai.knowledge.ingestion.pipeline import ingest
+from gameai.knowledge.ingestion.pipeline import ingest, remove
 from gameai.knowledge.ingestion.sources import SourceError, read
 from gameai.knowledge.migrations import MigrationError, migrate
 from gameai.knowledge.records import GLOBAL_TRUST, MOST_TRUST, Report, Source, is_name
@@ -24,8 +25,9 @@ from gameai.knowledge.store.writing import connect
 from gameai.serving.opening import PortError
 from gameai.serving.telemetry import configure_logging
 
-_DATABASE = "GAMEAI_DATABASE"
+_DATABASE = DATABASE_ENVIRONMENT
 _STEPS = ("migrate", "ingest", "serve")
+_REMOVE = "remove"
 _MOST_CONNECTIONS, _MOST_PORT = 100, 65535
 _MOST_STATEMENT_MS, _MOST_DRAIN_SECONDS = 60_000, 600
 
@@ -57,27 +59,49 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(given: argparse.Namespace) -> int:
     database = _database(given.database or os.environ.get(_DATABASE, ""))
-    sources = [_source(each) for each in given.source]
-    twice = [
-        each
-        for each, number in Counter((s.world, s.name) for s, _ in sources).items()
-        if number > 1
-    ]
-    if twice:
-        raise UsageError(f"--source {twice[0][1]} stands twice: one source has one folder")
+    removes = given.step == _REMOVE
+    sources = [_source(each, has_folder=not removes) for each in given.source]
+    _check_sources(given, [each for each, _ in sources])
     _check_serving(given)
     steps = [given.step] if given.step else list(_STEPS)
-    if given.step == "ingest" and not sources:
-        raise UsageError("ingest needs --source NAME=FOLDER")
+    if removes:
+        return _remove(database, [each for each, _ in sources])
     if "migrate" in steps:
         sys.stdout.write(f"schema {migrate(database, DIMENSIONS)}\n")
     if steps == ["migrate"]:
         return 0
     embedder = LocalEmbedder()
-    failed = _ingest(database, sources, embedder) if "ingest" in steps and sources else False
+    reports = _ingest(database, sources, embedder) if "ingest" in steps and sources else []
+    if given.report is not None:
+        given.report.write_text(reports[0].text())
+        return 0
     if "serve" in steps:
         asyncio.run(app.serve(_serving(given, database), embedder))
+    failed = any(each.error or each.failed_documents for each in reports)
     return int(failed and given.step == "ingest")
+
+
+def _check_sources(given: argparse.Namespace, sources: list[Source]) -> None:
+    """Raises `UsageError`."""
+    numbers = Counter((each.world, each.name) for each in sources)
+    twice = [name for (_, name), number in numbers.items() if number > 1]
+    if twice:
+        raise UsageError(f"--source {twice[0]} stands twice: one source has one folder")
+    if given.step == "ingest" and not sources:
+        raise UsageError("ingest needs --source NAME=FOLDER")
+    if given.step == _REMOVE and not sources:
+        raise UsageError("remove needs --source NAME")
+    if given.report is not None and (given.step != "ingest" or len(sources) != 1):
+        raise UsageError("--report needs the step ingest and one --source")
+
+
+def _remove(database: str, sources: list[Source]) -> int:
+    with connect(database) as connection:
+        for each in sources:
+            of = f"{each.world}: " if each.world else ""
+            number = remove(connection, each)
+            sys.stdout.write(f"{of}{each.name}: {number} documents removed\n")
+    return 0
 
 
 def _check_serving(given: argparse.Namespace) -> None:
@@ -107,20 +131,30 @@ def _database(url: str) -> str:
     return url
 
 
-def _ingest(database: str, sources: list[tuple[Source, Path]], embedder: LocalEmbedder) -> bool:
-    """Ingest all sources; True where a document or a source could not be read."""
-    cut, failed = cutter(tokenizer()), False
+def _ingest(
+    database: str, sources: list[tuple[Source, Path]], embedder: LocalEmbedder
+) -> list[SourceReport]:
+    """Ingest all sources."""
+    cut, reports = cutter(tokenizer()), []
     with connect(database) as connection:
         for source, folder in sources:
             try:
                 report = ingest(connection, source, read(folder), embedder, cut)
             except SourceError as error:
                 sys.stderr.write(f"error: source {source.name}: {error}\n")
-                failed = True
+                reports.append(SourceReport(error=str(error)))
                 continue
             sys.stdout.write(_sentence(source, report))
-            failed = failed or bool(report.failed)
-    return failed
+            reports.append(
+                SourceReport(
+                    documents=report.documents,
+                    chunks=report.chunks,
+                    quarantined=report.quarantined,
+                    failed_documents=len(report.failed),
+                    failed=report.failed,
+                )
+            )
+    return reports
 
 
 def _sentence(source: Source, report: Report) -> str:
@@ -133,16 +167,19 @@ def _sentence(source: Source, report: Report) -> str:
     )
 
 
-def _source(text: str) -> tuple[Source, Path]:
-    """NAME=FOLDER[,world=NAMESPACE/NAME][,trust=NUMBER]. Raises `UsageError`."""
-    name, equals, rest = text.partition("=")
-    folder, *options = rest.split(",")
+def _source(text: str, *, has_folder: bool) -> tuple[Source, Path]:
+    """NAME=FOLDER[,world=NAMESPACE/NAME][,trust=NUMBER], without a folder NAME[,world=…]. Raises `UsageError`."""
+    head, *options = text.split(",")
+    name, equals, folder = head.partition("=")
     found = dict(each.partition("=")[::2] for each in options)
-    unknown = set(found) - {"world", "trust"}
-    if not equals or not name or not folder or unknown:
-        raise UsageError(
-            f"--source {text}: write NAME=FOLDER, then ,world=NAMESPACE/NAME and ,trust=NUMBER where they are needed"
+    unknown = set(found) - ({"world", "trust"} if has_folder else {"world"})
+    if not name or unknown or bool(equals and folder) != has_folder:
+        form = (
+            "NAME=FOLDER, then ,world=NAMESPACE/NAME and ,trust=NUMBER where they are needed"
+            if has_folder
+            else "NAME, then ,world=NAMESPACE/NAME where it is needed"
         )
+        raise UsageError(f"--source {text}: write {form}")
     world = found.get("world", "")
     # An empty variable must not make a world's history lore of all worlds.
     if "world" in found and not is_name(world):
@@ -173,12 +210,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add(
-        "step", nargs="?", choices=_STEPS, help="only this step (default: all three, in this order)"
+        "step",
+        nargs="?",
+        choices=(*_STEPS, _REMOVE),
+        help="only this step (default: migrate, ingest and serve, in this order); remove: the documents of sources, by name",
     )
     add(
         "--database",
         default="",
-        help=f"postgresql:// URL; {_DATABASE} keeps a password out of the process list",
+        help=f"postgresql:// URL; {_DATABASE} and PGPASSWORD keep a password out of the process list",
     )
     add(
         "--source",
@@ -186,6 +226,11 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME=FOLDER[,world=NAMESPACE/NAME][,trust=NUMBER]",
         help="folder with Markdown documents, for all worlds or for one; trust from 0 to 100 (default 90); may be repeated",
+    )
+    add(
+        "--report",
+        type=Path,
+        help="with ingest and one --source: write the result to this file, as JSON, and exit 0 also where documents failed",
     )
     _add_serving(parser)
     add(

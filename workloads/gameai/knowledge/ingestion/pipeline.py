@@ -55,6 +55,17 @@ def ingest(
             raise
 
 
+def remove(connection: writing.Connection, source: Source) -> int:
+    """Remove all documents of a source, and the source; how many they were. Its reviews stay."""
+    with writing.locked(connection, source):
+        where = writing.known_place(connection, source)
+        if where is None:
+            return 0
+        removed = writing.remove_others(connection, where, ())
+        writing.forget(connection, where)
+        return removed
+
+
 class _Ingestion:
     """An ingestion that runs."""
 

@@ -78,6 +78,14 @@ def place(connection: Connection, source: Source, model: str, *, checked_later: 
     return Place(source=source, world_id=world, model=model, checked_later=checked_later)
 
 
+def known_place(connection: Connection, source: Source) -> Place | None:
+    """Where the rows of a source are that was ingested before; None where its world is not known."""
+    world = worlds.number(connection, source.world) if source.world else None
+    if source.world and world is None:
+        return None
+    return Place(source=source, world_id=world, model="", checked_later=False)
+
+
 def finished(connection: Connection, where: Place, digest: bytes) -> Report | None:
     """What the last ingestion reported, where it was of the same content."""
     row = connection.execute(
@@ -237,6 +245,15 @@ def remove_others(connection: Connection, where: Place, kept: Collection[str]) -
             {**where.values, "kept": list(kept)},
         ).fetchone()
     return row[0] if row else 0
+
+
+def forget(connection: Connection, where: Place) -> None:
+    """Forget that there is such a source; its reviews stay, for the same text may come again."""
+    connection.execute(
+        "DELETE FROM memory_ops.sources"
+        " WHERE name = %(source)s AND world_id IS NOT DISTINCT FROM %(world)s",
+        where.values,
+    )
 
 
 def pending(connection: Connection, where: Place) -> tuple[list[int], list[HalfVector]]:
