@@ -142,7 +142,7 @@ golden: $(READY) ## rewrite the golden files; read the diff before you commit it
 	@$(BIN)/pytest -q tests/unit/test_golden.py --write-golden
 
 lock: $(READY) ## resolve requirements/*.txt again, complete, with hashes, for all platforms
-	@for extra in operator workloads knowledge docs dev; do \
+	@for extra in operator workloads knowledge postgres docs dev; do \
 	  $(BIN)/uv pip compile -q --universal --no-strip-extras --python-version 3.11 --generate-hashes --no-header \
 	    --extra $$extra --no-emit-package gameai-operator pyproject.toml -o requirements/$$extra.txt; done
 

@@ -4,6 +4,7 @@ A pod is created, its container runs (a model is loading), it becomes Ready; whe
 its deletionTimestamp, as a vLLM that ignores SIGTERM would. Faults on request, the way they happen in life:
 
 - an image of a `.invalid` registry (RFC 2606) cannot be pulled;
+- a pod of a Job ends in success, and what an ingestion would report is made up: one document, one chunk;
 - a pod that needs a Secret waits for `gameai_devcluster.secrets`, which says what a kubelet says;
 - the pod annotation `devcluster.gameai.dev/start-delay: 30s` replaces the start delay of its kind.
 """
@@ -11,6 +12,9 @@ its deletionTimestamp, as a vLLM that ignores SIGTERM would. Faults on request, 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
+
+from gameai_contract.knowledge import SourceReport
+from gameai_contract.names import KNOWLEDGE_LABEL, WORLD_LABEL
 
 START_DELAY_ANNOTATION = "devcluster.gameai.dev/start-delay"
 SECRETS_ANNOTATION = "devcluster.gameai.dev/secrets"
@@ -86,6 +90,16 @@ containerStatuses:
    ready: true, started: true, restartCount: 0, state: {running: {startedAt: {{ $before.state.running.startedAt | Quote }}}}}
 {{ end }}
 """
+_JOB_LABEL = '.metadata.labels["batch.kubernetes.io/job-name"]'
+_COMPLETE = f"""
+containerStatuses:
+{{{{ range .spec.containers }}}}
+- {{name: {{{{ .name | Quote }}}}, image: {{{{ .image | Quote }}}}, imageID: {{{{ .image | Quote }}}}, ready: false, started: false,
+   restartCount: 0, state: {{terminated: {{exitCode: 0, reason: Completed, message: '{SourceReport(documents=1, chunks=1).text()}',
+   startedAt: {{{{ Now | Quote }}}}, finishedAt: {{{{ Now | Quote }}}}}}}}}}
+{{{{ end }}}}
+phase: Succeeded
+"""
 _NODE = """
 conditions:
 {{ range NodeConditions }}
@@ -100,6 +114,8 @@ nodeInfo: {architecture: amd64, operatingSystem: linux, kubeletVersion: {{ print
   bootID: "", systemUUID: ""}
 phase: Running
 """
+
+_RUNNING = ".status.containerStatuses.[].state.running.startedAt"
 
 Stage = dict[str, Any]
 
@@ -153,6 +169,13 @@ def _pod_stages() -> list[Stage]:
             ],
             template=_LOADING,
         ),
+        _stage(
+            "pod-complete",
+            "Pod",
+            [_alive(), _where(_JOB_LABEL, "Exists"), _where(_RUNNING, "Exists")],
+            template=_COMPLETE,
+            delay={"durationMilliseconds": 200},
+        ),
     ]
 
 
@@ -162,11 +185,11 @@ def _pod_ready(component: str, milliseconds: int, all_delays: Mapping[str, int])
     others = [_where(label, "NotIn", *named)] if named else []  # kwok cannot bear an empty list
     mine = [_where(label, "In", component)] if component else others
     started = ".status.containerStatuses.[].started | tostring"
-    running = ".status.containerStatuses.[].state.running.startedAt"
+    no_job = _where(_JOB_LABEL, "DoesNotExist")
     return _stage(
         f"pod-ready-{component or 'other'}",
         "Pod",
-        [_alive(), *mine, _where(running, "Exists"), _where(started, "In", "false")],
+        [_alive(), no_job, *mine, _where(_RUNNING, "Exists"), _where(started, "In", "false")],
         template=_READY,
         delay={
             "durationMilliseconds": milliseconds,
@@ -179,7 +202,8 @@ def _pod_delete() -> list[Stage]:
     """A vLLM takes all of its grace to end, a game service a moment."""
     deleted = _where(".metadata.deletionTimestamp", "Exists")
     free = _where(".metadata.finalizers", "DoesNotExist")
-    label = '.metadata.labels["gameai.dev/world"]'
+    labels = (f'.metadata.labels["{each}"]' for each in (WORLD_LABEL, KNOWLEDGE_LABEL))
+    label = " // ".join(labels)
     whole = {"durationMilliseconds": 0, "durationFrom": _expression(".metadata.deletionTimestamp")}
     found = []
     for name, operator, delay in (

@@ -1,4 +1,4 @@
--- Health of ModelTier and GameWorld for Argo CD, from the conditions that `kubectl wait` and Flux read.
+-- Health of ModelTier, GameWorld and KnowledgeBase for Argo CD, from the conditions that `kubectl wait` and Flux read.
 -- Stalled: somebody must act. Anything else that is not Ready is on its way.
 local health = { status = "Progressing", message = "not seen by the operator yet" }
 if obj.status == nil or obj.status.conditions == nil then

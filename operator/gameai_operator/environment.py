@@ -72,6 +72,7 @@ def settings(options: argparse.Namespace) -> Settings:
         keda=KedaSettings(options.keda_scaler_address, options.keda_authentication),
         headroom_priority_class=options.headroom_priority_class,
         workloads_image=options.workloads_image,
+        knowledge_image=options.knowledge_image,
         pods=_pods(options),
         worlds_at_a_time=_pace(options.worlds_at_a_time),
         workers=options.workers,
@@ -131,7 +132,9 @@ def _check(made: Settings) -> None:
         "--lease-name, --lease-namespace and --lease-identity must not be empty": not (
             lease.name and lease.namespace and lease.identity
         ),
-        "--workloads-image must not be empty": not made.workloads_image,
+        "--workloads-image and --knowledge-image must not be empty": not (
+            made.workloads_image and made.knowledge_image
+        ),
         "--allowed-host-paths must be absolute paths": not all(
             each.startswith("/") for each in made.policy.host_paths
         ),

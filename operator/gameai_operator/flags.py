@@ -107,6 +107,7 @@ def _objects(default: Settings) -> dict[str, tuple[_Row, ...]]:
         ),
         "pods": (
             ("--workloads-image", default.workloads_image, "image of the built-in game services, and of the agents of tiers"),
+            ("--knowledge-image", default.knowledge_image, "image of the memory of knowledge bases"),
             ("--workloads-pull-secrets", "", "comma-separated pull Secrets for that image, in the namespace of the world"),
             ("--worlds-at-a-time", "5", "maximum number of GameWorlds updated to a new image concurrently: a number, or a percentage (10%%)"),
             ("--pod-ids", "fixed", "fixed: run pods with fixed user IDs; namespace: with those of the namespace (OpenShift)"),

@@ -8,7 +8,9 @@ from typing import Any
 
 from gameai_contract.names import (
     CAPACITY_LABEL,
+    KNOWLEDGE_LABEL,
     MANAGED_BY,
+    PART_LABEL,
     PART_OF,
     SERVICE_CONTAINER,
     SERVICE_LABEL,
@@ -23,19 +25,27 @@ from gameai_operator.api.base import GROUP, VERSION
 from gameai_operator.api.views import (
     ARCHETYPES_BUDGET_BYTES,
     archetypes_bytes,
-    archetypes_refused,
-    archetypes_unread,
-    archetypes_view,
+    config_map_refused,
+    config_map_unread,
+    config_map_view,
     namespace_labels,
     tier_view,
 )
 from gameai_operator.controller.kind import Decision, Kind, Observed, Reading, Watched
 from gameai_operator.controller.manifest import Key, Manifest, Resource
+from gameai_operator.controller.plan import Creation
 from gameai_operator.controller.pod_facts import Pod
+from gameai_operator.knowledge import decide as knowledge_decide
+from gameai_operator.knowledge import naming as knowledge_naming
+from gameai_operator.knowledge import revisions as knowledge_revisions
+from gameai_operator.knowledge import status as knowledge_status
 from gameai_operator.resources import scaled_object
 from gameai_operator.resources.deployment import deployment, stuck
+from gameai_operator.resources.job import job
 from gameai_operator.resources.node import interruption
 from gameai_operator.resources.pod import pod
+from gameai_operator.resources.stateful_set import stateful_set
+from gameai_operator.resources.template_inputs import Inputs
 from gameai_operator.settings import Settings
 from gameai_operator.tier import revisions as tier_revisions
 from gameai_operator.tier import status as tier_status
@@ -55,7 +65,7 @@ MANAGED_SELECTOR = selector(MANAGED_BY)
 
 def kinds(settings: Settings, authority: Callable[[], str] = str) -> Mapping[str, Kind]:
     """Our own kinds by name; `authority` gives the gateways' certificate authority as it is now."""
-    rows = (_tier(settings), _world(settings, authority))
+    rows = (_tier(settings), _world(settings, authority), _knowledge(settings))
     return MappingProxyType({each.resource.kind: each for each in rows})
 
 
@@ -91,9 +101,7 @@ def _tier(settings: Settings) -> Kind:
 
 def _world(settings: Settings, authority: Callable[[], str]) -> Kind:
     image = settings.workloads_image
-    current = world_revisions.Inputs(
-        revision=world_revisions.NEWEST, image=image, pods=settings.pods
-    )
+    current = Inputs(revision=world_revisions.NEWEST, image=image, pods=settings.pods)
 
     def decide(observed: Observed) -> Decision:
         gateway = Gateway(endpoint=settings.gateway.endpoint, authority=authority())
@@ -115,6 +123,25 @@ def _world(settings: Settings, authority: Callable[[], str]) -> Kind:
     )
 
 
+def _knowledge(settings: Settings) -> Kind:
+    image = settings.knowledge_image
+    current = Inputs(revision=knowledge_revisions.NEWEST, image=image, pods=settings.pods)
+    cluster = knowledge_decide.Cluster(network=settings.network, policy=settings.policy)
+    decide = functools.partial(knowledge_decide.decide, current=current, cluster=cluster)
+    return Kind(
+        definition=crd.KNOWLEDGE_BASE,
+        resource=_root(crd.KNOWLEDGE_BASE),
+        label=KNOWLEDGE_LABEL,
+        status_fields=knowledge_status.FIELDS,
+        condition_types=knowledge_status.CONDITIONS,
+        counts=knowledge_status.COUNTS,
+        read_pod=_knowledge_pod,
+        decide=_labelled(decide, settings.pods.labels),
+        refers=knowledge_decide.refers,
+        rolls=functools.partial(knowledge_status.rolls, image=image),
+    )
+
+
 def _labelled(
     decide: Callable[[Observed], Decision], labels: Mapping[str, str]
 ) -> Callable[[Observed], Decision]:
@@ -123,7 +150,9 @@ def _labelled(
     def labelled(observed: Observed) -> Decision:
         decision = decide(observed)
         return replace(
-            decision, wanted=tuple(_with_labels(each, labels) for each in decision.wanted)
+            decision,
+            wanted=tuple(_with_labels(each, labels) for each in decision.wanted),
+            creations=tuple(_with_more(each, labels) for each in decision.creations),
         )
 
     return labelled if labels else decide
@@ -132,6 +161,10 @@ def _labelled(
 def _with_labels(manifest: Manifest, labels: Mapping[str, str]) -> Manifest:
     metadata = manifest["metadata"]
     return {**manifest, "metadata": {**metadata, "labels": {**labels, **metadata["labels"]}}}
+
+
+def _with_more(creation: Creation, labels: Mapping[str, str]) -> Creation:
+    return replace(creation, render=lambda random: _with_labels(creation.render(random), labels))
 
 
 def _world_refers(root: Mapping[str, Any]) -> tuple[Key, ...]:
@@ -154,6 +187,14 @@ def _service_pod(document: Mapping[str, Any]) -> Pod:
     return replace(pod(document, SERVICE_LABEL, SERVICE_CONTAINER), force_delete=False)
 
 
+def _knowledge_pod(document: Mapping[str, Any]) -> Pod:
+    """Of a database or of the memory; a Job's pod is one of the memory."""
+    part = document["metadata"].get("labels", {}).get(PART_LABEL)
+    ours = part == knowledge_naming.DATABASE_PART
+    main = knowledge_naming.DATABASE if ours else knowledge_naming.MEMORY
+    return replace(pod(document, PART_LABEL, main), force_delete=False)
+
+
 def _row(group: str, version: str, kind: str, plural: str) -> Resource:
     return Resource(group=group, version=version, kind=kind, plural=plural)
 
@@ -174,6 +215,12 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                 starts_pods=True,
                 stuck=stuck,
             ),
+            Watched(
+                resource=_row("apps", "v1", "StatefulSet", "statefulsets"),
+                project=stateful_set,
+                starts_pods=True,
+            ),
+            Watched(resource=_row("batch", "v1", "Job", "jobs"), project=job, starts_pods=True),
             Watched(resource=_row("", "v1", "Service", "services")),
             Watched(
                 resource=_row("", "v1", "ServiceAccount", "serviceaccounts"),
@@ -187,9 +234,9 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
                 ),
                 project=published,
                 reads=Reading(
-                    read=archetypes_view,
-                    refuse=archetypes_refused,
-                    unread=archetypes_unread,
+                    read=config_map_view,
+                    refuse=config_map_refused,
+                    unread=config_map_unread,
                     size_bytes=archetypes_bytes,
                     budget_bytes=ARCHETYPES_BUDGET_BYTES,
                 ),

@@ -169,6 +169,7 @@ class Settings:
     keda: KedaSettings = field(default_factory=KedaSettings)
     headroom_priority_class: str = ""
     workloads_image: str = "gameai-workloads:0.1.0"
+    knowledge_image: str = "gameai-knowledge:0.1.0"
     pods: PodSettings = field(default_factory=PodSettings)
     worlds_at_a_time: Pace = field(default_factory=Pace)
     workers: int = 10

@@ -1,30 +1,16 @@
 """What the API server refuses, and the sentence it says: every rule has a refused and an accepted case."""
 
-import copy
 from typing import Any
 
 import pytest
 from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_operator.api import crd
+from support.admission import attempt, changed, sentences
 from support.live import manifest, world
 
 HUB = {"huggingFace": {"repository": "a/b"}}
 CLAIM = {"persistentVolumeClaim": {"claimName": "models", "path": "a/b"}}
 NAME_SENTENCE = crd.NAME_RULE.message
-
-
-def changed(document: Json, where: str, value: Any) -> Json:
-    """The document with one field replaced, or removed where the value is None."""
-    made = copy.deepcopy(document)
-    *parents, last = where.split(".")
-    node = made
-    for parent in parents:
-        node = node.setdefault(parent, {})
-    if value is None:
-        node.pop(last, None)
-    else:
-        node[last] = value
-    return made
 
 
 # rule's sentence → (field, a value that is refused, a value that is accepted)
@@ -278,17 +264,6 @@ FORMS: list[tuple[str, Any, str]] = [
 ]
 
 
-def attempt(api: Api, document: Json, **query: str) -> str:
-    """Create without keeping; the server's refusal, or nothing."""
-    where = path(document["kind"], document["metadata"]["namespace"])
-    options = {"dryRun": "All", "fieldValidation": "Strict", **query}
-    try:
-        api.request("POST", where, body=document, query=options)
-    except ApiError as error:
-        return error.message
-    return ""
-
-
 CASES = [
     *((manifest("default"), sentence, *case) for sentence, case in RULES.items()),
     *((world("default"), sentence, *case) for sentence, case in WORLD_RULES.items()),
@@ -347,15 +322,9 @@ def test_every_rule_of_the_schema_has_its_cases(
     definition: crd.Definition, covered: set[str]
 ) -> None:
     schema = crd.document(definition)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    sentences = set(_sentences(schema))
-    assert {each for each in sentences if not any(each.startswith(c) for c in covered)} == set()
-    assert len(sentences) == len(covered)
-
-
-def _sentences(schema: Json) -> list[str]:
-    own = [rule["message"] for rule in schema.get("x-kubernetes-validations", ())]
-    below = [*schema.get("properties", {}).values(), schema.get("items")]
-    return own + [text for each in below if each for text in _sentences(each)]
+    said = set(sentences(schema))
+    assert {each for each in said if not any(each.startswith(c) for c in covered)} == set()
+    assert len(said) == len(covered)
 
 
 def test_the_least_tier_is_accepted_and_gets_its_defaults(api: Api) -> None:

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,20 @@ import yaml
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.operators import Launch, Operator
-from gameai_devcluster.testing.waiting import condition, settled, until, world_settled
+from gameai_devcluster.testing.waiting import (
+    condition,
+    knowledge_settled,
+    settled,
+    until,
+    world_settled,
+)
 
 Kubectl = Callable[..., str]
+SETTLED = {
+    "ModelTier": settled,
+    "GameWorld": world_settled,
+    "KnowledgeBase": knowledge_settled,
+}
 EXAMPLES = sorted((install.ROOT / "examples/features").glob("*.yaml"))
 
 
@@ -39,7 +51,7 @@ def volume(claim: Json) -> Json:
         "spec": {
             "accessModes": spec["accessModes"],
             "capacity": spec["resources"]["requests"],
-            "storageClassName": spec["storageClassName"],
+            "storageClassName": spec.get("storageClassName", ""),
             "claimRef": {"namespace": metadata["namespace"], "name": metadata["name"]},
             "hostPath": {"path": "/models"},
         },
@@ -48,7 +60,7 @@ def volume(claim: Json) -> Json:
 
 def settled_root(api: Api, kind: str, name: str) -> Json:
     """The root once it is settled; else an error with its conditions."""
-    ends = settled if kind == "ModelTier" else world_settled
+    ends = SETTLED[kind]
     try:
         return until(
             f"{kind} {name} is settled",
@@ -69,6 +81,12 @@ def test_an_example_becomes_ready(api: Api, kubectl: Kubectl, file: Path) -> Non
     for each in documents:
         if each["kind"] == "PersistentVolumeClaim":
             api.apply(volume(each), manager="storage")
+        if each.get("spec", {}).get("database", {}).get("managed"):
+            name = f"data-{each['metadata']['name']}-db-0"
+            claim = until(
+                "a claim", partial(api.find, "PersistentVolumeClaim", "studio", name), seconds=30
+            )
+            api.apply(volume(claim), manager="storage")
     roots = [
         (each["kind"], each["metadata"]["name"]) for each in documents if install.has_status(each)
     ]

@@ -20,6 +20,9 @@ from gameai_devcluster.testing.waiting import until
 KINDS = (
     "GameWorld",
     "ModelTier",
+    "KnowledgeBase",
+    "StatefulSet",
+    "Job",
     "Deployment",
     "ReplicaSet",
     "Service",
@@ -29,6 +32,7 @@ KINDS = (
     "ConfigMap",
     "WorldView",
 )
+ROOTS = ("GameWorld", "ModelTier", "KnowledgeBase")
 # What a world is made of.
 CHILDREN = (
     "Deployment",
@@ -97,7 +101,7 @@ class Stage:
         self.wait(f"{name} has ended", lambda: workload.ended(self.api, namespace))
         self.proxy.before = self.proxy.after = None
         state = self.rest(namespace, expected)
-        for kind in ("GameWorld", "ModelTier"):
+        for kind in ROOTS:
             for root in self.api.list(kind, namespace):
                 self.api.delete(kind, namespace, root["metadata"]["name"])
         return state
@@ -230,7 +234,26 @@ def difference(expected: Any, found: Any) -> str:
 
 def without_chance(document: Json, namespace: str) -> Json:
     made = copy.deepcopy(document)
-    metadata = made["metadata"]
+    _unnamed(made["metadata"])
+    if made["kind"] not in ROOTS:
+        made.pop("status", None)
+    # Of a WorldView: the uid of its world.
+    made.get("spec", {}).pop("world", None)
+    if clean := _OF_KIND.get(made["kind"]):
+        clean(made)
+    status = made.get("status", {})
+    for entry in status.get("conditions", ()):
+        entry.pop("lastTransitionTime")
+        entry.pop("observedGeneration")
+        entry["message"] = re.sub(r"\d{4}-\d\d-\d\dT[\d:]{8}Z", "TIME", entry.get("message", ""))
+    status.pop("observedGeneration", None)
+    _timeless(status)
+    cleaned: Json = json.loads(json.dumps(made).replace(namespace, "NAMESPACE"))
+    return cleaned
+
+
+def _unnamed(metadata: Json) -> None:
+    """Metadata without what the API server and our hashes add."""
     for name in (
         "uid",
         "resourceVersion",
@@ -243,37 +266,50 @@ def without_chance(document: Json, namespace: str) -> Json:
     for owner in metadata.get("ownerReferences", ()):
         owner.pop("uid")
     # The hash of a manifest covers its owner's uid, that of a template the namespace; both are compared themselves.
-    for name in ("gameai.dev/manifest-hash", "gameai.dev/template-hash"):
+    for name in (
+        "gameai.dev/manifest-hash",
+        "gameai.dev/template-hash",
+        "kubectl.kubernetes.io/last-applied-configuration",
+    ):
         metadata.get("annotations", {}).pop(name, None)
-    metadata.get("annotations", {}).pop("kubectl.kubernetes.io/last-applied-configuration", None)
-    if made["kind"] not in ("ModelTier", "GameWorld"):
-        made.pop("status", None)
-    # Of a WorldView: the uid of its world.
-    made.get("spec", {}).pop("world", None)
-    if made["kind"] == "ConfigMap":
-        made["data"] = {name: _timeless(json.loads(text)) for name, text in made["data"].items()}
-    if made["kind"] == "ReplicaSet":
-        # Its controller counts name collisions with its own late cache into this hash.
-        hashed = metadata["labels"].pop("pod-template-hash")
-        made["spec"]["selector"]["matchLabels"].pop("pod-template-hash")
-        made["spec"]["template"]["metadata"]["labels"].pop("pod-template-hash")
-        revision = metadata["annotations"]["deployment.kubernetes.io/revision"]
-        metadata["name"] = metadata["name"].replace(hashed, revision)
-    status = made.get("status", {})
-    for entry in status.get("conditions", ()):
-        entry.pop("lastTransitionTime")
-        entry.pop("observedGeneration")
-        entry["message"] = re.sub(r"\d{4}-\d\d-\d\dT[\d:]{8}Z", "TIME", entry.get("message", ""))
-    status.pop("observedGeneration", None)
-    _timeless(status)
-    cleaned: Json = json.loads(json.dumps(made).replace(namespace, "NAMESPACE"))
-    return cleaned
+
+
+def _config_map(made: Json) -> None:
+    made["data"] = {
+        name: _timeless(json.loads(text)) if name.endswith(".json") else text
+        for name, text in made["data"].items()
+    }
+
+
+def _job(made: Json) -> None:
+    """What its controller adds is named after its uid."""
+    del made["spec"]["selector"]
+    for each in (made["metadata"], made["spec"]["template"]["metadata"]):
+        for name in ("controller-uid", "batch.kubernetes.io/controller-uid"):
+            each["labels"].pop(name, None)
+
+
+def _replica_set(made: Json) -> None:
+    """Its controller counts name collisions with its own late cache into this hash."""
+    metadata = made["metadata"]
+    hashed = metadata["labels"].pop("pod-template-hash")
+    made["spec"]["selector"]["matchLabels"].pop("pod-template-hash")
+    made["spec"]["template"]["metadata"]["labels"].pop("pod-template-hash")
+    revision = metadata["annotations"]["deployment.kubernetes.io/revision"]
+    metadata["name"] = metadata["name"].replace(hashed, revision)
+
+
+_OF_KIND: Mapping[str, Callable[[Json], None]] = {
+    "ConfigMap": _config_map,
+    "Job": _job,
+    "ReplicaSet": _replica_set,
+}
 
 
 def _timeless(value: Any) -> Any:
     """Anchors of a clock without when and where."""
     if isinstance(value, dict):
-        for name in ("effectiveAt", "worldSeconds"):
+        for name in ("effectiveAt", "worldSeconds", "ingestedAt"):
             value.pop(name, None)
         for each in value.values():
             _timeless(each)

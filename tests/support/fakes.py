@@ -80,6 +80,14 @@ class FakeCluster:
         self._note(f"get {resource.kind}/{name}")
         return self.objects.get(Key(resource.kind, namespace, name))
 
+    async def create(self, resource: Resource, manifest: Manifest) -> bool:
+        metadata = manifest["metadata"]
+        self._note(f"create {resource.kind}/{metadata['name']}")
+        if Key(resource.kind, metadata["namespace"], metadata["name"]) in self.objects:
+            return False
+        self.put(manifest, uid=f"uid-{metadata['name']}")
+        return True
+
     async def apply(
         self,
         resource: Resource,

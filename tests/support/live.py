@@ -22,6 +22,35 @@ def manifest(namespace: str, name: str = "gold", **spec: Any) -> Json:
     }
 
 
+def knowledge_base(namespace: str, *sources: str, name: str = "lore", **spec: Any) -> Json:
+    """A knowledge base in a database of the user's own; `sources` are names of ConfigMaps."""
+    external = {
+        "host": "10.1.2.3",
+        "database": "memory",
+        "secretRef": {"name": "lore-app"},
+        "tls": {"mode": "Require"},
+    }
+    small = {
+        "database": {"external": external},
+        "sources": [{"name": each, "configMap": {"name": each}} for each in sources],
+        "service": {"replicas": 1, "cpu": "10m", "memory": "32Mi"},
+    }
+    return {
+        "apiVersion": "gameai.dev/v1alpha1",
+        "kind": "KnowledgeBase",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": small | spec,
+    }
+
+
+def texts(namespace: str, name: str, **documents: str) -> Json:
+    """A ConfigMap with documents."""
+    data = {f"{key}.md": text for key, text in documents.items()}
+    labels = {"app.kubernetes.io/part-of": "gameai"}
+    metadata = {"name": name, "namespace": namespace, "labels": labels}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
 def world(namespace: str, name: str = "moor", **spec: Any) -> Json:
     """A world of two built-in services; `spec` replaces fields."""
     small = {"services": [{"name": "time-manager"}, {"name": "weather-manager"}]}

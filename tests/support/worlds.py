@@ -5,7 +5,7 @@ from typing import Any
 from gameai_contract.names import CONFIG_KEY
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.api.access import Access
-from gameai_operator.api.views import TierView, archetypes_view
+from gameai_operator.api.views import TierView, config_map_view
 from gameai_operator.api.world import GameWorld
 from gameai_operator.controller.manifest import Key
 
@@ -33,11 +33,15 @@ version: 1
 archetypes:
   guard: {actions: [patrol, flee], defaults: [patrol], cache: {fields: {threat: {step: 10}}}}
 """
+HISTORIES = Key("ConfigMap", "eldermoor", "lore-histories")
+CHRONICLE = Key("ConfigMap", "eldermoor", "lore-chronicle")
 READY_TIERS: dict[Key, Any] = {
+    HISTORIES: config_map_view({"data": {"founding.md": "# The founding\n\nIn the year one."}}),
+    CHRONICLE: config_map_view({"data": {"year-1.md": "The bridge fell."}}),
     GOLD: view(),
     SILVER: view(endpoint="http://silver.eldermoor.svc:8000"),
     NAMESPACE: {},
-    ARCHETYPES: archetypes_view({"data": {"npcs.yaml": GUARDS}}),
+    ARCHETYPES: config_map_view({"data": {"npcs.yaml": GUARDS}}),
 }
 
 

@@ -85,7 +85,7 @@ def test_what_must_be_done_is_the_message() -> None:
 
 def test_the_config_map_carries_the_script_for_each_kind_and_what_others_write() -> None:
     data = yaml.safe_load((FOLDER / "argocd-cm.yaml").read_text())["data"]
-    for kind in ("ModelTier", "GameWorld"):
+    for kind in ("ModelTier", "GameWorld", "KnowledgeBase"):
         assert data[f"resource.customizations.health.gameai.dev_{kind}"] == SCRIPT
     ignored = yaml.safe_load(data["resource.customizations.ignoreDifferences.gameai.dev_ModelTier"])
     assert ignored == {"jsonPointers": ["/spec/replicas"]}

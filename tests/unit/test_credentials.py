@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gameai_operator.cluster import client
-from gameai_operator.cluster.client import CredentialsError, credentials
+from gameai_operator.cluster import credentials as source
+from gameai_operator.cluster.credentials import CredentialsError, credentials
 from gameai_operator.settings import Settings
 
 TOKEN = "header.payload.signature"
@@ -17,8 +17,8 @@ async def test_a_pod_shows_its_service_accounts_token(
     # The library puts `bearer ` before it, where a kubeconfig's has `Bearer `.
     (tmp_path / "token").write_text(TOKEN)
     (tmp_path / "ca.crt").write_text("certificate")
-    monkeypatch.setattr(client, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
-    monkeypatch.setattr(client, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setattr(source, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(source, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     found = await credentials(Settings())

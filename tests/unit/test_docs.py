@@ -43,7 +43,7 @@ def test_the_list_of_examples_names_every_one() -> None:
 def test_every_reason_of_a_condition_is_listed() -> None:
     listed = set(re.findall(r"`([A-Za-z]+)`", (ROOT / "docs/conditions.md").read_text()))
     used: set[str] = set()
-    for folder in ("controller", "resources", "tier", "world", "scaling"):
+    for folder in ("controller", "resources", "tier", "world", "knowledge", "scaling"):
         for file in (ROOT / "operator/gameai_operator" / folder).glob("*.py"):
             used |= set(re.findall(r'reason="([A-Z][A-Za-z]+)"', file.read_text()))
     assert used - listed == {"FieldValueInvalid"} & used

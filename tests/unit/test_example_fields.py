@@ -28,7 +28,7 @@ def used(value: Any, prefix: str = "") -> Iterator[str]:
             yield from used(each, f"{prefix}{name}.")
 
 
-@pytest.mark.parametrize("kind", ["ModelTier", "GameWorld"])
+@pytest.mark.parametrize("kind", ["ModelTier", "GameWorld", "KnowledgeBase"])
 def test_every_field_of_a_kind_has_an_example(kind: str) -> None:
     """So that no user has to guess how a field is written."""
     folder = install.ROOT / "examples"

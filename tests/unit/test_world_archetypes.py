@@ -6,7 +6,7 @@ import pytest
 from gameai_contract import archetypes
 from gameai_contract.names import ARCHETYPES_KEY, MANAGED_BY, PART_OF, WORLD_LABEL
 from gameai_devcluster.testing.rendering import decided
-from gameai_operator.api.views import archetypes_refused, archetypes_unread, archetypes_view
+from gameai_operator.api.views import config_map_refused, config_map_unread, config_map_view
 from gameai_operator.api.worldview import WorldViewSpec
 from gameai_operator.controller.kind import Decision
 from gameai_operator.controller.manifest import PAUSED, Key
@@ -25,7 +25,7 @@ def made(files: dict[str, str] | None) -> Decision:
     references = dict(worlds.READY_TIERS)
     references[worlds.ARCHETYPES] = None
     if files is not None:
-        references[worlds.ARCHETYPES] = archetypes_view({"data": files})
+        references[worlds.ARCHETYPES] = config_map_view({"data": files})
     return decided(worlds.resource(**NAMED), references=references)
 
 
@@ -99,7 +99,7 @@ def users(version: int, text: str = worlds.GUARDS, **labels: str) -> dict[str, A
 
 def test_archetypes_that_the_api_server_does_not_give_are_no_mistake_of_the_user() -> None:
     references = dict(worlds.READY_TIERS)
-    references[worlds.ARCHETYPES] = archetypes_unread("the API server answers 500 no")
+    references[worlds.ARCHETYPES] = config_map_unread("the API server answers 500 no")
     status, reason, message = archetypes_condition(
         decided(worlds.resource(**NAMED), references=references)
     )
@@ -130,7 +130,7 @@ def test_while_archetypes_are_read_all_stays_as_it_was_and_the_rest_goes_on() ->
 
 def test_archetypes_beyond_their_namespaces_budget_are_refused_and_those_before_stay() -> None:
     references = dict(worlds.READY_TIERS)
-    references[worlds.ARCHETYPES] = archetypes_refused("1100 KiB, at most 1024")
+    references[worlds.ARCHETYPES] = config_map_refused("1100 KiB, at most 1024")
     decision = decided(worlds.resource(**NAMED), references=references)
     status, reason, message = archetypes_condition(decision)
     assert (status, reason) == (False, "ArchetypesBudget")

@@ -8,9 +8,9 @@ from gameai_operator.controller.conditions import Condition
 from gameai_operator.controller.kind import Decision, SlotUse
 from gameai_operator.controller.manifest import Owner
 from gameai_operator.resources.deployment import TEMPLATE_HASH, TEMPLATE_INPUTS
+from gameai_operator.resources.template_inputs import Inputs
 from gameai_operator.settings import PodSettings, Settings
 from gameai_operator.world.clock import turning
-from gameai_operator.world.revisions import Inputs
 from gameai_operator.world.roles import refers
 from gameai_operator.world.status import rolls
 from support import worlds

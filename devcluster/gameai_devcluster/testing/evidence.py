@@ -13,8 +13,17 @@ import yaml
 from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.testing.waiting import condition
 
-_OURS = ("ModelTier", "GameWorld")
-_OTHERS = ("Deployment", "Service", "ConfigMap", "PodDisruptionBudget", "NetworkPolicy", "Lease")
+_OURS = ("ModelTier", "GameWorld", "KnowledgeBase")
+_OTHERS = (
+    "Deployment",
+    "StatefulSet",
+    "Job",
+    "Service",
+    "ConfigMap",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+    "Lease",
+)
 _ERROR = re.compile(r'"level": ?"(error|critical)"|Traceback|Error\b|panic:', re.IGNORECASE)
 _LOG_LINES = 500
 

@@ -35,25 +35,21 @@ def condition(document: Json, kind: str) -> Json:
 
 def settled(document: Json) -> bool:
     """Whether a ModelTier's present spec is Ready and nothing is in progress."""
-    seen = (
-        document.get("status", {}).get("observedGeneration") == document["metadata"]["generation"]
-    )
-    ready = condition(document, "Ready").get("status") == "True"
-    quiet = condition(document, "Reconciling").get("status") == "False"
     status = document.get("status", {})
     counted = (
         status.get("replicas") == status.get("readyReplicas") == document["spec"].get("replicas")
     )
-    return seen and ready and quiet and counted
+    return _is_quiet(document) and counted
+
+
+def knowledge_settled(document: Json) -> bool:
+    """Whether a KnowledgeBase's present spec is Ready, nothing is in progress, and every pod of the memory is ready."""
+    wanted = document["spec"].get("service", {}).get("replicas", 2)
+    return _is_quiet(document) and document.get("status", {}).get("readyReplicas") == wanted
 
 
 def world_settled(document: Json) -> bool:
     """Whether a GameWorld's present spec is Ready, nothing is in progress, and every pod is counted."""
-    seen = (
-        document.get("status", {}).get("observedGeneration") == document["metadata"]["generation"]
-    )
-    ready = condition(document, "Ready").get("status") == "True"
-    quiet = condition(document, "Reconciling").get("status") == "False"
     asleep = document["spec"].get("state") == "Hibernated"
     wanted = {
         each["name"]: 0 if asleep else each.get("replicas", 1)
@@ -62,4 +58,12 @@ def world_settled(document: Json) -> bool:
     reported = document.get("status", {}).get("services", ())
     counted = {each["name"]: each["ready"] for each in reported} == wanted
     gone = all(each["replicas"] == wanted.get(each["name"]) for each in reported)
-    return seen and ready and quiet and counted and gone
+    return _is_quiet(document) and counted and gone
+
+
+def _is_quiet(document: Json) -> bool:
+    seen = (
+        document.get("status", {}).get("observedGeneration") == document["metadata"]["generation"]
+    )
+    ready = condition(document, "Ready").get("status") == "True"
+    return seen and ready and condition(document, "Reconciling").get("status") == "False"

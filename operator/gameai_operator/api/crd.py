@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from gameai_operator.api.base import CATEGORY, GROUP, VERSION, Model, Rule
+from gameai_operator.api.knowledge_base import (
+    KnowledgeBase,
+    KnowledgeBaseSpec,
+    KnowledgeBaseStatus,
+)
 from gameai_operator.api.schema import structural
 from gameai_operator.api.schema_revisions import NEWEST
 from gameai_operator.api.tier import ModelTier, ModelTierSpec, ModelTierStatus
@@ -30,6 +35,7 @@ def _column(name: str, kind: str, path: str, text: str, priority: int = 0) -> di
 
 _TIERS = '.status.conditions[?(@.type=="TiersReady")]'
 _ARCHETYPES = '.status.conditions[?(@.type=="ArchetypesValid")]'
+_SOURCES = '.status.conditions[?(@.type=="SourcesIngested")]'
 _STALLED = '.status.conditions[?(@.type=="Stalled")]'
 _READY = '.status.conditions[?(@.type=="Ready")]'
 
@@ -140,6 +146,34 @@ GAME_WORLD = Definition(
         _column("Message", "string", f"{_READY}.message", "Message of the Ready condition.", 1),
     ),
 )
+KNOWLEDGE_BASE = Definition(
+    kind="KnowledgeBase",
+    plural="knowledgebases",
+    short_name="kb",
+    resource=KnowledgeBase,
+    spec=KnowledgeBaseSpec,
+    status=KnowledgeBaseStatus,
+    columns=(
+        _column("Ready", "string", f"{_READY}.status", "Status of the Ready condition."),
+        _column("Reason", "string", f"{_READY}.reason", "Reason of the Ready condition."),
+        _column(
+            "Stalled",
+            "string",
+            f"{_STALLED}.status",
+            "Whether the last change failed and needs an edit.",
+        ),
+        _column("Sources", "string", f"{_SOURCES}.reason", "State of its sources."),
+        _column("Documents", "integer", ".status.documents", "Documents in the memory."),
+        _column("Chunks", "integer", ".status.chunks", "Chunks in the memory."),
+        _column(
+            "Quarantined", "integer", ".status.quarantined", "Chunks that are held for a review."
+        ),
+        _column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
+        _column("Endpoint", "string", ".status.endpoint", "Address inside the cluster.", 1),
+        _column("Image", "string", ".status.image", "Image of the memory.", 1),
+        _column("Message", "string", f"{_READY}.message", "Message of the Ready condition.", 1),
+    ),
+)
 WORLD_VIEW = Definition(
     kind="WorldView",
     plural="worldviews",
@@ -151,7 +185,7 @@ WORLD_VIEW = Definition(
     ),
 )
 # The kinds that users declare, then all kinds.
-DECLARED = (MODEL_TIER, GAME_WORLD)
+DECLARED = (MODEL_TIER, GAME_WORLD, KNOWLEDGE_BASE)
 DEFINITIONS = (*DECLARED, WORLD_VIEW)
 
 

@@ -1,5 +1,7 @@
 """PURE: what one of our objects shows to others that refer to it."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,37 +55,42 @@ def _access(document: Mapping[str, Any]) -> Access:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ArchetypesView:
-    """A user's archetypes as a world sees them: one document of all files, or what is wrong with them.
+class ConfigMapView:
+    """A user's ConfigMap as those see it that name it: a world its archetypes, a knowledge base whether its texts have changed.
 
-    `reason` is the condition's, empty where nothing is wrong.
+    `document` is one of all archetypes, or `fault` what is wrong with them, with the `reason` of the condition. `digest`
+    is that of the content, empty where it could not be read.
     """
 
     document: str = ""
     reason: str = ""
     fault: str = ""
+    digest: str = ""
 
 
-def archetypes_view(config: Mapping[str, Any]) -> ArchetypesView:
-    """What a ConfigMap with archetypes shows; takes a second for each 100 KiB, of which there is at most 128 KiB."""
+def config_map_view(config: Mapping[str, Any]) -> ConfigMapView:
+    """What a ConfigMap shows; archetypes take a second for each 100 KiB, of which there is at most 128 KiB."""
+    data = config.get("data") or {}
+    text = json.dumps([data, config.get("binaryData") or {}], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     try:
-        found = archetypes.parse(config.get("data") or {})
+        found = archetypes.parse(data)
     except archetypes.ArchetypeError as error:
-        return ArchetypesView(reason="ArchetypesInvalid", fault=str(error))
-    return ArchetypesView(document=archetypes.document(found))
+        return ConfigMapView(reason="ArchetypesInvalid", fault=str(error), digest=digest)
+    return ConfigMapView(document=archetypes.document(found), digest=digest)
 
 
-def archetypes_refused(message: str) -> ArchetypesView:
-    """What a ConfigMap shows that does not fit its namespace's budget."""
-    return ArchetypesView(reason="ArchetypesBudget", fault=message)
+def config_map_refused(message: str) -> ConfigMapView:
+    """What a ConfigMap shows whose archetypes do not fit its namespace's budget."""
+    return ConfigMapView(reason="ArchetypesBudget", fault=message)
 
 
-def archetypes_unread(message: str) -> ArchetypesView:
+def config_map_unread(message: str) -> ConfigMapView:
     """What a ConfigMap shows that the API server does not give."""
-    return ArchetypesView(reason="ArchetypesUnread", fault=message)
+    return ConfigMapView(reason="ArchetypesUnread", fault=message)
 
 
-def archetypes_bytes(view: ArchetypesView) -> int:
+def archetypes_bytes(view: ConfigMapView) -> int:
     """What of its namespace's budget is taken."""
     return len(view.document.encode())
 

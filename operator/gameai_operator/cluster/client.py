@@ -1,6 +1,6 @@
-"""EDGE: one thin client over `kubernetes.aio`: its configuration, TLS and token rotation; our requests and errors.
+"""EDGE: one thin client over `kubernetes.aio`: TLS and token rotation; our requests and errors.
 
-The only file that imports `kubernetes`. Bodies are plain dicts. Nothing is retried here but a 401, once, with
+Bodies are plain dicts. Nothing is retried here but a 401, once, with
 credentials read again: what to try again, and when, is the queue's business. A certificate that is not trusted has
 credentials read again too, for the authority that signs it may have been rotated.
 """
@@ -11,24 +11,18 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.config import load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
-from kubernetes.aio.config.incluster_config import (
-    SERVICE_CERT_FILENAME,
-    SERVICE_TOKEN_FILENAME,
-    InClusterConfigLoader,
-)
 
 from gameai_operator import telemetry
 from gameai_operator.cluster.answers import api_error, retry_after_seconds
 from gameai_operator.cluster.circuit_breaker import Breaker
+from gameai_operator.cluster.credentials import CredentialsError, bare, configuration
 from gameai_operator.controller.errors import ApiError
 from gameai_operator.controller.manifest import FIELD_MANAGER, Key, Manifest, Resource
 from gameai_operator.settings import Settings
@@ -41,64 +35,10 @@ _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 _LIST_SECONDS = 30.0
 _HELD_SECONDS = 1.0
 _PAGE = 500
+_EVENT = Resource(group="", version="v1", kind="Event", plural="events")
 _TRUST_SECONDS = 30.0
 
 Gate = Callable[[], None]
-
-
-class CredentialsError(Exception):
-    """No way to an API server was found; the message says what to give."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Credentials:
-    """How to reach the API server, for the watch, which has a client of its own."""
-
-    server: str
-    ca_file: str | None
-    certificate_file: str | None
-    key_file: str | None
-    token: str | None
-    verify: bool
-
-
-async def configuration(settings: Settings) -> Configuration:
-    """The client's configuration, read again from the kubeconfig or the pod. Raises `CredentialsError`."""
-    made = Configuration()
-    try:
-        if settings.kubeconfig:
-            await load_kube_config(config_file=settings.kubeconfig, client_configuration=made)
-        else:
-            InClusterConfigLoader(
-                token_filename=SERVICE_TOKEN_FILENAME, cert_filename=SERVICE_CERT_FILENAME
-            ).load_and_set(made)
-    except (ConfigException, OSError) as error:
-        raise CredentialsError(
-            f"no credentials for an API server: {error}; set --kubeconfig, or run in a pod with a ServiceAccount"
-        ) from error
-    made.connection_pool_maxsize = 64
-    # Traffic to the API server must not go through HTTPS_PROXY.
-    made.client_session_kwargs = {"trust_env": False}
-    return made
-
-
-async def credentials(settings: Settings) -> Credentials:
-    """The same, as plain values."""
-    made = await configuration(settings)
-    token = await made.get_api_key_with_prefix("BearerToken")
-    return Credentials(
-        server=made.host,
-        ca_file=made.ssl_ca_cert,
-        certificate_file=made.cert_file,
-        key_file=made.key_file,
-        token=_bare(token),
-        verify=bool(made.verify_ssl),
-    )
-
-
-def _bare(token: str | None) -> str | None:
-    """Without its scheme, which the library spells in two ways."""
-    return token.split()[-1] if token else None
 
 
 # A closed session is a RuntimeError; a response that is not JSON (a proxy's error page) is a ValueError.
@@ -154,6 +94,16 @@ class Client:
         metadata = manifest["metadata"]
         path = resource.path(metadata["namespace"], metadata["name"])
         return await self._apply(resource, path, manifest, force=force, manager=manager)
+
+    async def create(self, resource: Resource, manifest: Manifest) -> bool:
+        """POST an object; False where one of its name exists, whatever is in it."""
+        try:
+            await self._post(resource, manifest["metadata"]["namespace"], manifest)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            return False
+        return True
 
     async def apply_status(
         self, resource: Resource, manifest: Manifest, *, manager: str = FIELD_MANAGER
@@ -234,8 +184,10 @@ class Client:
 
     async def create_event(self, namespace: str, document: Mapping[str, Any]) -> None:
         """POST one Event."""
-        resource = Resource(group="", version="v1", kind="Event", plural="events")
-        await self._write("POST", resource.path(namespace), resource, body=document)
+        await self._post(_EVENT, namespace, document)
+
+    async def _post(self, resource: Resource, namespace: str, body: Mapping[str, Any]) -> None:
+        await self._write("POST", resource.path(namespace), resource, body=body)
 
     async def put(
         self, resource: Resource, document: Mapping[str, Any], seconds: float
@@ -330,7 +282,7 @@ class Client:
         rest = self._api.rest_client
         if rest.pool_manager is None:
             rest.pool_manager = rest._create_pool_manager()  # noqa: SLF001 - it is made on first use, which is ours
-        token = _bare(await self._api.configuration.get_api_key_with_prefix("BearerToken"))
+        token = bare(await self._api.configuration.get_api_key_with_prefix("BearerToken"))
         authorised = {**headers, "Authorization": f"Bearer {token}"} if token else dict(headers)
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, 5.0))
         payload = data if data is None or gate is None else _Gated(data, gate)

@@ -16,7 +16,7 @@ from typing import Any
 import kopf
 
 from gameai_operator import telemetry
-from gameai_operator.cluster.client import Credentials
+from gameai_operator.cluster.credentials import Credentials
 from gameai_operator.controller.manifest import Resource
 
 _LOG = logging.getLogger(__name__)

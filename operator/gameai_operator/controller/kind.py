@@ -10,7 +10,7 @@ from typing import Any
 from gameai_operator.api.crd import Definition
 from gameai_operator.controller.conditions import Condition
 from gameai_operator.controller.manifest import Key, Manifest, Resource
-from gameai_operator.controller.plan import Child
+from gameai_operator.controller.plan import Child, Creation
 from gameai_operator.controller.pod_facts import Pod
 
 
@@ -85,7 +85,8 @@ class Decision:
 
     Children in `keep` are left as they are: their manifest cannot be rendered, or others have not taken their place
     yet. `replicas` are the numbers of children that can be scaled, of those in `keep` too; `own_replicas` is filled into the root's own
-    `spec.replicas`, which its scale subresource needs, where that is absent. `requeue_after_seconds` is when time alone changes
+    `spec.replicas`, which its scale subresource needs, where that is absent. `creations` are tried each time, so a decision has them
+    only while what needs them is absent. `requeue_after_seconds` is when time alone changes
     the decision. `turn` says what it has to do with a paced roll-out, `healthy` whether it works as that begins.
     """
 
@@ -95,6 +96,7 @@ class Decision:
     keep: tuple[Key, ...] = ()
     replicas: Mapping[Key, int] = field(default_factory=lambda: MappingProxyType({}))
     own_replicas: int | None = None
+    creations: tuple[Creation, ...] = ()
     requeue_after_seconds: float | None = None
     turn: SlotUse = SlotUse.NONE
     healthy: bool = False

@@ -1,13 +1,20 @@
 """PURE: what is wanted and what is there → what to write. The one place where the write rule stands."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from gameai_operator.controller import scale
 from gameai_operator.controller.field_ownership import Fields, lost
-from gameai_operator.controller.manifest import MANIFEST_HASH, Key, Manifest, Owner, key_of
+from gameai_operator.controller.manifest import (
+    MANIFEST_HASH,
+    Key,
+    Manifest,
+    Owner,
+    Resource,
+    key_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +122,19 @@ class Count:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Creation:
+    """An object that is created where it is absent, and never read, changed or deleted: it holds secrets.
+
+    It has no owner, so that it outlives its root as the data does that it opens. `render` gives the manifest from a
+    source of random texts.
+    """
+
+    resource: Resource
+    key: Key
+    render: Callable[[Callable[[], str]], Manifest]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Conflict:
     """A wanted object whose name is taken by another owner."""
 
@@ -126,9 +146,10 @@ class Conflict:
 class Plan:
     """The writes that bring the children to what is wanted, in order; empty parts mean nothing to do.
 
-    `waits` must go away before they can be created again; `intact` were judged unchanged.
+    `creations` come first. `waits` must go away before they can be created again; `intact` were judged unchanged.
     """
 
+    creations: tuple[Creation, ...] = ()
     counts: tuple[Count, ...] = ()
     applies: tuple[Apply, ...] = ()
     deletes: tuple[Child, ...] = ()
@@ -145,6 +166,7 @@ def plan(
     *,
     numbers: Mapping[Key, Number] = MappingProxyType({}),
     again: Collection[Key] = (),
+    creations: tuple[Creation, ...] = (),
 ) -> Plan:
     """Decide for every wanted manifest and every child of `owner`; children of others are never touched.
 
@@ -168,6 +190,7 @@ def plan(
         for key, each in seen.items()
     ]
     return Plan(
+        creations=creations,
         counts=tuple(each for each in counts if each),
         applies=tuple(_created(each, numbers) for each in applies),
         conflicts=tuple(each for each in verdicts if isinstance(each, Conflict)),

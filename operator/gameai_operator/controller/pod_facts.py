@@ -22,7 +22,8 @@ class Pod:
     an evicted or refused pod stays as an object, and says nothing about those that took its place. `gates` keep it from
     being scheduled, `unready` from being ready though its containers are, and `unready_sidecar` from being ready though its main container is; `side_fault` is what is wrong with
     another container than the main one: an init container, or a sidecar. `placed` means that it has a node, and so a
-    price, which is `node`. `grace_seconds` is the grace period of its spec. `address` is its IP address, and `has_agent` says that a tier agent runs in it. `running` is its main container.
+    price, which is `node`. `grace_seconds` is the grace period of its spec. `address` is its IP address, and `has_agent` says that a tier agent runs in it. `running` is its main container, and
+    `said` the message with which that ended in success.
     """
 
     namespace: str
@@ -47,6 +48,7 @@ class Pod:
     address: str = ""
     has_agent: bool = False
     running: bool = False
+    said: str = ""
 
     def at(self, port: int) -> str:
         """`host:port` of a server in it."""

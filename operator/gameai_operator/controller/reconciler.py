@@ -153,7 +153,8 @@ class Reconciler:
             return reported
         decision = kind.decide(observed)
         due = tuple(each for each in decision.wanted if each["kind"] in kind.despite_pause)
-        rest = replace(decision, wanted=due, keep=tuple(observed.children), replicas={})
+        kept = tuple(observed.children)
+        rest = replace(decision, wanted=due, keep=kept, replicas={}, creations=())
         steps, _ = self._steps(key, observed, rest)
         for child in steps.intact:
             self._store.keep_judgement(child)
@@ -167,8 +168,7 @@ class Reconciler:
         children: Mapping[Key, Child],
         pods: tuple[Pod, ...],
     ) -> Observed:
-        unwritten = self._unwritten.get(key, NOTHING_UNWRITTEN)
-        slots = self._slots[key.kind]
+        unwritten, slots = self._unwritten.get(key, NOTHING_UNWRITTEN), self._slots[key.kind]
         return Observed(
             root=root,
             children=children,
@@ -378,6 +378,7 @@ class Reconciler:
             (*decision.keep, *unserved),
             numbers=numbers,
             again=again,
+            creations=decision.creations,
         )
         wishes = [each for each in (*waits.values(), decision.requeue_after_seconds) if each]
         wishes += [RETRY_SECONDS] if overridden else []

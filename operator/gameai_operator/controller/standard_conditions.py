@@ -1,4 +1,4 @@
-"""PURE: the conditions Stalled and Reconciling, of ModelTier and GameWorld: the same meaning for both, as kstatus reads them."""
+"""PURE: the conditions Stalled and Reconciling, the same meaning for each kind, as kstatus reads them."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,6 +1,7 @@
 """asyncio: carries a plan out: server-side apply, adoption, deletion, and what to do when they are refused or fail."""
 
 import logging
+import secrets  # noqa: TID251 - an edge: values of objects that hold secrets are made here
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,8 +22,9 @@ from gameai_operator.controller.manifest import (
     controller,
     key_of,
 )
-from gameai_operator.controller.plan import Apply, Child, Count, Plan, holder
+from gameai_operator.controller.plan import Apply, Child, Count, Creation, Plan, holder
 
+_RANDOM_BYTES = 24
 # What an API server says where a namespace is being deleted.
 _ENDING = "because it is being terminated"
 _LOG = logging.getLogger(__name__)
@@ -43,6 +45,9 @@ class Cluster(Protocol):
         manager: str = FIELD_MANAGER,
     ) -> dict[str, Any]:
         """Server-side apply; the object as it is now."""
+
+    async def create(self, resource: Resource, manifest: Manifest) -> bool:
+        """Create an object; False where one of its name exists."""
 
     async def replace_spec(
         self, resource: Resource, manifest: Manifest, version: str
@@ -107,6 +112,8 @@ class Writer:
         attempts = _Attempts()
         attempts.rejections += [_conflict(each.key, each.holder) for each in steps.conflicts]
         attempts.missed |= {each.key for each in steps.conflicts}
+        for creation in steps.creations:
+            await attempts.make(creation.key, self._create(creation))
         for count in steps.counts:
             await attempts.make(count, self._set_number(count))
         waiting = {each.key for each in steps.counts if each.first} & attempts.missed
@@ -126,7 +133,23 @@ class Writer:
         """Whether pods would start without limits that could not be written."""
         missing = {*attempts.guards, *attempts.missed}
         absent = step.version is None and self._watched[step.key.kind].starts_pods
-        return absent and any(self._watched[key.kind].apply_barrier for key in missing)
+        return absent and any(self._is_guard(key) for key in missing)
+
+    def _is_guard(self, key: Key) -> bool:
+        """Whether pods wait for it: a limit, or an object that is not watched, for it is created once."""
+        watched = self._watched.get(key.kind)
+        return watched is None or watched.apply_barrier
+
+    async def _create(self, step: Creation) -> RejectedWrite | None:
+        manifest = step.render(lambda: secrets.token_hex(_RANDOM_BYTES))
+        try:
+            if await self._cluster.create(step.resource, manifest):
+                _LOG.info("created %s", step.key)
+        except ApiError as error:
+            if error.permanent or error.status == 403:
+                return _refused(step.key, error)
+            raise
+        return None
 
     async def _filled_in(
         self, root: Key, fill: Callable[[], Coroutine[Any, Any, None]]

@@ -135,7 +135,7 @@ def deployment(document: Mapping[str, Any]) -> Deployment:
         rolling=not complete or updated != replicas,
         observed=observed,
         create_fault=failure.get("message", "") if failure.get("status") == "True" else "",
-        remembered=_remembered(metadata),
+        remembered=remembered(metadata),
         model_revision=metadata.get("labels", {}).get(MODEL_REVISION_LABEL, ""),
         # Of a former template, until the controller has seen the present one.
         exceeded=progress == _DEADLINE and observed,
@@ -184,7 +184,8 @@ def stuck(live: Deployment, still_seconds: float) -> float | None:
     return None if held or not still else max(0.0, STUCK_SECONDS - still_seconds)
 
 
-def _remembered(metadata: Mapping[str, Any]) -> dict[str, str]:
+def remembered(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Our own annotations about a pod template, those that a hand has not touched since we wrote them."""
     fields = applied_fields(metadata) or {}
     owned = fields.get("f:metadata", {}).get("f:annotations", {})
     annotations = metadata.get("annotations", {})

@@ -104,7 +104,7 @@ def policy(
     ingress: Sequence[Document],
     egress: Sequence[Document],
 ) -> Document:
-    """A NetworkPolicy: what no rule names is refused."""
+    """A NetworkPolicy: what no rule names is refused; without rules, everything of that direction."""
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -112,8 +112,8 @@ def policy(
         "spec": {
             "podSelector": {"matchLabels": dict(selector)},
             "policyTypes": ["Ingress", "Egress"],
-            "ingress": list(ingress),
-            "egress": list(egress),
+            **({"ingress": list(ingress)} if ingress else {}),
+            **({"egress": list(egress)} if egress else {}),
         },
     }
 

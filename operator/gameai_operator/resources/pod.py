@@ -48,11 +48,17 @@ def pod(document: Mapping[str, Any], group_label: str, main: str) -> Pod:
         address=status.get("podIP", ""),
         has_agent=_has_agent(document["spec"]),
         running="running" in state,
+        said=_said(state.get("terminated", {})),
     )
 
 
 def _has_agent(spec: Mapping[str, Any]) -> bool:
     return any(each["name"] == AGENT_CONTAINER for each in spec.get("initContainers", ()))
+
+
+def _said(terminated: Mapping[str, Any]) -> str:
+    """The message of a container that ended in success."""
+    return str(terminated.get("message", "")) if terminated.get("exitCode") == 0 else ""
 
 
 def _dead(status: Mapping[str, Any]) -> str:

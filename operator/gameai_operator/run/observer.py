@@ -12,7 +12,8 @@ from collections.abc import Callable, Coroutine, Mapping
 
 from gameai_operator import telemetry
 from gameai_operator.api import crd
-from gameai_operator.cluster.client import Client, credentials
+from gameai_operator.cluster.client import Client
+from gameai_operator.cluster.credentials import credentials
 from gameai_operator.cluster.probe import Probe
 from gameai_operator.cluster.sync import Discovery, Lists, jittered, patiently
 from gameai_operator.cluster.watch import Watch

@@ -9,7 +9,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from gameai_operator.cluster.client import Client, CredentialsError, configuration
+from gameai_operator.cluster.client import Client
+from gameai_operator.cluster.credentials import CredentialsError, configuration
 from gameai_operator.cluster.lease import WriteGate
 from gameai_operator.http.port_file import write_ports
 from gameai_operator.http.server import application, serve

@@ -7,7 +7,7 @@ from typing import Any
 from gameai_contract.names import PART_OF, archetypes_name, selector
 
 from gameai_operator.api.base import ConditionStatus
-from gameai_operator.api.views import ArchetypesView
+from gameai_operator.api.views import ConfigMapView
 from gameai_operator.api.world import GameWorld
 from gameai_operator.controller.conditions import Condition
 from gameai_operator.controller.manifest import Key
@@ -51,7 +51,7 @@ def observed(world: GameWorld, references: Mapping[Key, Any], shown: str) -> Arc
         return ArchetypesSight(valid=True, reason="NoArchetypes")
     name = world.spec.archetypes.config_map.name
     key = Key("ConfigMap", world.metadata.namespace, name)
-    view: ArchetypesView | Unread | None = references.get(key)
+    view: ConfigMapView | Unread | None = references.get(key)
     if isinstance(view, Unread):
         return _pending(world)
     if view is None:

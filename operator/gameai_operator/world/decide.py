@@ -12,6 +12,7 @@ from gameai_operator.controller.kind import Decision, Observed, RejectedWrite, S
 from gameai_operator.controller.manifest import Key
 from gameai_operator.resources.deployment import unfinished
 from gameai_operator.resources.pod_faults import Words, fault
+from gameai_operator.resources.template_inputs import Inputs
 from gameai_operator.resources.template_revision import UnknownRevisionError
 from gameai_operator.settings import NetworkSettings, Policy
 from gameai_operator.world import archetypes
@@ -27,7 +28,7 @@ from gameai_operator.world.objects import (
     objects,
     replicas,
 )
-from gameai_operator.world.revisions import Inputs, inputs
+from gameai_operator.world.revisions import inputs
 from gameai_operator.world.roles import sights
 from gameai_operator.world.shown import Shown
 from gameai_operator.world.status import (

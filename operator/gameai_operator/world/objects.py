@@ -22,12 +22,12 @@ from gameai_operator.resources.metadata import labels, metadata
 from gameai_operator.resources.network_policy import policy
 from gameai_operator.resources.service import headless
 from gameai_operator.resources.service_account import service_account
+from gameai_operator.resources.template_inputs import Inputs
 from gameai_operator.settings import NetworkSettings
 from gameai_operator.world import network
 from gameai_operator.world.archetypes import handed_on
 from gameai_operator.world.catalogue import Effective
 from gameai_operator.world.config import configuration
-from gameai_operator.world.revisions import Inputs
 from gameai_operator.world.roles import RoleSight
 from gameai_operator.world.template import account_name, config_name, selector, template
 from gameai_operator.world.view import view

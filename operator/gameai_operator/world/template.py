@@ -24,8 +24,8 @@ from gameai_contract.settings import settings_hash
 from gameai_operator.api.service import Probe
 from gameai_operator.api.world import GameWorld
 from gameai_operator.controller.manifest import Document
+from gameai_operator.resources.template_inputs import Inputs
 from gameai_operator.world.catalogue import Effective, seed
-from gameai_operator.world.revisions import Inputs
 
 # The user of our own image; own images bring theirs.
 USER = 65532

@@ -1,0 +1,173 @@
+"""PURE: the KnowledgeBase kind."""
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from gameai_operator.api.base import (
+    Condition,
+    LocalReference,
+    Metadata,
+    Model,
+    Quantity,
+    Rule,
+    Text,
+    list_map,
+)
+from gameai_operator.api.database import Database
+
+MOST_SOURCES = 32
+GLOBAL_TRUST = 80
+SourceName = Annotated[
+    str, StringConstraints(min_length=1, max_length=30, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+]
+_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+WorldName = Annotated[
+    str, StringConstraints(min_length=3, max_length=127, pattern=f"^{_LABEL}/{_LABEL}$")
+]
+
+
+class Source(Model):
+    """A ConfigMap with documents."""
+
+    name: SourceName
+    """Name of the source; it stands in the provenance of each hit. Example: histories."""
+    config_map: LocalReference
+    """ConfigMap whose keys are Markdown documents (.md, .markdown, .txt). It needs the label app.kubernetes.io/part-of=gameai. Example: {name: lore-histories}."""
+    world: WorldName | None = None
+    """World whose history the documents are, namespace/name. No search of another world finds them. Absent: lore of all worlds. Example: games/eldermoor."""
+    trust: Annotated[int, Field(ge=0, le=100)] = 90
+    """Trust in the documents. Searches return hits with trust 50 or more unless they ask for less; below 80 a source is checked as a whole before new text of it is found. Example: 90."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"has(self.world) || self.trust >= {GLOBAL_TRUST}",
+            f"trust must be at least {GLOBAL_TRUST} for lore of all worlds: set world, or raise trust",
+            ".trust",
+        ),
+    )
+
+
+class MemoryService(Model):
+    """The pods that answer searches."""
+
+    replicas: Annotated[int, Field(ge=0, le=50)] = 2
+    """Desired replicas."""
+    cpu: Quantity = "500m"
+    """CPU request of one replica, in cores. No limit is set from it."""
+    memory: Quantity = "768Mi"
+    """Memory request and limit of one replica, in bytes. The embedding model takes about 300Mi of it. Ingestion Jobs get the same."""
+    connections: Annotated[int, Field(ge=1, le=100)] = 4
+    """Database connections of one replica. PostgreSQL does not become faster beyond two for each of its cores, over all replicas."""
+
+
+class KnowledgeBaseSpec(Model):
+    """Desired state of a KnowledgeBase."""
+
+    database: Database
+    """Where texts and vectors are kept. Example: {managed: {}}."""
+    sources: Annotated[
+        tuple[Source, ...], Field(max_length=MOST_SOURCES, json_schema_extra=list_map("name"))
+    ] = ()
+    """Documents to ingest, keyed by name. A changed ConfigMap is ingested again; documents of a removed source are removed. Default: none. Example: [{name: histories, configMap: {name: lore-histories}}]."""
+    service: MemoryService = MemoryService()
+    """The pods that answer searches. Default: 2 replicas."""
+    template_revision: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Revision of the pod templates. Absent: the one in use (see status), which an operator upgrade does not change. Example: 1."""
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.database.managed) == has(oldSelf.database.managed)",
+            "database cannot change between managed and external: create a new KnowledgeBase, whose sources are ingested again",
+            ".database",
+        ),
+    )
+
+
+class SourceState(StrEnum):
+    """What is done about a source."""
+
+    WAITING = "Waiting"
+    INGESTING = "Ingesting"
+    INGESTED = "Ingested"
+    FAILED = "Failed"
+    MISSING = "Missing"
+    REMOVING = "Removing"
+
+
+class SourceStatus(Model):
+    """A source and what the memory holds of it."""
+
+    name: Text
+    """Name of the source."""
+    state: SourceState
+    """Waiting (for the database or the schema), Ingesting, Ingested, Failed (see message), Missing (its ConfigMap), or Removing."""
+    world: Annotated[str, Field(max_length=127)] = ""
+    """World whose history it is; empty for lore of all worlds."""
+    documents: int = 0
+    """Number of documents in the memory."""
+    chunks: int = 0
+    """Number of chunks in the memory."""
+    quarantined: int = 0
+    """Number of chunks that are held for a review."""
+    inputs: Annotated[str, Field(max_length=64)] = ""
+    """Digest of content, trust, world, database and image of the last ingestion."""
+    job: Annotated[str, Field(max_length=63)] = ""
+    """Job of the last ingestion."""
+    ingested_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    """Time at which the last ingestion was seen to end, in UTC."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """What is wrong with it."""
+
+
+class SchemaStatus(Model):
+    """The schema of the database."""
+
+    inputs: Annotated[str, Field(max_length=64)]
+    """Digest of database and image of the last migration."""
+    job: Annotated[str, Field(max_length=63)]
+    """Job of the last migration."""
+
+
+class KnowledgeBaseStatus(Model):
+    """Observed state, written by the operator."""
+
+    observed_generation: int | None = None
+    """Generation of the spec that was last reconciled; -1 before the first reconcile."""
+    template_revision: int | None = None
+    """Revision of the pod templates in use."""
+    operator: Annotated[str, Field(max_length=512)] | None = None
+    """Lease (namespace/name) of the operator that manages this knowledge base. Example: gameai-system/gameai-operator."""
+    image: Annotated[str, Field(max_length=512)] | None = None
+    """Image of the memory in use."""
+    schema_: Annotated[SchemaStatus | None, Field(alias="schema")] = None
+    """The last migration that ended. Absent before the first."""
+    documents: int | None = None
+    """Number of documents in the memory. Absent until a source was ingested."""
+    chunks: int | None = None
+    """Number of chunks in the memory."""
+    quarantined: int | None = None
+    """Number of chunks that are held for a review."""
+    sources: Annotated[
+        tuple[SourceStatus, ...],
+        Field(max_length=2 * MOST_SOURCES, json_schema_extra=list_map("name", "world")),
+    ] = ()
+    """State of each source, of those that are being removed too."""
+    endpoint: Annotated[str, Field(max_length=512)] | None = None
+    """Address of the memory inside the cluster. Example: lore-memory.eldermoor.svc:50051."""
+    ready_replicas: int | None = None
+    """Number of ready pods of the memory."""
+    conditions: Annotated[
+        tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))
+    ] = ()
+    """Ready, Reconciling, Stalled, DatabaseReady, SchemaReady, SourcesIngested, ServiceReady."""
+
+
+class KnowledgeBase(Model):
+    """A memory of worlds: lore that all worlds share and each world's history, in PostgreSQL with pgvector, behind a gRPC service."""
+
+    metadata: Metadata
+    """Object metadata."""
+    spec: KnowledgeBaseSpec
+    """Desired state."""
+    status: KnowledgeBaseStatus = KnowledgeBaseStatus()
+    """Observed state, written by the operator."""

@@ -1,0 +1,1 @@
+"""PURE: KnowledgeBases: what is seen → what is to be. Nothing here awaits."""

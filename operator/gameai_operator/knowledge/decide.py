@@ -1,0 +1,253 @@
+"""PURE: the whole decision for a KnowledgeBase: what is seen → what is to be. Database, then schema, then sources and service."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gameai_contract.names import GRPC_PORT
+
+from gameai_operator.api.database import DEFAULT_IMAGE
+from gameai_operator.api.knowledge_base import KnowledgeBase
+from gameai_operator.controller.kind import Decision, Observed, RejectedWrite, SlotUse
+from gameai_operator.controller.manifest import Document, Key
+from gameai_operator.controller.plan import Creation
+from gameai_operator.knowledge import database, memory, naming, network, work
+from gameai_operator.knowledge.naming import DATABASE_PART, MEMORY, MEMORY_PART
+from gameai_operator.knowledge.revisions import inputs
+from gameai_operator.knowledge.status import Judged, conditions, status, was_true
+from gameai_operator.resources import tenant_policy
+from gameai_operator.resources.deployment import Deployment, unfinished
+from gameai_operator.resources.disruption_budget import disruption_budget
+from gameai_operator.resources.pod_faults import Fault, Words, fault
+from gameai_operator.resources.service import headless
+from gameai_operator.resources.service_account import service_account
+from gameai_operator.resources.stateful_set import StatefulSet
+from gameai_operator.resources.template_inputs import Inputs
+from gameai_operator.resources.template_revision import UnknownRevisionError
+from gameai_operator.settings import NetworkSettings, Policy
+
+_DATABASE_WORDS = Words(
+    secret_field="spec.database",  # noqa: S106 - a field's name
+    volume_field="spec.database.managed.storage",
+    crash_reason="DatabaseCrashing",
+    program="PostgreSQL",
+    hints=(
+        ("Insufficient cpu", "spec.database.managed.cpu"),
+        ("Insufficient memory", "spec.database.managed.memory"),
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cluster:
+    """What a knowledge base finds in the cluster: its network, and what may be asked for there."""
+
+    network: NetworkSettings
+    policy: Policy = field(default_factory=Policy)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Live:
+    """What is there of a knowledge base."""
+
+    database: StatefulSet | None
+    memory: Deployment | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Reading:
+    """A spec as far as it can be honoured; without `inputs` nothing is rendered, and `rejections` say why."""
+
+    inputs: Inputs | None
+    schema: work.Migration
+    sources: tuple[work.SourceWork, ...]
+    rejections: tuple[RejectedWrite, ...]
+
+
+def refers(root: Mapping[str, Any]) -> tuple[Key, ...]:
+    """The ConfigMaps of its sources."""
+    namespace = root["metadata"]["namespace"]
+    names = {each["configMap"]["name"] for each in root["spec"].get("sources", ())}
+    return tuple(Key("ConfigMap", namespace, name) for name in sorted(names))
+
+
+def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision:
+    """Decide for one knowledge base; `current` are the template inputs that a new one gets.
+
+    A mistake in an edit must not end what works: with one, everything is left as it is, but for the number of pods.
+    """
+    kb = KnowledgeBase.model_validate(observed.root)
+    live = _Live(
+        database=observed.applied("StatefulSet", naming.database_name(kb)),
+        memory=observed.applied("Deployment", naming.memory_name(kb)),
+    )
+    read = _read(kb, observed, live, current, cluster.policy)
+    wanted = _wanted(kb, live, read, cluster.network) if read.inputs else ()
+    rolling = _rolling(kb, live, read, wanted) if read.inputs else False
+    judged = _judged(kb, observed, live, read, rolling=rolling)
+    return Decision(
+        wanted=wanted,
+        creations=_creations(kb, observed) if read.inputs else (),
+        keep=_kept(kb, observed, read) if read.inputs else tuple(observed.children),
+        status=status(kb, judged),
+        conditions=conditions(kb, judged),
+        replicas=_replicas(kb),
+        turn=_turn(kb, observed, read.inputs, current, live, rolling=rolling),
+        healthy=was_true(kb, "Ready") and not (live.memory and live.memory.exceeded),
+    )
+
+
+def _read(
+    kb: KnowledgeBase, observed: Observed, live: _Live, current: Inputs, policy: Policy
+) -> _Reading:
+    own = Key("KnowledgeBase", kb.metadata.namespace, kb.metadata.name)
+    rejections = [
+        RejectedWrite(key=own, reason=each.reason, message=each.message)
+        for each in _not_allowed(kb, policy)
+    ]
+    found: Inputs | None = None
+    try:
+        found = inputs(kb, current, (live.memory, live.database), turn=observed.turn)
+    except UnknownRevisionError as error:
+        rejections.append(
+            RejectedWrite(key=own, reason="TemplateRevisionUnknown", message=str(error))
+        )
+    if found is None or rejections:
+        known = tuple(work.SourceWork(status=each) for each in kb.status.sources)
+        schema = work.known_migration(kb)
+        return _Reading(inputs=None, schema=schema, sources=known, rejections=tuple(rejections))
+    schema = work.migration(kb, observed, found)
+    sources = work.sources(kb, observed, found, schema)
+    return _Reading(inputs=found, schema=schema, sources=sources, rejections=())
+
+
+def _not_allowed(kb: KnowledgeBase, policy: Policy) -> list[tenant_policy.NotAllowed]:
+    given = kb.spec.database
+    found = []
+    if given.managed is not None:
+        where = "spec.database.managed.image"
+        # The default one is our own choice, as the catalogue's images are.
+        if given.managed.image != DEFAULT_IMAGE:
+            found.append(tenant_policy.image(policy, where, given.managed.image))
+    if given.external is not None:
+        where = "spec.database.external.secretRef"
+        found.append(tenant_policy.secret(policy, where, given.external.secret_ref.name))
+    return [each for each in found if each]
+
+
+def _judged(
+    kb: KnowledgeBase, observed: Observed, live: _Live, read: _Reading, *, rolling: bool
+) -> Judged:
+    words = work.words("the memory", "MemoryCrashing")
+    return Judged(
+        database=live.database,
+        memory=live.memory,
+        schema=read.schema,
+        sources=read.sources,
+        revision=read.inputs.revision if read.inputs else kb.status.template_revision,
+        image=read.inputs.image if read.inputs else kb.status.image,
+        rolling=rolling,
+        database_pending=not _takes_connections(kb, live),
+        database_fault=_fault(observed, DATABASE_PART, None, _DATABASE_WORDS),
+        memory_fault=_fault(observed, MEMORY_PART, live.memory, words),
+        rejections=(*read.rejections, *observed.rejections),
+        failures=observed.failures,
+        halted=observed.halted,
+    )
+
+
+def _fault(observed: Observed, part: str, live: Deployment | None, words: Words) -> Fault | None:
+    return fault([each for each in observed.pods if each.group == part], [live], words)
+
+
+def _takes_connections(kb: KnowledgeBase, live: _Live) -> bool:
+    """Whether the database does, as far as that can be known here: of one of the user's own a Job finds out."""
+    return kb.spec.database.managed is None or (
+        live.database is not None and live.database.ready > 0
+    )
+
+
+def _wanted(
+    kb: KnowledgeBase, live: _Live, read: _Reading, settings: NetworkSettings
+) -> tuple[Document, ...]:
+    """In the order in which they are applied: limits before pods."""
+    assert read.inputs is not None  # noqa: S101 - the caller's condition
+    name, managed, migration = naming.memory_name(kb), kb.spec.database.managed, read.schema.job
+    made = [service_account(naming.about(kb, name, MEMORY))]
+    made += network.policies(kb, settings) if settings.policies else ()
+    made += database.objects(kb, managed, read.inputs) if managed else ()
+    made.append(_service(kb))
+    if migration and (migration.live or _takes_connections(kb, live)):
+        made.append(migration.document)
+    made += [each.job.document for each in read.sources if each.job and not each.job.complete]
+    made += [memory.deployment(kb, read.inputs)] if read.schema.done else []
+    if kb.spec.service.replicas > 1:
+        selector = naming.selector(kb, MEMORY_PART)
+        made.append(disruption_budget(naming.about(kb, name, MEMORY), selector, 1))
+    return tuple(made)
+
+
+def _service(kb: KnowledgeBase) -> Document:
+    """Headless: a gRPC client must see every pod, for one connection would stick to one."""
+    return headless(
+        naming.about(kb, naming.memory_name(kb), MEMORY),
+        naming.selector(kb, MEMORY_PART),
+        port_name="grpc",
+        port=GRPC_PORT,
+        app_protocol="kubernetes.io/h2c",
+    )
+
+
+def _creations(kb: KnowledgeBase, observed: Observed) -> tuple[Creation, ...]:
+    """The password is needed before the database first starts. Once that is there, the Secret is the user's to keep."""
+    key = Key("StatefulSet", kb.metadata.namespace, naming.database_name(kb))
+    if kb.spec.database.managed is None or key in observed.children:
+        return ()
+    return (database.secret(kb),)
+
+
+def _kept(kb: KnowledgeBase, observed: Observed, read: _Reading) -> tuple[Key, ...]:
+    """The last Jobs that ended, for their logs; and until a new schema is there, the memory of the former image."""
+    namespace = kb.metadata.namespace
+    jobs = {each.status.job for each in read.sources} | {(read.schema.status or {}).get("job", "")}
+    jobs |= {each.job.name for each in read.sources if each.job}
+    kept = [Key("Job", namespace, each) for each in sorted(jobs) if each]
+    if not read.schema.done:
+        kept.append(Key("Deployment", namespace, naming.memory_name(kb)))
+    return tuple(each for each in kept if each in observed.children)
+
+
+def _replicas(kb: KnowledgeBase) -> dict[Key, int]:
+    key = Key("Deployment", kb.metadata.namespace, naming.memory_name(kb))
+    return {key: kb.spec.service.replicas}
+
+
+def _rolling(kb: KnowledgeBase, live: _Live, read: _Reading, wanted: tuple[Document, ...]) -> bool:
+    """Whether a migration or a roll-out is unfinished."""
+    before = was_true(kb, "Reconciling")
+    deployments = [each for each in wanted if each["kind"] == "Deployment"]
+    pods = any(unfinished(each, live.memory, before=before) for each in deployments)
+    managed = kb.spec.database.managed is not None
+    starts = managed and (live.database is None or live.database.rolling)
+    return pods or starts or not read.schema.done
+
+
+def _turn(
+    kb: KnowledgeBase,
+    observed: Observed,
+    found: Inputs | None,
+    current: Inputs,
+    live: _Live,
+    *,
+    rolling: bool,
+) -> SlotUse:
+    """A new image goes to a few knowledge bases at a time."""
+    if found is None:
+        return SlotUse.NONE
+    if found.image != current.image:
+        return SlotUse.WAITS
+    if kb.status.image not in (None, current.image):
+        return SlotUse.HOLDS
+    if rolling and live.memory is not None and live.memory.exceeded:
+        return SlotUse.FAILED
+    return SlotUse.HOLDS if observed.holds_slot and rolling else SlotUse.NONE

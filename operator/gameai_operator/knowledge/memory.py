@@ -1,0 +1,189 @@
+"""PURE: the pods of the memory: those that answer searches, and those of Jobs that migrate, ingest and remove."""
+
+import re
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, urlencode
+
+from gameai_contract.knowledge import REPORT_FILE, SOURCE_FOLDER
+from gameai_contract.names import DATABASE_ENVIRONMENT, GRPC_PORT, HEALTH_PORT
+
+from gameai_operator.api.database import TlsMode
+from gameai_operator.api.knowledge_base import KnowledgeBase, Source
+from gameai_operator.controller.manifest import Document, digest, without_empty
+from gameai_operator.knowledge import naming, pods
+from gameai_operator.knowledge.naming import MEMORY, MEMORY_PART, ROLE
+from gameai_operator.resources import job
+from gameai_operator.resources.deployment import Strategy, annotations, build
+from gameai_operator.resources.secret import PASSWORD_KEY
+from gameai_operator.resources.template_inputs import Inputs
+
+# The user of our own image.
+USER = 65532
+_PROGRESS_SECONDS = 600
+_CA_FOLDER = "/etc/gameai/database"
+_SSL = {TlsMode.VERIFY_FULL: "verify-full", TlsMode.REQUIRE: "require", TlsMode.DISABLE: "disable"}
+_INGEST, _REMOVE = "ingest", "remove"
+_ABOUT_SOURCE = re.compile(rf"-({_INGEST}|{_REMOVE})-[0-9a-f]{{10}}$")
+_MODULE = ("python", "-m", "gameai.knowledge")
+
+
+def deployment(kb: KnowledgeBase, inputs: Inputs) -> Document:
+    """The Deployment of the pods that answer searches, without its number of replicas."""
+    own = naming.own_labels(kb, MEMORY, MEMORY_PART)
+    given = kb.spec.service
+    command = (*_MODULE, "serve", "--address=", f"--connections={given.connections}")
+    container = {
+        **_container(kb, command, inputs),
+        "ports": [
+            {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
+            {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
+        ],
+        **_probes(),
+    }
+    made = _template(kb, own, container, inputs)
+    made["spec"]["topologySpreadConstraints"] = [
+        {
+            "maxSkew": 1,
+            "topologyKey": key,
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": naming.selector(kb, MEMORY_PART)},
+        }
+        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+    ]
+    about = naming.about(kb, naming.memory_name(kb), MEMORY, MEMORY_PART)
+    about = {**about, "annotations": annotations(made, inputs.text())}
+    strategy = Strategy(surge=1, unavailable=0, deadline_seconds=_PROGRESS_SECONDS)
+    return build(about, naming.selector(kb, MEMORY_PART), made, strategy)
+
+
+def migration(kb: KnowledgeBase, inputs: Inputs, wanted: str) -> Document:
+    """The Job that brings the schema to this release; `wanted` is the digest of what that depends on."""
+    return _job(kb, "migrate", (*_MODULE, "migrate"), inputs, wanted)
+
+
+def ingestion(kb: KnowledgeBase, source: Source, inputs: Inputs, wanted: Sequence[str]) -> Document:
+    """The Job that ingests a source; `wanted` are digests of what is asked for and of what was done before."""
+    world = f",world={source.world}" if source.world else ""
+    given = f"--source={source.name}={SOURCE_FOLDER}{world},trust={source.trust}"
+    command = (*_MODULE, "ingest", given, f"--report={REPORT_FILE}")
+    return _job(kb, _INGEST, command, inputs, *wanted, documents=source.config_map.name)
+
+
+def removal(kb: KnowledgeBase, name: str, world: str, inputs: Inputs, wanted: str) -> Document:
+    """The Job that removes the documents of a source."""
+    given = f"--source={name}{f',world={world}' if world else ''}"
+    return _job(kb, _REMOVE, (*_MODULE, "remove", given), inputs, wanted)
+
+
+def is_about_source(name: str) -> bool:
+    """Whether a name is that of a Job which ingests or removes a source."""
+    return _ABOUT_SOURCE.search(name) is not None
+
+
+def _job(
+    kb: KnowledgeBase,
+    verb: str,
+    command: Sequence[str],
+    inputs: Inputs,
+    *wanted: str,
+    documents: str = "",
+) -> Document:
+    """A Job with a name of its own for everything that it is made of: its template cannot change."""
+    container = _container(kb, command, inputs)
+    volumes = []
+    if documents:
+        mount = {"name": "source", "mountPath": SOURCE_FOLDER, "readOnly": True}
+        container["volumeMounts"] = [*container["volumeMounts"], mount]
+        volumes = [{"name": "source", "configMap": {"name": documents}}]
+    unnamed = _template(kb, naming.own_labels(kb, MEMORY, "job"), container, inputs, volumes)
+    name = f"{kb.metadata.name}-{verb}-{digest([unnamed, *wanted])[:10]}"
+    made = _template(kb, naming.own_labels(kb, MEMORY, name), container, inputs, volumes)
+    return job.build(naming.about(kb, name, MEMORY, name), made)
+
+
+def _template(
+    kb: KnowledgeBase,
+    labels: Mapping[str, str],
+    container: Document,
+    inputs: Inputs,
+    volumes: Sequence[Document] = (),
+) -> Document:
+    tmp, _ = _tmp()
+    authority = [{"name": "database-ca", "configMap": _authority(kb)}] if _authority(kb) else []
+    made: Document = without_empty(
+        pods.template(
+            labels,
+            container,
+            [tmp, *authority, *volumes],
+            inputs,
+            account=naming.memory_name(kb),
+            user=USER,
+        )
+    )
+    return made
+
+
+def _container(kb: KnowledgeBase, command: Sequence[str], inputs: Inputs) -> Document:
+    _, tmp = _tmp()
+    ca = {"name": "database-ca", "mountPath": _CA_FOLDER, "readOnly": True}
+    return {
+        "name": MEMORY,
+        "image": inputs.image,
+        "command": list(command),
+        "env": _environment(kb),
+        "resources": pods.resources(kb.spec.service.cpu, kb.spec.service.memory),
+        "volumeMounts": [tmp, *([ca] if _authority(kb) else [])],
+    }
+
+
+def _tmp() -> tuple[Document, Document]:
+    return pods.scratch("tmp", "/tmp", "64Mi")  # noqa: S108 - a path inside the pod
+
+
+def _authority(kb: KnowledgeBase) -> Document | None:
+    external = kb.spec.database.external
+    given = external.tls.ca_config_map if external else None
+    if given is None:
+        return None
+    return {"name": given.name, "items": [{"key": given.key, "path": "ca.crt"}]}
+
+
+def _environment(kb: KnowledgeBase) -> list[Document]:
+    """The URL of the database; role and password come from variables that libpq reads, and so stand in no template."""
+    external = kb.spec.database.external
+    if external is None:
+        user: Document = {"value": ROLE}
+        password = (naming.database_name(kb), PASSWORD_KEY)
+    else:
+        secret = external.secret_ref
+        user = {"valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.username_key}}}
+        password = (secret.name, secret.password_key)
+    reference = {"secretKeyRef": {"name": password[0], "key": password[1]}}
+    return [
+        {"name": DATABASE_ENVIRONMENT, "value": _url(kb)},
+        {"name": "PGUSER", **user},
+        {"name": "PGPASSWORD", "valueFrom": reference},
+        # Its files are below the home of the image's user, which cannot be written.
+        {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a path inside the pod
+    ]
+
+
+def _url(kb: KnowledgeBase) -> str:
+    host, port, name = naming.database_place(kb)
+    external = kb.spec.database.external
+    options = {"sslmode": _SSL[external.tls.mode]} if external else {}
+    options |= {"sslrootcert": f"{_CA_FOLDER}/ca.crt"} if _authority(kb) else {}
+    query = f"?{urlencode(options)}" if options else ""
+    return f"postgresql://{host}:{port}/{quote(name)}{query}"
+
+
+def _probes() -> Document:
+    ready = {"httpGet": {"path": "/readyz", "port": "health", "scheme": "HTTP"}}
+    live = {"httpGet": {"path": "/livez", "port": "health", "scheme": "HTTP"}}
+    every = {"periodSeconds": 5, "timeoutSeconds": 3}
+    return {
+        # A database that is away makes no pod start again.
+        "startupProbe": {**live, **every, "failureThreshold": 60},
+        "readinessProbe": {**ready, **every, "failureThreshold": 2},
+        "livenessProbe": {**live, **every, "failureThreshold": 6},
+    }

@@ -1,0 +1,57 @@
+"""PURE: who may reach a knowledge base's pods, and what they may reach."""
+
+from gameai_contract.names import GRPC_PORT, HEALTH_PORT, POSTGRES_PORT
+
+from gameai_operator.api.knowledge_base import KnowledgeBase
+from gameai_operator.controller.manifest import Document
+from gameai_operator.knowledge import naming
+from gameai_operator.knowledge.naming import DATABASE, MEMORY
+from gameai_operator.resources import network_policy
+from gameai_operator.resources.network_policy import inwards, outwards, policy, ports
+from gameai_operator.settings import NetworkSettings
+
+
+def policies(kb: KnowledgeBase, settings: NetworkSettings) -> tuple[Document, ...]:
+    """One for the memory and its Jobs, and one for a database that the operator runs."""
+    managed = (_database(kb),) if kb.spec.database.managed else ()
+    return (_memory(kb, settings), *managed)
+
+
+def _memory(kb: KnowledgeBase, settings: NetworkSettings) -> Document:
+    """Callers are not authenticated yet, so only pods of the namespace may search."""
+    own = network_policy.namespaces(kb.metadata.namespace)
+    return policy(
+        naming.about(kb, naming.memory_name(kb), MEMORY),
+        naming.all_of(kb, MEMORY),
+        [
+            inwards([network_policy.pods(own)], ports(GRPC_PORT)),
+            *network_policy.from_metrics(settings, HEALTH_PORT),
+        ],
+        [_to_database(kb), *network_policy.basics(settings)],
+    )
+
+
+def _to_database(kb: KnowledgeBase) -> Document:
+    """A database of one's own may be anywhere: a policy knows no host names."""
+    external = kb.spec.database.external
+    if external is None:
+        return outwards([_pods(kb, DATABASE)], ports(POSTGRES_PORT))
+    everywhere = [
+        peer for each in network_policy.EVERYWHERE for peer in network_policy.outside(each)
+    ]
+    return outwards(everywhere, ports(external.port))
+
+
+def _database(kb: KnowledgeBase) -> Document:
+    """Only the memory and its Jobs reach the database, and it reaches nothing."""
+    return policy(
+        naming.about(kb, naming.database_name(kb), DATABASE),
+        naming.all_of(kb, DATABASE),
+        [inwards([_pods(kb, MEMORY)], ports(POSTGRES_PORT))],
+        [],
+    )
+
+
+def _pods(kb: KnowledgeBase, app: str) -> Document:
+    own = network_policy.namespaces(kb.metadata.namespace)
+    return network_policy.pods(own, naming.all_of(kb, app))

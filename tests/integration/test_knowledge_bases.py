@@ -1,0 +1,192 @@
+"""Knowledge bases on a real API server: simulated pods, and an operator that is killed at any write."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gameai_devcluster import install
+from gameai_devcluster.api import Api, ApiError, Json
+from gameai_devcluster.operators import Launch, Operator
+from gameai_devcluster.testing.waiting import condition, knowledge_settled, until
+from support import crashing
+from support.crashing import Stage, Workload
+from support.live import knowledge_base, texts
+
+SAMPLE = 5
+NAME = "lore"
+
+
+def make(api: Api, namespace: str) -> None:
+    login = {"username": "app", "password": "hunter2"}
+    metadata = {"name": "lore-app", "namespace": namespace}
+    api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": login})
+    api.apply(texts(namespace, "histories", founding="In the year one."))
+    api.apply(texts(namespace, "songs", ferry="The ferry of Tam."))
+    api.apply(knowledge_base(namespace, "histories"), manager="kubectl")
+
+
+def add_a_source(api: Api, namespace: str) -> None:
+    api.apply(knowledge_base(namespace, "histories", "songs"), manager="kubectl")
+
+
+def change_a_source(api: Api, namespace: str) -> None:
+    api.apply(texts(namespace, "histories", founding="In the year two."))
+
+
+def drop_the_source(api: Api, namespace: str) -> None:
+    api.apply(knowledge_base(namespace), manager="kubectl")
+
+
+def delete(api: Api, namespace: str) -> None:
+    api.delete("KnowledgeBase", namespace, NAME)
+
+
+def root(api: Api, namespace: str) -> Json:
+    return api.get("KnowledgeBase", namespace, NAME)
+
+
+def sources(api: Api, namespace: str) -> dict[str, Json]:
+    return {each["name"]: each for each in root(api, namespace)["status"].get("sources", ())}
+
+
+def ended(api: Api, namespace: str) -> bool:
+    """Settled, with a Job that ended for each source of the spec, of the text that is there now."""
+    found = root(api, namespace)
+    if not knowledge_settled(found):
+        return False
+    known = sources(api, namespace)
+    jobs = {each["metadata"]["name"]: each for each in api.list("Job", namespace)}
+    complete = all(each.get("status", {}).get("succeeded") for each in jobs.values())
+    wanted = {each["name"] for each in found["spec"].get("sources", ())}
+    return set(known) == wanted and complete and all(e["job"] in jobs for e in known.values())
+
+
+def changed(api: Api, namespace: str) -> bool:
+    """The second ingestion of the source has ended; the Job of the first is gone."""
+    names = [each["metadata"]["name"] for each in api.list("Job", namespace)]
+    job = sources(api, namespace)["histories"]["job"]
+    first = crashing_first.get(namespace, "")
+    return ended(api, namespace) and job != first and first not in names
+
+
+crashing_first: dict[str, str] = {}
+
+
+def remember(api: Api, namespace: str) -> None:
+    """Change the source, and note the Job of its first text."""
+    crashing_first[namespace] = sources(api, namespace)["histories"]["job"]
+    change_a_source(api, namespace)
+
+
+def gone(api: Api, namespace: str) -> bool:
+    kinds = ("Job", "Deployment", "Service", "NetworkPolicy", "ServiceAccount", "Pod")
+    left = [each for kind in kinds for each in api.list(kind, namespace)]
+    return all(each["metadata"]["name"] in crashing.SYSTEM for each in left)
+
+
+WORKLOADS = {
+    "create": Workload(prepare=None, act=make, ended=ended),
+    "add a source": Workload(prepare=make, act=add_a_source, ended=ended),
+    "change a source": Workload(prepare=make, act=remember, ended=changed),
+    "drop the source": Workload(prepare=make, act=drop_the_source, ended=ended),
+    "delete": Workload(prepare=make, act=delete, ended=gone),
+}
+
+
+@pytest.fixture(scope="module")
+def stage(api: Api, folder: Path) -> Iterator[Stage]:
+    yield from crashing.begin(api, folder, "knowledge", WORKLOADS, ended)
+
+
+def test_a_seeded_sample_of_crashes_ends_as_an_undisturbed_run(stage: Stage, seed: int) -> None:
+    every = stage.points()
+    assert len([each for _, each, _ in every if not each.path.endswith("/status")]) >= 20
+    before = stage.kills
+    for workload, target, after in random.Random(seed).sample(every, min(len(every), 4 * SAMPLE)):
+        if stage.kills - before < SAMPLE:
+            stage.check(workload, target, after=after)
+    assert stage.kills - before == SAMPLE
+
+
+@pytest.mark.soak
+def test_a_crash_at_every_write_ends_as_an_undisturbed_run(stage: Stage) -> None:
+    failures = []
+    for workload, target, after in stage.points():
+        try:
+            stage.check(workload, target, after=after)
+        except AssertionError as error:
+            failures.append(str(error)[:2000])
+    assert failures == []
+
+
+def test_a_restart_writes_nothing(stage: Stage, api: Api, namespace: str) -> None:
+    make(api, namespace)
+    stage.wait("it is settled", lambda: ended(api, namespace))
+    kinds = ("KnowledgeBase", "Job", "Deployment", "Service", "NetworkPolicy", "ServiceAccount")
+
+    def versions() -> dict[str, str]:
+        return {
+            f"{kind}/{each['metadata']['name']}": each["metadata"]["resourceVersion"]
+            for kind in kinds
+            for each in api.list(kind, namespace)
+        }
+
+    crashing.at_rest(api, namespace)
+    before = versions()
+    stage.operator.kill()
+    stage.proxy.reset()
+    stage.operator.start()
+    stage.operator.wait_ready()
+    crashing.at_rest(api, namespace)
+    assert versions() == before
+    assert [each for each in stage.proxy.seen if namespace in each.path] == []
+
+
+@pytest.fixture
+def operator(operator_kubeconfig: Path, folder: Path) -> Iterator[Operator]:
+    made = Operator(Launch(kubeconfig=operator_kubeconfig, log=folder / "knowledge-own.log"))
+    yield made.wait_ready()
+    assert made.stop() == 0
+
+
+def test_a_managed_database_gets_a_secret_that_the_operator_cannot_read(
+    api: Api, namespace: str, operator: Operator, operator_kubeconfig: Path
+) -> None:
+    managed = {"managed": {"storage": "1Gi", "storageClassName": "none"}}
+    api.apply(knowledge_base(namespace, database=managed), manager="kubectl")
+    until("a claim", lambda: api.list("PersistentVolumeClaim", namespace), seconds=60)
+    secret = api.get("Secret", namespace, "lore-db")
+    assert "ownerReferences" not in secret["metadata"]
+    own = install.as_account(api, install.NAMESPACE, install.ACCOUNT)
+    with pytest.raises(ApiError):
+        own.get("Secret", namespace, "lore-db")
+    uid = secret["metadata"]["uid"]
+    api.delete("StatefulSet", namespace, "lore-db")
+    until("another one", lambda: api.find("StatefulSet", namespace, "lore-db"), seconds=60)
+    assert api.get("Secret", namespace, "lore-db")["metadata"]["uid"] == uid
+    log = operator.launch.log.read_text()
+    assert "this is a bug" not in log
+    api.delete("KnowledgeBase", namespace, NAME)
+    until(
+        "its children are gone",
+        lambda: api.find("StatefulSet", namespace, "lore-db") is None,
+        seconds=60,
+    )
+    assert api.get("Secret", namespace, "lore-db")["metadata"]["uid"] == uid
+
+
+def test_a_missing_secret_and_a_missing_config_map_are_reported_and_heal(
+    api: Api, namespace: str, operator: Operator
+) -> None:
+    api.apply(knowledge_base(namespace, "histories"), manager="kubectl")
+
+    def reason(kind: str) -> str:
+        return str(condition(root(api, namespace), kind).get("reason"))
+
+    until("both are said", lambda: reason("SourcesIngested") == "SourceMissing", seconds=60)
+    until("SchemaReady says why", lambda: reason("SchemaReady") == "SecretMissing", seconds=60)
+    assert condition(root(api, namespace), "Stalled")["status"] == "True"
+    make(api, namespace)
+    until("it heals", lambda: ended(api, namespace), seconds=120)
+    assert condition(root(api, namespace), "Stalled")["status"] == "False"
