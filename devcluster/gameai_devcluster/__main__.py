@@ -128,7 +128,7 @@ def _missing_packages(_: argparse.Namespace) -> int:
 
 def _images(options: argparse.Namespace) -> int:
     double = ("gameai-double",) if options.double else ()
-    names = ("gameai-operator", "gameai-workloads", *double)
+    names = ("gameai-operator", "gameai-workloads", "gameai-knowledge", *double)
     made = images.ours(
         names, base=options.base, progress=_say, prefix=options.prefix, tag=options.tag
     )

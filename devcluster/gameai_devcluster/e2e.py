@@ -13,6 +13,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gameai_operator.api.database import DEFAULT_IMAGE as POSTGRES_IMAGE
+
 from gameai_devcluster import cluster, images, install, vllm
 from gameai_devcluster.api import from_kubeconfig
 from gameai_devcluster.binary import BuildError
@@ -41,6 +43,7 @@ class Environment:
     registry: str
     operator_tag: str
     workloads_tag: str
+    knowledge_tag: str
     double_image: str
     real_node: bool = False
     audit_log: str = ""
@@ -106,7 +109,7 @@ def _elsewhere(options: argparse.Namespace) -> bool:
     if not (options.registry and options.tag):
         raise MachineError(
             "another cluster needs our images in a registry that it reaches: make images TAG=0.1.0 DOUBLE=1, push "
-            "all three, then make e2e CLUSTER=… REGISTRY=registry.example/studio TAG=0.1.0 DUEL=IMAGE"
+            "all four, then make e2e CLUSTER=… REGISTRY=registry.example/studio TAG=0.1.0 DUEL=IMAGE"
         )
     FOLDER.mkdir(parents=True, exist_ok=True)
     environment = Environment(
@@ -116,6 +119,7 @@ def _elsewhere(options: argparse.Namespace) -> bool:
         duel_image=options.duel or DUEL_IMAGE,
         operator_tag=options.tag,
         workloads_tag=options.tag,
+        knowledge_tag=options.tag,
         double_image=f"{options.registry}/gameai-double:{options.tag}",
     )
     return _pytest(environment, options.pytest)
@@ -136,7 +140,13 @@ def _here(options: argparse.Namespace) -> bool:
     before = machine.traces(FOLDER / "cluster")
     stages.done("clean up")
     made = images.ours(
-        ("gameai-operator", "gameai-workloads", "gameai-double"),
+        (
+            "gameai-operator",
+            "gameai-workloads",
+            "gameai-double",
+            "gameai-knowledge",
+            "gameai-postgres",
+        ),
         base=options.base,
         progress=_say,
         prefix=f"{REGISTRY}/",
@@ -155,12 +165,14 @@ def _here(options: argparse.Namespace) -> bool:
         duel = images.of_program(built["duel"], DUEL_IMAGE)
         runtime.load(site, [*(each.archive for each in (*made, duel, *engine)), *former.archives])
         stages.done("load images")
+        runtime.tag(site, made[4].name, f"{REGISTRY}/{POSTGRES_IMAGE}")
         environment = Environment(
             kubeconfig=str(running.kubeconfig),
             folder=str(FOLDER),
             registry=REGISTRY,
             operator_tag=_tag(made[0]),
             workloads_tag=_tag(made[1]),
+            knowledge_tag=_tag(made[3]),
             double_image=made[2].name,
             real_node=True,
             audit_log=str(running.site.audit_log),

@@ -43,6 +43,15 @@ _PARTS: Mapping[str, _Part] = MappingProxyType(
             requirements="workloads.txt",
             files=("workloads.Dockerfile",),
         ),
+        "gameai-knowledge": _Part(
+            requirements="knowledge.txt",
+            files=("workloads.Dockerfile", "knowledge.Dockerfile"),
+        ),
+        # Stands for pgvector's own image where no registry is reached: for tests.
+        "gameai-postgres": _Part(
+            requirements="postgres.txt",
+            files=("devcluster/postgres/Dockerfile",),
+        ),
         # Replaces vLLM without GPUs: for tests.
         "gameai-double": _Part(
             requirements="workloads.txt",

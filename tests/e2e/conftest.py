@@ -68,6 +68,7 @@ def values(environment: e2e.Environment) -> Json:
             "image": f"gameai-workloads:{environment.workloads_tag}",
             "worldsAtATime": 2,
         },
+        "knowledge": {"image": f"gameai-knowledge:{environment.knowledge_tag}"},
         # A machine of two cores has room for little.
         "gateway": {"resources": {"requests": {"cpu": "20m", "memory": "96Mi"}}},
         # Pods of simulated nodes have addresses that do not exist here, and may exist elsewhere.

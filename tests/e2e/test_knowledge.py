@@ -1,0 +1,213 @@
+"""A knowledge base of real pods: its own database, the sample lore, and what stays when something goes."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from gameai.knowledge.v1 import knowledge_pb2 as pb
+from gameai.knowledge.v1 import knowledge_pb2_grpc
+from gameai_devcluster import e2e, install
+from gameai_devcluster.api import Api, ApiError, Json, path
+from gameai_devcluster.testing.waiting import condition, knowledge_settled, until
+from support import real
+
+Kubectl = Callable[..., str]
+NAMESPACE, NAME = "e2e", "lore"
+LORE = install.ROOT / "examples/lore"
+DOCUMENTS = 13
+QUESTION = "What does a cart pay at Tamrel bridge?"
+
+
+@pytest.fixture(scope="module")
+def volume(api: Api, environment: e2e.Environment, release: dict[str, float]) -> None:
+    """What a storage driver would make."""
+    if not environment.real_node:
+        return
+    folder = Path(environment.folder) / "volume"
+    folder.mkdir(parents=True, exist_ok=True)
+    host = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["real-0"]}
+    api.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": "lore"},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "capacity": {"storage": "2Gi"},
+                "local": {"path": str(folder)},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [host]}]}},
+            },
+        }
+    )
+
+
+def knowledge_base(*sources: str) -> Json:
+    """As a user with a small cluster would write it."""
+    return {
+        "apiVersion": "gameai.dev/v1alpha1",
+        "kind": "KnowledgeBase",
+        "metadata": {"name": NAME, "namespace": NAMESPACE},
+        "spec": {
+            "database": {"managed": {"storage": "1Gi", "memory": "512Mi", "cpu": "100m"}},
+            "sources": [{"name": each, "configMap": {"name": f"lore-{each}"}} for each in sources],
+            "service": {"replicas": 1, "cpu": "100m"},
+        },
+    }
+
+
+def ready(api: Api, *, seconds: float = 300) -> Json:
+    def look() -> Json | None:
+        found = api.get("KnowledgeBase", NAMESPACE, NAME)
+        return found if knowledge_settled(found) else None
+
+    try:
+        return until("the knowledge base is Ready", look, seconds=seconds)
+    except AssertionError as error:
+        found = api.get("KnowledgeBase", NAMESPACE, NAME)
+        raise AssertionError(f"{error}\n{json.dumps(found['status'], indent=1)}") from None
+
+
+@pytest.fixture(scope="module")
+def lore(api: Api, kubectl: Kubectl, volume: None) -> Json:
+    for name, folder in (("shared", LORE / "shared"), ("songs", LORE / "worlds/frost")):
+        kubectl("-n", NAMESPACE, "create", "configmap", f"lore-{name}", f"--from-file={folder}")
+        label = "app.kubernetes.io/part-of=gameai"
+        kubectl("-n", NAMESPACE, "label", "configmap", f"lore-{name}", label)
+    api.apply(knowledge_base("shared"), manager="kubectl")
+    return ready(api)
+
+
+@contextmanager
+def memory(environment: e2e.Environment) -> Iterator[knowledge_pb2_grpc.KnowledgeServiceStub]:
+    """The memory's stub, by way of kubectl port-forward as the documentation says."""
+    command = [
+        str(Path(sys.executable).parent / "kubectl"),
+        f"--kubeconfig={environment.kubeconfig}",
+        *("-n", NAMESPACE, "port-forward", f"service/{NAME}-memory", ":50051"),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
+        try:
+            assert forward.stdout is not None
+            line = forward.stdout.readline()
+            address = line.removeprefix("Forwarding from ").partition(" ")[0]
+            with grpc.insecure_channel(address) as channel:
+                yield knowledge_pb2_grpc.KnowledgeServiceStub(channel)
+        finally:
+            forward.terminate()
+
+
+def answers(environment: e2e.Environment) -> bool:
+    with memory(environment) as stub:
+        try:
+            hits = stub.Search(pb.SearchRequest(text=QUESTION, count=3), timeout=20).hits
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            return False
+    return any("09-guide-trade.md" in each.provenance.document for each in hits)
+
+
+def test_the_sample_lore_is_ready_with_counts_and_answers(
+    lore: Json, environment: e2e.Environment, kubectl: Kubectl
+) -> None:
+    assert lore["status"]["documents"] == DOCUMENTS
+    assert lore["status"]["chunks"] > 100
+    [source] = lore["status"]["sources"]
+    assert (source["state"], source["quarantined"]) == ("Ingested", 0)
+    shown = kubectl("-n", NAMESPACE, "get", "kb", NAME)
+    assert str(lore["status"]["chunks"]) in shown
+    assert answers(environment)
+
+
+def test_a_password_is_in_a_secret_and_nowhere_else(lore: Json, api: Api, kubectl: Kubectl) -> None:
+    secret = api.get("Secret", NAMESPACE, f"{NAME}-db")
+    assert "ownerReferences" not in secret["metadata"]
+    password = kubectl(
+        *("-n", NAMESPACE, "get", "secret", f"{NAME}-db"),
+        "-o=go-template={{.data.password | base64decode}}",
+    )
+    assert len(password) == 48
+    for pod in real.live(api, NAMESPACE, f"gameai.dev/knowledge-base={NAME}"):
+        name = pod["metadata"]["name"]
+        assert password not in kubectl("-n", NAMESPACE, "logs", name)
+        assert password not in json.dumps(pod)
+
+
+def test_a_changed_source_is_ingested_again_and_a_removed_one_is_removed(
+    lore: Json, api: Api, kubectl: Kubectl
+) -> None:
+    api.apply(knowledge_base("shared", "songs"), manager="kubectl")
+    until(
+        "the second source is ingested",
+        lambda: ready(api)["status"]["documents"] > DOCUMENTS,
+        seconds=300,
+    )
+    map_path = path("ConfigMap", NAMESPACE, "lore-songs")
+    api.patch(map_path, {"data": {"new.md": "# New\n\nThe ferry of Tam sank."}})
+    before = api.get("KnowledgeBase", NAMESPACE, NAME)["status"]["documents"]
+    until(
+        "the new document is ingested",
+        lambda: ready(api)["status"]["documents"] == before + 1,
+        seconds=300,
+    )
+    api.apply(knowledge_base("shared"), manager="kubectl")
+    until(
+        "the documents are removed",
+        lambda: ready(api)["status"]["documents"] == DOCUMENTS,
+        seconds=300,
+    )
+
+
+def test_a_database_that_is_killed_loses_nothing(
+    lore: Json, api: Api, environment: e2e.Environment
+) -> None:
+    uid = api.get("Pod", NAMESPACE, f"{NAME}-db-0")["metadata"]["uid"]
+    api.delete("Pod", NAMESPACE, f"{NAME}-db-0", gracePeriodSeconds=0)
+
+    def replaced() -> bool:
+        pod = api.find("Pod", NAMESPACE, f"{NAME}-db-0")
+        return pod is not None and pod["metadata"]["uid"] != uid and real.is_ready(pod)
+
+    until("another pod serves the volume", replaced, seconds=300)
+    found = until("it is Ready again", lambda: ready(api), seconds=300)
+    assert found["status"]["documents"] == DOCUMENTS
+    until("it answers", lambda: answers(environment), seconds=60)
+
+
+def test_a_knowledge_base_that_is_deleted_and_made_again_remembers(
+    lore: Json, api: Api, environment: e2e.Environment, kubectl: Kubectl
+) -> None:
+    secret = api.get("Secret", NAMESPACE, f"{NAME}-db")["metadata"]["uid"]
+    api.delete("KnowledgeBase", NAMESPACE, NAME)
+    until(
+        "its pods are gone",
+        lambda: not api.list("Pod", NAMESPACE, selector=f"gameai.dev/knowledge-base={NAME}"),
+        seconds=300,
+    )
+    assert api.get("PersistentVolumeClaim", NAMESPACE, f"data-{NAME}-db-0")
+    with pytest.raises(ApiError):
+        api.get("StatefulSet", NAMESPACE, f"{NAME}-db")
+    api.apply(knowledge_base("shared"), manager="kubectl")
+    found = ready(api)
+    assert api.get("Secret", NAMESPACE, f"{NAME}-db")["metadata"]["uid"] == secret
+    job = found["status"]["sources"][0]["job"]
+    assert "(unchanged)" in kubectl("-n", NAMESPACE, "logs", f"job/{job}")
+    assert answers(environment)
+
+
+def test_the_conditions_name_a_missing_config_map(lore: Json, api: Api) -> None:
+    api.apply(knowledge_base("shared", "none"), manager="kubectl")
+
+    def stalled() -> bool:
+        found = api.get("KnowledgeBase", NAMESPACE, NAME)
+        return condition(found, "Stalled").get("reason") == "SourceMissing"
+
+    until("it says so", stalled, seconds=60)
+    api.delete("KnowledgeBase", NAMESPACE, NAME)
+    for kind, name in (("PersistentVolumeClaim", f"data-{NAME}-db-0"), ("Secret", f"{NAME}-db")):
+        api.delete(kind, NAMESPACE, name)
