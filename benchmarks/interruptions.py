@@ -17,9 +17,9 @@ from gameai.client import Gateway
 from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.snapshot import Endpoint, RoleView, TierView, View, WorldView
-from gameai.gateway.rpc.identity import Anybody
 from gameai.gateway.rpc.players import Players
 from gameai.gateway.rpc.service import InferenceService
+from gameai.serving.identity import Anybody
 from gameai.tier_agent.agent import Agent, Options
 from gameai.tier_agent.engine import Engine as AgentsEngine
 from gameai_contract.inference import LatencyClass

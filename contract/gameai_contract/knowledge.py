@@ -1,8 +1,11 @@
-"""PURE: what an ingestion reports, and how its report is passed through a container's termination message."""
+"""PURE: what operator and memory pass to each other: reports of ingestions, and who may call."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from gameai_contract.names import config_name
 
 # A kubelet keeps 4,096 bytes of a termination message.
 MOST_REPORT_BYTES = 4000
@@ -11,6 +14,11 @@ _MOST_SENTENCE = 300
 # Where a Job's containers find the documents of its source, and where the kubelet reads the report.
 SOURCE_FOLDER = "/source"
 REPORT_FILE = "/dev/termination-log"
+# Where the memory finds who may call it, and the audience of tokens.
+ADMISSION_KEY = "admission.json"
+MEMORY_AUDIENCE = "gameai-memory"
+# A world's own account is named after it.
+_WORLD_ACCOUNT = config_name("")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,3 +72,93 @@ def _count(value: object) -> int:
     if not isinstance(value, int) or not 0 <= value < 1 << 31:
         raise ValueError("not a count")
     return value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenKeys:
+    """The issuer of a cluster's tokens, and its public keys as a JSON Web Key Set."""
+
+    issuer: str
+    keys: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryCaller:
+    """An account, `namespace/name`, and what it may ask: everybody who is listed may search the lore of all worlds."""
+
+    account: str
+    worlds: Sequence[str] = ()
+    reviews: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rights:
+    """What a caller may do. `worlds` None: all of them. `account` is empty where callers are not known."""
+
+    account: str = ""
+    worlds: frozenset[str] | None = None
+    reviews: bool = True
+
+    def may_read(self, world: str) -> bool:
+        """Whether it may read the history of a world."""
+        return self.worlds is None or world in self.worlds
+
+
+# On a laptop everybody may everything.
+EVERYTHING = Rights()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Admission:
+    """Who may call a memory, as the operator writes it: how tokens are verified, and callers.
+
+    Accounts of `namespace` may search the lore of all worlds; a world's own account there may read its world too.
+    """
+
+    namespace: str
+    tokens: TokenKeys
+    callers: Sequence[MemoryCaller] = ()
+
+    def rights(self, account: str) -> Rights | None:
+        """What an account may do; None: nothing at all."""
+        namespace, _, name = account.partition("/")
+        listed = [each for each in self.callers if each.account == account]
+        worlds = {world for each in listed for world in each.worlds}
+        own = namespace == self.namespace
+        if own and name.endswith(_WORLD_ACCOUNT):
+            worlds.add(f"{namespace}/{name.removesuffix(_WORLD_ACCOUNT)}")
+        if not (own or listed):
+            return None
+        reviews = any(each.reviews for each in listed)
+        return Rights(account=account, worlds=frozenset(worlds), reviews=reviews)
+
+    def text(self) -> str:
+        """As JSON; the inverse of `admission`."""
+        callers = [
+            {"account": each.account, "worlds": list(each.worlds), "reviews": each.reviews}
+            for each in self.callers
+        ]
+        known = {
+            "namespace": self.namespace,
+            "issuer": self.tokens.issuer,
+            "keys": self.tokens.keys,
+            "callers": callers,
+        }
+        return json.dumps(known, sort_keys=True, separators=(",", ":"))
+
+
+def admission(text: str) -> Admission:
+    """Who may call a memory. Raises ValueError, KeyError or TypeError for a text that is none."""
+    known = json.loads(text)
+    return Admission(
+        namespace=str(known["namespace"]),
+        tokens=TokenKeys(issuer=str(known["issuer"]), keys=dict(known["keys"])),
+        callers=tuple(
+            MemoryCaller(
+                account=str(each["account"]),
+                worlds=tuple(map(str, each["worlds"])),
+                reviews=each["reviews"] is True,
+            )
+            for each in known["callers"]
+        ),
+    )

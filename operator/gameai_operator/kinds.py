@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from gameai_contract.knowledge import TokenKeys
 from gameai_contract.names import (
     CAPACITY_LABEL,
     KNOWLEDGE_LABEL,
@@ -63,9 +64,13 @@ from gameai_operator.world.shown import ShownTexts
 MANAGED_SELECTOR = selector(MANAGED_BY)
 
 
-def kinds(settings: Settings, authority: Callable[[], str] = str) -> Mapping[str, Kind]:
-    """Our own kinds by name; `authority` gives the gateways' certificate authority as it is now."""
-    rows = (_tier(settings), _world(settings, authority), _knowledge(settings))
+def kinds(
+    settings: Settings,
+    authority: Callable[[], str] = str,
+    token_keys: Callable[[], TokenKeys | None] = lambda: None,
+) -> Mapping[str, Kind]:
+    """Our own kinds by name; `authority` gives the gateways' certificate authority as it is now, `token_keys` the keys of tokens."""
+    rows = (_tier(settings), _world(settings, authority), _knowledge(settings, token_keys))
     return MappingProxyType({each.resource.kind: each for each in rows})
 
 
@@ -123,11 +128,16 @@ def _world(settings: Settings, authority: Callable[[], str]) -> Kind:
     )
 
 
-def _knowledge(settings: Settings) -> Kind:
+def _knowledge(settings: Settings, token_keys: Callable[[], TokenKeys | None]) -> Kind:
     image = settings.knowledge_image
     current = Inputs(revision=knowledge_revisions.NEWEST, image=image, pods=settings.pods)
-    cluster = knowledge_decide.Cluster(network=settings.network, policy=settings.policy)
-    decide = functools.partial(knowledge_decide.decide, current=current, cluster=cluster)
+
+    def decide(observed: Observed) -> Decision:
+        cluster = knowledge_decide.Cluster(
+            network=settings.network, policy=settings.policy, tokens=token_keys()
+        )
+        return knowledge_decide.decide(observed, current=current, cluster=cluster)
+
     return Kind(
         definition=crd.KNOWLEDGE_BASE,
         resource=_root(crd.KNOWLEDGE_BASE),

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 from gameai.knowledge.v1 import knowledge_pb2_grpc
+from gameai_contract.knowledge import MEMORY_AUDIENCE
 from gameai_devcluster import e2e, install
 from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.testing.waiting import condition, knowledge_settled, until
@@ -101,10 +102,13 @@ def memory(environment: e2e.Environment) -> Iterator[knowledge_pb2_grpc.Knowledg
             forward.terminate()
 
 
-def answers(environment: e2e.Environment) -> bool:
+def answers(environment: e2e.Environment, api: Api) -> bool:
+    own = install.token(api, NAMESPACE, "default", audience=MEMORY_AUDIENCE)
+    metadata = (("authorization", f"Bearer {own}"),)
+    request = pb.SearchRequest(text=QUESTION, count=3)
     with memory(environment) as stub:
         try:
-            hits = stub.Search(pb.SearchRequest(text=QUESTION, count=3), timeout=20).hits
+            hits = stub.Search(request, timeout=20, metadata=metadata).hits
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
@@ -113,7 +117,7 @@ def answers(environment: e2e.Environment) -> bool:
 
 
 def test_the_sample_lore_is_ready_with_counts_and_answers(
-    lore: Json, environment: e2e.Environment, kubectl: Kubectl
+    lore: Json, environment: e2e.Environment, api: Api, kubectl: Kubectl
 ) -> None:
     assert lore["status"]["documents"] == DOCUMENTS
     assert lore["status"]["chunks"] > 100
@@ -121,7 +125,19 @@ def test_the_sample_lore_is_ready_with_counts_and_answers(
     assert (source["state"], source["quarantined"]) == ("Ingested", 0)
     shown = kubectl("-n", NAMESPACE, "get", "kb", NAME)
     assert str(lore["status"]["chunks"]) in shown
-    assert answers(environment)
+    assert answers(environment, api)
+
+
+def test_a_caller_without_a_token_and_one_of_another_namespace_are_refused(
+    lore: Json, environment: e2e.Environment, api: Api
+) -> None:
+    foreign = install.token(api, "shared", "default", audience=MEMORY_AUDIENCE)
+    request = pb.SearchRequest(text=QUESTION)
+    with memory(environment) as stub:
+        with pytest.raises(grpc.RpcError, match="send `authorization"):
+            stub.Search(request, timeout=20)
+        with pytest.raises(grpc.RpcError, match="account shared/default may not call"):
+            stub.Search(request, timeout=20, metadata=(("authorization", f"Bearer {foreign}"),))
 
 
 def test_a_password_is_in_a_secret_and_nowhere_else(lore: Json, api: Api, kubectl: Kubectl) -> None:
@@ -176,7 +192,7 @@ def test_a_database_that_is_killed_loses_nothing(
     until("another pod serves the volume", replaced, seconds=300)
     found = until("it is Ready again", lambda: ready(api), seconds=300)
     assert found["status"]["documents"] == DOCUMENTS
-    until("it answers", lambda: answers(environment), seconds=60)
+    until("it answers", lambda: answers(environment, api), seconds=60)
 
 
 def test_a_knowledge_base_that_is_deleted_and_made_again_remembers(
@@ -197,7 +213,7 @@ def test_a_knowledge_base_that_is_deleted_and_made_again_remembers(
     assert api.get("Secret", NAMESPACE, f"{NAME}-db")["metadata"]["uid"] == secret
     job = found["status"]["sources"][0]["job"]
     assert "(unchanged)" in kubectl("-n", NAMESPACE, "logs", f"job/{job}")
-    assert answers(environment)
+    assert answers(environment, api)
 
 
 def test_the_conditions_name_a_missing_config_map(lore: Json, api: Api) -> None:

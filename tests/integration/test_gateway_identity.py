@@ -18,8 +18,8 @@ from gameai.errors import UnauthenticatedError
 from gameai.gateway.routing.snapshot import WorldView
 from gameai.gateway.rpc import keys as token_keys
 from gameai.gateway.rpc import service as gateway_service
-from gameai.gateway.rpc.identity import AUDIENCE, Caller, Tokens
 from gameai.inference.v1 import inference_pb2 as pb
+from gameai.serving.identity import AUDIENCE, Caller, Tokens
 from gameai_devcluster import certificates
 from grpc import aio
 from support.inference import (
@@ -33,33 +33,15 @@ from support.inference import (
     world,
     write_view,
 )
+from support.tokens import ISSUER, OURS, THEIRS, key_set, token
 
 ENGINE = pb.SOURCE_ENGINE
-ISSUER = "https://kubernetes.default.svc.cluster.local"
-OURS, THEIRS = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
 
 
 async def failure(call: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(aio.AioRpcError) as caught:
         await call
     return caught.value.code(), str(caught.value.details())
-
-
-def token(key: rsa.RSAPrivateKey = OURS, kid: str = "k1", **claims: Any) -> str:
-    held = {
-        "iss": ISSUER,
-        "aud": [AUDIENCE],
-        "sub": "system:serviceaccount:games:server",
-        # Long: those among the parameters are made when tests are collected.
-        "iat": time.time(),
-        "exp": time.time() + 86_000,
-    }
-    return jwt.encode(held | claims, key, algorithm="RS256", headers={"kid": kid})
-
-
-def key_set(key: rsa.RSAPrivateKey = OURS) -> dict[str, Any]:
-    public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
-    return {"keys": [public | {"kid": "k1", "alg": "RS256"}]}
 
 
 def identity() -> Tokens:
@@ -183,7 +165,7 @@ def test_tokens_of_a_former_issuer_are_accepted_for_as_long_as_a_token_may_live(
     tokens.take("https://new.example", key_set())
     assert tokens.caller(presented).name == SERVER
     now = time.time()
-    monkeypatch.setattr("gameai.gateway.rpc.identity.time.time", lambda: now + 25 * 3600)
+    monkeypatch.setattr("gameai.serving.identity.time.time", lambda: now + 25 * 3600)
     tokens.take("https://new.example", key_set())
     monkeypatch.undo()
     with pytest.raises(UnauthenticatedError, match="not one of this cluster"):

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import grpc
 import psycopg
@@ -11,6 +12,7 @@ from gameai.knowledge.embedding.embedder import EmbeddingError, Vectors
 from gameai.knowledge.embedding.local import DIMENSIONS, LocalEmbedder
 from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.ingestion.cleaning import clean
+from gameai.knowledge.rpc.admission import Context, Open
 from gameai.knowledge.rpc.knowledge import KnowledgeService
 from gameai.knowledge.store.connections import Connections
 from gameai.knowledge.v1 import knowledge_pb2 as pb
@@ -121,8 +123,11 @@ class Broken:
 async def test_without_the_model_texts_are_found_by_their_words(memory: Memory) -> None:
     memory.ingest({"bridges.md": BRIDGES})
     connections = Connections(memory.url)
-    service = KnowledgeService(connections, QueryVectors(Broken()), "broken", DIMENSIONS)
-    answer = await service.Search(pb.SearchRequest(text="the arches of Carrow"), object())
+    vectors = QueryVectors(Broken())
+    service = KnowledgeService(connections, vectors, "broken", DIMENSIONS, Open())
+    request = pb.SearchRequest(text="the arches of Carrow")
+    # Without admission nothing is asked of the call.
+    answer = await service.Search(request, cast("Context", None))
     assert answer.degraded
     assert [each.provenance.section for each in answer.hits] == ["Carrow"]
     await connections.close()

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
-from gameai.gateway.rpc.identity import Caller
 from gameai.inference.v1 import inference_pb2 as pb
+from gameai.serving.identity import Caller
 
 from support.inference import (
     GUARD,

@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
-from gameai.gateway.rpc.identity import AUDIENCE
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
+from gameai.serving.identity import AUDIENCE
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json, path
 from grpc import aio

@@ -16,11 +16,11 @@ from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.archetypes import Archetypes
 from gameai.gateway.routing.snapshot import Endpoint, RoleView, TierView, View, WorldView
-from gameai.gateway.rpc.identity import Anybody, Identity
 from gameai.gateway.rpc.players import Players
 from gameai.gateway.rpc.service import InferenceService
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
+from gameai.serving.identity import Anybody, Identity
 from gameai_contract.archetypes import parse
 from gameai_contract.inference import LatencyClass
 from gameai_vllm.engine import Engine, Latency, Limits

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from gameai_contract.knowledge import SourceReport
-from gameai_devcluster.testing.rendering import NOW, decided
+from gameai_contract.knowledge import SourceReport, TokenKeys
+from gameai_devcluster.testing.rendering import NOW, TOKENS
 from gameai_operator.controller.conditions import Condition
-from gameai_operator.controller.kind import Decision
+from gameai_operator.controller.kind import Decision, Observed
 from gameai_operator.controller.manifest import Key, key_of, timestamp
 from gameai_operator.controller.plan import Child
 from gameai_operator.controller.pod_facts import Pod
+from gameai_operator.kinds import kinds
 from gameai_operator.resources.job import Job
 from gameai_operator.resources.stateful_set import StatefulSet
 from gameai_operator.settings import Settings
@@ -52,18 +53,15 @@ class Life:
         self.children: dict[Key, Child] = {}
         self.pods: list[Pod] = []
         self.references: dict[Key, Any] = dict(worlds.READY_TIERS)
+        self.tokens: TokenKeys | None = TOKENS
         self.seen: dict[str, Any] = {}
 
     def step(self) -> Decision:
         """Decide, take over the status, create what is wanted and remove what is not."""
-        decision = decided(
-            self.root,
-            self.settings,
-            children=self.children,
-            pods=tuple(self.pods),
-            references=self.references,
-            **self.seen,
-        )
+        seen: dict[str, Any] = {"pods": tuple(self.pods), "references": self.references}
+        observed = Observed(root=self.root, children=self.children, now=NOW, **(seen | self.seen))
+        kind = kinds(self.settings, str, lambda: self.tokens)["KnowledgeBase"]
+        decision = kind.decide(observed)
         self.root["status"] = copy.deepcopy(dict(decision.status))
         self.root["status"]["conditions"] = [
             {

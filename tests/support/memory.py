@@ -64,18 +64,18 @@ class Memory:
 class Served:
     """The service as a process."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, *flags: str) -> None:
         self._ports_file = folder / f"ports-{next(_NUMBERS)}"
         self._ports_file.unlink(missing_ok=True)
         self.log = folder / "memory.log"
-        flags = [
+        own = [
             "--port=0",
             "--health-port=0",
             f"--port-file={self._ports_file}",
             "--drain-seconds=0.2",
         ]
         self.process: subprocess.Popen[bytes] = start_in_background(
-            [*COMMAND, "serve", f"--database={url}", *flags], self.log, die_with_parent=True
+            [*COMMAND, "serve", f"--database={url}", *own, *flags], self.log, die_with_parent=True
         )
         until("it serves", self._ports_file.exists, seconds=60)
         self._ports = json.loads(self._ports_file.read_text())
@@ -101,8 +101,8 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(url: str, folder: Path) -> Iterator[Served]:
-    made = Served(url, folder)
+def served(url: str, folder: Path, *flags: str) -> Iterator[Served]:
+    made = Served(url, folder, *flags)
     try:
         yield made
     finally:

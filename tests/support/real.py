@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gameai.gateway.rpc.identity import AUDIENCE
+from gameai.serving.identity import AUDIENCE
 from gameai_contract.names import CONFIG_ENVIRONMENT, CONFIG_FOLDER, TOKEN_ENVIRONMENT, TOKEN_FOLDER
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json, path

@@ -246,6 +246,23 @@ def test_a_cluster_without_policies_gets_none() -> None:
     assert "NetworkPolicy" not in {each["kind"] for each in life.step().wanted}
 
 
+def test_without_the_keys_of_tokens_the_memory_says_what_is_missing_and_known_ones_stay() -> None:
+    life = Life()
+    life.settle()
+    config = Key("ConfigMap", "eldermoor", "lore-memory")
+    assert config in life.children
+    life.tokens = None
+    life.settle()
+    assert config in life.children
+    fresh = Life()
+    fresh.tokens = None
+    fresh.settle()
+    fresh.finish("migrate")
+    found = said(fresh.settle(), "ServiceReady")
+    assert (found.reason, "issuer-discovery" in found.message) == ("TokenKeysUnread", True)
+    assert config not in fresh.children
+
+
 def test_a_write_that_was_refused_is_reported() -> None:
     life = Life().served()
     key = Key("Secret", "eldermoor", "lore-db")

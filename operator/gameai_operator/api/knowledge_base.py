@@ -6,10 +6,12 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints
 
 from gameai_operator.api.base import (
+    LIST_SET,
     Condition,
     LocalReference,
     Metadata,
     Model,
+    ObjectName,
     Quantity,
     Rule,
     Text,
@@ -48,6 +50,21 @@ class Source(Model):
     )
 
 
+class KnowledgeCaller(Model):
+    """An account that may call the memory."""
+
+    namespace: Annotated[
+        str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    ]
+    """Namespace. Example: game-servers."""
+    service_account: ObjectName
+    """ServiceAccount. The caller authenticates with its token (audience gameai-memory). Example: storyteller."""
+    worlds: Annotated[tuple[WorldName, ...], Field(max_length=64, json_schema_extra=LIST_SET)] = ()
+    """Worlds whose history it may read, namespace/name. Default: none. Example: [games/eldermoor]."""
+    reviews: bool = False
+    """Whether it may see and decide what is held in quarantine, and roll sources back. Default: false."""
+
+
 class MemoryService(Model):
     """The pods that answer searches."""
 
@@ -70,6 +87,11 @@ class KnowledgeBaseSpec(Model):
         tuple[Source, ...], Field(max_length=MOST_SOURCES, json_schema_extra=list_map("name"))
     ] = ()
     """Documents to ingest, keyed by name. A changed ConfigMap is ingested again; documents of a removed source are removed. Default: none. Example: [{name: histories, configMap: {name: lore-histories}}]."""
+    callers: Annotated[
+        tuple[KnowledgeCaller, ...],
+        Field(max_length=64, json_schema_extra=list_map("namespace", "serviceAccount")),
+    ] = ()
+    """Accounts that may call the memory. Accounts of the own namespace may always search the lore of all worlds, and the account of a world there (<world>-world) that world's history. Default: none. Example: [{namespace: game-servers, serviceAccount: storyteller, worlds: [games/eldermoor]}]."""
     service: MemoryService = MemoryService()
     """The pods that answer searches. Default: 2 replicas."""
     template_revision: Annotated[int, Field(ge=1, le=1000)] | None = None

@@ -21,7 +21,7 @@ _GRACE_SECONDS = 120
 _HOME = "/var/lib/postgresql"
 _DATA = f"{_HOME}/memory"
 _SOCKETS = "/var/run/postgresql"
-_PASSWORD = "/etc/gameai/database"  # noqa: S105 - a folder
+_PASSWORD = "/etc/gameai-database"  # noqa: S105 - a folder
 # Shares of the pod's memory, after the sizing rule of docs/knowledge.md.
 _BUFFERS, _CACHE, _MAINTENANCE = 0.25, 0.7, 0.15
 _MOST_MAINTENANCE_MIB = 2048

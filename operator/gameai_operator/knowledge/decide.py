@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gameai_contract.knowledge import TokenKeys
 from gameai_contract.names import GRPC_PORT
 
 from gameai_operator.api.database import DEFAULT_IMAGE
@@ -40,9 +41,13 @@ _DATABASE_WORDS = Words(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cluster:
-    """What a knowledge base finds in the cluster: its network, and what may be asked for there."""
+    """What a knowledge base finds in the cluster: its network, what may be asked for there, and the keys of tokens.
+
+    Without `tokens` the operator has not read them yet: what was written of them stays.
+    """
 
     network: NetworkSettings
+    tokens: TokenKeys | None = None
     policy: Policy = field(default_factory=Policy)
 
 
@@ -82,13 +87,15 @@ def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision
         memory=observed.applied("Deployment", naming.memory_name(kb)),
     )
     read = _read(kb, observed, live, current, cluster.policy)
-    wanted = _wanted(kb, live, read, cluster.network) if read.inputs else ()
+    wanted = _wanted(kb, live, read, cluster) if read.inputs else ()
     rolling = _rolling(kb, live, read, wanted) if read.inputs else False
-    judged = _judged(kb, observed, live, read, rolling=rolling)
+    config = Key("ConfigMap", kb.metadata.namespace, naming.memory_name(kb))
+    keyless = cluster.tokens is None and config not in observed.children
+    judged = _judged(kb, observed, live, read, rolling=rolling, keyless=keyless)
     return Decision(
         wanted=wanted,
         creations=_creations(kb, observed) if read.inputs else (),
-        keep=_kept(kb, observed, read) if read.inputs else tuple(observed.children),
+        keep=_kept(kb, observed, read, cluster) if read.inputs else tuple(observed.children),
         status=status(kb, judged),
         conditions=conditions(kb, judged),
         replicas=_replicas(kb),
@@ -136,7 +143,13 @@ def _not_allowed(kb: KnowledgeBase, policy: Policy) -> list[tenant_policy.NotAll
 
 
 def _judged(
-    kb: KnowledgeBase, observed: Observed, live: _Live, read: _Reading, *, rolling: bool
+    kb: KnowledgeBase,
+    observed: Observed,
+    live: _Live,
+    read: _Reading,
+    *,
+    rolling: bool,
+    keyless: bool,
 ) -> Judged:
     words = work.words("the memory", "MemoryCrashing")
     return Judged(
@@ -148,6 +161,7 @@ def _judged(
         image=read.inputs.image if read.inputs else kb.status.image,
         rolling=rolling,
         database_pending=not _takes_connections(kb, live),
+        keys_pending=keyless,
         database_fault=_fault(observed, DATABASE_PART, None, _DATABASE_WORDS),
         memory_fault=_fault(observed, MEMORY_PART, live.memory, words),
         rejections=(*read.rejections, *observed.rejections),
@@ -168,13 +182,14 @@ def _takes_connections(kb: KnowledgeBase, live: _Live) -> bool:
 
 
 def _wanted(
-    kb: KnowledgeBase, live: _Live, read: _Reading, settings: NetworkSettings
+    kb: KnowledgeBase, live: _Live, read: _Reading, cluster: Cluster
 ) -> tuple[Document, ...]:
     """In the order in which they are applied: limits before pods."""
     assert read.inputs is not None  # noqa: S101 - the caller's condition
     name, managed, migration = naming.memory_name(kb), kb.spec.database.managed, read.schema.job
     made = [service_account(naming.about(kb, name, MEMORY))]
-    made += network.policies(kb, settings) if settings.policies else ()
+    made += network.policies(kb, cluster.network) if cluster.network.policies else ()
+    made += [memory.admission(kb, cluster.tokens)] if cluster.tokens else []
     made += database.objects(kb, managed, read.inputs) if managed else ()
     made.append(_service(kb))
     if migration and (migration.live or _takes_connections(kb, live)):
@@ -206,12 +221,16 @@ def _creations(kb: KnowledgeBase, observed: Observed) -> tuple[Creation, ...]:
     return (database.secret(kb),)
 
 
-def _kept(kb: KnowledgeBase, observed: Observed, read: _Reading) -> tuple[Key, ...]:
+def _kept(
+    kb: KnowledgeBase, observed: Observed, read: _Reading, cluster: Cluster
+) -> tuple[Key, ...]:
     """The last Jobs that ended, for their logs; and until a new schema is there, the memory of the former image."""
     namespace = kb.metadata.namespace
     jobs = {each.status.job for each in read.sources} | {(read.schema.status or {}).get("job", "")}
     jobs |= {each.job.name for each in read.sources if each.job}
     kept = [Key("Job", namespace, each) for each in sorted(jobs) if each]
+    if cluster.tokens is None:
+        kept.append(Key("ConfigMap", namespace, naming.memory_name(kb)))
     if not read.schema.done:
         kept.append(Key("Deployment", namespace, naming.memory_name(kb)))
     return tuple(each for each in kept if each in observed.children)

@@ -4,8 +4,15 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode
 
-from gameai_contract.knowledge import REPORT_FILE, SOURCE_FOLDER
-from gameai_contract.names import DATABASE_ENVIRONMENT, GRPC_PORT, HEALTH_PORT
+from gameai_contract.knowledge import (
+    ADMISSION_KEY,
+    REPORT_FILE,
+    SOURCE_FOLDER,
+    Admission,
+    MemoryCaller,
+    TokenKeys,
+)
+from gameai_contract.names import CONFIG_FOLDER, DATABASE_ENVIRONMENT, GRPC_PORT, HEALTH_PORT
 
 from gameai_operator.api.database import TlsMode
 from gameai_operator.api.knowledge_base import KnowledgeBase, Source
@@ -13,6 +20,7 @@ from gameai_operator.controller.manifest import Document, digest, without_empty
 from gameai_operator.knowledge import naming, pods
 from gameai_operator.knowledge.naming import MEMORY, MEMORY_PART, ROLE
 from gameai_operator.resources import job
+from gameai_operator.resources.config_map import config_map
 from gameai_operator.resources.deployment import Strategy, annotations, build
 from gameai_operator.resources.secret import PASSWORD_KEY
 from gameai_operator.resources.template_inputs import Inputs
@@ -20,7 +28,7 @@ from gameai_operator.resources.template_inputs import Inputs
 # The user of our own image.
 USER = 65532
 _PROGRESS_SECONDS = 600
-_CA_FOLDER = "/etc/gameai/database"
+_CA_FOLDER = "/etc/gameai-database"
 _SSL = {TlsMode.VERIFY_FULL: "verify-full", TlsMode.REQUIRE: "require", TlsMode.DISABLE: "disable"}
 _INGEST, _REMOVE = "ingest", "remove"
 _ABOUT_SOURCE = re.compile(rf"-({_INGEST}|{_REMOVE})-[0-9a-f]{{10}}$")
@@ -31,16 +39,24 @@ def deployment(kb: KnowledgeBase, inputs: Inputs) -> Document:
     """The Deployment of the pods that answer searches, without its number of replicas."""
     own = naming.own_labels(kb, MEMORY, MEMORY_PART)
     given = kb.spec.service
-    command = (*_MODULE, "serve", "--address=", f"--connections={given.connections}")
+    command = (
+        *(*_MODULE, "serve", "--address=", f"--connections={given.connections}"),
+        f"--admission-file={CONFIG_FOLDER}/{ADMISSION_KEY}",
+    )
+    base = _container(kb, command, inputs)
+    # The folder, not the file: a file mounted alone is never updated.
+    mount = {"name": "admission", "mountPath": CONFIG_FOLDER, "readOnly": True}
+    volume = {"name": "admission", "configMap": {"name": naming.memory_name(kb)}}
     container = {
-        **_container(kb, command, inputs),
+        **base,
+        "volumeMounts": [*base["volumeMounts"], mount],
         "ports": [
             {"name": "grpc", "containerPort": GRPC_PORT, "protocol": "TCP"},
             {"name": "health", "containerPort": HEALTH_PORT, "protocol": "TCP"},
         ],
         **_probes(),
     }
-    made = _template(kb, own, container, inputs)
+    made = _template(kb, own, container, inputs, [volume])
     made["spec"]["topologySpreadConstraints"] = [
         {
             "maxSkew": 1,
@@ -54,6 +70,21 @@ def deployment(kb: KnowledgeBase, inputs: Inputs) -> Document:
     about = {**about, "annotations": annotations(made, inputs.text())}
     strategy = Strategy(surge=1, unavailable=0, deadline_seconds=_PROGRESS_SECONDS)
     return build(about, naming.selector(kb, MEMORY_PART), made, strategy)
+
+
+def admission(kb: KnowledgeBase, tokens: TokenKeys) -> Document:
+    """The ConfigMap that says who may call."""
+    callers = [
+        MemoryCaller(
+            account=f"{each.namespace}/{each.service_account}",
+            worlds=each.worlds,
+            reviews=each.reviews,
+        )
+        for each in kb.spec.callers
+    ]
+    made = Admission(namespace=kb.metadata.namespace, tokens=tokens, callers=callers)
+    about = naming.about(kb, naming.memory_name(kb), MEMORY)
+    return config_map(about, {ADMISSION_KEY: made.text()})
 
 
 def migration(kb: KnowledgeBase, inputs: Inputs, wanted: str) -> Document:

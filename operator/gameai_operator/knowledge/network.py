@@ -18,13 +18,13 @@ def policies(kb: KnowledgeBase, settings: NetworkSettings) -> tuple[Document, ..
 
 
 def _memory(kb: KnowledgeBase, settings: NetworkSettings) -> Document:
-    """Callers are not authenticated yet, so only pods of the namespace may search."""
-    own = network_policy.namespaces(kb.metadata.namespace)
+    """Pods of the own namespace and of callers' may connect; tokens say what each may ask."""
+    names = sorted({kb.metadata.namespace, *(each.namespace for each in kb.spec.callers)})
     return policy(
         naming.about(kb, naming.memory_name(kb), MEMORY),
         naming.all_of(kb, MEMORY),
         [
-            inwards([network_policy.pods(own)], ports(GRPC_PORT)),
+            inwards([network_policy.pods(network_policy.namespaces(*names))], ports(GRPC_PORT)),
             *network_policy.from_metrics(settings, HEALTH_PORT),
         ],
         [_to_database(kb), *network_policy.basics(settings)],

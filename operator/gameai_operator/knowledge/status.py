@@ -43,13 +43,18 @@ CONDITIONS = (
     "ServiceReady",
 )
 
+_KEYS_UNREAD = (
+    "the operator cannot read the cluster's keys of tokens, with which callers are verified: "
+    "its account needs the ClusterRole system:service-account-issuer-discovery"
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
     """All that a status is derived from.
 
     `rolling` says that a migration or a roll-out is unfinished, `database_pending` that a database of ours takes no
-    connections yet.
+    connections yet, `keys_pending` that the keys of tokens were not read and none are written down.
     """
 
     database: StatefulSet | None
@@ -60,6 +65,7 @@ class Judged:
     image: str | None
     rolling: bool
     database_pending: bool
+    keys_pending: bool
     database_fault: Fault | None
     memory_fault: Fault | None
     rejections: Sequence[RejectedWrite]
@@ -216,6 +222,10 @@ def _service_ready(kb: KnowledgeBase, judged: Judged) -> Condition:
         return Condition(type="ServiceReady", status=True, reason="ScaledToZero")
     if judged.memory is not None and judged.memory.ready:
         return Condition(type="ServiceReady", status=True, reason="ServiceReady")
+    if judged.keys_pending:
+        return Condition(
+            type="ServiceReady", status=False, reason="TokenKeysUnread", message=_KEYS_UNREAD
+        )
     words = _words(judged.memory_fault) or ("ServiceStarting", "no pod of the memory is ready yet")
     return Condition(type="ServiceReady", status=False, reason=words[0], message=words[1])
 

@@ -9,6 +9,7 @@ from gameai_operator.authority import Authority
 from gameai_operator.cluster.claims import LeaseClaims
 from gameai_operator.cluster.client import Client
 from gameai_operator.cluster.lease import Elector, WriteGate
+from gameai_operator.cluster.token_keys import KnownKeys
 from gameai_operator.controller.events import Recorder
 from gameai_operator.controller.reconciler import Reconciler
 from gameai_operator.controller.repairs import Repairs
@@ -31,7 +32,8 @@ class Operator:
     def __init__(self, settings: Settings, client: Client, gate: WriteGate) -> None:
         self._settings = settings
         self._authority = Authority(settings.gateway.ca_file)
-        self._kinds = kinds(settings, lambda: self._authority.text)
+        self._token_keys = KnownKeys(client)
+        self._kinds = kinds(settings, lambda: self._authority.text, lambda: self._token_keys.keys)
         self._observer = Observer(
             settings,
             client,
@@ -109,6 +111,7 @@ class Operator:
             "events": self._recorder.run(),
             "lag": self._heartbeat.run(),
             "authority": self._authority.follow(self._look_at_all),
+            "token keys": self._token_keys.follow(self._look_at_all),
         }
 
     async def run(self, stop: asyncio.Event) -> int:

@@ -11,10 +11,10 @@ from pathlib import Path
 from gameai_contract.names import GRPC_PORT, HEALTH_PORT
 
 from gameai.gateway.app import Listening, Sources, StartError, run
-from gameai.gateway.rpc.identity import AUDIENCE, MOST_HOURS
 from gameai.gateway.sources.cluster import Scope
 from gameai.gateway.sources.view_file import ViewError
 from gameai.gateway.sources.watch import TOKEN_FOLDER, Server
+from gameai.serving.identity import AUDIENCE, MOST_HOURS
 from gameai.serving.opening import PortError
 from gameai.serving.telemetry import configure_logging
 

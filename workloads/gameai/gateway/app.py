@@ -23,7 +23,6 @@ from prometheus_client.core import Metric
 from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.metrics import Metrics, gauge
 from gameai.gateway.routing.snapshot import View
-from gameai.gateway.rpc.identity import AUDIENCE, MOST_HOURS, Anybody, Identity, Tokens
 from gameai.gateway.rpc.keys import BAD_KEYS, follow_key_file, follow_keys
 from gameai.gateway.rpc.players import Players
 from gameai.gateway.rpc.server import new_server
@@ -35,6 +34,7 @@ from gameai.gateway.sources.watch import Server
 from gameai.serving import draining, following
 from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
+from gameai.serving.identity import AUDIENCE, MOST_HOURS, Anybody, Identity, Tokens
 from gameai.serving.opening import opening
 
 _LOG = logging.getLogger(__name__)

@@ -200,6 +200,7 @@ def _serving(given: argparse.Namespace, database: str) -> app.Serving:
         connections=given.connections,
         statement_ms=given.statement_ms,
         drain_seconds=given.drain_seconds,
+        admission_file=given.admission_file,
     )
 
 
@@ -248,7 +249,12 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
     serving(
         "--address",
         default="127.0.0.1",
-        help="listen address (default 127.0.0.1: callers are not authenticated)",
+        help="listen address (default 127.0.0.1: without --admission-file callers are not authenticated)",
+    )
+    serving(
+        "--admission-file",
+        type=Path,
+        help="file with the keys of tokens and the accounts that may call, as the operator writes it; a change is taken up",
     )
     serving("--port", type=int, default=GRPC_PORT, help="port of gRPC; 0: a free one")
     serving(

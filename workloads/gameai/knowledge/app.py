@@ -14,6 +14,7 @@ from grpc import aio
 
 from gameai.knowledge.embedding.embedder import Embedder
 from gameai.knowledge.embedding.queries import QueryVectors
+from gameai.knowledge.rpc.admission import Gatekeeper, Guarded, Open
 from gameai.knowledge.rpc.ingestion import IngestionService
 from gameai.knowledge.rpc.knowledge import KnowledgeService
 from gameai.knowledge.store.connections import Connections
@@ -57,6 +58,7 @@ class Serving:
     connections: int
     statement_ms: int
     drain_seconds: float
+    admission_file: Path | None = None
 
 
 @dataclass(slots=True)
@@ -86,20 +88,24 @@ async def serve(options: Serving, embedder: Embedder) -> None:
             options.database, size=options.connections, statement_ms=options.statement_ms
         )
         stack.push_async_callback(connections.close)
+        gatekeeper = _gatekeeper(options.admission_file, stack)
         vectors = QueryVectors(embedder)
         stack.callback(vectors.close)
         knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server(
-            KnowledgeService(connections, vectors, embedder.model, embedder.dimensions), server
+            KnowledgeService(connections, vectors, embedder.model, embedder.dimensions, gatekeeper),
+            server,
         )
         knowledge_pb2_grpc.add_IngestionServiceServicer_to_server(
-            IngestionService(connections), server
+            IngestionService(connections, gatekeeper), server
         )
         checks = GrpcHealth(server, WIRE_NAME)
         with opening("--port", options.address, options.port):
             port = server.add_insecure_port(listening(options.address, options.port))
         await server.start()
         stack.push_async_callback(server.stop, _STOP_SECONDS)
-        watching = asyncio.create_task(_watch(options.database, embedder, state, checks))
+        watching = asyncio.create_task(
+            _watch(options.database, embedder, gatekeeper, state, checks)
+        )
         stack.callback(watching.cancel)
         _LOG.info("serving the memory on port %d, health on %s", port, runner.addresses)
         if options.port_file is not None:
@@ -122,10 +128,25 @@ async def _until(stop: asyncio.Event, watching: asyncio.Task[None]) -> None:
         watching.result()
 
 
-async def _watch(database: str, embedder: Embedder, state: _State, checks: GrpcHealth) -> None:
-    """Ready while the database answers, with the schema and the vectors of this release."""
+def _gatekeeper(file: Path | None, stack: contextlib.AsyncExitStack) -> Gatekeeper:
+    if file is None:
+        return Open()
+    made = Guarded(file)
+    following = asyncio.create_task(made.follow())
+    stack.callback(following.cancel)
+    return made
+
+
+async def _watch(
+    database: str,
+    embedder: Embedder,
+    gatekeeper: Gatekeeper,
+    state: _State,
+    checks: GrpcHealth,
+) -> None:
+    """Ready while the database answers, with the schema and the vectors of this release, and callers can be known."""
     while True:
-        fault = await _fault(database, embedder)
+        fault = gatekeeper.fault or await _fault(database, embedder)
         if fault != state.fault:
             _LOG.log(logging.WARNING if fault else logging.INFO, "%s", fault or "ready")
             state.fault = fault

@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 from jwt import PyJWTError
 
-from gameai.gateway.rpc.identity import Tokens
 from gameai.gateway.sources.watch import Server
 from gameai.serving import following
+from gameai.serving.identity import Tokens
 
 BAD_KEYS = (OSError, ValueError, TypeError, AttributeError, PyJWTError)
 _LOG = logging.getLogger(__name__)

@@ -25,7 +25,6 @@ from gameai.gateway.memory import namespace
 from gameai.gateway.routing.snapshot import WorldView
 from gameai.gateway.rpc.call_status import CallStatus, Context
 from gameai.gateway.rpc.garbage import Garbage
-from gameai.gateway.rpc.identity import Caller, Identity
 from gameai.gateway.rpc.players import MOST_INSTANCE, Players, Report
 from gameai.gateway.rpc.sinks import (
     SingleAnswer,
@@ -34,6 +33,7 @@ from gameai.gateway.rpc.sinks import (
 )
 from gameai.gateway.rpc.stream import Session
 from gameai.inference.v1 import inference_pb2 as pb
+from gameai.serving.identity import Caller, Identity
 
 NAME = "gameai.inference.v1.InferenceService"
 # Of the accounts of one namespace at one gateway: what gRPC holds of their unfinished messages is bounded by that.

@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gameai.errors import InvalidArgumentError, NotFoundError
+from gameai.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError
 from gameai.knowledge.records import Status
 from gameai.knowledge.rpc import wire
+from gameai.knowledge.rpc.admission import Context, Gatekeeper, check_world
 from gameai.knowledge.rpc.faults import answered
 from gameai.knowledge.store import reviewing, searching
 from gameai.knowledge.store.connections import Connection, Connections
@@ -18,14 +19,15 @@ _PAGE, _MOST_PAGE = 50, 100
 class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
     """Shows and decides; documents are ingested by a Job or from the command line."""
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, gatekeeper: Gatekeeper) -> None:
         self._connections = connections
+        self._gatekeeper = gatekeeper
 
     async def ListSources(
-        self, request: pb.ListSourcesRequest, context: object
+        self, request: pb.ListSourcesRequest, context: Context
     ) -> pb.ListSourcesResponse:
         """The sources of a world, or global ones."""
-        async with self._in_scope(request.world) as (connection, world):
+        async with self._in_scope(request.world, context) as (connection, world):
             found = await reviewing.sources(connection, world)
         return pb.ListSourcesResponse(
             sources=[
@@ -42,13 +44,13 @@ class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
         )
 
     async def ListQuarantine(
-        self, request: pb.ListQuarantineRequest, context: object
+        self, request: pb.ListQuarantineRequest, context: Context
     ) -> pb.ListQuarantineResponse:
         """A page of what is held."""
         count = request.count or _PAGE
         if count > _MOST_PAGE:
             raise InvalidArgumentError(f"count must be at most {_MOST_PAGE}", field="count")
-        async with self._in_scope(request.world) as (connection, world):
+        async with self._in_scope(request.world, context) as (connection, world):
             found = await reviewing.held(connection, world, request.after_chunk_id, count)
         return pb.ListQuarantineResponse(
             chunks=[
@@ -64,7 +66,7 @@ class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
         )
 
     async def ReviewQuarantine(
-        self, request: pb.ReviewQuarantineRequest, context: object
+        self, request: pb.ReviewQuarantineRequest, context: Context
     ) -> pb.ReviewQuarantineResponse:
         """Release or reject."""
         if not 1 <= len(request.chunk_ids) <= _MOST_PAGE:
@@ -74,15 +76,15 @@ class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
             raise InvalidArgumentError(
                 "verdict must be VERDICT_RELEASE or VERDICT_REJECT", field="verdict"
             )
-        reviewer = _reviewer(request.reviewer)
-        async with self._in_scope(request.world) as (connection, world):
+        reviewer = self._reviewer(request.reviewer, context)
+        async with self._in_scope(request.world, context) as (connection, world):
             count = await reviewing.review(
                 connection, world, request.chunk_ids, verdicts[request.verdict], reviewer
             )
         return pb.ReviewQuarantineResponse(reviewed=count)
 
     async def RollbackSource(
-        self, request: pb.RollbackSourceRequest, context: object
+        self, request: pb.RollbackSourceRequest, context: Context
     ) -> pb.RollbackSourceResponse:
         """Reject a source, or a document of it."""
         source, document = (
@@ -91,17 +93,26 @@ class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
         )
         if not source:
             raise InvalidArgumentError("source must not be empty", field="source")
-        reviewer = _reviewer(request.reviewer)
-        async with self._in_scope(request.world) as (connection, world):
+        reviewer = self._reviewer(request.reviewer, context)
+        async with self._in_scope(request.world, context) as (connection, world):
             if not await reviewing.has_source(connection, world, source):
                 raise NotFoundError(f"no source {source!r}: ListSources has them", field="source")
             count = await reviewing.roll_back(connection, world, source, document, reviewer)
         return pb.RollbackSourceResponse(rejected=count)
 
     @asynccontextmanager
-    async def _in_scope(self, given: str) -> AsyncIterator[tuple[Connection, int | None]]:
-        """A connection, and the number of the world; none for global."""
+    async def _in_scope(
+        self, given: str, context: Context
+    ) -> AsyncIterator[tuple[Connection, int | None]]:
+        """A connection, and the number of the world; none for global. Only reviewers get one."""
+        rights = self._gatekeeper.rights(context)
+        if not rights.reviews:
+            raise PermissionDeniedError(
+                f"account {rights.account} may not review: set reviews: true for it in spec.callers of the KnowledgeBase"
+            )
         name = wire.world(given)
+        if name:
+            check_world(rights, name)
         with answered():
             async with self._connections.take(reviewing.DECIDE_SECONDS) as connection:
                 world = await searching.world_number(connection, name) if name else None
@@ -109,8 +120,11 @@ class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
                     raise NotFoundError(f"world {name!r} has no memory", field="world")
                 yield connection, world
 
-
-def _reviewer(name: str) -> str:
-    if not name:
-        raise InvalidArgumentError("reviewer must not be empty: who decides?", field="reviewer")
-    return wire.name(name, "reviewer")
+    def _reviewer(self, name: str, context: Context) -> str:
+        """Who decides: the account of the caller, where callers are known."""
+        account = self._gatekeeper.rights(context).account
+        if account:
+            return account
+        if not name:
+            raise InvalidArgumentError("reviewer must not be empty: who decides?", field="reviewer")
+        return wire.name(name, "reviewer")

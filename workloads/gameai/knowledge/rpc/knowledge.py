@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import psycopg
 from cachebox import TTLCache
+from gameai_contract.knowledge import Rights
 
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.records import MOST_BATCH, MOST_BATCH_HITS, Hit, Mode, Query, Scope
 from gameai.knowledge.rpc import wire
+from gameai.knowledge.rpc.admission import Context, Gatekeeper, check_world
 from gameai.knowledge.rpc.faults import answered
 from gameai.knowledge.store import searching
 from gameai.knowledge.store.connections import Connection, Connections
@@ -24,8 +26,14 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
     """Answers from the database. Without an embedder, or while it fails, texts are found by their words: `degraded`."""
 
     def __init__(
-        self, connections: Connections, vectors: QueryVectors, model: str, dimensions: int
+        self,
+        connections: Connections,
+        vectors: QueryVectors,
+        model: str,
+        dimensions: int,
+        gatekeeper: Gatekeeper,
     ) -> None:
+        self._gatekeeper = gatekeeper
         self._connections = connections
         self._vectors = vectors
         self._model = model
@@ -33,26 +41,31 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
         self._numbers: TTLCache[str, int] = TTLCache(_MOST_WORLDS, global_ttl=_WORLD_SECONDS)
 
     async def Search(
-        self, request: knowledge_pb2.SearchRequest, context: object
+        self, request: knowledge_pb2.SearchRequest, context: Context
     ) -> knowledge_pb2.SearchResponse:
         """One search."""
-        (found,) = await self._answer([request])
+        (found,) = await self._answer([request], self._gatekeeper.rights(context))
         return found
 
     async def BatchSearch(
-        self, request: knowledge_pb2.BatchSearchRequest, context: object
+        self, request: knowledge_pb2.BatchSearchRequest, context: Context
     ) -> knowledge_pb2.BatchSearchResponse:
         """Several searches, one after the other."""
+        rights = self._gatekeeper.rights(context)
         if not 1 <= len(request.requests) <= MOST_BATCH:
             raise InvalidArgumentError(
                 f"requests must be 1 to {MOST_BATCH}, not {len(request.requests)}", field="requests"
             )
-        return knowledge_pb2.BatchSearchResponse(responses=await self._answer(request.requests))
+        found = await self._answer(request.requests, rights)
+        return knowledge_pb2.BatchSearchResponse(responses=found)
 
     async def _answer(
-        self, requests: Sequence[knowledge_pb2.SearchRequest]
+        self, requests: Sequence[knowledge_pb2.SearchRequest], rights: Rights
     ) -> list[knowledge_pb2.SearchResponse]:
         queries = [wire.query(each, self._dimensions) for each in requests]
+        for request, query in zip(requests, queries, strict=True):
+            if query.scope is not Scope.GLOBAL:
+                check_world(rights, request.world)
         if sum(each.count for each in queries) > MOST_BATCH_HITS:
             raise InvalidArgumentError(
                 f"the counts of all requests must be at most {MOST_BATCH_HITS} together",

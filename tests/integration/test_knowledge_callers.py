@@ -1,0 +1,119 @@
+"""Who may ask the memory what: real tokens, and the file that the operator writes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from gameai.knowledge.v1 import knowledge_pb2 as pb
+from gameai_contract.knowledge import MEMORY_AUDIENCE, Admission, MemoryCaller, TokenKeys
+from gameai_devcluster.testing.waiting import until
+from support.memory import Memory, Served, served
+from support.tokens import ISSUER, THEIRS, key_set, token
+
+LORE = "# Ferries\n\n## Tam\n\nThe ferry of Tam crosses the lake Orr at dawn.\n"
+TOKENS = TokenKeys(issuer=ISSUER, keys=key_set())
+SERVER = MemoryCaller(account="servers/moor", worlds=("games/moor",))
+EDITOR = MemoryCaller(account="games/editor", worlds=("games/moor",), reviews=True)
+
+
+def admitted(*callers: MemoryCaller, tokens: TokenKeys = TOKENS) -> str:
+    return Admission(namespace="games", tokens=tokens, callers=callers).text()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    made = tmp_path / "admission.json"
+    made.write_text(admitted(SERVER, EDITOR))
+    return made
+
+
+@pytest.fixture
+def service(memory: Memory, file: Path, tmp_path: Path) -> Iterator[Served]:
+    memory.ingest({"a.md": LORE})
+    for world in ("games/moor", "games/fen"):
+        memory.ingest({"a.md": LORE}, name="chronicle", world=world)
+    with served(memory.url, tmp_path, f"--admission-file={file}") as made:
+        yield made
+
+
+def metadata(account: str, **claims: Any) -> tuple[tuple[str, str | bytes], ...]:
+    subject = f"system:serviceaccount:{account.replace('/', ':')}"
+    given = {"sub": subject, "aud": [MEMORY_AUDIENCE]}
+    return (("authorization", f"Bearer {token(**(given | claims))}"),)
+
+
+def code(service: Served, account: str, world: str = "", **claims: Any) -> str:
+    request = pb.SearchRequest(text="ferry", world=world)
+    try:
+        service.knowledge.Search(request, timeout=20, metadata=metadata(account, **claims))
+    except grpc.RpcError as error:
+        return f"{error.code().name}: {error.details()}"
+    return "OK"
+
+
+@pytest.mark.parametrize(
+    ("account", "world", "expected"),
+    [
+        ("games/default", "", "OK"),
+        ("games/default", "games/moor", "account games/default may not read world games/moor"),
+        ("games/moor-world", "games/moor", "OK"),
+        ("games/moor-world", "games/fen", "PERMISSION_DENIED"),
+        ("servers/moor", "games/moor", "OK"),
+        ("servers/moor", "games/fen", "PERMISSION_DENIED"),
+        ("servers/other", "", "account servers/other may not call this memory"),
+    ],
+)
+def test_a_caller_reads_the_worlds_that_are_its_own(
+    service: Served, account: str, world: str, expected: str
+) -> None:
+    assert expected in code(service, account, world)
+
+
+def test_a_batch_is_refused_as_a_whole(service: Served) -> None:
+    requests = [pb.SearchRequest(text="ferry", world=each) for each in ("games/moor", "games/fen")]
+    with pytest.raises(grpc.RpcError, match="may not read world games/fen"):
+        service.knowledge.BatchSearch(
+            pb.BatchSearchRequest(requests=requests), timeout=20, metadata=metadata("servers/moor")
+        )
+
+
+def test_callers_without_a_good_token_are_refused(service: Served) -> None:
+    with pytest.raises(grpc.RpcError, match="send `authorization: Bearer <token>`"):
+        service.search("ferry")
+    assert "audience is not gameai-memory" in code(service, "games/default", aud=["other"])
+    assert "UNAUTHENTICATED" in code(service, "games/default", key=THEIRS)
+
+
+def test_only_reviewers_decide_and_under_their_own_name(service: Served, memory: Memory) -> None:
+    rollback = pb.RollbackSourceRequest(world="games/moor", source="chronicle", reviewer="somebody")
+    with pytest.raises(grpc.RpcError, match="account servers/moor may not review"):
+        service.ingestion.RollbackSource(rollback, timeout=20, metadata=metadata("servers/moor"))
+    editor = metadata("games/editor")
+    assert service.ingestion.RollbackSource(rollback, timeout=20, metadata=editor).rejected == 1
+    assert memory.rows("SELECT reviewer FROM memory_ops.reviews") == [("games/editor",)]
+    elsewhere = pb.ListQuarantineRequest(world="games/fen")
+    with pytest.raises(grpc.RpcError, match="may not read world games/fen"):
+        service.ingestion.ListQuarantine(elsewhere, timeout=20, metadata=editor)
+
+
+def test_a_changed_file_is_taken_up_and_a_broken_one_leaves_the_last(
+    service: Served, file: Path
+) -> None:
+    assert code(service, "servers/moor") == "OK"
+    file.write_text(admitted(EDITOR))
+    until("it is out", lambda: "may not call" in code(service, "servers/moor"), seconds=60)
+    file.write_text("{")
+    until("the log says so", lambda: "stays as it was" in service.log.read_text(), seconds=60)
+    assert code(service, "games/editor") == "OK"
+
+
+def test_nobody_is_admitted_before_the_keys_are_there(memory: Memory, tmp_path: Path) -> None:
+    file = tmp_path / "later.json"
+    with served(memory.url, tmp_path, f"--admission-file={file}") as service:
+        until("it says why", lambda: "does not say yet" in service.get("/readyz")[1], seconds=60)
+        assert "UNAUTHENTICATED" in code(service, "games/default")
+        file.write_text(admitted())
+        until("it is ready", lambda: service.get("/readyz")[0] == 200, seconds=60)
+        assert code(service, "games/default") == "OK"

@@ -1,0 +1,53 @@
+"""Who may call a memory, and what."""
+
+import pytest
+from gameai_contract.knowledge import EVERYTHING, Admission, MemoryCaller, TokenKeys, admission
+
+KEYS = TokenKeys(issuer="https://kubernetes.default.svc", keys={"keys": [{"kid": "one"}]})
+GUARDED = Admission(
+    namespace="games",
+    tokens=KEYS,
+    callers=(
+        MemoryCaller(account="servers/moor", worlds=("games/moor", "games/fen")),
+        MemoryCaller(account="games/editor", reviews=True),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("account", "worlds", "reviews"),
+    [
+        ("games/default", set(), False),
+        ("games/moor-world", {"games/moor"}, False),
+        ("servers/moor", {"games/moor", "games/fen"}, False),
+        ("games/editor", set(), True),
+    ],
+)
+def test_an_account_may_what_its_namespace_and_the_list_say(
+    account: str, worlds: set[str], reviews: bool
+) -> None:
+    rights = GUARDED.rights(account)
+    assert rights is not None
+    assert (set(rights.worlds or ()), rights.reviews, rights.account) == (worlds, reviews, account)
+    assert not rights.may_read("games/other")
+
+
+@pytest.mark.parametrize("account", ["servers/other", "servers/moor-world", "game/default", ""])
+def test_others_may_nothing(account: str) -> None:
+    assert GUARDED.rights(account) is None
+
+
+def test_on_a_laptop_everybody_may_everything() -> None:
+    assert EVERYTHING.may_read("any/world")
+    assert EVERYTHING.reviews
+
+
+def test_it_is_read_as_it_was_written() -> None:
+    assert admission(GUARDED.text()).rights("servers/moor") == GUARDED.rights("servers/moor")
+    assert admission(GUARDED.text()).tokens == KEYS
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"namespace": "a", "issuer": "b", "keys": []}'])
+def test_a_text_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        admission(text)

@@ -1,0 +1,96 @@
+"""EDGE: who calls, and what that caller may ask: tokens are verified with the keys that the operator has written down."""
+
+import logging
+from pathlib import Path
+from typing import Any, Protocol
+
+import jwt
+from gameai_contract.knowledge import EVERYTHING, MEMORY_AUDIENCE, Admission, Rights, admission
+from grpc import aio
+
+from gameai.errors import PermissionDeniedError
+from gameai.serving import following
+from gameai.serving.identity import Tokens
+
+_LOG = logging.getLogger(__name__)
+_POLL_SECONDS = 2.0
+_FAULTS = (OSError, ValueError, KeyError, TypeError, jwt.PyJWTError)
+Context = aio.ServicerContext[Any, Any]
+
+
+def check_world(rights: Rights, world: str) -> None:
+    """Raises `PermissionDeniedError` where a caller may not read the history of a world."""
+    if not rights.may_read(world):
+        raise PermissionDeniedError(
+            f"account {rights.account} may not read world {world}: name the world for it in spec.callers of the KnowledgeBase",
+            field="world",
+        )
+
+
+class Gatekeeper(Protocol):
+    """Says what the caller of a call may do."""
+
+    def rights(self, context: Context) -> Rights:
+        """Raises `UnauthenticatedError`, `PermissionDeniedError`."""
+
+    @property
+    def fault(self) -> str:
+        """Why nobody can be admitted; empty: nothing is wrong."""
+
+
+class Open:
+    """Everybody may everything: for laptops."""
+
+    fault = ""
+
+    def rights(self, context: Context) -> Rights:
+        """All rights, for a caller that is not known."""
+        return EVERYTHING
+
+
+class Guarded:
+    """Admits accounts that a file names; a new content is taken up, and a broken one leaves the last good one."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._tokens = Tokens(MEMORY_AUDIENCE)
+        self._admission: Admission | None = None
+        self._seen = ""
+        try:
+            self._take(file.read_text())
+        except _FAULTS as error:
+            self._refused(error)
+
+    @property
+    def fault(self) -> str:
+        """Why nobody can be admitted."""
+        known = self._admission is not None and self._tokens.ready
+        return "" if known else f"{self._file} does not say yet who may call"
+
+    def rights(self, context: Context) -> Rights:
+        """Raises `UnauthenticatedError`, `PermissionDeniedError`."""
+        given = {str(key): value for key, value in context.invocation_metadata() or ()}
+        name = self._tokens.caller(given).name or ""
+        found = self._admission.rights(name) if self._admission else None
+        if found is None:
+            raise PermissionDeniedError(
+                f"account {name} may not call this memory: name it in spec.callers of the KnowledgeBase"
+            )
+        return found
+
+    async def follow(self) -> None:
+        """Until cancelled."""
+        await following.follow(
+            self._file.read_text, self._take, self._refused, errors=_FAULTS, seconds=_POLL_SECONDS
+        )
+
+    def _take(self, text: str) -> None:
+        if text == self._seen:
+            return
+        found = admission(text)
+        self._tokens.take(found.tokens.issuer, found.tokens.keys)
+        self._admission, self._seen = found, text
+        _LOG.info("%s: %d callers are named", self._file, len(found.callers))
+
+    def _refused(self, error: Exception) -> None:
+        _LOG.error("who may call stays as it was: %s: %s", self._file, error)
