@@ -14,6 +14,8 @@ from gameai_contract.plain_yaml import YamlError, compose, construct, line_of
 
 # One label letter each, for an engine answers in one token.
 MOST_ACTIONS = 26
+# Somebody else writes the documents, and what is wrong with them is kept.
+_MOST_FAULTS, _MOST_MESSAGE = 8, 2048
 MOST_DOCUMENT_BYTES = 128 << 10
 MOST_ARCHETYPES = 500
 MOST_NUMBER = 1_000_000_000_000
@@ -195,6 +197,8 @@ def parse(files: Mapping[str, str]) -> Mapping[str, Archetype]:
             document = parse_file(file, files[file])
         except ArchetypeError as error:
             faults.append(str(error))
+            if len(faults) >= _MOST_FAULTS:
+                break
             continue
         for name, archetype in document.archetypes.items():
             if name in found:
@@ -203,7 +207,7 @@ def parse(files: Mapping[str, str]) -> Mapping[str, Archetype]:
     if len(found) > MOST_ARCHETYPES:
         faults.append(f"all files together have at most {MOST_ARCHETYPES} archetypes")
     if faults:
-        raise ArchetypeError("; ".join(faults))
+        raise ArchetypeError("; ".join(faults)[:_MOST_MESSAGE])
     return found
 
 
@@ -213,9 +217,8 @@ def _check_files(files: Mapping[str, str], mine: list[str]) -> None:
             f"no document found: the name of a document must end in {', '.join(SUFFIXES)}"
         )
     if sum(len(files[name].encode()) for name in mine) > MOST_DOCUMENT_BYTES:
-        raise ArchetypeError(
-            f"{', '.join(mine)}: together at most {MOST_DOCUMENT_BYTES >> 10} KiB are read"
-        )
+        names = ", ".join(mine)[:_MOST_MESSAGE]
+        raise ArchetypeError(f"{names}: together at most {MOST_DOCUMENT_BYTES >> 10} KiB are read")
 
 
 def parse_file(file: str, text: str) -> ArchetypeDocument:

@@ -1,6 +1,7 @@
 """PURE: what operator and memory pass to each other: reports of ingestions, and who may call."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from gameai_contract.names import config_name
 MOST_REPORT_BYTES = 4000
 MOST_FAILED = 8
 _MOST_SENTENCE = 300
+_LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_SOURCE = re.compile("[a-z](?:[-a-z0-9]{0,28}[a-z0-9])?")
+_WORLD = re.compile(f"{_LABEL}/{_LABEL}")
 # Where a Job's containers find the documents of its source, and where the kubelet reads the report.
 SOURCE_FOLDER = "/source"
 REPORT_FILE = "/dev/termination-log"
@@ -51,6 +55,33 @@ class SourceReport:
         return text
 
 
+def source_names_text(names: Sequence[tuple[str, str]]) -> str:
+    """Sources that a database holds, by name and world (empty: lore of all worlds), as JSON of at most `MOST_REPORT_BYTES`."""
+    kept = list(names)
+    while len(text := json.dumps({"sources": kept})) > MOST_REPORT_BYTES:
+        kept = kept[:-1]
+    return text
+
+
+def source_names(text: str) -> tuple[tuple[str, str], ...]:
+    """The sources in a termination message; none where it does not say."""
+    try:
+        known = json.loads(text)["sources"]
+        return tuple((str(name), str(world)) for name, world in known if _is_name(name, world))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ()
+
+
+def _is_name(name: object, world: object) -> bool:
+    """What a Job can be made of."""
+    return (
+        isinstance(name, str)
+        and isinstance(world, str)
+        and _SOURCE.fullmatch(name) is not None
+        and (world == "" or _WORLD.fullmatch(world) is not None)
+    )
+
+
 def source_report(text: str) -> SourceReport | None:
     """The report in a termination message; None where it is none: pods are made of users' images too."""
     try:
@@ -60,11 +91,17 @@ def source_report(text: str) -> SourceReport | None:
             chunks=_count(known["chunks"]),
             quarantined=_count(known["quarantined"]),
             failed_documents=_count(known["failedDocuments"]),
-            failed=tuple(str(each)[:_MOST_SENTENCE] for each in known["failed"][:MOST_FAILED]),
-            error=str(known["error"])[:_MOST_SENTENCE],
+            failed=tuple(_plain(each) for each in known["failed"][:MOST_FAILED]),
+            error=_plain(known["error"]),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _plain(value: object) -> str:
+    """A text that can be stored and shown."""
+    text = str(value)[:_MOST_SENTENCE]
+    return "".join(each if each.isprintable() else "?" for each in text)
 
 
 def _count(value: object) -> int:

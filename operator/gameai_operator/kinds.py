@@ -235,6 +235,8 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
             Watched(
                 resource=_row("", "v1", "ServiceAccount", "serviceaccounts"),
                 get_before_apply=True,
+                # No pod of ours begins as somebody else's account.
+                apply_barrier=True,
             ),
             Watched(
                 # Our own, and those of users that hold archetypes.

@@ -29,6 +29,11 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         {"managed": {"memory": "100Mi"}},
         {"managed": {"memory": 300000000}},
     ),
+    "service.replicas times service.connections must be at most 80": (
+        "spec",
+        {"database": {"managed": {}}, "service": {"replicas": 9, "connections": 9}},
+        {"database": {"managed": {}}, "service": {"replicas": 8, "connections": 10}},
+    ),
     "caConfigMap is required with mode: VerifyFull": (
         "spec.database.external.tls",
         {"mode": "VerifyFull"},

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from gameai_contract.knowledge import SourceReport, source_report
+from gameai_contract.knowledge import SourceReport, source_names, source_report
 from support.memory import COMMAND, Memory
 
 New = Callable[[], Memory]
@@ -79,10 +79,10 @@ def test_a_removed_source_leaves_nothing_but_its_reviews(memory: Memory, folder:
         (["remove"], "remove needs --source NAME"),
         (["remove", "--source=a=/tmp"], "write NAME, then ,world="),
         (["remove", "--source=a,trust=3"], "write NAME, then ,world="),
-        (["serve", "--report=/tmp/x"], "--report needs the step ingest and one --source"),
+        (["serve", "--report=/tmp/x"], "--report needs the step migrate, or the step ingest and"),
         (
             ["ingest", "--report=/tmp/x", "--source=a=/tmp", "--source=b=/tmp"],
-            "--report needs the step ingest and one --source",
+            "--report needs the step migrate, or the step ingest and one --source",
         ),
     ],
 )
@@ -90,3 +90,39 @@ def test_a_wrong_step_ends_with_a_sentence(arguments: list[str], words: str) -> 
     command = [*COMMAND, *arguments, "--database=postgresql://x"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (found.returncode, words in found.stderr) == (2, True), found.stderr
+
+
+def test_a_database_belongs_to_one_knowledge_base(memory: Memory, folder: Path) -> None:
+    """Two would remove each other's sources."""
+    file = folder.parent / "report"
+    own = ("migrate", "--owner=games/lore", f"--report={file}")
+    ingested(memory, folder)
+    for _ in range(2):
+        assert run(memory, *own).returncode == 0
+    assert source_names(file.read_text()) == (("lore", ""),)
+    other = run(memory, "migrate", "--owner=games/other")
+    assert (other.returncode, "belongs to the knowledge base games/lore" in other.stderr) == (
+        1,
+        True,
+    )
+
+
+def test_no_value_of_a_secret_is_in_a_message(memory: Memory) -> None:
+    _, _, place = memory.url.partition("@")
+    environment = os.environ | {
+        "GAMEAI_DATABASE": f"postgresql://{place}",
+        "PGUSER": "hunter2-as-a-user",
+        "PGPASSWORD": "hunter2-itself",
+    }
+    for step in (["migrate"], ["remove", "--source=a"]):
+        done = subprocess.run(
+            [*COMMAND, *step], capture_output=True, text=True, check=False, env=environment
+        )
+        assert (done.returncode, "hunter2" in done.stderr) == (1, False), done.stderr
+        assert "[PGUSER]" in done.stderr
+
+
+def test_a_document_that_cannot_be_quoted_is_reported(memory: Memory, folder: Path) -> None:
+    (folder / "odd.md").write_text('---\n"titl\\uD800e": x\n---\nx\n')
+    report = ingested(memory, folder)
+    assert (report.documents, report.failed_documents) == (1, 1)

@@ -1,13 +1,14 @@
 """Decisions about knowledge bases, one after the other, with what a cluster makes of them in between."""
 
 import copy
+import datetime
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from gameai_contract.knowledge import SourceReport, TokenKeys
 from gameai_devcluster.testing.rendering import NOW, TOKENS
-from gameai_operator.controller.conditions import Condition
+from gameai_operator.controller.conditions import Condition, fold
 from gameai_operator.controller.kind import Decision, Observed
 from gameai_operator.controller.manifest import Key, key_of, timestamp
 from gameai_operator.controller.plan import Child
@@ -20,7 +21,7 @@ from gameai_operator.settings import Settings
 from support import tiers, worlds
 from support.tier_decisions import a_pod
 
-EXTERNAL = {
+EXTERNAL: dict[str, dict[str, Any]] = {
     "external": {
         "host": "10.1.2.3",
         "database": "memory",
@@ -53,33 +54,39 @@ class Life:
         self.children: dict[Key, Child] = {}
         self.pods: list[Pod] = []
         self.references: dict[Key, Any] = dict(worlds.READY_TIERS)
+        self.now = NOW
         self.tokens: TokenKeys | None = TOKENS
         self.seen: dict[str, Any] = {}
 
     def step(self) -> Decision:
-        """Decide, take over the status, create what is wanted and remove what is not."""
+        """A second passes; decide, take over the status, create what is wanted and remove what is not."""
+        self.now += datetime.timedelta(seconds=1)
         seen: dict[str, Any] = {"pods": tuple(self.pods), "references": self.references}
-        observed = Observed(root=self.root, children=self.children, now=NOW, **(seen | self.seen))
+        observed = Observed(
+            root=self.root, children=self.children, now=self.now, **(seen | self.seen)
+        )
         kind = kinds(self.settings, str, lambda: self.tokens)["KnowledgeBase"]
         decision = kind.decide(observed)
-        self.root["status"] = copy.deepcopy(dict(decision.status))
-        self.root["status"]["conditions"] = [
-            {
-                "type": each.type,
-                "status": each.word,
-                "reason": each.reason,
-                "message": each.message,
-                "lastTransitionTime": timestamp(NOW),
-            }
-            for each in decision.conditions
-        ]
+        before = self.root.get("status", {}).get("conditions", ())
+        self.root["status"] = {
+            **copy.deepcopy(dict(decision.status)),
+            "conditions": fold(before, decision.conditions, generation=1, now=timestamp(self.now)),
+        }
         wanted = {key_of(each): each for each in decision.wanted}
         gone = set(self.children) - set(wanted) - set(decision.keep)
         for key in gone:
             del self.children[key]
         for key, manifest in wanted.items():
             self.children.setdefault(key, _child(key, manifest))
+            self._apply(key, manifest)
         return decision
+
+    def _apply(self, key: Key, manifest: Mapping[str, Any]) -> None:
+        """What is remembered of a template is that of the last write."""
+        facts = self.children[key].facts
+        if key.kind in ("Deployment", "StatefulSet", "Job"):
+            notes = manifest["metadata"]["annotations"]
+            self.change(key, replace(facts, remembered=notes))
 
     def settle(self) -> Decision:
         """Until nothing changes any more."""
@@ -105,10 +112,14 @@ class Life:
     def finish(self, verb: str, report: SourceReport | None = None) -> str:
         """Have the one unfinished Job of this kind end in success; its name."""
         [name] = self.due(verb)
-        self.change(Key("Job", "eldermoor", name), Job(complete=True))
+        self.end(name)
         if report is not None:
             self.pods.append(a_pod(group=name, name=name, dead="Succeeded", said=report.text()))
         return name
+
+    def end(self, name: str) -> None:
+        key = Key("Job", "eldermoor", name)
+        self.change(key, replace(self.children[key].facts, complete=True))
 
     def serve(self, ready: int = 2) -> None:
         """So many pods of the memory are ready, all of the present template."""
@@ -136,8 +147,9 @@ class Life:
         self.finish("migrate")
         self.settle()
         self.serve()
-        for each, report in zip(self.jobs("ingest"), reports, strict=True):
-            self.change(Key("Job", "eldermoor", each), Job(complete=True))
+        for source, report in zip(self.root["spec"]["sources"], reports, strict=False):
+            each = self.source(source["name"])["running"]
+            self.end(each)
             self.pods.append(a_pod(group=each, name=each, dead="Succeeded", said=report.text()))
         self.settle()
         return self

@@ -182,3 +182,15 @@ def test_whatever_yaml_can_hold_is_a_mistake_with_a_line_and_no_crash(value: str
     text = f"version: 1\narchetypes:\n  guard: {{text: {value}}}\n"
     with pytest.raises(archetypes.ArchetypeError, match=r"^a\.yaml"):
         archetypes.parse({"a.yaml": text})
+
+
+def test_what_is_wrong_with_many_documents_is_said_in_few_words() -> None:
+    """Whoever writes them must not fill the memory of the operator with it."""
+    files = {f"{'x' * 200}-{number}.yaml": "]" for number in range(4000)}
+    with pytest.raises(ArchetypeError) as caught:
+        archetypes.parse(files)
+    assert len(str(caught.value)) <= 2048
+    large = {f"{'x' * 200}-{number}.yaml": "a" * 200 for number in range(4000)}
+    with pytest.raises(ArchetypeError, match="together at most") as caught:
+        archetypes.parse(large)
+    assert len(str(caught.value)) <= 2200

@@ -27,7 +27,7 @@ def ended(kind: str, **more: str) -> dict[str, Any]:
     ],
 )
 def test_a_job_has_ended_or_not(document: dict[str, Any], facts: Job) -> None:
-    assert job(document) == facts
+    assert job({"metadata": {}, **document}) == facts
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """What becomes of a knowledge base: database, schema, sources, service, in this order."""
 
+from dataclasses import replace
+
 from gameai_contract.knowledge import SourceReport
 from gameai_operator.api.views import config_map_view
 from gameai_operator.controller.kind import SlotUse
 from gameai_operator.resources.stateful_set import StatefulSet
 from gameai_operator.settings import PodSettings, Settings
-from support import tiers
 from support.knowledge_decisions import (
     CHRONICLE,
     DATABASE,
@@ -45,13 +46,13 @@ def test_a_managed_database_gets_its_password_before_it_starts_and_never_again()
     assert (made["metadata"]["name"], made["stringData"]) == ("lore-db", {"password": "random"})
     assert "ownerReferences" not in made["metadata"], "it stays as the data does"
     decision = life.step()
-    assert decision.creations == ()
     assert said(decision, "SchemaReady").message == "waits for the database"
     assert life.jobs("migrate") == []
     life.change(DATABASE, StatefulSet(ready=1, rolling=False, remembered={}))
     decision = life.step()
     assert len(life.jobs("migrate")) == 1
     assert said(decision, "DatabaseReady").status
+    assert decision.creations == (), "a Secret that is there stays as it is"
 
 
 def test_common_labels_stand_on_the_secret_too() -> None:
@@ -207,6 +208,7 @@ def test_a_new_image_waits_for_its_turn_and_a_failed_one_gives_it_back() -> None
     life.finish("migrate")
     life.settle()
     life.seen = {"holds_slot": True}
+    life.change(DEPLOYMENT, replace(life.facts(*DEPLOYMENT[::2]), rolling=True))
     assert life.step().turn is SlotUse.HOLDS
-    life.change(DEPLOYMENT, tiers.deployment(ready=1, rolling=True, exceeded=True))
+    life.change(DEPLOYMENT, replace(life.facts(*DEPLOYMENT[::2]), rolling=True, exceeded=True))
     assert life.step().turn is SlotUse.FAILED

@@ -44,14 +44,16 @@ def test_a_missing_config_map_stalls_and_keeps_what_was_ingested() -> None:
     assert (said(fresh.settle()).status, said(fresh.settle()).reason) == (False, "SourceMissing")
 
 
-def test_a_config_map_that_comes_back_unchanged_is_not_ingested_again() -> None:
+def test_a_config_map_that_comes_back_is_looked_at_once_more() -> None:
+    """What its last ingestion had to say was replaced by what was wrong with it; unchanged texts embed nothing."""
     life = Life(HISTORIES).served(TWO)
-    jobs = life.jobs("ingest")
     life.references[HISTORIES_KEY] = config_map_refused("too large")
     assert "too large" in said(life.settle(), "Stalled").message
     life.references = dict(Life().references)
     life.settle()
-    assert (life.jobs("ingest"), life.source("histories")["state"]) == (jobs, "Ingested")
+    life.finish("ingest", TWO)
+    life.settle()
+    assert life.source("histories")["state"] == "Ingested"
 
 
 def test_nothing_is_said_of_a_source_before_its_config_map_was_read() -> None:
@@ -98,6 +100,8 @@ def test_an_ingestion_whose_pod_is_gone_says_so() -> None:
     life.settle()
     life.finish("ingest")
     life.settle()
+    life.finish("ingest")
+    life.settle()
     assert "the pod was gone" in life.source("histories")["message"]
 
 
@@ -113,17 +117,18 @@ def test_the_annotation_runs_everything_again() -> None:
     ("verb", "condition", "reason"),
     [
         ("migrate", "SchemaReady", "MigrationFailing"),
-        ("ingest", "SourcesIngested", "Ingesting"),
-        ("remove", "SourcesIngested", "Removing"),
+        ("ingest", "SourcesIngested", "IngestionFailing"),
+        ("remove", "SourcesIngested", "RemovalFailing"),
     ],
 )
 def test_the_words_of_a_failing_job_are_reported(verb: str, condition: str, reason: str) -> None:
     life = Life(HISTORIES)
-    life.settle()
-    if verb != "migrate":
-        life.finish("migrate")
+    if verb == "migrate":
         life.settle()
+    if verb == "ingest":
+        life.served()
     if verb == "remove":
+        life.served(TWO)
         life.root["spec"]["sources"] = []
         life.settle()
     [job] = life.due(verb)

@@ -3,7 +3,13 @@
 import json
 
 import pytest
-from gameai_contract.knowledge import MOST_REPORT_BYTES, SourceReport, source_report
+from gameai_contract.knowledge import (
+    MOST_REPORT_BYTES,
+    SourceReport,
+    source_names,
+    source_names_text,
+    source_report,
+)
 
 REPORT = SourceReport(
     documents=3,
@@ -34,6 +40,7 @@ def test_a_report_fits_a_termination_message_whatever_failed() -> None:
         "",
         "Traceback (most recent call last)",
         "[]",
+        "[" * 4096,
         "null",
         "{}",
         json.dumps(json.loads(REPORT.text()) | {"documents": -1}),
@@ -43,3 +50,35 @@ def test_a_report_fits_a_termination_message_whatever_failed() -> None:
 )
 def test_what_is_no_report_is_none(text: str) -> None:
     assert source_report(text) is None
+
+
+def test_a_report_holds_nothing_that_cannot_be_shown() -> None:
+    known = json.loads(REPORT.text()) | {"failed": ["a\ud800b"], "error": "x\n\x1b[0m"}
+    report = source_report(json.dumps(known))
+    assert report is not None
+    assert (report.failed, report.error) == (("a?b",), "x??[0m")
+
+
+def test_names_of_sources_are_read_as_they_were_written_and_bounded() -> None:
+    names = (("histories", ""), ("chronicle", "games/moor"))
+    assert source_names(source_names_text(names)) == names
+    many = [(f"source-{number}", "games/moor") for number in range(999)]
+    text = source_names_text(many)
+    assert len(text) <= MOST_REPORT_BYTES
+    assert 0 < len(source_names(text)) < 999
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[" * 4096,
+        json.dumps({"sources": [["a,b", ""]]}),
+        json.dumps({"sources": [["a", "b"]]}),
+        json.dumps({"sources": [[3, ""]]}),
+        json.dumps({"sources": [["a", 3]]}),
+    ],
+)
+def test_what_no_source_can_be_called_is_passed_over(text: str) -> None:
+    assert source_names(text) == ()

@@ -19,7 +19,9 @@ class Server:
             "/openid/v1/jwks": {"keys": [{"kid": "one"}]},
         }
 
-    async def request(self, method: str, path: str) -> Any:
+    async def request(self, method: str, path: str, *, accept: str) -> Any:
+        # An API server gives keys in this form alone.
+        assert "application/jwk-set+json" in accept
         answer = self.answers[path]
         if isinstance(answer, ApiError):
             raise answer

@@ -98,6 +98,11 @@ class KnowledgeBaseSpec(Model):
     """Revision of the pod templates. Absent: the one in use (see status), which an operator upgrade does not change. Example: 1."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
+            "!has(self.database.managed) || self.service.replicas * self.service.connections <= 80",
+            "service.replicas times service.connections must be at most 80: a managed database takes 100 connections",
+            ".service",
+        ),
+        Rule(
             "has(self.database.managed) == has(oldSelf.database.managed)",
             "database cannot change between managed and external: create a new KnowledgeBase, whose sources are ingested again",
             ".database",
@@ -122,7 +127,7 @@ class SourceStatus(Model):
     name: Text
     """Name of the source."""
     state: SourceState
-    """Waiting (for the database or the schema), Ingesting, Ingested, Failed (see message), Missing (its ConfigMap), or Removing."""
+    """Waiting (for the schema, for a former Job to end, or for room), Ingesting, Ingested, Failed (see message), Missing (its ConfigMap), or Removing."""
     world: Annotated[str, Field(max_length=127)] = ""
     """World whose history it is; empty for lore of all worlds."""
     documents: int = 0
@@ -132,11 +137,17 @@ class SourceStatus(Model):
     quarantined: int = 0
     """Number of chunks that are held for a review."""
     inputs: Annotated[str, Field(max_length=64)] = ""
-    """Digest of content, trust, world, database and image of the last ingestion."""
+    """Digest of content, trust, database and image of the last ingestion; empty if the memory may hold something else."""
     job: Annotated[str, Field(max_length=63)] = ""
-    """Job of the last ingestion."""
+    """Job of the last ingestion that ended."""
+    database: Annotated[str, Field(max_length=64)] = ""
+    """Digest of the database that it went to."""
     ingested_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
     """Time at which the last ingestion was seen to end, in UTC."""
+    running: Annotated[str, Field(max_length=63)] = ""
+    """Job that ingests or removes it now."""
+    started_at: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    """Time at which that Job was decided on, in UTC."""
     message: Annotated[str, Field(max_length=1024)] = ""
     """What is wrong with it."""
 
@@ -145,9 +156,9 @@ class SchemaStatus(Model):
     """The schema of the database."""
 
     inputs: Annotated[str, Field(max_length=64)]
-    """Digest of database and image of the last migration."""
+    """Digest of database and image of the last migration that ended."""
     job: Annotated[str, Field(max_length=63)]
-    """Job of the last migration."""
+    """Job of the last migration that ended."""
 
 
 class KnowledgeBaseStatus(Model):
@@ -160,7 +171,7 @@ class KnowledgeBaseStatus(Model):
     operator: Annotated[str, Field(max_length=512)] | None = None
     """Lease (namespace/name) of the operator that manages this knowledge base. Example: gameai-system/gameai-operator."""
     image: Annotated[str, Field(max_length=512)] | None = None
-    """Image of the memory in use."""
+    """Image that the memory runs, or is being updated to."""
     schema_: Annotated[SchemaStatus | None, Field(alias="schema")] = None
     """The last migration that ended. Absent before the first."""
     documents: int | None = None
@@ -171,7 +182,7 @@ class KnowledgeBaseStatus(Model):
     """Number of chunks that are held for a review."""
     sources: Annotated[
         tuple[SourceStatus, ...],
-        Field(max_length=2 * MOST_SOURCES, json_schema_extra=list_map("name", "world")),
+        Field(max_length=4 * MOST_SOURCES, json_schema_extra=list_map("name", "world")),
     ] = ()
     """State of each source, of those that are being removed too."""
     endpoint: Annotated[str, Field(max_length=512)] | None = None

@@ -15,7 +15,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
             "WorldView": "8a6f2b591de4739a",
         },
         8: {
-            "KnowledgeBase": "08afcbbd0748ab80",
+            "KnowledgeBase": "76e985f9ab4507f3",
             "ModelTier": "70dac0fc65beade5",
             "GameWorld": "8b30629284780224",
             "WorldView": "8a6f2b591de4739a",

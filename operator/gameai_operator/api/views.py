@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from gameai_operator.api.access import Access
 
+_UNREAD = "ArchetypesUnread"
 # Of all ConfigMaps of archetypes that the worlds of a namespace name.
 ARCHETYPES_BUDGET_BYTES = 1 << 20
 
@@ -67,6 +68,11 @@ class ConfigMapView:
     fault: str = ""
     digest: str = ""
 
+    @property
+    def unread(self) -> bool:
+        """Whether the API server did not give it, which is nobody's mistake."""
+        return self.reason == _UNREAD
+
 
 def config_map_view(config: Mapping[str, Any]) -> ConfigMapView:
     """What a ConfigMap shows; archetypes take a second for each 100 KiB, of which there is at most 128 KiB."""
@@ -87,12 +93,12 @@ def config_map_refused(message: str) -> ConfigMapView:
 
 def config_map_unread(message: str) -> ConfigMapView:
     """What a ConfigMap shows that the API server does not give."""
-    return ConfigMapView(reason="ArchetypesUnread", fault=message)
+    return ConfigMapView(reason=_UNREAD, fault=message)
 
 
 def archetypes_bytes(view: ConfigMapView) -> int:
     """What of its namespace's budget is taken."""
-    return len(view.document.encode())
+    return len(view.document.encode()) + len(view.fault.encode())
 
 
 def namespace_labels(document: Mapping[str, Any]) -> dict[str, str]:

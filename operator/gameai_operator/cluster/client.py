@@ -100,7 +100,8 @@ class Client:
         try:
             await self._post(resource, manifest["metadata"]["namespace"], manifest)
         except ApiError as error:
-            if error.status != 409:
+            # A quota that others changed at the same time is a conflict too.
+            if error.reason != "AlreadyExists":
                 raise
             return False
         return True

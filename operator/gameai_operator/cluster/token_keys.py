@@ -11,13 +11,14 @@ from gameai_operator.controller.errors import ApiError
 
 _LOG = logging.getLogger(__name__)
 _SECONDS, _FIRST_SECONDS = 300.0, 5.0
+_ACCEPTED = "application/jwk-set+json, application/json"
 _CONFIGURATION, _KEYS = "/.well-known/openid-configuration", "/openid/v1/jwks"
 
 
 class Reads(Protocol):
     """What is needed of a client."""
 
-    async def request(self, method: str, path: str) -> Any:
+    async def request(self, method: str, path: str, *, accept: str) -> Any:
         """One request and its decoded answer. Raises `ApiError`."""
 
 
@@ -37,8 +38,8 @@ class KnownKeys:
     async def read(self, changed: Callable[[], None]) -> None:
         """Read them once; those that are known stay where that fails."""
         try:
-            configuration = await self._client.request("GET", _CONFIGURATION)
-            keys = await self._client.request("GET", _KEYS)
+            configuration = await self._client.request("GET", _CONFIGURATION, accept=_ACCEPTED)
+            keys = await self._client.request("GET", _KEYS, accept=_ACCEPTED)
             found = TokenKeys(issuer=str(configuration["issuer"]), keys={"keys": keys["keys"]})
         except (ApiError, KeyError, TypeError) as error:
             _LOG.warning("the keys of tokens cannot be read: %s", error)

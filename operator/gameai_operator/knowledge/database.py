@@ -21,7 +21,6 @@ _GRACE_SECONDS = 120
 _HOME = "/var/lib/postgresql"
 _DATA = f"{_HOME}/memory"
 _SOCKETS = "/var/run/postgresql"
-_PASSWORD = "/etc/gameai-database"  # noqa: S105 - a folder
 # Shares of the pod's memory, after the sizing rule of docs/knowledge.md.
 _BUFFERS, _CACHE, _MAINTENANCE = 0.25, 0.7, 0.15
 _MOST_MAINTENANCE_MIB = 2048
@@ -31,6 +30,7 @@ _MIB = 1 << 20
 # its password, the database and the extension are set at each start, while no client can connect.
 _START = r"""
 umask 077
+trap 'exit 143' TERM
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
   rm -rf "$PGDATA.new"
   initdb --pgdata="$PGDATA.new" --username=postgres --encoding=UTF8 --locale=C.UTF-8 \
@@ -43,7 +43,7 @@ pg_ctl --pgdata="$PGDATA" --silent --wait --timeout=3600 --log=/tmp/start.log \
   --options="-c listen_addresses= -c unix_socket_directories=$PGHOST" start || { tail -n 5 /tmp/start.log >&2; exit 1; }
 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username=postgres --dbname=postgres \
   --set=role="$GAMEAI_DATABASE_ROLE" --set=database="$GAMEAI_DATABASE_NAME" <<'SQL'
-\set password `cat "$GAMEAI_PASSWORD_FILE"`
+\getenv password GAMEAI_DATABASE_PASSWORD
 SELECT format('CREATE ROLE %I LOGIN', :'role') WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 ALTER ROLE :"role" PASSWORD :'password';
 SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'role')
@@ -57,17 +57,15 @@ exec postgres -D "$PGDATA" "$@"
 """
 
 
-def objects(
-    kb: KnowledgeBase, given: ManagedDatabase, inputs: Inputs | None
-) -> tuple[Document, ...]:
-    """The Service, and with `inputs` the StatefulSet."""
+def objects(kb: KnowledgeBase, given: ManagedDatabase, inputs: Inputs) -> tuple[Document, ...]:
+    """The Service and the StatefulSet."""
     service = headless(
         naming.about(kb, naming.database_name(kb), DATABASE),
         naming.selector(kb, DATABASE_PART),
         port_name="postgres",
         port=POSTGRES_PORT,
     )
-    return (service, _stateful_set(kb, given, inputs)) if inputs else (service,)
+    return service, _stateful_set(kb, given, inputs)
 
 
 def secret(kb: KnowledgeBase) -> Creation:
@@ -77,11 +75,11 @@ def secret(kb: KnowledgeBase) -> Creation:
 
 def _stateful_set(kb: KnowledgeBase, given: ManagedDatabase, inputs: Inputs) -> Document:
     own = naming.own_labels(kb, DATABASE, DATABASE_PART)
-    volumes, mounts = _volumes(kb, given)
+    volumes, mounts = _volumes(given)
     made = without_empty(
         pods.template(
             own,
-            _container(given, mounts, inputs),
+            _container(kb, given, mounts, inputs),
             volumes,
             inputs,
             account=naming.memory_name(kb),
@@ -95,7 +93,14 @@ def _stateful_set(kb: KnowledgeBase, given: ManagedDatabase, inputs: Inputs) -> 
     return stateful_set.build(about, naming.selector(kb, DATABASE_PART), made, claim)
 
 
-def _container(given: ManagedDatabase, mounts: list[Document], inputs: Inputs) -> Document:
+def _password(kb: KnowledgeBase) -> Document:
+    """As a variable, as the memory gets it: both then have the same bytes."""
+    return {"name": naming.database_name(kb), "key": PASSWORD_KEY}
+
+
+def _container(
+    kb: KnowledgeBase, given: ManagedDatabase, mounts: list[Document], inputs: Inputs
+) -> Document:
     ours = given.image == DEFAULT_IMAGE and inputs.pods.registry
     stop = ["pg_ctl", f"--pgdata={_DATA}", "--mode=fast", "--no-wait", "stop"]
     return {
@@ -108,7 +113,7 @@ def _container(given: ManagedDatabase, mounts: list[Document], inputs: Inputs) -
             {"name": "PGHOST", "value": _SOCKETS},
             {"name": "GAMEAI_DATABASE_ROLE", "value": ROLE},
             {"name": "GAMEAI_DATABASE_NAME", "value": DATABASE_NAME},
-            {"name": "GAMEAI_PASSWORD_FILE", "value": f"{_PASSWORD}/{PASSWORD_KEY}"},
+            {"name": "GAMEAI_DATABASE_PASSWORD", "valueFrom": {"secretKeyRef": _password(kb)}},
         ],
         "ports": [{"name": "postgres", "containerPort": POSTGRES_PORT, "protocol": "TCP"}],
         "resources": pods.resources(given.cpu, given.memory),
@@ -125,7 +130,13 @@ def _container(given: ManagedDatabase, mounts: list[Document], inputs: Inputs) -
 def _probe(*, seconds: int, failures: int) -> Document:
     """Whether it takes connections of clients."""
     return {
-        "exec": {"command": ["pg_isready", "--host=127.0.0.1", "--quiet"]},
+        "exec": {
+            "command": [
+                *("pg_isready", "--quiet", "--host=127.0.0.1"),
+                # Others than this role are refused, and each refusal is logged.
+                *(f"--username={ROLE}", f"--dbname={DATABASE_NAME}"),
+            ]
+        },
         "periodSeconds": seconds,
         "timeoutSeconds": seconds,
         "failureThreshold": failures,
@@ -153,7 +164,7 @@ def _maintenance_mib(given: ManagedDatabase) -> int:
     return min(_MOST_MAINTENANCE_MIB, int(memory * _MAINTENANCE))
 
 
-def _volumes(kb: KnowledgeBase, given: ManagedDatabase) -> tuple[list[Document], list[Document]]:
+def _volumes(given: ManagedDatabase) -> tuple[list[Document], list[Document]]:
     """The data's volume is of the StatefulSet. The parallel build of an index allocates in /dev/shm."""
     shared = f"{_maintenance_mib(given) + 64}Mi"
     folders = [
@@ -162,13 +173,9 @@ def _volumes(kb: KnowledgeBase, given: ManagedDatabase) -> tuple[list[Document],
     ]
     volumes = [volume for volume, _ in folders]
     volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared}})
-    volumes.append(
-        {"name": "password", "secret": {"secretName": naming.database_name(kb), "defaultMode": 288}}
-    )
     mounts = [mount for _, mount in folders]
     mounts += [
         {"name": stateful_set.VOLUME, "mountPath": _HOME},
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108 - same
-        {"name": "password", "mountPath": _PASSWORD, "readOnly": True},
     ]
     return volumes, mounts

@@ -1,5 +1,6 @@
 """PURE: the whole decision for a KnowledgeBase: what is seen → what is to be. Database, then schema, then sources and service."""
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from gameai_contract.knowledge import TokenKeys
 from gameai_contract.names import GRPC_PORT
 
+from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.database import DEFAULT_IMAGE
 from gameai_operator.api.knowledge_base import KnowledgeBase
 from gameai_operator.controller.kind import Decision, Observed, RejectedWrite, SlotUse
@@ -15,10 +17,11 @@ from gameai_operator.controller.plan import Creation
 from gameai_operator.knowledge import database, memory, naming, network, work
 from gameai_operator.knowledge.naming import DATABASE_PART, MEMORY, MEMORY_PART
 from gameai_operator.knowledge.revisions import inputs
-from gameai_operator.knowledge.status import Judged, conditions, status, was_true
+from gameai_operator.knowledge.status import Judged, conditions, moves, status, was_true
 from gameai_operator.resources import tenant_policy
 from gameai_operator.resources.deployment import Deployment, unfinished
 from gameai_operator.resources.disruption_budget import disruption_budget
+from gameai_operator.resources.job import Job
 from gameai_operator.resources.pod_faults import Fault, Words, fault
 from gameai_operator.resources.service import headless
 from gameai_operator.resources.service_account import service_account
@@ -27,6 +30,8 @@ from gameai_operator.resources.template_inputs import Inputs
 from gameai_operator.resources.template_revision import UnknownRevisionError
 from gameai_operator.settings import NetworkSettings, Policy
 
+# As long as a Deployment may make no progress.
+_DEADLINE_SECONDS = 600.0
 _DATABASE_WORDS = Words(
     secret_field="spec.database",  # noqa: S106 - a field's name
     volume_field="spec.database.managed.storage",
@@ -94,11 +99,12 @@ def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision
     judged = _judged(kb, observed, live, read, rolling=rolling, keyless=keyless)
     return Decision(
         wanted=wanted,
-        creations=_creations(kb, observed) if read.inputs else (),
-        keep=_kept(kb, observed, read, cluster) if read.inputs else tuple(observed.children),
+        creations=_creations(kb, live) if read.inputs else (),
+        keep=_kept(kb, observed, live, read, cluster) if read.inputs else tuple(observed.children),
         status=status(kb, judged),
         conditions=conditions(kb, judged),
         replicas=_replicas(kb),
+        requeue_after_seconds=_DEADLINE_SECONDS if rolling else None,
         turn=_turn(kb, observed, read.inputs, current, live, rolling=rolling),
         healthy=was_true(kb, "Ready") and not (live.memory and live.memory.exceeded),
     )
@@ -114,7 +120,8 @@ def _read(
     ]
     found: Inputs | None = None
     try:
-        found = inputs(kb, current, (live.memory, live.database), turn=observed.turn)
+        made = (*_migrations(kb, observed), live.database, live.memory)
+        found = inputs(kb, current, made, turn=observed.turn)
     except UnknownRevisionError as error:
         rejections.append(
             RejectedWrite(key=own, reason="TemplateRevisionUnknown", message=str(error))
@@ -128,9 +135,19 @@ def _read(
     return _Reading(inputs=found, schema=schema, sources=sources, rejections=())
 
 
+def _migrations(kb: KnowledgeBase, observed: Observed) -> list[Job]:
+    """Of a roll-out the first objects with the settings that go with its image are migrations, the newest first."""
+    ended = kb.status.schema_.job if kb.status.schema_ else ""
+    names = [key.name for key in observed.children if memory.is_migration(kb, key)]
+    found = [
+        observed.applied("Job", each) for each in sorted(names, key=lambda name: name == ended)
+    ]
+    return [each for each in found if each is not None]
+
+
 def _not_allowed(kb: KnowledgeBase, policy: Policy) -> list[tenant_policy.NotAllowed]:
     given = kb.spec.database
-    found = []
+    found: list[tenant_policy.NotAllowed | None] = []
     if given.managed is not None:
         where = "spec.database.managed.image"
         # The default one is our own choice, as the catalogue's images are.
@@ -139,6 +156,9 @@ def _not_allowed(kb: KnowledgeBase, policy: Policy) -> list[tenant_policy.NotAll
     if given.external is not None:
         where = "spec.database.external.secretRef"
         found.append(tenant_policy.secret(policy, where, given.external.secret_ref.name))
+        if not network.service_namespace(kb):
+            where = f"spec.database.external.host {given.external.host}, outside of the cluster,"
+            found.append(tenant_policy.open_network(policy, where))
     return [each for each in found if each]
 
 
@@ -194,8 +214,8 @@ def _wanted(
     made.append(_service(kb))
     if migration and (migration.live or _takes_connections(kb, live)):
         made.append(migration.document)
-    made += [each.job.document for each in read.sources if each.job and not each.job.complete]
-    made += [memory.deployment(kb, read.inputs)] if read.schema.done else []
+    made += [each.job.document for each in read.sources if each.job]
+    made += [memory.deployment(kb, read.inputs)] if _serves(live, read) else []
     if kb.spec.service.replicas > 1:
         selector = naming.selector(kb, MEMORY_PART)
         made.append(disruption_budget(naming.about(kb, name, MEMORY), selector, 1))
@@ -213,25 +233,31 @@ def _service(kb: KnowledgeBase) -> Document:
     )
 
 
-def _creations(kb: KnowledgeBase, observed: Observed) -> tuple[Creation, ...]:
-    """The password is needed before the database first starts. Once that is there, the Secret is the user's to keep."""
-    key = Key("StatefulSet", kb.metadata.namespace, naming.database_name(kb))
-    if kb.spec.database.managed is None or key in observed.children:
-        return ()
-    return (database.secret(kb),)
+def _serves(live: _Live, read: _Reading) -> bool:
+    """Whether the memory may have the schema, and the database, that the spec asks for.
+
+    Another database is empty at first: the memory of the former one goes on until each source is in the new one.
+    """
+    return read.schema.done and not (live.memory is not None and moves(read.schema, read.sources))
+
+
+def _creations(kb: KnowledgeBase, live: _Live) -> tuple[Creation, ...]:
+    """The password is needed before the database starts, and is set then. A Secret that is there stays as it is."""
+    ready = live.database is not None and live.database.ready > 0
+    return () if kb.spec.database.managed is None or ready else (database.secret(kb),)
 
 
 def _kept(
-    kb: KnowledgeBase, observed: Observed, read: _Reading, cluster: Cluster
+    kb: KnowledgeBase, observed: Observed, live: _Live, read: _Reading, cluster: Cluster
 ) -> tuple[Key, ...]:
-    """The last Jobs that ended, for their logs; and until a new schema is there, the memory of the former image."""
+    """The last Jobs that ended, for their logs; and until all is there that it needs, the memory as it was."""
     namespace = kb.metadata.namespace
     jobs = {each.status.job for each in read.sources} | {(read.schema.status or {}).get("job", "")}
-    jobs |= {each.job.name for each in read.sources if each.job}
+    jobs |= {each.kept for each in read.sources}
     kept = [Key("Job", namespace, each) for each in sorted(jobs) if each]
     if cluster.tokens is None:
         kept.append(Key("ConfigMap", namespace, naming.memory_name(kb)))
-    if not read.schema.done:
+    if not _serves(live, read):
         kept.append(Key("Deployment", namespace, naming.memory_name(kb)))
     return tuple(each for each in kept if each in observed.children)
 
@@ -267,6 +293,17 @@ def _turn(
         return SlotUse.WAITS
     if kb.status.image not in (None, current.image):
         return SlotUse.HOLDS
-    if rolling and live.memory is not None and live.memory.exceeded:
+    exceeded = live.memory is not None and live.memory.exceeded
+    if rolling and (exceeded or _overdue(kb, observed.now)):
         return SlotUse.FAILED
     return SlotUse.HOLDS if observed.holds_slot and rolling else SlotUse.NONE
+
+
+def _overdue(kb: KnowledgeBase, now: datetime.datetime) -> bool:
+    """Whether database or schema are not ready for so long that others must not wait for them."""
+    since = [
+        datetime.datetime.fromisoformat(each.last_transition_time)
+        for each in kb.status.conditions
+        if each.type in ("DatabaseReady", "SchemaReady") and each.status is ConditionStatus.FALSE
+    ]
+    return any((now - each).total_seconds() >= _DEADLINE_SECONDS for each in since)

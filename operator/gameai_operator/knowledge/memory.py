@@ -1,6 +1,5 @@
 """PURE: the pods of the memory: those that answer searches, and those of Jobs that migrate, ingest and remove."""
 
-import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode
 
@@ -16,7 +15,7 @@ from gameai_contract.names import CONFIG_FOLDER, DATABASE_ENVIRONMENT, GRPC_PORT
 
 from gameai_operator.api.database import TlsMode
 from gameai_operator.api.knowledge_base import KnowledgeBase, Source
-from gameai_operator.controller.manifest import Document, digest, without_empty
+from gameai_operator.controller.manifest import Document, Key, digest, without_empty
 from gameai_operator.knowledge import naming, pods
 from gameai_operator.knowledge.naming import MEMORY, MEMORY_PART, ROLE
 from gameai_operator.resources import job
@@ -30,8 +29,7 @@ USER = 65532
 _PROGRESS_SECONDS = 600
 _CA_FOLDER = "/etc/gameai-database"
 _SSL = {TlsMode.VERIFY_FULL: "verify-full", TlsMode.REQUIRE: "require", TlsMode.DISABLE: "disable"}
-_INGEST, _REMOVE = "ingest", "remove"
-_ABOUT_SOURCE = re.compile(rf"-({_INGEST}|{_REMOVE})-[0-9a-f]{{10}}$")
+_MIGRATE = "migrate"
 _MODULE = ("python", "-m", "gameai.knowledge")
 
 
@@ -89,26 +87,28 @@ def admission(kb: KnowledgeBase, tokens: TokenKeys) -> Document:
 
 def migration(kb: KnowledgeBase, inputs: Inputs, wanted: str) -> Document:
     """The Job that brings the schema to this release; `wanted` is the digest of what that depends on."""
-    return _job(kb, "migrate", (*_MODULE, "migrate"), inputs, wanted)
+    own = f"--owner={kb.metadata.namespace}/{kb.metadata.name}"
+    command = (*_MODULE, "migrate", own, f"--report={REPORT_FILE}")
+    return _job(kb, _MIGRATE, command, inputs, wanted)
+
+
+def is_migration(kb: KnowledgeBase, key: Key) -> bool:
+    """Whether this is a Job that migrates."""
+    return key.kind == "Job" and key.name.startswith(f"{kb.metadata.name}-{_MIGRATE}-")
 
 
 def ingestion(kb: KnowledgeBase, source: Source, inputs: Inputs, wanted: Sequence[str]) -> Document:
-    """The Job that ingests a source; `wanted` are digests of what is asked for and of what was done before."""
+    """The Job that ingests a source; `wanted` are the digest of what is asked for, and when it was decided on."""
     world = f",world={source.world}" if source.world else ""
     given = f"--source={source.name}={SOURCE_FOLDER}{world},trust={source.trust}"
     command = (*_MODULE, "ingest", given, f"--report={REPORT_FILE}")
-    return _job(kb, _INGEST, command, inputs, *wanted, documents=source.config_map.name)
+    return _job(kb, "ingest", command, inputs, *wanted, documents=source.config_map.name)
 
 
-def removal(kb: KnowledgeBase, name: str, world: str, inputs: Inputs, wanted: str) -> Document:
-    """The Job that removes the documents of a source."""
+def removal(kb: KnowledgeBase, name: str, world: str, inputs: Inputs, started: str) -> Document:
+    """The Job that removes the documents of a source; `started` is when it was decided on."""
     given = f"--source={name}{f',world={world}' if world else ''}"
-    return _job(kb, _REMOVE, (*_MODULE, "remove", given), inputs, wanted)
-
-
-def is_about_source(name: str) -> bool:
-    """Whether a name is that of a Job which ingests or removes a source."""
-    return _ABOUT_SOURCE.search(name) is not None
+    return _job(kb, "remove", (*_MODULE, "remove", given), inputs, started)
 
 
 def _job(
@@ -129,7 +129,8 @@ def _job(
     unnamed = _template(kb, naming.own_labels(kb, MEMORY, "job"), container, inputs, volumes)
     name = f"{kb.metadata.name}-{verb}-{digest([unnamed, *wanted])[:10]}"
     made = _template(kb, naming.own_labels(kb, MEMORY, name), container, inputs, volumes)
-    return job.build(naming.about(kb, name, MEMORY, name), made)
+    notes = annotations(made, inputs.text())
+    return job.build({**naming.about(kb, name, MEMORY, name), "annotations": notes}, made)
 
 
 def _template(

@@ -32,14 +32,29 @@ def _memory(kb: KnowledgeBase, settings: NetworkSettings) -> Document:
 
 
 def _to_database(kb: KnowledgeBase) -> Document:
-    """A database of one's own may be anywhere: a policy knows no host names."""
+    """A policy knows no host names: of a database outside of the cluster it opens the port to every address.
+
+    It sees the port of the pods, which for a Service in the cluster must be that of the Service.
+    """
     external = kb.spec.database.external
     if external is None:
         return outwards([_pods(kb, DATABASE)], ports(POSTGRES_PORT))
+    if namespace := service_namespace(kb):
+        peer = network_policy.pods(network_policy.namespaces(namespace))
+        return outwards([peer], ports(external.port))
     everywhere = [
         peer for each in network_policy.EVERYWHERE for peer in network_policy.outside(each)
     ]
     return outwards(everywhere, ports(external.port))
+
+
+def service_namespace(kb: KnowledgeBase) -> str:
+    """The namespace of the Service that an external database is reached by; empty for another host."""
+    external = kb.spec.database.external
+    labels = external.host.rstrip(".").split(".") if external else [""]
+    if len(labels) == 1:
+        return kb.metadata.namespace
+    return labels[1] if labels[2:3] == ["svc"] else ""
 
 
 def _database(kb: KnowledgeBase) -> Document:

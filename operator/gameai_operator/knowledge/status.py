@@ -76,7 +76,7 @@ class Judged:
 def status(kb: KnowledgeBase, judged: Judged) -> dict[str, Any]:
     """The status fields beside conditions; absent where nothing is known."""
     entries = [each.status for each in judged.sources]
-    known = not entries or any(each.ever for each in judged.sources)
+    known = not entries or any(each.ingested_at for each in entries)
     fields = {
         "observedGeneration": kb.metadata.generation,
         "templateRevision": judged.revision,
@@ -128,7 +128,11 @@ def _problems(judged: Judged) -> list[Problem]:
     jobs = [judged.schema.job, *(each.job for each in judged.sources)]
     faults = [judged.database_fault, judged.memory_fault, *(each.fault for each in jobs if each)]
     own = [(each.reason, each.message) for each in faults if each and each.stalled]
-    missing = [(MISSING, each.missing) for each in judged.sources if each.missing]
+    missing = [
+        (MISSING, f"source {each.status.name}: {each.missing}")
+        for each in judged.sources
+        if each.missing
+    ]
     failed = [
         ("IngestionFailed", f"source {each.status.name}: {each.status.message}")
         for each in judged.sources
@@ -152,14 +156,16 @@ def _halted(judged: Judged) -> Problem | None:
 
 
 def _under_way(judged: Judged) -> Problem | None:
-    """The Jobs that run: first the schema, then sources."""
+    """What Jobs have to do: first the schema, then sources."""
     if not judged.schema.done:
-        return None
-    busy = [each.status for each in judged.sources if each.job and not each.job.complete]
+        schema = _schema_ready(judged)
+        return schema.reason, schema.message
+    busy = [each.status.name for each in judged.sources if each.status.state in _BUSY]
     if not busy:
         return None
-    names = ", ".join(each.name for each in busy)
-    return "Ingesting", f"sources being ingested or removed: {names}"
+    moving = moves(judged.schema, judged.sources)
+    former = "; until then the memory answers from the former database" if moving else ""
+    return "Ingesting", f"sources to be ingested or removed: {', '.join(busy)}{former}"
 
 
 def _database_ready(kb: KnowledgeBase, judged: Judged) -> Condition:
@@ -194,19 +200,27 @@ def _schema_ready(judged: Judged) -> Condition:
 
 def _sources_ingested(judged: Judged) -> Condition:
     """Whether the memory holds of each source what its ConfigMap has now; what most needs somebody is said."""
-    found: Mapping[SourceState, list[str]] = {state: [] for state in SourceState}
+    found: Mapping[SourceState, list[SourceWork]] = {state: [] for state in SourceState}
     for each in judged.sources:
-        words = each.status.message or f"source {each.status.name}"
-        named = words if each.status.name in words else f"source {each.status.name}: {words}"
-        found[each.status.state].append(named)
-    for state, reason in _REASONS.items():
+        found[each.status.state].append(each)
+    for state, known in _REASONS.items():
         if found[state]:
-            message = "; ".join(found[state])
+            faults = (each.job.fault for each in found[state] if each.job)
+            reason = next((each.reason for each in faults if each), known)
+            message = "; ".join(map(_named, found[state]))
             return Condition(type="SourcesIngested", status=False, reason=reason, message=message)
     reason = "SourcesIngested" if judged.sources else "NoSources"
     return Condition(type="SourcesIngested", status=True, reason=reason)
 
 
+def _named(work: SourceWork) -> str:
+    status = work.status
+    job = f" (Job {status.running})" if status.running else ""
+    words = f": {status.message}" if status.message else ""
+    return f"source {status.name}{job}{words}"
+
+
+_BUSY = (SourceState.INGESTING, SourceState.REMOVING, SourceState.WAITING)
 # The worst first.
 _REASONS: Mapping[SourceState, str] = {
     SourceState.MISSING: MISSING,
@@ -238,16 +252,28 @@ def _ready(judged: Judged, stall: Condition, parts: Sequence[Condition]) -> Cond
     database, schema, sources, service = parts
     # While a schema is migrated to that of a new image, the memory of the former one answers.
     first = judged.schema.status is None
-    going = SourceState.REMOVING
-    held = all(each.ever for each in judged.sources if each.status.state is not going)
+    moving = moves(judged.schema, judged.sources)
+    held = moving or all(each.held(judged.schema.database) for each in _staying(judged.sources))
     for part, counts in ((database, True), (schema, first), (service, True), (sources, not held)):
         if counts and not part.status:
             return _not_ready(stall if stall.status else part)
     if stall.status:
         message = f"{stall.reason}: {stall.message}"
         return Condition(type="Ready", status=True, reason="Degraded", message=message)
-    return Condition(
-        type="Ready", status=True, reason="MemoryReady", message="the memory answers searches"
+    reason, message = "MemoryReady", "the memory answers searches"
+    if service.reason == "ScaledToZero":
+        reason, message = service.reason, "no pods desired"
+    return Condition(type="Ready", status=True, reason=reason, message=message)
+
+
+def _staying(sources: Sequence[SourceWork]) -> list[SourceWork]:
+    return [each for each in sources if each.status.state is not SourceState.REMOVING]
+
+
+def moves(schema: Migration, sources: Sequence[SourceWork]) -> bool:
+    """Whether some source is in another database than the spec names, and not in that one yet."""
+    return any(
+        each.status.ingested_at and not each.held(schema.database) for each in _staying(sources)
     )
 
 
@@ -259,7 +285,10 @@ def rolls(root: Mapping[str, Any], image: str) -> bool:
     """Whether status says that a knowledge base is being updated to this image."""
     known = root.get("status", {})
     entries = known.get("conditions", ())
-    under_way = any(e["type"] == "Reconciling" and e["status"] == "True" for e in entries)
+    under_way = any(
+        e["type"] == "Reconciling" and e["status"] == "True" and e["reason"] != "Ingesting"
+        for e in entries
+    )
     return under_way and known.get("image") == image
 
 

@@ -1,10 +1,12 @@
 """PURE: a Job that runs one pod to its end, and the few facts of one that decisions use."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from gameai_operator.controller.manifest import Document
+from gameai_operator.resources.deployment import remembered
 
 # The container starts again in its pod, later each time, up to five minutes: what keeps it from its end may be over by then.
 _MOST_RESTARTS = 2**31 - 1
@@ -18,6 +20,7 @@ class Job:
 
     complete: bool
     failed: str = ""
+    remembered: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def build(metadata: Document, template: Document) -> Document:
@@ -43,4 +46,5 @@ def job(document: Mapping[str, Any]) -> Job:
     return Job(
         complete=conditions.get("Complete", {}).get("status") == "True",
         failed=words if failed.get("status") == "True" else "",
+        remembered=remembered(document["metadata"]),
     )

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import psycopg
-from gameai_contract.knowledge import SourceReport
+from gameai_contract.knowledge import SourceReport, source_names_text
 from gameai_contract.names import DATABASE_ENVIRONMENT, GRPC_PORT, HEALTH_PORT
 from psycopg.conninfo import conninfo_to_dict
 
@@ -20,6 +20,7 @@ from gameai.knowledge.ingestion.pipeline import ingest, remove
 from gameai.knowledge.ingestion.sources import SourceError, read
 from gameai.knowledge.migrations import MigrationError, migrate
 from gameai.knowledge.records import GLOBAL_TRUST, MOST_TRUST, Report, Source, is_name
+from gameai.knowledge.store import writing
 from gameai.knowledge.store.errors import StoreError, first_line
 from gameai.knowledge.store.writing import connect
 from gameai.serving.opening import PortError
@@ -67,8 +68,11 @@ def _run(given: argparse.Namespace) -> int:
     if removes:
         return _remove(database, [each for each, _ in sources])
     if "migrate" in steps:
-        sys.stdout.write(f"schema {migrate(database, DIMENSIONS)}\n")
+        sys.stdout.write(f"schema {migrate(database, DIMENSIONS, given.owner)}\n")
     if steps == ["migrate"]:
+        if given.report is not None:
+            with connect(database) as connection:
+                given.report.write_text(source_names_text(writing.names(connection)))
         return 0
     embedder = LocalEmbedder()
     reports = _ingest(database, sources, embedder) if "ingest" in steps and sources else []
@@ -91,8 +95,9 @@ def _check_sources(given: argparse.Namespace, sources: list[Source]) -> None:
         raise UsageError("ingest needs --source NAME=FOLDER")
     if given.step == _REMOVE and not sources:
         raise UsageError("remove needs --source NAME")
-    if given.report is not None and (given.step != "ingest" or len(sources) != 1):
-        raise UsageError("--report needs the step ingest and one --source")
+    reports = given.step == "migrate" or (given.step == "ingest" and len(sources) == 1)
+    if given.report is not None and not reports:
+        raise UsageError("--report needs the step migrate, or the step ingest and one --source")
 
 
 def _remove(database: str, sources: list[Source]) -> int:
@@ -231,7 +236,14 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--report",
         type=Path,
-        help="with ingest and one --source: write the result to this file, as JSON, and exit 0 also where documents failed",
+        help="with ingest and one --source: write the result to this file, as JSON, and exit 0 also where documents failed; "
+        "with migrate: the sources that the database holds",
+    )
+    add(
+        "--owner",
+        default="",
+        metavar="NAMESPACE/NAME",
+        help="with migrate: the knowledge base that the database belongs to; that of another one is refused",
     )
     _add_serving(parser)
     add(

@@ -97,7 +97,8 @@ class _Ingestion:
                     len(documents),
                 )
             except DocumentError as error:
-                failed.append(f"{name}: {error}")
+                # It may quote a document, which may hold what no database and no terminal takes.
+                failed.append(f"{name}: {error}".encode(errors="backslashreplace").decode())
                 _LOG.warning("%s: %s: %s", self._where.source.name, name, error)
         removed = writing.remove_others(self._connection, self._where, documents)
         if self._where.checked_later:

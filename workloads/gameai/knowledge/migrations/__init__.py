@@ -9,6 +9,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
+from gameai.knowledge.store.errors import hidden
 from gameai.knowledge.store.statements import FUNCTIONS
 
 # Two migrations of one database wait for each other.
@@ -22,10 +23,11 @@ class MigrationError(Exception):
     """The schema cannot be brought to this release; the message says what to do."""
 
 
-def migrate(database: str, dimensions: int) -> str:
+def migrate(database: str, dimensions: int, owner: str = "") -> str:
     """Bring the schema to this release and return its revision. `database` is a postgresql:// URL.
 
-    Does nothing where it is there already. Raises `MigrationError`.
+    Does nothing where it is there already. With an `owner` the database is bound to that knowledge base,
+    `namespace/name`: two would remove each other's sources. Raises `MigrationError`.
     """
     engine = create_engine(
         "postgresql+psycopg://", creator=lambda: psycopg.connect(database), poolclass=NullPool
@@ -41,6 +43,7 @@ def migrate(database: str, dimensions: int) -> str:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
             _check_pgvector(connection)
+            _check_owner(connection, owner)
             for each in FUNCTIONS:
                 connection.exec_driver_sql(each)
             connection.commit()
@@ -48,13 +51,29 @@ def migrate(database: str, dimensions: int) -> str:
             return str(found.scalar_one())
     except (DBAPIError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        raise MigrationError(_sentence(str(cause).strip())) from error
+        raise MigrationError(hidden(_sentence(str(cause).strip()))) from error
     except CommandError as error:
         raise MigrationError(
             f"{error}: the database was migrated by another release; use that one or a later one"
         ) from error
     finally:
         engine.dispose()
+
+
+def _check_owner(connection: Connection, owner: str) -> None:
+    if not owner:
+        return
+    connection.execute(
+        text("INSERT INTO memory_ops.facts VALUES ('owner', :owner) ON CONFLICT (key) DO NOTHING"),
+        {"owner": owner},
+    )
+    held = connection.execute(text("SELECT value FROM memory_ops.facts WHERE key = 'owner'"))
+    other = str(held.scalar_one())
+    if other != owner:
+        raise MigrationError(
+            f"the database belongs to the knowledge base {other}: use another database, "
+            "or, if that one is gone, delete the row 'owner' of memory_ops.facts"
+        )
 
 
 def _check_pgvector(connection: Connection) -> None:

@@ -1,5 +1,7 @@
 """What can be wrong with the database, in words."""
 
+import os
+
 import psycopg
 
 NO_SCHEMA = "the database has no schema of this release: run python -m gameai.knowledge migrate"
@@ -16,4 +18,12 @@ class BusyError(Exception):
 
 def first_line(error: psycopg.Error) -> str:
     """The cause, without the statement and its place."""
-    return str(error).strip().partition("\n")[0]
+    return hidden(str(error).strip().partition("\n")[0])
+
+
+def hidden(text: str) -> str:
+    """A message without the values of a Secret: which key of it is the name of a role is a user's choice."""
+    for name in ("PGPASSWORD", "PGUSER"):
+        value = os.environ.get(name, "")
+        text = text.replace(value, f"[{name}]") if value else text
+    return text

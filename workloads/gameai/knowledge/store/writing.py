@@ -247,6 +247,13 @@ def remove_others(connection: Connection, where: Place, kept: Collection[str]) -
     return row[0] if row else 0
 
 
+def names(connection: Connection) -> list[tuple[str, str]]:
+    """Every source by name and world, empty for lore of all worlds."""
+    return connection.execute(
+        "SELECT s.name, coalesce(w.name, '') FROM memory_ops.sources s LEFT JOIN memory.worlds w USING (world_id) ORDER BY 2, 1"
+    ).fetchall()
+
+
 def forget(connection: Connection, where: Place) -> None:
     """Forget that there is such a source; its reviews stay, for the same text may come again."""
     connection.execute(
