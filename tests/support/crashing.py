@@ -223,7 +223,11 @@ def snapshot(api: Api, namespace: str) -> list[Json]:
         for document in api.list(kind, namespace)
         if document["metadata"]["name"] not in SYSTEM
     ]
-    return sorted(found, key=lambda each: (each["kind"], each["metadata"]["name"]))
+    # Names of Jobs were made equal, so their content decides.
+    return sorted(
+        found,
+        key=lambda each: (each["kind"], each["metadata"]["name"], json.dumps(each, sort_keys=True)),
+    )
 
 
 def difference(expected: Any, found: Any) -> str:

@@ -99,7 +99,7 @@ def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision
     judged = _judged(kb, observed, live, read, rolling=rolling, keyless=keyless)
     return Decision(
         wanted=wanted,
-        creations=_creations(kb, live) if read.inputs else (),
+        creations=_creations(kb, observed) if read.inputs else (),
         keep=_kept(kb, observed, live, read, cluster) if read.inputs else tuple(observed.children),
         status=status(kb, judged),
         conditions=conditions(kb, judged),
@@ -241,10 +241,17 @@ def _serves(live: _Live, read: _Reading) -> bool:
     return read.schema.done and not (live.memory is not None and moves(read.schema, read.sources))
 
 
-def _creations(kb: KnowledgeBase, live: _Live) -> tuple[Creation, ...]:
-    """The password is needed before the database starts, and is set then. A Secret that is there stays as it is."""
-    ready = live.database is not None and live.database.ready > 0
-    return () if kb.spec.database.managed is None or ready else (database.secret(kb),)
+def _creations(kb: KnowledgeBase, observed: Observed) -> tuple[Creation, ...]:
+    """The password is needed before the database starts, and is set then. A Secret that is there stays as it is.
+
+    One that was deleted, or that a lost answer kept from being made, is what the kubelet misses.
+    """
+    if kb.spec.database.managed is None:
+        return ()
+    begun = Key("StatefulSet", kb.metadata.namespace, naming.database_name(kb)) in observed.children
+    fault = _fault(observed, DATABASE_PART, None, _DATABASE_WORDS)
+    missed = fault is not None and fault.reason == "SecretMissing"
+    return (database.secret(kb),) if missed or not begun else ()
 
 
 def _kept(

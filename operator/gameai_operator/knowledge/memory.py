@@ -88,7 +88,9 @@ def admission(kb: KnowledgeBase, tokens: TokenKeys) -> Document:
 def migration(kb: KnowledgeBase, inputs: Inputs, wanted: str) -> Document:
     """The Job that brings the schema to this release; `wanted` is the digest of what that depends on."""
     own = f"--owner={kb.metadata.namespace}/{kb.metadata.name}"
-    command = (*_MODULE, "migrate", own, f"--report={REPORT_FILE}")
+    # A volume is of one knowledge base alone. What else is in a database of the user's own is the user's.
+    report = (f"--report={REPORT_FILE}",) if kb.spec.database.managed else ()
+    command = (*_MODULE, "migrate", own, *report)
     return _job(kb, _MIGRATE, command, inputs, wanted)
 
 
