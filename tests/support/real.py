@@ -1,6 +1,7 @@
 """What end-to-end tests share: the state of pods and worlds, a client's pod, and the figures that are shown."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ def rolled(api: Api, name: str) -> bool:
 
 
 def wait_operator(api: Api, seconds: float = 120) -> None:
-    until("both operator pods are ready", lambda: rolled(api, "gameai-operator"), seconds=seconds)
+    for name in ("gameai-operator", "gameai-operator-scaler"):
+        until(f"all pods of {name} are ready", partial(rolled, api, name), seconds=seconds)
 
 
 def wait_ready(api: Api, kind: str, namespace: str, name: str, seconds: float = 180) -> Json:

@@ -33,7 +33,8 @@ class Scaler:
     """What decides on numbers of replicas, for as long as it leads."""
 
     def __init__(self, settings: Settings, client: Client, gate: WriteGate) -> None:
-        roots = {name: _alone(kind) for name, kind in kinds(settings).items()}
+        known = kinds(settings)
+        roots = {each: _alone(known[each]) for each in ("ModelTier", "GameWorld")}
         watched = {
             **{each: WATCHED[each] for each in ("ScaledObject", "Namespace", "Pod")},
         }
