@@ -5,7 +5,6 @@ the write reaches the API server or after the server carried it out. `make test`
 `make soak` all of them.
 """
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,24 +111,9 @@ def stage(api: Api, folder: Path) -> Iterator[Stage]:
 def test_a_seeded_sample_of_crashes_ends_as_an_undisturbed_run(stage: Stage, seed: int) -> None:
     every = stage.points()
     assert len([each for _, each, _ in every if not each.path.endswith("/status")]) >= 15
-    before = stage.kills
-    # How many writes there are of one kind is chance: a status may tell of two changes at once. So some do not come again.
-    for workload, target, after in random.Random(seed).sample(every, min(len(every), 4 * SAMPLE)):
-        if stage.kills - before < SAMPLE:
-            stage.check(workload, target, after=after)
-    assert stage.kills - before == SAMPLE
+    stage.sample(seed, SAMPLE)
 
 
 @pytest.mark.soak
 def test_a_crash_at_every_write_ends_as_an_undisturbed_run(stage: Stage) -> None:
-    every = stage.points()
-    before = stage.kills
-    failures = []
-    for workload, target, after in every:
-        try:
-            stage.check(workload, target, after=after)
-        except AssertionError as error:
-            failures.append(str(error)[:2000])
-    print(f"{stage.kills - before} crashes of {len(every)}, {len(failures)} differences")
-    assert failures == []
-    assert stage.kills - before >= len(every) // 2
+    stage.sweep()

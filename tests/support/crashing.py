@@ -3,6 +3,7 @@
 import copy
 import difflib
 import json
+import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -161,6 +162,32 @@ class Stage:
         state = self.run(name, self._kill_at(target, after=after), expected)
         where = f"{name}: killed {'after' if after else 'before'} {target}"
         assert state == expected, f"{where}\n{difference(expected, state)}"
+
+    def sample(self, seed: int, number: int) -> None:
+        """So many crashes, chosen by a seed."""
+        every = self.points()
+        before = self.kills
+        # How many writes there are of one kind is chance: a status may tell of two changes at once. So some do not come again.
+        for workload, target, after in random.Random(seed).sample(
+            every, min(len(every), 4 * number)
+        ):
+            if self.kills - before < number:
+                self.check(workload, target, after=after)
+        assert self.kills - before == number
+
+    def sweep(self) -> None:
+        """A crash at every write, before and after it."""
+        every = self.points()
+        before = self.kills
+        failures = []
+        for workload, target, after in every:
+            try:
+                self.check(workload, target, after=after)
+            except AssertionError as error:
+                failures.append(str(error)[:2000])
+        print(f"{self.kills - before} crashes of {len(every)}, {len(failures)} differences")
+        assert failures == []
+        assert self.kills - before >= len(every) // 2
 
     def _kill_at(self, target: Named, *, after: bool) -> Callable[[str], None]:
         """Arms the proxy: SIGKILL at this write, before it reaches the server or after it was carried out."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from gameai_contract.knowledge import SourceReport, TokenKeys
 from gameai_devcluster.testing.rendering import NOW, TOKENS
-from gameai_operator.controller.conditions import Condition, fold
+from gameai_operator.controller.conditions import fold
 from gameai_operator.controller.kind import Decision, Observed
 from gameai_operator.controller.manifest import Key, key_of, timestamp
 from gameai_operator.controller.plan import Child
@@ -174,7 +174,3 @@ def _child(key: Key, manifest: Mapping[str, Any]) -> Child:
         intact=True,
         facts=facts,
     )
-
-
-def said(decision: Decision, kind: str = "Ready") -> Condition:
-    return next(each for each in decision.conditions if each.type == kind)

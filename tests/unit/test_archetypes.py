@@ -185,7 +185,7 @@ def test_whatever_yaml_can_hold_is_a_mistake_with_a_line_and_no_crash(value: str
 
 
 def test_what_is_wrong_with_many_documents_is_said_in_few_words() -> None:
-    """Whoever writes them must not fill the memory of the operator with it."""
+    """A user must not fill the memory of the operator with messages."""
     files = {f"{'x' * 200}-{number}.yaml": "]" for number in range(4000)}
     with pytest.raises(ArchetypeError) as caught:
         archetypes.parse(files)

@@ -15,9 +15,9 @@ from support.knowledge_decisions import (
     DEPLOYMENT,
     HISTORIES,
     Life,
-    said,
 )
 from support.tier_decisions import a_pod
+from support.world_decisions import said
 from support.worlds import HISTORIES as HISTORIES_KEY
 
 TWO = SourceReport(documents=2, chunks=40, quarantined=1)
