@@ -14,7 +14,7 @@ from gameai_contract.plain_yaml import YamlError, compose, construct, line_of
 
 # One label letter each, for an engine answers in one token.
 MOST_ACTIONS = 26
-# Somebody else writes the documents, and what is wrong with them is kept.
+# Users write the documents, and the message about their faults is kept in memory.
 _MOST_FAULTS, _MOST_MESSAGE = 8, 2048
 MOST_DOCUMENT_BYTES = 128 << 10
 MOST_ARCHETYPES = 500

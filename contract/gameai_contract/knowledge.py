@@ -12,9 +12,13 @@ from gameai_contract.names import config_name
 MOST_REPORT_BYTES = 4000
 MOST_FAILED = 8
 _MOST_SENTENCE = 300
-_LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+# A world is `namespace/name`.
+WORLD_PATTERN = f"{_LABEL}/{_LABEL}"
+_WORLD = re.compile(WORLD_PATTERN)
 _SOURCE = re.compile("[a-z](?:[-a-z0-9]{0,28}[a-z0-9])?")
-_WORLD = re.compile(f"{_LABEL}/{_LABEL}")
+# Lore of all worlds needs this trust; a source with less is checked as a whole before new text of it is found.
+GLOBAL_TRUST = 80
 # Where a Job's containers find the documents of its source, and where the kubelet reads the report.
 SOURCE_FOLDER = "/source"
 REPORT_FILE = "/dev/termination-log"
@@ -67,18 +71,23 @@ def source_names(text: str) -> tuple[tuple[str, str], ...]:
     """The sources in a termination message; none where it does not say."""
     try:
         known = json.loads(text)["sources"]
-        return tuple((str(name), str(world)) for name, world in known if _is_name(name, world))
+        return tuple((str(name), str(world)) for name, world in known if _is_source(name, world))
     except (ValueError, KeyError, TypeError, RecursionError):
         return ()
 
 
-def _is_name(name: object, world: object) -> bool:
+def is_world(name: str) -> bool:
+    """Is it the name of a world, `namespace/name`?"""
+    return _WORLD.fullmatch(name) is not None
+
+
+def _is_source(name: object, world: object) -> bool:
     """What a Job can be made of."""
     return (
         isinstance(name, str)
         and isinstance(world, str)
         and _SOURCE.fullmatch(name) is not None
-        and (world == "" or _WORLD.fullmatch(world) is not None)
+        and (world == "" or is_world(world))
     )
 
 
@@ -121,7 +130,7 @@ class TokenKeys:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryCaller:
-    """An account, `namespace/name`, and what it may ask: everybody who is listed may search the lore of all worlds."""
+    """An account, `namespace/name`, and its rights: each listed account may search the lore of all worlds."""
 
     account: str
     worlds: Sequence[str] = ()
@@ -141,7 +150,7 @@ class Rights:
         return self.worlds is None or world in self.worlds
 
 
-# On a laptop everybody may everything.
+# On a laptop each caller has all rights.
 EVERYTHING = Rights()
 
 

@@ -13,8 +13,6 @@ VLLM_CONTAINER = "vllm"
 # The `app.kubernetes.io/name` of engine pods of every tier.
 VLLM_NAME = "vllm"
 SERVICE_CONTAINER = "service"
-# Of every pod of a knowledge base.
-KNOWLEDGE_CONTAINER = "knowledge"
 # The sidecar of each engine, and its port, which also serves /livez, /readyz and /metrics.
 AGENT_CONTAINER = "agent"
 AGENT_PORT = HEALTH_PORT

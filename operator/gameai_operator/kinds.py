@@ -235,7 +235,7 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
             Watched(
                 resource=_row("", "v1", "ServiceAccount", "serviceaccounts"),
                 get_before_apply=True,
-                # No pod of ours begins as somebody else's account.
+                # No pod of ours starts with an account of another owner.
                 apply_barrier=True,
             ),
             Watched(

@@ -1,5 +1,6 @@
 """PURE: what every custom resource's types share: the model class, CEL rules, names and quantities."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, NamedTuple
 
@@ -92,6 +93,9 @@ ObjectName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"),
 ]
+NamespaceName = Annotated[
+    str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=253)]
 LabelValue = Annotated[
     str, StringConstraints(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")
@@ -130,6 +134,11 @@ class Condition(Model):
     """Time of the last change of status, in UTC. Example: 2026-11-21T10:00:00Z."""
     observed_generation: int | None = None
     """Generation of the spec that the condition refers to."""
+
+
+def is_true(conditions: Iterable[Condition], kind: str) -> bool:
+    """Whether a condition of this type is there and True."""
+    return any(each.type == kind and each.status is ConditionStatus.TRUE for each in conditions)
 
 
 class EnvironmentVariable(Model):

@@ -40,6 +40,21 @@ _STALLED = '.status.conditions[?(@.type=="Stalled")]'
 _READY = '.status.conditions[?(@.type=="Ready")]'
 
 
+# The columns of every kind that users declare.
+_STATE = (
+    _column("Ready", "string", f"{_READY}.status", "Status of the Ready condition."),
+    _column("Reason", "string", f"{_READY}.reason", "Reason of the Ready condition."),
+    _column(
+        "Stalled",
+        "string",
+        f"{_STALLED}.status",
+        "Whether the last change failed and needs an edit.",
+    ),
+)
+_AGE = _column("Age", "date", ".metadata.creationTimestamp", "Time since creation.")
+_MESSAGE = _column("Message", "string", f"{_READY}.message", "Message of the Ready condition.", 1)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Definition:
     """One custom resource; `scale` adds the scale subresource over replicas and selector.
@@ -76,14 +91,7 @@ MODEL_TIER = Definition(
     status=ModelTierStatus,
     scale=True,
     columns=(
-        _column("Ready", "string", f"{_READY}.status", "Status of the Ready condition."),
-        _column("Reason", "string", f"{_READY}.reason", "Reason of the Ready condition."),
-        _column(
-            "Stalled",
-            "string",
-            f"{_STALLED}.status",
-            "Whether the last change failed and needs an edit.",
-        ),
+        *_STATE,
         _column("Class", "string", ".spec.class", "Latency class."),
         _column("Desired", "integer", ".status.wantedReplicas", "Desired replicas."),
         _column("Available", "integer", ".status.readyReplicas", "Ready pods."),
@@ -96,7 +104,7 @@ MODEL_TIER = Definition(
         _column("Spot", "integer", ".status.capacity.spot", "Pods that ask for spot nodes."),
         _column("Any", "integer", ".status.capacity.any", "Pods that ask for no capacity type."),
         _column("USD/h", "string", ".status.cost.perHour", "Cost of scheduled pods, USD per hour."),
-        _column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
+        _AGE,
         _column(
             "Desired USD/h",
             "string",
@@ -112,7 +120,7 @@ MODEL_TIER = Definition(
             1,
         ),
         _column("Endpoint", "string", ".status.endpoint", "URL of the tier inside the cluster.", 1),
-        _column("Message", "string", f"{_READY}.message", "Message of the Ready condition.", 1),
+        _MESSAGE,
     ),
 )
 GAME_WORLD = Definition(
@@ -124,14 +132,7 @@ GAME_WORLD = Definition(
     status=GameWorldStatus,
     scale=False,
     columns=(
-        _column("Ready", "string", f"{_READY}.status", "Status of the Ready condition."),
-        _column("Reason", "string", f"{_READY}.reason", "Reason of the Ready condition."),
-        _column(
-            "Stalled",
-            "string",
-            f"{_STALLED}.status",
-            "Whether the last change failed and needs an edit.",
-        ),
+        *_STATE,
         _column("State", "string", ".spec.state", "Running or Hibernated."),
         _column("Services", "string", ".status.readyServices", "Ready services, of all."),
         _column("Tiers", "string", f"{_TIERS}.reason", "State of the tiers of its roles."),
@@ -141,9 +142,9 @@ GAME_WORLD = Definition(
         _column(
             "Speed", "string", ".status.clock.speed", "Speed of the world clock; 0 means stopped."
         ),
-        _column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
+        _AGE,
         _column("Image", "string", ".status.workloadsImage", "Image of the built-in services.", 1),
-        _column("Message", "string", f"{_READY}.message", "Message of the Ready condition.", 1),
+        _MESSAGE,
     ),
 )
 KNOWLEDGE_BASE = Definition(
@@ -154,24 +155,17 @@ KNOWLEDGE_BASE = Definition(
     spec=KnowledgeBaseSpec,
     status=KnowledgeBaseStatus,
     columns=(
-        _column("Ready", "string", f"{_READY}.status", "Status of the Ready condition."),
-        _column("Reason", "string", f"{_READY}.reason", "Reason of the Ready condition."),
-        _column(
-            "Stalled",
-            "string",
-            f"{_STALLED}.status",
-            "Whether the last change failed and needs an edit.",
-        ),
+        *_STATE,
         _column("Sources", "string", f"{_SOURCES}.reason", "State of its sources."),
         _column("Documents", "integer", ".status.documents", "Documents in the memory."),
         _column("Chunks", "integer", ".status.chunks", "Chunks in the memory."),
         _column(
             "Quarantined", "integer", ".status.quarantined", "Chunks that are held for a review."
         ),
-        _column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
+        _AGE,
         _column("Endpoint", "string", ".status.endpoint", "Address inside the cluster.", 1),
         _column("Image", "string", ".status.image", "Image of the memory.", 1),
-        _column("Message", "string", f"{_READY}.message", "Message of the Ready condition.", 1),
+        _MESSAGE,
     ),
 )
 WORLD_VIEW = Definition(
@@ -181,7 +175,7 @@ WORLD_VIEW = Definition(
     spec=WorldViewSpec,
     columns=(
         _column("Roles", "string", ".spec.roles[*].name", "Roles that gateways serve."),
-        _column("Age", "date", ".metadata.creationTimestamp", "Time since creation."),
+        _AGE,
     ),
 )
 # The kinds that users declare, then all kinds.

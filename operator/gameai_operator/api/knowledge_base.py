@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from gameai_contract.knowledge import GLOBAL_TRUST, WORLD_PATTERN
 from pydantic import Field, StringConstraints
 
 from gameai_operator.api.base import (
@@ -11,6 +12,7 @@ from gameai_operator.api.base import (
     LocalReference,
     Metadata,
     Model,
+    NamespaceName,
     ObjectName,
     Quantity,
     Rule,
@@ -20,13 +22,11 @@ from gameai_operator.api.base import (
 from gameai_operator.api.database import Database
 
 MOST_SOURCES = 32
-GLOBAL_TRUST = 80
 SourceName = Annotated[
     str, StringConstraints(min_length=1, max_length=30, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
 ]
-_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 WorldName = Annotated[
-    str, StringConstraints(min_length=3, max_length=127, pattern=f"^{_LABEL}/{_LABEL}$")
+    str, StringConstraints(min_length=3, max_length=127, pattern=f"^{WORLD_PATTERN}$")
 ]
 
 
@@ -53,9 +53,7 @@ class Source(Model):
 class KnowledgeCaller(Model):
     """An account that may call the memory."""
 
-    namespace: Annotated[
-        str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    ]
+    namespace: NamespaceName
     """Namespace. Example: game-servers."""
     service_account: ObjectName
     """ServiceAccount. The caller authenticates with its token (audience gameai-memory). Example: storyteller."""

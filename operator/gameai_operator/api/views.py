@@ -70,7 +70,7 @@ class ConfigMapView:
 
     @property
     def unread(self) -> bool:
-        """Whether the API server did not give it, which is nobody's mistake."""
+        """Whether the API server did not return it, so that no user has to change anything."""
         return self.reason == _UNREAD
 
 

@@ -19,6 +19,7 @@ from gameai_operator.api.base import (
     LocalReference,
     Metadata,
     Model,
+    NamespaceName,
     ObjectName,
     Rule,
     Text,
@@ -110,9 +111,7 @@ class ArchetypesReference(Model):
 class Caller(Model):
     """An account that may send requests for a world."""
 
-    namespace: Annotated[
-        str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    ]
+    namespace: NamespaceName
     """Namespace. Example: game-servers."""
     service_account: ObjectName
     """ServiceAccount. The caller authenticates with its token (audience gameai-gateway). Example: eldermoor."""

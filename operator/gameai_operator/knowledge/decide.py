@@ -8,7 +8,7 @@ from typing import Any
 from gameai_contract.knowledge import TokenKeys
 from gameai_contract.names import GRPC_PORT
 
-from gameai_operator.api.base import ConditionStatus
+from gameai_operator.api.base import ConditionStatus, is_true
 from gameai_operator.api.database import DEFAULT_IMAGE
 from gameai_operator.api.knowledge_base import KnowledgeBase
 from gameai_operator.controller.kind import Decision, Observed, RejectedWrite, SlotUse
@@ -17,7 +17,7 @@ from gameai_operator.controller.plan import Creation
 from gameai_operator.knowledge import database, memory, naming, network, work
 from gameai_operator.knowledge.naming import DATABASE_PART, MEMORY, MEMORY_PART
 from gameai_operator.knowledge.revisions import inputs
-from gameai_operator.knowledge.status import Judged, conditions, moves, status, was_true
+from gameai_operator.knowledge.status import Judged, conditions, moves, status
 from gameai_operator.resources import tenant_policy
 from gameai_operator.resources.deployment import Deployment, unfinished
 from gameai_operator.resources.disruption_budget import disruption_budget
@@ -106,7 +106,8 @@ def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision
         replicas=_replicas(kb),
         requeue_after_seconds=_DEADLINE_SECONDS if rolling else None,
         turn=_turn(kb, observed, read.inputs, current, live, rolling=rolling),
-        healthy=was_true(kb, "Ready") and not (live.memory and live.memory.exceeded),
+        healthy=is_true(kb.status.conditions, "Ready")
+        and not (live.memory and live.memory.exceeded),
     )
 
 
@@ -236,7 +237,7 @@ def _service(kb: KnowledgeBase) -> Document:
 def _serves(live: _Live, read: _Reading) -> bool:
     """Whether the memory may have the schema, and the database, that the spec asks for.
 
-    Another database is empty at first: the memory of the former one goes on until each source is in the new one.
+    Another database is empty at first: the memory of the former one serves until each source is in the new one.
     """
     return read.schema.done and not (live.memory is not None and moves(read.schema, read.sources))
 
@@ -276,7 +277,7 @@ def _replicas(kb: KnowledgeBase) -> dict[Key, int]:
 
 def _rolling(kb: KnowledgeBase, live: _Live, read: _Reading, wanted: tuple[Document, ...]) -> bool:
     """Whether a migration or a roll-out is unfinished."""
-    before = was_true(kb, "Reconciling")
+    before = is_true(kb.status.conditions, "Reconciling")
     deployments = [each for each in wanted if each["kind"] == "Deployment"]
     pods = any(unfinished(each, live.memory, before=before) for each in deployments)
     managed = kb.spec.database.managed is not None

@@ -11,7 +11,13 @@ from gameai_contract.knowledge import (
     MemoryCaller,
     TokenKeys,
 )
-from gameai_contract.names import CONFIG_FOLDER, DATABASE_ENVIRONMENT, GRPC_PORT, HEALTH_PORT
+from gameai_contract.names import (
+    CONFIG_FOLDER,
+    DATABASE_ENVIRONMENT,
+    GRPC_PORT,
+    HEALTH_PORT,
+    PART_LABEL,
+)
 
 from gameai_operator.api.database import TlsMode
 from gameai_operator.api.knowledge_base import KnowledgeBase, Source
@@ -21,6 +27,7 @@ from gameai_operator.knowledge.naming import MEMORY, MEMORY_PART, ROLE
 from gameai_operator.resources import job
 from gameai_operator.resources.config_map import config_map
 from gameai_operator.resources.deployment import Strategy, annotations, build
+from gameai_operator.resources.pod_template import spread
 from gameai_operator.resources.secret import PASSWORD_KEY
 from gameai_operator.resources.template_inputs import Inputs
 
@@ -55,15 +62,7 @@ def deployment(kb: KnowledgeBase, inputs: Inputs) -> Document:
         **_probes(),
     }
     made = _template(kb, own, container, inputs, [volume])
-    made["spec"]["topologySpreadConstraints"] = [
-        {
-            "maxSkew": 1,
-            "topologyKey": key,
-            "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": naming.selector(kb, MEMORY_PART)},
-        }
-        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
-    ]
+    made["spec"]["topologySpreadConstraints"] = spread(naming.selector(kb, MEMORY_PART))
     about = naming.about(kb, naming.memory_name(kb), MEMORY, MEMORY_PART)
     about = {**about, "annotations": annotations(made, inputs.text())}
     strategy = Strategy(surge=1, unavailable=0, deadline_seconds=_PROGRESS_SECONDS)
@@ -130,7 +129,8 @@ def _job(
         volumes = [{"name": "source", "configMap": {"name": documents}}]
     unnamed = _template(kb, naming.own_labels(kb, MEMORY, "job"), container, inputs, volumes)
     name = f"{kb.metadata.name}-{verb}-{digest([unnamed, *wanted])[:10]}"
-    made = _template(kb, naming.own_labels(kb, MEMORY, name), container, inputs, volumes)
+    labels = {**unnamed["metadata"]["labels"], PART_LABEL: name}
+    made = {**unnamed, "metadata": {"labels": labels}}
     notes = annotations(made, inputs.text())
     return job.build({**naming.about(kb, name, MEMORY, name), "annotations": notes}, made)
 

@@ -8,7 +8,7 @@ from gameai_operator.resources.metadata import labels, metadata
 
 # The `app.kubernetes.io/name` of the pods, and of their containers.
 DATABASE, MEMORY = "postgres", "gameai-memory"
-# Values of PART_LABEL, beside the names of Jobs.
+# Values of PART_LABEL; the pods of a Job have the name of the Job.
 DATABASE_PART, MEMORY_PART = "database", "memory"
 # In a database that the operator runs.
 ROLE, DATABASE_NAME = "gameai", "memory"

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from gameai_operator.controller.manifest import Document
+from gameai_operator.resources.pod_template import RESTRICTED
 from gameai_operator.resources.template_inputs import Inputs
 
 GRACE_SECONDS = 45
@@ -39,11 +40,7 @@ def template(
                 {
                     **container,
                     "terminationMessagePolicy": "FallbackToLogsOnError",
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "readOnlyRootFilesystem": True,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
+                    "securityContext": dict(RESTRICTED),
                 }
             ],
             "volumes": volumes,

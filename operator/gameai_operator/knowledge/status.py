@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gameai_operator.api.base import ConditionStatus
 from gameai_operator.api.knowledge_base import KnowledgeBase, SourceState, SourceStatus
 from gameai_operator.controller.conditions import Condition
 from gameai_operator.controller.kind import RejectedWrite
@@ -74,7 +73,7 @@ class Judged:
 
 
 def status(kb: KnowledgeBase, judged: Judged) -> dict[str, Any]:
-    """The status fields beside conditions; absent where nothing is known."""
+    """The status fields without the conditions; absent where nothing is known."""
     entries = [each.status for each in judged.sources]
     known = not entries or any(each.ingested_at for each in entries)
     fields = {
@@ -199,7 +198,7 @@ def _schema_ready(judged: Judged) -> Condition:
 
 
 def _sources_ingested(judged: Judged) -> Condition:
-    """Whether the memory holds of each source what its ConfigMap has now; what most needs somebody is said."""
+    """Whether the memory holds of each source what its ConfigMap has now; the message is about the worst state."""
     found: Mapping[SourceState, list[SourceWork]] = {state: [] for state in SourceState}
     for each in judged.sources:
         found[each.status.state].append(each)
@@ -290,10 +289,3 @@ def rolls(root: Mapping[str, Any], image: str) -> bool:
         for e in entries
     )
     return under_way and known.get("image") == image
-
-
-def was_true(kb: KnowledgeBase, kind: str) -> bool:
-    """Whether status says that a condition is True."""
-    return any(
-        each.type == kind and each.status is ConditionStatus.TRUE for each in kb.status.conditions
-    )

@@ -17,6 +17,7 @@ from gameai_operator.api.base import GROUP
 from gameai_operator.api.knowledge_base import (
     MOST_SOURCES,
     KnowledgeBase,
+    SchemaStatus,
     Source,
     SourceState,
     SourceStatus,
@@ -91,7 +92,7 @@ class Migration:
 class SourceWork:
     """A source: what status says of it, and the Job that it needs now.
 
-    `kept` is a Job that goes on though it cannot be said now whether it is needed. `missing` says what its user must do.
+    `kept` is a running Job of which it is not known now whether it is needed. `missing` says what its user must do.
     """
 
     status: SourceStatus
@@ -112,28 +113,29 @@ def migration(kb: KnowledgeBase, observed: Observed, inputs: Inputs) -> Migratio
     wanted = digest([inputs.image, database, again])
     before = kb.status.schema_
     if before is not None and before.inputs == wanted:
-        known = {"inputs": wanted, "job": before.job}
-        return Migration(inputs=wanted, database=database, status=known)
+        return Migration(inputs=wanted, database=database, status=_recorded(before))
     former = before.inputs if before else ""
     job = _ran(memory.migration(kb, inputs, f"{wanted} {former}"), observed, "MigrationFailing")
     if job.complete:
         known = {"inputs": wanted, "job": job.name}
         holds = source_names(job.said)
         return Migration(inputs=wanted, database=database, status=known, holds=holds)
-    known = {"inputs": before.inputs, "job": before.job} if before else {}
-    return Migration(inputs=wanted, database=database, status=known or None, job=job)
+    return Migration(inputs=wanted, database=database, status=_recorded(before), job=job)
 
 
 def known_migration(kb: KnowledgeBase) -> Migration:
     """What status says of the schema, where nothing may be changed."""
     before = kb.status.schema_
-    known = None if before is None else {"inputs": before.inputs, "job": before.job}
     databases = {each.database for each in kb.status.sources if each.ingested_at}
     return Migration(
         inputs=before.inputs if before else "",
         database=min(databases, default=""),
-        status=known,
+        status=_recorded(before),
     )
+
+
+def _recorded(schema: SchemaStatus | None) -> dict[str, str] | None:
+    return None if schema is None else schema.model_dump()
 
 
 def sources(
@@ -165,7 +167,7 @@ def _works(
 
 
 def _started(works: Sequence[SourceWork], *, migrated: bool) -> Iterator[SourceWork]:
-    """Those that run go on; further ones start while there is room, and no Job of the same name is left."""
+    """Running Jobs continue; others start while there is room and no Job of the same name is left."""
     # One that fails waits longer and longer, and must not keep others from their turn.
     busy = sum(bool(each.status.running) and not (each.job and each.job.words) for each in works)
     room = MOST_JOBS - busy if migrated else 0
@@ -232,7 +234,7 @@ def _superseded(observed: Observed, known: SourceStatus, state: SourceState) -> 
 def _unread(
     kb: KnowledgeBase, source: Source, known: SourceStatus, view: ConfigMapView | None
 ) -> SourceWork:
-    """Its ConfigMap is not there, or cannot be read; what was ingested stays, and a Job that runs goes on."""
+    """Its ConfigMap is not there, or cannot be read; what was ingested stays, and a running Job continues."""
     name, namespace = source.config_map.name, kb.metadata.namespace
     if view is not None and view.unread:
         message = f"ConfigMap {name}: {view.fault}; reading it again"

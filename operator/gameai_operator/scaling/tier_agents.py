@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gameai_operator.api.base import ConditionStatus
+from gameai_operator.api.base import is_true
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.cache import Cache
 from gameai_operator.controller.manifest import Key
@@ -149,7 +149,5 @@ def _situation(
 
 def _is_rolling(tier: ModelTier) -> bool:
     """Whether a roll-out is in progress, or the last edit was not looked at yet."""
-    return tier.status.observed_generation != tier.metadata.generation or any(
-        each.type == "Reconciling" and each.status is ConditionStatus.TRUE
-        for each in tier.status.conditions
-    )
+    unseen = tier.status.observed_generation != tier.metadata.generation
+    return unseen or is_true(tier.status.conditions, "Reconciling")

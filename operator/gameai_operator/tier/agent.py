@@ -9,6 +9,7 @@ from gameai_contract.tier_agent import DRAIN_PATH
 
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.manifest import Document, digest
+from gameai_operator.resources.pod_template import RESTRICTED
 
 RESOURCES: Document = {
     "requests": {"cpu": "20m", "memory": "128Mi"},
@@ -61,11 +62,7 @@ def sidecar(tier: ModelTier, image: str, engine: Document, drain_seconds: int) -
             "failureThreshold": 6,
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": dict(RESTRICTED),
     }
 
 

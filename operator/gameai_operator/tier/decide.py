@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from gameai_contract.names import CAPACITY_LABEL
 
-from gameai_operator.api.base import ConditionStatus
+from gameai_operator.api.base import is_true
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.kind import Decision, Observed, RejectedWrite
 from gameai_operator.controller.manifest import Document, Key
@@ -268,10 +268,7 @@ def _has_pods(deployment: Deployment | None) -> bool:
 def _rolling(tier: ModelTier, live: Live, rendered: Sequence[Document]) -> bool:
     """Whether pods of the present template are missing, or a wanted Deployment would replace some."""
     seen = {ON_DEMAND: live.on_demand, SPOT: live.spot}
-    before = any(
-        each.type == "Reconciling" and each.status == ConditionStatus.TRUE
-        for each in tier.status.conditions
-    )
+    before = is_true(tier.status.conditions, "Reconciling")
     return any(
         unfinished(each, seen[each["metadata"]["labels"][CAPACITY_LABEL]], before=before)
         for each in rendered

@@ -11,6 +11,7 @@ from gameai_operator.controller.manifest import Document, Key, without_empty
 from gameai_operator.resources.deployment import Deployment, Strategy, annotations, build
 from gameai_operator.resources.metadata import labels, metadata
 from gameai_operator.resources.pod_faults import Fault
+from gameai_operator.resources.pod_template import RESTRICTED
 from gameai_operator.tier import agent, template
 from gameai_operator.tier.revisions import AGENT_SINCE, REVISIONS, Inputs
 from gameai_operator.tier.split import Split
@@ -123,9 +124,5 @@ def _sleeping(name: str, image: str, resources: Document) -> Document:
         "image": image,
         "command": ["sleep", "infinity"],
         "resources": resources,
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": dict(RESTRICTED),
     }

@@ -14,6 +14,7 @@ from gameai_contract.names import TIER_LABEL, VLLM_CONTAINER, VLLM_PORT
 from gameai_operator.api.model_files import EmptyDirectory
 from gameai_operator.api.tier import DEFAULT_IMAGE, ModelTier, ModelTierSpec
 from gameai_operator.controller.manifest import Document
+from gameai_operator.resources.pod_template import RESTRICTED, spread
 from gameai_operator.tier import agent
 from gameai_operator.tier.revisions import (
     AGENT_SINCE,
@@ -165,11 +166,7 @@ def _container(tier: ModelTier, profile: Profile, inputs: Inputs) -> Document:
         **_probes(spec.engine.vllm.start_timeout_seconds),
         **({"terminationMessagePolicy": "FallbackToLogsOnError"} if profile.last_words else {}),
         "lifecycle": {"preStop": _pre_stop(profile, inputs)},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": dict(RESTRICTED),
         "volumeMounts": _mounts(spec),
     }
 
@@ -303,15 +300,7 @@ def placement(spec: ModelTierSpec, group: Group, inputs: Inputs) -> Document:
         "nodeSelector": dict(spec.hardware.node_selector),
         "tolerations": _tolerations(spec),
         "affinity": _affinity(spec, group, inputs),
-        "topologySpreadConstraints": [
-            {
-                "maxSkew": 1,
-                "topologyKey": key,
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": {TIER_LABEL: group.labels[TIER_LABEL]}},
-            }
-            for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
-        ],
+        "topologySpreadConstraints": spread({TIER_LABEL: group.labels[TIER_LABEL]}),
     }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from gameai_contract.world_time import MICROSECOND, Anchor
 
-from gameai_operator.api.base import ConditionStatus
+from gameai_operator.api.base import is_true
 from gameai_operator.api.world import GameWorld, WorldState
 from gameai_operator.controller.kind import Decision, Observed, RejectedWrite, SlotUse
 from gameai_operator.controller.manifest import Key
@@ -131,7 +131,7 @@ def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision
             turned.requeue_after_seconds, grace_left(world, judged), _asleep(world)
         ),
         turn=_turn(world, observed, read, current, rolling),
-        healthy=_was_ready(world)
+        healthy=is_true(world.status.conditions, "Ready")
         and not any(each.live and each.live.exceeded for each in services),
     )
 
@@ -230,13 +230,6 @@ def _replicas(world: GameWorld, observed: Observed, read: _Reading) -> dict[Key,
     return numbers
 
 
-def _was_ready(world: GameWorld) -> bool:
-    return any(
-        each.type == "Ready" and each.status is ConditionStatus.TRUE
-        for each in world.status.conditions
-    )
-
-
 def _halted(world: GameWorld, observed: Observed, current: Inputs) -> str:
     """Why a new image does not reach this world: too many that took it failed."""
     waits = world.status.workloads_image not in (None, current.image)
@@ -255,10 +248,7 @@ def _rolling(
     world: GameWorld, observed: Observed, wanted: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """Names of Deployments whose pods of the present template are missing, or that are about to replace some."""
-    before = any(
-        each.type == "Reconciling" and each.status is ConditionStatus.TRUE
-        for each in world.status.conditions
-    )
+    before = is_true(world.status.conditions, "Reconciling")
     deployments = {e["metadata"]["name"]: e for e in wanted if e["kind"] == "Deployment"}
     return [
         name

@@ -24,6 +24,7 @@ from gameai_contract.settings import settings_hash
 from gameai_operator.api.service import Probe
 from gameai_operator.api.world import GameWorld
 from gameai_operator.controller.manifest import Document
+from gameai_operator.resources.pod_template import RESTRICTED, spread
 from gameai_operator.resources.template_inputs import Inputs
 from gameai_operator.world.catalogue import Effective, seed
 
@@ -69,15 +70,7 @@ def template(
                 *([_token(inputs)] if inputs.revision >= _OWN_TOKEN else []),
                 *({"name": n, "emptyDir": {"sizeLimit": limit}} for n, _, limit in _paths(service)),
             ],
-            "topologySpreadConstraints": [
-                {
-                    "maxSkew": 1,
-                    "topologyKey": key,
-                    "whenUnsatisfiable": "ScheduleAnyway",
-                    "labelSelector": {"matchLabels": selector(world, service)},
-                }
-                for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
-            ],
+            "topologySpreadConstraints": spread(selector(world, service)),
         },
     }
 
@@ -127,11 +120,7 @@ def _container(world: GameWorld, service: Effective, inputs: Inputs) -> Document
         },
         **({"terminationMessagePolicy": "FallbackToLogsOnError"} if inputs.revision > 1 else {}),
         **_probes(service),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "securityContext": dict(RESTRICTED),
         "volumeMounts": [
             {"name": "world", "mountPath": CONFIG_FOLDER, "readOnly": True},
             *([_TOKEN_MOUNT] if inputs.revision >= _OWN_TOKEN else []),

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import psycopg
-from gameai_contract.knowledge import SourceReport, source_names_text
+from gameai_contract.knowledge import GLOBAL_TRUST, SourceReport, is_world, source_names_text
 from gameai_contract.names import DATABASE_ENVIRONMENT, GRPC_PORT, HEALTH_PORT
 from psycopg.conninfo import conninfo_to_dict
 
@@ -19,7 +19,7 @@ from gameai.knowledge.ingestion.chunking import cutter
 from gameai.knowledge.ingestion.pipeline import ingest, remove
 from gameai.knowledge.ingestion.sources import SourceError, read
 from gameai.knowledge.migrations import MigrationError, migrate
-from gameai.knowledge.records import GLOBAL_TRUST, MOST_TRUST, Report, Source, is_name
+from gameai.knowledge.records import MOST_TRUST, Report, Source
 from gameai.knowledge.store import writing
 from gameai.knowledge.store.errors import StoreError, first_line
 from gameai.knowledge.store.writing import connect
@@ -187,7 +187,7 @@ def _source(text: str, *, has_folder: bool) -> tuple[Source, Path]:
         raise UsageError(f"--source {text}: write {form}")
     world = found.get("world", "")
     # An empty variable must not make a world's history lore of all worlds.
-    if "world" in found and not is_name(world):
+    if "world" in found and not is_world(world):
         raise UsageError(f"--source {text}: world must be NAMESPACE/NAME")
     trust = found.get("trust", str(GLOBAL_TRUST + 10))
     if trust not in map(str, range(MOST_TRUST + 1)):

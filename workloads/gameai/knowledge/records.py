@@ -1,26 +1,15 @@
 """PURE: what the memory holds and returns, and the limits of both."""
 
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 # A part of the digest of a source: a release that cuts or cleans in another way ingests again.
 PIPELINE = "1"
-GLOBAL_TRUST = 80
 MOST_HITS = 100
 MOST_AUDIENCE, MOST_AUDIENCE_CHARACTERS = 32, 64
 MOST_TRUST = 100
 MOST_QUERY_CHARACTERS = 4096
 MOST_BATCH, MOST_BATCH_HITS = 64, 1000
-
-
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_WORLD = re.compile(rf"{_LABEL}/{_LABEL}")
-
-
-def is_name(world: str) -> bool:
-    """Is it the name of a world, `namespace/name`?"""
-    return bool(_WORLD.fullmatch(world))
 
 
 class Scope(StrEnum):

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 import numpy as np
 import psycopg
+from gameai_contract.knowledge import GLOBAL_TRUST
 
 from gameai.knowledge.embedding.embedder import Embedder, Vectors
 from gameai.knowledge.ingestion.bursts import bursts
 from gameai.knowledge.ingestion.chunking import Cut
 from gameai.knowledge.ingestion.documents import DocumentError, parse
 from gameai.knowledge.ingestion.sources import SourceError
-from gameai.knowledge.records import GLOBAL_TRUST, PIPELINE, Report, Source
+from gameai.knowledge.records import PIPELINE, Report, Source
 from gameai.knowledge.store import facts, writing
 
 _LOG = logging.getLogger(__name__)

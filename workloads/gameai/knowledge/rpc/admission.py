@@ -35,11 +35,11 @@ class Gatekeeper(Protocol):
 
     @property
     def fault(self) -> str:
-        """Why nobody can be admitted; empty: nothing is wrong."""
+        """Why no caller can be admitted; empty: callers can."""
 
 
 class Open:
-    """Everybody may everything: for laptops."""
+    """Gives each caller all rights: for laptops."""
 
     fault = ""
 
@@ -63,7 +63,7 @@ class Guarded:
 
     @property
     def fault(self) -> str:
-        """Why nobody can be admitted."""
+        """Why no caller can be admitted."""
         known = self._admission is not None and self._tokens.ready
         return "" if known else f"{self._file} does not say yet who may call"
 

@@ -3,6 +3,7 @@
 from types import MappingProxyType
 
 import numpy as np
+from gameai_contract.knowledge import is_world
 
 from gameai.errors import InvalidArgumentError
 from gameai.knowledge.records import (
@@ -16,7 +17,6 @@ from gameai.knowledge.records import (
     Provenance,
     Query,
     Scope,
-    is_name,
 )
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 
@@ -59,7 +59,7 @@ def query(request: pb.SearchRequest, dimensions: int) -> Query:
 
 def world(name: str) -> str:
     """A world's name; empty: none. Raises `InvalidArgumentError`."""
-    if name and not is_name(name):
+    if name and not is_world(name):
         raise InvalidArgumentError(
             f"world {name[:_MOST_SHOWN]!r} must be namespace/name", field="world"
         )

@@ -3,8 +3,8 @@
 from typing import Any
 
 import psycopg
+from gameai_contract.knowledge import is_world
 
-from gameai.knowledge.records import is_name
 from gameai.knowledge.store.errors import StoreError
 
 
@@ -29,5 +29,5 @@ def number(connection: psycopg.Connection[tuple[Any, ...]], name: str) -> int | 
 
 
 def _check(name: str) -> None:
-    if not is_name(name):
+    if not is_world(name):
         raise StoreError(f"{name!r} is not a world: write namespace/name")
