@@ -81,9 +81,9 @@ class Agent:
 
 
 def rolled(api: Api) -> bool:
-    wanted = api.get("Deployment", real.SYSTEM, GATEWAY)["spec"]["replicas"]
+    gateway = api.get("Deployment", real.SYSTEM, GATEWAY)
     pods = api.list("Pod", real.SYSTEM, selector="app.kubernetes.io/name=gameai-gateway")
-    return real.rolled(api, GATEWAY) and len(pods) == wanted
+    return real.rolled(gateway) and len(pods) == gateway["spec"]["replicas"]
 
 
 def test_game_servers_are_answered_by_engines_while_gateways_and_engines_are_replaced(

@@ -1,7 +1,6 @@
 """What end-to-end tests share: the state of pods and worlds, a client's pod, and the figures that are shown."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +59,8 @@ def metrics(api: Api, pod: Json) -> str:
     return api.text(f"{at}/proxy/metrics")
 
 
-def rolled(api: Api, name: str) -> bool:
-    """Whether every pod of a Deployment of the chart is of the present template, and ready."""
-    deployment = api.get("Deployment", SYSTEM, name)
+def rolled(deployment: Json) -> bool:
+    """Whether every pod of a Deployment is of the present template, and ready."""
     status, wanted = deployment["status"], deployment["spec"]["replicas"]
     seen = status.get("observedGeneration") == deployment["metadata"]["generation"]
     counts = {status.get(each) for each in ("replicas", "readyReplicas", "updatedReplicas")}
@@ -70,8 +68,16 @@ def rolled(api: Api, name: str) -> bool:
 
 
 def wait_operator(api: Api, seconds: float = 120) -> None:
-    for name in ("gameai-operator", "gameai-operator-scaler"):
-        until(f"all pods of {name} are ready", partial(rolled, api, name), seconds=seconds)
+    """Until the operator's pods are ready, and the scaler's where the installed release has one."""
+
+    def ready() -> bool:
+        found = {each["metadata"]["name"]: each for each in api.list("Deployment", SYSTEM)}
+        ours = [
+            found[each] for each in ("gameai-operator", "gameai-operator-scaler") if each in found
+        ]
+        return "gameai-operator" in found and all(rolled(each) for each in ours)
+
+    until("all pods of operator and scaler are ready", ready, seconds=seconds)
 
 
 def wait_ready(api: Api, kind: str, namespace: str, name: str, seconds: float = 180) -> Json:
