@@ -12,6 +12,8 @@ POSTGRES_PORT = 5432
 VLLM_CONTAINER = "vllm"
 # The `app.kubernetes.io/name` of engine pods of every tier.
 VLLM_NAME = "vllm"
+# The same of the pods of a memory, and the name of their container.
+MEMORY_NAME = "gameai-memory"
 SERVICE_CONTAINER = "service"
 # The sidecar of each engine, and its port, which also serves /livez, /readyz and /metrics.
 AGENT_CONTAINER = "agent"
@@ -43,6 +45,9 @@ TOKEN_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}GATEWAY_TOKEN"
 TOKEN_FOLDER = "/var/run/gameai"  # noqa: S105 - a folder
 TOKEN_KEY = "token"  # noqa: S105 - a file's name
 TOKEN_AUDIENCE = "gameai-gateway"  # noqa: S105 - no token
+# In the same folder: the token with which it asks the memory of its knowledge base.
+MEMORY_TOKEN_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}MEMORY_TOKEN"
+MEMORY_TOKEN_KEY = "memory-token"  # noqa: S105 - a file's name
 CONFIG_KEY = "world.json"
 # Beside it: the certificate of the gateways' authority.
 GATEWAY_CA_KEY = "gateway-ca.crt"

@@ -42,6 +42,8 @@ class WorldConfig:
     services: Mapping[str, ServiceConfig]
     # Where the gateways are, `host:port`; empty if absent.
     gateway: str = ""
+    # Where the memory of its knowledge base answers, `host:port`; empty if absent.
+    memory: str = ""
 
 
 def parse(text: str) -> WorldConfig:
@@ -56,6 +58,7 @@ def parse(text: str) -> WorldConfig:
             roles={name: _role(each) for name, each in document["roles"].items()},
             services={name: _service(each) for name, each in document["services"].items()},
             gateway=str(document.get("gateway", {}).get("endpoint", "")),
+            memory=str(document.get("memory", {}).get("endpoint", "")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise ConfigError(

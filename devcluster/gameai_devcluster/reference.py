@@ -344,6 +344,7 @@ def _labels() -> str:
         names.CONFIG_ENVIRONMENT: "path of the world's configuration file",
         names.SETTINGS_HASH_ENVIRONMENT: "hash of the settings that the pod was started for",
         names.TOKEN_ENVIRONMENT: "path of the token for the gateway",
+        names.MEMORY_TOKEN_ENVIRONMENT: "path of the token for the memory",
     }
     header = ("name", "meaning")
     parts = [

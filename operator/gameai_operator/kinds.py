@@ -29,6 +29,7 @@ from gameai_operator.api.views import (
     config_map_refused,
     config_map_unread,
     config_map_view,
+    knowledge_view,
     namespace_labels,
     tier_view,
 )
@@ -52,6 +53,7 @@ from gameai_operator.tier import revisions as tier_revisions
 from gameai_operator.tier import status as tier_status
 from gameai_operator.tier.decide import decide as decide_tier
 from gameai_operator.world import archetypes as world_archetypes
+from gameai_operator.world import knowledge as world_knowledge
 from gameai_operator.world import revisions as world_revisions
 from gameai_operator.world import status as world_status
 from gameai_operator.world.clock import published
@@ -148,6 +150,7 @@ def _knowledge(settings: Settings, token_keys: Callable[[], TokenKeys | None]) -
         read_pod=_knowledge_pod,
         decide=_labelled(decide, settings.pods.labels),
         refers=knowledge_decide.refers,
+        project=knowledge_view,
         rolls=functools.partial(knowledge_status.rolls, image=image),
     )
 
@@ -178,9 +181,9 @@ def _with_more(creation: Creation, labels: Mapping[str, str]) -> Creation:
 
 
 def _world_refers(root: Mapping[str, Any]) -> tuple[Key, ...]:
-    """Tiers, archetypes, and its own namespace."""
-    files = world_archetypes.named(root)
-    return (*refers(root), *([files] if files else []))
+    """Tiers, knowledge base, archetypes, and its own namespace."""
+    more = (world_knowledge.named(root), world_archetypes.named(root))
+    return (*refers(root), *(each for each in more if each))
 
 
 def _root(definition: crd.Definition) -> Resource:

@@ -16,12 +16,25 @@ from gameai_devcluster import e2e, install
 from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.testing.waiting import condition, knowledge_settled, until
 from support import real
+from support.live import world
 
 Kubectl = Callable[..., str]
 NAMESPACE, NAME = "e2e", "lore"
 LORE = install.ROOT / "examples/lore"
 DOCUMENTS = 13
 QUESTION = "What does a cart pay at Tamrel bridge?"
+# Runs in the pod of a service of a world.
+ASK = """
+import asyncio, sys
+from gameai.client import Memory
+
+async def main():
+    async with Memory.of_world() as memory:
+        for hit in (await memory.search(sys.argv[1], count=3, timeout_seconds=20)).hits:
+            print(hit.provenance.document)
+
+asyncio.run(main())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +151,16 @@ def test_a_caller_without_a_token_and_one_of_another_namespace_are_refused(
             stub.Search(request, timeout=20)
         with pytest.raises(grpc.RpcError, match="account shared/default may not call"):
             stub.Search(request, timeout=20, metadata=(("authorization", f"Bearer {foreign}"),))
+
+
+def test_a_service_of_a_world_asks_its_memory(lore: Json, api: Api, kubectl: Kubectl) -> None:
+    reader = world(NAMESPACE, name="reader", services=[{"name": "time-manager"}])
+    reader["spec"]["knowledgeBaseRef"] = {"name": NAME}
+    api.apply(reader, manager="kubectl")
+    real.wait_ready(api, "GameWorld", NAMESPACE, "reader")
+    inside = ("exec", "deployment/reader-time-manager", "--", "python", "-c", ASK, QUESTION)
+    assert "09-guide-trade.md" in kubectl("-n", NAMESPACE, *inside)
+    api.delete("GameWorld", NAMESPACE, "reader")
 
 
 def test_a_password_is_in_a_secret_and_nowhere_else(lore: Json, api: Api, kubectl: Kubectl) -> None:

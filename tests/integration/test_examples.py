@@ -47,7 +47,7 @@ def volume(claim: Json) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": metadata["name"]},
+        "metadata": {"name": f"{metadata['namespace']}-{metadata['name']}"},
         "spec": {
             "accessModes": spec["accessModes"],
             "capacity": spec["resources"]["requests"],
@@ -58,17 +58,17 @@ def volume(claim: Json) -> Json:
     }
 
 
-def settled_root(api: Api, kind: str, name: str) -> Json:
+def settled_root(api: Api, kind: str, namespace: str, name: str) -> Json:
     """The root once it is settled; else an error with its conditions."""
     ends = SETTLED[kind]
     try:
         return until(
             f"{kind} {name} is settled",
-            lambda: live if ends(live := api.get(kind, "studio", name)) else None,
+            lambda: live if ends(live := api.get(kind, namespace, name)) else None,
             seconds=60,
         )
     except AssertionError as error:
-        raise AssertionError(f"{error}\n{api.get(kind, 'studio', name)['status']}") from None
+        raise AssertionError(f"{error}\n{api.get(kind, namespace, name)['status']}") from None
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
@@ -82,17 +82,19 @@ def test_an_example_becomes_ready(api: Api, kubectl: Kubectl, file: Path) -> Non
         if each["kind"] == "PersistentVolumeClaim":
             api.apply(volume(each), manager="storage")
         if each.get("spec", {}).get("database", {}).get("managed"):
-            name = f"data-{each['metadata']['name']}-db-0"
+            namespace, name = each["metadata"]["namespace"], f"data-{each['metadata']['name']}-db-0"
             claim = until(
-                "a claim", partial(api.find, "PersistentVolumeClaim", "studio", name), seconds=30
+                "a claim", partial(api.find, "PersistentVolumeClaim", namespace, name), seconds=30
             )
             api.apply(volume(claim), manager="storage")
     roots = [
-        (each["kind"], each["metadata"]["name"]) for each in documents if install.has_status(each)
+        (each["kind"], each["metadata"]["namespace"], each["metadata"]["name"])
+        for each in documents
+        if install.has_status(each)
     ]
-    for kind, name in roots:
-        found = settled_root(api, kind, name)
+    for kind, namespace, name in roots:
+        found = settled_root(api, kind, namespace, name)
         assert condition(found, "Ready")["status"] == "True"
         assert condition(found, "Stalled")["status"] == "False"
-    for kind, name in reversed(roots):
-        api.delete(kind, "studio", name)
+    for kind, namespace, name in reversed(roots):
+        api.delete(kind, namespace, name)

@@ -1,14 +1,19 @@
 """Who may ask the memory what: real tokens, and the file that the operator writes."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from gameai import client
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 from gameai_contract.knowledge import MEMORY_AUDIENCE, Admission, MemoryCaller, TokenKeys
+from gameai_contract.names import CONFIG_ENVIRONMENT, MEMORY_TOKEN_ENVIRONMENT
+from gameai_contract.world_config import ConfigError
 from gameai_devcluster.testing.waiting import until
+from support import worlds
 from support.memory import Memory, Served, served
 from support.tokens import ISSUER, THEIRS, key_set, token
 
@@ -117,3 +122,51 @@ def test_nobody_is_admitted_before_the_keys_are_there(memory: Memory, tmp_path: 
         file.write_text(admitted())
         until("it is ready", lambda: service.get("/readyz")[0] == 200, seconds=60)
         assert code(service, "games/default") == "OK"
+
+
+def in_a_pod(service: Served, folder: Path, monkeypatch: pytest.MonkeyPatch, account: str) -> None:
+    """What the operator gives a service of the world games/moor."""
+    config = json.loads(worlds.configuration())
+    known = {"world": "moor", "namespace": "games", "memory": {"endpoint": service.address}}
+    (folder / "world.json").write_text(json.dumps(config | known))
+    subject = f"system:serviceaccount:{account.replace('/', ':')}"
+    (folder / "memory-token").write_text(token(sub=subject, aud=[MEMORY_AUDIENCE]))
+    monkeypatch.setenv(CONFIG_ENVIRONMENT, str(folder / "world.json"))
+    monkeypatch.setenv(MEMORY_TOKEN_ENVIRONMENT, str(folder / "memory-token"))
+
+
+async def test_a_service_of_a_world_asks_with_what_its_pod_has(
+    service: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_pod(service, tmp_path, monkeypatch, "games/moor-world")
+    async with client.Memory.of_world() as memory:
+        found = await memory.search("Who crosses the lake?", count=3)
+        scopes = {each.scope for each in found.hits}
+        assert scopes == {pb.SCOPE_GLOBAL, pb.SCOPE_WORLD}
+        with pytest.raises(client.QuestionError, match="count"):
+            await memory.search("ferry", count=1000)
+        # The kubelet renews the token; this one is of another account.
+        in_a_pod(service, tmp_path, monkeypatch, "games/fen-world")
+        with pytest.raises(client.AccessError, match="may not read world games/moor") as refused:
+            await memory.search("ferry")
+        assert refused.value.reason == "CALLER_NOT_ADMITTED"
+
+
+async def test_a_memory_that_does_not_answer_is_an_error_in_time(tmp_path: Path) -> None:
+    async with client.Memory("127.0.0.1:9") as memory:
+        with pytest.raises(client.NoAnswerError):
+            await memory.search("ferry", timeout_seconds=0.2)
+
+
+def test_a_pod_without_a_memory_says_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="GAMEAI_MEMORY_TOKEN must be set"):
+        client.Memory.of_world()
+    (tmp_path / "world.json").write_text(worlds.configuration())
+    monkeypatch.setenv(CONFIG_ENVIRONMENT, str(tmp_path / "world.json"))
+    monkeypatch.setenv(MEMORY_TOKEN_ENVIRONMENT, str(tmp_path / "memory-token"))
+    with pytest.raises(ConfigError, match=r"set spec\.knowledgeBaseRef"):
+        client.Memory.of_world()
+    with pytest.raises(ValueError, match="write host:port"):
+        client.Memory("http://lore:50051")

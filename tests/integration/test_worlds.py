@@ -10,10 +10,16 @@ import yaml
 from gameai_contract.world_time import parse_time
 from gameai_devcluster import install
 from gameai_devcluster.api import Api, Json
-from gameai_devcluster.testing.waiting import condition, settled, until, world_settled
+from gameai_devcluster.testing.waiting import (
+    condition,
+    knowledge_settled,
+    settled,
+    until,
+    world_settled,
+)
 from gameai_operator.world.clock import LEAD_SECONDS
 from support import crashing
-from support.live import manifest, world
+from support.live import knowledge_base, manifest, world
 
 pytestmark = pytest.mark.usefixtures("operator")
 Kubectl = Callable[..., str]
@@ -283,3 +289,43 @@ def test_a_world_is_isolated_until_it_is_opened_and_no_pod_restarts_for_it(
     applied(api, opened)
     until("the policy is gone", lambda: not api.list("NetworkPolicy", namespace), seconds=30)
     assert pods(api, namespace) == before
+
+
+def test_a_world_finds_the_memory_of_its_knowledge_base(
+    api: Api, namespace: str, kubectl: Kubectl
+) -> None:
+    shared = f"{namespace}-lore"
+    kubectl("create", "namespace", shared)
+    login = {"username": "app", "password": "hunter2"}
+    metadata = {"name": "lore-app", "namespace": shared}
+    api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": login})
+    reference = {"name": "lore", "namespace": shared}
+    applied(api, world(namespace))
+    before = pods(api, namespace)
+    api.apply(world(namespace, knowledgeBaseRef=reference), manager="kubectl")
+    refused = says(api, namespace, "KnowledgeReady", "RefNotPermitted")
+    caller = {
+        "namespace": namespace,
+        "serviceAccount": "moor-world",
+        "worlds": [f"{namespace}/moor"],
+    }
+    assert "serviceAccount: moor-world" in refused
+    assert condition(get(api, namespace), "Ready")["reason"] == "RefNotPermitted"
+
+    api.apply(knowledge_base(shared), manager="kubectl")
+    until(
+        "it is Ready",
+        lambda: knowledge_settled(api.get("KnowledgeBase", shared, "lore")),
+        seconds=60,
+    )
+    assert says(api, namespace, "KnowledgeReady", "RefNotPermitted") == refused
+    api.apply(knowledge_base(shared, callers=[caller]), manager="kubectl")
+    until("the world is Ready", lambda: world_settled(get(api, namespace)), seconds=60)
+    assert config(api, namespace)["memory"] == {"endpoint": f"lore-memory.{shared}.svc:50051"}
+
+    api.delete("KnowledgeBase", shared, "lore")
+    assert says(api, namespace, "KnowledgeReady", "RefNotPermitted") == refused
+    lost = get(api, namespace)
+    assert condition(lost, "Degraded")["reason"] == "MemoryLost"
+    assert condition(lost, "Ready")["status"] == "True", "a lost memory is borne for two minutes"
+    assert pods(api, namespace) == before, "no pod of the world restarted for it"

@@ -79,7 +79,8 @@ class Served:
         )
         until("it serves", self._ports_file.exists, seconds=60)
         self._ports = json.loads(self._ports_file.read_text())
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{self._ports['grpc']}")
+        self.address = f"127.0.0.1:{self._ports['grpc']}"
+        self.channel = grpc.insecure_channel(self.address)
         self.knowledge = knowledge_pb2_grpc.KnowledgeServiceStub(self.channel)
         self.ingestion = knowledge_pb2_grpc.IngestionServiceStub(self.channel)
 

@@ -5,7 +5,7 @@ from typing import Any
 from gameai_contract.names import CONFIG_KEY
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.api.access import Access
-from gameai_operator.api.views import TierView, config_map_view
+from gameai_operator.api.views import KnowledgeView, TierView, config_map_view
 from gameai_operator.api.world import GameWorld
 from gameai_operator.controller.manifest import Key
 
@@ -24,6 +24,18 @@ def view(**facts: Any) -> TierView:
     return TierView(**(given | facts))
 
 
+def memory(*callers: str, **facts: Any) -> KnowledgeView:
+    """A knowledge base whose memory answers; `facts` replace some."""
+    given: dict[str, Any] = {
+        "endpoint": "lore-memory.shared.svc:50051",
+        "answers": True,
+        "reason": "",
+        "callers": frozenset(callers),
+    }
+    return KnowledgeView(**(given | facts))
+
+
+LORE = Key("KnowledgeBase", "shared", "lore")
 GOLD = Key("ModelTier", "shared", "gold")
 SILVER = Key("ModelTier", "eldermoor", "silver")
 NAMESPACE = Key("Namespace", "", "eldermoor")
@@ -40,6 +52,7 @@ READY_TIERS: dict[Key, Any] = {
     CHRONICLE: config_map_view({"data": {"year-1.md": "The bridge fell."}}),
     GOLD: view(),
     SILVER: view(endpoint="http://silver.eldermoor.svc:8000"),
+    LORE: memory("eldermoor/eldermoor-world"),
     NAMESPACE: {},
     ARCHETYPES: config_map_view({"data": {"npcs.yaml": GUARDS}}),
 }

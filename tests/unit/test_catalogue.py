@@ -123,6 +123,8 @@ FROZEN = {
     (2, "weather-manager"): "c3ff681ee5b41fbd",
     (3, "time-manager"): "6d9e962ddbd36525",
     (3, "weather-manager"): "a16434fa52a6eccf",
+    (4, "time-manager"): "36b3002223648e18",
+    (4, "weather-manager"): "ecbed71852178b85",
 }
 
 

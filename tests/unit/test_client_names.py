@@ -8,6 +8,7 @@ def test_the_exported_names_of_the_client() -> None:
         "AccessError",
         "AskError",
         "Gateway",
+        "Memory",
         "NoAnswerError",
         "QuestionError",
         "Reply",

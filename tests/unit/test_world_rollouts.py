@@ -181,16 +181,19 @@ def test_pods_get_a_token_for_the_api_where_it_is_asked_for(
     assert found["automountServiceAccountToken"] is mounted
 
 
-def test_a_service_has_a_token_for_the_gateway_and_its_account_may_ask() -> None:
+def test_a_service_has_tokens_for_gateway_and_memory_and_its_account_may_ask() -> None:
     settings = Settings(pods=PodSettings(audience="two"))
     decision = see(settings=settings, services=duel(serviceAccountName="mine"))
     found = pod_spec(decision)
     [volume] = [each for each in found["volumes"] if each["name"] == "gateway-token"]
-    [source] = volume["projected"]["sources"]
-    token = {"path": "token", "audience": "two", "expirationSeconds": 3600}
-    assert source == {"serviceAccountToken": token}
+    tokens = [each["serviceAccountToken"] for each in volume["projected"]["sources"]]
+    assert tokens == [
+        {"path": "token", "audience": "two", "expirationSeconds": 3600},
+        {"path": "memory-token", "audience": "gameai-memory", "expirationSeconds": 3600},
+    ]
     environment = {each["name"]: each["value"] for each in found["containers"][0]["env"]}
     assert environment["GAMEAI_GATEWAY_TOKEN"] == "/var/run/gameai/token"
+    assert environment["GAMEAI_MEMORY_TOKEN"] == "/var/run/gameai/memory-token"
     view = next(each for each in decision.wanted if each["kind"] == "WorldView")
     assert view["spec"]["callers"] == ["eldermoor/mine", "eldermoor/moor-world"]
 

@@ -34,6 +34,7 @@ def _column(name: str, kind: str, path: str, text: str, priority: int = 0) -> di
 
 
 _TIERS = '.status.conditions[?(@.type=="TiersReady")]'
+_KNOWLEDGE = '.status.conditions[?(@.type=="KnowledgeReady")]'
 _ARCHETYPES = '.status.conditions[?(@.type=="ArchetypesValid")]'
 _SOURCES = '.status.conditions[?(@.type=="SourcesIngested")]'
 _STALLED = '.status.conditions[?(@.type=="Stalled")]'
@@ -143,6 +144,13 @@ GAME_WORLD = Definition(
             "Speed", "string", ".status.clock.speed", "Speed of the world clock; 0 means stopped."
         ),
         _AGE,
+        _column(
+            "Memory",
+            "string",
+            f"{_KNOWLEDGE}.reason",
+            "Whether its memory answers its services.",
+            1,
+        ),
         _column("Image", "string", ".status.workloadsImage", "Image of the built-in services.", 1),
         _MESSAGE,
     ),

@@ -17,7 +17,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
         8: {
             "KnowledgeBase": "76e985f9ab4507f3",
             "ModelTier": "70dac0fc65beade5",
-            "GameWorld": "8b30629284780224",
+            "GameWorld": "ba777f41bf0c6b6a",
             "WorldView": "8a6f2b591de4739a",
         },
     }

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from gameai_operator.api.access import Access
 
 _UNREAD = "ArchetypesUnread"
+# The reason of a knowledge base whose memory has no pods.
+SCALED_TO_ZERO = "ScaledToZero"
 # Of all ConfigMaps of archetypes that the worlds of a namespace name.
 ARCHETYPES_BUDGET_BYTES = 1 << 20
 
@@ -44,6 +46,38 @@ def tier_view(root: Mapping[str, Any]) -> TierView | None:
         reason="" if is_ready else ready.get("reason", "Unseen"),
         endpoint=status.get("endpoint", ""),
         cost_per_hour=status.get("cost", {}).get("perHour", ""),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KnowledgeView:
+    """A knowledge base as a world sees it: whether its memory answers, else the `reason`, and the accounts that may call it."""
+
+    endpoint: str
+    answers: bool
+    reason: str
+    callers: frozenset[str]
+
+
+def knowledge_view(root: Mapping[str, Any]) -> KnowledgeView | None:
+    """What a KnowledgeBase shows; None once it is being deleted.
+
+    A memory that answers does so while a source is ingested, or is broken. Without pods it does not.
+    """
+    if "deletionTimestamp" in root["metadata"]:
+        return None
+    status = root.get("status", {})
+    entries = {entry["type"]: entry for entry in status.get("conditions", ())}
+    service, ready = entries.get("ServiceReady", {}), entries.get("Ready", {})
+    answers = service.get("status") == "True" and service.get("reason") != SCALED_TO_ZERO
+    return KnowledgeView(
+        endpoint=status.get("endpoint", ""),
+        answers=answers,
+        reason="" if answers else ready.get("reason", "Unseen"),
+        callers=frozenset(
+            f"{each['namespace']}/{each['serviceAccount']}"
+            for each in root["spec"].get("callers", ())
+        ),
     )
 
 

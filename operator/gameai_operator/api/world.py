@@ -67,6 +67,15 @@ class TierReference(Model):
     """Namespace of the tier. In another namespace, spec.access of the tier must allow the namespace of the world. Absent: the namespace of the world. Example: shared."""
 
 
+class KnowledgeBaseReference(Model):
+    """A KnowledgeBase."""
+
+    name: ObjectName
+    """Name of the knowledge base. Example: lore."""
+    namespace: NamespaceName | None = None
+    """Namespace of the knowledge base. In another namespace, spec.callers of the knowledge base must name the world's account (<world>-world). Absent: the namespace of the world. Example: shared."""
+
+
 class Share(Model):
     """Share of a role in the capacity that its world gets of a tier."""
 
@@ -172,6 +181,8 @@ class GameWorldSpec(Model):
     """Kinds of requests and the tiers that serve them, keyed by name. Default: none. Example: [{name: dialogue, tierRef: {name: silver}}]."""
     archetypes: ArchetypesReference | None = None
     """NPC archetypes: their default responses and cache rules. Absent: none; requests that name an archetype are rejected. Example: {configMap: {name: eldermoor-archetypes}}."""
+    knowledge_base_ref: KnowledgeBaseReference | None = None
+    """The memory of the world: lore of all worlds and the world's own history. Its services get the address and a token. Absent: none. Example: {name: lore, namespace: shared}."""
     callers: Annotated[
         tuple[Caller, ...],
         Field(max_length=64, json_schema_extra=list_map("namespace", "serviceAccount")),
@@ -260,7 +271,7 @@ class GameWorldStatus(Model):
     conditions: Annotated[
         tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))
     ] = ()
-    """Ready, Reconciling, Stalled, Degraded, TiersReady, ArchetypesValid, ServicesReady, ClockStarted."""
+    """Ready, Reconciling, Stalled, Degraded, TiersReady, KnowledgeReady, ArchetypesValid, ServicesReady, ClockStarted."""
 
 
 class GameWorld(Model):

@@ -1,13 +1,19 @@
 """PURE: names, labels and addresses of a knowledge base's objects."""
 
-from gameai_contract.names import GRPC_PORT, KNOWLEDGE_LABEL, PART_LABEL, POSTGRES_PORT
+from gameai_contract.names import (
+    GRPC_PORT,
+    KNOWLEDGE_LABEL,
+    MEMORY_NAME,
+    PART_LABEL,
+    POSTGRES_PORT,
+)
 
 from gameai_operator.api.knowledge_base import KnowledgeBase
 from gameai_operator.controller.manifest import Document
 from gameai_operator.resources.metadata import labels, metadata
 
 # The `app.kubernetes.io/name` of the pods, and of their containers.
-DATABASE, MEMORY = "postgres", "gameai-memory"
+DATABASE, MEMORY = "postgres", MEMORY_NAME
 # Values of PART_LABEL; the pods of a Job have the name of the Job.
 DATABASE_PART, MEMORY_PART = "database", "memory"
 # In a database that the operator runs.

@@ -9,6 +9,7 @@ from gameai_contract.world_time import Anchor
 
 from gameai_operator.api.world import GameWorld, Role
 from gameai_operator.world.catalogue import Effective, seed
+from gameai_operator.world.knowledge import KnowledgeSight
 from gameai_operator.world.roles import RoleSight
 
 
@@ -23,6 +24,7 @@ def configuration(
     roles: Sequence[RoleSight],
     anchors: Sequence[Anchor],
     gateway: str = "",
+    knowledge: KnowledgeSight | None = None,
 ) -> str:
     """The document as text; equal inputs give equal text. `gateway` is where the gateways are, if there are any."""
     chance = seed(world)
@@ -42,6 +44,7 @@ def configuration(
             for each in roles
         },
         **({"gateway": {"endpoint": gateway}} if gateway else {}),
+        **({"memory": {"endpoint": knowledge.endpoint}} if knowledge else {}),
         # Who may ask the gateway for this world, beside its own account.
         "callers": sorted(each.account for each in world.spec.callers),
         "services": {

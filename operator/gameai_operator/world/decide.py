@@ -15,7 +15,7 @@ from gameai_operator.resources.pod_faults import Words, fault
 from gameai_operator.resources.template_inputs import Inputs
 from gameai_operator.resources.template_revision import UnknownRevisionError
 from gameai_operator.settings import NetworkSettings, Policy
-from gameai_operator.world import archetypes
+from gameai_operator.world import archetypes, knowledge
 from gameai_operator.world.allowed import network_not_allowed, pods_not_allowed
 from gameai_operator.world.catalogue import Effective, effective
 from gameai_operator.world.clock import Turning, reported, started, turning
@@ -58,11 +58,14 @@ _WORDS = Words(
 class _Reading:
     """A spec as far as it can be honoured; `rejections` say what cannot.
 
-    Without `inputs` no pod template is rendered; without `network` the policy is left as it is.
+    Without `inputs` no pod template is rendered; without `network` the policy is left as it is. `revision` and `image`
+    are those of the pods.
     """
 
     services: tuple[Effective, ...]
     inputs: Inputs | None
+    revision: int | None
+    image: str | None
     network: bool
     rejections: tuple[RejectedWrite, ...]
 
@@ -84,6 +87,7 @@ def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision
     world = GameWorld.model_validate(observed.root)
     read = _read(world, observed, current, cluster)
     roles = sights(world, observed.references, observed.neighbours)
+    memory = knowledge.sight(world, observed.references, read.revision, observed.neighbours)
     shown = _shown(world, observed)
     files = archetypes.observed(world, observed.references, shown)
     turned = _turning(world, observed, acts=read.inputs is not None)
@@ -95,24 +99,21 @@ def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision
         inputs=read.inputs,
         network=cluster.network if closed else None,
         gateway=cluster.gateway,
+        knowledge=memory,
         archetypes=files.document,
         shown_archetypes=shown if _stays(files) else files.document,
     )
     wanted = objects(world, parts)
-    services = [
-        ObservedService(
-            service=each, live=observed.applied("Deployment", deployment_name(world, each))
-        )
-        for each in read.services
-    ]
+    services = _services(world, observed, read)
     rolling = _rolling(world, observed, wanted)
     judged = Judged(
         services=services,
         roles=roles,
         archetypes=files,
         anchors=turned.anchors,
-        revision=read.inputs.revision if read.inputs else world.status.template_revision,
-        image=read.inputs.image if read.inputs else world.status.workloads_image,
+        knowledge=memory,
+        revision=read.revision,
+        image=read.image,
         rolling=bool(rolling),
         halted=_halted(world, observed, current),
         clock=started(world, turned),
@@ -134,6 +135,15 @@ def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision
         healthy=is_true(world.status.conditions, "Ready")
         and not any(each.live and each.live.exceeded for each in services),
     )
+
+
+def _services(world: GameWorld, observed: Observed, read: _Reading) -> list[ObservedService]:
+    return [
+        ObservedService(
+            service=each, live=observed.applied("Deployment", deployment_name(world, each))
+        )
+        for each in read.services
+    ]
 
 
 def _stays(files: archetypes.ArchetypesSight) -> bool:
@@ -182,9 +192,12 @@ def _read(world: GameWorld, observed: Observed, current: Inputs, cluster: Cluste
     rejections += [
         RejectedWrite(key=own, reason=each.reason, message=each.message) for each in faults
     ]
+    used = None if faults or pods or bare else found
     return _Reading(
         services=services,
-        inputs=None if faults or pods or bare else found,
+        inputs=used,
+        revision=used.revision if used else world.status.template_revision,
+        image=used.image if used else world.status.workloads_image,
         network=not wrong and not closed,
         rejections=tuple(rejections),
     )

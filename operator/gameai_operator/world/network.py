@@ -1,6 +1,12 @@
 """PURE: who may call a world's services, and what they may call."""
 
-from gameai_contract.names import GRPC_PORT, HEALTH_PORT, WORLD_LABEL
+from gameai_contract.names import (
+    GRPC_PORT,
+    HEALTH_PORT,
+    KNOWLEDGE_LABEL,
+    MEMORY_NAME,
+    WORLD_LABEL,
+)
 
 from gameai_operator.api.network import Peer
 from gameai_operator.api.selector import LabelSelector
@@ -8,6 +14,7 @@ from gameai_operator.api.world import GameWorld
 from gameai_operator.controller.manifest import Document
 from gameai_operator.resources import network_policy
 from gameai_operator.settings import NetworkSettings
+from gameai_operator.world import knowledge
 
 
 def ingress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
@@ -32,7 +39,7 @@ def _from_scaler(world: GameWorld, settings: NetworkSettings) -> list[Document]:
 
 
 def egress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
-    """The world itself, DNS, Pod Identity, the gateway, and the peers in the spec."""
+    """The world itself, DNS, Pod Identity, the gateway, the memory, and the peers in the spec."""
     given = [
         network_policy.outwards(peers, _ports(each))
         for each in _network(world)[1]
@@ -45,8 +52,19 @@ def egress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
         network_policy.outwards(
             [network_policy.gateway(settings)], network_policy.ports(GRPC_PORT)
         ),
+        *_to_memory(world),
         *given,
     ]
+
+
+def _to_memory(world: GameWorld) -> list[Document]:
+    """The pods of its knowledge base that answer; which of its calls they take is up to the memory."""
+    found = knowledge.base(world)
+    if found is None:
+        return []
+    labels = {KNOWLEDGE_LABEL: found.name, "app.kubernetes.io/name": MEMORY_NAME}
+    peer = network_policy.pods(network_policy.namespaces(found.namespace), labels)
+    return [network_policy.outwards([peer], network_policy.ports(GRPC_PORT))]
 
 
 def faulty_keys(world: GameWorld) -> tuple[str, ...]:

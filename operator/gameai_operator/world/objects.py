@@ -28,6 +28,7 @@ from gameai_operator.world import network
 from gameai_operator.world.archetypes import handed_on
 from gameai_operator.world.catalogue import Effective
 from gameai_operator.world.config import configuration
+from gameai_operator.world.knowledge import KnowledgeSight
 from gameai_operator.world.roles import RoleSight
 from gameai_operator.world.template import account_name, config_name, selector, template
 from gameai_operator.world.view import view
@@ -60,6 +61,7 @@ class Parts:
     archetypes: str = ""
     shown_archetypes: str = ""
     gateway: Gateway = field(default_factory=Gateway)
+    knowledge: KnowledgeSight | None = None
 
 
 def objects(world: GameWorld, parts: Parts) -> tuple[Document, ...]:
@@ -128,7 +130,9 @@ def _account(world: GameWorld, inputs: Inputs) -> Document:
 
 def _config(world: GameWorld, parts: Parts) -> Document:
     gateway = parts.gateway
-    text = configuration(world, parts.services, parts.roles, parts.anchors, gateway.endpoint)
+    text = configuration(
+        world, parts.services, parts.roles, parts.anchors, gateway.endpoint, parts.knowledge
+    )
     authority = {GATEWAY_CA_KEY: gateway.authority} if gateway.authority else {}
     return config_map(_metadata(world, config_name(world)), {CONFIG_KEY: text, **authority})
 

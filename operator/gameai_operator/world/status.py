@@ -20,11 +20,12 @@ from gameai_operator.controller.standard_conditions import (
 )
 from gameai_operator.resources.deployment import Deployment
 from gameai_operator.resources.pod_faults import Fault
-from gameai_operator.world import archetypes
+from gameai_operator.world import archetypes, knowledge
 from gameai_operator.world.archetypes import ArchetypesSight
 from gameai_operator.world.catalogue import Effective
 from gameai_operator.world.clock import STARTED, clock_status
 from gameai_operator.world.config import endpoint
+from gameai_operator.world.knowledge import KnowledgeSight
 from gameai_operator.world.roles import RoleSight, worst
 
 FIELDS = (
@@ -42,13 +43,16 @@ CONDITIONS = (
     "Stalled",
     "Degraded",
     "TiersReady",
+    knowledge.CONDITION,
     archetypes.CONDITION,
     "ServicesReady",
     STARTED,
 )
+# The reason of Degraded while something that was ready is away, by its condition.
+_LOST: Mapping[str, str] = {"TiersReady": "TierLost", knowledge.CONDITION: "MemoryLost"}
 # A hibernated world says what its tiers cost; how often that is looked at again.
 ASLEEP_SECONDS = 300.0
-# How long a world goes on without a tier before it counts as not ready.
+# How long a world works without a tier or its memory before it counts as not ready.
 GRACE_SECONDS = 120
 
 
@@ -79,6 +83,7 @@ class Judged:
 
     services: Sequence[ObservedService]
     roles: Sequence[RoleSight]
+    knowledge: KnowledgeSight | None
     archetypes: ArchetypesSight
     anchors: Sequence[Anchor]
     revision: int | None
@@ -123,10 +128,12 @@ def _services(world: GameWorld, judged: Judged) -> dict[str, Any]:
 def conditions(world: GameWorld, judged: Judged) -> tuple[Condition, ...]:
     """Those of `CONDITIONS`, in this order."""
     tiers, services = _tiers_ready(judged), _services_ready(world, judged)
+    memory = knowledge.condition(judged.knowledge)
     stall = stalled(_problems(judged))
     left = grace_left(world, judged)
-    degraded = _degraded(world, judged, tiers, left)
-    verdicts = _Verdicts(stalled=stall, services=services, tiers=tiers, degraded=degraded)
+    lost = tuple(each for each in (tiers, memory) if not each.status)
+    degraded = _degraded(world, judged, lost, left)
+    verdicts = _Verdicts(stalled=stall, services=services, lost=lost, degraded=degraded)
     return (
         _ready(world, judged, verdicts, left),
         reconciling(
@@ -139,6 +146,7 @@ def conditions(world: GameWorld, judged: Judged) -> tuple[Condition, ...]:
         stall,
         degraded,
         tiers,
+        memory,
         archetypes.condition(judged.archetypes),
         services,
         judged.clock,
@@ -146,17 +154,23 @@ def conditions(world: GameWorld, judged: Judged) -> tuple[Condition, ...]:
 
 
 def grace_left(world: GameWorld, judged: Judged) -> float:
-    """Seconds for which a world that lost a tier still counts as ready; 0 where it does not."""
+    """Seconds for which a world that lost a tier or its memory still counts as ready; 0 where it does not."""
+    lost = (_tiers_ready(judged), knowledge.condition(judged.knowledge))
+    return min((_left(world, judged, each.type) for each in lost if not each.status), default=0.0)
+
+
+def _left(world: GameWorld, judged: Judged, kind: str) -> float:
+    """The same for what a condition of this type says."""
     before = {each.type: each for each in world.status.conditions}
-    ready, tiers = before.get("Ready"), before.get("TiersReady")
+    ready, known = before.get("Ready"), before.get(kind)
     seen = world.status.observed_generation == world.metadata.generation
     was_ready = ready is not None and ready.status is ConditionStatus.TRUE
-    if worst(judged.roles) is None or tiers is None or not was_ready:
+    if known is None or not was_ready:
         return 0.0
-    if tiers.status is ConditionStatus.TRUE:
-        # A spec not seen yet may name another tier: that one was never had, so it cannot be lost.
+    if known.status is ConditionStatus.TRUE:
+        # A spec not seen yet may name another one: that was never ready for this world, so it cannot be lost.
         return float(GRACE_SECONDS) if seen else 0.0
-    return max(0.0, GRACE_SECONDS - (judged.now - _since(tiers)).total_seconds())
+    return max(0.0, GRACE_SECONDS - (judged.now - _since(known)).total_seconds())
 
 
 def _since(condition: Reported) -> datetime.datetime:
@@ -206,12 +220,15 @@ def _halted(judged: Judged) -> Problem | None:
     return "RolloutHalted", message
 
 
-def _degraded(world: GameWorld, judged: Judged, tiers: Condition, left: float) -> Condition:
-    """What is missing while the rest works; after two minutes without its tier a world is not Ready either."""
+def _degraded(
+    world: GameWorld, judged: Judged, lost: Sequence[Condition], left: float
+) -> Condition:
+    """What is missing while the rest works; after two minutes without a tier or its memory a world is not Ready either."""
     asleep = world.spec.state is WorldState.HIBERNATED
-    if not tiers.status and not asleep:
-        reason = "TierLost" if left else tiers.reason
-        return Condition(type="Degraded", status=True, reason=reason, message=tiers.message)
+    if lost and not asleep:
+        reason = _LOST[lost[0].type] if left else lost[0].reason
+        message = "; ".join(each.message for each in lost)
+        return Condition(type="Degraded", status=True, reason=reason, message=message)
     files = judged.archetypes
     if files.valid is False:
         return Condition(type="Degraded", status=True, reason=files.reason, message=files.message)
@@ -220,26 +237,27 @@ def _degraded(world: GameWorld, judged: Judged, tiers: Condition, left: float) -
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Verdicts:
-    """The conditions that Ready is derived from."""
+    """The conditions that Ready is derived from; `lost` are those of tiers and memory that are false."""
 
     stalled: Condition
     services: Condition
-    tiers: Condition
+    lost: Sequence[Condition]
     degraded: Condition
 
 
 def _ready(world: GameWorld, judged: Judged, verdicts: _Verdicts, left: float) -> Condition:
     """Whether everything that was asked for answers; a mistake in the spec that touches nothing live is in the message."""
-    stall, services, tiers = verdicts.stalled, verdicts.services, verdicts.tiers
+    stall, services = verdicts.stalled, verdicts.services
     if world.spec.state is WorldState.HIBERNATED:
         return _is_ready("Hibernated", _asleep(judged), stall)
     if not services.status:
         return _not_ready(stall if stall.status else services)
-    if not tiers.status and not left:
-        return _not_ready(tiers)
+    if verdicts.lost and not left:
+        return _not_ready(verdicts.lost[0])
     if verdicts.degraded.status:
         return _is_ready("Degraded", verdicts.degraded.message, stall)
-    return _is_ready("WorldReady", "all services and tiers are ready", stall)
+    memory = ", and its memory answers" if judged.knowledge else ""
+    return _is_ready("WorldReady", f"all services and tiers are ready{memory}", stall)
 
 
 def _asleep(judged: Judged) -> str:

@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 
 from gameai_contract import names
+from gameai_contract.knowledge import MEMORY_AUDIENCE
 from gameai_contract.names import (
     CONFIG_ENVIRONMENT,
     CONFIG_FOLDER,
     CONFIG_KEY,
     HEALTH_PORT,
+    MEMORY_TOKEN_ENVIRONMENT,
+    MEMORY_TOKEN_KEY,
     NAMESPACE_ENVIRONMENT,
     SERVICE_CONTAINER,
     SERVICE_ENVIRONMENT,
@@ -27,14 +30,13 @@ from gameai_operator.controller.manifest import Document
 from gameai_operator.resources.pod_template import RESTRICTED, spread
 from gameai_operator.resources.template_inputs import Inputs
 from gameai_operator.world.catalogue import Effective, seed
+from gameai_operator.world.revisions import GATEWAY_TOKEN_REVISION, MEMORY_TOKEN_REVISION
 
 # The user of our own image; own images bring theirs.
 USER = 65532
 GRACE_SECONDS = 45
 _PATH_LIMIT = "1Gi"
 _TMP_LIMIT = "64Mi"
-# The first template revision whose pods have a token for the gateway.
-_OWN_TOKEN = 3
 _TOKEN = "gateway-token"  # noqa: S105 - a volume's name
 _TOKEN_SECONDS = 3600
 _TOKEN_MOUNT = {"name": _TOKEN, "mountPath": TOKEN_FOLDER, "readOnly": True}
@@ -54,7 +56,9 @@ def template(
         "spec": {
             "serviceAccountName": given.service_account_name or account_name(world),
             "automountServiceAccountToken": given.api_token
-            or (inputs.revision < _OWN_TOKEN and given.service_account_name is not None),
+            or (
+                inputs.revision < GATEWAY_TOKEN_REVISION and given.service_account_name is not None
+            ),
             # Variables of every Service in the namespace could shadow a service's own.
             "enableServiceLinks": False,
             "imagePullSecrets": [{"name": each} for each in _pull_secrets(service, inputs)],
@@ -67,7 +71,7 @@ def template(
             "containers": [_container(world, service, inputs)],
             "volumes": [
                 {"name": "world", "configMap": {"name": config_name(world)}},
-                *([_token(inputs)] if inputs.revision >= _OWN_TOKEN else []),
+                *([_token(inputs)] if inputs.revision >= GATEWAY_TOKEN_REVISION else []),
                 *({"name": n, "emptyDir": {"sizeLimit": limit}} for n, _, limit in _paths(service)),
             ],
             "topologySpreadConstraints": spread(selector(world, service)),
@@ -123,7 +127,7 @@ def _container(world: GameWorld, service: Effective, inputs: Inputs) -> Document
         "securityContext": dict(RESTRICTED),
         "volumeMounts": [
             {"name": "world", "mountPath": CONFIG_FOLDER, "readOnly": True},
-            *([_TOKEN_MOUNT] if inputs.revision >= _OWN_TOKEN else []),
+            *([_TOKEN_MOUNT] if inputs.revision >= GATEWAY_TOKEN_REVISION else []),
             *({"name": name, "mountPath": path} for name, path, _ in _paths(service)),
         ],
     }
@@ -135,13 +139,16 @@ def _cpu_limit(service: Effective) -> Document:
 
 
 def _token(inputs: Inputs) -> Document:
-    """A token that only the gateway accepts; the kubelet renews it."""
-    token = {
-        "path": TOKEN_KEY,
-        "audience": inputs.pods.audience,
-        "expirationSeconds": _TOKEN_SECONDS,
-    }
-    return {"name": _TOKEN, "projected": {"sources": [{"serviceAccountToken": token}]}}
+    """A token that only the gateway accepts, and one that only memories accept; the kubelet renews them."""
+    audiences = {TOKEN_KEY: inputs.pods.audience}
+    if inputs.revision >= MEMORY_TOKEN_REVISION:
+        audiences[MEMORY_TOKEN_KEY] = MEMORY_AUDIENCE
+    tokens = [
+        {"path": path, "audience": audience, "expirationSeconds": _TOKEN_SECONDS}
+        for path, audience in audiences.items()
+    ]
+    sources = [{"serviceAccountToken": each} for each in tokens]
+    return {"name": _TOKEN, "projected": {"sources": sources}}
 
 
 def _environment(world: GameWorld, service: Effective, inputs: Inputs) -> list[Document]:
@@ -153,8 +160,10 @@ def _environment(world: GameWorld, service: Effective, inputs: Inputs) -> list[D
         CONFIG_ENVIRONMENT: f"{CONFIG_FOLDER}/{CONFIG_KEY}",
         SETTINGS_HASH_ENVIRONMENT: settings_hash(seed(world), service.settings),
     }
-    if inputs.revision >= _OWN_TOKEN:
+    if inputs.revision >= GATEWAY_TOKEN_REVISION:
         values[TOKEN_ENVIRONMENT] = f"{TOKEN_FOLDER}/{TOKEN_KEY}"
+    if inputs.revision >= MEMORY_TOKEN_REVISION:
+        values[MEMORY_TOKEN_ENVIRONMENT] = f"{TOKEN_FOLDER}/{MEMORY_TOKEN_KEY}"
     given = [{"name": each.name, "value": each.value} for each in service.service.env]
     return [*({"name": name, "value": value} for name, value in values.items()), *given]
 

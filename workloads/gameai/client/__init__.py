@@ -1,12 +1,14 @@
-"""The Python client of the gateway: ask, and get an answer in time."""
+"""The Python clients of the gateway (ask, and get an answer in time) and of the memory."""
 
 from gameai.client.gateway import Gateway
+from gameai.client.memory import Memory
 from gameai.client.reply import AccessError, AskError, NoAnswerError, QuestionError, Reply, Source
 
 __all__ = [
     "AccessError",
     "AskError",
     "Gateway",
+    "Memory",
     "NoAnswerError",
     "QuestionError",
     "Reply",

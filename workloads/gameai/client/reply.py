@@ -1,15 +1,19 @@
 """What a question comes to."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from enum import Enum
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
+from grpc import aio
 
 from gameai.errors import reason_of
 from gameai.inference.v1 import inference_pb2 as pb
 
+_DETAILS = "grpc-status-details-bin"
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -27,7 +31,7 @@ class Source(Enum):
 
 
 class AskError(Exception):
-    """The question has no answer. `code` is a gRPC status, `reason` that of the gateway's google.rpc.ErrorInfo, if it sent one.
+    """The question has no answer. `code` is a gRPC status, `reason` that of the google.rpc.ErrorInfo of the gateway or memory, if it sent one.
 
     Raised as one of its three kinds.
     """
@@ -123,6 +127,20 @@ def from_answer(
         engine_us=answer.engine_us,
         better=better,
     )
+
+
+def given_reason(error: aio.AioRpcError) -> str:
+    """The reason that a gateway or a memory gave; empty where it gave none."""
+    for name, value in error.trailing_metadata() or ():
+        if name == _DETAILS and isinstance(value, bytes):
+            with contextlib.suppress(DecodeError):
+                return reason_of(Status.FromString(value))
+    return ""
+
+
+def call_error(error: aio.AioRpcError) -> AskError:
+    """The error that the status of a call makes."""
+    return ask_error(error.code(), error.details() or "", given_reason(error))
 
 
 def error_of(found: Status) -> AskError:

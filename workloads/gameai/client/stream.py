@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc.status_pb2 import Status
 from grpc import aio
 
 from gameai.client.asked import Asked
-from gameai.errors import reason_of
+from gameai.client.reply import given_reason
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.inference.v1 import inference_pb2_grpc
 
 MOST_FRAME = 32
 MOST_CANCELLED = 256
-_DETAILS = "grpc-status-details-bin"
 # Half of what a gateway takes in one frame.
 _MOST_FRAME_BYTES = 512 << 10
 _OPTIONS = (
@@ -138,7 +135,7 @@ class Stream:
                 await self._serve(stub.StreamAnswers(metadata=self._access.metadata()))
         except aio.AioRpcError as error:
             code, message = error.code(), str(error.details())
-            reason = _reason(error)
+            reason = given_reason(error)
         except OSError as error:
             message = str(error)
         finally:
@@ -205,15 +202,6 @@ class Stream:
         if self.retired and not self._open:
             self._closing = True
             self._wake.set()
-
-
-def _reason(error: aio.AioRpcError) -> str:
-    """The reason that a gateway gave; empty where it gave none."""
-    for name, value in error.trailing_metadata() or ():
-        if name == _DETAILS:
-            with contextlib.suppress(DecodeError):
-                return reason_of(Status.FromString(value))
-    return ""
 
 
 def _fitting(ready: Sequence[Asked]) -> int:
