@@ -130,24 +130,33 @@ class TokenKeys:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryCaller:
-    """An account, `namespace/name`, and its rights: each listed account may search the lore of all worlds."""
+    """An account, `namespace/name`, and its rights: each listed account may search the lore of all worlds.
+
+    It may read the history of its `worlds`, with `writes` append to them, and with `reviews` decide what is held.
+    """
 
     account: str
     worlds: Sequence[str] = ()
+    writes: bool = False
     reviews: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rights:
-    """What a caller may do. `worlds` None: all of them. `account` is empty where callers are not known."""
+    """What a caller may do. `worlds` and `written` None: all of them. `account` is empty where callers are not known."""
 
     account: str = ""
     worlds: frozenset[str] | None = None
+    written: frozenset[str] | None = None
     reviews: bool = True
 
     def may_read(self, world: str) -> bool:
         """Whether it may read the history of a world."""
         return self.worlds is None or world in self.worlds
+
+    def may_write(self, world: str) -> bool:
+        """Whether it may append events to the history of a world, and delete them."""
+        return self.written is None or world in self.written
 
 
 # On a laptop each caller has all rights.
@@ -158,7 +167,7 @@ EVERYTHING = Rights()
 class Admission:
     """Who may call a memory, as the operator writes it: how tokens are verified, and callers.
 
-    Accounts of `namespace` may search the lore of all worlds; a world's own account there may read its world too.
+    Accounts of `namespace` may search the lore of all worlds; a world's own account there may read and write its world too.
     """
 
     namespace: str
@@ -170,18 +179,31 @@ class Admission:
         namespace, _, name = account.partition("/")
         listed = [each for each in self.callers if each.account == account]
         worlds = {world for each in listed for world in each.worlds}
+        written = {world for each in listed if each.writes for world in each.worlds}
         own = namespace == self.namespace
         if own and name.endswith(_WORLD_ACCOUNT):
-            worlds.add(f"{namespace}/{name.removesuffix(_WORLD_ACCOUNT)}")
+            world = f"{namespace}/{name.removesuffix(_WORLD_ACCOUNT)}"
+            worlds.add(world)
+            written.add(world)
         if not (own or listed):
             return None
         reviews = any(each.reviews for each in listed)
-        return Rights(account=account, worlds=frozenset(worlds), reviews=reviews)
+        return Rights(
+            account=account,
+            worlds=frozenset(worlds),
+            written=frozenset(written),
+            reviews=reviews,
+        )
 
     def text(self) -> str:
         """As JSON; the inverse of `admission`."""
         callers = [
-            {"account": each.account, "worlds": list(each.worlds), "reviews": each.reviews}
+            {
+                "account": each.account,
+                "worlds": list(each.worlds),
+                "writes": each.writes,
+                "reviews": each.reviews,
+            }
             for each in self.callers
         ]
         known = {
@@ -203,6 +225,7 @@ def admission(text: str) -> Admission:
             MemoryCaller(
                 account=str(each["account"]),
                 worlds=tuple(map(str, each["worlds"])),
+                writes=each["writes"] is True,
                 reviews=each["reviews"] is True,
             )
             for each in known["callers"]

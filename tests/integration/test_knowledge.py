@@ -159,7 +159,7 @@ def test_a_database_that_is_away_is_said_and_used_again_when_it_is_back(
     ("call", "code", "words"),
     [
         (
-            lambda s: s.search("a", world="games/none"),
+            lambda s: s.search("a", world="games/none", scope=pb.SCOPE_WORLD),
             "NOT_FOUND",
             "world 'games/none' has no memory",
         ),
@@ -226,7 +226,7 @@ def test_hits_have_the_trust_and_the_audience_that_are_asked_for(
             (smith,) = service.search("the ferry", audience=["smith", "x"], **ask).hits
             assert "iron" in smith.content
         with pytest.raises(grpc.RpcError, match="has no memory"):
-            service.search("the ferry", world="games/none")
+            service.search("the ferry", world="games/none", scope=pb.SCOPE_GLOBAL_AND_WORLD)
         assert not service.search("the ferry", world="games/none", scope=pb.SCOPE_GLOBAL).hits
 
 

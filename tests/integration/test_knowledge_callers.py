@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from gameai import client
+from gameai.knowledge.v1 import history_pb2
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 from gameai_contract.knowledge import MEMORY_AUDIENCE, Admission, MemoryCaller, TokenKeys
 from gameai_contract.names import CONFIG_ENVIRONMENT, MEMORY_TOKEN_ENVIRONMENT
@@ -139,17 +140,31 @@ async def test_a_service_of_a_world_asks_with_what_its_pod_has(
     service: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_a_pod(service, tmp_path, monkeypatch, "games/moor-world")
+    event = history_pb2.Event(
+        key="a", kind="loss", world_seconds=5, summary="The ferry sank.", confidence=90
+    )
+    event.evidence, event.importance = history_pb2.EVIDENCE_RUMOUR, 70
     async with client.Memory.of_world() as memory:
         found = await memory.search("Who crosses the lake?", count=3)
         scopes = {each.scope for each in found.hits}
         assert scopes == {pb.SCOPE_GLOBAL, pb.SCOPE_WORLD}
         with pytest.raises(client.QuestionError, match="count"):
             await memory.search("ferry", count=1000)
+        [written] = await memory.append_events(event)
+        assert written == history_pb2.AppendedEvent(sequence=1)
+        [hit] = await memory.search_events("sunk ships", count=1)
+        assert hit.event.event == event
+        assert not await memory.search_events("sunk ships", until_world_seconds=4)
         # The kubelet renews the token; this one is of another account.
         in_a_pod(service, tmp_path, monkeypatch, "games/fen-world")
         with pytest.raises(client.AccessError, match="may not read world games/moor") as refused:
             await memory.search("ferry")
         assert refused.value.reason == "CALLER_NOT_ADMITTED"
+
+
+async def test_a_client_that_is_not_open_says_so() -> None:
+    with pytest.raises(RuntimeError, match="async with Memory"):
+        await client.Memory("127.0.0.1:9").search("ferry")
 
 
 async def test_a_memory_that_does_not_answer_is_an_error_in_time(tmp_path: Path) -> None:

@@ -9,27 +9,30 @@ GUARDED = Admission(
     tokens=KEYS,
     callers=(
         MemoryCaller(account="servers/moor", worlds=("games/moor", "games/fen")),
+        MemoryCaller(account="servers/moor", worlds=("games/moor",), writes=True),
         MemoryCaller(account="games/editor", reviews=True),
     ),
 )
 
 
 @pytest.mark.parametrize(
-    ("account", "worlds", "reviews"),
+    ("account", "worlds", "written", "reviews"),
     [
-        ("games/default", set(), False),
-        ("games/moor-world", {"games/moor"}, False),
-        ("servers/moor", {"games/moor", "games/fen"}, False),
-        ("games/editor", set(), True),
+        ("games/default", set(), set(), False),
+        ("games/moor-world", {"games/moor"}, {"games/moor"}, False),
+        ("servers/moor", {"games/moor", "games/fen"}, {"games/moor"}, False),
+        ("games/editor", set(), set(), True),
     ],
 )
 def test_an_account_may_what_its_namespace_and_the_list_say(
-    account: str, worlds: set[str], reviews: bool
+    account: str, worlds: set[str], written: set[str], reviews: bool
 ) -> None:
     rights = GUARDED.rights(account)
     assert rights is not None
     assert (set(rights.worlds or ()), rights.reviews, rights.account) == (worlds, reviews, account)
     assert not rights.may_read("games/other")
+    assert set(rights.written or ()) == written
+    assert rights.may_write("games/moor") is ("games/moor" in written)
 
 
 @pytest.mark.parametrize("account", ["servers/other", "servers/moor-world", "game/default", ""])
@@ -39,6 +42,7 @@ def test_others_may_nothing(account: str) -> None:
 
 def test_on_a_laptop_everybody_may_everything() -> None:
     assert EVERYTHING.may_read("any/world")
+    assert EVERYTHING.may_write("any/world")
     assert EVERYTHING.reviews
 
 

@@ -59,6 +59,8 @@ class KnowledgeCaller(Model):
     """ServiceAccount. The caller authenticates with its token (audience gameai-memory). Example: storyteller."""
     worlds: Annotated[tuple[WorldName, ...], Field(max_length=64, json_schema_extra=LIST_SET)] = ()
     """Worlds whose history it may read, namespace/name. Default: none. Example: [games/eldermoor]."""
+    writes: bool = False
+    """Whether it may append events to the history of these worlds, and delete them. Default: false."""
     reviews: bool = False
     """Whether it may see and decide what is held in quarantine, and roll sources back. Default: false."""
 
@@ -89,7 +91,7 @@ class KnowledgeBaseSpec(Model):
         tuple[KnowledgeCaller, ...],
         Field(max_length=64, json_schema_extra=list_map("namespace", "serviceAccount")),
     ] = ()
-    """Accounts that may call the memory. Accounts of the own namespace may always search the lore of all worlds, and the account of a world there (<world>-world) that world's history. Default: none. Example: [{namespace: game-servers, serviceAccount: storyteller, worlds: [games/eldermoor]}]."""
+    """Accounts that may call the memory. Accounts of the own namespace may always search the lore of all worlds, and the account of a world there (<world>-world) read and write that world's history. Default: none. Example: [{namespace: game-servers, serviceAccount: storyteller, worlds: [games/eldermoor]}]."""
     service: MemoryService = MemoryService()
     """The pods that answer searches. Default: 2 replicas."""
     template_revision: Annotated[int, Field(ge=1, le=1000)] | None = None

@@ -75,6 +75,7 @@ def admission(kb: KnowledgeBase, tokens: TokenKeys) -> Document:
         MemoryCaller(
             account=f"{each.namespace}/{each.service_account}",
             worlds=each.worlds,
+            writes=each.writes,
             reviews=each.reviews,
         )
         for each in kb.spec.callers

@@ -1,4 +1,4 @@
-"""EDGE: the memory of a world's knowledge base: searches, with the token of the caller."""
+"""EDGE: the memory of a world's knowledge base: searches and events, with the token of the caller."""
 
 import os
 import re
@@ -13,8 +13,8 @@ from grpc import aio
 
 from gameai.client import channel
 from gameai.client.reply import call_error
+from gameai.knowledge.v1 import history_pb2, history_pb2_grpc, knowledge_pb2_grpc
 from gameai.knowledge.v1 import knowledge_pb2 as pb
-from gameai.knowledge.v1 import knowledge_pb2_grpc
 
 DEADLINE_SECONDS = 2.0
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s/:]+):[0-9]{1,5}")
@@ -37,8 +37,9 @@ class Memory:
         self._world = world
         self._token_file = Path(token_file) if token_file else None
         self._channel: aio.Channel | None = None
-        # The asynchronous stub has no type of its own at run time.
-        self._stub: Any = None
+        # Asynchronous stubs have no types of their own at run time.
+        self._knowledge: Any = None
+        self._history: Any = None
 
     @classmethod
     def of_world(cls) -> Self:
@@ -64,9 +65,11 @@ class Memory:
     async def __aenter__(self) -> Self:
         """Open the channel; connects with the first call."""
         self._channel = aio.insecure_channel(
-            f"dns:///{self._address}", options=channel.options(pb.DESCRIPTOR)
+            f"dns:///{self._address}",
+            options=channel.options(pb.DESCRIPTOR, history_pb2.DESCRIPTOR),
         )
-        self._stub = knowledge_pb2_grpc.KnowledgeServiceStub(self._channel)
+        self._knowledge = knowledge_pb2_grpc.KnowledgeServiceStub(self._channel)
+        self._history = history_pb2_grpc.HistoryServiceStub(self._channel)
         return self
 
     async def __aexit__(
@@ -100,16 +103,54 @@ class Memory:
             minimum_trust=minimum_trust,
             audience=audience,
         )
-        found: pb.SearchResponse = await self._call("Search", request, timeout_seconds)
+        self._check_open()
+        found: pb.SearchResponse = await self._call(
+            self._knowledge.Search, request, timeout_seconds
+        )
         return found
 
-    async def _call(self, name: str, request: Any, timeout_seconds: float) -> Any:
-        if self._stub is None:
+    async def append_events(
+        self, *events: history_pb2.Event, timeout_seconds: float = DEADLINE_SECONDS
+    ) -> Sequence[history_pb2.AppendedEvent]:
+        """Write 1 to 64 events to the world's history, all or none. A repeated call with the same keys changes nothing.
+
+        Raises as `search` does; after `NoAnswerError` the events may have been written: call again with the same keys.
+        """
+        request = history_pb2.AppendEventsRequest(world=self._world, events=events)
+        self._check_open()
+        found = await self._call(self._history.AppendEvents, request, timeout_seconds)
+        return tuple(found.events)
+
+    async def search_events(
+        self,
+        text: str,
+        *,
+        count: int = 10,
+        until_world_seconds: int | None = None,
+        minimum_confidence: int = 0,
+        timeout_seconds: float = DEADLINE_SECONDS,
+    ) -> Sequence[history_pb2.EventHit]:
+        """Find events of the world's history, best first; with a time those that had happened until then. Raises as `search` does."""
+        request = history_pb2.SearchEventsRequest(
+            world=self._world,
+            text=text,
+            count=count,
+            until_world_seconds=until_world_seconds,
+            minimum_confidence=minimum_confidence,
+        )
+        self._check_open()
+        found = await self._call(self._history.SearchEvents, request, timeout_seconds)
+        return tuple(found.hits)
+
+    def _check_open(self) -> None:
+        if self._channel is None:
             raise RuntimeError("the client is not open: use it in `async with Memory(…) as memory`")
+
+    async def _call(self, call: Any, request: Any, timeout_seconds: float) -> Any:
         token = self._token_file.read_text().strip() if self._token_file else ""
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
         try:
-            return await getattr(self._stub, name)(
+            return await call(
                 request, timeout=timeout_seconds, metadata=metadata, wait_for_ready=True
             )
         except aio.AioRpcError as error:

@@ -15,13 +15,15 @@ from grpc import aio
 from gameai.knowledge.embedding.embedder import Embedder
 from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.rpc.admission import Gatekeeper, Guarded, Open
+from gameai.knowledge.rpc.history import HistoryService
 from gameai.knowledge.rpc.ingestion import IngestionService
 from gameai.knowledge.rpc.knowledge import KnowledgeService
+from gameai.knowledge.store import event_statements
 from gameai.knowledge.store.connections import Connections
 from gameai.knowledge.store.errors import NO_SCHEMA, NO_SCHEMA_ERRORS, first_line
 from gameai.knowledge.store.facts import mismatch
 from gameai.knowledge.store.statements import NAMES
-from gameai.knowledge.v1 import knowledge_pb2_grpc
+from gameai.knowledge.v1 import history_pb2_grpc, knowledge_pb2_grpc
 from gameai.serving import draining
 from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
@@ -91,13 +93,7 @@ async def serve(options: Serving, embedder: Embedder) -> None:
         gatekeeper = _gatekeeper(options.admission_file, stack)
         vectors = QueryVectors(embedder)
         stack.callback(vectors.close)
-        knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server(
-            KnowledgeService(connections, vectors, embedder.model, embedder.dimensions, gatekeeper),
-            server,
-        )
-        knowledge_pb2_grpc.add_IngestionServiceServicer_to_server(
-            IngestionService(connections, gatekeeper), server
-        )
+        _add_services(server, connections, vectors, embedder, gatekeeper)
         checks = GrpcHealth(server, WIRE_NAME)
         with opening("--port", options.address, options.port):
             port = server.add_insecure_port(listening(options.address, options.port))
@@ -117,6 +113,23 @@ async def serve(options: Serving, embedder: Embedder) -> None:
         await checks.say(serving=False)
         began = time.monotonic()
         await draining.quiet(lambda: max(began, interceptor.heard), options.drain_seconds)
+
+
+def _add_services(
+    server: aio.Server,
+    connections: Connections,
+    vectors: QueryVectors,
+    embedder: Embedder,
+    gatekeeper: Gatekeeper,
+) -> None:
+    knowledge = KnowledgeService(
+        connections, vectors, embedder.model, embedder.dimensions, gatekeeper
+    )
+    knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server(knowledge, server)
+    ingestion = IngestionService(connections, gatekeeper)
+    knowledge_pb2_grpc.add_IngestionServiceServicer_to_server(ingestion, server)
+    history = HistoryService(connections, vectors, embedder.model, gatekeeper)
+    history_pb2_grpc.add_HistoryServiceServicer_to_server(history, server)
 
 
 async def _until(stop: asyncio.Event, watching: asyncio.Task[None]) -> None:
@@ -172,7 +185,8 @@ async def _facts(database: str) -> dict[str, str]:
     """What the database was made for. Raises psycopg.Error, also where a function of this release is missing."""
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute(
-            "SELECT name::regproc FROM unnest(%s::text[]) AS name", (list(NAMES),)
+            "SELECT name::regproc FROM unnest(%s::text[]) AS name",
+            ([*NAMES, event_statements.NAME],),
         )
         cursor = await connection.execute("SELECT key, value FROM memory_ops.facts")
         found: dict[str, str] = dict(await cursor.fetchall())

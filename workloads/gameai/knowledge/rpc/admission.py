@@ -27,6 +27,24 @@ def check_world(rights: Rights, world: str) -> None:
         )
 
 
+def check_writer(rights: Rights, world: str) -> None:
+    """Raises `PermissionDeniedError` where a caller may not change the history of a world."""
+    check_world(rights, world)
+    if not rights.may_write(world):
+        raise PermissionDeniedError(
+            f"account {rights.account} may not write to world {world}: set writes: true for it in spec.callers of the KnowledgeBase",
+            field="world",
+        )
+
+
+def check_reviewer(rights: Rights) -> None:
+    """Raises `PermissionDeniedError` where a caller may not decide what is held."""
+    if not rights.reviews:
+        raise PermissionDeniedError(
+            f"account {rights.account} may not review: set reviews: true for it in spec.callers of the KnowledgeBase"
+        )
+
+
 class Gatekeeper(Protocol):
     """Says what the caller of a call may do."""
 

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gameai.errors import InvalidArgumentError, NotFoundError, PermissionDeniedError
+from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.knowledge.records import Status
 from gameai.knowledge.rpc import wire
-from gameai.knowledge.rpc.admission import Context, Gatekeeper, check_world
+from gameai.knowledge.rpc.admission import Context, Gatekeeper, check_reviewer, check_world
 from gameai.knowledge.rpc.faults import answered
 from gameai.knowledge.store import reviewing, searching
 from gameai.knowledge.store.connections import Connection, Connections
@@ -106,10 +106,7 @@ class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
     ) -> AsyncIterator[tuple[Connection, int | None]]:
         """A connection, and the number of the world; none for global. Only reviewers get one."""
         rights = self._gatekeeper.rights(context)
-        if not rights.reviews:
-            raise PermissionDeniedError(
-                f"account {rights.account} may not review: set reviews: true for it in spec.callers of the KnowledgeBase"
-            )
+        check_reviewer(rights)
         name = wire.world(given)
         if name:
             check_world(rights, name)

@@ -74,18 +74,22 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
         began = time.perf_counter()
         queries, degraded = await self._embedded(queries)
         embedding = time.perf_counter() - began
-        names = [each.world for each in requests]
         return [
-            await self._search(name, query, degraded=lost, embedding=embedding)
-            for name, query, lost in zip(names, queries, degraded, strict=True)
+            await self._search(request, query, degraded=lost, embedding=embedding)
+            for request, query, lost in zip(requests, queries, degraded, strict=True)
         ]
 
     async def _search(
-        self, name: str, query: Query, *, degraded: bool, embedding: float
+        self,
+        request: knowledge_pb2.SearchRequest,
+        query: Query,
+        *,
+        degraded: bool,
+        embedding: float,
     ) -> knowledge_pb2.SearchResponse:
         began = time.perf_counter()
         with answered():
-            hits = await self._hits(name, query)
+            hits = await self._hits(request, query)
         return knowledge_pb2.SearchResponse(
             hits=map(wire.hit_message, hits),
             degraded=degraded,
@@ -96,32 +100,36 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
             ),
         )
 
-    async def _hits(self, name: str, query: Query) -> list[Hit]:
+    async def _hits(self, request: knowledge_pb2.SearchRequest, query: Query) -> list[Hit]:
         """Asked twice where the connection was broken: it may have been since the last call."""
         try:
-            return await self._asked(name, query)
+            return await self._asked(request, query)
         except psycopg.OperationalError:
-            return await self._asked(name, query)
+            return await self._asked(request, query)
 
-    async def _asked(self, name: str, query: Query) -> list[Hit]:
+    async def _asked(self, request: knowledge_pb2.SearchRequest, query: Query) -> list[Hit]:
+        """A world without documents of its own finds lore, unless its scope was asked for by name."""
         async with self._connections.take() as connection:
-            world = None
-            if query.scope is not Scope.GLOBAL:
-                world = await self._world(connection, name)
-            return await searching.search(connection, query, world)
+            if query.scope is Scope.GLOBAL:
+                return await searching.search(connection, query, None)
+            world = await self._world(connection, request.world)
+            if world is not None:
+                return await searching.search(connection, query, world)
+            if request.scope == knowledge_pb2.SCOPE_UNSPECIFIED:
+                return await searching.search(connection, replace(query, scope=Scope.GLOBAL), None)
+            raise NotFoundError(
+                f"world {request.world!r} has no memory: it is made by the first ingestion of a source of this world, "
+                "or by its first event; SCOPE_GLOBAL searches the lore of all worlds",
+                field="world",
+            )
 
-    async def _world(self, connection: Connection, name: str) -> int:
-        """The number of a world. Raises `NotFoundError`."""
+    async def _world(self, connection: Connection, name: str) -> int | None:
+        """The number of a world; None where the memory does not know it."""
         number = self._numbers.get(name)
         if number is None:
             number = await searching.world_number(connection, name)
-            if number is None:
-                raise NotFoundError(
-                    f"world {name!r} has no memory: it is made by the first ingestion of a source of this world; "
-                    "SCOPE_GLOBAL searches the lore of all worlds",
-                    field="world",
-                )
-            self._numbers[name] = number
+            if number is not None:
+                self._numbers[name] = number
         return number
 
     async def _embedded(self, queries: list[Query]) -> tuple[list[Query], list[bool]]:

@@ -45,8 +45,8 @@ def query(request: pb.SearchRequest, dimensions: int) -> Query:
         mode=_mode(request),
         text=text,
         vector=vector,
-        count=_number("count", request.count or _COUNT, 1, MOST_HITS),
-        trust=_number(
+        count=number("count", request.count or _COUNT, 1, MOST_HITS),
+        trust=number(
             "minimum_trust",
             request.minimum_trust if request.HasField("minimum_trust") else _TRUST,
             0,
@@ -153,7 +153,8 @@ def _audience(request: pb.SearchRequest) -> tuple[str, ...]:
     return tuple(request.audience)
 
 
-def _number(field: str, value: int, least: int, most: int) -> int:
+def number(field: str, value: int, least: int, most: int) -> int:
+    """A number within its limits. Raises `InvalidArgumentError`."""
     if not least <= value <= most:
         raise InvalidArgumentError(
             f"{field} must be from {least} to {most}, not {value}", field=field

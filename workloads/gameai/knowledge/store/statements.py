@@ -10,8 +10,8 @@ from gameai.knowledge.records import Mode, Scope
 
 # How deep each of the two lists is, before they are ranked together. 60 is the constant of reciprocal rank fusion
 # (Cormack, Clarke and Büttcher, SIGIR 2009): score = sum over the lists of 1 / (60 + rank).
-_FUSION = 60
-_DEEP = "greatest(50, $7)"
+FUSION = 60
+DEEP = "greatest(50, $7)"
 _FILTER = "status = 'live' AND trust >= $5 AND (audience = '{}' OR audience && $6)"
 _FIELDS = "content, trust, source, document, section, document_sha256, begin_byte, end_byte"
 
@@ -53,21 +53,21 @@ def _scoped(shared: str, own: str) -> Mapping[Scope, str]:
 
 
 # The query is computed once: in each row it would cost six times as much.
-_WORDS = "words AS MATERIALIZED (SELECT replace(plainto_tsquery('english', $4)::text, ' & ', ' | ')::tsquery AS query)"
+WORDS = "words AS MATERIALIZED (SELECT replace(plainto_tsquery('english', $4)::text, ' & ', ' | ')::tsquery AS query)"
 
 
 def _meaning(scope: Scope) -> str:
-    rows = _near(_DEEP)[scope]
-    return f"meaning AS (SELECT *, row_number() OVER (ORDER BY distance, chunk_id) AS place FROM ({rows}) AS found ORDER BY place LIMIT {_DEEP})"
+    rows = _near(DEEP)[scope]
+    return f"meaning AS (SELECT *, row_number() OVER (ORDER BY distance, chunk_id) AS place FROM ({rows}) AS found ORDER BY place LIMIT {DEEP})"
 
 
 def _spelling(scope: Scope) -> str:
-    rows = _spelled(_DEEP)[scope]
-    return f"spelling AS (SELECT *, row_number() OVER (ORDER BY rank DESC, chunk_id) AS place FROM ({rows}) AS found ORDER BY place LIMIT {_DEEP})"
+    rows = _spelled(DEEP)[scope]
+    return f"spelling AS (SELECT *, row_number() OVER (ORDER BY rank DESC, chunk_id) AS place FROM ({rows}) AS found ORDER BY place LIMIT {DEEP})"
 
 
-_IN_MEANING = f"SELECT scope, chunk_id, 1.0 / ({_FUSION} + place) AS score, place AS near_place, 0 AS word_place, distance FROM meaning"
-_IN_SPELLING = f"SELECT scope, chunk_id, 1.0 / ({_FUSION} + place) AS score, 0 AS near_place, place AS word_place, NULL AS distance FROM spelling"
+_IN_MEANING = f"SELECT scope, chunk_id, 1.0 / ({FUSION} + place) AS score, place AS near_place, 0 AS word_place, distance FROM meaning"
+_IN_SPELLING = f"SELECT scope, chunk_id, 1.0 / ({FUSION} + place) AS score, 0 AS near_place, place AS word_place, NULL AS distance FROM spelling"
 
 
 def _statement(parts: list[str], lists: list[str]) -> str:
@@ -93,8 +93,8 @@ def _of(mode: Mode, scope: Scope) -> str:
     if mode is Mode.VECTOR:
         return _nearest(scope)
     if mode is Mode.TEXT:
-        return _statement([_WORDS, _spelling(scope)], [_IN_SPELLING])
-    return _statement([_WORDS, _meaning(scope), _spelling(scope)], [_IN_MEANING, _IN_SPELLING])
+        return _statement([WORDS, _spelling(scope)], [_IN_SPELLING])
+    return _statement([WORDS, _meaning(scope), _spelling(scope)], [_IN_MEANING, _IN_SPELLING])
 
 
 # Of the functions' names: a release that changes one of them makes others beside it, for the pods of both.

@@ -26,7 +26,7 @@ class _Scope:
 class _ScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Scope.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SCOPE_UNSPECIFIED: _Scope.ValueType  # 0
-    """Global and world where a world is given, else global."""
+    """Global, and world where a world is given that the memory knows."""
     SCOPE_GLOBAL: _Scope.ValueType  # 1
     SCOPE_WORLD: _Scope.ValueType  # 2
     SCOPE_GLOBAL_AND_WORLD: _Scope.ValueType  # 3
@@ -34,7 +34,7 @@ class _ScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Scope.ValueType
 class Scope(_Scope, metaclass=_ScopeEnumTypeWrapper): ...
 
 SCOPE_UNSPECIFIED: Scope.ValueType  # 0
-"""Global and world where a world is given, else global."""
+"""Global, and world where a world is given that the memory knows."""
 SCOPE_GLOBAL: Scope.ValueType  # 1
 SCOPE_WORLD: Scope.ValueType  # 2
 SCOPE_GLOBAL_AND_WORLD: Scope.ValueType  # 3

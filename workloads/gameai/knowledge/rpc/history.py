@@ -1,0 +1,209 @@
+"""HistoryService over gRPC: events of worlds."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import psycopg
+from gameai_contract.knowledge import Rights
+
+from gameai.errors import ExhaustedError, InvalidArgumentError, UnavailableError
+from gameai.knowledge.embedding.queries import QueryVectors
+from gameai.knowledge.events import MOST_EVENTS, MOST_PAGE, Appended, Checked, Event
+from gameai.knowledge.ingestion.cleaning import clean
+from gameai.knowledge.ingestion.redaction import redact
+from gameai.knowledge.ingestion.suspicion import reasons
+from gameai.knowledge.records import Status
+from gameai.knowledge.rpc import history_wire, wire
+from gameai.knowledge.rpc.admission import (
+    Context,
+    Gatekeeper,
+    check_reviewer,
+    check_world,
+    check_writer,
+)
+from gameai.knowledge.rpc.faults import answered
+from gameai.knowledge.store import events as store
+from gameai.knowledge.store import searching
+from gameai.knowledge.store.connections import Connection, Connections
+from gameai.knowledge.v1 import history_pb2 as pb
+from gameai.knowledge.v1 import history_pb2_grpc
+
+T = TypeVar("T")
+
+
+class HistoryService(history_pb2_grpc.HistoryServiceServicer):
+    """Keeps what happened in worlds. Without an embedder nothing is appended: its vector would be missing for good."""
+
+    def __init__(
+        self, connections: Connections, vectors: QueryVectors, model: str, gatekeeper: Gatekeeper
+    ) -> None:
+        self._connections = connections
+        self._vectors = vectors
+        self._model = model
+        self._gatekeeper = gatekeeper
+
+    async def AppendEvents(
+        self, request: pb.AppendEventsRequest, context: Context
+    ) -> pb.AppendEventsResponse:
+        """Write events, all or none."""
+        rights = self._gatekeeper.rights(context)
+        world = _world(request.world)
+        check_writer(rights, world)
+        given = history_wire.events(request.events)
+        # Patterns take milliseconds for each text; other calls go on.
+        checked = await asyncio.to_thread(_all_checked, given)
+        vectors = await self._embedded([each.summary for each in checked])
+
+        async def write(connection: Connection) -> list[Appended]:
+            return await store.append(
+                connection, world, checked, vectors, account=rights.account, model=self._model
+            )
+
+        try:
+            found = await self._twice(write)
+        except store.KeyReusedError as error:
+            field = f"events[{error.index}].key"
+            raise InvalidArgumentError(
+                f"{field} {checked[error.index].event.key!r} was used for another event: use a new key for each event",
+                field=field,
+            ) from error
+        except store.FullError as error:
+            raise ExhaustedError(
+                f"world {world!r} would have more than {MOST_EVENTS} events: delete old ones with ForgetEvents"
+            ) from error
+        except store.OtherModelError as error:
+            raise UnavailableError("the database holds vectors of another model") from error
+        return pb.AppendEventsResponse(events=map(history_wire.appended_message, found))
+
+    async def ListEvents(
+        self, request: pb.ListEventsRequest, context: Context
+    ) -> pb.ListEventsResponse:
+        """A page of a history."""
+        rights = self._gatekeeper.rights(context)
+        world = _world(request.world)
+        check_world(rights, world)
+        wanted = history_wire.page(request)
+        if wanted.held:
+            check_reviewer(rights)
+        async with self._of_world(world) as (connection, number):
+            found = await store.page(connection, number, wanted) if number is not None else []
+        full = len(found) == wanted.count
+        return pb.ListEventsResponse(
+            events=map(history_wire.recorded_message, found),
+            next_after_sequence=found[-1].sequence if full else 0,
+        )
+
+    async def SearchEvents(
+        self, request: pb.SearchEventsRequest, context: Context
+    ) -> pb.SearchEventsResponse:
+        """The nearest events."""
+        world = _world(request.world)
+        check_world(self._gatekeeper.rights(context), world)
+        text, window, count = history_wire.search(request)
+        [vector] = await self._vectors.of([text])
+        async with self._of_world(world) as (connection, number):
+            found = (
+                await store.search(connection, number, text, vector, window, count)
+                if number is not None
+                else []
+            )
+        return pb.SearchEventsResponse(
+            hits=map(history_wire.hit_message, found), degraded=vector is None
+        )
+
+    async def ReviewEvents(
+        self, request: pb.ReviewEventsRequest, context: Context
+    ) -> pb.ReviewEventsResponse:
+        """Release or reject."""
+        rights = self._gatekeeper.rights(context)
+        check_reviewer(rights)
+        world = _world(request.world)
+        check_world(rights, world)
+        if not 1 <= len(request.sequences) <= MOST_PAGE:
+            raise InvalidArgumentError(f"sequences must be 1 to {MOST_PAGE}", field="sequences")
+        reviewer = _reviewer(rights, request.reviewer)
+        verdict = Status.LIVE if request.release else Status.REJECTED
+        async with self._of_world(world) as (connection, number):
+            count = (
+                await store.review(connection, number, request.sequences, verdict, reviewer)
+                if number is not None
+                else 0
+            )
+        return pb.ReviewEventsResponse(reviewed=count)
+
+    async def ForgetEvents(
+        self, request: pb.ForgetEventsRequest, context: Context
+    ) -> pb.ForgetEventsResponse:
+        """Delete for good."""
+        world = _world(request.world)
+        check_writer(self._gatekeeper.rights(context), world)
+        before = history_wire.before_seconds(request)
+        participant = request.participant
+        if participant:
+            history_wire.participant("participant", participant)
+        async with self._of_world(world, store.FORGET_SECONDS) as (connection, number):
+            count = (
+                await store.forget(
+                    connection, number, participant=participant, before_seconds=before
+                )
+                if number is not None
+                else 0
+            )
+        return pb.ForgetEventsResponse(forgotten=count)
+
+    async def _embedded(self, texts: Sequence[str]) -> list[bytes]:
+        found = [each for each in await self._vectors.of(texts) if each is not None]
+        if len(found) < len(texts):
+            raise ExhaustedError(
+                "the model has no time for more texts now, and nothing was written; call again, with fewer events"
+            )
+        return found
+
+    @asynccontextmanager
+    async def _of_world(
+        self, name: str, seconds: float | None = None
+    ) -> AsyncIterator[tuple[Connection, int | None]]:
+        """A connection, and the number of the world; None where nothing was written to it yet."""
+        with answered():
+            async with self._connections.take(seconds) as connection:
+                yield connection, await searching.world_number(connection, name)
+
+    async def _twice(self, call: Callable[[Connection], Awaitable[T]]) -> T:
+        """Asked twice where the connection was broken: keys make an append repeatable."""
+        with answered():
+            try:
+                async with self._connections.take() as connection:
+                    return await call(connection)
+            except psycopg.OperationalError:
+                async with self._connections.take() as connection:
+                    return await call(connection)
+
+
+def _world(given: str) -> str:
+    if not given:
+        raise InvalidArgumentError("world must be namespace/name of a GameWorld", field="world")
+    return wire.world(given)
+
+
+def _all_checked(events: Sequence[Event]) -> list[Checked]:
+    return [_checked(each, index) for index, each in enumerate(events)]
+
+
+def _checked(event: Event, index: int) -> Checked:
+    """The event as it is stored. Raises `InvalidArgumentError` where nothing of its summary is left."""
+    # Again redacted: full-width letters and digits are plain ones only now.
+    summary = redact(clean(redact(event.summary)))
+    if not summary:
+        field = f"events[{index}].summary"
+        raise InvalidArgumentError(f"{field} has no visible text", field=field)
+    # Names of participants reach a reader too.
+    why = reasons("\n".join((event.summary, *event.participants)))
+    return Checked(event=event, summary=summary, reasons=why)
+
+
+def _reviewer(rights: Rights, name: str) -> str:
+    if not (rights.account or name):
+        raise InvalidArgumentError("reviewer must not be empty: who decides?", field="reviewer")
+    return rights.account or wire.name(name, "reviewer")

@@ -1,0 +1,210 @@
+"""PURE: events of the wire to events, and back."""
+
+import re
+from collections.abc import Sequence
+from types import MappingProxyType
+
+from gameai.errors import InvalidArgumentError
+from gameai.knowledge.events import (
+    LEAST_SECONDS,
+    MOST_APPENDED,
+    MOST_KINDS,
+    MOST_PAGE,
+    MOST_PARTICIPANT_CHARACTERS,
+    MOST_PARTICIPANTS,
+    MOST_SECONDS,
+    MOST_SUMMARY_CHARACTERS,
+    PAGE,
+    Appended,
+    Event,
+    Evidence,
+    Found,
+    Page,
+    Recorded,
+    Window,
+)
+from gameai.knowledge.records import MOST_HITS, MOST_QUERY_CHARACTERS
+from gameai.knowledge.rpc.wire import number
+from gameai.knowledge.v1 import history_pb2 as pb
+
+_KEY = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_KIND = re.compile(r"[a-z0-9._-]{1,64}")
+_EVIDENCE = MappingProxyType(
+    {
+        pb.EVIDENCE_UNSPECIFIED: Evidence.WITNESSED,
+        pb.EVIDENCE_WITNESSED: Evidence.WITNESSED,
+        pb.EVIDENCE_REPORTED: Evidence.REPORTED,
+        pb.EVIDENCE_RUMOUR: Evidence.RUMOUR,
+        pb.EVIDENCE_SYSTEM: Evidence.SYSTEM,
+    }
+)
+_OF_EVIDENCE = MappingProxyType({value: known for known, value in _EVIDENCE.items() if known})
+_PERCENT = 100
+_COUNT = 10
+
+
+def events(given: Sequence[pb.Event]) -> list[Event]:
+    """The events of a call. Raises `InvalidArgumentError` with the field and what it takes."""
+    if not 1 <= len(given) <= MOST_APPENDED:
+        raise InvalidArgumentError(
+            f"events must be 1 to {MOST_APPENDED}, not {len(given)}", field="events"
+        )
+    found = [_event(each, f"events[{index}]") for index, each in enumerate(given)]
+    keys = [each.key for each in found]
+    twice = next((index for index, key in enumerate(keys) if key in keys[:index]), None)
+    if twice is not None:
+        raise InvalidArgumentError(
+            f"events[{twice}].key {keys[twice]!r} stands twice in this call",
+            field=f"events[{twice}].key",
+        )
+    return found
+
+
+def _event(given: pb.Event, where: str) -> Event:
+    if not _KEY.fullmatch(given.key):
+        raise InvalidArgumentError(
+            f"{where}.key must be 1 to 64 letters, digits, '.', '_', ':', '-': a random UUID will do",
+            field=f"{where}.key",
+        )
+    if not 0 < len(given.summary.strip()) <= len(given.summary) <= MOST_SUMMARY_CHARACTERS:
+        raise InvalidArgumentError(
+            f"{where}.summary must have 1 to {MOST_SUMMARY_CHARACTERS} characters, not {len(given.summary)}",
+            field=f"{where}.summary",
+        )
+    if given.evidence not in _EVIDENCE:
+        raise InvalidArgumentError(
+            f"{where}.evidence {given.evidence} is not known", field=f"{where}.evidence"
+        )
+    confidence = given.confidence if given.HasField("confidence") else _PERCENT
+    importance = given.importance if given.HasField("importance") else _PERCENT // 2
+    return Event(
+        key=given.key,
+        world_seconds=_seconds(f"{where}.world_seconds", given.world_seconds),
+        kind=_kind(f"{where}.kind", given.kind),
+        summary=given.summary.replace("\0", " "),
+        participants=_participants(f"{where}.participants", given.participants),
+        evidence=_EVIDENCE[given.evidence],
+        confidence=number(f"{where}.confidence", confidence, 0, _PERCENT),
+        importance=number(f"{where}.importance", importance, 0, _PERCENT),
+    )
+
+
+def _kind(field: str, value: str) -> str:
+    if not _KIND.fullmatch(value):
+        raise InvalidArgumentError(
+            f"{field} must be 1 to 64 lower-case letters, digits, '.', '_', '-'", field=field
+        )
+    return value
+
+
+def _participants(field: str, given: Sequence[str]) -> tuple[str, ...]:
+    if len(given) > MOST_PARTICIPANTS:
+        raise InvalidArgumentError(
+            f"{field} must be at most {MOST_PARTICIPANTS}, not {len(given)}", field=field
+        )
+    return tuple(participant(field, each) for each in given)
+
+
+def participant(field: str, value: str) -> str:
+    """The name of a participant. Raises `InvalidArgumentError`."""
+    if not value.strip() or len(value) > MOST_PARTICIPANT_CHARACTERS or not value.isprintable():
+        raise InvalidArgumentError(
+            f"{field} takes names of 1 to {MOST_PARTICIPANT_CHARACTERS} printable characters",
+            field=field,
+        )
+    return value
+
+
+def _seconds(field: str, value: int) -> int:
+    return number(field, value, LEAST_SECONDS, MOST_SECONDS)
+
+
+def page(request: pb.ListEventsRequest) -> Page:
+    """What a page is to hold. Raises `InvalidArgumentError`."""
+    if len(request.kinds) > MOST_KINDS:
+        raise InvalidArgumentError(
+            f"kinds must be at most {MOST_KINDS}, not {len(request.kinds)}", field="kinds"
+        )
+    given = request.participant
+    return Page(
+        window=_window(request),
+        after=number("after_sequence", request.after_sequence, 0, 1 << 62),
+        count=number("count", request.count or PAGE, 1, MOST_PAGE),
+        kinds=tuple(_kind("kinds", each) for each in request.kinds),
+        participant=participant("participant", given) if given else "",
+        held=request.held,
+    )
+
+
+def search(request: pb.SearchEventsRequest) -> tuple[str, Window, int]:
+    """Text, window and number of hits. Raises `InvalidArgumentError`."""
+    text = request.text.replace("\0", " ")
+    if not text.strip() or len(text) > MOST_QUERY_CHARACTERS:
+        raise InvalidArgumentError(
+            f"text must have 1 to {MOST_QUERY_CHARACTERS} characters, not {len(text)}", field="text"
+        )
+    return text, _window(request), number("count", request.count or _COUNT, 1, MOST_HITS)
+
+
+def _window(request: pb.ListEventsRequest | pb.SearchEventsRequest) -> Window:
+    has_first, has_last = (
+        request.HasField("from_world_seconds"),
+        request.HasField("until_world_seconds"),
+    )
+    first = request.from_world_seconds if has_first else LEAST_SECONDS
+    last = request.until_world_seconds if has_last else MOST_SECONDS
+    window = Window(
+        from_seconds=_seconds("from_world_seconds", first),
+        until_seconds=_seconds("until_world_seconds", last),
+        confidence=number("minimum_confidence", request.minimum_confidence, 0, _PERCENT),
+    )
+    if window.from_seconds > window.until_seconds:
+        raise InvalidArgumentError(
+            "from_world_seconds must not be after until_world_seconds", field="from_world_seconds"
+        )
+    return window
+
+
+def before_seconds(request: pb.ForgetEventsRequest) -> int | None:
+    """World time before which events are forgotten; None: not by time. Raises `InvalidArgumentError` for a request that names nothing."""
+    if request.HasField("before_world_seconds"):
+        return _seconds("before_world_seconds", request.before_world_seconds)
+    if not request.participant:
+        raise InvalidArgumentError(
+            "set participant or before_world_seconds, or both", field="participant"
+        )
+    return None
+
+
+def appended_message(found: Appended) -> pb.AppendedEvent:
+    """The message of an event that was appended."""
+    return pb.AppendedEvent(sequence=found.sequence, known=found.known, held=found.held)
+
+
+def recorded_message(found: Recorded) -> pb.RecordedEvent:
+    """The message of an event of a history."""
+    event = found.event
+    made = pb.RecordedEvent(
+        sequence=found.sequence,
+        event=pb.Event(
+            key=event.key,
+            world_seconds=event.world_seconds,
+            kind=event.kind,
+            summary=event.summary,
+            participants=event.participants,
+            evidence=_OF_EVIDENCE[event.evidence],
+            confidence=event.confidence,
+            importance=event.importance,
+        ),
+        account=found.account,
+        reasons=found.reasons,
+    )
+    made.recorded_at.FromDatetime(found.recorded_at)
+    return made
+
+
+def hit_message(found: Found) -> pb.EventHit:
+    """The message of a hit."""
+    return pb.EventHit(
+        event=recorded_message(found.recorded), score=found.score, similarity=found.similarity
+    )
