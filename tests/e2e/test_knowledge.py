@@ -27,11 +27,15 @@ QUESTION = "What does a cart pay at Tamrel bridge?"
 ASK = """
 import asyncio, sys
 from gameai.client import Memory
+from gameai.knowledge.v1.history_pb2 import Event
 
 async def main():
     async with Memory.of_world() as memory:
         for hit in (await memory.search(sys.argv[1], count=3, timeout_seconds=20)).hits:
             print(hit.provenance.document)
+        event = Event(key="raid", kind="battle", summary="Riders burned Tamrel bridge.")
+        [written] = await memory.append_events(event, timeout_seconds=20)
+        print("event", written.sequence)
 
 asyncio.run(main())
 """
@@ -159,7 +163,10 @@ def test_a_service_of_a_world_asks_its_memory(lore: Json, api: Api, kubectl: Kub
     api.apply(reader, manager="kubectl")
     real.wait_ready(api, "GameWorld", NAMESPACE, "reader")
     inside = ("exec", "deployment/reader-time-manager", "--", "python", "-c", ASK, QUESTION)
-    assert "09-guide-trade.md" in kubectl("-n", NAMESPACE, *inside)
+    said = kubectl("-n", NAMESPACE, *inside)
+    assert "09-guide-trade.md" in said
+    assert "event 1" in said
+    assert "event 1" in kubectl("-n", NAMESPACE, *inside), "once, however often it is asked"
     api.delete("GameWorld", NAMESPACE, "reader")
 
 
@@ -234,6 +241,10 @@ def test_a_knowledge_base_that_is_deleted_and_made_again_remembers(
     api.apply(knowledge_base("shared"), manager="kubectl")
     found = ready(api)
     assert api.get("Secret", NAMESPACE, f"{NAME}-db")["metadata"]["uid"] == secret
+    program = ("exec", "-i", f"deployment/{NAME}-memory", "--", "python", "-m", "gameai.knowledge")
+    archive = kubectl("-n", NAMESPACE, *program, "export")
+    assert "Riders burned Tamrel bridge." in archive, "events outlive the knowledge base"
+    kubectl("-n", NAMESPACE, *program, "import", stdin=archive)
     job = found["status"]["sources"][0]["job"]
     assert "(unchanged)" in kubectl("-n", NAMESPACE, "logs", f"job/{job}")
     assert answers(environment, api)

@@ -1,6 +1,5 @@
 """The history of worlds as events: a real Postgres, the real model, and the service as a process."""
 
-import itertools
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -10,58 +9,17 @@ from typing import Any
 import grpc
 import psycopg
 import pytest
+from gameai.knowledge.embedding.local import LocalEmbedder
 from gameai.knowledge.v1 import history_pb2 as pb
-from gameai.knowledge.v1 import history_pb2_grpc
 from gameai.knowledge.v1 import knowledge_pb2 as knowledge
-from gameai_contract.knowledge import MEMORY_AUDIENCE, Admission, MemoryCaller, TokenKeys
+from gameai_contract.knowledge import Admission, MemoryCaller, TokenKeys
 from gameai_devcluster import postgres
 from gameai_devcluster.testing.waiting import until
+from support.history import History, days, event
 from support.memory import Memory, Served, served
-from support.tokens import ISSUER, key_set, token
+from support.tokens import ISSUER, key_set
 
-_KEYS = itertools.count(1)
 MOOR, FEN = "games/moor", "games/fen"
-DAYS: tuple[tuple[int, str, str, list[str]], ...] = (
-    (100, "battle", "The bridge of Carrow burned when the riders of Orr came at night.", ["orr"]),
-    (200, "wedding", "Ilda Venn married the ferryman of Tam on the lake.", ["ilda", "tam"]),
-    (300, "harvest", "The harvest failed and wheat was sold for silver.", []),
-)
-
-
-class History:
-    """A stub with short calls; `world` is that of all of them."""
-
-    def __init__(self, service: Served, world: str = MOOR, account: str = "") -> None:
-        self._stub = history_pb2_grpc.HistoryServiceStub(service.channel)
-        self._world = world
-        subject = f"system:serviceaccount:{account.replace('/', ':')}"
-        given = token(sub=subject, aud=[MEMORY_AUDIENCE]) if account else ""
-        self._metadata = (("authorization", f"Bearer {given}"),) if given else ()
-
-    def call(self, name: str, **fields: Any) -> Any:
-        request = getattr(pb, f"{name}Request")(world=self._world, **fields)
-        return getattr(self._stub, name)(request, timeout=20, metadata=self._metadata)
-
-    def append(self, *events: pb.Event) -> list[pb.AppendedEvent]:
-        return list(self.call("AppendEvents", events=events).events)
-
-    def all(self, **fields: Any) -> list[pb.RecordedEvent]:
-        return list(self.call("ListEvents", **fields).events)
-
-    def search(self, text: str, **fields: Any) -> list[pb.EventHit]:
-        return list(self.call("SearchEvents", text=text, **fields).hits)
-
-
-def event(summary: str = "A day passed.", **fields: Any) -> pb.Event:
-    given: dict[str, Any] = {"key": f"event-{next(_KEYS)}", "kind": "day", "world_seconds": 1}
-    return pb.Event(summary=summary, **(given | fields))
-
-
-def days() -> list[pb.Event]:
-    return [
-        event(summary, world_seconds=when, kind=kind, participants=names)
-        for when, kind, summary, names in DAYS
-    ]
 
 
 @pytest.fixture
@@ -235,7 +193,7 @@ def test_a_call_without_a_world_says_so(shared: Served, name: str) -> None:
 @pytest.fixture(scope="module")
 def shared(
     database_server: postgres.Postgres,
-    embedder: Any,
+    embedder: LocalEmbedder,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Served]:
     memory = Memory(database_server, embedder)

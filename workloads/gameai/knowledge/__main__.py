@@ -1,10 +1,11 @@
-"""`python -m gameai.knowledge`: migrate a database, ingest and remove sources, and serve the memory."""
+"""`python -m gameai.knowledge`: migrate a database, ingest and remove sources, serve the memory, export and import events."""
 
 import argparse
 import asyncio
 import os
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,7 @@ from gameai_contract.names import DATABASE_ENVIRONMENT, GRPC_PORT, HEALTH_PORT
 from psycopg.conninfo import conninfo_to_dict
 
 from gameai.knowledge import app
+from gameai.knowledge.archive import MOST_LINE_BYTES, ArchiveError, Counts
 from gameai.knowledge.embedding.embedder import EmbeddingError
 from gameai.knowledge.embedding.local import DIMENSIONS, LocalEmbedder, tokenizer
 from gameai.knowledge.ingestion.chunking import cutter
@@ -20,7 +22,7 @@ from gameai.knowledge.ingestion.pipeline import ingest, remove
 from gameai.knowledge.ingestion.sources import SourceError, read
 from gameai.knowledge.migrations import MigrationError, migrate
 from gameai.knowledge.records import MOST_TRUST, Report, Source
-from gameai.knowledge.store import writing
+from gameai.knowledge.store import archiving, writing
 from gameai.knowledge.store.errors import StoreError, first_line
 from gameai.knowledge.store.writing import connect
 from gameai.serving.opening import PortError
@@ -28,9 +30,12 @@ from gameai.serving.telemetry import configure_logging
 
 _DATABASE = DATABASE_ENVIRONMENT
 _STEPS = ("migrate", "ingest", "serve")
-_REMOVE = "remove"
+_REMOVE, _EXPORT, _IMPORT = "remove", "export", "import"
 _MOST_CONNECTIONS, _MOST_PORT = 100, 65535
 _MOST_STATEMENT_MS, _MOST_DRAIN_SECONDS = 60_000, 600
+
+
+_FAULTS = (MigrationError, SourceError, StoreError, EmbeddingError, PortError, ArchiveError)
 
 
 class UsageError(Exception):
@@ -46,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(given)
     except UsageError as error:
         parser.error(str(error))
-    except (MigrationError, SourceError, StoreError, EmbeddingError, PortError) as error:
+    except _FAULTS as error:
         sys.stderr.write(f"error: {error}\n")
     except psycopg.errors.UndefinedTable:
         sys.stderr.write("error: the database has no schema yet: run the step migrate first\n")
@@ -67,6 +72,8 @@ def _run(given: argparse.Namespace) -> int:
     steps = [given.step] if given.step else list(_STEPS)
     if removes:
         return _remove(database, [each for each, _ in sources])
+    if given.step in (_EXPORT, _IMPORT):
+        return _archive(database, given.step, given.file)
     if "migrate" in steps:
         sys.stdout.write(f"schema {migrate(database, DIMENSIONS, given.owner)}\n")
     if steps == ["migrate"]:
@@ -107,6 +114,34 @@ def _remove(database: str, sources: list[Source]) -> int:
             number = remove(connection, each)
             sys.stdout.write(f"{of}{each.name}: {number} documents removed\n")
     return 0
+
+
+def _archive(database: str, step: str, file: str) -> int:
+    """Write all events and reviews to a file, or add those of a file. What was done is said on standard error."""
+    with connect(database) as connection:
+        if step == _EXPORT:
+            with (
+                nullcontext(sys.stdout)
+                if file == "-"
+                else Path(file).open("x", encoding="utf-8") as out
+            ):
+                found = archiving.export(connection, out)
+            sys.stderr.write(f"exported: {_counted(found)}\n")
+        else:
+            with (
+                nullcontext(sys.stdin)
+                if file == "-"
+                else Path(file).open(encoding="utf-8") as given
+            ):
+                found = archiving.load(
+                    connection, iter(lambda: given.readline(MOST_LINE_BYTES), "")
+                )
+            sys.stderr.write(f"imported: {_counted(found)}; what was there stays\n")
+    return 0
+
+
+def _counted(found: Counts) -> str:
+    return f"{found.events} events and {found.reviews} reviews of {found.worlds} worlds"
 
 
 def _check_serving(given: argparse.Namespace) -> None:
@@ -218,8 +253,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "step",
         nargs="?",
-        choices=(*_STEPS, _REMOVE),
-        help="only this step (default: migrate, ingest and serve, in this order); remove: the documents of sources, by name",
+        choices=(*_STEPS, _REMOVE, _EXPORT, _IMPORT),
+        help="only this step (default: migrate, ingest and serve, in this order); remove: the documents of sources, by name; "
+        "export, import: events and reviews, which no source brings back",
     )
     add(
         "--database",
@@ -238,6 +274,11 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="with ingest and one --source: write the result to this file, as JSON, and exit 0 also where documents failed; "
         "with migrate: the sources that the database holds",
+    )
+    add(
+        "--file",
+        default="-",
+        help="with export: file to write, which must not exist; with import: file to read; -: standard output, standard input (default)",
     )
     add(
         "--owner",

@@ -1,0 +1,49 @@
+"""The lines of an archive of a memory."""
+
+import json
+from typing import Any
+
+import pytest
+from gameai.knowledge import archive
+from gameai.knowledge.archive import ArchiveError
+
+HEAD = {"format": "gameai-memory", "version": 1, "model": "m", "dimensions": 384}
+
+
+def test_a_line_is_read_as_it_was_written() -> None:
+    for kind, fields in (("head", HEAD), ("world", {"name": "games/moor", "last_sequence": 3})):
+        found = archive.line(1, archive.text(kind, fields))
+        assert (found.kind, found.fields) == (kind, fields)
+
+
+def test_bytes_are_base64() -> None:
+    written = json.loads(archive.text("event", {"digest": b"\xff\x00"}))
+    assert archive.data(1, written["event"]["digest"]) == b"\xff\x00"
+    with pytest.raises(ArchiveError, match="line 7: base64 is expected"):
+        archive.data(7, "?")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "[]",
+        "{",
+        "{}",
+        '{"head": {}}',
+        '{"head": 1}',
+        '{"other": {}}',
+        '{"head": {}, "end": {}}',
+        json.dumps({"world": {"name": "a/b", "last_sequence": True}}),
+        json.dumps({"world": {"name": "a/b", "last_sequence": 1, "more": 1}}),
+    ],
+)
+def test_a_line_of_another_form_is_refused(given: str) -> None:
+    with pytest.raises(ArchiveError, match="line 3 is no line of an archive of version 1"):
+        archive.line(3, given)
+
+
+@pytest.mark.parametrize("change", [{"format": "other"}, {"version": 2}])
+def test_a_file_of_another_version_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ArchiveError, match="no gameai-memory archive of version 1"):
+        archive.line(1, archive.text("head", HEAD | change))

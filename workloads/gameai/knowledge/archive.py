@@ -1,0 +1,110 @@
+"""PURE: the lines of an archive: what a memory holds that no source brings back, as JSON Lines.
+
+The first line names the format, the last one counts all others, so that a file that was cut off is noticed.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+FORMAT, VERSION = "gameai-memory", 1
+# An event with a summary of 2,000 characters of 4 bytes, written as escapes, and a vector of 4,000 dimensions.
+MOST_LINE_BYTES = 1 << 17
+_EVENT: Mapping[str, type] = MappingProxyType(
+    {
+        "sequence": int,
+        "key": str,
+        "digest": str,
+        "world_seconds": int,
+        "kind": str,
+        "summary": str,
+        "participants": list,
+        "evidence": str,
+        "confidence": int,
+        "importance": int,
+        "account": str,
+        "recorded_at": str,
+        "status": str,
+        "reasons": list,
+        "reviewer": str,
+        "model": str,
+        "embedding": str,
+    }
+)
+_REVIEW: Mapping[str, type] = MappingProxyType(
+    {
+        "source": str,
+        "world": str,
+        "content_sha256": str,
+        "verdict": str,
+        "reviewer": str,
+        "reviewed_at": str,
+    }
+)
+_WORLD: Mapping[str, type] = MappingProxyType({"name": str, "last_sequence": int})
+_COUNTS: Mapping[str, type] = MappingProxyType({"worlds": int, "events": int, "reviews": int})
+_HEAD: Mapping[str, type] = MappingProxyType(
+    {"format": str, "version": int, "model": str, "dimensions": int}
+)
+_KINDS = MappingProxyType(
+    {"head": _HEAD, "world": _WORLD, "event": _EVENT, "review": _REVIEW, "end": _COUNTS}
+)
+
+
+class ArchiveError(Exception):
+    """The file is no archive that can be imported; the message says where and why."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """What stands in a line: head, world, event (of the world before it), review or end, and its fields."""
+
+    kind: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """Lines of each kind."""
+
+    worlds: int = 0
+    events: int = 0
+    reviews: int = 0
+
+
+def text(kind: str, fields: Mapping[str, Any]) -> str:
+    """A line, with its end. Bytes are written as base64."""
+    plain = {
+        key: base64.b64encode(value).decode() if isinstance(value, bytes) else value
+        for key, value in fields.items()
+    }
+    return json.dumps({kind: plain}) + "\n"
+
+
+def line(number: int, given: str) -> Line:
+    """What stands in the line of this number. Raises `ArchiveError`."""
+    try:
+        [(kind, fields)] = json.loads(given).items()
+        wanted = _KINDS[kind]
+        right = set(fields) == set(wanted) and all(
+            type(fields[key]) is each for key, each in wanted.items()
+        )
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        right = False
+    if not right:
+        raise ArchiveError(f"line {number} is no line of an archive of version {VERSION}")
+    if kind == "head" and (fields["format"], fields["version"]) != (FORMAT, VERSION):
+        raise ArchiveError(f"the file is no {FORMAT} archive of version {VERSION}")
+    return Line(kind=kind, fields=fields)
+
+
+def data(number: int, value: str) -> bytes:
+    """The bytes of a field. Raises `ArchiveError`."""
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ArchiveError(f"line {number}: base64 is expected") from error
