@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from gameai import client
-from gameai.knowledge.v1 import history_pb2
+from gameai.knowledge.v1 import concepts_pb2, history_pb2
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 from gameai_contract.knowledge import MEMORY_AUDIENCE, Admission, MemoryCaller, TokenKeys
 from gameai_contract.names import CONFIG_ENVIRONMENT, MEMORY_TOKEN_ENVIRONMENT
@@ -155,6 +155,15 @@ async def test_a_service_of_a_world_asks_with_what_its_pod_has(
         [hit] = await memory.search_events("sunk ships", count=1)
         assert hit.event.event == event
         assert not await memory.search_events("sunk ships", until_world_seconds=4)
+        mason = concepts_pb2.Concept(kind="person", name="Ilda", summary="A mason.")
+        assert await memory.evolve_concept(mason) == 1
+        assert (await memory.concept("person", "Ilda")).concept == mason
+        [known] = await memory.search_concepts("stone", kinds=["person"])
+        assert known.version.concept == mason
+        mason.summary = "A queen."
+        with pytest.raises(client.NoAnswerError, match="is at version 1, not 0") as conflict:
+            await memory.evolve_concept(mason)
+        assert conflict.value.reason == "VERSION_CONFLICT"
         # The kubelet renews the token; this one is of another account.
         in_a_pod(service, tmp_path, monkeypatch, "games/fen-world")
         with pytest.raises(client.AccessError, match="may not read world games/moor") as refused:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from gameai.knowledge import migrations
 from gameai.knowledge.embedding.local import DIMENSIONS
 from gameai.knowledge.ingestion.documents import Document, parse
 from gameai.knowledge.ingestion.sources import SourceError
@@ -39,6 +40,8 @@ The bridge of Carrow was built by the mason Ilda Venn. It has nine arches of gre
 The bridge of Harrow is of oak, and carts pay two marks.
 """
 MANY = 150
+VERSIONS = Path(migrations.__file__).parent / "versions"
+NEWEST = max(each.name[:4] for each in VERSIONS.glob("0*.py"))
 FERRIES = "# Ferries\n\n## Tam\n\nThe ferry of Tam crosses the lake Orr at dawn.\n"
 
 
@@ -52,7 +55,24 @@ def test_a_migration_runs_once_however_many_start_it(database_server: postgres.P
         each.start()
     for each in threads:
         each.join(60)
-    assert found == ["0001"] * 3
+    assert found == [NEWEST] * 3
+
+
+def test_a_database_of_the_first_schema_keeps_what_it_holds(
+    database_server: postgres.Postgres,
+) -> None:
+    url = database_server.database("former")
+    sql = (VERSIONS / "0001_memory.sql").read_text().replace("DIMENSIONS", str(DIMENSIONS))
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA memory_ops")
+        with connection.transaction():
+            connection.execute(sql)
+            connection.execute("CREATE TABLE memory_ops.alembic_version (version_num text)")
+            connection.execute("INSERT INTO memory_ops.alembic_version VALUES ('0001')")
+        connection.execute("INSERT INTO memory.worlds (name) VALUES ('games/moor')")
+        assert migrate(url, DIMENSIONS) == NEWEST
+        rows = connection.execute("SELECT name, events, last_sequence FROM memory.worlds")
+        assert rows.fetchall() == [("games/moor", 0, 0)]
 
 
 def test_a_database_without_the_extension_says_what_to_run(

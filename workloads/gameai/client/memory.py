@@ -1,4 +1,4 @@
-"""EDGE: the memory of a world's knowledge base: searches and events, with the token of the caller."""
+"""EDGE: the memory of a world's knowledge base: searches, events and concepts, with the token of the caller."""
 
 import os
 import re
@@ -13,7 +13,13 @@ from grpc import aio
 
 from gameai.client import channel
 from gameai.client.reply import call_error
-from gameai.knowledge.v1 import history_pb2, history_pb2_grpc, knowledge_pb2_grpc
+from gameai.knowledge.v1 import (
+    concepts_pb2,
+    concepts_pb2_grpc,
+    history_pb2,
+    history_pb2_grpc,
+    knowledge_pb2_grpc,
+)
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 
 DEADLINE_SECONDS = 2.0
@@ -40,6 +46,7 @@ class Memory:
         # Asynchronous stubs have no types of their own at run time.
         self._knowledge: Any = None
         self._history: Any = None
+        self._concepts: Any = None
 
     @classmethod
     def of_world(cls) -> Self:
@@ -66,10 +73,11 @@ class Memory:
         """Open the channel; connects with the first call."""
         self._channel = aio.insecure_channel(
             f"dns:///{self._address}",
-            options=channel.options(pb.DESCRIPTOR, history_pb2.DESCRIPTOR),
+            options=channel.options(pb.DESCRIPTOR, history_pb2.DESCRIPTOR, concepts_pb2.DESCRIPTOR),
         )
         self._knowledge = knowledge_pb2_grpc.KnowledgeServiceStub(self._channel)
         self._history = history_pb2_grpc.HistoryServiceStub(self._channel)
+        self._concepts = concepts_pb2_grpc.ConceptServiceStub(self._channel)
         return self
 
     async def __aexit__(
@@ -140,6 +148,69 @@ class Memory:
         )
         self._check_open()
         found = await self._call(self._history.SearchEvents, request, timeout_seconds)
+        return tuple(found.hits)
+
+    async def evolve_concept(
+        self,
+        concept: concepts_pb2.Concept,
+        *,
+        expected_version: int = 0,
+        world_seconds: int = 0,
+        cause_sequence: int = 0,
+        timeout_seconds: float = DEADLINE_SECONDS,
+    ) -> int:
+        """Write the version of a concept of the world that follows `expected_version` (0: its first), and return its number.
+
+        Raises as `search` does; `NoAnswerError` with code ABORTED where another version was written meanwhile. A repeated call
+        writes nothing twice.
+        """
+        request = concepts_pb2.EvolveConceptRequest(
+            world=self._world,
+            concept=concept,
+            expected_version=expected_version,
+            world_seconds=world_seconds,
+            cause_sequence=cause_sequence,
+        )
+        self._check_open()
+        found = await self._call(self._concepts.EvolveConcept, request, timeout_seconds)
+        return int(found.version)
+
+    async def concept(
+        self,
+        kind: str,
+        name: str,
+        *,
+        as_of_world_seconds: int | None = None,
+        timeout_seconds: float = DEADLINE_SECONDS,
+    ) -> concepts_pb2.ConceptVersion:
+        """A concept as the world sees it now, or saw it then. Raises as `search` does; `AccessError` also where there is none."""
+        request = concepts_pb2.GetConceptRequest(
+            world=self._world, kind=kind, name=name, as_of_world_seconds=as_of_world_seconds
+        )
+        self._check_open()
+        found = await self._call(self._concepts.GetConcept, request, timeout_seconds)
+        version: concepts_pb2.ConceptVersion = found.version
+        return version
+
+    async def search_concepts(
+        self,
+        text: str,
+        *,
+        kinds: Sequence[str] = (),
+        count: int = 10,
+        as_of_world_seconds: int | None = None,
+        timeout_seconds: float = DEADLINE_SECONDS,
+    ) -> Sequence[concepts_pb2.ConceptHit]:
+        """Find concepts as the world sees them, best first. Raises as `search` does."""
+        request = concepts_pb2.SearchConceptsRequest(
+            world=self._world,
+            text=text,
+            kinds=kinds,
+            count=count,
+            as_of_world_seconds=as_of_world_seconds,
+        )
+        self._check_open()
+        found = await self._call(self._concepts.SearchConcepts, request, timeout_seconds)
         return tuple(found.hits)
 
     def _check_open(self) -> None:

@@ -117,7 +117,7 @@ def _remove(database: str, sources: list[Source]) -> int:
 
 
 def _archive(database: str, step: str, file: str) -> int:
-    """Write all events and reviews to a file, or add those of a file. What was done is said on standard error."""
+    """Write events, concepts and reviews to a file, or add those of a file. What was done is said on standard error."""
     with connect(database) as connection:
         if step == _EXPORT:
             with (
@@ -141,7 +141,7 @@ def _archive(database: str, step: str, file: str) -> int:
 
 
 def _counted(found: Counts) -> str:
-    return f"{found.events} events and {found.reviews} reviews of {found.worlds} worlds"
+    return f"{found.worlds} worlds, {found.events} events, {found.concepts} versions of concepts, {found.reviews} reviews"
 
 
 def _check_serving(given: argparse.Namespace) -> None:
@@ -255,7 +255,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         choices=(*_STEPS, _REMOVE, _EXPORT, _IMPORT),
         help="only this step (default: migrate, ingest and serve, in this order); remove: the documents of sources, by name; "
-        "export, import: events and reviews, which no source brings back",
+        "export, import: events, concepts and reviews, which no source brings back",
     )
     add(
         "--database",

@@ -15,15 +15,16 @@ from grpc import aio
 from gameai.knowledge.embedding.embedder import Embedder
 from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.rpc.admission import Gatekeeper, Guarded, Open
+from gameai.knowledge.rpc.concepts import ConceptService
 from gameai.knowledge.rpc.history import HistoryService
 from gameai.knowledge.rpc.ingestion import IngestionService
 from gameai.knowledge.rpc.knowledge import KnowledgeService
-from gameai.knowledge.store import event_statements
+from gameai.knowledge.store import concept_statements, event_statements
 from gameai.knowledge.store.connections import Connections
 from gameai.knowledge.store.errors import NO_SCHEMA, NO_SCHEMA_ERRORS, first_line
 from gameai.knowledge.store.facts import mismatch
 from gameai.knowledge.store.statements import NAMES
-from gameai.knowledge.v1 import history_pb2_grpc, knowledge_pb2_grpc
+from gameai.knowledge.v1 import concepts_pb2_grpc, history_pb2_grpc, knowledge_pb2_grpc
 from gameai.serving import draining
 from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
@@ -130,6 +131,8 @@ def _add_services(
     knowledge_pb2_grpc.add_IngestionServiceServicer_to_server(ingestion, server)
     history = HistoryService(connections, vectors, embedder.model, gatekeeper)
     history_pb2_grpc.add_HistoryServiceServicer_to_server(history, server)
+    concepts = ConceptService(connections, vectors, embedder.model, gatekeeper)
+    concepts_pb2_grpc.add_ConceptServiceServicer_to_server(concepts, server)
 
 
 async def _until(stop: asyncio.Event, watching: asyncio.Task[None]) -> None:
@@ -186,7 +189,7 @@ async def _facts(database: str) -> dict[str, str]:
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         await connection.execute(
             "SELECT name::regproc FROM unnest(%s::text[]) AS name",
-            ([*NAMES, event_statements.NAME],),
+            ([*NAMES, event_statements.NAME, concept_statements.NAME],),
         )
         cursor = await connection.execute("SELECT key, value FROM memory_ops.facts")
         found: dict[str, str] = dict(await cursor.fetchall())

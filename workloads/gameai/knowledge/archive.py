@@ -45,13 +45,38 @@ _REVIEW: Mapping[str, type] = MappingProxyType(
         "reviewed_at": str,
     }
 )
+_CONCEPT: Mapping[str, type] = MappingProxyType(
+    {
+        "kind": str,
+        "name": str,
+        "version": int,
+        "from_seconds": int,
+        "summary": str,
+        "attributes": dict,
+        "digest": str,
+        "cause_sequence": int,
+        "account": str,
+        "recorded_at": str,
+        "model": str,
+        "embedding": str,
+    }
+)
 _WORLD: Mapping[str, type] = MappingProxyType({"name": str, "last_sequence": int})
-_COUNTS: Mapping[str, type] = MappingProxyType({"worlds": int, "events": int, "reviews": int})
+_COUNTS: Mapping[str, type] = MappingProxyType(
+    {"worlds": int, "events": int, "concepts": int, "reviews": int}
+)
 _HEAD: Mapping[str, type] = MappingProxyType(
     {"format": str, "version": int, "model": str, "dimensions": int}
 )
 _KINDS = MappingProxyType(
-    {"head": _HEAD, "world": _WORLD, "event": _EVENT, "review": _REVIEW, "end": _COUNTS}
+    {
+        "head": _HEAD,
+        "world": _WORLD,
+        "event": _EVENT,
+        "concept": _CONCEPT,
+        "review": _REVIEW,
+        "end": _COUNTS,
+    }
 )
 
 
@@ -61,7 +86,10 @@ class ArchiveError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """What stands in a line: head, world, event (of the world before it), review or end, and its fields."""
+    """What stands in a line, and its fields.
+
+    An event is of the world before it. So is the version of a concept; before the first world it is of all worlds.
+    """
 
     kind: str
     fields: Mapping[str, Any]
@@ -69,10 +97,11 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
-    """Lines of each kind."""
+    """Lines of each kind; of concepts one for each version."""
 
     worlds: int = 0
     events: int = 0
+    concepts: int = 0
     reviews: int = 0
 
 

@@ -9,7 +9,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from gameai.knowledge.store import event_statements
+from gameai.knowledge.store import concept_statements, event_statements
 from gameai.knowledge.store.errors import hidden
 from gameai.knowledge.store.statements import FUNCTIONS
 
@@ -45,7 +45,7 @@ def migrate(database: str, dimensions: int, owner: str = "") -> str:
             command.upgrade(config, "head")
             _check_pgvector(connection)
             _check_owner(connection, owner)
-            for each in (*FUNCTIONS, event_statements.FUNCTION):
+            for each in (*FUNCTIONS, event_statements.FUNCTION, concept_statements.FUNCTION):
                 connection.exec_driver_sql(each)
             connection.commit()
             found = connection.execute(text("SELECT version_num FROM memory_ops.alembic_version"))

@@ -1,4 +1,4 @@
-"""EDGE: events and reviews of a database as an archive, and back. Documents are not in it: their sources bring them back."""
+"""EDGE: events, concepts and reviews of a database as an archive, and back. Documents are not in it: their sources bring them back."""
 
 import datetime
 from collections.abc import Iterable, Iterator
@@ -8,9 +8,11 @@ import numpy as np
 import psycopg
 from pgvector import HalfVector
 from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
 
 from gameai.knowledge import archive
 from gameai.knowledge.archive import ArchiveError, Counts, Line
+from gameai.knowledge.concepts import Content, embedded
 from gameai.knowledge.store import facts, worlds
 from gameai.knowledge.store.errors import first_line
 from gameai.knowledge.store.statements import LOCK, SEE
@@ -30,6 +32,23 @@ _COUNT = (
     "UPDATE memory.worlds SET last_sequence = greatest(last_sequence, %(last)s), events ="
     " (SELECT count(*) FROM memory.story_events WHERE world_id = %(world)s) WHERE world_id = %(world)s"
 )
+_CONCEPTS = (
+    "SELECT kind, name, version, from_seconds, summary, attributes, digest, cause_sequence, account, recorded_at, model, embedding"
+    " FROM memory.narrative_concepts AS concepts JOIN memory.concept_versions AS versions USING (concept_id)"
+    " WHERE concepts.world_id IS NOT DISTINCT FROM %s::int ORDER BY kind, name, version"
+)
+_CONCEPT = (
+    "INSERT INTO memory.narrative_concepts AS known (world_id, kind, name, current_version)"
+    " VALUES (%(world)s, %(kind)s, %(name)s, %(version)s) ON CONFLICT (world_id, kind, name)"
+    " DO UPDATE SET current_version = greatest(known.current_version, excluded.current_version) RETURNING concept_id"
+)
+_VERSION = (
+    "INSERT INTO memory.concept_versions (concept_id, version, world_id, from_seconds, summary, attributes, digest, cause_sequence,"
+    " account, recorded_at, tsv, model, embedding) VALUES (%(concept)s, %(version)s, %(world)s, %(from_seconds)s, %(summary)s,"
+    " %(attributes)s, %(digest)s, %(cause_sequence)s, %(account)s, %(recorded_at)s, to_tsvector('english', %(text)s), %(model)s,"
+    " %(embedding)s) ON CONFLICT (concept_id, version) DO NOTHING RETURNING version"
+)
+_SAME = "SELECT digest = %(digest)s FROM memory.concept_versions WHERE concept_id = %(concept)s AND version = %(version)s"
 _REVIEWS = (
     "SELECT source, coalesce(worlds.name, '') AS world, content_sha256, verdict, reviewer, reviewed_at"
     " FROM memory_ops.reviews LEFT JOIN memory.worlds USING (world_id) ORDER BY 2, 1, 3"
@@ -51,7 +70,7 @@ def export(connection: Connection, out: TextIO) -> Counts:
     """Write an archive of one moment. Raises psycopg.Error, OSError."""
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     connection.read_only = True
-    events = 0
+    events = concepts = 0
     with connection.transaction():
         known: dict[str, str] = dict(
             connection.execute("SELECT key, value FROM memory_ops.facts").fetchall()
@@ -63,25 +82,42 @@ def export(connection: Connection, out: TextIO) -> Counts:
         rows = connection.execute(
             "SELECT world_id, name, last_sequence FROM memory.worlds ORDER BY name"
         ).fetchall()
+        concepts += _write_all(out, "concept", _concepts(connection, None))
         for number, name, last in rows:
             out.write(archive.text("world", {"name": name, "last_sequence": last}))
-            for event in _events(connection, number):
-                out.write(archive.text("event", event))
-                events += 1
-        reviews = list(_reviews(connection))
-        out.writelines(archive.text("review", each) for each in reviews)
-        counts = {"worlds": len(rows), "events": events, "reviews": len(reviews)}
+            events += _write_all(out, "event", _events(connection, number))
+            concepts += _write_all(out, "concept", _concepts(connection, number))
+        reviews = _write_all(out, "review", _reviews(connection))
+        counts = {"worlds": len(rows), "events": events, "concepts": concepts, "reviews": reviews}
         out.write(archive.text("end", counts))
     return Counts(**counts)
 
 
+def _write_all(out: TextIO, kind: str, rows: Iterable[dict[str, Any]]) -> int:
+    number = 0
+    for each in rows:
+        out.write(archive.text(kind, each))
+        number += 1
+    return number
+
+
+def _concepts(connection: Connection, world: int | None) -> Iterator[dict[str, Any]]:
+    connection.execute(SEE, {"world": world})
+    yield from _streamed(connection, _CONCEPTS, world)
+
+
 def _events(connection: Connection, world: int) -> Iterator[dict[str, Any]]:
     connection.execute(SEE, {"world": world})
-    with connection.cursor(name="events", row_factory=dict_row) as cursor:
-        cursor.execute(
-            f"SELECT {_COLUMNS} FROM memory.story_events WHERE world_id = %s ORDER BY sequence",
-            (world,),
-        )
+    statement = f"SELECT {_COLUMNS} FROM memory.story_events WHERE world_id = %s ORDER BY sequence"
+    yield from _streamed(connection, statement, world)
+
+
+def _streamed(
+    connection: Connection, statement: str, world: int | None
+) -> Iterator[dict[str, Any]]:
+    """Rows with a vector and a time, a few at once."""
+    with connection.cursor(name="rows", row_factory=dict_row) as cursor:
+        cursor.execute(statement, (world,))
         for row in cursor:
             vector = row["embedding"].to_numpy().astype("<f2").tobytes()
             when = row["recorded_at"].isoformat()
@@ -112,8 +148,8 @@ class _Import:
         self._name = ""
         self._last = 0
         self._batch: list[dict[str, Any]] = []
-        self._seen = dict.fromkeys(("world", "event", "review"), 0)
-        self._new = dict.fromkeys(("world", "event", "review"), 0)
+        self._seen = dict.fromkeys(("world", "event", "concept", "review"), 0)
+        self._new = dict(self._seen)
 
     def run(self, lines: Iterable[str]) -> Counts:
         kind = ""
@@ -130,9 +166,7 @@ class _Import:
             raise ArchiveError(
                 "the archive ends early: it was cut off. What came before was imported; import the whole file again"
             )
-        return Counts(
-            worlds=self._new["world"], events=self._new["event"], reviews=self._new["review"]
-        )
+        return Counts(**{f"{key}s": value for key, value in self._new.items()})
 
     def _take(self, number: int, found: Line) -> None:
         if found.kind == "event":
@@ -145,6 +179,8 @@ class _Import:
                 facts.check(self._connection, found.fields["model"], found.fields["dimensions"])
         elif found.kind == "world":
             self._begin(found)
+        elif found.kind == "concept":
+            self._concept(number, found)
         elif found.kind == "review":
             self._review(number, found)
         elif found.fields != {f"{key}s": value for key, value in self._seen.items()}:
@@ -165,14 +201,13 @@ class _Import:
             raise ArchiveError(f"line {number} stands before the line of its world")
         self._seen["event"] += 1
         fields = found.fields
-        vector = archive.data(number, fields["embedding"])
         self._batch.append(
             {
                 **fields,
                 "world": self._world,
                 "digest": archive.data(number, fields["digest"]),
                 "recorded_at": _time(number, fields["recorded_at"]),
-                "embedding": HalfVector(np.frombuffer(vector, "<f2").astype("<f4")),
+                "embedding": _vector(number, fields["embedding"]),
             }
         )
         if len(self._batch) == _BATCH:
@@ -194,6 +229,31 @@ class _Import:
             ) from error
         self._batch = []
 
+    def _concept(self, number: int, found: Line) -> None:
+        fields = found.fields
+        content = Content(summary=fields["summary"], attributes=fields["attributes"])
+        values = {
+            **fields,
+            "world": self._world,
+            "attributes": Jsonb(fields["attributes"]),
+            "digest": archive.data(number, fields["digest"]),
+            "recorded_at": _time(number, fields["recorded_at"]),
+            "embedding": _vector(number, fields["embedding"]),
+            "text": embedded(fields["name"], content),
+        }
+        self._seen["concept"] += 1
+        with self._connection.transaction():
+            self._connection.execute(SEE, {"world": self._world})
+            row = self._connection.execute(_CONCEPT, values).fetchone()
+            values["concept"] = row[0] if row else None
+            if self._connection.execute(_VERSION, values).fetchone() is not None:
+                self._new["concept"] += 1
+            elif self._connection.execute(_SAME, values).fetchone() != (True,):
+                raise ArchiveError(
+                    f"line {number}: concept {fields['kind']} {fields['name']!r} has another version {fields['version']}: "
+                    "import into a database without it"
+                )
+
     def _review(self, number: int, found: Line) -> None:
         fields = found.fields
         world = worlds.ensure(self._connection, fields["world"]) if fields["world"] else None
@@ -210,6 +270,10 @@ class _Import:
             if self._connection.execute(_REVIEW, values).fetchone() is not None:
                 self._new["review"] += 1
                 self._connection.execute(_APPLY, values)
+
+
+def _vector(number: int, value: str) -> HalfVector:
+    return HalfVector(np.frombuffer(archive.data(number, value), "<f2").astype("<f4"))
 
 
 def _time(number: int, value: str) -> datetime.datetime:

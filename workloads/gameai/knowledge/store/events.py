@@ -62,7 +62,7 @@ async def append(
     Raises `KeyReusedError`, `FullError`, `OtherModelError`, psycopg.Error.
     """
     async with connection.transaction():
-        await _bind(connection, model)
+        await bind(connection, model)
         number, last, many = await _locked(connection, world)
         await connection.execute(SEE, {"world": number})
         known = await _known(connection, number, [each.event.key for each in events])
@@ -204,8 +204,8 @@ async def _known(
     return {row[0]: (row[1], bytes(row[2]), row[3]) for row in await cursor.fetchall()}
 
 
-async def _bind(connection: Connection, model: str) -> None:
-    """The first vectors of a database decide its model."""
+async def bind(connection: Connection, model: str) -> None:
+    """The first vectors of a database decide its model. Raises `OtherModelError`."""
     await connection.execute(
         "INSERT INTO memory_ops.facts VALUES ('model', %s) ON CONFLICT (key) DO NOTHING", (model,)
     )

@@ -1,0 +1,200 @@
+"""ConceptService over gRPC: what is known of persons, places and the like, and how it changed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from gameai_contract.knowledge import Rights
+
+from gameai.errors import (
+    ConflictError,
+    ExhaustedError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnavailableError,
+)
+from gameai.knowledge.concepts import Content, Evolution, Evolved, Named
+from gameai.knowledge.embedding.queries import QueryVectors
+from gameai.knowledge.ingestion.cleaning import clean
+from gameai.knowledge.ingestion.redaction import redact
+from gameai.knowledge.ingestion.suspicion import reasons
+from gameai.knowledge.rpc import concept_wire, wire
+from gameai.knowledge.rpc.admission import (
+    Context,
+    Gatekeeper,
+    check_reviewer,
+    check_world,
+    check_writer,
+)
+from gameai.knowledge.rpc.faults import answered
+from gameai.knowledge.store import concepts as store
+from gameai.knowledge.store.connections import Connection, Connections
+from gameai.knowledge.store.events import OtherModelError
+from gameai.knowledge.v1 import concepts_pb2 as pb
+from gameai.knowledge.v1 import concepts_pb2_grpc
+
+
+class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
+    """Keeps concepts. A text that addresses the model which will read it is refused: a service can write another one."""
+
+    def __init__(
+        self, connections: Connections, vectors: QueryVectors, model: str, gatekeeper: Gatekeeper
+    ) -> None:
+        self._connections = connections
+        self._vectors = vectors
+        self._model = model
+        self._gatekeeper = gatekeeper
+
+    async def EvolveConcept(
+        self, request: pb.EvolveConceptRequest, context: Context
+    ) -> pb.EvolveConceptResponse:
+        """Write a version."""
+        rights = self._gatekeeper.rights(context)
+        given = request.concept
+        concept = concept_wire.named(request.world, given.kind, given.name, "concept.")
+        _check_writer(rights, concept)
+        sent = concept_wire.content(request)
+        evolution = Evolution(
+            concept=concept,
+            expected=concept_wire.expected(request),
+            sent=sent,
+            # Patterns take milliseconds; other calls go on.
+            stored=await asyncio.to_thread(_checked, concept, sent),
+        )
+        [vector] = await self._vectors.of([evolution.embedded])
+        if vector is None:
+            raise ExhaustedError(
+                "the model has no time for more texts now, and nothing was written; call again"
+            )
+        found = await self._evolved(evolution, vector, rights.account)
+        return pb.EvolveConceptResponse(version=found.version, known=found.known)
+
+    async def GetConcept(
+        self, request: pb.GetConceptRequest, context: Context
+    ) -> pb.GetConceptResponse:
+        """The version that holds."""
+        concept = concept_wire.named(request.world, request.kind, request.name)
+        self._check_reader(context, concept.world)
+        async with self._taken() as connection:
+            found = await store.get(connection, concept, concept_wire.as_of(request))
+        if found is None:
+            raise NotFoundError(
+                f"no concept {concept.kind} {concept.name!r} at that time: SearchConcepts finds others",
+                field="name",
+            )
+        return pb.GetConceptResponse(version=concept_wire.version_message(found))
+
+    async def ListConceptVersions(
+        self, request: pb.ListConceptVersionsRequest, context: Context
+    ) -> pb.ListConceptVersionsResponse:
+        """A page of versions."""
+        concept = concept_wire.named(request.world, request.kind, request.name)
+        self._check_reader(context, concept.world)
+        after, count = concept_wire.page(request)
+        async with self._taken() as connection:
+            found = await store.versions(connection, concept, after, count)
+        return pb.ListConceptVersionsResponse(versions=map(concept_wire.version_message, found))
+
+    async def SearchConcepts(
+        self, request: pb.SearchConceptsRequest, context: Context
+    ) -> pb.SearchConceptsResponse:
+        """The nearest concepts."""
+        world = wire.world(request.world)
+        self._check_reader(context, world)
+        text, kinds, count = concept_wire.search(request)
+        seconds = concept_wire.as_of(request)
+        [vector] = await self._vectors.of([text])
+        async with self._taken() as connection:
+            found = await store.search(
+                connection, world, text, vector, kinds=kinds, seconds=seconds, count=count
+            )
+        return pb.SearchConceptsResponse(
+            hits=map(concept_wire.hit_message, found), degraded=vector is None
+        )
+
+    async def ForgetConcept(
+        self, request: pb.ForgetConceptRequest, context: Context
+    ) -> pb.ForgetConceptResponse:
+        """Delete a concept."""
+        concept = concept_wire.named(request.world, request.kind, request.name)
+        _check_writer(self._gatekeeper.rights(context), concept)
+        async with self._taken() as connection:
+            count = await store.forget(connection, concept)
+        return pb.ForgetConceptResponse(forgotten=count)
+
+    def _check_reader(self, context: Context, world: str) -> None:
+        rights = self._gatekeeper.rights(context)
+        if world:
+            check_world(rights, world)
+
+    async def _evolved(self, evolution: Evolution, vector: bytes, account: str) -> Evolved:
+        """Asked twice where the connection was broken: a repeated call is recognised."""
+        concept = evolution.concept
+        try:
+            with answered():
+                try:
+                    return await self._evolve(evolution, vector, account)
+                except psycopg.OperationalError:
+                    return await self._evolve(evolution, vector, account)
+        except store.ConflictError as error:
+            is_now = f"is at version {error.current}" if error.current else "does not exist"
+            raise ConflictError(
+                f"concept {concept.kind} {concept.name!r} {is_now}, not {evolution.expected}: read it, and set expected_version",
+                field="expected_version",
+            ) from error
+        except store.EarlierError as error:
+            raise InvalidArgumentError(
+                f"world_seconds must not be before {error.seconds}, from which the former version holds",
+                field="world_seconds",
+            ) from error
+        except store.NoCauseError as error:
+            raise InvalidArgumentError(
+                "cause_sequence must be the number of an event of this world",
+                field="cause_sequence",
+            ) from error
+        except store.TooManyError as error:
+            raise ExhaustedError(f"{error}: delete some with ForgetConcept") from error
+        except OtherModelError as error:
+            raise UnavailableError("the database holds vectors of another model") from error
+
+    async def _evolve(self, evolution: Evolution, vector: bytes, account: str) -> Evolved:
+        async with self._connections.take() as connection:
+            return await store.evolve(
+                connection, evolution, vector, account=account, model=self._model
+            )
+
+    @asynccontextmanager
+    async def _taken(self) -> AsyncIterator[Connection]:
+        with answered():
+            async with self._connections.take() as connection:
+                yield connection
+
+
+def _check_writer(rights: Rights, concept: Named) -> None:
+    """What all worlds read is written by reviewers."""
+    if concept.world:
+        check_writer(rights, concept.world)
+    else:
+        check_reviewer(rights)
+
+
+def _checked(concept: Named, sent: Content) -> Content:
+    """The content as it is stored. Raises `InvalidArgumentError`."""
+    why = reasons(f"{concept.name}\n{sent.text}")
+    if why:
+        raise InvalidArgumentError(
+            f"concept addresses the model that will read it ({', '.join(why)}): write what is to be known, and no orders",
+            field="concept.summary",
+        )
+    # Again redacted: full-width letters and digits are plain ones only now.
+    summary = redact(clean(redact(sent.summary)))
+    if not summary:
+        raise InvalidArgumentError("concept.summary has no visible text", field="concept.summary")
+    attributes = {key: redact(clean(redact(value))) for key, value in sent.attributes.items()}
+    return Content(
+        summary=summary,
+        attributes=attributes,
+        from_seconds=sent.from_seconds,
+        cause=sent.cause,
+    )

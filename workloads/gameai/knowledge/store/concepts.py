@@ -1,0 +1,263 @@
+"""EDGE: concepts and their versions. Each transaction sees the rows of one world, and those of all worlds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pgvector import HalfVector
+from psycopg.types.json import Jsonb
+
+from gameai.knowledge.concepts import (
+    MOST_CONCEPTS,
+    MOST_VERSIONS,
+    Content,
+    Evolution,
+    Evolved,
+    Found,
+    Named,
+    Version,
+)
+from gameai.knowledge.store import searching
+from gameai.knowledge.store.concept_statements import FIELDS, SEARCH
+from gameai.knowledge.store.connections import Connection
+from gameai.knowledge.store.events import bind
+from gameai.knowledge.store.statements import SEE
+
+_OF = "world_id IS NOT DISTINCT FROM %(world)s::int AND kind = %(kind)s AND name = %(name)s"
+# Two calls that write concepts of one world wait for each other.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('concepts of ' || coalesce(%(world)s::text, 'all worlds'), 0))"
+_VERSION = (
+    "INSERT INTO memory.concept_versions (concept_id, version, world_id, from_seconds, summary, attributes, digest, cause_sequence,"
+    " account, tsv, model, embedding) VALUES (%(concept)s, %(version)s, %(world)s, %(from)s, %(summary)s, %(attributes)s, %(digest)s,"
+    " %(cause)s, %(account)s, to_tsvector('english', %(text)s), %(model)s, %(embedding)s)"
+)
+
+
+class ConflictError(Exception):
+    """Another version was written meanwhile; `current` is its number, 0: there is none."""
+
+    def __init__(self, current: int) -> None:
+        super().__init__(current)
+        self.current = current
+
+
+class EarlierError(Exception):
+    """The former version holds from a later time of the world; `seconds` is that time."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class NoCauseError(Exception):
+    """The world has no event of this number."""
+
+
+class TooManyError(Exception):
+    """The world has as many concepts, or the concept as many versions, as it may have; the message names the limit."""
+
+
+async def evolve(
+    connection: Connection, evolution: Evolution, vector: bytes, *, account: str, model: str
+) -> Evolved:
+    """Write a version. Raises `ConflictError`, `EarlierError`, `NoCauseError`, `TooManyError`, `OtherModelError`, psycopg.Error."""
+    concept = evolution.concept
+    async with connection.transaction():
+        await bind(connection, model)
+        world = await _world(connection, concept.world) if concept.world else None
+        values = {"world": world, "kind": concept.kind, "name": concept.name}
+        await connection.execute(_LOCK, values)
+        await connection.execute(SEE, values)
+        last = await _last(connection, values)
+        if last is not None and _repeats(last, evolution):
+            return Evolved(version=last["version"], known=True)
+        current = last["version"] if last else 0
+        if current != evolution.expected:
+            raise ConflictError(current)
+        if last is not None and last["from_seconds"] > evolution.stored.from_seconds:
+            raise EarlierError(last["from_seconds"])
+        if current >= MOST_VERSIONS:
+            raise TooManyError(f"a concept has at most {MOST_VERSIONS} versions")
+        await _check_cause(connection, world, evolution.stored.cause)
+        number = await _number(connection, values, current + 1)
+        stored = evolution.stored
+        version = {
+            **values,
+            "concept": number,
+            "version": current + 1,
+            "from": stored.from_seconds,
+            "summary": stored.summary,
+            "attributes": Jsonb(dict(stored.attributes)),
+            "digest": evolution.sent.digest,
+            "cause": stored.cause,
+            "account": account,
+            "text": evolution.embedded,
+            "model": model,
+            "embedding": HalfVector(np.frombuffer(vector, "<f4")),
+        }
+        await connection.execute(_VERSION, version)
+    return Evolved(version=current + 1, known=False)
+
+
+async def get(connection: Connection, concept: Named, seconds: int) -> Version | None:
+    """The version that a world sees at a time of it; None where there is none. Raises psycopg.Error."""
+    world = await _known_world(connection, concept.world)
+    rows = await _in_world(
+        connection,
+        world,
+        f"SELECT {_qualified()} FROM memory.narrative_concepts AS c JOIN memory.concept_versions AS v USING (concept_id)"
+        " WHERE (c.world_id = %(world)s OR c.world_id IS NULL) AND kind = %(kind)s AND name = %(name)s"
+        " AND from_seconds <= %(seconds)s ORDER BY c.world_id NULLS LAST, version DESC LIMIT 1",
+        {"kind": concept.kind, "name": concept.name, "seconds": seconds},
+    )
+    return _version(rows[0], concept.world) if rows else None
+
+
+async def versions(connection: Connection, concept: Named, after: int, count: int) -> list[Version]:
+    """The versions of one concept after a number, in order. Raises psycopg.Error."""
+    world = await _known_world(connection, concept.world)
+    if concept.world and world is None:
+        return []
+    rows = await _in_world(
+        connection,
+        world,
+        f"SELECT {_qualified()} FROM memory.narrative_concepts AS c JOIN memory.concept_versions AS v USING (concept_id)"
+        " WHERE c.world_id IS NOT DISTINCT FROM %(world)s::int AND kind = %(kind)s AND name = %(name)s AND version > %(after)s"
+        " ORDER BY version LIMIT %(count)s",
+        {"kind": concept.kind, "name": concept.name, "after": after, "count": count},
+    )
+    return [_version(each, concept.world) for each in rows]
+
+
+async def search(
+    connection: Connection,
+    world: str,
+    text: str,
+    vector: bytes | None,
+    *,
+    kinds: Sequence[str],
+    seconds: int,
+    count: int,
+) -> list[Found]:
+    """The concepts that a world sees at a time of it and that are nearest, best first. Raises psycopg.Error."""
+    values = {
+        "world": await _known_world(connection, world),
+        "vector": HalfVector(np.frombuffer(vector, "<f4")) if vector else None,
+        "time": seconds,
+        "text": text,
+        "kinds": list(kinds),
+        "count": count,
+    }
+    cursor = await connection.execute(SEARCH, values, binary=True)
+    return [
+        Found(
+            score=float(row[0]),
+            similarity=0.0 if row[1] is None else 1.0 - float(row[1]),
+            version=_version(row[2:], world),
+        )
+        for row in await cursor.fetchall()
+    ]
+
+
+async def forget(connection: Connection, concept: Named) -> int:
+    """Delete a concept of a world, or of all worlds; returns how many versions it had. Raises psycopg.Error."""
+    world = await _known_world(connection, concept.world)
+    if concept.world and world is None:
+        return 0
+    rows = await _in_world(
+        connection,
+        world,
+        f"DELETE FROM memory.narrative_concepts WHERE {_OF} RETURNING current_version",
+        {"kind": concept.kind, "name": concept.name},
+    )
+    return int(rows[0][0]) if rows else 0
+
+
+def _repeats(last: Mapping[str, Any], evolution: Evolution) -> bool:
+    """Whether the last version was written by the same call."""
+    same = bytes(last["digest"]) == evolution.sent.digest
+    return same and last["version"] == evolution.expected + 1
+
+
+async def _last(connection: Connection, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    cursor = await connection.execute(
+        "SELECT version, digest, from_seconds FROM memory.narrative_concepts AS c JOIN memory.concept_versions AS v"
+        " ON v.concept_id = c.concept_id AND v.version = c.current_version"
+        " WHERE c.world_id IS NOT DISTINCT FROM %(world)s::int AND kind = %(kind)s AND name = %(name)s",
+        values,
+    )
+    row = await cursor.fetchone()
+    return dict(zip(("version", "digest", "from_seconds"), row, strict=True)) if row else None
+
+
+async def _number(connection: Connection, values: Mapping[str, Any], version: int) -> int:
+    """The number of the concept, whose current version this is now."""
+    cursor = await connection.execute(
+        "SELECT count(*) FROM memory.narrative_concepts WHERE world_id IS NOT DISTINCT FROM %(world)s::int",
+        values,
+    )
+    [many] = await cursor.fetchone() or [0]
+    if version == 1 and many >= MOST_CONCEPTS:
+        raise TooManyError(
+            f"a world, and all worlds together, have at most {MOST_CONCEPTS} concepts"
+        )
+    cursor = await connection.execute(
+        "INSERT INTO memory.narrative_concepts (world_id, kind, name, current_version)"
+        " VALUES (%(world)s, %(kind)s, %(name)s, %(version)s)"
+        " ON CONFLICT (world_id, kind, name) DO UPDATE SET current_version = excluded.current_version RETURNING concept_id",
+        {**values, "version": version},
+    )
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - RETURNING after an upsert gives a row
+    return int(row[0])
+
+
+async def _check_cause(connection: Connection, world: int | None, cause: int) -> None:
+    if not cause:
+        return
+    cursor = await connection.execute(
+        "SELECT FROM memory.story_events WHERE world_id = %s AND sequence = %s", (world, cause)
+    )
+    if await cursor.fetchone() is None:
+        raise NoCauseError
+
+
+async def _world(connection: Connection, name: str) -> int:
+    """The number of a world, which is made where it is not there."""
+    await connection.execute(
+        "INSERT INTO memory.worlds (name) VALUES (%s) ON CONFLICT (name) DO NOTHING", (name,)
+    )
+    number = await searching.world_number(connection, name)
+    assert number is not None  # noqa: S101 - it was inserted, or there; no statement of ours deletes a world
+    return number
+
+
+async def _known_world(connection: Connection, name: str) -> int | None:
+    return await searching.world_number(connection, name) if name else None
+
+
+def _qualified() -> str:
+    """`FIELDS`, of the tables c and v."""
+    of_concept = ("kind", "name", "world_id")
+    names = [each.strip() for each in FIELDS.split(",")]
+    return ", ".join(f"c.{each}" if each in of_concept else f"v.{each}" for each in names)
+
+
+def _version(row: Sequence[Any], world: str) -> Version:
+    """A row of `FIELDS`; `world` is that of the caller, who sees no other."""
+    return Version(
+        concept=Named(world="" if row[2] is None else world, kind=row[0], name=row[1]),
+        number=row[3],
+        content=Content(summary=row[4], attributes=dict(row[5]), from_seconds=row[6], cause=row[7]),
+        account=row[8],
+        recorded_at=row[9],
+    )
+
+
+async def _in_world(
+    connection: Connection, world: int | None, statement: str, values: Mapping[str, object]
+) -> list[tuple[Any, ...]]:
+    async with connection.transaction():
+        await connection.execute(SEE, {"world": world})
+        cursor = await connection.execute(statement, {**values, "world": world})
+        return await cursor.fetchall()
