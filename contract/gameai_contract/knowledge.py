@@ -143,11 +143,11 @@ class MemoryCaller:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rights:
-    """What a caller may do. `worlds` and `written` None: all of them. `account` is empty where callers are not known."""
+    """What a caller may do. `worlds` and `writable` None: all of them. `account` is empty where callers are not known."""
 
     account: str = ""
     worlds: frozenset[str] | None = None
-    written: frozenset[str] | None = None
+    writable: frozenset[str] | None = None
     reviews: bool = True
 
     def may_read(self, world: str) -> bool:
@@ -155,8 +155,8 @@ class Rights:
         return self.worlds is None or world in self.worlds
 
     def may_write(self, world: str) -> bool:
-        """Whether it may append events to the history of a world, and delete them."""
-        return self.written is None or world in self.written
+        """Whether it may append to the history of a world."""
+        return self.writable is None or world in self.writable
 
 
 # On a laptop each caller has all rights.
@@ -179,19 +179,19 @@ class Admission:
         namespace, _, name = account.partition("/")
         listed = [each for each in self.callers if each.account == account]
         worlds = {world for each in listed for world in each.worlds}
-        written = {world for each in listed if each.writes for world in each.worlds}
+        writable = {world for each in listed if each.writes for world in each.worlds}
         own = namespace == self.namespace
         if own and name.endswith(_WORLD_ACCOUNT):
             world = f"{namespace}/{name.removesuffix(_WORLD_ACCOUNT)}"
             worlds.add(world)
-            written.add(world)
+            writable.add(world)
         if not (own or listed):
             return None
         reviews = any(each.reviews for each in listed)
         return Rights(
             account=account,
             worlds=frozenset(worlds),
-            written=frozenset(written),
+            writable=frozenset(writable),
             reviews=reviews,
         )
 
@@ -225,7 +225,8 @@ def admission(text: str) -> Admission:
             MemoryCaller(
                 account=str(each["account"]),
                 worlds=tuple(map(str, each["worlds"])),
-                writes=each["writes"] is True,
+                # An operator of the former release does not write it.
+                writes=each.get("writes") is True,
                 reviews=each["reviews"] is True,
             )
             for each in known["callers"]

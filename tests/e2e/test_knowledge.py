@@ -30,7 +30,7 @@ from gameai.client import Memory
 from gameai.knowledge.v1.history_pb2 import Event
 
 async def main():
-    async with Memory.of_world() as memory:
+    async with Memory.of_world(insecure=True) as memory:
         for hit in (await memory.search(sys.argv[1], count=3, timeout_seconds=20)).hits:
             print(hit.provenance.document)
         event = Event(key="raid", kind="battle", summary="Riders burned Tamrel bridge.")

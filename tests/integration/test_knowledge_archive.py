@@ -15,7 +15,7 @@ FEN = "games/fen"
 
 EVENTS = (
     "SELECT name, sequence, key, digest, world_seconds, kind, summary, participants, evidence, confidence, importance, account,"
-    " recorded_at, status, reasons, reviewer, embedding::text, events, last_sequence"
+    " recorded_at, status, reasons, reviewer, reviewed_at, embedding::text, events, last_sequence"
     " FROM memory.story_events JOIN memory.worlds USING (world_id) ORDER BY name, sequence"
 )
 REVIEWS = "SELECT source, content_sha256, verdict, reviewer, reviewed_at FROM memory_ops.reviews"
@@ -44,6 +44,7 @@ def filled(memory: Memory, tmp_path: Path) -> Memory:
         Concepts(service).evolve("A mason of the moor.", world_seconds=5)
         Concepts(service).evolve("A queen.", 1, world_seconds=300, cause_sequence=4)
         [held] = service.ingestion.ListQuarantine(knowledge.ListQuarantineRequest()).chunks
+        History(service).call("ReviewEvents", sequences=[5], release=False, reviewer="ann")
         review = knowledge.ReviewQuarantineRequest(
             chunk_ids=[held.chunk_id], verdict=knowledge.VERDICT_RELEASE, reviewer="ann"
         )

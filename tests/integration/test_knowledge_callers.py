@@ -144,14 +144,14 @@ async def test_a_service_of_a_world_asks_with_what_its_pod_has(
         key="a", kind="loss", world_seconds=5, summary="The ferry sank.", confidence=90
     )
     event.evidence, event.importance = history_pb2.EVIDENCE_RUMOUR, 70
-    async with client.Memory.of_world() as memory:
+    async with client.Memory.of_world(insecure=True) as memory:
         found = await memory.search("Who crosses the lake?", count=3)
         scopes = {each.scope for each in found.hits}
         assert scopes == {pb.SCOPE_GLOBAL, pb.SCOPE_WORLD}
         with pytest.raises(client.QuestionError, match="count"):
             await memory.search("ferry", count=1000)
         [written] = await memory.append_events(event)
-        assert written == history_pb2.AppendedEvent(sequence=1)
+        assert (written.sequence, written.state) == (1, history_pb2.EVENT_STATE_LIVE)
         [hit] = await memory.search_events("sunk ships", count=1)
         assert hit.event.event == event
         assert not await memory.search_events("sunk ships", until_world_seconds=4)
@@ -182,15 +182,29 @@ async def test_a_memory_that_does_not_answer_is_an_error_in_time(tmp_path: Path)
             await memory.search("ferry", timeout_seconds=0.2)
 
 
-def test_a_pod_without_a_memory_says_what_to_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_pod_without_a_memory_says_what_to_set(
+    service: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match="GAMEAI_MEMORY_TOKEN must be set"):
-        client.Memory.of_world()
-    (tmp_path / "world.json").write_text(worlds.configuration())
-    monkeypatch.setenv(CONFIG_ENVIRONMENT, str(tmp_path / "world.json"))
-    monkeypatch.setenv(MEMORY_TOKEN_ENVIRONMENT, str(tmp_path / "memory-token"))
-    with pytest.raises(ConfigError, match=r"set spec\.knowledgeBaseRef"):
+        client.Memory.of_world(insecure=True)
+    in_a_pod(service, tmp_path, monkeypatch, "games/moor-world")
+    with pytest.raises(ValueError, match="insecure=True"):
         client.Memory.of_world()
     with pytest.raises(ValueError, match="write host:port"):
         client.Memory("http://lore:50051")
+    with pytest.raises(ValueError, match="insecure=True"):
+        client.Memory("lore:50051", token_file="token")
+
+
+async def test_a_service_follows_the_address_of_its_memory(
+    service: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_pod(service, tmp_path, monkeypatch, "games/moor-world")
+    given = json.loads((tmp_path / "world.json").read_text())
+    for address in ("", "127.0.0.1:9"):
+        (tmp_path / "world.json").write_text(json.dumps(given | {"memory": {"endpoint": address}}))
+        async with client.Memory.of_world(insecure=True) as memory:
+            with pytest.raises(client.NoAnswerError):
+                await memory.search("ferry", timeout_seconds=0.2)
+            (tmp_path / "world.json").write_text(json.dumps(given))
+            assert (await memory.search("ferry")).hits

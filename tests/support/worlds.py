@@ -24,13 +24,13 @@ def view(**facts: Any) -> TierView:
     return TierView(**(given | facts))
 
 
-def memory(*callers: str, **facts: Any) -> KnowledgeView:
+def memory(*readers: tuple[str, str], **facts: Any) -> KnowledgeView:
     """A knowledge base whose memory answers; `facts` replace some."""
     given: dict[str, Any] = {
         "endpoint": "lore-memory.shared.svc:50051",
         "answers": True,
         "reason": "",
-        "callers": frozenset(callers),
+        "readers": frozenset(readers),
     }
     return KnowledgeView(**(given | facts))
 
@@ -52,7 +52,7 @@ READY_TIERS: dict[Key, Any] = {
     CHRONICLE: config_map_view({"data": {"year-1.md": "The bridge fell."}}),
     GOLD: view(),
     SILVER: view(endpoint="http://silver.eldermoor.svc:8000"),
-    LORE: memory("eldermoor/eldermoor-world"),
+    LORE: memory(("eldermoor/eldermoor-world", "eldermoor/eldermoor")),
     NAMESPACE: {},
     ARCHETYPES: config_map_view({"data": {"npcs.yaml": GUARDS}}),
 }

@@ -1,5 +1,7 @@
 """Who may call a memory, and what."""
 
+import json
+
 import pytest
 from gameai_contract.knowledge import EVERYTHING, Admission, MemoryCaller, TokenKeys, admission
 
@@ -16,7 +18,7 @@ GUARDED = Admission(
 
 
 @pytest.mark.parametrize(
-    ("account", "worlds", "written", "reviews"),
+    ("account", "worlds", "writable", "reviews"),
     [
         ("games/default", set(), set(), False),
         ("games/moor-world", {"games/moor"}, {"games/moor"}, False),
@@ -25,14 +27,14 @@ GUARDED = Admission(
     ],
 )
 def test_an_account_may_what_its_namespace_and_the_list_say(
-    account: str, worlds: set[str], written: set[str], reviews: bool
+    account: str, worlds: set[str], writable: set[str], reviews: bool
 ) -> None:
     rights = GUARDED.rights(account)
     assert rights is not None
     assert (set(rights.worlds or ()), rights.reviews, rights.account) == (worlds, reviews, account)
     assert not rights.may_read("games/other")
-    assert set(rights.written or ()) == written
-    assert rights.may_write("games/moor") is ("games/moor" in written)
+    assert set(rights.writable or ()) == writable
+    assert rights.may_write("games/moor") is ("games/moor" in writable)
 
 
 @pytest.mark.parametrize("account", ["servers/other", "servers/moor-world", "game/default", ""])
@@ -44,6 +46,15 @@ def test_on_a_laptop_everybody_may_everything() -> None:
     assert EVERYTHING.may_read("any/world")
     assert EVERYTHING.may_write("any/world")
     assert EVERYTHING.reviews
+
+
+def test_a_file_of_the_former_operator_gives_no_right_to_write() -> None:
+    former = json.loads(GUARDED.text())
+    for each in former["callers"]:
+        del each["writes"]
+    rights = admission(json.dumps(former)).rights("servers/moor")
+    assert rights is not None
+    assert (rights.may_read("games/moor"), rights.may_write("games/moor")) == (True, False)
 
 
 def test_it_is_read_as_it_was_written() -> None:

@@ -33,7 +33,7 @@ def knowledge(ref: dict[str, str], views: dict[Key, Any], **options: Any) -> Dec
     ("ref", "seen", "reason", "words"),
     [
         (OWN, {OWN_KEY: worlds.memory()}, "MemoryReady", ""),
-        (FOREIGN, {worlds.LORE: worlds.memory(US)}, "MemoryReady", ""),
+        (FOREIGN, {worlds.LORE: worlds.memory((US, "eldermoor/moor"))}, "MemoryReady", ""),
         (
             OWN,
             {},
@@ -43,9 +43,15 @@ def knowledge(ref: dict[str, str], views: dict[Key, Any], **options: Any) -> Dec
         (FOREIGN, {}, "RefNotPermitted", "does not exist or does not name this world"),
         (
             FOREIGN,
-            {worlds.LORE: worlds.memory("eldermoor/other-world")},
+            {worlds.LORE: worlds.memory(("eldermoor/other-world", "eldermoor/other"))},
             "RefNotPermitted",
             "{namespace: eldermoor, serviceAccount: moor-world, worlds: [eldermoor/moor]} to spec.callers",
+        ),
+        (
+            FOREIGN,
+            {worlds.LORE: worlds.memory((US, "eldermoor/typo"))},
+            "RefNotPermitted",
+            "worlds: [eldermoor/moor]} to spec.callers",
         ),
         (
             OWN,
@@ -78,7 +84,7 @@ def test_a_misspelt_knowledge_base_is_reported_with_the_nearest_name() -> None:
 
 
 def test_services_find_the_memory_in_their_configuration() -> None:
-    decision = knowledge(FOREIGN, {worlds.LORE: worlds.memory(US)})
+    decision = knowledge(FOREIGN, {worlds.LORE: worlds.memory((US, "eldermoor/moor"))})
     [config] = [each for each in decision.wanted or () if each["kind"] == "ConfigMap"]
     assert parse(config["data"][CONFIG_KEY]).memory == "lore-memory.shared.svc:50051"
     [policy] = [each for each in decision.wanted or () if each["kind"] == "NetworkPolicy"]
@@ -86,7 +92,9 @@ def test_services_find_the_memory_in_their_configuration() -> None:
 
 
 def test_a_memory_that_may_not_be_used_has_no_address() -> None:
-    decision = knowledge(FOREIGN, {worlds.LORE: worlds.memory("eldermoor/other-world")})
+    decision = knowledge(
+        FOREIGN, {worlds.LORE: worlds.memory(("eldermoor/other-world", "eldermoor/other"))}
+    )
     [config] = [each for each in decision.wanted or () if each["kind"] == "ConfigMap"]
     assert parse(config["data"][CONFIG_KEY]).memory == ""
 
@@ -152,7 +160,15 @@ def test_a_world_is_reconciled_for_its_knowledge_base() -> None:
 def base(**status: Any) -> dict[str, Any]:
     return {
         "metadata": {"name": "lore", "namespace": "shared"},
-        "spec": {"callers": [{"namespace": "eldermoor", "serviceAccount": "moor-world"}]},
+        "spec": {
+            "callers": [
+                {
+                    "namespace": "eldermoor",
+                    "serviceAccount": "moor-world",
+                    "worlds": ["eldermoor/moor"],
+                }
+            ]
+        },
         "status": status,
     }
 
@@ -173,7 +189,7 @@ def test_a_knowledge_base_shows_whether_its_memory_answers(
     found = knowledge_view(base(conditions=entries, endpoint="e"))
     assert found is not None
     assert (found.answers, found.reason, found.endpoint) == (answers, reason, "e")
-    assert found.callers == {US}
+    assert found.readers == {(US, "eldermoor/moor")}
 
 
 def test_a_knowledge_base_that_is_being_deleted_shows_nothing() -> None:

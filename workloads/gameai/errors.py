@@ -35,6 +35,10 @@ class UnauthenticatedError(ServiceFault):
     """The caller is not known; the message says how to be, and nothing of what was sent."""
 
 
+class FullError(ServiceFault):
+    """There is no room, and calling again does not help; the message names the limit and what to remove."""
+
+
 class ConflictError(ServiceFault):
     """It was changed since the caller read it; the message says what it is now."""
 
@@ -58,6 +62,7 @@ _TABLE: Mapping[type[ServiceFault], tuple[int, str]] = MappingProxyType(
         InvalidArgumentError: (code_pb2.INVALID_ARGUMENT, "FIELD_INVALID"),
         PermissionDeniedError: (code_pb2.PERMISSION_DENIED, "CALLER_NOT_ADMITTED"),
         UnauthenticatedError: (code_pb2.UNAUTHENTICATED, "CALLER_UNKNOWN"),
+        FullError: (code_pb2.FAILED_PRECONDITION, "NO_ROOM"),
         ConflictError: (code_pb2.ABORTED, "VERSION_CONFLICT"),
         ExhaustedError: (code_pb2.RESOURCE_EXHAUSTED, "LIMIT_REACHED"),
         UnavailableError: (code_pb2.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),

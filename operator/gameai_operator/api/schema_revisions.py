@@ -15,7 +15,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
             "WorldView": "8a6f2b591de4739a",
         },
         8: {
-            "KnowledgeBase": "ca9d7b3df552f4ff",
+            "KnowledgeBase": "051db149a56b50fc",
             "ModelTier": "70dac0fc65beade5",
             "GameWorld": "ba777f41bf0c6b6a",
             "WorldView": "8a6f2b591de4739a",

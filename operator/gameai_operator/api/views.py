@@ -51,12 +51,15 @@ def tier_view(root: Mapping[str, Any]) -> TierView | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KnowledgeView:
-    """A knowledge base as a world sees it: whether its memory answers, else the `reason`, and the accounts that may call it."""
+    """A knowledge base as a world sees it: whether its memory answers, else the `reason`, and who may read which world.
+
+    `readers` are pairs of an account, `namespace/name`, and a world.
+    """
 
     endpoint: str
     answers: bool
     reason: str
-    callers: frozenset[str]
+    readers: frozenset[tuple[str, str]]
 
 
 def knowledge_view(root: Mapping[str, Any]) -> KnowledgeView | None:
@@ -74,9 +77,10 @@ def knowledge_view(root: Mapping[str, Any]) -> KnowledgeView | None:
         endpoint=status.get("endpoint", ""),
         answers=answers,
         reason="" if answers else ready.get("reason", "Unseen"),
-        callers=frozenset(
-            f"{each['namespace']}/{each['serviceAccount']}"
+        readers=frozenset(
+            (f"{each['namespace']}/{each['serviceAccount']}", world)
             for each in root["spec"].get("callers", ())
+            for world in each.get("worlds", ())
         ),
     )
 

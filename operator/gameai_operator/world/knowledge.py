@@ -62,7 +62,8 @@ def sight(
     own, said = world.metadata.namespace, f"knowledge base {found.namespace}/{found.name}"
     account = f"{own}/{config_name(world.metadata.name)}"
     view: KnowledgeView | None = references.get(found)
-    if found.namespace != own and (view is None or account not in view.callers):
+    us = (account, f"{own}/{world.metadata.name}")
+    if found.namespace != own and (view is None or us not in view.readers):
         # A missing one and one that does not name this world read the same: names in other namespaces are not disclosed.
         entry = (
             f"{{namespace: {own}, serviceAccount: {config_name(world.metadata.name)}, "

@@ -1,5 +1,6 @@
 """EDGE: the memory of a world's knowledge base: searches, events and concepts, with the token of the caller."""
 
+import asyncio
 import os
 import re
 from collections.abc import Sequence
@@ -7,12 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import grpc
 from gameai_contract.names import CONFIG_ENVIRONMENT, MEMORY_TOKEN_ENVIRONMENT
 from gameai_contract.world_config import ConfigError, parse
 from grpc import aio
 
 from gameai.client import channel
-from gameai.client.reply import call_error
+from gameai.client.reply import NoAnswerError, call_error
 from gameai.knowledge.v1 import (
     concepts_pb2,
     concepts_pb2_grpc,
@@ -23,37 +25,54 @@ from gameai.knowledge.v1 import (
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 
 DEADLINE_SECONDS = 2.0
+# Texts that are written are checked and embedded, one call after the other.
+WRITE_DEADLINE_SECONDS = 10.0
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s/:]+):[0-9]{1,5}")
 
 
 class Memory:
     """A client of one memory; belongs to one event loop.
 
-    `address` is `host:port`; of a headless Service all pods are called in turn. `world` is `namespace/name`; empty: only
+    `address` is `host:port`, or the Path of a world's configuration, which names it; of a headless Service all pods are called
+    in turn. `world` is `namespace/name`; empty: only
     the lore of all worlds. `token_file` is a projected ServiceAccount token of audience `gameai-memory`, read again for
-    each call; None for a memory on a laptop. Connections are not encrypted. Raises ValueError for an address of another form.
+    each call; None for a memory on a laptop. Memories do not encrypt connections, so a token needs `insecure`.
+
+    Raises ValueError for an address of another form, and for a `token_file` without `insecure`.
     """
 
     def __init__(
-        self, address: str, *, world: str = "", token_file: str | Path | None = None
+        self,
+        address: str | Path,
+        *,
+        world: str = "",
+        token_file: str | Path | None = None,
+        insecure: bool = False,
     ) -> None:
-        if not _ADDRESS.fullmatch(address):
+        if isinstance(address, str) and not _ADDRESS.fullmatch(address):
             raise ValueError(f"address {address!r}: write host:port, without http://")
-        self._address = address
+        if token_file and not insecure:
+            raise ValueError(
+                "memories do not encrypt connections: the token would cross the network in clear. "
+                "Give insecure=True where you trust the network between here and the memory"
+            )
+        self._given = address
+        self._address = ""
         self._world = world
         self._token_file = Path(token_file) if token_file else None
         self._channel: aio.Channel | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         # Asynchronous stubs have no types of their own at run time.
-        self._knowledge: Any = None
-        self._history: Any = None
-        self._concepts: Any = None
+        self._stubs: dict[str, Any] = {}
+        self._open = False
 
     @classmethod
-    def of_world(cls) -> Self:
+    def of_world(cls, *, insecure: bool = False) -> Self:
         """The client for a service of a world, from what the operator gives its pod: address, world, token.
 
-        Raises `ConfigError` where the pod has none of it: a world without `knowledgeBaseRef`, one that may not use that
-        knowledge base, or a pod template older than revision 4.
+        The address is read again for each call: it appears and changes with `spec.knowledgeBaseRef` of the GameWorld. Until
+        there is one, calls raise `NoAnswerError`. Raises `ConfigError` in a pod of a template older than revision 4, and
+        ValueError without `insecure`.
         """
         file = Path(os.environ.get(CONFIG_ENVIRONMENT, ""))
         token = os.environ.get(MEMORY_TOKEN_ENVIRONMENT)
@@ -63,21 +82,12 @@ class Memory:
                 "world's services; elsewhere give Memory an address, world and token_file"
             )
         config = parse(file.read_text())
-        if not config.memory:
-            raise ConfigError(
-                f"{file} names no memory: set spec.knowledgeBaseRef of the GameWorld, and see its condition KnowledgeReady"
-            )
-        return cls(config.memory, world=f"{config.namespace}/{config.world}", token_file=token)
+        world = f"{config.namespace}/{config.world}"
+        return cls(file, world=world, token_file=token, insecure=insecure)
 
     async def __aenter__(self) -> Self:
-        """Open the channel; connects with the first call."""
-        self._channel = aio.insecure_channel(
-            f"dns:///{self._address}",
-            options=channel.options(pb.DESCRIPTOR, history_pb2.DESCRIPTOR, concepts_pb2.DESCRIPTOR),
-        )
-        self._knowledge = knowledge_pb2_grpc.KnowledgeServiceStub(self._channel)
-        self._history = history_pb2_grpc.HistoryServiceStub(self._channel)
-        self._concepts = concepts_pb2_grpc.ConceptServiceStub(self._channel)
+        """Connects with the first call."""
+        self._open = True
         return self
 
     async def __aexit__(
@@ -87,8 +97,10 @@ class Memory:
         trace: TracebackType | None,
     ) -> None:
         """Close it; calls that are open end."""
-        assert self._channel is not None  # noqa: S101 - it was entered
-        await self._channel.close()
+        self._open = False
+        if self._channel is not None:
+            await self._channel.close()
+        await asyncio.gather(*self._closing)
 
     async def search(
         self,
@@ -111,22 +123,18 @@ class Memory:
             minimum_trust=minimum_trust,
             audience=audience,
         )
-        self._check_open()
-        found: pb.SearchResponse = await self._call(
-            self._knowledge.Search, request, timeout_seconds
-        )
+        found: pb.SearchResponse = await self._call("knowledge", "Search", request, timeout_seconds)
         return found
 
     async def append_events(
-        self, *events: history_pb2.Event, timeout_seconds: float = DEADLINE_SECONDS
+        self, *events: history_pb2.Event, timeout_seconds: float = WRITE_DEADLINE_SECONDS
     ) -> Sequence[history_pb2.AppendedEvent]:
-        """Write 1 to 64 events to the world's history, all or none. A repeated call with the same keys changes nothing.
+        """Write 1 to 32 events to the world's history, all or none. A repeated call with the same keys changes nothing.
 
         Raises as `search` does; after `NoAnswerError` the events may have been written: call again with the same keys.
         """
         request = history_pb2.AppendEventsRequest(world=self._world, events=events)
-        self._check_open()
-        found = await self._call(self._history.AppendEvents, request, timeout_seconds)
+        found = await self._call("history", "AppendEvents", request, timeout_seconds)
         return tuple(found.events)
 
     async def search_events(
@@ -146,8 +154,7 @@ class Memory:
             until_world_seconds=until_world_seconds,
             minimum_confidence=minimum_confidence,
         )
-        self._check_open()
-        found = await self._call(self._history.SearchEvents, request, timeout_seconds)
+        found = await self._call("history", "SearchEvents", request, timeout_seconds)
         return tuple(found.hits)
 
     async def evolve_concept(
@@ -157,7 +164,7 @@ class Memory:
         expected_version: int = 0,
         world_seconds: int = 0,
         cause_sequence: int = 0,
-        timeout_seconds: float = DEADLINE_SECONDS,
+        timeout_seconds: float = WRITE_DEADLINE_SECONDS,
     ) -> int:
         """Write the version of a concept of the world that follows `expected_version` (0: its first), and return its number.
 
@@ -171,8 +178,7 @@ class Memory:
             world_seconds=world_seconds,
             cause_sequence=cause_sequence,
         )
-        self._check_open()
-        found = await self._call(self._concepts.EvolveConcept, request, timeout_seconds)
+        found = await self._call("concepts", "EvolveConcept", request, timeout_seconds)
         return int(found.version)
 
     async def concept(
@@ -187,8 +193,7 @@ class Memory:
         request = concepts_pb2.GetConceptRequest(
             world=self._world, kind=kind, name=name, as_of_world_seconds=as_of_world_seconds
         )
-        self._check_open()
-        found = await self._call(self._concepts.GetConcept, request, timeout_seconds)
+        found = await self._call("concepts", "GetConcept", request, timeout_seconds)
         version: concepts_pb2.ConceptVersion = found.version
         return version
 
@@ -209,20 +214,47 @@ class Memory:
             count=count,
             as_of_world_seconds=as_of_world_seconds,
         )
-        self._check_open()
-        found = await self._call(self._concepts.SearchConcepts, request, timeout_seconds)
+        found = await self._call("concepts", "SearchConcepts", request, timeout_seconds)
         return tuple(found.hits)
 
-    def _check_open(self) -> None:
-        if self._channel is None:
+    async def _call(self, service: str, name: str, request: Any, timeout_seconds: float) -> Any:
+        if not self._open:
             raise RuntimeError("the client is not open: use it in `async with Memory(…) as memory`")
-
-    async def _call(self, call: Any, request: Any, timeout_seconds: float) -> Any:
-        token = self._token_file.read_text().strip() if self._token_file else ""
+        try:
+            self._follow()
+            token = self._token_file.read_text().strip() if self._token_file else ""
+        except (OSError, ConfigError) as error:
+            raise NoAnswerError(grpc.StatusCode.UNAVAILABLE, str(error)) from error
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
         try:
-            return await call(
+            return await getattr(self._stubs[service], name)(
                 request, timeout=timeout_seconds, metadata=metadata, wait_for_ready=True
             )
         except aio.AioRpcError as error:
             raise call_error(error) from error
+
+    def _follow(self) -> None:
+        """A channel to the present address; calls to a former one end in their own time."""
+        address = self._given
+        if isinstance(address, Path):
+            address = parse(address.read_text()).memory
+            if not address:
+                raise ConfigError(
+                    f"{self._given} names no memory: set spec.knowledgeBaseRef of the GameWorld, and see its condition KnowledgeReady"
+                )
+        if self._channel is not None and address == self._address:
+            return
+        if self._channel is not None:
+            closing = asyncio.create_task(self._channel.close(grace=WRITE_DEADLINE_SECONDS))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        self._address = address
+        self._channel = aio.insecure_channel(
+            f"dns:///{address}",
+            options=channel.options(pb.DESCRIPTOR, history_pb2.DESCRIPTOR, concepts_pb2.DESCRIPTOR),
+        )
+        self._stubs = {
+            "knowledge": knowledge_pb2_grpc.KnowledgeServiceStub(self._channel),
+            "history": history_pb2_grpc.HistoryServiceStub(self._channel),
+            "concepts": concepts_pb2_grpc.ConceptServiceStub(self._channel),
+        }

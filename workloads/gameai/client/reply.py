@@ -51,7 +51,7 @@ class QuestionError(AskError):
 
 
 class AccessError(AskError):
-    """The world, role or archetype does not exist (it may hibernate), or does not admit this caller.
+    """The world, role or archetype does not exist (it may hibernate), or does not admit this caller; or a history is full.
 
     Somebody must change the world or the caller's token. Asking again now and then (minutes) does no harm.
     """
@@ -63,6 +63,7 @@ class NoAnswerError(AskError):
 
 _ACCESS = frozenset(
     {
+        grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.NOT_FOUND,
         grpc.StatusCode.PERMISSION_DENIED,
         grpc.StatusCode.UNAUTHENTICATED,

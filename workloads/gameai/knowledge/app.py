@@ -13,6 +13,7 @@ from gameai_contract.names import listening
 from grpc import aio
 
 from gameai.knowledge.embedding.embedder import Embedder
+from gameai.knowledge.embedding.intake import Intake
 from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.rpc.admission import Gatekeeper, Guarded, Open
 from gameai.knowledge.rpc.concepts import ConceptService
@@ -71,6 +72,17 @@ class _State:
     fault: str = "starting"
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the services stand on."""
+
+    connections: Connections
+    vectors: QueryVectors
+    intake: Intake
+    embedder: Embedder
+    gatekeeper: Gatekeeper
+
+
 async def serve(options: Serving, embedder: Embedder) -> None:
     """Serve until SIGTERM or SIGINT. Raises `PortError`."""
     stop = asyncio.Event()
@@ -94,7 +106,9 @@ async def serve(options: Serving, embedder: Embedder) -> None:
         gatekeeper = _gatekeeper(options.admission_file, stack)
         vectors = QueryVectors(embedder)
         stack.callback(vectors.close)
-        _add_services(server, connections, vectors, embedder, gatekeeper)
+        intake = Intake(embedder)
+        stack.callback(intake.close)
+        _add_services(server, _Parts(connections, vectors, intake, embedder, gatekeeper))
         checks = GrpcHealth(server, WIRE_NAME)
         with opening("--port", options.address, options.port):
             port = server.add_insecure_port(listening(options.address, options.port))
@@ -116,22 +130,16 @@ async def serve(options: Serving, embedder: Embedder) -> None:
         await draining.quiet(lambda: max(began, interceptor.heard), options.drain_seconds)
 
 
-def _add_services(
-    server: aio.Server,
-    connections: Connections,
-    vectors: QueryVectors,
-    embedder: Embedder,
-    gatekeeper: Gatekeeper,
-) -> None:
-    knowledge = KnowledgeService(
-        connections, vectors, embedder.model, embedder.dimensions, gatekeeper
-    )
+def _add_services(server: aio.Server, parts: _Parts) -> None:
+    connections, vectors, intake = parts.connections, parts.vectors, parts.intake
+    model, gatekeeper = parts.embedder.model, parts.gatekeeper
+    knowledge = KnowledgeService(connections, vectors, model, parts.embedder.dimensions, gatekeeper)
     knowledge_pb2_grpc.add_KnowledgeServiceServicer_to_server(knowledge, server)
     ingestion = IngestionService(connections, gatekeeper)
     knowledge_pb2_grpc.add_IngestionServiceServicer_to_server(ingestion, server)
-    history = HistoryService(connections, vectors, embedder.model, gatekeeper)
+    history = HistoryService(connections, vectors, intake, model, gatekeeper)
     history_pb2_grpc.add_HistoryServiceServicer_to_server(history, server)
-    concepts = ConceptService(connections, vectors, embedder.model, gatekeeper)
+    concepts = ConceptService(connections, vectors, intake, model, gatekeeper)
     concepts_pb2_grpc.add_ConceptServiceServicer_to_server(concepts, server)
 
 

@@ -31,6 +31,8 @@ _EVENT: Mapping[str, type] = MappingProxyType(
         "status": str,
         "reasons": list,
         "reviewer": str,
+        # Empty: not reviewed.
+        "reviewed_at": str,
         "model": str,
         "embedding": str,
     }

@@ -35,8 +35,8 @@ class Content:
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of all of it."""
-        known = (self.summary, sorted(self.attributes.items()), self.from_seconds, self.cause)
+        """SHA-256 of all of it. The first part is a version, as in events."""
+        known = (1, self.summary, sorted(self.attributes.items()), self.from_seconds, self.cause)
         return hashlib.sha256(json.dumps(known).encode()).digest()
 
     @property
@@ -49,11 +49,10 @@ class Content:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evolution:
-    """A version to write: as it was sent, and as it is stored."""
+    """A version to write, as it is stored; it follows the version `expected`, 0: none."""
 
     concept: Named
     expected: int
-    sent: Content
     stored: Content
 
     @property

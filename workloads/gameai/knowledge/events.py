@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 
 from gameai.knowledge.records import Status
 
-MOST_APPENDED = 64
-# Of a world. A search compares the vectors of all of them: about 60 ms at this number.
-MOST_EVENTS = 100_000
+MOST_APPENDED = 32
+# Characters of all events of a call: patterns and the embedding take about 40 microseconds for each.
+MOST_APPENDED_CHARACTERS = 16_000
+# Of a world. A search compares all of them: 30 to 100 ms at this number, with the length of the summaries.
+MOST_EVENTS = 20_000
 MOST_PAGE, PAGE = 100, 50
 MOST_SUMMARY_CHARACTERS = 2000
 MOST_PARTICIPANTS, MOST_PARTICIPANT_CHARACTERS = 32, 64
@@ -26,6 +29,17 @@ class Evidence(StrEnum):
     REPORTED = "reported"
     RUMOUR = "rumour"
     SYSTEM = "system"
+
+
+# Of an event that is sent without a confidence.
+CONFIDENCE: Mapping[Evidence, int] = MappingProxyType(
+    {
+        Evidence.WITNESSED: 100,
+        Evidence.SYSTEM: 100,
+        Evidence.REPORTED: 70,
+        Evidence.RUMOUR: 30,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,19 +59,9 @@ class Event:
     importance: int = 50
 
     @property
-    def digest(self) -> bytes:
-        """SHA-256 of all of it."""
-        known = (
-            self.key,
-            self.world_seconds,
-            self.kind,
-            self.summary,
-            self.participants,
-            self.evidence.value,
-            self.confidence,
-            self.importance,
-        )
-        return hashlib.sha256(json.dumps(known).encode()).digest()
+    def characters(self) -> int:
+        """Of the texts that are checked."""
+        return len(self.summary) + sum(map(len, self.participants))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +71,25 @@ class Checked:
     event: Event
     summary: str
     reasons: tuple[str, ...]
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the event as it is stored: what was removed from its summary cannot be guessed from it.
+
+        The first part is a version: a release that adds a field must leave it out where it has its default.
+        """
+        event = self.event
+        known = (
+            1,
+            event.world_seconds,
+            event.kind,
+            self.summary,
+            event.participants,
+            event.evidence.value,
+            event.confidence,
+            event.importance,
+        )
+        return hashlib.sha256(json.dumps(known).encode()).digest()
 
     @property
     def status(self) -> Status:
@@ -97,11 +120,11 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Appended:
-    """What became of an event: its number, and whether it was there before."""
+    """What became of an event: its number, whether it was there before, and whether it is found."""
 
     sequence: int
     known: bool
-    held: bool
+    status: Status
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
@@ -16,6 +17,8 @@ from gameai.knowledge.store.statements import FUNCTIONS
 # Two migrations of one database wait for each other.
 _LOCK = 0x67616D65
 _LOCK_TIMEOUT = "10min"
+# The oldest schema whose release works with this one: later revisions only add. Raise it with one that does not.
+_COMPATIBLE_FROM = "0001"
 # Earlier ones ignore hnsw.iterative_scan.
 _LEAST_PGVECTOR = (0, 8)
 
@@ -27,7 +30,7 @@ class MigrationError(Exception):
 def migrate(database: str, dimensions: int, owner: str = "") -> str:
     """Bring the schema to this release and return its revision. `database` is a postgresql:// URL.
 
-    Does nothing where it is there already. With an `owner` the database is bound to that knowledge base,
+    Does nothing where it is there already, or where a later release has made one that this one can use. With an `owner` the database is bound to that knowledge base,
     `namespace/name`: two would remove each other's sources. Raises `MigrationError`.
     """
     engine = create_engine(
@@ -42,7 +45,16 @@ def migrate(database: str, dimensions: int, owner: str = "") -> str:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
             connection.commit()
             config.attributes["connection"] = connection
+            if newer := _newer(connection, config):
+                return newer
             command.upgrade(config, "head")
+            connection.execute(
+                text(
+                    "INSERT INTO memory_ops.facts VALUES ('compatible_from', :revision)"
+                    " ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+                ),
+                {"revision": _COMPATIBLE_FROM},
+            )
             _check_pgvector(connection)
             _check_owner(connection, owner)
             for each in (*FUNCTIONS, event_statements.FUNCTION, concept_statements.FUNCTION):
@@ -59,6 +71,25 @@ def migrate(database: str, dimensions: int, owner: str = "") -> str:
         ) from error
     finally:
         engine.dispose()
+
+
+def _newer(connection: Connection, config: Config) -> str:
+    """The revision of a schema that a later release has made and this one can use; else empty."""
+    if (
+        connection.execute(text("SELECT to_regclass('memory_ops.alembic_version')")).scalar()
+        is None
+    ):
+        return ""
+    revision = connection.execute(text("SELECT version_num FROM memory_ops.alembic_version"))
+    found = str(revision.scalar_one_or_none() or "")
+    known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
+    if not found or found in known:
+        return ""
+    row = connection.execute(
+        text("SELECT value FROM memory_ops.facts WHERE key = 'compatible_from'")
+    )
+    oldest = str(row.scalar_one_or_none() or "")
+    return found if oldest and oldest <= max(known) else ""
 
 
 def _check_owner(connection: Connection, owner: str) -> None:

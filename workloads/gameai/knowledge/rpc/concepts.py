@@ -1,20 +1,14 @@
 """ConceptService over gRPC: what is known of persons, places and the like, and how it changed."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
 from gameai_contract.knowledge import Rights
 
-from gameai.errors import (
-    ConflictError,
-    ExhaustedError,
-    InvalidArgumentError,
-    NotFoundError,
-    UnavailableError,
-)
+from gameai.errors import ConflictError, FullError, InvalidArgumentError, NotFoundError
 from gameai.knowledge.concepts import Content, Evolution, Evolved, Named
+from gameai.knowledge.embedding.intake import Intake
 from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.ingestion.cleaning import clean
 from gameai.knowledge.ingestion.redaction import redact
@@ -27,7 +21,7 @@ from gameai.knowledge.rpc.admission import (
     check_world,
     check_writer,
 )
-from gameai.knowledge.rpc.faults import answered
+from gameai.knowledge.rpc.faults import OTHER_MODEL, answered, written
 from gameai.knowledge.store import concepts as store
 from gameai.knowledge.store.connections import Connection, Connections
 from gameai.knowledge.store.events import OtherModelError
@@ -39,10 +33,16 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
     """Keeps concepts. A text that addresses the model which will read it is refused: a service can write another one."""
 
     def __init__(
-        self, connections: Connections, vectors: QueryVectors, model: str, gatekeeper: Gatekeeper
+        self,
+        connections: Connections,
+        vectors: QueryVectors,
+        intake: Intake,
+        model: str,
+        gatekeeper: Gatekeeper,
     ) -> None:
         self._connections = connections
         self._vectors = vectors
+        self._intake = intake
         self._model = model
         self._gatekeeper = gatekeeper
 
@@ -55,18 +55,15 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
         concept = concept_wire.named(request.world, given.kind, given.name, "concept.")
         _check_writer(rights, concept)
         sent = concept_wire.content(request)
-        evolution = Evolution(
-            concept=concept,
-            expected=concept_wire.expected(request),
-            sent=sent,
-            # Patterns take milliseconds; other calls go on.
-            stored=await asyncio.to_thread(_checked, concept, sent),
-        )
-        [vector] = await self._vectors.of([evolution.embedded])
-        if vector is None:
-            raise ExhaustedError(
-                "the model has no time for more texts now, and nothing was written; call again"
-            )
+        expected = concept_wire.expected(request)
+
+        def prepared() -> tuple[Evolution, bytes]:
+            stored = _checked(concept, sent)
+            made = Evolution(concept=concept, expected=expected, stored=stored)
+            return made, self._intake.vectors([made.embedded])[0]
+
+        with written():
+            evolution, vector = await self._intake.do(prepared)
         found = await self._evolved(evolution, vector, rights.account)
         return pb.EvolveConceptResponse(version=found.version, known=found.known)
 
@@ -118,7 +115,8 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
     ) -> pb.ForgetConceptResponse:
         """Delete a concept."""
         concept = concept_wire.named(request.world, request.kind, request.name)
-        _check_writer(self._gatekeeper.rights(context), concept)
+        check_reviewer(self._gatekeeper.rights(context))
+        self._check_reader(context, concept.world)
         async with self._taken() as connection:
             count = await store.forget(connection, concept)
         return pb.ForgetConceptResponse(forgotten=count)
@@ -154,9 +152,9 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
                 field="cause_sequence",
             ) from error
         except store.TooManyError as error:
-            raise ExhaustedError(f"{error}: delete some with ForgetConcept") from error
+            raise FullError(f"{error}: delete some with ForgetConcept") from error
         except OtherModelError as error:
-            raise UnavailableError("the database holds vectors of another model") from error
+            raise FullError(OTHER_MODEL) from error
 
     async def _evolve(self, evolution: Evolution, vector: bytes, account: str) -> Evolved:
         async with self._connections.take() as connection:

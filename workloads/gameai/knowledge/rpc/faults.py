@@ -7,9 +7,26 @@ from contextlib import contextmanager
 import psycopg
 
 from gameai.errors import ExhaustedError, UnavailableError
+from gameai.knowledge.embedding.embedder import EmbeddingError
+from gameai.knowledge.embedding.intake import IntakeFullError
 from gameai.knowledge.store.errors import NO_SCHEMA, NO_SCHEMA_ERRORS, BusyError, first_line
 
 _LOG = logging.getLogger(__name__)
+
+
+OTHER_MODEL = "the database holds vectors of another model: run the memory with that model, or use another database"
+
+
+@contextmanager
+def written() -> Iterator[None]:
+    """Errors of checks and of the model as errors for the caller: nothing was written."""
+    try:
+        yield
+    except (IntakeFullError, EmbeddingError) as error:
+        _LOG.warning("a text was not taken: %s", str(error) or "too many wait")
+        raise ExhaustedError(
+            "more texts wait than the model has time for, and nothing was written; call again"
+        ) from error
 
 
 @contextmanager

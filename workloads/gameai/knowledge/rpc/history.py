@@ -1,14 +1,14 @@
 """HistoryService over gRPC: events of worlds."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import psycopg
 from gameai_contract.knowledge import Rights
 
-from gameai.errors import ExhaustedError, InvalidArgumentError, UnavailableError
+from gameai.errors import ExhaustedError, FullError, InvalidArgumentError
+from gameai.knowledge.embedding.intake import Intake
 from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.events import MOST_EVENTS, MOST_PAGE, Appended, Checked, Event
 from gameai.knowledge.ingestion.cleaning import clean
@@ -23,7 +23,7 @@ from gameai.knowledge.rpc.admission import (
     check_world,
     check_writer,
 )
-from gameai.knowledge.rpc.faults import answered
+from gameai.knowledge.rpc.faults import OTHER_MODEL, answered, written
 from gameai.knowledge.store import events as store
 from gameai.knowledge.store import searching
 from gameai.knowledge.store.connections import Connection, Connections
@@ -37,12 +37,20 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
     """Keeps what happened in worlds. Without an embedder nothing is appended: its vector would be missing for good."""
 
     def __init__(
-        self, connections: Connections, vectors: QueryVectors, model: str, gatekeeper: Gatekeeper
+        self,
+        connections: Connections,
+        vectors: QueryVectors,
+        intake: Intake,
+        model: str,
+        gatekeeper: Gatekeeper,
     ) -> None:
         self._connections = connections
         self._vectors = vectors
+        self._intake = intake
         self._model = model
         self._gatekeeper = gatekeeper
+        # One deletion at a time: it may hold a connection for a minute.
+        self._forgetting = False
 
     async def AppendEvents(
         self, request: pb.AppendEventsRequest, context: Context
@@ -52,9 +60,9 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
         world = _world(request.world)
         check_writer(rights, world)
         given = history_wire.events(request.events)
-        # Patterns take milliseconds for each text; other calls go on.
-        checked = await asyncio.to_thread(_all_checked, given)
-        vectors = await self._embedded([each.summary for each in checked])
+        known = await self._known(world, given)
+        with written():
+            checked, vectors = await self._intake.do(lambda: _prepared(given, known, self._intake))
 
         async def write(connection: Connection) -> list[Appended]:
             return await store.append(
@@ -70,11 +78,11 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
                 field=field,
             ) from error
         except store.FullError as error:
-            raise ExhaustedError(
+            raise FullError(
                 f"world {world!r} would have more than {MOST_EVENTS} events: delete old ones with ForgetEvents"
             ) from error
         except store.OtherModelError as error:
-            raise UnavailableError("the database holds vectors of another model") from error
+            raise FullError(OTHER_MODEL) from error
         return pb.AppendEventsResponse(events=map(history_wire.appended_message, found))
 
     async def ListEvents(
@@ -89,10 +97,10 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
             check_reviewer(rights)
         async with self._of_world(world) as (connection, number):
             found = await store.page(connection, number, wanted) if number is not None else []
-        full = len(found) == wanted.count
         return pb.ListEventsResponse(
             events=map(history_wire.recorded_message, found),
-            next_after_sequence=found[-1].sequence if full else 0,
+            next_after_sequence=found[-1].sequence if found else wanted.after,
+            more=len(found) == wanted.count,
         )
 
     async def SearchEvents(
@@ -137,29 +145,40 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
         self, request: pb.ForgetEventsRequest, context: Context
     ) -> pb.ForgetEventsResponse:
         """Delete for good."""
+        rights = self._gatekeeper.rights(context)
+        check_reviewer(rights)
         world = _world(request.world)
-        check_writer(self._gatekeeper.rights(context), world)
+        check_world(rights, world)
         before = history_wire.before_seconds(request)
         participant = request.participant
         if participant:
-            history_wire.participant("participant", participant)
-        async with self._of_world(world, store.FORGET_SECONDS) as (connection, number):
-            count = (
-                await store.forget(
-                    connection, number, participant=participant, before_seconds=before
+            participant = history_wire.participant("participant", participant)
+        if self._forgetting:
+            raise ExhaustedError("another deletion runs; call again")
+        self._forgetting = True
+        try:
+            async with self._of_world(world, store.FORGET_SECONDS) as (connection, number):
+                count = (
+                    await store.forget(
+                        connection,
+                        number,
+                        participant=participant,
+                        before_seconds=before,
+                        keys=request.keys,
+                    )
+                    if number is not None
+                    else 0
                 )
-                if number is not None
-                else 0
-            )
+        finally:
+            self._forgetting = False
         return pb.ForgetEventsResponse(forgotten=count)
 
-    async def _embedded(self, texts: Sequence[str]) -> list[bytes]:
-        found = [each for each in await self._vectors.of(texts) if each is not None]
-        if len(found) < len(texts):
-            raise ExhaustedError(
-                "the model has no time for more texts now, and nothing was written; call again, with fewer events"
-            )
-        return found
+    async def _known(self, world: str, events: Sequence[Event]) -> Collection[str]:
+        """Keys that were appended before: nothing of them is checked or embedded again."""
+        async with self._of_world(world) as (connection, number):
+            if number is None:
+                return ()
+            return await store.known_keys(connection, number, [each.key for each in events])
 
     @asynccontextmanager
     async def _of_world(
@@ -187,11 +206,19 @@ def _world(given: str) -> str:
     return wire.world(given)
 
 
-def _all_checked(events: Sequence[Event]) -> list[Checked]:
-    return [_checked(each, index) for index, each in enumerate(events)]
+def _prepared(
+    events: Sequence[Event], known: Collection[str], intake: Intake
+) -> tuple[list[Checked], list[bytes]]:
+    """The events as they are stored, with a vector for each that is new; empty for the others."""
+    checked = [
+        _checked(each, index, new=each.key not in known) for index, each in enumerate(events)
+    ]
+    texts = [each.summary for each in checked if each.event.key not in known]
+    vectors = iter(intake.vectors(texts))
+    return checked, [b"" if each.key in known else next(vectors) for each in events]
 
 
-def _checked(event: Event, index: int) -> Checked:
+def _checked(event: Event, index: int, *, new: bool) -> Checked:
     """The event as it is stored. Raises `InvalidArgumentError` where nothing of its summary is left."""
     # Again redacted: full-width letters and digits are plain ones only now.
     summary = redact(clean(redact(event.summary)))
@@ -199,7 +226,7 @@ def _checked(event: Event, index: int) -> Checked:
         field = f"events[{index}].summary"
         raise InvalidArgumentError(f"{field} has no visible text", field=field)
     # Names of participants reach a reader too.
-    why = reasons("\n".join((event.summary, *event.participants)))
+    why = reasons("\n".join((event.summary, *event.participants))) if new else ()
     return Checked(event=event, summary=summary, reasons=why)
 
 

@@ -6,8 +6,10 @@ from types import MappingProxyType
 
 from gameai.errors import InvalidArgumentError
 from gameai.knowledge.events import (
+    CONFIDENCE,
     LEAST_SECONDS,
     MOST_APPENDED,
+    MOST_APPENDED_CHARACTERS,
     MOST_KINDS,
     MOST_PAGE,
     MOST_PARTICIPANT_CHARACTERS,
@@ -23,7 +25,9 @@ from gameai.knowledge.events import (
     Recorded,
     Window,
 )
-from gameai.knowledge.records import MOST_HITS, MOST_QUERY_CHARACTERS
+from gameai.knowledge.ingestion.cleaning import clean
+from gameai.knowledge.ingestion.redaction import redact
+from gameai.knowledge.records import MOST_HITS, MOST_QUERY_CHARACTERS, Status
 from gameai.knowledge.rpc.wire import number
 from gameai.knowledge.v1 import history_pb2 as pb
 
@@ -39,6 +43,13 @@ _EVIDENCE = MappingProxyType(
     }
 )
 _OF_EVIDENCE = MappingProxyType({value: known for known, value in _EVIDENCE.items() if known})
+_STATES = MappingProxyType(
+    {
+        Status.LIVE: pb.EVENT_STATE_LIVE,
+        Status.QUARANTINED: pb.EVENT_STATE_HELD,
+        Status.REJECTED: pb.EVENT_STATE_REJECTED,
+    }
+)
 _PERCENT = 100
 _COUNT = 10
 
@@ -50,6 +61,13 @@ def events(given: Sequence[pb.Event]) -> list[Event]:
             f"events must be 1 to {MOST_APPENDED}, not {len(given)}", field="events"
         )
     found = [_event(each, f"events[{index}]") for index, each in enumerate(given)]
+    characters = sum(each.characters for each in found)
+    if characters > MOST_APPENDED_CHARACTERS:
+        raise InvalidArgumentError(
+            f"events have {characters} characters of summaries and participants, at most {MOST_APPENDED_CHARACTERS} are allowed:"
+            " send them in several calls",
+            field="events",
+        )
     keys = [each.key for each in found]
     twice = next((index for index, key in enumerate(keys) if key in keys[:index]), None)
     if twice is not None:
@@ -75,7 +93,8 @@ def _event(given: pb.Event, where: str) -> Event:
         raise InvalidArgumentError(
             f"{where}.evidence {given.evidence} is not known", field=f"{where}.evidence"
         )
-    confidence = given.confidence if given.HasField("confidence") else _PERCENT
+    evidence = _EVIDENCE[given.evidence]
+    confidence = given.confidence if given.HasField("confidence") else CONFIDENCE[evidence]
     importance = given.importance if given.HasField("importance") else _PERCENT // 2
     return Event(
         key=given.key,
@@ -83,7 +102,7 @@ def _event(given: pb.Event, where: str) -> Event:
         kind=_kind(f"{where}.kind", given.kind),
         summary=given.summary.replace("\0", " "),
         participants=_participants(f"{where}.participants", given.participants),
-        evidence=_EVIDENCE[given.evidence],
+        evidence=evidence,
         confidence=number(f"{where}.confidence", confidence, 0, _PERCENT),
         importance=number(f"{where}.importance", importance, 0, _PERCENT),
     )
@@ -106,13 +125,19 @@ def _participants(field: str, given: Sequence[str]) -> tuple[str, ...]:
 
 
 def participant(field: str, value: str) -> str:
-    """The name of a participant. Raises `InvalidArgumentError`."""
-    if not value.strip() or len(value) > MOST_PARTICIPANT_CHARACTERS or not value.isprintable():
+    """The name of a participant, in one form of each character. Raises `InvalidArgumentError`."""
+    name = clean(value)
+    if not name or len(name) > MOST_PARTICIPANT_CHARACTERS or not name.isprintable():
         raise InvalidArgumentError(
             f"{field} takes names of 1 to {MOST_PARTICIPANT_CHARACTERS} printable characters",
             field=field,
         )
-    return value
+    if redact(name) != name:
+        raise InvalidArgumentError(
+            f"{field} takes no personal data such as e-mail addresses: use an identifier of the character",
+            field=field,
+        )
+    return name
 
 
 def _seconds(field: str, value: int) -> int:
@@ -166,19 +191,24 @@ def _window(request: pb.ListEventsRequest | pb.SearchEventsRequest) -> Window:
 
 
 def before_seconds(request: pb.ForgetEventsRequest) -> int | None:
-    """World time before which events are forgotten; None: not by time. Raises `InvalidArgumentError` for a request that names nothing."""
+    """World time before which events are forgotten; None: not by time.
+
+    Raises `InvalidArgumentError`, also for a request that names nothing.
+    """
+    if len(request.keys) > MOST_PAGE:
+        raise InvalidArgumentError(f"keys must be at most {MOST_PAGE}", field="keys")
     if request.HasField("before_world_seconds"):
         return _seconds("before_world_seconds", request.before_world_seconds)
-    if not request.participant:
+    if not (request.participant or request.keys):
         raise InvalidArgumentError(
-            "set participant or before_world_seconds, or both", field="participant"
+            "set participant, before_world_seconds or keys", field="participant"
         )
     return None
 
 
 def appended_message(found: Appended) -> pb.AppendedEvent:
     """The message of an event that was appended."""
-    return pb.AppendedEvent(sequence=found.sequence, known=found.known, held=found.held)
+    return pb.AppendedEvent(sequence=found.sequence, known=found.known, state=_STATES[found.status])
 
 
 def recorded_message(found: Recorded) -> pb.RecordedEvent:
@@ -197,7 +227,7 @@ def recorded_message(found: Recorded) -> pb.RecordedEvent:
             importance=event.importance,
         ),
         account=found.account,
-        reasons=found.reasons,
+        reasons=found.reasons if found.status is Status.QUARANTINED else (),
     )
     made.recorded_at.FromDatetime(found.recorded_at)
     return made

@@ -89,10 +89,11 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
     ) -> knowledge_pb2.SearchResponse:
         began = time.perf_counter()
         with answered():
-            hits = await self._hits(request, query)
+            hits, known = await self._hits(request, query)
         return knowledge_pb2.SearchResponse(
             hits=map(wire.hit_message, hits),
             degraded=degraded,
+            world_unknown=not known,
             model=self._model,
             timings=knowledge_pb2.Timings(
                 embedding_microseconds=int(embedding * 1e6),
@@ -100,23 +101,28 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
             ),
         )
 
-    async def _hits(self, request: knowledge_pb2.SearchRequest, query: Query) -> list[Hit]:
+    async def _hits(
+        self, request: knowledge_pb2.SearchRequest, query: Query
+    ) -> tuple[list[Hit], bool]:
         """Asked twice where the connection was broken: it may have been since the last call."""
         try:
             return await self._asked(request, query)
         except psycopg.OperationalError:
             return await self._asked(request, query)
 
-    async def _asked(self, request: knowledge_pb2.SearchRequest, query: Query) -> list[Hit]:
-        """A world without documents of its own finds lore, unless its scope was asked for by name."""
+    async def _asked(
+        self, request: knowledge_pb2.SearchRequest, query: Query
+    ) -> tuple[list[Hit], bool]:
+        """Hits, and whether the world is known: one that is not finds lore, unless its scope was asked for by name."""
         async with self._connections.take() as connection:
             if query.scope is Scope.GLOBAL:
-                return await searching.search(connection, query, None)
+                return await searching.search(connection, query, None), True
             world = await self._world(connection, request.world)
             if world is not None:
-                return await searching.search(connection, query, world)
+                return await searching.search(connection, query, world), True
             if request.scope == knowledge_pb2.SCOPE_UNSPECIFIED:
-                return await searching.search(connection, replace(query, scope=Scope.GLOBAL), None)
+                lore = replace(query, scope=Scope.GLOBAL)
+                return await searching.search(connection, lore, None), False
             raise NotFoundError(
                 f"world {request.world!r} has no memory: it is made by the first ingestion of a source of this world, "
                 "or by its first event; SCOPE_GLOBAL searches the lore of all worlds",

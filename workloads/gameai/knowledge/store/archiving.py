@@ -21,7 +21,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 _BATCH = 200
 _COLUMNS = (
     "sequence, key, digest, world_seconds, kind, summary, participants, evidence, confidence, importance, account, recorded_at,"
-    " status, reasons, reviewer, model, embedding"
+    " status, reasons, reviewer, reviewed_at, model, embedding"
 )
 _INSERT = (
     f"INSERT INTO memory.story_events (world_id, {_COLUMNS}) VALUES (%(world)s, "
@@ -121,6 +121,8 @@ def _streamed(
         for row in cursor:
             vector = row["embedding"].to_numpy().astype("<f2").tobytes()
             when = row["recorded_at"].isoformat()
+            if "reviewed_at" in row:
+                row["reviewed_at"] = row["reviewed_at"].isoformat() if row["reviewed_at"] else ""
             yield {**row, "recorded_at": when, "embedding": vector}
 
 
@@ -207,6 +209,9 @@ class _Import:
                 "world": self._world,
                 "digest": archive.data(number, fields["digest"]),
                 "recorded_at": _time(number, fields["recorded_at"]),
+                "reviewed_at": _time(number, fields["reviewed_at"])
+                if fields["reviewed_at"]
+                else None,
                 "embedding": _vector(number, fields["embedding"]),
             }
         )

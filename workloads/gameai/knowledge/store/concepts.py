@@ -21,6 +21,7 @@ from gameai.knowledge.store import searching
 from gameai.knowledge.store.concept_statements import FIELDS, SEARCH
 from gameai.knowledge.store.connections import Connection
 from gameai.knowledge.store.events import bind
+from gameai.knowledge.store.scoped import ensure_world, in_world
 from gameai.knowledge.store.statements import SEE
 
 _OF = "world_id IS NOT DISTINCT FROM %(world)s::int AND kind = %(kind)s AND name = %(name)s"
@@ -64,7 +65,7 @@ async def evolve(
     concept = evolution.concept
     async with connection.transaction():
         await bind(connection, model)
-        world = await _world(connection, concept.world) if concept.world else None
+        world = await ensure_world(connection, concept.world) if concept.world else None
         values = {"world": world, "kind": concept.kind, "name": concept.name}
         await connection.execute(_LOCK, values)
         await connection.execute(SEE, values)
@@ -88,7 +89,7 @@ async def evolve(
             "from": stored.from_seconds,
             "summary": stored.summary,
             "attributes": Jsonb(dict(stored.attributes)),
-            "digest": evolution.sent.digest,
+            "digest": evolution.stored.digest,
             "cause": stored.cause,
             "account": account,
             "text": evolution.embedded,
@@ -102,7 +103,7 @@ async def evolve(
 async def get(connection: Connection, concept: Named, seconds: int) -> Version | None:
     """The version that a world sees at a time of it; None where there is none. Raises psycopg.Error."""
     world = await _known_world(connection, concept.world)
-    rows = await _in_world(
+    rows = await in_world(
         connection,
         world,
         f"SELECT {_qualified()} FROM memory.narrative_concepts AS c JOIN memory.concept_versions AS v USING (concept_id)"
@@ -118,7 +119,7 @@ async def versions(connection: Connection, concept: Named, after: int, count: in
     world = await _known_world(connection, concept.world)
     if concept.world and world is None:
         return []
-    rows = await _in_world(
+    rows = await in_world(
         connection,
         world,
         f"SELECT {_qualified()} FROM memory.narrative_concepts AS c JOIN memory.concept_versions AS v USING (concept_id)"
@@ -164,7 +165,7 @@ async def forget(connection: Connection, concept: Named) -> int:
     world = await _known_world(connection, concept.world)
     if concept.world and world is None:
         return 0
-    rows = await _in_world(
+    rows = await in_world(
         connection,
         world,
         f"DELETE FROM memory.narrative_concepts WHERE {_OF} RETURNING current_version",
@@ -175,7 +176,7 @@ async def forget(connection: Connection, concept: Named) -> int:
 
 def _repeats(last: Mapping[str, Any], evolution: Evolution) -> bool:
     """Whether the last version was written by the same call."""
-    same = bytes(last["digest"]) == evolution.sent.digest
+    same = bytes(last["digest"]) == evolution.stored.digest
     return same and last["version"] == evolution.expected + 1
 
 
@@ -216,20 +217,11 @@ async def _check_cause(connection: Connection, world: int | None, cause: int) ->
     if not cause:
         return
     cursor = await connection.execute(
-        "SELECT FROM memory.story_events WHERE world_id = %s AND sequence = %s", (world, cause)
+        "SELECT FROM memory.story_events WHERE world_id = %s AND sequence = %s AND status = 'live'",
+        (world, cause),
     )
     if await cursor.fetchone() is None:
         raise NoCauseError
-
-
-async def _world(connection: Connection, name: str) -> int:
-    """The number of a world, which is made where it is not there."""
-    await connection.execute(
-        "INSERT INTO memory.worlds (name) VALUES (%s) ON CONFLICT (name) DO NOTHING", (name,)
-    )
-    number = await searching.world_number(connection, name)
-    assert number is not None  # noqa: S101 - it was inserted, or there; no statement of ours deletes a world
-    return number
 
 
 async def _known_world(connection: Connection, name: str) -> int | None:
@@ -252,12 +244,3 @@ def _version(row: Sequence[Any], world: str) -> Version:
         account=row[8],
         recorded_at=row[9],
     )
-
-
-async def _in_world(
-    connection: Connection, world: int | None, statement: str, values: Mapping[str, object]
-) -> list[tuple[Any, ...]]:
-    async with connection.transaction():
-        await connection.execute(SEE, {"world": world})
-        cursor = await connection.execute(statement, {**values, "world": world})
-        return await cursor.fetchall()

@@ -19,7 +19,9 @@ from gameai.knowledge.events import (
 )
 from gameai.knowledge.records import Status
 from gameai.knowledge.store.connections import Connection
+from gameai.knowledge.store.errors import BusyError
 from gameai.knowledge.store.event_statements import FIELDS, SEARCH
+from gameai.knowledge.store.scoped import ensure_world, in_world
 from gameai.knowledge.store.statements import SEE
 
 # A participant may have taken part in most of what happened.
@@ -59,7 +61,7 @@ async def append(
 ) -> list[Appended]:
     """Write all of them, or none. Those that are known already stay as they are.
 
-    Raises `KeyReusedError`, `FullError`, `OtherModelError`, psycopg.Error.
+    A vector is empty for an event that is known. Raises `KeyReusedError`, `FullError`, `OtherModelError`, `BusyError`, psycopg.Error.
     """
     async with connection.transaction():
         await bind(connection, model)
@@ -70,14 +72,16 @@ async def append(
         rows: list[dict[str, object]] = []
         for index, (each, vector) in enumerate(zip(events, vectors, strict=True)):
             before = known.get(each.event.key)
-            if before is not None and before[1] != each.event.digest:
+            if before is not None and before[1] != each.digest:
                 raise KeyReusedError(index)
             if before is not None:
-                made[each.event.key] = Appended(sequence=before[0], known=True, held=before[2])
+                made[each.event.key] = Appended(sequence=before[0], known=True, status=before[2])
                 continue
+            if not vector:
+                # It was known a moment ago, and deleted since.
+                raise BusyError("an event was deleted meanwhile; call again")
             sequence = last + len(rows) + 1
-            held = each.status is Status.QUARANTINED
-            made[each.event.key] = Appended(sequence=sequence, known=False, held=held)
+            made[each.event.key] = Appended(sequence=sequence, known=False, status=each.status)
             rows.append(_row(each, vector, number, sequence, account, model))
         if many + len(rows) > MOST_EVENTS:
             raise FullError
@@ -103,7 +107,7 @@ async def page(connection: Connection, world: int, wanted: Page) -> list[Recorde
         "kinds": list(wanted.kinds),
         "participant": wanted.participant,
     }
-    rows = await _in_world(
+    rows = await in_world(
         connection,
         world,
         f"SELECT {FIELDS} FROM memory.story_events WHERE world_id = %(world)s AND sequence > %(after)s AND status = %(status)s"
@@ -143,21 +147,52 @@ async def search(
 async def review(
     connection: Connection, world: int, sequences: Sequence[int], verdict: Status, reviewer: str
 ) -> int:
-    """Decide on events that are held or were rejected; returns on how many. Raises psycopg.Error."""
-    rows = await _in_world(
-        connection,
-        world,
-        "UPDATE memory.story_events SET status = %(verdict)s, reviewer = %(reviewer)s WHERE world_id = %(world)s"
-        " AND sequence = ANY(%(sequences)s) AND status NOT IN ('live', %(verdict)s) RETURNING sequence",
-        {"sequences": list(sequences), "verdict": verdict.value, "reviewer": reviewer},
-    )
-    return len(rows)
+    """Release or reject events; returns how many were not so before.
+
+    A released one gets the next number of the history: a reader who continues from the last one must not miss it.
+    Raises psycopg.Error.
+    """
+    async with connection.transaction():
+        cursor = await connection.execute(
+            "SELECT last_sequence FROM memory.worlds WHERE world_id = %s FOR NO KEY UPDATE",
+            (world,),
+        )
+        [last] = await cursor.fetchone() or [0]
+        await connection.execute(SEE, {"world": world})
+        cursor = await connection.execute(
+            "WITH decided AS (SELECT sequence AS old, row_number() OVER (ORDER BY sequence) AS place FROM memory.story_events"
+            " WHERE world_id = %(world)s AND sequence = ANY(%(sequences)s) AND status <> %(verdict)s)"
+            " UPDATE memory.story_events SET status = %(verdict)s, reviewer = %(reviewer)s, reviewed_at = now(),"
+            " sequence = CASE WHEN %(verdict)s = 'live' THEN %(last)s + place ELSE sequence END"
+            " FROM decided WHERE world_id = %(world)s AND sequence = old",
+            {
+                "world": world,
+                "sequences": list(sequences),
+                "verdict": verdict.value,
+                "reviewer": reviewer,
+                "last": last,
+            },
+        )
+        if verdict is Status.LIVE:
+            await connection.execute(
+                "UPDATE memory.worlds SET last_sequence = last_sequence + %s WHERE world_id = %s",
+                (cursor.rowcount, world),
+            )
+    return cursor.rowcount
 
 
 async def forget(
-    connection: Connection, world: int, *, participant: str, before_seconds: int | None
+    connection: Connection,
+    world: int,
+    *,
+    participant: str,
+    before_seconds: int | None,
+    keys: Sequence[str],
 ) -> int:
-    """Delete events of a participant, and before a second of world time; returns how many. Raises psycopg.Error."""
+    """Delete events of a participant, before a second of world time, and with one of these keys; returns how many.
+
+    What is not given (empty, None) leaves no event out. Raises psycopg.Error.
+    """
     async with connection.transaction():
         await connection.execute(
             "SELECT set_config('statement_timeout', %s, true)", (f"{FORGET_SECONDS:.0f}s",)
@@ -165,43 +200,58 @@ async def forget(
         await connection.execute(
             "SELECT FROM memory.worlds WHERE world_id = %s FOR NO KEY UPDATE", (world,)
         )
-        rows = await _in_world(
-            connection,
-            world,
+        await connection.execute(SEE, {"world": world})
+        cursor = await connection.execute(
             "DELETE FROM memory.story_events WHERE world_id = %(world)s"
             " AND (%(participant)s = '' OR participants @> ARRAY[%(participant)s::text])"
-            " AND (%(before)s::bigint IS NULL OR world_seconds < %(before)s::bigint) RETURNING sequence",
-            {"participant": participant, "before": before_seconds},
+            " AND (%(before)s::bigint IS NULL OR world_seconds < %(before)s::bigint)"
+            " AND (%(keys)s::text[] = '{}' OR key = ANY(%(keys)s::text[]))",
+            {
+                "world": world,
+                "participant": participant,
+                "before": before_seconds,
+                "keys": list(keys),
+            },
         )
+        count = cursor.rowcount
         await connection.execute(
-            "UPDATE memory.worlds SET events = events - %s WHERE world_id = %s", (len(rows), world)
+            "UPDATE memory.worlds SET events = events - %s WHERE world_id = %s", (count, world)
         )
-    return len(rows)
+    return count
+
+
+async def known_keys(connection: Connection, world: int, keys: Sequence[str]) -> frozenset[str]:
+    """Those of the keys that the history of a world has. Raises psycopg.Error."""
+    rows = await in_world(
+        connection,
+        world,
+        "SELECT key FROM memory.story_events WHERE world_id = %(world)s AND key = ANY(%(keys)s)",
+        {"keys": list(keys)},
+    )
+    return frozenset(str(row[0]) for row in rows)
 
 
 async def _locked(connection: Connection, name: str) -> tuple[int, int, int]:
     """Number, last sequence and number of events of a world, which is made where it is not there; until the end of the transaction no other call appends to it."""
-    await connection.execute(
-        "INSERT INTO memory.worlds (name) VALUES (%s) ON CONFLICT (name) DO NOTHING", (name,)
-    )
+    number = await ensure_world(connection, name)
     cursor = await connection.execute(
-        "SELECT world_id, last_sequence, events FROM memory.worlds WHERE name = %s FOR NO KEY UPDATE",
-        (name,),
+        "SELECT last_sequence, events FROM memory.worlds WHERE world_id = %s FOR NO KEY UPDATE",
+        (number,),
     )
     row = await cursor.fetchone()
-    assert row is not None  # noqa: S101 - it was inserted, or there; no statement of ours deletes a world
-    return int(row[0]), int(row[1]), int(row[2])
+    assert row is not None  # noqa: S101 - no statement of ours deletes a world
+    return number, int(row[0]), int(row[1])
 
 
 async def _known(
     connection: Connection, world: int, keys: Sequence[str]
-) -> Mapping[str, tuple[int, bytes, bool]]:
+) -> Mapping[str, tuple[int, bytes, Status]]:
     cursor = await connection.execute(
-        "SELECT key, sequence, digest, status = 'quarantined' FROM memory.story_events"
+        "SELECT key, sequence, digest, status FROM memory.story_events"
         " WHERE world_id = %s AND key = ANY(%s)",
         (world, list(keys)),
     )
-    return {row[0]: (row[1], bytes(row[2]), row[3]) for row in await cursor.fetchall()}
+    return {row[0]: (row[1], bytes(row[2]), Status(row[3])) for row in await cursor.fetchall()}
 
 
 async def bind(connection: Connection, model: str) -> None:
@@ -223,7 +273,7 @@ def _row(
         "world": world,
         "sequence": sequence,
         "key": event.key,
-        "digest": event.digest,
+        "digest": checked.digest,
         "seconds": event.world_seconds,
         "kind": event.kind,
         "summary": checked.summary,
@@ -258,12 +308,3 @@ def _recorded(row: Sequence[Any]) -> Recorded:
         status=Status(row[11]),
         reasons=tuple(row[12]),
     )
-
-
-async def _in_world(
-    connection: Connection, world: int, statement: str, values: Mapping[str, object]
-) -> list[tuple[Any, ...]]:
-    async with connection.transaction():
-        await connection.execute(SEE, {"world": world})
-        cursor = await connection.execute(statement, {**values, "world": world})
-        return await cursor.fetchall()

@@ -6,7 +6,8 @@ from typing import Any
 
 from gameai.knowledge.records import Provenance, Status
 from gameai.knowledge.store.connections import Connection
-from gameai.knowledge.store.statements import LOCK, SEE
+from gameai.knowledge.store.scoped import in_world
+from gameai.knowledge.store.statements import LOCK
 
 # A roll-back may be of a whole source.
 DECIDE_SECONDS = 60.0
@@ -38,7 +39,7 @@ class SourceState:
 
 async def sources(connection: Connection, world: int | None) -> list[SourceState]:
     """The first 1,000 sources of a world, or of global lore, by name. What was rejected is not counted."""
-    rows = await _in_world(
+    rows = await in_world(
         connection,
         world,
         "SELECT name, state, message, coalesce(documents, 0), coalesce(chunks, 0), coalesce(quarantined, 0)"
@@ -63,7 +64,7 @@ async def has_source(connection: Connection, world: int | None, name: str) -> bo
 
 async def held(connection: Connection, world: int | None, after: int, count: int) -> list[Held]:
     """Chunks in quarantine after this identifier."""
-    rows = await _in_world(
+    rows = await in_world(
         connection,
         world,
         "SELECT chunk_id, content, reasons, trust, source, document, section, document_sha256, begin_byte, end_byte"
@@ -148,13 +149,4 @@ async def _decide(
             "SELECT set_config('statement_timeout', %s, true)", (f"{DECIDE_SECONDS:.0f}s",)
         )
         await connection.execute(LOCK, {"world": world})
-        return await _in_world(connection, world, statement, values)
-
-
-async def _in_world(
-    connection: Connection, world: int | None, statement: str, values: dict[str, object]
-) -> list[tuple[Any, ...]]:
-    async with connection.transaction():
-        await connection.execute(SEE, {"world": world})
-        cursor = await connection.execute(statement, {**values, "world": world})
-        return await cursor.fetchall()
+        return await in_world(connection, world, statement, values)

@@ -10,7 +10,10 @@ from gameai.knowledge.store.errors import StoreError
 
 def ensure(connection: psycopg.Connection[tuple[Any, ...]], name: str) -> int:
     """The number of a world, which is made where it does not exist. Raises `StoreError`."""
-    _check(name)
+    known = number(connection, name)
+    if known is not None:
+        # An insertion that meets a conflict uses up a number all the same.
+        return known
     row = connection.execute(
         "INSERT INTO memory.worlds (name) VALUES (%s) ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING world_id",
         (name,),

@@ -93,7 +93,7 @@ class ConceptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ForgetConcept(self, request, context):
-        """Delete a concept for good, with all versions.
+        """Delete a concept for good, with all versions. For reviewers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

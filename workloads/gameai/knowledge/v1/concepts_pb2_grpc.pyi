@@ -40,7 +40,7 @@ class ConceptServiceStub:
     SearchConcepts: _grpc.UnaryUnaryMultiCallable[_concepts_pb2.SearchConceptsRequest, _concepts_pb2.SearchConceptsResponse]
     """Concepts that are nearest to a text by meaning and by words, each in the version that GetConcept returns."""
     ForgetConcept: _grpc.UnaryUnaryMultiCallable[_concepts_pb2.ForgetConceptRequest, _concepts_pb2.ForgetConceptResponse]
-    """Delete a concept for good, with all versions."""
+    """Delete a concept for good, with all versions. For reviewers."""
 
 @_typing.type_check_only
 class ConceptServiceAsyncStub(ConceptServiceStub):
@@ -54,7 +54,7 @@ class ConceptServiceAsyncStub(ConceptServiceStub):
     SearchConcepts: _aio.UnaryUnaryMultiCallable[_concepts_pb2.SearchConceptsRequest, _concepts_pb2.SearchConceptsResponse]  # type: ignore[assignment]
     """Concepts that are nearest to a text by meaning and by words, each in the version that GetConcept returns."""
     ForgetConcept: _aio.UnaryUnaryMultiCallable[_concepts_pb2.ForgetConceptRequest, _concepts_pb2.ForgetConceptResponse]  # type: ignore[assignment]
-    """Delete a concept for good, with all versions."""
+    """Delete a concept for good, with all versions. For reviewers."""
 
 class ConceptServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -95,6 +95,6 @@ class ConceptServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _concepts_pb2.ForgetConceptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_concepts_pb2.ForgetConceptResponse, _abc.Awaitable[_concepts_pb2.ForgetConceptResponse]]:
-        """Delete a concept for good, with all versions."""
+        """Delete a concept for good, with all versions. For reviewers."""
 
 def add_ConceptServiceServicer_to_server(servicer: ConceptServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

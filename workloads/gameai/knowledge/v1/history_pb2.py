@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gameai/knowledge/v1/history.proto\x12\x13gameai.knowledge.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x01\n\x05\x45vent\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x15\n\rworld_seconds\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0f\n\x07summary\x18\x04 \x01(\t\x12\x14\n\x0cparticipants\x18\x05 \x03(\t\x12/\n\x08\x65vidence\x18\x06 \x01(\x0e\x32\x1d.gameai.knowledge.v1.Evidence\x12\x17\n\nconfidence\x18\x07 \x01(\rH\x00\x88\x01\x01\x12\x17\n\nimportance\x18\x08 \x01(\rH\x01\x88\x01\x01\x42\r\n\x0b_confidenceB\r\n\x0b_importance\"P\n\x13\x41ppendEventsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12*\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1a.gameai.knowledge.v1.Event\"J\n\x14\x41ppendEventsResponse\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\".gameai.knowledge.v1.AppendedEvent\">\n\rAppendedEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\r\n\x05known\x18\x02 \x01(\x08\x12\x0c\n\x04held\x18\x03 \x01(\x08\"\x89\x02\n\x11ListEventsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x1f\n\x12\x66rom_world_seconds\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12 \n\x13until_world_seconds\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05kinds\x18\x06 \x03(\t\x12\x13\n\x0bparticipant\x18\x07 \x01(\t\x12\x1a\n\x12minimum_confidence\x18\x08 \x01(\r\x12\x0c\n\x04held\x18\t \x01(\x08\x42\x15\n\x13_from_world_secondsB\x16\n\x14_until_world_seconds\"e\n\x12ListEventsResponse\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\".gameai.knowledge.v1.RecordedEvent\x12\x1b\n\x13next_after_sequence\x18\x02 \x01(\x03\"\x9f\x01\n\rRecordedEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12)\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1a.gameai.knowledge.v1.Event\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12/\n\x0brecorded_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\x05 \x03(\t\"\xcf\x01\n\x13SearchEventsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x1f\n\x12\x66rom_world_seconds\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12 \n\x13until_world_seconds\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x1a\n\x12minimum_confidence\x18\x06 \x01(\rB\x15\n\x13_from_world_secondsB\x16\n\x14_until_world_seconds\"U\n\x14SearchEventsResponse\x12+\n\x04hits\x18\x01 \x03(\x0b\x32\x1d.gameai.knowledge.v1.EventHit\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08\"`\n\x08\x45ventHit\x12\x31\n\x05\x65vent\x18\x01 \x01(\x0b\x32\".gameai.knowledge.v1.RecordedEvent\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x12\n\nsimilarity\x18\x03 \x01(\x02\"Z\n\x13ReviewEventsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x11\n\tsequences\x18\x02 \x03(\x03\x12\x0f\n\x07release\x18\x03 \x01(\x08\x12\x10\n\x08reviewer\x18\x04 \x01(\t\"(\n\x14ReviewEventsResponse\x12\x10\n\x08reviewed\x18\x01 \x01(\r\"u\n\x13\x46orgetEventsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12!\n\x14\x62\x65\x66ore_world_seconds\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x17\n\x15_before_world_seconds\")\n\x14\x46orgetEventsResponse\x12\x11\n\tforgotten\x18\x01 \x01(\r*}\n\x08\x45vidence\x12\x18\n\x14\x45VIDENCE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45VIDENCE_WITNESSED\x10\x01\x12\x15\n\x11\x45VIDENCE_REPORTED\x10\x02\x12\x13\n\x0f\x45VIDENCE_RUMOUR\x10\x03\x12\x13\n\x0f\x45VIDENCE_SYSTEM\x10\x04\x32\x9c\x04\n\x0eHistoryService\x12h\n\x0c\x41ppendEvents\x12(.gameai.knowledge.v1.AppendEventsRequest\x1a).gameai.knowledge.v1.AppendEventsResponse\"\x03\x90\x02\x02\x12\x62\n\nListEvents\x12&.gameai.knowledge.v1.ListEventsRequest\x1a\'.gameai.knowledge.v1.ListEventsResponse\"\x03\x90\x02\x01\x12h\n\x0cSearchEvents\x12(.gameai.knowledge.v1.SearchEventsRequest\x1a).gameai.knowledge.v1.SearchEventsResponse\"\x03\x90\x02\x01\x12h\n\x0cReviewEvents\x12(.gameai.knowledge.v1.ReviewEventsRequest\x1a).gameai.knowledge.v1.ReviewEventsResponse\"\x03\x90\x02\x02\x12h\n\x0c\x46orgetEvents\x12(.gameai.knowledge.v1.ForgetEventsRequest\x1a).gameai.knowledge.v1.ForgetEventsResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gameai/knowledge/v1/history.proto\x12\x13gameai.knowledge.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x01\n\x05\x45vent\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x15\n\rworld_seconds\x18\x02 \x01(\x03\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0f\n\x07summary\x18\x04 \x01(\t\x12\x14\n\x0cparticipants\x18\x05 \x03(\t\x12/\n\x08\x65vidence\x18\x06 \x01(\x0e\x32\x1d.gameai.knowledge.v1.Evidence\x12\x17\n\nconfidence\x18\x07 \x01(\rH\x00\x88\x01\x01\x12\x17\n\nimportance\x18\x08 \x01(\rH\x01\x88\x01\x01\x42\r\n\x0b_confidenceB\r\n\x0b_importance\"P\n\x13\x41ppendEventsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12*\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1a.gameai.knowledge.v1.Event\"J\n\x14\x41ppendEventsResponse\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\".gameai.knowledge.v1.AppendedEvent\"`\n\rAppendedEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\r\n\x05known\x18\x02 \x01(\x08\x12.\n\x05state\x18\x03 \x01(\x0e\x32\x1f.gameai.knowledge.v1.EventState\"\x89\x02\n\x11ListEventsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x1f\n\x12\x66rom_world_seconds\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12 \n\x13until_world_seconds\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05kinds\x18\x06 \x03(\t\x12\x13\n\x0bparticipant\x18\x07 \x01(\t\x12\x1a\n\x12minimum_confidence\x18\x08 \x01(\r\x12\x0c\n\x04held\x18\t \x01(\x08\x42\x15\n\x13_from_world_secondsB\x16\n\x14_until_world_seconds\"s\n\x12ListEventsResponse\x12\x32\n\x06\x65vents\x18\x01 \x03(\x0b\x32\".gameai.knowledge.v1.RecordedEvent\x12\x1b\n\x13next_after_sequence\x18\x02 \x01(\x03\x12\x0c\n\x04more\x18\x03 \x01(\x08\"\x9f\x01\n\rRecordedEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12)\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1a.gameai.knowledge.v1.Event\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12/\n\x0brecorded_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07reasons\x18\x05 \x03(\t\"\xcf\x01\n\x13SearchEventsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x1f\n\x12\x66rom_world_seconds\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12 \n\x13until_world_seconds\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x1a\n\x12minimum_confidence\x18\x06 \x01(\rB\x15\n\x13_from_world_secondsB\x16\n\x14_until_world_seconds\"U\n\x14SearchEventsResponse\x12+\n\x04hits\x18\x01 \x03(\x0b\x32\x1d.gameai.knowledge.v1.EventHit\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08\"`\n\x08\x45ventHit\x12\x31\n\x05\x65vent\x18\x01 \x01(\x0b\x32\".gameai.knowledge.v1.RecordedEvent\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x12\n\nsimilarity\x18\x03 \x01(\x02\"Z\n\x13ReviewEventsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x11\n\tsequences\x18\x02 \x03(\x03\x12\x0f\n\x07release\x18\x03 \x01(\x08\x12\x10\n\x08reviewer\x18\x04 \x01(\t\"(\n\x14ReviewEventsResponse\x12\x10\n\x08reviewed\x18\x01 \x01(\r\"\x83\x01\n\x13\x46orgetEventsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x13\n\x0bparticipant\x18\x02 \x01(\t\x12!\n\x14\x62\x65\x66ore_world_seconds\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04keys\x18\x04 \x03(\tB\x17\n\x15_before_world_seconds\")\n\x14\x46orgetEventsResponse\x12\x11\n\tforgotten\x18\x01 \x01(\r*}\n\x08\x45vidence\x12\x18\n\x14\x45VIDENCE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45VIDENCE_WITNESSED\x10\x01\x12\x15\n\x11\x45VIDENCE_REPORTED\x10\x02\x12\x13\n\x0f\x45VIDENCE_RUMOUR\x10\x03\x12\x13\n\x0f\x45VIDENCE_SYSTEM\x10\x04*o\n\nEventState\x12\x1b\n\x17\x45VENT_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45VENT_STATE_LIVE\x10\x01\x12\x14\n\x10\x45VENT_STATE_HELD\x10\x02\x12\x18\n\x14\x45VENT_STATE_REJECTED\x10\x03\x32\x9c\x04\n\x0eHistoryService\x12h\n\x0c\x41ppendEvents\x12(.gameai.knowledge.v1.AppendEventsRequest\x1a).gameai.knowledge.v1.AppendEventsResponse\"\x03\x90\x02\x02\x12\x62\n\nListEvents\x12&.gameai.knowledge.v1.ListEventsRequest\x1a\'.gameai.knowledge.v1.ListEventsResponse\"\x03\x90\x02\x01\x12h\n\x0cSearchEvents\x12(.gameai.knowledge.v1.SearchEventsRequest\x1a).gameai.knowledge.v1.SearchEventsResponse\"\x03\x90\x02\x01\x12h\n\x0cReviewEvents\x12(.gameai.knowledge.v1.ReviewEventsRequest\x1a).gameai.knowledge.v1.ReviewEventsResponse\"\x03\x90\x02\x02\x12h\n\x0c\x46orgetEvents\x12(.gameai.knowledge.v1.ForgetEventsRequest\x1a).gameai.knowledge.v1.ForgetEventsResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,8 +42,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HISTORYSERVICE'].methods_by_name['ReviewEvents']._serialized_options = b'\220\002\002'
   _globals['_HISTORYSERVICE'].methods_by_name['ForgetEvents']._loaded_options = None
   _globals['_HISTORYSERVICE'].methods_by_name['ForgetEvents']._serialized_options = b'\220\002\002'
-  _globals['_EVIDENCE']._serialized_start=1765
-  _globals['_EVIDENCE']._serialized_end=1890
+  _globals['_EVIDENCE']._serialized_start=1828
+  _globals['_EVIDENCE']._serialized_end=1953
+  _globals['_EVENTSTATE']._serialized_start=1955
+  _globals['_EVENTSTATE']._serialized_end=2066
   _globals['_EVENT']._serialized_start=92
   _globals['_EVENT']._serialized_end=317
   _globals['_APPENDEVENTSREQUEST']._serialized_start=319
@@ -51,27 +53,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPENDEVENTSRESPONSE']._serialized_start=401
   _globals['_APPENDEVENTSRESPONSE']._serialized_end=475
   _globals['_APPENDEDEVENT']._serialized_start=477
-  _globals['_APPENDEDEVENT']._serialized_end=539
-  _globals['_LISTEVENTSREQUEST']._serialized_start=542
-  _globals['_LISTEVENTSREQUEST']._serialized_end=807
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=809
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=910
-  _globals['_RECORDEDEVENT']._serialized_start=913
-  _globals['_RECORDEDEVENT']._serialized_end=1072
-  _globals['_SEARCHEVENTSREQUEST']._serialized_start=1075
-  _globals['_SEARCHEVENTSREQUEST']._serialized_end=1282
-  _globals['_SEARCHEVENTSRESPONSE']._serialized_start=1284
-  _globals['_SEARCHEVENTSRESPONSE']._serialized_end=1369
-  _globals['_EVENTHIT']._serialized_start=1371
-  _globals['_EVENTHIT']._serialized_end=1467
-  _globals['_REVIEWEVENTSREQUEST']._serialized_start=1469
-  _globals['_REVIEWEVENTSREQUEST']._serialized_end=1559
-  _globals['_REVIEWEVENTSRESPONSE']._serialized_start=1561
-  _globals['_REVIEWEVENTSRESPONSE']._serialized_end=1601
-  _globals['_FORGETEVENTSREQUEST']._serialized_start=1603
-  _globals['_FORGETEVENTSREQUEST']._serialized_end=1720
-  _globals['_FORGETEVENTSRESPONSE']._serialized_start=1722
-  _globals['_FORGETEVENTSRESPONSE']._serialized_end=1763
-  _globals['_HISTORYSERVICE']._serialized_start=1893
-  _globals['_HISTORYSERVICE']._serialized_end=2433
+  _globals['_APPENDEDEVENT']._serialized_end=573
+  _globals['_LISTEVENTSREQUEST']._serialized_start=576
+  _globals['_LISTEVENTSREQUEST']._serialized_end=841
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=843
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=958
+  _globals['_RECORDEDEVENT']._serialized_start=961
+  _globals['_RECORDEDEVENT']._serialized_end=1120
+  _globals['_SEARCHEVENTSREQUEST']._serialized_start=1123
+  _globals['_SEARCHEVENTSREQUEST']._serialized_end=1330
+  _globals['_SEARCHEVENTSRESPONSE']._serialized_start=1332
+  _globals['_SEARCHEVENTSRESPONSE']._serialized_end=1417
+  _globals['_EVENTHIT']._serialized_start=1419
+  _globals['_EVENTHIT']._serialized_end=1515
+  _globals['_REVIEWEVENTSREQUEST']._serialized_start=1517
+  _globals['_REVIEWEVENTSREQUEST']._serialized_end=1607
+  _globals['_REVIEWEVENTSRESPONSE']._serialized_start=1609
+  _globals['_REVIEWEVENTSRESPONSE']._serialized_end=1649
+  _globals['_FORGETEVENTSREQUEST']._serialized_start=1652
+  _globals['_FORGETEVENTSREQUEST']._serialized_end=1783
+  _globals['_FORGETEVENTSRESPONSE']._serialized_start=1785
+  _globals['_FORGETEVENTSRESPONSE']._serialized_end=1826
+  _globals['_HISTORYSERVICE']._serialized_start=2069
+  _globals['_HISTORYSERVICE']._serialized_end=2609
 # @@protoc_insertion_point(module_scope)

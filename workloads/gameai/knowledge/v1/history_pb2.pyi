@@ -45,6 +45,31 @@ EVIDENCE_SYSTEM: Evidence.ValueType  # 4
 """A rule of the game made it, as a service knows it."""
 Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
 
+class _EventState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EventStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVENT_STATE_UNSPECIFIED: _EventState.ValueType  # 0
+    EVENT_STATE_LIVE: _EventState.ValueType  # 1
+    """It is found."""
+    EVENT_STATE_HELD: _EventState.ValueType  # 2
+    """Its summary or a participant addresses the model that will read it: it is not found before a review."""
+    EVENT_STATE_REJECTED: _EventState.ValueType  # 3
+    """A review has rejected it."""
+
+class EventState(_EventState, metaclass=_EventStateEnumTypeWrapper): ...
+
+EVENT_STATE_UNSPECIFIED: EventState.ValueType  # 0
+EVENT_STATE_LIVE: EventState.ValueType  # 1
+"""It is found."""
+EVENT_STATE_HELD: EventState.ValueType  # 2
+"""Its summary or a participant addresses the model that will read it: it is not found before a review."""
+EVENT_STATE_REJECTED: EventState.ValueType  # 3
+"""A review has rejected it."""
+Global___EventState: _TypeAlias = EventState  # noqa: Y015
+
 @_typing.final
 class Event(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -67,7 +92,7 @@ class Event(_message.Message):
     """What happened: 1 to 2,000 characters. E-mail addresses, keys and other personal data are removed."""
     evidence: Global___Evidence.ValueType
     confidence: _builtins.int
-    """0 to 100. Absent: 100."""
+    """0 to 100. Absent: 100 of what was witnessed or a rule made, 70 of a report, 30 of a rumour."""
     importance: _builtins.int
     """0 to 100. Absent: 50."""
     @_builtins.property
@@ -110,7 +135,9 @@ class AppendEventsRequest(_message.Message):
     world: _builtins.str
     """namespace/name of the GameWorld. The first event of a world makes its history."""
     @_builtins.property
-    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]: ...
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
+        """At most 16,000 characters of summaries and participants together."""
+
     def __init__(
         self,
         *,
@@ -153,23 +180,22 @@ class AppendedEvent(_message.Message):
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     KNOWN_FIELD_NUMBER: _builtins.int
-    HELD_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Counts from 1 in each world."""
+    """Counts from 1 in each world. An event that is held gets another one when it is released."""
     known: _builtins.bool
     """It was there before."""
-    held: _builtins.bool
-    """It is held for a review, and not found until then: its summary addresses the model that will read it."""
+    state: Global___EventState.ValueType
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         known: _builtins.bool = ...,
-        held: _builtins.bool = ...,
+        state: Global___EventState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["held", b"held", "known", b"known", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -239,8 +265,11 @@ class ListEventsResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     next_after_sequence: _builtins.int
-    """after_sequence of the next page; 0: there is none now."""
+    """after_sequence of the next page, also where that is empty until more is appended."""
+    more: _builtins.bool
+    """There may be more now."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedEvent]: ...
     def __init__(
@@ -248,10 +277,11 @@ class ListEventsResponse(_message.Message):
         *,
         events: _abc.Iterable[Global___RecordedEvent] | None = ...,
         next_after_sequence: _builtins.int = ...,
+        more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_after_sequence", b"next_after_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "more", b"more", "next_after_sequence", b"next_after_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,7 +305,7 @@ class RecordedEvent(_message.Message):
     def recorded_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Why it is held; empty otherwise."""
+        """Why it is held; empty where it is not."""
 
     def __init__(
         self,
@@ -431,7 +461,7 @@ class ReviewEventsResponse(_message.Message):
 
     REVIEWED_FIELD_NUMBER: _builtins.int
     reviewed: _builtins.int
-    """Fewer than asked for where events are not held any more."""
+    """Fewer than asked for where events were released, rejected or deleted before."""
     def __init__(
         self,
         *,
@@ -452,20 +482,26 @@ class ForgetEventsRequest(_message.Message):
     WORLD_FIELD_NUMBER: _builtins.int
     PARTICIPANT_FIELD_NUMBER: _builtins.int
     BEFORE_WORLD_SECONDS_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
     world: _builtins.str
     participant: _builtins.str
-    """At least one of both."""
+    """At least one of the three."""
     before_world_seconds: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 100."""
+
     def __init__(
         self,
         *,
         world: _builtins.str = ...,
         participant: _builtins.str = ...,
         before_world_seconds: _builtins.int | None = ...,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_before_world_seconds", b"_before_world_seconds", "before_world_seconds", b"before_world_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_before_world_seconds", b"_before_world_seconds", "before_world_seconds", b"before_world_seconds", "participant", b"participant", "world", b"world"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_before_world_seconds", b"_before_world_seconds", "before_world_seconds", b"before_world_seconds", "keys", b"keys", "participant", b"participant", "world", b"world"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__before_world_seconds: _TypeAlias = _typing.Literal["before_world_seconds"]  # noqa: Y015
     _WhichOneofArgType__before_world_seconds: _TypeAlias = _typing.Literal["_before_world_seconds", b"_before_world_seconds"]  # noqa: Y015

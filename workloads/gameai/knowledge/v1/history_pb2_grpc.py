@@ -65,7 +65,7 @@ class HistoryServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def AppendEvents(self, request, context):
-        """Write up to 64 events, all or none. An event whose key is known stays as it is, so that a call can be repeated.
+        """Write up to 32 events, all or none. An event whose key is known stays as it is, so that a call can be repeated.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,14 +86,14 @@ class HistoryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReviewEvents(self, request, context):
-        """Release or reject events that are held for a review. For reviewers.
+        """Release events that are held, or reject events: held ones, or such as are found. For reviewers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForgetEvents(self, request, context):
-        """Delete events for good: those of a participant, those before a time, or both together. Their keys can be used again.
+        """Delete events for good. For reviewers. Of several conditions an event must meet all. Keys can be used again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,29 +32,29 @@ class HistoryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> HistoryServiceAsyncStub: ...
     AppendEvents: _grpc.UnaryUnaryMultiCallable[_history_pb2.AppendEventsRequest, _history_pb2.AppendEventsResponse]
-    """Write up to 64 events, all or none. An event whose key is known stays as it is, so that a call can be repeated."""
+    """Write up to 32 events, all or none. An event whose key is known stays as it is, so that a call can be repeated."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_history_pb2.ListEventsRequest, _history_pb2.ListEventsResponse]
     """Events in the order in which they were appended."""
     SearchEvents: _grpc.UnaryUnaryMultiCallable[_history_pb2.SearchEventsRequest, _history_pb2.SearchEventsResponse]
     """Events that are nearest to a text by meaning and by words. All events of the world are compared."""
     ReviewEvents: _grpc.UnaryUnaryMultiCallable[_history_pb2.ReviewEventsRequest, _history_pb2.ReviewEventsResponse]
-    """Release or reject events that are held for a review. For reviewers."""
+    """Release events that are held, or reject events: held ones, or such as are found. For reviewers."""
     ForgetEvents: _grpc.UnaryUnaryMultiCallable[_history_pb2.ForgetEventsRequest, _history_pb2.ForgetEventsResponse]
-    """Delete events for good: those of a participant, those before a time, or both together. Their keys can be used again."""
+    """Delete events for good. For reviewers. Of several conditions an event must meet all. Keys can be used again."""
 
 @_typing.type_check_only
 class HistoryServiceAsyncStub(HistoryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     AppendEvents: _aio.UnaryUnaryMultiCallable[_history_pb2.AppendEventsRequest, _history_pb2.AppendEventsResponse]  # type: ignore[assignment]
-    """Write up to 64 events, all or none. An event whose key is known stays as it is, so that a call can be repeated."""
+    """Write up to 32 events, all or none. An event whose key is known stays as it is, so that a call can be repeated."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_history_pb2.ListEventsRequest, _history_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Events in the order in which they were appended."""
     SearchEvents: _aio.UnaryUnaryMultiCallable[_history_pb2.SearchEventsRequest, _history_pb2.SearchEventsResponse]  # type: ignore[assignment]
     """Events that are nearest to a text by meaning and by words. All events of the world are compared."""
     ReviewEvents: _aio.UnaryUnaryMultiCallable[_history_pb2.ReviewEventsRequest, _history_pb2.ReviewEventsResponse]  # type: ignore[assignment]
-    """Release or reject events that are held for a review. For reviewers."""
+    """Release events that are held, or reject events: held ones, or such as are found. For reviewers."""
     ForgetEvents: _aio.UnaryUnaryMultiCallable[_history_pb2.ForgetEventsRequest, _history_pb2.ForgetEventsResponse]  # type: ignore[assignment]
-    """Delete events for good: those of a participant, those before a time, or both together. Their keys can be used again."""
+    """Delete events for good. For reviewers. Of several conditions an event must meet all. Keys can be used again."""
 
 class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -63,7 +63,7 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _history_pb2.AppendEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.AppendEventsResponse, _abc.Awaitable[_history_pb2.AppendEventsResponse]]:
-        """Write up to 64 events, all or none. An event whose key is known stays as it is, so that a call can be repeated."""
+        """Write up to 32 events, all or none. An event whose key is known stays as it is, so that a call can be repeated."""
 
     @_abc_1.abstractmethod
     def ListEvents(
@@ -87,7 +87,7 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _history_pb2.ReviewEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.ReviewEventsResponse, _abc.Awaitable[_history_pb2.ReviewEventsResponse]]:
-        """Release or reject events that are held for a review. For reviewers."""
+        """Release events that are held, or reject events: held ones, or such as are found. For reviewers."""
 
     @_abc_1.abstractmethod
     def ForgetEvents(
@@ -95,6 +95,6 @@ class HistoryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _history_pb2.ForgetEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_history_pb2.ForgetEventsResponse, _abc.Awaitable[_history_pb2.ForgetEventsResponse]]:
-        """Delete events for good: those of a participant, those before a time, or both together. Their keys can be used again."""
+        """Delete events for good. For reviewers. Of several conditions an event must meet all. Keys can be used again."""
 
 def add_HistoryServiceServicer_to_server(servicer: HistoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -165,9 +165,12 @@ class SearchResponse(_message.Message):
     DEGRADED_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    WORLD_UNKNOWN_FIELD_NUMBER: _builtins.int
     degraded: _builtins.bool
     """The text could not be embedded, so that only its words were compared."""
     model: _builtins.str
+    world_unknown: _builtins.bool
+    """The memory holds nothing of the world of the request: only the lore of all worlds was searched."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
         """Best first."""
@@ -181,10 +184,11 @@ class SearchResponse(_message.Message):
         degraded: _builtins.bool = ...,
         model: _builtins.str = ...,
         timings: Global___Timings | None = ...,
+        world_unknown: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "hits", b"hits", "model", b"model", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "hits", b"hits", "model", b"model", "timings", b"timings", "world_unknown", b"world_unknown"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,10 +5,10 @@ ALTER TABLE memory.worlds
 
 CREATE TABLE memory.story_events (
     world_id int NOT NULL REFERENCES memory.worlds ON DELETE CASCADE,
-    -- In the order in which transactions end, so that a reader who goes on from the last one misses none.
+    -- In the order in which transactions end, so that a reader who continues from the last one misses none.
     sequence bigint NOT NULL,
     key text NOT NULL CHECK (length(key) BETWEEN 1 AND 64),
-    -- Of what was sent: a key that comes again must come with the same event.
+    -- Of the event as it is stored: a key that comes again must come with the same event.
     digest bytea NOT NULL,
     world_seconds bigint NOT NULL,
     kind text NOT NULL,
@@ -22,6 +22,7 @@ CREATE TABLE memory.story_events (
     status text NOT NULL CHECK (status IN ('live', 'quarantined', 'rejected')),
     reasons text[] NOT NULL,
     reviewer text NOT NULL DEFAULT '',
+    reviewed_at timestamptz,
     tsv tsvector GENERATED ALWAYS AS (to_tsvector('english', summary)) STORED,
     model text NOT NULL,
     embedding halfvec(DIMENSIONS) NOT NULL,

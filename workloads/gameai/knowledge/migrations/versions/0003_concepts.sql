@@ -16,7 +16,7 @@ CREATE TABLE memory.concept_versions (
     from_seconds bigint NOT NULL,
     summary text NOT NULL,
     attributes jsonb NOT NULL,
-    -- Of what was sent, so that a call that is repeated is recognised.
+    -- Of the version as it is stored, so that a call that is repeated is recognised.
     digest bytea NOT NULL,
     cause_sequence bigint NOT NULL DEFAULT 0,
     account text NOT NULL,
