@@ -58,7 +58,7 @@ def test_a_call_that_is_repeated_writes_nothing_twice(service: Served, memory: M
 
 
 def test_pages_miss_no_event_of_writers_at_the_same_time(service: Served) -> None:
-    """A reader goes on from the last sequence while four writers append."""
+    """A reader continues from the last sequence while four writers append."""
     writers = [
         threading.Thread(
             target=lambda: [History(service).append(event(), event()) for _ in range(10)]
