@@ -85,6 +85,20 @@ def test_a_batch_is_refused_as_a_whole(service: Served) -> None:
         )
 
 
+def test_one_account_has_a_limited_number_of_calls_open(service: Served) -> None:
+    request = pb.SearchRequest(text="ferry " * 600)
+    flood = [
+        service.knowledge.Search.future(request, timeout=20, metadata=metadata("servers/moor"))
+        for _ in range(80)
+    ]
+    assert code(service, "games/default") == "OK", "another account is answered"
+    refused = [each.details() for each in flood if each.exception() is not None]
+    assert refused
+    assert all("account servers/moor has 16 calls open in this pod" in each for each in refused)
+    assert len(flood) - len(refused) >= 16
+    assert code(service, "servers/moor") == "OK", "and this one again when they have ended"
+
+
 def test_callers_without_a_good_token_are_refused(service: Served) -> None:
     with pytest.raises(grpc.RpcError, match="send `authorization: Bearer <token>`"):
         service.search("ferry")

@@ -140,6 +140,7 @@ def test_an_event_with_a_reason_is_held() -> None:
         ([message(importance=101)], "events[0].importance", "from 0 to 100, not 101"),
         ([message(world_seconds=1 << 60)], "events[0].world_seconds", "must be from"),
         ([message(participants=[" "])], "events[0].participants", "names of 1 to 64"),
+        ([message(participants=["Kim>"])], "events[0].participants", "without < and >"),
         ([message(participants=["a\nb"])], "events[0].participants", "printable"),
         ([message(participants=["a" * 65])], "events[0].participants", "names of 1 to 64"),
         ([message(participants=["a"] * 33)], "events[0].participants", "at most 32, not 33"),

@@ -37,6 +37,11 @@ Time = Annotated[
 ]
 
 
+KnowledgeBaseName = Annotated[
+    str, StringConstraints(min_length=1, max_length=30, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+]
+
+
 class Clock(Model):
     """How world time passes. A change takes effect two minutes later, for all replicas at the same instant."""
 
@@ -70,7 +75,7 @@ class TierReference(Model):
 class KnowledgeBaseReference(Model):
     """A KnowledgeBase."""
 
-    name: ObjectName
+    name: KnowledgeBaseName
     """Name of the knowledge base. Example: lore."""
     namespace: NamespaceName | None = None
     """Namespace of the knowledge base. In another namespace, spec.callers of the knowledge base must name the world's account (<world>-world). Absent: the namespace of the world. Example: shared."""

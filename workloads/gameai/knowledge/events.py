@@ -11,8 +11,8 @@ from types import MappingProxyType
 from gameai.knowledge.records import Status
 
 MOST_APPENDED = 32
-# Characters of all events of a call: patterns and the embedding take about 40 microseconds for each.
-MOST_APPENDED_CHARACTERS = 16_000
+# Characters of all events of a call: patterns and the embedding take up to a tenth of a millisecond for each.
+MOST_APPENDED_CHARACTERS = 8_000
 # Of a world. A search compares all of them: 30 to 100 ms at this number, with the length of the summaries.
 MOST_EVENTS = 20_000
 MOST_PAGE, PAGE = 100, 50

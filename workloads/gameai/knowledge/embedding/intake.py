@@ -1,6 +1,7 @@
 """EDGE: checks and vectors of what callers write: one after the other in a thread of their own, so that searches never wait for them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -8,30 +9,31 @@ from typing import TypeVar
 from gameai.knowledge.embedding.embedder import Embedder
 
 # A call takes at most about a second.
-_MOST_WAITING = 8
+_MOST_WAITING, _MOST_OF_ACCOUNT = 16, 4
 _SLICE = 4
 T = TypeVar("T")
 
 
 class IntakeFullError(Exception):
-    """As many calls wait as may."""
+    """As many calls wait as may, of one account or of all."""
 
 
 class Intake:
-    """Work on texts that are to be stored; at most 8 calls wait for it."""
+    """Work on texts that are to be stored; at most 16 calls wait for it, 4 of one account."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="intake")
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
 
-    async def do(self, work: Callable[[], T]) -> T:
-        """The result of some work. A call that is cancelled before its turn costs nothing. Raises `IntakeFullError`, and what the work raises."""
-        if self._waiting >= _MOST_WAITING:
+    async def do(self, account: str, work: Callable[[], T]) -> T:
+        """The result of some work for an account (empty: callers are not known, and share all places). A call that is cancelled before its turn costs nothing. Raises `IntakeFullError`, and what the work raises."""
+        most = _MOST_OF_ACCOUNT if account else _MOST_WAITING
+        if self._waiting[account] >= most or self._waiting.total() >= _MOST_WAITING:
             raise IntakeFullError
-        self._waiting += 1
+        self._waiting[account] += 1
         running = asyncio.get_running_loop().run_in_executor(self._thread, work)
-        running.add_done_callback(self._done)
+        running.add_done_callback(lambda _: self._done(account))
         return await running
 
     def vectors(self, texts: Sequence[str]) -> list[bytes]:
@@ -47,5 +49,7 @@ class Intake:
         """Wait for no more work."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _done(self, _: "asyncio.Future[T]") -> None:
-        self._waiting -= 1
+    def _done(self, account: str) -> None:
+        self._waiting[account] -= 1
+        if not self._waiting[account]:
+            del self._waiting[account]

@@ -6,12 +6,13 @@ Hits are data, but a model may follow an order in its data; lore has no reason t
 import html
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from gameai.knowledge.ingestion.cleaning import clean, hidden
 
 _MOST_HIDDEN = 8
+_NO_TAGS = str.maketrans("<>", "  ")
 _LONG_CODE = 120
 _LEET = str.maketrans(
     {"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s"}
@@ -99,6 +100,15 @@ _ENCODED = re.compile(
 _WORD = re.compile(r"\w{4,}")
 # A separator is never a letter: else the ways to read a row of underscores double with each.
 _SPACED = re.compile(r"(?<!\w)(?:[^\W_][ .\-_*|]{1,2}){4,}[^\W_](?!\w)")
+
+
+def reasons_of(parts: Sequence[str]) -> tuple[str, ...]:
+    """Why texts that are stored apart and read together are held; empty: they are not.
+
+    No part can hide another one: a tag that begins in one and ends in another is no tag.
+    """
+    together = "\n".join(map(clean, parts)).translate(_NO_TAGS)
+    return tuple(sorted({why for each in (*parts, together) for why in reasons(each)}))
 
 
 def reasons(original: str) -> tuple[str, ...]:

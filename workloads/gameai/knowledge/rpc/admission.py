@@ -1,6 +1,7 @@
 """EDGE: who calls, and what that caller may ask: tokens are verified with the keys that the operator has written down."""
 
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,12 +9,14 @@ import jwt
 from gameai_contract.knowledge import EVERYTHING, MEMORY_AUDIENCE, Admission, Rights, admission
 from grpc import aio
 
-from gameai.errors import PermissionDeniedError
+from gameai.errors import ExhaustedError, PermissionDeniedError
 from gameai.serving import following
 from gameai.serving.identity import Tokens
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 2.0
+# Of one account at the same time; four connections answer more than a thousand searches a second.
+_MOST_CALLS = 16
 _FAULTS = (OSError, ValueError, KeyError, TypeError, jwt.PyJWTError)
 Context = aio.ServicerContext[Any, Any]
 
@@ -74,6 +77,7 @@ class Guarded:
         self._tokens = Tokens(MEMORY_AUDIENCE)
         self._admission: Admission | None = None
         self._seen = ""
+        self._calls: Counter[str] = Counter()
         try:
             self._take(file.read_text())
         except _FAULTS as error:
@@ -94,7 +98,22 @@ class Guarded:
             raise PermissionDeniedError(
                 f"account {name} may not call this memory: name it in spec.callers of the KnowledgeBase"
             )
+        self._count(name, context)
         return found
+
+    def _count(self, account: str, context: Context) -> None:
+        """One account must not take all connections and places. Raises `ExhaustedError`."""
+        if self._calls[account] >= _MOST_CALLS:
+            raise ExhaustedError(
+                f"account {account} has {_MOST_CALLS} calls open in this pod; wait for one, or send searches in a batch"
+            )
+        self._calls[account] += 1
+        context.add_done_callback(lambda _: self._ended(account))  # type: ignore[arg-type] # its stub knows no callbacks of servicers
+
+    def _ended(self, account: str) -> None:
+        self._calls[account] -= 1
+        if not self._calls[account]:
+            del self._calls[account]
 
     async def follow(self) -> None:
         """Until cancelled."""

@@ -7,12 +7,19 @@ import psycopg
 from gameai_contract.knowledge import Rights
 
 from gameai.errors import ConflictError, FullError, InvalidArgumentError, NotFoundError
-from gameai.knowledge.concepts import Content, Evolution, Evolved, Named
+from gameai.knowledge.concepts import (
+    MOST_SUMMARY_CHARACTERS,
+    MOST_VALUE_CHARACTERS,
+    Content,
+    Evolution,
+    Evolved,
+    Named,
+)
 from gameai.knowledge.embedding.intake import Intake
 from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.ingestion.cleaning import clean
 from gameai.knowledge.ingestion.redaction import redact
-from gameai.knowledge.ingestion.suspicion import reasons
+from gameai.knowledge.ingestion.suspicion import reasons_of
 from gameai.knowledge.rpc import concept_wire, wire
 from gameai.knowledge.rpc.admission import (
     Context,
@@ -63,7 +70,7 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
             return made, self._intake.vectors([made.embedded])[0]
 
         with written():
-            evolution, vector = await self._intake.do(prepared)
+            evolution, vector = await self._intake.do(rights.account, prepared)
         found = await self._evolved(evolution, vector, rights.account)
         return pb.EvolveConceptResponse(version=found.version, known=found.known)
 
@@ -179,20 +186,36 @@ def _check_writer(rights: Rights, concept: Named) -> None:
 
 def _checked(concept: Named, sent: Content) -> Content:
     """The content as it is stored. Raises `InvalidArgumentError`."""
-    why = reasons(f"{concept.name}\n{sent.text}")
+    summary, attributes = _plain(sent)
+    words = (f"{key}: {value}" for key, value in sent.attributes.items())
+    why = reasons_of((concept.name, sent.summary, *words))
     if why:
         raise InvalidArgumentError(
             f"concept addresses the model that will read it ({', '.join(why)}): write what is to be known, and no orders",
             field="concept.summary",
         )
-    # Again redacted: full-width letters and digits are plain ones only now.
-    summary = redact(clean(redact(sent.summary)))
-    if not summary:
-        raise InvalidArgumentError("concept.summary has no visible text", field="concept.summary")
-    attributes = {key: redact(clean(redact(value))) for key, value in sent.attributes.items()}
     return Content(
         summary=summary,
         attributes=attributes,
         from_seconds=sent.from_seconds,
         cause=sent.cause,
     )
+
+
+def _plain(sent: Content) -> tuple[str, dict[str, str]]:
+    """Summary and attributes as they are stored. Raises `InvalidArgumentError`."""
+    # Again redacted: full-width letters and digits are plain ones only now.
+    summary = redact(clean(redact(sent.summary)))
+    if not summary:
+        raise InvalidArgumentError("concept.summary has no visible text", field="concept.summary")
+    attributes = {key: redact(clean(redact(value))) for key, value in sent.attributes.items()}
+    lengths = {"concept.summary": (len(summary), MOST_SUMMARY_CHARACTERS)}
+    longest = max(map(len, attributes.values()), default=0)
+    lengths["concept.attributes"] = (longest, MOST_VALUE_CHARACTERS)
+    for field, (length, most) in lengths.items():
+        if length > most:
+            raise InvalidArgumentError(
+                f"{field} has {length} characters in plain form (NFKC), at most {most} are allowed",
+                field=field,
+            )
+    return summary, attributes

@@ -31,13 +31,14 @@ def written() -> Iterator[None]:
 
 @contextmanager
 def answered() -> Iterator[None]:
-    """Errors of the database as errors for the caller."""
+    """Errors of the database as errors for the caller; one that a call again cannot cure is ours: INTERNAL."""
     try:
         yield
     except BusyError as error:
         raise ExhaustedError(str(error)) from error
-    except psycopg.Error as error:
+    except NO_SCHEMA_ERRORS as error:
         _LOG.warning("the database: %s", first_line(error))
-        known = isinstance(error, NO_SCHEMA_ERRORS)
-        words = NO_SCHEMA if known else "the database cannot be reached; call again"
-        raise UnavailableError(words) from error
+        raise UnavailableError(NO_SCHEMA) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        _LOG.warning("the database: %s", first_line(error))
+        raise UnavailableError("the database cannot be reached; call again") from error

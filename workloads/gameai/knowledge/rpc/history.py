@@ -1,5 +1,6 @@
 """HistoryService over gRPC: events of worlds."""
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -10,10 +11,17 @@ from gameai_contract.knowledge import Rights
 from gameai.errors import ExhaustedError, FullError, InvalidArgumentError
 from gameai.knowledge.embedding.intake import Intake
 from gameai.knowledge.embedding.queries import QueryVectors
-from gameai.knowledge.events import MOST_EVENTS, MOST_PAGE, Appended, Checked, Event
+from gameai.knowledge.events import (
+    MOST_EVENTS,
+    MOST_PAGE,
+    MOST_SUMMARY_CHARACTERS,
+    Appended,
+    Checked,
+    Event,
+)
 from gameai.knowledge.ingestion.cleaning import clean
 from gameai.knowledge.ingestion.redaction import redact
-from gameai.knowledge.ingestion.suspicion import reasons
+from gameai.knowledge.ingestion.suspicion import reasons_of
 from gameai.knowledge.records import Status
 from gameai.knowledge.rpc import history_wire, wire
 from gameai.knowledge.rpc.admission import (
@@ -62,7 +70,9 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
         given = history_wire.events(request.events)
         known = await self._known(world, given)
         with written():
-            checked, vectors = await self._intake.do(lambda: _prepared(given, known, self._intake))
+            checked, vectors = await self._intake.do(
+                rights.account, lambda: _prepared(given, known, self._intake)
+            )
 
         async def write(connection: Connection) -> list[Appended]:
             return await store.append(
@@ -220,13 +230,21 @@ def _prepared(
 
 def _checked(event: Event, index: int, *, new: bool) -> Checked:
     """The event as it is stored. Raises `InvalidArgumentError` where nothing of its summary is left."""
+    field = f"events[{index}].summary"
     # Again redacted: full-width letters and digits are plain ones only now.
     summary = redact(clean(redact(event.summary)))
     if not summary:
-        field = f"events[{index}].summary"
         raise InvalidArgumentError(f"{field} has no visible text", field=field)
-    # Names of participants reach a reader too.
-    why = reasons("\n".join((event.summary, *event.participants))) if new else ()
+    if len(summary) > MOST_SUMMARY_CHARACTERS:
+        raise InvalidArgumentError(
+            f"{field} has {len(summary)} characters in plain form (NFKC), at most {MOST_SUMMARY_CHARACTERS} are allowed",
+            field=field,
+        )
+    if not new:
+        return Checked(event=event, summary=summary, reasons=())
+    # All of it reaches a reader; words of kind and key are joined by other characters.
+    words = re.sub(r"[._:-]", " ", f"{event.kind} {event.key}")
+    why = reasons_of((event.summary, "\n".join(event.participants), words))
     return Checked(event=event, summary=summary, reasons=why)
 
 

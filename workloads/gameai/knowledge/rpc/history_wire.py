@@ -127,9 +127,10 @@ def _participants(field: str, given: Sequence[str]) -> tuple[str, ...]:
 def participant(field: str, value: str) -> str:
     """The name of a participant, in one form of each character. Raises `InvalidArgumentError`."""
     name = clean(value)
-    if not name or len(name) > MOST_PARTICIPANT_CHARACTERS or not name.isprintable():
+    whole = name and len(name) <= MOST_PARTICIPANT_CHARACTERS and name.isprintable()
+    if not whole or set(value) & set("<>"):
         raise InvalidArgumentError(
-            f"{field} takes names of 1 to {MOST_PARTICIPANT_CHARACTERS} printable characters",
+            f"{field} takes names of 1 to {MOST_PARTICIPANT_CHARACTERS} printable characters without < and >",
             field=field,
         )
     if redact(name) != name:

@@ -136,7 +136,7 @@ class AppendEventsRequest(_message.Message):
     """namespace/name of the GameWorld. The first event of a world makes its history."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
-        """At most 16,000 characters of summaries and participants together."""
+        """At most 8,000 characters of summaries and participants together."""
 
     def __init__(
         self,
