@@ -114,10 +114,12 @@ def test_a_damaged_archive_is_refused_with_its_line(
     model = lines[0].replace('"model": "', '"model": "other ')
     cases = {
         "the archive ends early": lines[:-1],
-        "line 1 stands in a wrong place": lines[1:],
-        f"line {len(lines) - 1} counts other lines": [lines[0], *lines[2:]],
-        "line 2 stands before the line of its world": [lines[0], *lines[3:]],
-        "line 2 is no line of an archive": [lines[0], "{}\n"],
+        "does not begin with the head of an archive": lines[1:],
+        "the file is empty": [],
+        f"line {len(lines) + 1} is in a wrong place": [*lines, lines[1]],
+        f"line {len(lines) - 1} does not match the number of lines": [lines[0], *lines[2:]],
+        "line 2 is before the line of its world": [lines[0], *lines[3:]],
+        "line 2 is damaged or cut off": [lines[0], "{}\n"],
         "not of other": [model, *lines[1:]],
     }
     for words, given in cases.items():

@@ -169,13 +169,18 @@ async def test_a_service_of_a_world_asks_with_what_its_pod_has(
         [hit] = await memory.search_events("sunk ships", count=1)
         assert hit.event.event == event
         assert not await memory.search_events("sunk ships", until_world_seconds=4)
+        page = await memory.list_events()
+        assert (page.events[0].event, page.next_after_sequence) == (event, 1)
         mason = concepts_pb2.Concept(kind="person", name="Ilda", summary="A mason.")
         assert await memory.evolve_concept(mason) == 1
-        assert (await memory.concept("person", "Ilda")).concept == mason
+        read = await memory.concept("person", "Ilda")
+        assert read is not None
+        assert read.concept == mason
+        assert await memory.concept("person", "Tam") is None
         [known] = await memory.search_concepts("stone", kinds=["person"])
         assert known.version.concept == mason
         mason.summary = "A queen."
-        with pytest.raises(client.NoAnswerError, match="is at version 1, not 0") as conflict:
+        with pytest.raises(client.ConflictError, match="is at version 1, not 0") as conflict:
             await memory.evolve_concept(mason)
         assert conflict.value.reason == "VERSION_CONFLICT"
         # The kubelet renews the token; this one is of another account.
@@ -192,7 +197,9 @@ async def test_a_client_that_is_not_open_says_so() -> None:
 
 async def test_a_memory_that_does_not_answer_is_an_error_in_time(tmp_path: Path) -> None:
     async with client.Memory("127.0.0.1:9") as memory:
-        with pytest.raises(client.NoAnswerError):
+        with pytest.raises(
+            client.NoAnswerError, match=r"no answer from 127\.0\.0\.1:9 within 0\.2 s"
+        ):
             await memory.search("ferry", timeout_seconds=0.2)
 
 

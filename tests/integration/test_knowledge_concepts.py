@@ -35,7 +35,9 @@ def test_a_concept_is_read_as_it_is_and_as_it_was(service: Served) -> None:
     assert (now.concept.summary, now.version, now.cause_sequence) == (QUEEN, 2, 1)
     assert (then.concept.summary, then.version, then.world) == (MASON, 1, MOOR)
     assert dict(then.concept.attributes) == {"trade": "mason"}
-    with pytest.raises(grpc.RpcError, match="no concept person 'Ilda Venn' at that time"):
+    with pytest.raises(
+        grpc.RpcError, match="world games/moor has no concept person 'Ilda Venn' at that time"
+    ):
         moor.get(as_of_world_seconds=99)
     listed = moor.call("ListConceptVersions", kind="person", name="Ilda Venn").versions
     assert [each.version for each in listed] == [1, 2]
@@ -107,7 +109,9 @@ def test_a_call_that_is_repeated_writes_one_version(service: Served) -> None:
     moor = Concepts(service)
     for known in (False, True):
         assert moor.evolve(MASON) == pb.EvolveConceptResponse(version=1, known=known)
-    with pytest.raises(grpc.RpcError, match="does not exist, not 3"):
+    with pytest.raises(
+        grpc.RpcError, match="has no version of concept person 'Tam': set expected_version to 0"
+    ):
         moor.evolve(MASON, 3, name="Tam")
 
 

@@ -131,7 +131,7 @@ def test_an_event_with_a_reason_is_held() -> None:
         ),
         ([message(participants=["a@example.com"])], "events[0].participants", "no personal data"),
         ([message(key="a b")], "events[0].key", "1 to 64 letters, digits"),
-        ([message(), message()], "events[1].key", "stands twice"),
+        ([message(), message()], "events[1].key", "is used twice"),
         ([message(summary=" ")], "events[0].summary", "1 to 2000 characters, not 1"),
         ([message(summary="x" * 2001)], "events[0].summary", "not 2001"),
         ([message(kind="War")], "events[0].kind", "lower-case letters"),

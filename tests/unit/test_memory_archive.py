@@ -39,11 +39,13 @@ def test_bytes_are_base64() -> None:
     ],
 )
 def test_a_line_of_another_form_is_refused(given: str) -> None:
-    with pytest.raises(ArchiveError, match="line 3 is no line of an archive of version 1"):
+    with pytest.raises(
+        ArchiveError, match="line 3 is damaged or cut off, or not of an archive of version 1"
+    ):
         archive.line(3, given)
 
 
 @pytest.mark.parametrize("change", [{"format": "other"}, {"version": 2}])
 def test_a_file_of_another_version_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ArchiveError, match="no gameai-memory archive of version 1"):
+    with pytest.raises(ArchiveError, match="not a gameai-memory archive of version 1"):
         archive.line(1, archive.text("head", HEAD | change))

@@ -17,7 +17,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
         8: {
             "KnowledgeBase": "051db149a56b50fc",
             "ModelTier": "70dac0fc65beade5",
-            "GameWorld": "52edb0bae2e2793c",
+            "GameWorld": "374b67023a5b3fcf",
             "WorldView": "8a6f2b591de4739a",
         },
     }

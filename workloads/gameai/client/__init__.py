@@ -2,11 +2,20 @@
 
 from gameai.client.gateway import Gateway
 from gameai.client.memory import Memory
-from gameai.client.reply import AccessError, AskError, NoAnswerError, QuestionError, Reply, Source
+from gameai.client.reply import (
+    AccessError,
+    AskError,
+    ConflictError,
+    NoAnswerError,
+    QuestionError,
+    Reply,
+    Source,
+)
 
 __all__ = [
     "AccessError",
     "AskError",
+    "ConflictError",
     "Gateway",
     "Memory",
     "NoAnswerError",

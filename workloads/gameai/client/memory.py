@@ -14,7 +14,7 @@ from gameai_contract.world_config import ConfigError, parse
 from grpc import aio
 
 from gameai.client import channel
-from gameai.client.reply import NoAnswerError, call_error
+from gameai.client.reply import AccessError, NoAnswerError, call_error
 from gameai.knowledge.v1 import (
     concepts_pb2,
     concepts_pb2_grpc,
@@ -137,6 +137,22 @@ class Memory:
         found = await self._call("history", "AppendEvents", request, timeout_seconds)
         return tuple(found.events)
 
+    async def list_events(
+        self,
+        *,
+        after_sequence: int = 0,
+        count: int = 50,
+        timeout_seconds: float = DEADLINE_SECONDS,
+    ) -> history_pb2.ListEventsResponse:
+        """A page of the world's history in order, and the position of the next one. Raises as `search` does."""
+        request = history_pb2.ListEventsRequest(
+            world=self._world, after_sequence=after_sequence, count=count
+        )
+        found: history_pb2.ListEventsResponse = await self._call(
+            "history", "ListEvents", request, timeout_seconds
+        )
+        return found
+
     async def search_events(
         self,
         text: str,
@@ -168,8 +184,9 @@ class Memory:
     ) -> int:
         """Write the version of a concept of the world that follows `expected_version` (0: its first), and return its number.
 
-        Raises as `search` does; `NoAnswerError` with code ABORTED where another version was written meanwhile. A repeated call
-        writes nothing twice.
+        A version is the whole concept: attributes that it does not have are gone from then on. A version of all worlds does not
+        count. Raises as `search` does, and `ConflictError` where another version was written meanwhile. The same call again,
+        with the same `expected_version`, writes nothing twice.
         """
         request = concepts_pb2.EvolveConceptRequest(
             world=self._world,
@@ -188,12 +205,20 @@ class Memory:
         *,
         as_of_world_seconds: int | None = None,
         timeout_seconds: float = DEADLINE_SECONDS,
-    ) -> concepts_pb2.ConceptVersion:
-        """A concept as the world sees it now, or saw it then. Raises as `search` does; `AccessError` also where there is none."""
+    ) -> concepts_pb2.ConceptVersion | None:
+        """A concept as the world sees it now, or saw it then; None where there is none. Its `world` is empty where it is of all worlds.
+
+        Raises as `search` does.
+        """
         request = concepts_pb2.GetConceptRequest(
             world=self._world, kind=kind, name=name, as_of_world_seconds=as_of_world_seconds
         )
-        found = await self._call("concepts", "GetConcept", request, timeout_seconds)
+        try:
+            found = await self._call("concepts", "GetConcept", request, timeout_seconds)
+        except AccessError as error:
+            if error.code is grpc.StatusCode.NOT_FOUND:
+                return None
+            raise
         version: concepts_pb2.ConceptVersion = found.version
         return version
 
@@ -231,6 +256,9 @@ class Memory:
                 request, timeout=timeout_seconds, metadata=metadata, wait_for_ready=True
             )
         except aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                message = f"no answer from {self._address} within {timeout_seconds:g} s: does the memory run there?"
+                raise NoAnswerError(error.code(), message) from error
             raise call_error(error) from error
 
     def _follow(self) -> None:

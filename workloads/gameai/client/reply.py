@@ -31,9 +31,9 @@ class Source(Enum):
 
 
 class AskError(Exception):
-    """The question has no answer. `code` is a gRPC status, `reason` that of the google.rpc.ErrorInfo of the gateway or memory, if it sent one.
+    """A call failed, or a question has no answer. `code` is a gRPC status, `reason` that of the google.rpc.ErrorInfo of the gateway or memory, if it sent one.
 
-    Raised as one of its three kinds.
+    Raised as one of its four kinds.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str, reason: str = "") -> None:
@@ -57,6 +57,10 @@ class AccessError(AskError):
     """
 
 
+class ConflictError(AskError):
+    """What was to be changed was changed by another caller. Read it again, and decide again."""
+
+
 class NoAnswerError(AskError):
     """Nothing answered in time: overload, a failed engine, or no gateway. Asking again after a pause may succeed."""
 
@@ -75,6 +79,8 @@ def ask_error(code: grpc.StatusCode, message: str, reason: str = "") -> AskError
     """The error of the kind that a code is."""
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return QuestionError(message, reason)
+    if code is grpc.StatusCode.ABORTED:
+        return ConflictError(code, message, reason)
     return (AccessError if code in _ACCESS else NoAnswerError)(code, message, reason)
 
 

@@ -112,7 +112,8 @@ def _remove(database: str, sources: list[Source]) -> int:
         for each in sources:
             of = f"{each.world}: " if each.world else ""
             number = remove(connection, each)
-            sys.stdout.write(f"{of}{each.name}: {number} documents removed\n")
+            hint = "" if number else ": is its name right, and its world?"
+            sys.stdout.write(f"{of}{each.name}: {number} documents removed{hint}\n")
     return 0
 
 

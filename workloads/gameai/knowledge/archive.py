@@ -127,9 +127,11 @@ def line(number: int, given: str) -> Line:
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         right = False
     if not right:
-        raise ArchiveError(f"line {number} is no line of an archive of version {VERSION}")
+        raise ArchiveError(
+            f"line {number} is damaged or cut off, or not of an archive of version {VERSION}"
+        )
     if kind == "head" and (fields["format"], fields["version"]) != (FORMAT, VERSION):
-        raise ArchiveError(f"the file is no {FORMAT} archive of version {VERSION}")
+        raise ArchiveError(f"the file is not a {FORMAT} archive of version {VERSION}")
     return Line(kind=kind, fields=fields)
 
 

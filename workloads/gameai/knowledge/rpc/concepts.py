@@ -83,8 +83,10 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
         async with self._taken() as connection:
             found = await store.get(connection, concept, concept_wire.as_of(request))
         if found is None:
+            where = f"world {concept.world} has" if concept.world else "all worlds have"
+            when = " at that time" if request.HasField("as_of_world_seconds") else ""
             raise NotFoundError(
-                f"no concept {concept.kind} {concept.name!r} at that time: SearchConcepts finds others",
+                f"{where} no concept {concept.kind} {concept.name!r}{when}: SearchConcepts finds others",
                 field="name",
             )
         return pb.GetConceptResponse(version=concept_wire.version_message(found))
@@ -143,11 +145,13 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
                 except psycopg.OperationalError:
                     return await self._evolve(evolution, vector, account)
         except store.ConflictError as error:
-            is_now = f"is at version {error.current}" if error.current else "does not exist"
-            raise ConflictError(
-                f"concept {concept.kind} {concept.name!r} {is_now}, not {evolution.expected}: read it, and set expected_version",
-                field="expected_version",
-            ) from error
+            what = f"concept {concept.kind} {concept.name!r}"
+            if error.current:
+                message = f"{what} is at version {error.current}, not {evolution.expected}: read it, and set expected_version"
+            else:
+                where = f"world {concept.world} has" if concept.world else "all worlds have"
+                message = f"{where} no version of {what}: set expected_version to 0 (in a world a version of all worlds does not count)"
+            raise ConflictError(message, field="expected_version") from error
         except store.EarlierError as error:
             raise InvalidArgumentError(
                 f"world_seconds must not be before {error.seconds}, from which the former version holds",

@@ -72,7 +72,7 @@ def events(given: Sequence[pb.Event]) -> list[Event]:
     twice = next((index for index, key in enumerate(keys) if key in keys[:index]), None)
     if twice is not None:
         raise InvalidArgumentError(
-            f"events[{twice}].key {keys[twice]!r} stands twice in this call",
+            f"events[{twice}].key {keys[twice]!r} is used twice in this call",
             field=f"events[{twice}].key",
         )
     return found

@@ -114,7 +114,10 @@ class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
             async with self._connections.take(reviewing.DECIDE_SECONDS) as connection:
                 world = await searching.world_number(connection, name) if name else None
                 if name and world is None:
-                    raise NotFoundError(f"world {name!r} has no memory", field="world")
+                    raise NotFoundError(
+                        f"the memory holds nothing of world {name!r}: is the name right?",
+                        field="world",
+                    )
                 yield connection, world
 
     def _reviewer(self, name: str, context: Context) -> str:

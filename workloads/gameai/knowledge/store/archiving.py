@@ -157,13 +157,17 @@ class _Import:
         kind = ""
         for number, given in enumerate(lines, 1):
             found = archive.line(number, given)
-            if (number == 1) is not (found.kind == "head") or kind == "end":
-                raise ArchiveError(f"line {number} stands in a wrong place")
+            if number == 1 and found.kind != "head":
+                raise ArchiveError("the file does not begin with the head of an archive")
+            if number > 1 and (found.kind == "head" or kind == "end"):
+                raise ArchiveError(f"line {number} is in a wrong place")
             kind = found.kind
             try:
                 self._take(number, found)
             except psycopg.DataError as error:
                 raise ArchiveError(f"line {number}: {first_line(error)}") from error
+        if not kind:
+            raise ArchiveError("the file is empty")
         if kind != "end":
             raise ArchiveError(
                 "the archive ends early: it was cut off. What came before was imported; import the whole file again"
@@ -187,7 +191,7 @@ class _Import:
             self._review(number, found)
         elif found.fields != {f"{key}s": value for key, value in self._seen.items()}:
             raise ArchiveError(
-                f"line {number} counts other lines than there are: the file is damaged"
+                f"line {number} does not match the number of lines: the file is damaged"
             )
 
     def _begin(self, found: Line) -> None:
@@ -200,7 +204,7 @@ class _Import:
 
     def _event(self, number: int, found: Line) -> None:
         if self._world is None:
-            raise ArchiveError(f"line {number} stands before the line of its world")
+            raise ArchiveError(f"line {number} is before the line of its world")
         self._seen["event"] += 1
         fields = found.fields
         self._batch.append(

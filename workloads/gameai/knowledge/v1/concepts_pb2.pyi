@@ -50,12 +50,12 @@ class Concept(_message.Message):
     kind: _builtins.str
     """1 to 64 lower-case letters, digits, '.', '_', '-'. Example: person."""
     name: _builtins.str
-    """1 to 128 characters, unique among the concepts of its kind and world. Example: Ilda Venn."""
+    """1 to 128 characters, unique among the concepts of its kind and world. Upper and lower case differ. Example: Ilda Venn."""
     summary: _builtins.str
     """What is to be known of it: 1 to 2,000 characters."""
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """At most 32; keys as kinds, values of at most 500 characters."""
+        """At most 32; keys as kinds, values of at most 500 characters. A version has those that it names, and no others."""
 
     def __init__(
         self,
@@ -129,9 +129,9 @@ class EvolveConceptRequest(_message.Message):
     world: _builtins.str
     """Empty: of all worlds, for reviewers. In a world the first version hides the concept of all worlds, there alone."""
     expected_version: _builtins.int
-    """The version that this one follows; 0: there is none yet. ABORTED where another one was written meanwhile."""
+    """The version that this one follows; 0: there is none yet. ABORTED where another one was written meanwhile. In a world a version of all worlds does not count."""
     world_seconds: _builtins.int
-    """World time from which it holds, not before that of the former version. Not allowed without a world."""
+    """World time from which it holds, not before that of the previous version. Not allowed without a world."""
     cause_sequence: _builtins.int
     """An event of the world. 0: none is named."""
     @_builtins.property

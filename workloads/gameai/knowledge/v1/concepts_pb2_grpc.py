@@ -65,7 +65,7 @@ class ConceptServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def EvolveConcept(self, request, context):
-        """Write the next version of a concept, or its first. Former versions stay.
+        """Write the next version of a concept, or its first. Previous versions stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

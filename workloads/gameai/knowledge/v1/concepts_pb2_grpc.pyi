@@ -32,7 +32,7 @@ class ConceptServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ConceptServiceAsyncStub: ...
     EvolveConcept: _grpc.UnaryUnaryMultiCallable[_concepts_pb2.EvolveConceptRequest, _concepts_pb2.EvolveConceptResponse]
-    """Write the next version of a concept, or its first. Former versions stay."""
+    """Write the next version of a concept, or its first. Previous versions stay."""
     GetConcept: _grpc.UnaryUnaryMultiCallable[_concepts_pb2.GetConceptRequest, _concepts_pb2.GetConceptResponse]
     """A concept as it is now, or as it was at a time of the world. A world's own concept comes before that of all worlds."""
     ListConceptVersions: _grpc.UnaryUnaryMultiCallable[_concepts_pb2.ListConceptVersionsRequest, _concepts_pb2.ListConceptVersionsResponse]
@@ -46,7 +46,7 @@ class ConceptServiceStub:
 class ConceptServiceAsyncStub(ConceptServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     EvolveConcept: _aio.UnaryUnaryMultiCallable[_concepts_pb2.EvolveConceptRequest, _concepts_pb2.EvolveConceptResponse]  # type: ignore[assignment]
-    """Write the next version of a concept, or its first. Former versions stay."""
+    """Write the next version of a concept, or its first. Previous versions stay."""
     GetConcept: _aio.UnaryUnaryMultiCallable[_concepts_pb2.GetConceptRequest, _concepts_pb2.GetConceptResponse]  # type: ignore[assignment]
     """A concept as it is now, or as it was at a time of the world. A world's own concept comes before that of all worlds."""
     ListConceptVersions: _aio.UnaryUnaryMultiCallable[_concepts_pb2.ListConceptVersionsRequest, _concepts_pb2.ListConceptVersionsResponse]  # type: ignore[assignment]
@@ -63,7 +63,7 @@ class ConceptServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _concepts_pb2.EvolveConceptRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_concepts_pb2.EvolveConceptResponse, _abc.Awaitable[_concepts_pb2.EvolveConceptResponse]]:
-        """Write the next version of a concept, or its first. Former versions stay."""
+        """Write the next version of a concept, or its first. Previous versions stay."""
 
     @_abc_1.abstractmethod
     def GetConcept(

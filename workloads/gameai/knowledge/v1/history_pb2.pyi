@@ -85,7 +85,7 @@ class Event(_message.Message):
     key: _builtins.str
     """Unique in its world: 1 to 64 letters, digits, and '.', '_', ':', '-'. A random UUID will do."""
     world_seconds: _builtins.int
-    """World time, in seconds since the world began."""
+    """World time, in seconds since the world began; negative: before."""
     kind: _builtins.str
     """1 to 64 lower-case letters, digits, '.', '_', '-'. Example: battle."""
     summary: _builtins.str
@@ -432,7 +432,7 @@ class ReviewEventsRequest(_message.Message):
     REVIEWER_FIELD_NUMBER: _builtins.int
     world: _builtins.str
     release: _builtins.bool
-    """true: they are found from now on. false: they are not."""
+    """true: they are found from now on. false: they are kept and not found; a later call can release them."""
     reviewer: _builtins.str
     """Who decides, for the record. Not needed where callers are known."""
     @_builtins.property
