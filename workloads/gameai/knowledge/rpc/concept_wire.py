@@ -32,7 +32,7 @@ def named(world: str, kind: str, name: str, where: str = "") -> Named:
             f"{where}kind must be 1 to 64 lower-case letters, digits, '.', '_', '-'",
             field=f"{where}kind",
         )
-    # One form of each character: names that look alike are the same concept.
+    # One form of each character: names that look the same are one concept.
     name = clean(name)
     if not name or len(name) > MOST_NAME_CHARACTERS or not name.isprintable():
         raise InvalidArgumentError(

@@ -9,7 +9,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Run the SQL beside this file."""
+    """Run the SQL file of the same name."""
     dimensions = int(context.config.attributes["dimensions"])
     sql = Path(__file__).with_suffix(".sql").read_text()
     op.execute(sql.replace("DIMENSIONS", str(dimensions)))
