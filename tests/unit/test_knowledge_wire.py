@@ -139,3 +139,9 @@ def test_names_are_bounded_and_have_no_nul() -> None:
         with pytest.raises(InvalidArgumentError, match="source must have at most 253 characters"):
             wire.name(each, "source")
     assert wire.world("") == ""
+
+
+def test_a_text_is_stored_without_personal_data_and_bounded_in_plain_form() -> None:
+    assert wire.plain("\uff21nn, ann@example.com", "f", 100) == "Ann, [removed: e-mail]"
+    with pytest.raises(InvalidArgumentError, match=r"f has 18 characters in plain form \(NFKC\)"):
+        wire.plain("\ufdfa", "f", 17)

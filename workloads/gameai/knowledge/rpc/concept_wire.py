@@ -1,7 +1,5 @@
 """PURE: concepts of the wire to concepts, and back."""
 
-import re
-
 from gameai.errors import InvalidArgumentError
 from gameai.knowledge.concepts import (
     MOST_ATTRIBUTES,
@@ -15,23 +13,18 @@ from gameai.knowledge.concepts import (
 )
 from gameai.knowledge.events import LEAST_SECONDS, MOST_KINDS, MOST_PAGE, MOST_SECONDS, PAGE
 from gameai.knowledge.ingestion.cleaning import clean
-from gameai.knowledge.records import MOST_HITS, MOST_QUERY_CHARACTERS
+from gameai.knowledge.records import MOST_HITS
 from gameai.knowledge.rpc import wire
-from gameai.knowledge.rpc.wire import number
+from gameai.knowledge.rpc.wire import KIND, number
 from gameai.knowledge.v1 import concepts_pb2 as pb
 
-_WORD = re.compile(r"[a-z0-9._-]{1,64}")
 _COUNT = 10
 _MOST_NUMBER = (1 << 31) - 1
 
 
 def named(world: str, kind: str, name: str, where: str = "") -> Named:
     """Which concept is meant. Raises `InvalidArgumentError` with the field and what it takes."""
-    if not _WORD.fullmatch(kind):
-        raise InvalidArgumentError(
-            f"{where}kind must be 1 to 64 lower-case letters, digits, '.', '_', '-'",
-            field=f"{where}kind",
-        )
+    wire.kind(kind, f"{where}kind")
     # One form of each character: names that look the same are one concept.
     name = clean(name)
     if not name or len(name) > MOST_NAME_CHARACTERS or not name.isprintable():
@@ -70,7 +63,7 @@ def _attributes(given: pb.Concept) -> dict[str, str]:
             f"{field} must be at most {MOST_ATTRIBUTES}, not {len(given.attributes)}", field=field
         )
     for key, value in given.attributes.items():
-        if not _WORD.fullmatch(key) or len(value) > MOST_VALUE_CHARACTERS:
+        if not KIND.fullmatch(key) or len(value) > MOST_VALUE_CHARACTERS:
             raise InvalidArgumentError(
                 f"{field} takes keys of 1 to 64 lower-case letters, digits, '.', '_', '-' and values of at most"
                 f" {MOST_VALUE_CHARACTERS} characters",
@@ -99,12 +92,8 @@ def page(request: pb.ListConceptVersionsRequest) -> tuple[int, int]:
 
 def search(request: pb.SearchConceptsRequest) -> tuple[str, tuple[str, ...], int]:
     """Text, kinds and number of hits. Raises `InvalidArgumentError`."""
-    text = request.text.replace("\0", " ")
-    if not text.strip() or len(text) > MOST_QUERY_CHARACTERS:
-        raise InvalidArgumentError(
-            f"text must have 1 to {MOST_QUERY_CHARACTERS} characters, not {len(text)}", field="text"
-        )
-    if len(request.kinds) > MOST_KINDS or not all(map(_WORD.fullmatch, request.kinds)):
+    text = wire.search_text(request.text)
+    if len(request.kinds) > MOST_KINDS or not all(map(KIND.fullmatch, request.kinds)):
         raise InvalidArgumentError(
             f"kinds must be at most {MOST_KINDS} words of lower-case letters, digits, '.', '_', '-'",
             field="kinds",

@@ -17,8 +17,6 @@ from gameai.knowledge.concepts import (
 )
 from gameai.knowledge.embedding.intake import Intake
 from gameai.knowledge.embedding.queries import QueryVectors
-from gameai.knowledge.ingestion.cleaning import clean
-from gameai.knowledge.ingestion.redaction import redact
 from gameai.knowledge.ingestion.suspicion import reasons_of
 from gameai.knowledge.rpc import concept_wire, wire
 from gameai.knowledge.rpc.admission import (
@@ -208,18 +206,11 @@ def _checked(concept: Named, sent: Content) -> Content:
 
 def _plain(sent: Content) -> tuple[str, dict[str, str]]:
     """Summary and attributes as they are stored. Raises `InvalidArgumentError`."""
-    # Again redacted: full-width letters and digits are plain ones only now.
-    summary = redact(clean(redact(sent.summary)))
+    summary = wire.plain(sent.summary, "concept.summary", MOST_SUMMARY_CHARACTERS)
     if not summary:
         raise InvalidArgumentError("concept.summary has no visible text", field="concept.summary")
-    attributes = {key: redact(clean(redact(value))) for key, value in sent.attributes.items()}
-    lengths = {"concept.summary": (len(summary), MOST_SUMMARY_CHARACTERS)}
-    longest = max(map(len, attributes.values()), default=0)
-    lengths["concept.attributes"] = (longest, MOST_VALUE_CHARACTERS)
-    for field, (length, most) in lengths.items():
-        if length > most:
-            raise InvalidArgumentError(
-                f"{field} has {length} characters in plain form (NFKC), at most {most} are allowed",
-                field=field,
-            )
+    attributes = {
+        key: wire.plain(value, "concept.attributes", MOST_VALUE_CHARACTERS)
+        for key, value in sent.attributes.items()
+    }
     return summary, attributes

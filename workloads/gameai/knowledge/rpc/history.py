@@ -19,8 +19,6 @@ from gameai.knowledge.events import (
     Checked,
     Event,
 )
-from gameai.knowledge.ingestion.cleaning import clean
-from gameai.knowledge.ingestion.redaction import redact
 from gameai.knowledge.ingestion.suspicion import reasons_of
 from gameai.knowledge.records import Status
 from gameai.knowledge.rpc import history_wire, wire
@@ -231,15 +229,9 @@ def _prepared(
 def _checked(event: Event, index: int, *, new: bool) -> Checked:
     """The event as it is stored. Raises `InvalidArgumentError` where nothing of its summary is left."""
     field = f"events[{index}].summary"
-    # Again redacted: full-width letters and digits are plain ones only now.
-    summary = redact(clean(redact(event.summary)))
+    summary = wire.plain(event.summary, field, MOST_SUMMARY_CHARACTERS)
     if not summary:
         raise InvalidArgumentError(f"{field} has no visible text", field=field)
-    if len(summary) > MOST_SUMMARY_CHARACTERS:
-        raise InvalidArgumentError(
-            f"{field} has {len(summary)} characters in plain form (NFKC), at most {MOST_SUMMARY_CHARACTERS} are allowed",
-            field=field,
-        )
     if not new:
         return Checked(event=event, summary=summary, reasons=())
     # All of it reaches a reader; words of kind and key are joined by other characters.

@@ -27,12 +27,11 @@ from gameai.knowledge.events import (
 )
 from gameai.knowledge.ingestion.cleaning import clean
 from gameai.knowledge.ingestion.redaction import redact
-from gameai.knowledge.records import MOST_HITS, MOST_QUERY_CHARACTERS, Status
-from gameai.knowledge.rpc.wire import number
+from gameai.knowledge.records import MOST_HITS, Status
+from gameai.knowledge.rpc.wire import kind, number, search_text
 from gameai.knowledge.v1 import history_pb2 as pb
 
 _KEY = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-_KIND = re.compile(r"[a-z0-9._-]{1,64}")
 _EVIDENCE = MappingProxyType(
     {
         pb.EVIDENCE_UNSPECIFIED: Evidence.WITNESSED,
@@ -99,21 +98,13 @@ def _event(given: pb.Event, where: str) -> Event:
     return Event(
         key=given.key,
         world_seconds=_seconds(f"{where}.world_seconds", given.world_seconds),
-        kind=_kind(f"{where}.kind", given.kind),
+        kind=kind(given.kind, f"{where}.kind"),
         summary=given.summary.replace("\0", " "),
         participants=_participants(f"{where}.participants", given.participants),
         evidence=evidence,
         confidence=number(f"{where}.confidence", confidence, 0, _PERCENT),
         importance=number(f"{where}.importance", importance, 0, _PERCENT),
     )
-
-
-def _kind(field: str, value: str) -> str:
-    if not _KIND.fullmatch(value):
-        raise InvalidArgumentError(
-            f"{field} must be 1 to 64 lower-case letters, digits, '.', '_', '-'", field=field
-        )
-    return value
 
 
 def _participants(field: str, given: Sequence[str]) -> tuple[str, ...]:
@@ -156,7 +147,7 @@ def page(request: pb.ListEventsRequest) -> Page:
         window=_window(request),
         after=number("after_sequence", request.after_sequence, 0, 1 << 62),
         count=number("count", request.count or PAGE, 1, MOST_PAGE),
-        kinds=tuple(_kind("kinds", each) for each in request.kinds),
+        kinds=tuple(kind(each, "kinds") for each in request.kinds),
         participant=participant("participant", given) if given else "",
         held=request.held,
     )
@@ -164,11 +155,7 @@ def page(request: pb.ListEventsRequest) -> Page:
 
 def search(request: pb.SearchEventsRequest) -> tuple[str, Window, int]:
     """Text, window and number of hits. Raises `InvalidArgumentError`."""
-    text = request.text.replace("\0", " ")
-    if not text.strip() or len(text) > MOST_QUERY_CHARACTERS:
-        raise InvalidArgumentError(
-            f"text must have 1 to {MOST_QUERY_CHARACTERS} characters, not {len(text)}", field="text"
-        )
+    text = search_text(request.text)
     return text, _window(request), number("count", request.count or _COUNT, 1, MOST_HITS)
 
 

@@ -1,11 +1,14 @@
 """PURE: requests of the wire to queries, and hits to messages."""
 
+import re
 from types import MappingProxyType
 
 import numpy as np
 from gameai_contract.knowledge import is_world
 
 from gameai.errors import InvalidArgumentError
+from gameai.knowledge.ingestion.cleaning import clean
+from gameai.knowledge.ingestion.redaction import redact
 from gameai.knowledge.records import (
     MOST_AUDIENCE,
     MOST_AUDIENCE_CHARACTERS,
@@ -20,6 +23,7 @@ from gameai.knowledge.records import (
 )
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 
+KIND = re.compile(r"[a-z0-9._-]{1,64}")
 _SCOPES = MappingProxyType(
     {
         pb.SCOPE_GLOBAL: Scope.GLOBAL,
@@ -73,6 +77,37 @@ def name(value: str, field: str) -> str:
             f"{field} must have at most {_MOST_NAME} characters", field=field
         )
     return value
+
+
+def kind(value: str, field: str) -> str:
+    """The kind of an event or a concept. Raises `InvalidArgumentError`."""
+    if not KIND.fullmatch(value):
+        raise InvalidArgumentError(
+            f"{field} must be 1 to 64 lower-case letters, digits, '.', '_', '-'", field=field
+        )
+    return value
+
+
+def search_text(value: str) -> str:
+    """The text of a search of events or concepts. Raises `InvalidArgumentError`."""
+    text = value.replace("\0", " ")
+    if not text.strip() or len(text) > MOST_QUERY_CHARACTERS:
+        raise InvalidArgumentError(
+            f"text must have 1 to {MOST_QUERY_CHARACTERS} characters, not {len(text)}", field="text"
+        )
+    return text
+
+
+def plain(value: str, field: str, most: int) -> str:
+    """A text as it is stored: without personal data, in one form of each character. Raises `InvalidArgumentError`."""
+    # Again redacted: full-width letters and digits are plain ones only now.
+    text = redact(clean(redact(value)))
+    if len(text) > most:
+        raise InvalidArgumentError(
+            f"{field} has {len(text)} characters in plain form (NFKC), at most {most} are allowed",
+            field=field,
+        )
+    return text
 
 
 def _text(request: pb.SearchRequest) -> str:
