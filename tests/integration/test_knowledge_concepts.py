@@ -45,6 +45,28 @@ def test_a_concept_is_read_as_it_is_and_as_it_was(service: Served) -> None:
     assert moor.search("Who rules?", as_of_world_seconds=200) == [MASON]
 
 
+def test_concepts_are_listed_in_pages_as_their_world_sees_them(service: Served) -> None:
+    lore, moor, fen = Concepts(service, ""), Concepts(service), Concepts(service, FEN)
+    for name in ("Ada", "Bran", "Cole"):
+        lore.evolve(f"{name} of all worlds.", name=name, attributes={"alive": "yes"})
+    moor.evolve("Bran fell.", name="Bran", world_seconds=500, attributes={"alive": "no"})
+
+    def listed(caller: Concepts, **fields: Any) -> list[str]:
+        return [e.concept.summary for e in caller.call("ListConcepts", **fields).versions]
+
+    everything = ["Ada of all worlds.", "Bran fell.", "Cole of all worlds."]
+    assert listed(moor) == listed(moor, kinds=["person", "place"]) == everything
+    assert listed(moor, kinds=["place"]) == []
+    assert listed(fen)[1] == "Bran of all worlds."
+    assert listed(moor, as_of_world_seconds=499)[1] == "Bran of all worlds."
+    # A version that a world does not see is not compared.
+    assert listed(moor, attributes={"alive": "yes"}) == [everything[0], everything[2]]
+    page = moor.call("ListConcepts", count=2)
+    assert ([e.concept.name for e in page.versions], page.more) == (["Ada", "Bran"], True)
+    page = moor.call("ListConcepts", count=2, after_kind="person", after_name="Bran")
+    assert ([e.concept.name for e in page.versions], page.more) == (["Cole"], False)
+
+
 def test_a_world_has_its_own_version_of_what_all_worlds_share(service: Served) -> None:
     lore, moor, fen = Concepts(service, ""), Concepts(service), Concepts(service, FEN)
     lore.evolve(MASON)

@@ -113,6 +113,7 @@ EVENTS = ("SearchEvents", "ListEvents")
 _ILDA = {"kind": "person", "name": "Ilda Venn"}
 CONCEPTS: dict[str, Any] = {
     "SearchConcepts": lambda words, count: {"text": words, "count": count},
+    "ListConcepts": lambda _, count: {"count": count},
     "GetConcept": lambda *_: _ILDA,
     "ListConceptVersions": lambda *_: _ILDA,
 }
@@ -129,7 +130,7 @@ def look(service: Served, seed: int, calls: int) -> None:
         assert not leaked, f"{name} of {world} returned something of {leaked}: {said}"
         names[name] += 1
         with_own += world in said
-    assert len(names) == 8, names
+    assert len(names) == 9, names
     assert with_own > calls / 3, "answers hold texts of the own world"
 
 

@@ -151,3 +151,27 @@ def test_a_search_reads_concepts_of_one_world_and_of_all() -> None:
     assert FUNCTION.count("FROM memory.narrative_concepts") == 1
     assert "WHERE (concepts.world_id = $1 OR concepts.world_id IS NULL) AND" in FUNCTION
     assert NAME in SEARCH
+
+
+def test_a_listing_has_conditions_a_position_and_a_limit() -> None:
+    found = wire.listing(
+        pb.ListConceptsRequest(
+            world=MOOR, kinds=["person"], attributes={"a": "b\0"}, after_kind="k", after_name="n"
+        )
+    )
+    assert (found.world, found.kinds, found.after, found.count) == (
+        MOOR,
+        ("person",),
+        ("k", "n"),
+        50,
+    )
+    assert found.attributes == {"a": "b "}
+    for wrong, field in (
+        (pb.ListConceptsRequest(kinds=["No"]), "kinds"),
+        (pb.ListConceptsRequest(attributes={str(n): "" for n in range(9)}), "attributes"),
+        (pb.ListConceptsRequest(after_name="n" * 129), "after_name"),
+        (pb.ListConceptsRequest(count=101), "count"),
+    ):
+        with pytest.raises(InvalidArgumentError) as raised:
+            wire.listing(wrong)
+        assert raised.value.field == field

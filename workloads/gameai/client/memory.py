@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -142,11 +142,17 @@ class Memory:
         *,
         after_sequence: int = 0,
         count: int = 50,
+        from_world_seconds: int | None = None,
+        until_world_seconds: int | None = None,
         timeout_seconds: float = DEADLINE_SECONDS,
     ) -> history_pb2.ListEventsResponse:
-        """A page of the world's history in order, and the position of the next one. Raises as `search` does."""
+        """A page of the world's history in order, or of a period of it, and the position of the next one. Raises as `search` does."""
         request = history_pb2.ListEventsRequest(
-            world=self._world, after_sequence=after_sequence, count=count
+            world=self._world,
+            after_sequence=after_sequence,
+            count=count,
+            from_world_seconds=from_world_seconds,
+            until_world_seconds=until_world_seconds,
         )
         found: history_pb2.ListEventsResponse = await self._call(
             "history", "ListEvents", request, timeout_seconds
@@ -221,6 +227,32 @@ class Memory:
             raise
         version: concepts_pb2.ConceptVersion = found.version
         return version
+
+    async def list_concepts(
+        self,
+        *,
+        kinds: Sequence[str] = (),
+        attributes: Mapping[str, str] | None = None,
+        after: tuple[str, str] = ("", ""),
+        count: int = 50,
+        timeout_seconds: float = DEADLINE_SECONDS,
+    ) -> concepts_pb2.ListConceptsResponse:
+        """A page of concepts as the world sees them, in order of kind and name; `after` is kind and name of the last one of the page before.
+
+        Raises as `search` does.
+        """
+        request = concepts_pb2.ListConceptsRequest(
+            world=self._world,
+            kinds=kinds,
+            attributes=attributes or {},
+            after_kind=after[0],
+            after_name=after[1],
+            count=count,
+        )
+        found: concepts_pb2.ListConceptsResponse = await self._call(
+            "concepts", "ListConcepts", request, timeout_seconds
+        )
+        return found
 
     async def search_concepts(
         self,

@@ -13,6 +13,8 @@ MOST_VERSIONS = 10_000
 MOST_NAME_CHARACTERS = 128
 MOST_SUMMARY_CHARACTERS = 2000
 MOST_ATTRIBUTES, MOST_VALUE_CHARACTERS = 32, 500
+# In a request that lists concepts.
+MOST_ATTRIBUTES_COMPARED = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +77,18 @@ class Version:
     content: Content
     account: str
     recorded_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """Which concepts to list, as a world sees them at a time of it: after a kind and name, in their order, so many."""
+
+    world: str
+    kinds: tuple[str, ...]
+    attributes: Mapping[str, str]
+    after: tuple[str, str]
+    seconds: int
+    count: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,13 +1,17 @@
 """PURE: concepts of the wire to concepts, and back."""
 
+from collections.abc import Sequence
+
 from gameai.errors import InvalidArgumentError
 from gameai.knowledge.concepts import (
     MOST_ATTRIBUTES,
+    MOST_ATTRIBUTES_COMPARED,
     MOST_NAME_CHARACTERS,
     MOST_SUMMARY_CHARACTERS,
     MOST_VALUE_CHARACTERS,
     Content,
     Found,
+    Listing,
     Named,
     Version,
 )
@@ -77,7 +81,9 @@ def expected(request: pb.EvolveConceptRequest) -> int:
     return number("expected_version", request.expected_version, 0, _MOST_NUMBER)
 
 
-def as_of(request: pb.GetConceptRequest | pb.SearchConceptsRequest) -> int:
+def as_of(
+    request: pb.GetConceptRequest | pb.SearchConceptsRequest | pb.ListConceptsRequest,
+) -> int:
     """The time of the world; the end of time where none is given. Raises `InvalidArgumentError`."""
     if not request.HasField("as_of_world_seconds"):
         return MOST_SECONDS
@@ -93,12 +99,42 @@ def page(request: pb.ListConceptVersionsRequest) -> tuple[int, int]:
 def search(request: pb.SearchConceptsRequest) -> tuple[str, tuple[str, ...], int]:
     """Text, kinds and number of hits. Raises `InvalidArgumentError`."""
     text = wire.search_text(request.text)
-    if len(request.kinds) > MOST_KINDS or not all(map(KIND.fullmatch, request.kinds)):
+    count = number("count", request.count or _COUNT, 1, MOST_HITS)
+    return text, _kinds(request.kinds), count
+
+
+def listing(request: pb.ListConceptsRequest) -> Listing:
+    """What to list. Raises `InvalidArgumentError`."""
+    if len(request.attributes) > MOST_ATTRIBUTES_COMPARED:
+        raise InvalidArgumentError(
+            f"attributes must be at most {MOST_ATTRIBUTES_COMPARED}, not {len(request.attributes)}",
+            field="attributes",
+        )
+    if (
+        len(request.after_kind) > MOST_NAME_CHARACTERS
+        or len(request.after_name) > MOST_NAME_CHARACTERS
+    ):
+        raise InvalidArgumentError(
+            "after_kind and after_name must be those of the last concept of the page before",
+            field="after_name",
+        )
+    return Listing(
+        world=wire.world(request.world),
+        kinds=_kinds(request.kinds),
+        attributes={key: value.replace("\0", " ") for key, value in request.attributes.items()},
+        after=(request.after_kind.replace("\0", " "), request.after_name.replace("\0", " ")),
+        seconds=as_of(request),
+        count=number("count", request.count or PAGE, 1, MOST_PAGE),
+    )
+
+
+def _kinds(given: Sequence[str]) -> tuple[str, ...]:
+    if len(given) > MOST_KINDS or not all(map(KIND.fullmatch, given)):
         raise InvalidArgumentError(
             f"kinds must be at most {MOST_KINDS} words of lower-case letters, digits, '.', '_', '-'",
             field="kinds",
         )
-    return text, tuple(request.kinds), number("count", request.count or _COUNT, 1, MOST_HITS)
+    return tuple(given)
 
 
 def version_message(found: Version) -> pb.ConceptVersion:

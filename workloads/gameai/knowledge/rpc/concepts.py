@@ -100,6 +100,19 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
             found = await store.versions(connection, concept, after, count)
         return pb.ListConceptVersionsResponse(versions=map(concept_wire.version_message, found))
 
+    async def ListConcepts(
+        self, request: pb.ListConceptsRequest, context: Context
+    ) -> pb.ListConceptsResponse:
+        """A page of concepts."""
+        wanted = concept_wire.listing(request)
+        self._check_reader(context, wanted.world)
+        async with self._taken() as connection:
+            found = await store.listed(connection, wanted)
+        return pb.ListConceptsResponse(
+            versions=map(concept_wire.version_message, found[: wanted.count]),
+            more=len(found) > wanted.count,
+        )
+
     async def SearchConcepts(
         self, request: pb.SearchConceptsRequest, context: Context
     ) -> pb.SearchConceptsResponse:

@@ -14,6 +14,7 @@ from gameai.knowledge.concepts import (
     Evolution,
     Evolved,
     Found,
+    Listing,
     Named,
     Version,
 )
@@ -128,6 +129,31 @@ async def versions(connection: Connection, concept: Named, after: int, count: in
         {"kind": concept.kind, "name": concept.name, "after": after, "count": count},
     )
     return [_version(each, concept.world) for each in rows]
+
+
+async def listed(connection: Connection, wanted: Listing) -> list[Version]:
+    """A page of concepts as a world sees them, and one more where there are more. Raises psycopg.Error."""
+    world = await _known_world(connection, wanted.world)
+    kind, name = wanted.after
+    rows = await in_world(
+        connection,
+        world,
+        f"SELECT * FROM (SELECT DISTINCT ON (c.kind, c.name) {_qualified()} FROM memory.narrative_concepts AS c"
+        " JOIN LATERAL (SELECT * FROM memory.concept_versions AS versions WHERE versions.concept_id = c.concept_id"
+        " AND versions.from_seconds <= %(seconds)s ORDER BY versions.version DESC LIMIT 1) AS v ON true"
+        " WHERE (c.world_id = %(world)s OR c.world_id IS NULL) AND (cardinality(%(kinds)s::text[]) = 0 OR c.kind = ANY(%(kinds)s::text[]))"
+        " AND (c.kind, c.name) > (%(kind)s, %(name)s) ORDER BY c.kind, c.name, c.world_id NULLS LAST) AS seen"
+        " WHERE attributes @> %(attributes)s ORDER BY kind, name LIMIT %(count)s",
+        {
+            "kinds": list(wanted.kinds),
+            "kind": kind,
+            "name": name,
+            "attributes": Jsonb(dict(wanted.attributes)),
+            "seconds": wanted.seconds,
+            "count": wanted.count + 1,
+        },
+    )
+    return [_version(each, wanted.world) for each in rows]
 
 
 async def search(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gameai/knowledge/v1/concepts.proto\x12\x13gameai.knowledge.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x01\n\x07\x43oncept\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12@\n\nattributes\x18\x04 \x03(\x0b\x32,.gameai.knowledge.v1.Concept.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd5\x01\n\x0e\x43onceptVersion\x12-\n\x07\x63oncept\x18\x01 \x01(\x0b\x32\x1c.gameai.knowledge.v1.Concept\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\r\n\x05world\x18\x03 \x01(\t\x12\x1a\n\x12\x66rom_world_seconds\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61use_sequence\x18\x05 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\t\x12/\n\x0brecorded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9d\x01\n\x14\x45volveConceptRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12-\n\x07\x63oncept\x18\x02 \x01(\x0b\x32\x1c.gameai.knowledge.v1.Concept\x12\x18\n\x10\x65xpected_version\x18\x03 \x01(\r\x12\x15\n\rworld_seconds\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61use_sequence\x18\x05 \x01(\x03\"7\n\x15\x45volveConceptResponse\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05known\x18\x02 \x01(\x08\"x\n\x11GetConceptRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12 \n\x13\x61s_of_world_seconds\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x16\n\x14_as_of_world_seconds\"J\n\x12GetConceptResponse\x12\x34\n\x07version\x18\x01 \x01(\x0b\x32#.gameai.knowledge.v1.ConceptVersion\"m\n\x1aListConceptVersionsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x15\n\rafter_version\x18\x04 \x01(\r\x12\r\n\x05\x63ount\x18\x05 \x01(\r\"T\n\x1bListConceptVersionsResponse\x12\x35\n\x08versions\x18\x01 \x03(\x0b\x32#.gameai.knowledge.v1.ConceptVersion\"\x8c\x01\n\x15SearchConceptsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05kinds\x18\x03 \x03(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12 \n\x13\x61s_of_world_seconds\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\x16\n\x14_as_of_world_seconds\"Y\n\x16SearchConceptsResponse\x12-\n\x04hits\x18\x01 \x03(\x0b\x32\x1f.gameai.knowledge.v1.ConceptHit\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08\"e\n\nConceptHit\x12\x34\n\x07version\x18\x01 \x01(\x0b\x32#.gameai.knowledge.v1.ConceptVersion\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x12\n\nsimilarity\x18\x03 \x01(\x02\"A\n\x14\x46orgetConceptRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"*\n\x15\x46orgetConceptResponse\x12\x11\n\tforgotten\x18\x01 \x01(\r2\xbd\x04\n\x0e\x43onceptService\x12k\n\rEvolveConcept\x12).gameai.knowledge.v1.EvolveConceptRequest\x1a*.gameai.knowledge.v1.EvolveConceptResponse\"\x03\x90\x02\x02\x12\x62\n\nGetConcept\x12&.gameai.knowledge.v1.GetConceptRequest\x1a\'.gameai.knowledge.v1.GetConceptResponse\"\x03\x90\x02\x01\x12}\n\x13ListConceptVersions\x12/.gameai.knowledge.v1.ListConceptVersionsRequest\x1a\x30.gameai.knowledge.v1.ListConceptVersionsResponse\"\x03\x90\x02\x01\x12n\n\x0eSearchConcepts\x12*.gameai.knowledge.v1.SearchConceptsRequest\x1a+.gameai.knowledge.v1.SearchConceptsResponse\"\x03\x90\x02\x01\x12k\n\rForgetConcept\x12).gameai.knowledge.v1.ForgetConceptRequest\x1a*.gameai.knowledge.v1.ForgetConceptResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"gameai/knowledge/v1/concepts.proto\x12\x13gameai.knowledge.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xab\x01\n\x07\x43oncept\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\x12@\n\nattributes\x18\x04 \x03(\x0b\x32,.gameai.knowledge.v1.Concept.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd5\x01\n\x0e\x43onceptVersion\x12-\n\x07\x63oncept\x18\x01 \x01(\x0b\x32\x1c.gameai.knowledge.v1.Concept\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\r\n\x05world\x18\x03 \x01(\t\x12\x1a\n\x12\x66rom_world_seconds\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61use_sequence\x18\x05 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\t\x12/\n\x0brecorded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9d\x01\n\x14\x45volveConceptRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12-\n\x07\x63oncept\x18\x02 \x01(\x0b\x32\x1c.gameai.knowledge.v1.Concept\x12\x18\n\x10\x65xpected_version\x18\x03 \x01(\r\x12\x15\n\rworld_seconds\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61use_sequence\x18\x05 \x01(\x03\"7\n\x15\x45volveConceptResponse\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05known\x18\x02 \x01(\x08\"x\n\x11GetConceptRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12 \n\x13\x61s_of_world_seconds\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x16\n\x14_as_of_world_seconds\"J\n\x12GetConceptResponse\x12\x34\n\x07version\x18\x01 \x01(\x0b\x32#.gameai.knowledge.v1.ConceptVersion\"m\n\x1aListConceptVersionsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x15\n\rafter_version\x18\x04 \x01(\r\x12\r\n\x05\x63ount\x18\x05 \x01(\r\"T\n\x1bListConceptVersionsResponse\x12\x35\n\x08versions\x18\x01 \x03(\x0b\x32#.gameai.knowledge.v1.ConceptVersion\"\xa5\x02\n\x13ListConceptsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12L\n\nattributes\x18\x03 \x03(\x0b\x32\x38.gameai.knowledge.v1.ListConceptsRequest.AttributesEntry\x12\x12\n\nafter_kind\x18\x04 \x01(\t\x12\x12\n\nafter_name\x18\x05 \x01(\t\x12\r\n\x05\x63ount\x18\x06 \x01(\r\x12 \n\x13\x61s_of_world_seconds\x18\x07 \x01(\x03H\x00\x88\x01\x01\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x16\n\x14_as_of_world_seconds\"[\n\x14ListConceptsResponse\x12\x35\n\x08versions\x18\x01 \x03(\x0b\x32#.gameai.knowledge.v1.ConceptVersion\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x8c\x01\n\x15SearchConceptsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05kinds\x18\x03 \x03(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\x12 \n\x13\x61s_of_world_seconds\x18\x05 \x01(\x03H\x00\x88\x01\x01\x42\x16\n\x14_as_of_world_seconds\"Y\n\x16SearchConceptsResponse\x12-\n\x04hits\x18\x01 \x03(\x0b\x32\x1f.gameai.knowledge.v1.ConceptHit\x12\x10\n\x08\x64\x65graded\x18\x02 \x01(\x08\"e\n\nConceptHit\x12\x34\n\x07version\x18\x01 \x01(\x0b\x32#.gameai.knowledge.v1.ConceptVersion\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x12\n\nsimilarity\x18\x03 \x01(\x02\"A\n\x14\x46orgetConceptRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"*\n\x15\x46orgetConceptResponse\x12\x11\n\tforgotten\x18\x01 \x01(\r2\xa7\x05\n\x0e\x43onceptService\x12k\n\rEvolveConcept\x12).gameai.knowledge.v1.EvolveConceptRequest\x1a*.gameai.knowledge.v1.EvolveConceptResponse\"\x03\x90\x02\x02\x12\x62\n\nGetConcept\x12&.gameai.knowledge.v1.GetConceptRequest\x1a\'.gameai.knowledge.v1.GetConceptResponse\"\x03\x90\x02\x01\x12}\n\x13ListConceptVersions\x12/.gameai.knowledge.v1.ListConceptVersionsRequest\x1a\x30.gameai.knowledge.v1.ListConceptVersionsResponse\"\x03\x90\x02\x01\x12n\n\x0eSearchConcepts\x12*.gameai.knowledge.v1.SearchConceptsRequest\x1a+.gameai.knowledge.v1.SearchConceptsResponse\"\x03\x90\x02\x01\x12h\n\x0cListConcepts\x12(.gameai.knowledge.v1.ListConceptsRequest\x1a).gameai.knowledge.v1.ListConceptsResponse\"\x03\x90\x02\x01\x12k\n\rForgetConcept\x12).gameai.knowledge.v1.ForgetConceptRequest\x1a*.gameai.knowledge.v1.ForgetConceptResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CONCEPT_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_CONCEPT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['_LISTCONCEPTSREQUEST_ATTRIBUTESENTRY']._loaded_options = None
+  _globals['_LISTCONCEPTSREQUEST_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_CONCEPTSERVICE'].methods_by_name['EvolveConcept']._loaded_options = None
   _globals['_CONCEPTSERVICE'].methods_by_name['EvolveConcept']._serialized_options = b'\220\002\002'
   _globals['_CONCEPTSERVICE'].methods_by_name['GetConcept']._loaded_options = None
@@ -42,6 +44,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONCEPTSERVICE'].methods_by_name['ListConceptVersions']._serialized_options = b'\220\002\001'
   _globals['_CONCEPTSERVICE'].methods_by_name['SearchConcepts']._loaded_options = None
   _globals['_CONCEPTSERVICE'].methods_by_name['SearchConcepts']._serialized_options = b'\220\002\001'
+  _globals['_CONCEPTSERVICE'].methods_by_name['ListConcepts']._loaded_options = None
+  _globals['_CONCEPTSERVICE'].methods_by_name['ListConcepts']._serialized_options = b'\220\002\001'
   _globals['_CONCEPTSERVICE'].methods_by_name['ForgetConcept']._loaded_options = None
   _globals['_CONCEPTSERVICE'].methods_by_name['ForgetConcept']._serialized_options = b'\220\002\002'
   _globals['_CONCEPT']._serialized_start=93
@@ -62,16 +66,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCONCEPTVERSIONSREQUEST']._serialized_end=1006
   _globals['_LISTCONCEPTVERSIONSRESPONSE']._serialized_start=1008
   _globals['_LISTCONCEPTVERSIONSRESPONSE']._serialized_end=1092
-  _globals['_SEARCHCONCEPTSREQUEST']._serialized_start=1095
-  _globals['_SEARCHCONCEPTSREQUEST']._serialized_end=1235
-  _globals['_SEARCHCONCEPTSRESPONSE']._serialized_start=1237
-  _globals['_SEARCHCONCEPTSRESPONSE']._serialized_end=1326
-  _globals['_CONCEPTHIT']._serialized_start=1328
-  _globals['_CONCEPTHIT']._serialized_end=1429
-  _globals['_FORGETCONCEPTREQUEST']._serialized_start=1431
-  _globals['_FORGETCONCEPTREQUEST']._serialized_end=1496
-  _globals['_FORGETCONCEPTRESPONSE']._serialized_start=1498
-  _globals['_FORGETCONCEPTRESPONSE']._serialized_end=1540
-  _globals['_CONCEPTSERVICE']._serialized_start=1543
-  _globals['_CONCEPTSERVICE']._serialized_end=2116
+  _globals['_LISTCONCEPTSREQUEST']._serialized_start=1095
+  _globals['_LISTCONCEPTSREQUEST']._serialized_end=1388
+  _globals['_LISTCONCEPTSREQUEST_ATTRIBUTESENTRY']._serialized_start=215
+  _globals['_LISTCONCEPTSREQUEST_ATTRIBUTESENTRY']._serialized_end=264
+  _globals['_LISTCONCEPTSRESPONSE']._serialized_start=1390
+  _globals['_LISTCONCEPTSRESPONSE']._serialized_end=1481
+  _globals['_SEARCHCONCEPTSREQUEST']._serialized_start=1484
+  _globals['_SEARCHCONCEPTSREQUEST']._serialized_end=1624
+  _globals['_SEARCHCONCEPTSRESPONSE']._serialized_start=1626
+  _globals['_SEARCHCONCEPTSRESPONSE']._serialized_end=1715
+  _globals['_CONCEPTHIT']._serialized_start=1717
+  _globals['_CONCEPTHIT']._serialized_end=1818
+  _globals['_FORGETCONCEPTREQUEST']._serialized_start=1820
+  _globals['_FORGETCONCEPTREQUEST']._serialized_end=1885
+  _globals['_FORGETCONCEPTRESPONSE']._serialized_start=1887
+  _globals['_FORGETCONCEPTRESPONSE']._serialized_end=1929
+  _globals['_CONCEPTSERVICE']._serialized_start=1932
+  _globals['_CONCEPTSERVICE']._serialized_end=2611
 # @@protoc_insertion_point(module_scope)

@@ -282,6 +282,99 @@ class ListConceptVersionsResponse(_message.Message):
 Global___ListConceptVersionsResponse: _TypeAlias = ListConceptVersionsResponse  # noqa: Y015
 
 @_typing.final
+class ListConceptsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    WORLD_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    AFTER_KIND_FIELD_NUMBER: _builtins.int
+    AFTER_NAME_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    AS_OF_WORLD_SECONDS_FIELD_NUMBER: _builtins.int
+    world: _builtins.str
+    """Empty: only concepts of all worlds."""
+    after_kind: _builtins.str
+    """Kind and name of the last concept of the page before. Empty: from the beginning."""
+    after_name: _builtins.str
+    count: _builtins.int
+    """1 to 100. 0: 50."""
+    as_of_world_seconds: _builtins.int
+    """Absent: now."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At most 16. Empty: all."""
+
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only concepts whose version has these values. At most 8."""
+
+    def __init__(
+        self,
+        *,
+        world: _builtins.str = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        after_kind: _builtins.str = ...,
+        after_name: _builtins.str = ...,
+        count: _builtins.int = ...,
+        as_of_world_seconds: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_as_of_world_seconds", b"_as_of_world_seconds", "as_of_world_seconds", b"as_of_world_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_as_of_world_seconds", b"_as_of_world_seconds", "after_kind", b"after_kind", "after_name", b"after_name", "as_of_world_seconds", b"as_of_world_seconds", "attributes", b"attributes", "count", b"count", "kinds", b"kinds", "world", b"world"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__as_of_world_seconds: _TypeAlias = _typing.Literal["as_of_world_seconds"]  # noqa: Y015
+    _WhichOneofArgType__as_of_world_seconds: _TypeAlias = _typing.Literal["_as_of_world_seconds", b"_as_of_world_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__as_of_world_seconds) -> _WhichOneofReturnType__as_of_world_seconds | None: ...
+
+Global___ListConceptsRequest: _TypeAlias = ListConceptsRequest  # noqa: Y015
+
+@_typing.final
+class ListConceptsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    more: _builtins.bool
+    """There are more after the last one."""
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConceptVersion]: ...
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___ConceptVersion] | None = ...,
+        more: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConceptsResponse: _TypeAlias = ListConceptsResponse  # noqa: Y015
+
+@_typing.final
 class SearchConceptsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -54,6 +54,11 @@ class ConceptServiceStub:
                 request_serializer=gameai_dot_knowledge_dot_v1_dot_concepts__pb2.SearchConceptsRequest.SerializeToString,
                 response_deserializer=gameai_dot_knowledge_dot_v1_dot_concepts__pb2.SearchConceptsResponse.FromString,
                 _registered_method=True)
+        self.ListConcepts = channel.unary_unary(
+                '/gameai.knowledge.v1.ConceptService/ListConcepts',
+                request_serializer=gameai_dot_knowledge_dot_v1_dot_concepts__pb2.ListConceptsRequest.SerializeToString,
+                response_deserializer=gameai_dot_knowledge_dot_v1_dot_concepts__pb2.ListConceptsResponse.FromString,
+                _registered_method=True)
         self.ForgetConcept = channel.unary_unary(
                 '/gameai.knowledge.v1.ConceptService/ForgetConcept',
                 request_serializer=gameai_dot_knowledge_dot_v1_dot_concepts__pb2.ForgetConceptRequest.SerializeToString,
@@ -92,6 +97,13 @@ class ConceptServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListConcepts(self, request, context):
+        """Concepts in order of kind and name, each in the version that GetConcept returns.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ForgetConcept(self, request, context):
         """Delete a concept for good, with all versions. For reviewers.
         """
@@ -121,6 +133,11 @@ def add_ConceptServiceServicer_to_server(servicer, server):
                     servicer.SearchConcepts,
                     request_deserializer=gameai_dot_knowledge_dot_v1_dot_concepts__pb2.SearchConceptsRequest.FromString,
                     response_serializer=gameai_dot_knowledge_dot_v1_dot_concepts__pb2.SearchConceptsResponse.SerializeToString,
+            ),
+            'ListConcepts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConcepts,
+                    request_deserializer=gameai_dot_knowledge_dot_v1_dot_concepts__pb2.ListConceptsRequest.FromString,
+                    response_serializer=gameai_dot_knowledge_dot_v1_dot_concepts__pb2.ListConceptsResponse.SerializeToString,
             ),
             'ForgetConcept': grpc.unary_unary_rpc_method_handler(
                     servicer.ForgetConcept,
@@ -236,6 +253,33 @@ class ConceptService:
             '/gameai.knowledge.v1.ConceptService/SearchConcepts',
             gameai_dot_knowledge_dot_v1_dot_concepts__pb2.SearchConceptsRequest.SerializeToString,
             gameai_dot_knowledge_dot_v1_dot_concepts__pb2.SearchConceptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConcepts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gameai.knowledge.v1.ConceptService/ListConcepts',
+            gameai_dot_knowledge_dot_v1_dot_concepts__pb2.ListConceptsRequest.SerializeToString,
+            gameai_dot_knowledge_dot_v1_dot_concepts__pb2.ListConceptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

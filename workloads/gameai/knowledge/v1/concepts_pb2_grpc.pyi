@@ -39,6 +39,8 @@ class ConceptServiceStub:
     """The versions of one concept, in order; of a world only its own."""
     SearchConcepts: _grpc.UnaryUnaryMultiCallable[_concepts_pb2.SearchConceptsRequest, _concepts_pb2.SearchConceptsResponse]
     """Concepts that are nearest to a text by meaning and by words, each in the version that GetConcept returns."""
+    ListConcepts: _grpc.UnaryUnaryMultiCallable[_concepts_pb2.ListConceptsRequest, _concepts_pb2.ListConceptsResponse]
+    """Concepts in order of kind and name, each in the version that GetConcept returns."""
     ForgetConcept: _grpc.UnaryUnaryMultiCallable[_concepts_pb2.ForgetConceptRequest, _concepts_pb2.ForgetConceptResponse]
     """Delete a concept for good, with all versions. For reviewers."""
 
@@ -53,6 +55,8 @@ class ConceptServiceAsyncStub(ConceptServiceStub):
     """The versions of one concept, in order; of a world only its own."""
     SearchConcepts: _aio.UnaryUnaryMultiCallable[_concepts_pb2.SearchConceptsRequest, _concepts_pb2.SearchConceptsResponse]  # type: ignore[assignment]
     """Concepts that are nearest to a text by meaning and by words, each in the version that GetConcept returns."""
+    ListConcepts: _aio.UnaryUnaryMultiCallable[_concepts_pb2.ListConceptsRequest, _concepts_pb2.ListConceptsResponse]  # type: ignore[assignment]
+    """Concepts in order of kind and name, each in the version that GetConcept returns."""
     ForgetConcept: _aio.UnaryUnaryMultiCallable[_concepts_pb2.ForgetConceptRequest, _concepts_pb2.ForgetConceptResponse]  # type: ignore[assignment]
     """Delete a concept for good, with all versions. For reviewers."""
 
@@ -88,6 +92,14 @@ class ConceptServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_concepts_pb2.SearchConceptsResponse, _abc.Awaitable[_concepts_pb2.SearchConceptsResponse]]:
         """Concepts that are nearest to a text by meaning and by words, each in the version that GetConcept returns."""
+
+    @_abc_1.abstractmethod
+    def ListConcepts(
+        self,
+        request: _concepts_pb2.ListConceptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_concepts_pb2.ListConceptsResponse, _abc.Awaitable[_concepts_pb2.ListConceptsResponse]]:
+        """Concepts in order of kind and name, each in the version that GetConcept returns."""
 
     @_abc_1.abstractmethod
     def ForgetConcept(
