@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from gameai.client import Gateway
 from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
 
-from gameai_devcluster import cluster, inference, install, operators
+from gameai_devcluster import cluster, inference, install, operators, story
 from gameai_devcluster.api import Api, Json, from_kubeconfig, path
 from gameai_devcluster.binary import BuildError
 from gameai_devcluster.services import Service, ServiceLaunch
@@ -30,6 +31,10 @@ _SCALING: Json = {
     "players": {"requestsPerPlayerPerMinute": "60"},
     "scaleIn": {"windowSeconds": 5, "pods": 4, "periodSeconds": 3},
 }
+_QUESTIONS = (
+    "What does a cart pay at Tamrel bridge?",
+    "Who killed the twin king under the black banner?",
+)
 _PLAYERS = (300, 300, 900, 1600, 2400, 2400, 2400, 1200, 400, 300, 300, 300, 300, 300)
 
 
@@ -54,7 +59,7 @@ class Stage:
 
 
 def main() -> int:
-    """Run the demo; 0 if all tiers and worlds became Ready, Gold was scaled by hand and by players, and requests were answered."""
+    """Run the demo; 0 if all tiers and worlds became Ready, Gold was scaled by hand and by players, and requests and questions were answered."""
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument(
         "--cluster", type=Path, help="kubeconfig of another cluster; nothing is simulated there"
@@ -79,14 +84,14 @@ def _stage(other: Path | None) -> Stage:
     if other is not None:
         if not other.is_file():
             raise DemoError(f"CLUSTER={other} is not a file: set it to the path of a kubeconfig")
-        _say(f"1/8 using the cluster of {other}")
+        _say(f"1/9 using the cluster of {other}")
         return Stage(other.resolve(), simulated=False)
     folder = _DEV / "cluster"
     running = cluster.load(folder)
     if running is not None and running.ready():
-        _say("1/8 the local control plane runs already")
+        _say("1/9 the local control plane runs already")
     else:
-        _say("1/8 starting etcd, kube-apiserver, controllers, scheduler and simulated nodes")
+        _say("1/9 starting etcd, kube-apiserver, controllers, scheduler and simulated nodes")
         running = cluster.start(folder, cluster.Options(), lambda text: _say(f"    {text}"))
     kubeconfig = _DEV / "kubeconfig"
     kubeconfig.unlink(missing_ok=True)
@@ -96,26 +101,28 @@ def _stage(other: Path | None) -> Stage:
 
 def _play(stage: Stage) -> None:
     api = Api(from_kubeconfig(stage.kubeconfig))
-    _say("2/8 installing the CRDs and the operator's rights")
+    _say("2/9 installing the CRDs and the operator's rights")
     install.crds(api)
     install.rights(api)
-    _say("3/8 starting the operator under its own service account")
+    _say("3/9 starting the operator under its own service account")
     _start_operator(api)
-    _say("4/8 applying examples/; waiting until every tier and world is Ready")
+    _say("4/9 applying examples/; waiting until every tier and world is Ready")
     _wait_ready(api, _apply_examples(api))
     _kubectl(stage, "get", "gameai", "-A")
-    _say(f"5/8 kubectl scale modeltier/gold -n eldermoor --replicas={_SCALED}")
+    _say(f"5/9 kubectl scale modeltier/gold -n eldermoor --replicas={_SCALED}")
     _kubectl(stage, "scale", "modeltier/gold", "-n", "eldermoor", f"--replicas={_SCALED}")
     _wait_answering(api, "gold", _SCALED)
     _kubectl(stage, "get", "modeltier", "gold", "-n", "eldermoor")
-    _say("6/8 starting a weather-manager here, from the world's own configuration object")
+    _say("6/9 starting a weather-manager here, from the world's own configuration object")
     _ask_the_weather(api)
-    _say("7/8 a game loop asks Gold and Silver through a gateway on this machine")
+    _say("7/9 a game loop asks Gold and Silver through a gateway on this machine")
     _say("    (two simulators stand for vLLM: no model, made-up words, latencies as declared)")
     with inference.laptop(_DEV / "inference") as laptop:
         _ask_the_gateway(laptop)
-        _say("8/8 players come and go: the scaler follows them (2 minutes of a game in seconds)")
+        _say("8/9 players come and go: the scaler follows them (2 minutes of a game in seconds)")
         _follow_players(api, laptop)
+    _say("9/9 the storyteller answers from lore and chronicle, with its sources")
+    _ask_the_storyteller(api)
     _kubectl(stage, "-n", "eldermoor", "get", "events", "--field-selector=reason=Scaled")
 
 
@@ -268,6 +275,21 @@ def _kubectl(stage: Stage, *arguments: str) -> None:
     kubectl = str(Path(sys.executable).parent / "kubectl")
     command = [kubectl, f"--kubeconfig={stage.kubeconfig}", *arguments]
     subprocess.run(command, check=True)
+
+
+def _ask_the_storyteller(api: Api) -> None:
+    """The lore and the search are real; the simulator's words are made up."""
+    document = json.loads(api.get("ConfigMap", "eldermoor", "moor-world")["data"]["world.json"])
+    with story.laptop(_DEV / "story", document, lambda text: _say(f"    {text}")) as service:
+        for question in _QUESTIONS:
+            found = story.answer(service, question)
+            if not found.citations or found.degraded_reason:
+                raise DemoError(f"the storyteller did not answer {question!r}: {found}")
+            _say(f"    {question}")
+            _say(f"      {found.answer}  (no model: the simulator's words)")
+            for each in found.citations:
+                _say(f"      source: {each.chunk.document} > {each.chunk.section}")
+                _say(f"        {' '.join(each.excerpt.split())[:200]} …")
 
 
 def _last_words(stage: Stage, seconds: float) -> None:

@@ -144,6 +144,8 @@ def _answers(
         form = text.structured(text.wanted_structure(body), prompts[0])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _bad(str(error)) from error
+    if form is None and len(prompts) == 1:
+        form = text.described(prompts[0])
     if form is None:
         made = (tuple(text.tokens(each, most, body.get("seed"))) for each in prompts)
         return tuple(made), "length"

@@ -13,6 +13,8 @@ _PIECE = re.compile(r"\w+|[^\w\s]")
 # The template's own tokens of each message, and those that begin the reply.
 _MESSAGE_TOKENS = 4
 _REPLY_TOKENS = 3
+_SCHEMA = re.compile(r"JSON Schema:\n(\{.*\})")
+_DESCRIBED_TOKENS = 12
 
 
 def count(text: str) -> int:
@@ -54,6 +56,26 @@ def structured(wanted: dict[str, Any], prompt: str) -> str | None:
     if wanted:
         raise ValueError(f"{', '.join(wanted)} is not simulated")
     return None
+
+
+def described(prompt: str) -> str | None:
+    """An answer of the JSON Schema that a prompt gives after the words `JSON Schema:`, as a model follows it; None without one."""
+    found = _SCHEMA.search(prompt)
+    try:
+        schema = json.loads(found[1]) if found else None
+        return None if schema is None else json.dumps(_filled(schema, prompt))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _filled(schema: dict[str, Any], prompt: str) -> Any:
+    """A value of a schema: texts are made-up words, lists hold the first of what is allowed."""
+    kind = schema["type"]
+    if kind == "object":
+        return {key: _filled(each, prompt) for key, each in schema["properties"].items()}
+    if kind == "array":
+        return schema.get("items", {}).get("enum", [])[:1]
+    return "".join(tokens(prompt, _DESCRIBED_TOKENS, None)).capitalize() + "."
 
 
 def wanted_structure(body: dict[str, Any]) -> dict[str, Any]:

@@ -31,9 +31,13 @@ def test_every_row_of_the_catalogue_can_be_started(row: CatalogueService) -> Non
         (
             {"name": "wether-manager"},
             "UnknownService",
-            "wether-manager is not in the catalogue (time-manager, weather-manager); did you mean weather-manager?",
+            "wether-manager is not in the catalogue (storyteller, time-manager, weather-manager); did you mean weather-manager?",
         ),
-        ({"name": "zzz"}, "UnknownService", "(time-manager, weather-manager): choose one"),
+        (
+            {"name": "zzz"},
+            "UnknownService",
+            "(storyteller, time-manager, weather-manager): choose one",
+        ),
         (
             {"name": "weather-manager", "settings": {"Climate": "Arid"}},
             "UnknownSetting",
@@ -119,6 +123,10 @@ def test_a_revision_has_the_resources_of_the_last_that_changed_them() -> None:
 FROZEN = {
     (1, "time-manager"): "10a59611382e29a4",
     (1, "weather-manager"): "4f8b9707378dc07d",
+    (1, "storyteller"): "687d50b74a32b6c7",
+    (2, "storyteller"): "d66666d3880980c5",
+    (3, "storyteller"): "aaafc30f8379a158",
+    (4, "storyteller"): "98875d227684f389",
     (2, "time-manager"): "c3e2d62be969c063",
     (2, "weather-manager"): "c3ff681ee5b41fbd",
     (3, "time-manager"): "6d9e962ddbd36525",

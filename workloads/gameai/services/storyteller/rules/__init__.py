@@ -1,0 +1,1 @@
+"""PURE rules of the storyteller: what is asked, written, checked and kept."""

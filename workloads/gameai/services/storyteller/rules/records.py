@@ -1,0 +1,130 @@
+"""PURE: arcs and beats as concepts of the memory, which keeps their versions, and back."""
+
+import json
+from collections.abc import Iterable
+from hashlib import blake2b
+from itertools import count, takewhile
+
+from gameai.knowledge.v1 import concepts_pb2
+from gameai.storyteller.v1 import storyteller_pb2 as pb
+
+ARC_KIND, BEAT_KIND, EVENT_KIND = "story-arc", "story-beat", "story-beat"
+# Of a concept of the memory.
+_MOST_VALUE = 500
+# A citation of a text that has a very long name is left out of the record.
+_MOST_CITATIONS = 12
+_MOST_STAGE_DIGITS = 2
+_STATES: dict[str, "pb.BeatState.ValueType"] = {
+    "planned": pb.BEAT_STATE_PLANNED,
+    "happened": pb.BEAT_STATE_HAPPENED,
+    "dropped": pb.BEAT_STATE_DROPPED,
+}
+_REASONS = dict(pb.DegradedReason.items())
+STATE_NAMES: dict[int, str] = {number: name for name, number in _STATES.items()}
+
+
+def beat_name(arc: str, request_id: str) -> str:
+    """The beat that a request plans: the same for the same request."""
+    return f"{arc}-{_digest(arc, request_id)}"
+
+
+def event_key(beat: str, happened: str) -> str:
+    """The key of the event that a beat becomes: the same for the same outcome."""
+    return f"beat:{_digest(beat, happened)}"
+
+
+def arc_concept(arc: pb.Arc) -> concepts_pb2.Concept:
+    """The concept that holds an arc."""
+    attributes = {f"stage-{number:02}": stage for number, stage in enumerate(arc.stages, start=1)}
+    if arc.closed:
+        attributes["closed"] = "true"
+    return concepts_pb2.Concept(
+        kind=ARC_KIND, name=arc.name, summary=arc.goal, attributes=attributes
+    )
+
+
+def arc_of(found: concepts_pb2.ConceptVersion) -> pb.Arc:
+    """The arc that a concept holds. Others may have written it: what has another form is left out."""
+    attributes = found.concept.attributes
+    names = takewhile(attributes.__contains__, (f"stage-{number:02}" for number in count(1)))
+    stages = [attributes[name] for name in names]
+    return pb.Arc(
+        name=found.concept.name,
+        goal=found.concept.summary,
+        stages=stages,
+        closed=attributes.get("closed") == "true",
+        version=found.version,
+    )
+
+
+def beat_concept(beat: pb.Beat) -> concepts_pb2.Concept:
+    """The concept that holds a beat."""
+    attributes = {"arc": beat.arc, "state": STATE_NAMES[beat.state]}
+    if beat.stage:
+        attributes["stage"] = str(beat.stage)
+    if beat.degraded_reason:
+        attributes["degraded"] = pb.DegradedReason.Name(beat.degraded_reason)
+    kept = (_citation_text(each) for each in beat.citations)
+    numbered = enumerate((each for each in kept if len(each) <= _MOST_VALUE), start=1)
+    attributes |= {f"citation-{n:02}": each for n, each in numbered if n <= _MOST_CITATIONS}
+    return concepts_pb2.Concept(
+        kind=BEAT_KIND, name=beat.name, summary=beat.text, attributes=attributes
+    )
+
+
+def beat_of(found: concepts_pb2.ConceptVersion) -> pb.Beat:
+    """The beat that a concept holds. Others may have written it: what has another form is left out."""
+    attributes = found.concept.attributes
+    stage = attributes.get("stage", "")
+    return pb.Beat(
+        name=found.concept.name,
+        arc=attributes.get("arc", ""),
+        state=_STATES.get(attributes.get("state", ""), pb.BEAT_STATE_UNSPECIFIED),
+        text=found.concept.summary,
+        stage=int(stage)
+        if stage.isascii() and stage.isdigit() and len(stage) <= _MOST_STAGE_DIGITS
+        else 0,
+        citations=_citations(
+            attributes[key] for key in sorted(attributes) if key.startswith("citation-")
+        ),
+        degraded_reason=_REASONS.get(
+            attributes.get("degraded", ""), pb.DEGRADED_REASON_UNSPECIFIED
+        ),
+        world_seconds=found.from_world_seconds,
+        version=found.version,
+        event_sequence=found.cause_sequence,
+    )
+
+
+def _citation_text(given: pb.Citation) -> str:
+    if given.WhichOneof("origin") == "event_sequence":
+        return json.dumps([given.event_sequence, given.trust])
+    chunk = given.chunk
+    where = [chunk.source, chunk.document, chunk.section, chunk.begin_byte, chunk.end_byte]
+    return json.dumps([*where, given.trust], ensure_ascii=False)
+
+
+def _citations(texts: Iterable[str]) -> list[pb.Citation]:
+    found = []
+    for text in texts:
+        try:
+            *where, trust = json.loads(text)
+            if len(where) == 1:
+                found.append(pb.Citation(event_sequence=where[0], trust=trust))
+            else:
+                source, document, section, begin, end = where
+                chunk = pb.Chunk(
+                    source=source,
+                    document=document,
+                    section=section,
+                    begin_byte=begin,
+                    end_byte=end,
+                )
+                found.append(pb.Citation(chunk=chunk, trust=trust))
+        except (ValueError, TypeError):
+            continue
+    return found
+
+
+def _digest(*parts: str) -> str:
+    return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
