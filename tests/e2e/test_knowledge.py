@@ -16,7 +16,7 @@ from gameai_devcluster import e2e, install
 from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.testing.waiting import condition, knowledge_settled, until
 from support import real
-from support.live import world
+from support.live import manifest, world
 
 Kubectl = Callable[..., str]
 NAMESPACE, NAME = "e2e", "lore"
@@ -38,6 +38,24 @@ async def main():
         print("event", written.sequence)
 
 asyncio.run(main())
+"""
+# Runs in the pod of a storyteller.
+TELL = """
+import sys
+import grpc
+from gameai.storyteller.v1 import storyteller_pb2 as pb
+from gameai.storyteller.v1.storyteller_pb2_grpc import StorytellerServiceStub
+
+with grpc.insecure_channel("localhost:50051") as channel:
+    stories = StorytellerServiceStub(channel)
+    found = stories.AnswerQuestion(pb.AnswerQuestionRequest(question=sys.argv[1]), timeout=25)
+    print("reason", found.degraded_reason)
+    print(*(each.chunk.document for each in found.citations))
+    arc = pb.Arc(name="siege", goal="Tamrel falls.", stages=["Scouts are seen."])
+    stories.WriteArc(pb.WriteArcRequest(arc=arc), timeout=10)
+    request = pb.PlanBeatRequest(request_id="r1", arc="siege", situation="It is night.")
+    planned = stories.PlanBeat(request, timeout=25)
+    print("beat", planned.beat.version, planned.known)
 """
 
 
@@ -168,6 +186,39 @@ def test_a_service_of_a_world_asks_its_memory(lore: Json, api: Api, kubectl: Kub
     assert "event 1" in said
     assert "event 1" in kubectl("-n", NAMESPACE, *inside), "once, however often it is asked"
     api.delete("GameWorld", NAMESPACE, "reader")
+
+
+def test_a_storyteller_answers_through_a_tier_from_the_memory(
+    lore: Json, environment: e2e.Environment, api: Api, kubectl: Kubectl
+) -> None:
+    tier = manifest(
+        NAMESPACE,
+        name="scribe",
+        latency={"targetMs": 3000},
+        hardware={"gpus": 0, "cpu": "10m", "memory": "128Mi"},
+        engine={"vllm": {"image": environment.double_image}},
+        replicas=1,
+    )
+    roles = [{"name": "story", "tierRef": {"name": "scribe"}, "deadlineMs": 20_000}]
+    told = world(NAMESPACE, name="told", services=[{"name": "storyteller"}], roles=roles)
+    told["spec"]["knowledgeBaseRef"] = {"name": NAME}
+    api.apply(tier, manager="kubectl")
+    api.apply(told, manager="kubectl")
+    real.wait_ready(api, "ModelTier", NAMESPACE, "scribe")
+    real.wait_ready(api, "GameWorld", NAMESPACE, "told")
+    inside = ("exec", "deployment/told-storyteller", "--", "python", "-c", TELL, QUESTION)
+    said: list[str] = []
+
+    def answered() -> bool:
+        said.append(kubectl("-n", NAMESPACE, *inside))
+        return said[-1].startswith("reason 0")
+
+    until("the tier answers", answered, seconds=60)
+    assert "09-guide-trade.md" in said[-1]
+    assert "beat 1 False" in said[0]
+    assert "beat 1 True" in kubectl("-n", NAMESPACE, *inside), "the same request"
+    api.delete("GameWorld", NAMESPACE, "told")
+    api.delete("ModelTier", NAMESPACE, "scribe")
 
 
 def test_a_password_is_in_a_secret_and_nowhere_else(lore: Json, api: Api, kubectl: Kubectl) -> None:

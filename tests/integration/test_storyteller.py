@@ -99,12 +99,10 @@ def test_a_beat_cites_what_it_was_given_and_is_planned_once(told: Stage) -> None
     assert (first.known, first.beat.version, first.beat.stage) == (False, 1, 0)
     assert first.beat.degraded_reason == pb.DEGRADED_REASON_UNSPECIFIED
     assert first.beat.citations[0].chunk.document in ("bridges.md", "ferries.md")
-    assert "Carrow" in first.beat.citations[0].excerpt or "Tam" in first.beat.citations[0].excerpt
     told.restart()
     again = told.plan(situation="Another one, which does not count.")
     assert again.known
-    assert (again.beat.name, again.beat.text) == (first.beat.name, first.beat.text)
-    assert again.beat.citations[0].chunk.document == first.beat.citations[0].chunk.document
+    assert again.beat == first.beat
     assert [each.name for each in told.call("ListBeats", arc="siege").beats] == [first.beat.name]
     assert told.plan("r2").beat.name != first.beat.name
 
@@ -116,7 +114,7 @@ def test_what_happened_becomes_history_and_changes_concepts_once(told: Stage) ->
     outcome = {
         "beat": beat.name,
         "expected_version": 1,
-        "happened": "The bridge of Carrow fell to the riders of Orr.",
+        "happened": "The bridge of Carrow fell to the riders of Orr, says ilda@carrow.example.",
         "participants": ["riders of Orr"],
         "changes": [pb.ConceptChange(kind="person", name="Ilda Venn", summary="Ilda Venn fled.")],
     }
@@ -126,7 +124,8 @@ def test_what_happened_becomes_history_and_changes_concepts_once(told: Stage) ->
     assert told.call("ResolveBeat", **outcome).beat == done, "a repeated call"
     [recorded] = history.all()
     assert recorded.sequence == done.event_sequence
-    assert recorded.event.summary == outcome["happened"]
+    assert done.text == recorded.event.summary, "without personal data"
+    assert "ilda@" not in done.text
     ilda = Concepts(told.memory, WORLD).get()
     assert (ilda.concept.summary, ilda.version, ilda.cause_sequence) == (
         "Ilda Venn fled.",
@@ -253,6 +252,7 @@ def test_arcs_are_listed_changed_and_closed(untold: Stage) -> None:
     closed.closed = True
     with pytest.raises(grpc.RpcError, match="is at version 1, not 0"):
         untold.call("WriteArc", arc=closed)
+    assert untold.call("WriteArc", arc=ARC).arc.version == 1, "a repeated call"
     assert untold.call("WriteArc", arc=closed, expected_version=1).arc.version == 2
     assert untold.call("GetArc", name="siege").arc.closed
     with pytest.raises(grpc.RpcError, match="arc siege is closed"):

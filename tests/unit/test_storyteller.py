@@ -48,7 +48,7 @@ def test_an_arc_is_kept_as_a_concept_and_read_back() -> None:
     expected.version = 3
     assert records.arc_of(kept(records.arc_concept(ARC))) == expected
     opened = pb.Arc(name="a", goal="g", stages=["s"])
-    assert dict(records.arc_concept(opened).attributes) == {"stage-01": "s"}
+    assert set(records.arc_concept(opened).attributes) == {"stage-01", "digest"}
 
 
 def test_a_beat_is_kept_as_a_concept_and_read_back() -> None:
@@ -82,11 +82,18 @@ def test_a_citation_that_is_too_long_for_a_concept_is_not_recorded() -> None:
     beat = pb.Beat(arc="siege", state=pb.BEAT_STATE_PLANNED)
     beat.citations.add(trust=1).chunk.section = "s" * 600
     beat.citations.add(trust=1).event_sequence = 4
-    assert dict(records.beat_concept(beat).attributes) == {
-        "arc": "siege",
-        "state": "planned",
-        "citation-01": "[4, 1]",
-    }
+    attributes = dict(records.beat_concept(beat).attributes)
+    assert attributes.pop("digest")
+    assert attributes == {"arc": "siege", "state": "planned", "citation-01": "[4, 1]"}
+
+
+def test_plans_of_a_request_have_one_digest_and_outcomes_their_own() -> None:
+    def digest(**fields: Any) -> str:
+        return records.beat_concept(pb.Beat(arc="a", **fields)).attributes["digest"]
+
+    planned, happened = pb.BEAT_STATE_PLANNED, pb.BEAT_STATE_HAPPENED
+    assert digest(state=planned, text="a") == digest(state=planned, text="b")
+    assert digest(state=happened, text="a") != digest(state=happened, text="b")
 
 
 def test_names_and_keys_follow_from_the_request_and_the_outcome() -> None:

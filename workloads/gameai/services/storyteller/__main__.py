@@ -46,8 +46,8 @@ class StorytellerService(storyteller_pb2_grpc.StorytellerServiceServicer):
     async def WriteArc(self, request: pb.WriteArcRequest, context: Context) -> pb.WriteArcResponse:
         """Create or change an arc."""
         arc = requests.arc(request.arc)
-        arc.version = await self._archive.write_arc(arc, request.expected_version, self._now())
-        return pb.WriteArcResponse(arc=arc)
+        expected = requests.version(request.expected_version, 0)
+        return pb.WriteArcResponse(arc=await self._archive.write_arc(arc, expected, self._now()))
 
     async def GetArc(self, request: pb.GetArcRequest, context: Context) -> pb.GetArcResponse:
         """One arc."""

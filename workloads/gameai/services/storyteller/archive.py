@@ -83,9 +83,9 @@ class Archive:
             )
         return [records.arc_of(each) for each in page.versions if each.world], page.more
 
-    async def write_arc(self, arc: pb.Arc, expected: int, now: int) -> int:
-        """Write a version of an arc; its number."""
-        return await self._evolve(records.arc_concept(arc), expected, now)
+    async def write_arc(self, arc: pb.Arc, expected: int, now: int) -> pb.Arc:
+        """Write a version of an arc, once however often it is asked for; the arc as it is kept."""
+        return records.arc_of(await self._write(records.arc_concept(arc), expected, now))
 
     async def beat(self, name: str) -> pb.Beat | None:
         """A beat; None if absent."""
@@ -124,9 +124,15 @@ class Archive:
                 )
         return found
 
-    async def write_beat(self, beat: pb.Beat, expected: int, now: int, cause: int = 0) -> int:
-        """Write a version of a beat; its number."""
-        return await self._evolve(records.beat_concept(beat), expected, now, cause)
+    async def write_beat(self, beat: pb.Beat, expected: int, now: int, cause: int = 0) -> pb.Beat:
+        """Write a version of a beat, once however often it is asked for; the beat as it is kept."""
+        concept = records.beat_concept(beat)
+        return records.beat_of(await self._write(concept, expected, now, cause))
+
+    async def written_beat(self, beat: pb.Beat, expected: int) -> pb.Beat | None:
+        """The beat as it is kept where it was written before as the version behind `expected`; else None."""
+        found = await self._written(records.beat_concept(beat), expected)
+        return None if found is None else records.beat_of(found)
 
     async def append(self, event: history_pb2.Event) -> int:
         """Append an event, once for each key; its number. Raises `InvalidArgumentError` where the memory holds it for a review."""
@@ -169,11 +175,41 @@ class Archive:
             raise UnavailableError(NO_MEMORY)
         return self._given
 
-    async def _evolve(
+    async def _write(
         self, concept: concepts_pb2.Concept, expected: int, now: int, cause: int = 0
-    ) -> int:
+    ) -> concepts_pb2.ConceptVersion:
+        try:
+            await self._evolve(concept, expected, now, cause)
+        except errors.ConflictError:
+            # The memory recognises a repeated call only at the same time of the world.
+            found = await self._written(concept, expected)
+            if found is None:
+                raise
+            return found
+        # As it is kept: without personal data.
+        found = await self._written(concept, expected)
+        if found is None:
+            raise errors.ConflictError(
+                f"{concept.kind} {concept.name} was changed again: read it",
+                field="expected_version",
+            )
+        return found
+
+    async def _written(
+        self, concept: concepts_pb2.Concept, expected: int
+    ) -> concepts_pb2.ConceptVersion | None:
         with _faults():
-            return await self._memory.evolve_concept(
+            found = await self._memory.concept(concept.kind, concept.name)
+        if found is None or not found.world or found.version != expected + 1:
+            return None
+        digest = found.concept.attributes.get(records.DIGEST)
+        return found if digest == concept.attributes[records.DIGEST] else None
+
+    async def _evolve(
+        self, concept: concepts_pb2.Concept, expected: int, now: int, cause: int
+    ) -> None:
+        with _faults():
+            await self._memory.evolve_concept(
                 concept, expected_version=expected, world_seconds=now, cause_sequence=cause
             )
 

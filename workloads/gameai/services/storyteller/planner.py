@@ -67,7 +67,7 @@ class Planner:
                     raise
                 beat = self._beat(name, self._courses[arc], pb.DEGRADED_REASON_NO_MEMORY)
                 return beat, False
-            return await self._planned(name, course, task, seconds())
+            return await self._planned(name, course, task, seconds()), False
 
     async def resolve(self, request: pb.ResolveBeatRequest, happened: str) -> pb.Beat:
         """What became of a beat: the event, then what it caused, then the beat, which says that all is done."""
@@ -78,8 +78,9 @@ class Planner:
                 field="beat",
             )
         wanted = _resolved(before, happened, self._now())
-        if before.version == request.expected_version + 1 and _same(before, wanted):
-            return before
+        done = await self._archive.written_beat(wanted, request.expected_version)
+        if done is not None:
+            return done
         if (before.version, before.state) != (request.expected_version, pb.BEAT_STATE_PLANNED):
             state = records.STATE_NAMES.get(before.state, "of no known state")
             raise ConflictError(
@@ -91,10 +92,9 @@ class Planner:
             wanted.event_sequence = await self._append(request, happened, wanted.world_seconds)
             for change in request.changes:
                 await self._archive.change(change, wanted.world_seconds, wanted.event_sequence)
-        wanted.version = await self._archive.write_beat(
+        return await self._archive.write_beat(
             wanted, before.version, wanted.world_seconds, wanted.event_sequence
         )
-        return wanted
 
     async def _append(self, request: pb.ResolveBeatRequest, happened: str, now: int) -> int:
         event = history_pb2.Event(
@@ -131,28 +131,16 @@ class Planner:
         beats = [each for each in course.beats if each.state != pb.BEAT_STATE_DROPPED]
         return prompts.beat(course.arc, situation, beats, known, found)
 
-    async def _planned(
-        self, name: str, course: _Course, task: Task, seconds: float
-    ) -> tuple[pb.Beat, bool]:
+    async def _planned(self, name: str, course: _Course, task: Task, seconds: float) -> pb.Beat:
         beat = self._beat(name, course, await self._author.write(task, seconds))
         try:
-            return await self._recorded(beat)
+            return await self._archive.write_beat(beat, 0, beat.world_seconds)
         except InvalidArgumentError:
             # The memory refuses what addresses a language model. Stages were admitted as part of their arc.
             if beat.stage:
                 raise
-        return await self._recorded(self._beat(name, course, pb.DEGRADED_REASON_INVALID_ANSWER))
-
-    async def _recorded(self, beat: pb.Beat) -> tuple[pb.Beat, bool]:
-        try:
-            beat.version = await self._archive.write_beat(beat, 0, beat.world_seconds)
-        except ConflictError:
-            # Another replica has planned for the same request.
-            other = await self._archive.beat(beat.name)
-            if other is None:
-                raise
-            return other, True
-        return beat, False
+        beat = self._beat(name, course, pb.DEGRADED_REASON_INVALID_ANSWER)
+        return await self._archive.write_beat(beat, 0, beat.world_seconds)
 
     def _beat(
         self, name: str, course: _Course, written: "Written | pb.DegradedReason.ValueType"
@@ -185,7 +173,3 @@ def _resolved(before: pb.Beat, happened: str, now: int) -> pb.Beat:
     wanted.text = happened or before.text
     wanted.world_seconds = max(now, before.world_seconds)
     return wanted
-
-
-def _same(found: pb.Beat, wanted: pb.Beat) -> bool:
-    return (found.state, found.text) == (wanted.state, wanted.text)

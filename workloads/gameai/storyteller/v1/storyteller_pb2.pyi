@@ -173,7 +173,7 @@ class Citation(_message.Message):
     trust: _builtins.int
     """How far it can be trusted, 0 to 100: trust of a source, confidence of an event."""
     excerpt: _builtins.str
-    """The beginning of the text that was given to the model: at most 400 characters. Empty in recorded beats."""
+    """The beginning of the text that was given to the model: at most 400 characters. Empty in beats."""
     @_builtins.property
     def chunk(self) -> Global___Chunk: ...
     def __init__(
@@ -211,7 +211,7 @@ class Chunk(_message.Message):
     begin_byte: _builtins.int
     end_byte: _builtins.int
     document_sha256: _builtins.bytes
-    """Of the whole document. Empty in recorded beats."""
+    """Of the whole document. Empty in beats."""
     def __init__(
         self,
         *,

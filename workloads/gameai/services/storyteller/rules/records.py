@@ -9,6 +9,8 @@ from gameai.knowledge.v1 import concepts_pb2
 from gameai.storyteller.v1 import storyteller_pb2 as pb
 
 ARC_KIND, BEAT_KIND, EVENT_KIND = "story-arc", "story-beat", "story-beat"
+# An attribute of both.
+DIGEST = "digest"
 # Of a concept of the memory.
 _MOST_VALUE = 500
 # A citation of a text that has a very long name is left out of the record.
@@ -34,10 +36,11 @@ def event_key(beat: str, happened: str) -> str:
 
 
 def arc_concept(arc: pb.Arc) -> concepts_pb2.Concept:
-    """The concept that holds an arc."""
+    """The concept that holds an arc. Its digest is that of the request, by which a repeated one is recognised."""
     attributes = {f"stage-{number:02}": stage for number, stage in enumerate(arc.stages, start=1)}
     if arc.closed:
         attributes["closed"] = "true"
+    attributes[DIGEST] = _digest(arc.goal, *arc.stages, str(arc.closed))
     return concepts_pb2.Concept(
         kind=ARC_KIND, name=arc.name, summary=arc.goal, attributes=attributes
     )
@@ -58,8 +61,10 @@ def arc_of(found: concepts_pb2.ConceptVersion) -> pb.Arc:
 
 
 def beat_concept(beat: pb.Beat) -> concepts_pb2.Concept:
-    """The concept that holds a beat."""
-    attributes = {"arc": beat.arc, "state": STATE_NAMES[beat.state]}
+    """The concept that holds a beat. Its digest is the same for all plans of a request, and that of the outcome afterwards."""
+    state = STATE_NAMES[beat.state]
+    outcome = () if beat.state == pb.BEAT_STATE_PLANNED else (beat.text,)
+    attributes = {"arc": beat.arc, "state": state, DIGEST: _digest(state, *outcome)}
     if beat.stage:
         attributes["stage"] = str(beat.stage)
     if beat.degraded_reason:

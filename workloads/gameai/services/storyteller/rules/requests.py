@@ -11,6 +11,7 @@ MOST_PARTICIPANTS, MOST_CHANGES = 32, 8
 PAGE, MOST_PAGE, TRUST, MOST_TRUST = 50, 100, 50, 100
 # Longer than the life of any world, either way.
 _MOST_SECONDS = 1 << 53
+_MOST_VERSION = (1 << 31) - 1
 _SLUG = re.compile(r"[a-z0-9-]{1,64}")
 _BEAT = re.compile(r"[a-z0-9-]{1,128}")
 _REQUEST = re.compile(r"[A-Za-z0-9._:-]{1,64}")
@@ -99,7 +100,7 @@ def outcome(request: pb.ResolveBeatRequest) -> str:
             f"at most {MOST_PARTICIPANTS} participants and {MOST_CHANGES} changes are allowed",
             field="participants" if len(request.participants) > MOST_PARTICIPANTS else "changes",
         )
-    number("expected_version", request.expected_version, 1, _MOST_SECONDS)
+    version(request.expected_version, 1)
     if request.happened:
         return text(request.happened, "happened", MOST_HAPPENED)
     if not request.dropped:
@@ -111,6 +112,11 @@ def outcome(request: pb.ResolveBeatRequest) -> str:
             "a beat that is dropped has no participants and no changes", field="changes"
         )
     return ""
+
+
+def version(given: int, least: int) -> int:
+    """The version that a request changes."""
+    return number("expected_version", given, least, _MOST_VERSION)
 
 
 def number(field: str, value: int, least: int, most: int) -> int:
