@@ -1,11 +1,12 @@
-"""`python -m gameai_devcluster up | down | status | postgres | build | images | missing-packages | secrets`."""
+"""`python -m gameai_devcluster up | down | status | postgres | story | build | images | missing-packages | secrets`."""
 
 import argparse
 import signal
 import sys
+import threading
 from pathlib import Path
 
-from gameai_devcluster import cluster, images, operators, postgres, secrets
+from gameai_devcluster import cluster, images, operators, postgres, secrets, story
 from gameai_devcluster.api import Api, from_kubeconfig
 from gameai_devcluster.binary import (
     KARPENTER,
@@ -18,6 +19,7 @@ from gameai_devcluster.binary import (
 from gameai_devcluster.node import programs
 
 _BASE = "docker.io/library/python:3.13-slim-bookworm"
+_WORLD = "games/eldermoor"
 DEFAULT_FOLDER = Path(".dev/cluster")
 
 
@@ -51,6 +53,20 @@ def _parser() -> argparse.ArgumentParser:
     database.add_argument("--folder", type=Path, default=Path(".dev/postgres"), help="its data")
     database.add_argument("--port", type=int, default=5433, help="its port (default 5433)")
     database.set_defaults(run=_postgres)
+    told = commands.add_parser(
+        "story", help="run a storyteller with a memory and a gateway, until Ctrl-C"
+    )
+    told.add_argument("--folder", type=Path, default=Path(".dev/story"), help="its data and logs")
+    told.add_argument("--port", type=int, default=50053, help="its port (default 50053)")
+    told.add_argument("--lore", type=Path, default=story.LORE, help="Markdown of all worlds")
+    told.add_argument(
+        "--chronicle", type=Path, default=story.CHRONICLE, help="Markdown of the world"
+    )
+    told.add_argument(
+        "--engine", default="", help="host:port of vLLM or another OpenAI-compatible server"
+    )
+    told.add_argument("--model", default="", help="the model's name in --engine")
+    told.set_defaults(run=_story)
     build = commands.add_parser("build", help="build the control plane's binary, or find it")
     build.add_argument(
         "--integrations", action="store_true", help="KEDA and Karpenter too: make test-integrations"
@@ -111,6 +127,31 @@ def _postgres(options: argparse.Namespace) -> int:
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
     finally:
         running.stop()
+    return 0
+
+
+def _story(options: argparse.Namespace) -> int:
+    if bool(options.engine) != bool(options.model):
+        _say("error: give --engine and --model together, or neither")
+        return 2
+    chosen = story.Options(
+        lore=options.lore.resolve(),
+        chronicle=options.chronicle.resolve(),
+        engine=options.engine,
+        model=options.model,
+        port=options.port,
+    )
+    # Not blocked: the processes that it starts would inherit that, and could not be stopped.
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    document = story.world(_WORLD)
+    with story.laptop(options.folder.resolve(), document, _say, chosen) as service:
+        _say(f"storyteller of {_WORLD} on {service.endpoint}, until Ctrl-C")
+        _say(
+            'ask it: .venv/bin/python examples/laptop/story.py "What does a cart pay at Tamrel bridge?"'
+        )
+        stop.wait()
     return 0
 
 

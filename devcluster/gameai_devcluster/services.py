@@ -28,6 +28,7 @@ class ServiceLaunch:
     config: Path
     log: Path
     drain_seconds: float = 0.2
+    port: int = 0
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -41,7 +42,7 @@ class Service:
         command = [sys.executable, "-m", module, f"--config={launch.config}"]
         self._port_file = launch.log.with_suffix(".ports")
         self._port_file.unlink(missing_ok=True)
-        flags = ["--address=127.0.0.1", "--port=0", "--health-port=0"]
+        flags = ["--address=127.0.0.1", f"--port={launch.port}", "--health-port=0"]
         flags += [f"--port-file={self._port_file}"]
         kept = {k: v for k, v in os.environ.items() if not k.startswith("GAMEAI_")}
         self.process = start_in_background(

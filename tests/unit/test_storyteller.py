@@ -1,6 +1,7 @@
 """Rules of the storyteller: what is taken, what a model is asked, what counts as its answer, and what is kept."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -110,6 +111,9 @@ def test_history_and_lore_take_turns_within_the_budget() -> None:
     assert [each.text[:2] for each in everything] == ["Wo", "L1", "L2"]
     assert everything[0].text == "World second 0: Event 1. (Ilda, Tam)"
     assert everything[1].citation.chunk.document == "a.md"
+    near = sources.of_event(happened(2), 0.4)
+    assert sources.chosen([replace(lore[0], similarity=0.5)], [near], 1000)[1] == near
+    assert sources.chosen([replace(lore[0], similarity=0.3)], [near], 1000)[0] == near
     assert len(sources.chosen(lore, history, 150)) == 2
     assert len(sources.chosen(lore, [], 1)) == 1
     long = sources.of_hit(hit("x" * 5000))

@@ -40,7 +40,7 @@ class Archive:
             )
         return sources.chosen(
             [sources.of_hit(each) for each in lore.hits],
-            [sources.of_event(each.event) for each in history],
+            [sources.of_event(each.event, each.similarity) for each in history],
             budget,
         )
 

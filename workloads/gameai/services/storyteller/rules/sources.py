@@ -13,10 +13,11 @@ _MOST_EXCERPT = 400
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """A text, and where it is from."""
+    """A text, where it is from, and how near it is to what was searched: a cosine, 0 where only words were compared."""
 
     text: str
     citation: pb.Citation
+    similarity: float = 0.0
 
 
 def of_hit(hit: knowledge_pb2.Hit) -> Source:
@@ -30,20 +31,25 @@ def of_hit(hit: knowledge_pb2.Hit) -> Source:
         end_byte=found.end_byte,
         document_sha256=found.document_sha256,
     )
-    return _source(hit.content, pb.Citation(chunk=chunk, trust=hit.trust))
+    return _source(hit.content, pb.Citation(chunk=chunk, trust=hit.trust), hit.similarity)
 
 
-def of_event(found: history_pb2.RecordedEvent) -> Source:
+def of_event(found: history_pb2.RecordedEvent, similarity: float = 0.0) -> Source:
     """An event of the world's history."""
     event = found.event
     who = f" ({', '.join(event.participants)})" if event.participants else ""
     citation = pb.Citation(event_sequence=found.sequence, trust=event.confidence)
-    return _source(f"World second {event.world_seconds}: {event.summary}{who}", citation)
+    return _source(
+        f"World second {event.world_seconds}: {event.summary}{who}", citation, similarity
+    )
 
 
 def chosen(lore: Sequence[Source], history: Sequence[Source], budget: int) -> list[Source]:
-    """The best of both in turn, as many as have room in `budget` characters; at least one where there is any."""
-    pairs = chain.from_iterable(zip_longest(history, lore))
+    """The best of both in turn, the nearest first, as many as have room in `budget` characters; at least one where there is any."""
+    lists = sorted(
+        (history, lore), key=lambda each: -max((s.similarity for s in each[:1]), default=0)
+    )
+    pairs = chain.from_iterable(zip_longest(*lists))
     return _fitting((each for each in pairs if each is not None), budget)
 
 
@@ -65,6 +71,6 @@ def _fitting(sources: Iterable[Source], budget: int) -> list[Source]:
     return found
 
 
-def _source(text: str, citation: pb.Citation) -> Source:
+def _source(text: str, citation: pb.Citation, similarity: float) -> Source:
     citation.excerpt = text[:_MOST_EXCERPT]
-    return Source(text=text[:MOST_TEXT], citation=citation)
+    return Source(text=text[:MOST_TEXT], citation=citation, similarity=similarity)
