@@ -14,10 +14,11 @@ _WORD = re.compile(r"[A-Za-z0-9-]{1,32}")
 class Setting:
     """One start-time setting of a service: its type, default and bounds, all as text.
 
-    Words are a list with commas; `choices` bound a Choice, `least` and `most` an Integer or the number of Words.
+    Words are a list with commas, a Role is the name of one of the world's roles; `choices` bound a Choice, `least` and
+    `most` an Integer or the number of Words.
     """
 
-    kind: Literal["Choice", "Integer", "Words"]
+    kind: Literal["Choice", "Integer", "Role", "Words"]
     default: str
     text: str
     choices: tuple[str, ...] = ()
@@ -31,6 +32,8 @@ class Setting:
         if self.kind == "Integer":
             good = value.isascii() and value.isdigit() and self.least <= int(value) <= self.most
             return None if good else f"must be a whole number from {self.least} to {self.most}"
+        if self.kind == "Role":
+            return None if _WORD.fullmatch(value) else "must be the name of a role"
         words = split_words(value)
         good = all(_WORD.fullmatch(word) for word in words)
         enough = self.least <= len(words) <= self.most and len(set(words)) == len(words)
@@ -43,12 +46,14 @@ class CatalogueService:
     """One built-in game service: its module, what a replica asks for, and its settings by name.
 
     `resources` are CPU and memory by the pod template's revision that brought them: a live world keeps those it has.
+    With `needs_memory` it keeps what it must not lose in the memory of a knowledge base, so that the world must have one.
     """
 
     module: str
     text: str
     resources: Mapping[int, tuple[str, str]]
     settings: Mapping[str, Setting]
+    needs_memory: bool = False
 
     def resources_of(self, revision: int) -> tuple[str, str]:
         """CPU and memory under a template revision."""

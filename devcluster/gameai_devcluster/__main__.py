@@ -58,12 +58,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     told.add_argument("--folder", type=Path, default=Path(".dev/story"), help="its data and logs")
     told.add_argument("--port", type=int, default=50053, help="its port (default 50053)")
-    told.add_argument("--lore", type=Path, default=story.LORE, help="Markdown of all worlds")
     told.add_argument(
-        "--chronicle", type=Path, default=story.CHRONICLE, help="Markdown of the world"
+        "--lore", type=Path, default=story.LORE, help="folder of Markdown (default: sample lore)"
     )
     told.add_argument(
-        "--engine", default="", help="host:port of vLLM or another OpenAI-compatible server"
+        "--chronicle",
+        type=Path,
+        help="folder of Markdown of the world alone (default: the sample's, with the sample lore)",
+    )
+    told.add_argument(
+        "--engine",
+        default="",
+        help="host:port of vLLM or another OpenAI-compatible server (default: a simulator without a model)",
     )
     told.add_argument("--model", default="", help="the model's name in --engine")
     told.set_defaults(run=_story)
@@ -134,9 +140,15 @@ def _story(options: argparse.Namespace) -> int:
     if bool(options.engine) != bool(options.model):
         _say("error: give --engine and --model together, or neither")
         return 2
+    sample = options.lore == story.LORE
+    chronicle = options.chronicle or (story.CHRONICLE if sample else None)
+    for folder in filter(None, (options.lore, chronicle)):
+        if not folder.is_dir():
+            _say(f"error: {folder} is not a folder: give one with Markdown files")
+            return 2
     chosen = story.Options(
         lore=options.lore.resolve(),
-        chronicle=options.chronicle.resolve(),
+        chronicle=chronicle.resolve() if chronicle else None,
         engine=options.engine,
         model=options.model,
         port=options.port,
@@ -148,9 +160,8 @@ def _story(options: argparse.Namespace) -> int:
     document = story.world(_WORLD)
     with story.laptop(options.folder.resolve(), document, _say, chosen) as service:
         _say(f"storyteller of {_WORLD} on {service.endpoint}, until Ctrl-C")
-        _say(
-            'ask it: .venv/bin/python examples/laptop/story.py "What does a cart pay at Tamrel bridge?"'
-        )
+        question = "What does a cart pay at Tamrel bridge?"
+        _say(f'ask it: .venv/bin/python examples/laptop/story.py "{question}" {service.endpoint}')
         stop.wait()
     return 0
 

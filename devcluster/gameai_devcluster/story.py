@@ -42,7 +42,7 @@ class Options:
     """Folders with the lore of all worlds and with the chronicle of one; an engine, `host:port` and its model; empty: a double of vLLM."""
 
     lore: Path = LORE
-    chronicle: Path = CHRONICLE
+    chronicle: Path | None = CHRONICLE
     engine: str = ""
     model: str = ""
     port: int = 0
@@ -108,7 +108,7 @@ def laptop(
         memory = stack.enter_context(_memory(server.database("story"), name, folder, chosen))
         engine = chosen.engine
         if not engine:
-            say("a double of vLLM: it has no model, and makes words up")
+            say("a simulator of vLLM: it has no model, and makes words up")
             double = Program("gameai_vllm", f"--served-model-name={_TIER}", log=folder / "tier.log")
             stack.callback(double.stop)
             engine = double.address()
@@ -134,10 +134,9 @@ def _memory(database: str, world: str, folder: Path, options: Options) -> Iterat
     ports, log = folder / "memory.ports", folder / "memory.log"
     ports.unlink(missing_ok=True)
     log.unlink(missing_ok=True)
-    sources = (
-        f"--source=lore={options.lore}",
-        f"--source=chronicle={options.chronicle},world={world},trust=60",
-    )
+    sources = [f"--source=lore={options.lore}"]
+    if options.chronicle:
+        sources.append(f"--source=chronicle={options.chronicle},world={world},trust=60")
     own = ("--port=0", "--health-port=0", f"--port-file={ports}", "--drain-seconds=0")
     command = (sys.executable, "-m", "gameai.knowledge", f"--database={database}", *sources, *own)
     process = start_in_background(command, log, die_with_parent=True)

@@ -49,4 +49,9 @@ async def main(question: str, address: str = "127.0.0.1:50053") -> None:
         show(found.citations)
 
 
-asyncio.run(main(*sys.argv[1:]))
+if len(sys.argv) not in (2, 3):
+    sys.exit('usage: story.py "QUESTION" [HOST:PORT]')
+try:
+    asyncio.run(main(*sys.argv[1:]))
+except grpc.aio.AioRpcError as error:
+    sys.exit(f"error: {error.code().name}: {error.details()}")

@@ -13,7 +13,7 @@ _PIECE = re.compile(r"\w+|[^\w\s]")
 # The template's own tokens of each message, and those that begin the reply.
 _MESSAGE_TOKENS = 4
 _REPLY_TOKENS = 3
-_SCHEMA = re.compile(r"JSON Schema:\n(\{.*\})")
+_SCHEMA = re.compile(r"<\|im_start\|>system\n[^|]*JSON Schema:\n(\{.*\})<\|im_end\|>")
 _DESCRIBED_TOKENS = 12
 
 
@@ -59,7 +59,7 @@ def structured(wanted: dict[str, Any], prompt: str) -> str | None:
 
 
 def described(prompt: str) -> str | None:
-    """An answer of the JSON Schema that a prompt gives after the words `JSON Schema:`, as a model follows it; None without one."""
+    """An answer of the JSON Schema that a system message ends with, as a model follows it; None without one."""
     found = _SCHEMA.search(prompt)
     try:
         schema = json.loads(found[1]) if found else None

@@ -59,12 +59,16 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage(memory: Memory, folder: Path, engine: str, **settings: str) -> Iterator[Stage]:
-    """All of it, where an engine is given by its address; empty: a world without gateways."""
+def stage(
+    memory: Memory, folder: Path, engine: str, gateway: str = "", **settings: str
+) -> Iterator[Stage]:
+    """All of it, where an engine is given by its address; empty: a world without gateways, or with one at an address."""
     memory.ingest(LORE)
     with contextlib.ExitStack() as stack:
         kept = stack.enter_context(served(memory.url, folder))
-        address = engine and stack.enter_context(story.gateway(engine, WORLD, folder))
+        address = gateway
+        if engine:
+            address = stack.enter_context(story.gateway(engine, WORLD, folder))
         document = json.loads(worlds.configuration()) | {"namespace": "eldermoor", "world": "moor"}
         config = folder / "world.json"
         config.write_text(story.told(document, kept.address, address, **settings))

@@ -169,6 +169,8 @@ def test_a_listing_has_conditions_a_position_and_a_limit() -> None:
     for wrong, field in (
         (pb.ListConceptsRequest(kinds=["No"]), "kinds"),
         (pb.ListConceptsRequest(attributes={str(n): "" for n in range(9)}), "attributes"),
+        (pb.ListConceptsRequest(attributes={"a\0": ""}), "attributes"),
+        (pb.ListConceptsRequest(after_kind="k" * 129), "after_kind"),
         (pb.ListConceptsRequest(after_name="n" * 129), "after_name"),
         (pb.ListConceptsRequest(count=101), "count"),
     ):

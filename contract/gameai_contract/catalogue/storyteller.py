@@ -7,6 +7,7 @@ from gameai_contract.settings import CatalogueService, Setting
 SERVICE = CatalogueService(
     module="gameai.services.storyteller",
     text="Story arcs and their next beats, answers and chronicles from the world's memory, with sources.",
+    needs_memory=True,
     resources=MappingProxyType({1: ("50m", "128Mi")}),
     settings=MappingProxyType(
         {
@@ -25,10 +26,8 @@ SERVICE = CatalogueService(
                 text="Longest reply of a language model, in tokens.",
             ),
             "role": Setting(
-                kind="Words",
+                kind="Role",
                 default="story",
-                least=1,
-                most=1,
                 text="Role of the world whose tier writes.",
             ),
             "sourceCharacters": Setting(

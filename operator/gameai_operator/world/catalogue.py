@@ -58,10 +58,10 @@ def seed(world: GameWorld) -> int:
 
 def effective(world: GameWorld, revision: int) -> tuple[Effective, ...]:
     """Every service of a world, as a template's revision has it; those that cannot be honoured with all their faults."""
-    return tuple(_effective(each, revision) for each in world.spec.services)
+    return tuple(_effective(world, each, revision) for each in world.spec.services)
 
 
-def _effective(service: GameService, revision: int) -> Effective:
+def _effective(world: GameWorld, service: GameService, revision: int) -> Effective:
     row = CATALOGUE.get(service.name)
     own = service.resources
     cpu, memory = row.resources_of(revision) if row else (OWN_CPU, OWN_MEMORY)
@@ -74,7 +74,7 @@ def _effective(service: GameService, revision: int) -> Effective:
         cpu=own.cpu or cpu,
         memory=own.memory or memory,
         settings=service.settings,
-        faults=tuple(_faults(service, row)),
+        faults=(*_faults(service, row), *_needs(world, service, row)),
     )
 
 
@@ -91,6 +91,29 @@ def _faults(service: GameService, row: CatalogueService | None) -> Iterator[Serv
     where = f"spec.services[{service.name}].settings"
     for name, value in service.settings.items() if row else ():
         yield from _setting_faults(where, name, value, row.settings if row else {})
+
+
+def _needs(
+    world: GameWorld, service: GameService, row: CatalogueService | None
+) -> Iterator[ServiceFault]:
+    """What a built-in service needs of its world."""
+    if row is None:
+        return
+    if row.needs_memory and world.spec.knowledge_base_ref is None:
+        message = (
+            f"spec.services: {service.name} keeps its state in a memory: set spec.knowledgeBaseRef"
+        )
+        yield ServiceFault(reason="MemoryMissing", message=message)
+    roles = [each.name for each in world.spec.roles]
+    for name, setting in row.settings.items():
+        value = service.settings.get(name, setting.default)
+        if setting.kind == "Role" and value not in roles:
+            known = ", ".join(roles) or "none"
+            message = (
+                f"spec.services[{service.name}].settings.{name}: {value!r} is not in spec.roles ({known})"
+                f"{nearest(value, roles)}: add the role, or name another one"
+            )
+            yield ServiceFault(reason="RoleMissing", message=message)
 
 
 def _setting_faults(

@@ -144,6 +144,7 @@ class Memory:
         count: int = 50,
         from_world_seconds: int | None = None,
         until_world_seconds: int | None = None,
+        minimum_confidence: int = 0,
         timeout_seconds: float = DEADLINE_SECONDS,
     ) -> history_pb2.ListEventsResponse:
         """A page of the world's history in order, or of a period of it, and the position of the next one. Raises as `search` does."""
@@ -153,6 +154,7 @@ class Memory:
             count=count,
             from_world_seconds=from_world_seconds,
             until_world_seconds=until_world_seconds,
+            minimum_confidence=minimum_confidence,
         )
         found: history_pb2.ListEventsResponse = await self._call(
             "history", "ListEvents", request, timeout_seconds
@@ -253,6 +255,22 @@ class Memory:
             "concepts", "ListConcepts", request, timeout_seconds
         )
         return found
+
+    async def concept_versions(
+        self,
+        kind: str,
+        name: str,
+        *,
+        after_version: int = 0,
+        count: int = 50,
+        timeout_seconds: float = DEADLINE_SECONDS,
+    ) -> Sequence[concepts_pb2.ConceptVersion]:
+        """A page of the versions of a concept that are the world's own, in order. Raises as `search` does."""
+        request = concepts_pb2.ListConceptVersionsRequest(
+            world=self._world, kind=kind, name=name, after_version=after_version, count=count
+        )
+        found = await self._call("concepts", "ListConceptVersions", request, timeout_seconds)
+        return tuple(found.versions)
 
     async def search_concepts(
         self,

@@ -7,8 +7,9 @@ import time
 
 from prometheus_client import Counter, Gauge, Histogram
 
-# A game server's frame is 16 ms; a weather request may take a few of them.
-_BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0)
+# A game server's frame is 16 ms; a weather request may take a few of them, and a language model a minute.
+_FRAMES = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0)
+_BUCKETS = (*_FRAMES, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 REQUESTS = Counter(
     "gameai_service_requests_total", "Calls by method and status code.", ["method", "code"]

@@ -105,19 +105,18 @@ def search(request: pb.SearchConceptsRequest) -> tuple[str, tuple[str, ...], int
 
 def listing(request: pb.ListConceptsRequest) -> Listing:
     """What to list. Raises `InvalidArgumentError`."""
-    if len(request.attributes) > MOST_ATTRIBUTES_COMPARED:
-        raise InvalidArgumentError(
-            f"attributes must be at most {MOST_ATTRIBUTES_COMPARED}, not {len(request.attributes)}",
-            field="attributes",
-        )
-    if (
-        len(request.after_kind) > MOST_NAME_CHARACTERS
-        or len(request.after_name) > MOST_NAME_CHARACTERS
+    if len(request.attributes) > MOST_ATTRIBUTES_COMPARED or not all(
+        map(KIND.fullmatch, request.attributes)
     ):
         raise InvalidArgumentError(
-            "after_kind and after_name must be those of the last concept of the page before",
-            field="after_name",
+            f"attributes must be at most {MOST_ATTRIBUTES_COMPARED}, with keys of lower-case letters, digits, '.', '_', '-'",
+            field="attributes",
         )
+    for field, value in (("after_kind", request.after_kind), ("after_name", request.after_name)):
+        if len(value) > MOST_NAME_CHARACTERS:
+            raise InvalidArgumentError(
+                f"{field} must be that of the last concept of the page before", field=field
+            )
     return Listing(
         world=wire.world(request.world),
         kinds=_kinds(request.kinds),

@@ -16,6 +16,7 @@ from gameai.errors import ExhaustedError, NotFoundError
 from gameai.services.storyteller.archive import Archive
 from gameai.services.storyteller.author import Author
 from gameai.services.storyteller.planner import Planner
+from gameai.services.storyteller.resolver import Resolver
 from gameai.services.storyteller.rules import prompts, requests, sources
 from gameai.services.storyteller.rules.replies import Written
 from gameai.serving import GameService, LiveWorld, Runtime, main
@@ -24,8 +25,10 @@ from gameai.storyteller.v1 import storyteller_pb2_grpc
 
 # Calls that wait for a language model, of this replica.
 _MOST_CALLS = 8
-# To send what was written before the caller's deadline.
-_SPARE_SECONDS = 1.0
+# The memory takes four writes of an account at a time, of all services of a world together.
+_MOST_WRITES = 3
+# To keep and send what was written before the caller's deadline.
+_SPARE_SECONDS = 2.0
 Context = aio.ServicerContext[Any, Any]
 
 
@@ -41,13 +44,18 @@ class StorytellerService(storyteller_pb2_grpc.StorytellerServiceServicer):
         self._budget = budget
         self._seconds = seconds
         self._planner = Planner(archive, author, self._now, budget)
-        self._open = 0
+        self._resolver = Resolver(archive, self._now)
+        self._places = Places(_MOST_CALLS, "wait for a language model")
+        self._writes = Places(_MOST_WRITES, "write")
 
     async def WriteArc(self, request: pb.WriteArcRequest, context: Context) -> pb.WriteArcResponse:
         """Create or change an arc."""
         arc = requests.arc(request.arc)
         expected = requests.version(request.expected_version, 0)
-        return pb.WriteArcResponse(arc=await self._archive.write_arc(arc, expected, self._now()))
+        with self._writes.taken():
+            self._planner.forget(arc.name)
+            written = await self._archive.write_arc(arc, expected, self._now())
+        return pb.WriteArcResponse(arc=written)
 
     async def GetArc(self, request: pb.GetArcRequest, context: Context) -> pb.GetArcResponse:
         """One arc."""
@@ -68,10 +76,7 @@ class StorytellerService(storyteller_pb2_grpc.StorytellerServiceServicer):
         name = requests.request_id(request.request_id)
         arc = requests.arc_name(request.arc, "arc")
         situation = requests.text(request.situation, "situation", requests.MOST_SITUATION)
-        with self._place():
-            beat, known = await self._planner.plan(
-                name, arc, situation, lambda: self._left(context)
-            )
+        beat, known = await self._planner.plan(name, arc, situation, lambda: self._left(context))
         return pb.PlanBeatResponse(beat=beat, known=known)
 
     async def ListBeats(
@@ -90,7 +95,9 @@ class StorytellerService(storyteller_pb2_grpc.StorytellerServiceServicer):
         """What became of a beat."""
         requests.beat_name(request.beat)
         happened = requests.outcome(request)
-        return pb.ResolveBeatResponse(beat=await self._planner.resolve(request, happened))
+        with self._writes.taken():
+            beat, refused = await self._resolver.resolve(request, happened)
+        return pb.ResolveBeatResponse(beat=beat, refused=refused)
 
     async def AnswerQuestion(
         self, request: pb.AnswerQuestionRequest, context: Context
@@ -98,7 +105,7 @@ class StorytellerService(storyteller_pb2_grpc.StorytellerServiceServicer):
         """An answer with its sources."""
         question = requests.text(request.question, "question", requests.MOST_QUESTION)
         trust = requests.trust(request)
-        with self._place():
+        with self._places.taken():
             found = await self._archive.found(question, trust, self._budget)
             if not found:
                 return pb.AnswerQuestionResponse()
@@ -117,8 +124,8 @@ class StorytellerService(storyteller_pb2_grpc.StorytellerServiceServicer):
     ) -> pb.RecountHistoryResponse:
         """A chronicle of a period."""
         begin, end = requests.period(request)
-        with self._place():
-            events, more = await self._archive.period(begin, end)
+        with self._places.taken():
+            events, more = await self._archive.period(begin, end, requests.TRUST)
             if not events:
                 return pb.RecountHistoryResponse()
             told, shortened = sources.period(events, self._budget)
@@ -143,12 +150,20 @@ class StorytellerService(storyteller_pb2_grpc.StorytellerServiceServicer):
         left = cast("float | None", context.time_remaining())
         return self._seconds if left is None else min(self._seconds, left - _SPARE_SECONDS)
 
+
+class Places:
+    """So many calls at the same time; `what` they do completes the message to the others."""
+
+    def __init__(self, most: int, what: str) -> None:
+        self._most = most
+        self._what = what
+        self._open = 0
+
     @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._open >= _MOST_CALLS:
-            raise ExhaustedError(
-                f"{_MOST_CALLS} calls wait for a language model already: call again later"
-            )
+    def taken(self) -> Iterator[None]:
+        """Raises `ExhaustedError` where all are taken."""
+        if self._open >= self._most:
+            raise ExhaustedError(f"{self._most} calls {self._what} already: call again later")
         self._open += 1
         try:
             yield

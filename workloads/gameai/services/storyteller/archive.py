@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
+from types import MappingProxyType
 
 from grpc import StatusCode
 
@@ -11,18 +12,31 @@ from gameai import client, errors
 from gameai.client import AskError, Memory
 from gameai.errors import FullError, InvalidArgumentError, ServiceFault, UnavailableError
 from gameai.knowledge.v1 import concepts_pb2, history_pb2
-from gameai.services.storyteller.rules import records, sources
+from gameai.services.storyteller.rules import records, requests, sources
+from gameai.services.storyteller.rules.records import KeptBeat
 from gameai.services.storyteller.rules.sources import Source
 from gameai.storyteller.v1 import storyteller_pb2 as pb
 
 _HITS = 8
-_KNOWN = 5
+# Beats are near to each other's situations: the persons and places are behind them.
+_KNOWN, _NEAR = 5, 50
 _PAGE = 100
 MOST_EVENTS = 500
 # Of one arc, whatever their state.
 MOST_BEATS = 500
 _TRIES = 3
-NO_MEMORY = "this world has no memory that the storyteller may ask: set spec.knowledgeBaseRef of the GameWorld, and see its condition KnowledgeReady"
+NO_MEMORY = "this world has no memory that the storyteller may ask: set spec.knowledgeBaseRef of the GameWorld, and see its condition KnowledgeReady (on a laptop: memory.endpoint of --config)"
+
+NO_RIGHTS = (
+    "the storyteller calls it with the token of its world, which its pods have from template revision 4 on: see KnowledgeReady"
+    " of the GameWorld"
+)
+_KINDS: Mapping[StatusCode, type[ServiceFault]] = MappingProxyType(
+    {
+        StatusCode.FAILED_PRECONDITION: FullError,
+        StatusCode.RESOURCE_EXHAUSTED: errors.ExhaustedError,
+    }
+)
 
 
 class Archive:
@@ -44,8 +58,10 @@ class Archive:
             budget,
         )
 
-    async def period(self, begin: int, end: int) -> tuple[list[history_pb2.RecordedEvent], bool]:
-        """The events between two seconds of world time, in the order in which they were appended, and whether there are more."""
+    async def period(
+        self, begin: int, end: int, trust: int
+    ) -> tuple[list[history_pb2.RecordedEvent], bool]:
+        """The events between two seconds of world time in the order of their numbers, and whether there are more."""
         events: list[history_pb2.RecordedEvent] = []
         after, more = 0, True
         while more and len(events) < MOST_EVENTS:
@@ -55,6 +71,7 @@ class Archive:
                     count=_PAGE,
                     from_world_seconds=begin,
                     until_world_seconds=end,
+                    minimum_confidence=trust,
                 )
             events += page.events
             after, more = page.next_after_sequence, page.more
@@ -63,96 +80,75 @@ class Archive:
     async def known(self, text: str) -> list[str]:
         """Sentences on the persons, places and the like that are nearest to a text."""
         with _faults():
-            hits = await self._memory.search_concepts(text, count=_KNOWN * 2)
+            hits = await self._memory.search_concepts(text, count=_NEAR)
         concepts = (each.version.concept for each in hits)
-        own = (records.ARC_KIND, records.BEAT_KIND)
-        found = (f"{each.name}: {each.summary}" for each in concepts if each.kind not in own)
+        found = (f"{e.name}: {e.summary}" for e in concepts if e.kind not in records.KINDS)
         return list(islice(found, _KNOWN))
 
     async def arc(self, name: str) -> pb.Arc | None:
         """An arc; None if absent."""
-        with _faults():
-            found = await self._memory.concept(records.ARC_KIND, name)
-        return None if found is None or not found.world else records.arc_of(found)
+        found = await self._own(records.ARC_KIND, name)
+        return None if found is None else records.arc_of(found)
 
     async def arcs(self, after: str, count: int) -> tuple[list[pb.Arc], bool]:
         """A page of arcs."""
-        with _faults():
-            page = await self._memory.list_concepts(
-                kinds=[records.ARC_KIND], after=(records.ARC_KIND, after), count=count
-            )
-        return [records.arc_of(each) for each in page.versions if each.world], page.more
+        found, more = await self._listed(records.ARC_KIND, {}, after, count)
+        return [records.arc_of(each) for each in found], more
 
     async def write_arc(self, arc: pb.Arc, expected: int, now: int) -> pb.Arc:
         """Write a version of an arc, once however often it is asked for; the arc as it is kept."""
+        before = await self._own(records.ARC_KIND, arc.name) if expected else None
+        if before is not None:
+            now = max(now, before.from_world_seconds)
         return records.arc_of(await self._write(records.arc_concept(arc), expected, now))
 
-    async def beat(self, name: str) -> pb.Beat | None:
-        """A beat; None if absent."""
-        with _faults():
-            found = await self._memory.concept(records.BEAT_KIND, name)
-        return None if found is None or not found.world else records.beat_of(found)
+    async def kept_beat(self, name: str) -> KeptBeat | None:
+        """A beat with its digest; None if absent."""
+        found = await self._own(records.BEAT_KIND, name)
+        return None if found is None else records.kept_beat(found)
 
     async def beats(
         self, arc: str, state: int, after: str, count: int
     ) -> tuple[list[pb.Beat], bool]:
         """A page of an arc's beats, of one state or (0) all."""
-        attributes = {"arc": arc}
-        if state:
-            attributes["state"] = records.STATE_NAMES[state]
-        with _faults():
-            page = await self._memory.list_concepts(
-                kinds=[records.BEAT_KIND],
-                attributes=attributes,
-                after=(records.BEAT_KIND, after),
-                count=count,
-            )
-        return [records.beat_of(each) for each in page.versions if each.world], page.more
+        wanted = records.beats_of(arc, state)
+        found, more = await self._listed(records.BEAT_KIND, wanted, after, count)
+        return [records.kept_beat(each).beat for each in found], more
 
     async def all_beats(self, arc: str) -> list[pb.Beat]:
         """All beats of an arc. Raises `FullError` where there are too many for another one."""
-        found: list[pb.Beat] = []
-        more = True
-        while more:
-            page, more = await self.beats(arc, 0, found[-1].name if found else "", _PAGE)
-            found += page
-            if len(found) >= MOST_BEATS:
-                raise FullError(
-                    f"arc {arc} has {MOST_BEATS} beats, as many as an arc may have: begin another arc, or have a reviewer of the"
-                    " memory delete some with ForgetConcept",
-                    field="arc",
-                )
+        found, _ = await self.beats(arc, 0, "", MOST_BEATS)
+        if len(found) >= MOST_BEATS:
+            raise FullError(
+                f"arc {arc} has {MOST_BEATS} beats, as many as an arc may have: begin another arc, or have a reviewer of the"
+                " memory delete some with ForgetConcept",
+                field="arc",
+            )
         return found
 
-    async def write_beat(self, beat: pb.Beat, expected: int, now: int, cause: int = 0) -> pb.Beat:
-        """Write a version of a beat, once however often it is asked for; the beat as it is kept."""
-        concept = records.beat_concept(beat)
-        return records.beat_of(await self._write(concept, expected, now, cause))
-
-    async def written_beat(self, beat: pb.Beat, expected: int) -> pb.Beat | None:
-        """The beat as it is kept where it was written before as the version behind `expected`; else None."""
-        found = await self._written(records.beat_concept(beat), expected)
-        return None if found is None else records.beat_of(found)
+    async def write_beat(self, kept: KeptBeat, now: int, cause: int = 0) -> pb.Beat:
+        """Write the version of a beat that follows its own, once however often it is asked for; the beat as it is kept."""
+        concept = records.beat_concept(kept)
+        return records.kept_beat(await self._write(concept, kept.beat.version, now, cause)).beat
 
     async def append(self, event: history_pb2.Event) -> int:
-        """Append an event, once for each key; its number. Raises `InvalidArgumentError` where the memory holds it for a review."""
+        """Append an event, once for each key; its number, 0 where the memory holds it for a review."""
         with _faults():
             [appended] = await self._memory.append_events(event)
-        if appended.state != history_pb2.EVENT_STATE_LIVE:
-            raise InvalidArgumentError(
-                "happened or a participant addresses the language model that will read it, or a review has rejected it:"
-                " write what happened, and no orders",
-                field="happened",
-            )
-        return appended.sequence
+        return appended.sequence if appended.state == history_pb2.EVENT_STATE_LIVE else 0
+
+    async def sequence(self, key: str, second: int) -> int:
+        """The number of the event of a key that happened at a second of world time; 0 where there is none."""
+        events, _ = await self.period(second, second, 0)
+        return next((each.sequence for each in events if each.event.key == key), 0)
 
     async def change(self, change: pb.ConceptChange, now: int, cause: int) -> None:
         """Write a version of a concept of the world that an event caused, unless that was done before; its attributes stay."""
         for left in reversed(range(_TRIES)):
             with _faults():
                 before = await self._memory.concept(change.kind, change.name)
-            own = before is not None and bool(before.world)
-            if before is not None and own and before.cause_sequence == cause:
+            own = before if before is not None and before.world else None
+            if own is not None and cause and await self._caused(own, cause):
                 return
             concept = concepts_pb2.Concept(
                 kind=change.kind,
@@ -160,14 +156,46 @@ class Archive:
                 summary=change.summary,
                 attributes=before.concept.attributes if before is not None else {},
             )
-            expected = before.version if before is not None and own else 0
+            expected, at = (own.version, max(now, own.from_world_seconds)) if own else (0, now)
             try:
-                await self._evolve(concept, expected, now, cause)
+                await self._evolve(concept, expected, at, cause)
             except errors.ConflictError:
                 if not left:
                     raise
             else:
                 return
+
+    async def _caused(self, latest: concepts_pb2.ConceptVersion, cause: int) -> bool:
+        """Whether one of the latest versions of a concept was caused by an event."""
+        concept, after = latest.concept, max(0, latest.version - _PAGE)
+        with _faults():
+            found = await self._memory.concept_versions(
+                concept.kind, concept.name, after_version=after, count=_PAGE
+            )
+        return any(each.cause_sequence == cause for each in found)
+
+    async def _own(self, kind: str, name: str) -> concepts_pb2.ConceptVersion | None:
+        """A concept of the world; those of all worlds are nothing of the storyteller's."""
+        with _faults():
+            found = await self._memory.concept(kind, name)
+        return found if found is not None and found.world else None
+
+    async def _listed(
+        self, kind: str, attributes: Mapping[str, str], after: str, count: int
+    ) -> tuple[list[concepts_pb2.ConceptVersion], bool]:
+        """A page of the world's concepts of a kind, whatever others wrote between them, and whether there are more."""
+        found: list[concepts_pb2.ConceptVersion] = []
+        more = True
+        while more and len(found) < count:
+            with _faults():
+                page = await self._memory.list_concepts(
+                    kinds=[kind], attributes=attributes, after=(kind, after), count=_PAGE
+                )
+            more = page.more and bool(page.versions)
+            own = [each for each in page.versions if each.world]
+            found += [each for each in own if requests.own_name(each.concept.name)]
+            after = page.versions[-1].concept.name if page.versions else after
+        return found[:count], more or len(found) > count
 
     @property
     def _memory(self) -> Memory:
@@ -186,7 +214,7 @@ class Archive:
             if found is None:
                 raise
             return found
-        # As it is kept: without personal data.
+        # As it is kept: without personal data. Later versions do not matter.
         found = await self._written(concept, expected)
         if found is None:
             raise errors.ConflictError(
@@ -199,11 +227,12 @@ class Archive:
         self, concept: concepts_pb2.Concept, expected: int
     ) -> concepts_pb2.ConceptVersion | None:
         with _faults():
-            found = await self._memory.concept(concept.kind, concept.name)
-        if found is None or not found.world or found.version != expected + 1:
-            return None
-        digest = found.concept.attributes.get(records.DIGEST)
-        return found if digest == concept.attributes[records.DIGEST] else None
+            found = await self._memory.concept_versions(
+                concept.kind, concept.name, after_version=expected, count=1
+            )
+        wanted = concept.attributes[records.DIGEST]
+        same = (each for each in found if each.concept.attributes.get(records.DIGEST) == wanted)
+        return next(same, None)
 
     async def _evolve(
         self, concept: concepts_pb2.Concept, expected: int, now: int, cause: int
@@ -224,10 +253,12 @@ def _faults() -> Iterator[None]:
 
 
 def _fault(error: AskError) -> ServiceFault:
+    message = f"the memory: {error.message}"
     if isinstance(error, client.QuestionError):
-        return InvalidArgumentError(f"the memory: {error.message}")
+        return InvalidArgumentError(message)
     if isinstance(error, client.ConflictError):
         return errors.ConflictError(error.message, field="expected_version")
-    if error.code is StatusCode.FAILED_PRECONDITION:
-        return FullError(f"the memory: {error.message}")
-    return UnavailableError(f"the memory: {error.message}")
+    if error.code in (StatusCode.PERMISSION_DENIED, StatusCode.UNAUTHENTICATED):
+        return errors.PermissionDeniedError(f"{message}; {NO_RIGHTS}")
+    kind = _KINDS.get(error.code, UnavailableError)
+    return kind(message)

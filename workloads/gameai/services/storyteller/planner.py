@@ -1,35 +1,40 @@
-"""asyncio: plans beats and resolves them; each step can be repeated, so that a call that was cut short is made whole by the next."""
+"""asyncio: plans beats, one at a time. The same request gives the same beat."""
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from gameai.errors import (
-    ConflictError,
     ExhaustedError,
     InvalidArgumentError,
     NotFoundError,
     UnavailableError,
 )
-from gameai.knowledge.v1 import history_pb2
 from gameai.services.storyteller.archive import Archive
 from gameai.services.storyteller.author import Author
 from gameai.services.storyteller.rules import prompts, records, stages
 from gameai.services.storyteller.rules.prompts import Task
+from gameai.services.storyteller.rules.records import KeptBeat
 from gameai.services.storyteller.rules.replies import Written
 from gameai.storyteller.v1 import storyteller_pb2 as pb
 
 _TRUST = 50
 _MOST_REMEMBERED = 64
+# Calls that plan or wait for their turn.
+_MOST_WAITING = 4
+# Less is not worth to ask a language model.
+_LEAST_SECONDS = 2.0
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Course:
-    """An arc and its beats."""
+    """An arc and its beats by name; a beat that is planned is added."""
 
     arc: pb.Arc
-    beats: tuple[pb.Beat, ...]
+    beats: dict[str, pb.Beat]
 
 
 class Planner:
@@ -43,6 +48,7 @@ class Planner:
         self._now = now
         self._budget = budget
         self._turn = asyncio.Lock()
+        self._waiting = 0
         # As last read, for plans while the memory does not answer.
         self._courses: OrderedDict[str, _Course] = OrderedDict()
 
@@ -51,64 +57,62 @@ class Planner:
     ) -> tuple[pb.Beat, bool]:
         """The beat of a request, and whether it was planned before. `seconds`: how long a language model may take from then on."""
         name = records.beat_name(arc, request_id)
-        async with self._turn:
-            if seconds() <= 0:
-                raise ExhaustedError(
-                    "no time is left for a language model: one beat is planned at a time, so give a longer deadline"
-                )
-            try:
-                before = await self._archive.beat(name)
-                if before is not None:
-                    return before, True
-                course = await self._course(arc)
-                task = await self._task(course, situation)
-            except UnavailableError:
-                if arc not in self._courses:
-                    raise
-                beat = self._beat(name, self._courses[arc], pb.DEGRADED_REASON_NO_MEMORY)
-                return beat, False
-            return await self._planned(name, course, task, seconds()), False
-
-    async def resolve(self, request: pb.ResolveBeatRequest, happened: str) -> pb.Beat:
-        """What became of a beat: the event, then what it caused, then the beat, which says that all is done."""
-        before = await self._archive.beat(request.beat)
-        if before is None:
-            raise NotFoundError(
-                f"this world has no beat {request.beat}: ListBeats has those of an arc",
-                field="beat",
+        before = await self._known(name, arc)
+        if before is not None:
+            return before, True
+        if self._waiting >= _MOST_WAITING:
+            raise ExhaustedError(
+                f"{_MOST_WAITING} calls wait to plan a beat already: call again later"
             )
-        wanted = _resolved(before, happened, self._now())
-        done = await self._archive.written_beat(wanted, request.expected_version)
-        if done is not None:
-            return done
-        if (before.version, before.state) != (request.expected_version, pb.BEAT_STATE_PLANNED):
-            state = records.STATE_NAMES.get(before.state, "of no known state")
-            raise ConflictError(
-                f"beat {before.name} is at version {before.version} and {state}: only a planned one can be resolved,"
-                " with expected_version as it is",
-                field="expected_version",
-            )
-        if happened:
-            wanted.event_sequence = await self._append(request, happened, wanted.world_seconds)
-            for change in request.changes:
-                await self._archive.change(change, wanted.world_seconds, wanted.event_sequence)
-        return await self._archive.write_beat(
-            wanted, before.version, wanted.world_seconds, wanted.event_sequence
-        )
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._plan(name, arc, situation, seconds)
+        finally:
+            self._waiting -= 1
 
-    async def _append(self, request: pb.ResolveBeatRequest, happened: str, now: int) -> int:
-        event = history_pb2.Event(
-            key=records.event_key(request.beat, happened),
-            world_seconds=now,
-            kind=records.EVENT_KIND,
-            summary=happened,
-            participants=request.participants,
-            evidence=history_pb2.EVIDENCE_SYSTEM,
-        )
-        return await self._archive.append(event)
+    def forget(self, arc: str) -> None:
+        """An arc was changed: what was read of it before does not count."""
+        self._courses.pop(arc, None)
+
+    async def _known(self, name: str, arc: str) -> pb.Beat | None:
+        """A beat that was planned; while the memory does not answer, as this replica saw it last."""
+        try:
+            kept = await self._archive.kept_beat(name)
+        except UnavailableError:
+            if arc not in self._courses:
+                raise
+            return self._courses[arc].beats.get(name)
+        return None if kept is None else kept.beat
+
+    async def _plan(
+        self, name: str, arc: str, situation: str, seconds: Callable[[], float]
+    ) -> tuple[pb.Beat, bool]:
+        try:
+            # The call before may have had the same request id.
+            before = await self._known(name, arc)
+            if before is not None:
+                return before, True
+            course = await self._course(arc)
+            task = await self._task(course, situation)
+        except UnavailableError:
+            if arc not in self._courses:
+                raise
+            beat = self._beat(name, self._courses[arc], pb.DEGRADED_REASON_NO_MEMORY)
+            return beat, False
+        if seconds() < _LEAST_SECONDS:
+            raise ExhaustedError(
+                f"less than {_LEAST_SECONDS:.0f} s are left for a language model: give a longer deadline, of at least 10 s. One"
+                " beat is planned at a time"
+            )
+        planned = await self._planned(name, course, task, seconds())
+        course.beats[planned.name] = planned
+        return planned, False
 
     async def _course(self, name: str) -> _Course:
         arc = await self._archive.arc(name)
+        if arc is None or arc.closed:
+            self._courses.pop(name, None)
         if arc is None:
             raise NotFoundError(
                 f"this world has no arc {name}: create it with WriteArc", field="arc"
@@ -117,7 +121,8 @@ class Planner:
             raise InvalidArgumentError(
                 f"arc {name} is closed: reopen it with WriteArc, or name another one", field="arc"
             )
-        course = _Course(arc=arc, beats=tuple(await self._archive.all_beats(name)))
+        beats = await self._archive.all_beats(name)
+        course = _Course(arc=arc, beats={each.name: each for each in beats})
         self._courses[name] = course
         self._courses.move_to_end(name)
         if len(self._courses) > _MOST_REMEMBERED:
@@ -128,19 +133,23 @@ class Planner:
         about = f"{situation} {course.arc.goal}"
         found = await self._archive.found(about, _TRUST, self._budget)
         known = await self._archive.known(situation)
-        beats = [each for each in course.beats if each.state != pb.BEAT_STATE_DROPPED]
+        beats = [each for each in course.beats.values() if each.state != pb.BEAT_STATE_DROPPED]
         return prompts.beat(course.arc, situation, beats, known, found)
 
     async def _planned(self, name: str, course: _Course, task: Task, seconds: float) -> pb.Beat:
         beat = self._beat(name, course, await self._author.write(task, seconds))
         try:
-            return await self._archive.write_beat(beat, 0, beat.world_seconds)
-        except InvalidArgumentError:
+            return await self._written(beat)
+        except InvalidArgumentError as error:
             # The memory refuses what addresses a language model. Stages were admitted as part of their arc.
             if beat.stage:
                 raise
-        beat = self._beat(name, course, pb.DEGRADED_REASON_INVALID_ANSWER)
-        return await self._archive.write_beat(beat, 0, beat.world_seconds)
+            _LOG.warning("beat %s is not kept as the tier wrote it: %s", name, error)
+        return await self._written(self._beat(name, course, pb.DEGRADED_REASON_INVALID_ANSWER))
+
+    async def _written(self, beat: pb.Beat) -> pb.Beat:
+        kept = KeptBeat(beat=beat, digest=records.plan_digest())
+        return await self._archive.write_beat(kept, beat.world_seconds)
 
     def _beat(
         self, name: str, course: _Course, written: "Written | pb.DegradedReason.ValueType"
@@ -155,21 +164,13 @@ class Planner:
             beat.text = written.text
             beat.citations.extend(each.citation for each in written.sources)
             return beat
-        beat.stage = stages.following(course.arc, course.beats)
+        beat.stage = stages.following(course.arc, course.beats.values())
         if not beat.stage:
+            why = pb.DegradedReason.Name(written).removeprefix("DEGRADED_REASON_")
             raise UnavailableError(
-                f"no tier answered for arc {beat.arc}, and a beat was made from each of its stages: try again later, or add"
-                " stages with WriteArc"
+                f"no text from a language model ({why}), and a beat was made from each stage of arc {beat.arc}: call again"
+                " later, or add stages with WriteArc"
             )
         beat.text = course.arc.stages[beat.stage - 1]
         beat.degraded_reason = written
         return beat
-
-
-def _resolved(before: pb.Beat, happened: str, now: int) -> pb.Beat:
-    wanted = pb.Beat()
-    wanted.CopyFrom(before)
-    wanted.state = pb.BEAT_STATE_HAPPENED if happened else pb.BEAT_STATE_DROPPED
-    wanted.text = happened or before.text
-    wanted.world_seconds = max(now, before.world_seconds)
-    return wanted

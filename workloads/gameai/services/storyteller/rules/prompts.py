@@ -9,6 +9,12 @@ from gameai.storyteller.v1 import storyteller_pb2 as pb
 
 MOST_BEAT, MOST_ANSWER, MOST_RECOUNT = 600, 1200, 2400
 _MOST_BEATS, _MOST_KNOWN = 8, 5
+# Of a former beat, and of what is known of a person or a place.
+_MOST_LINE = 300
+# What a reply may be longer than its text.
+_REPLY_ROOM = 200
+# Marks of chat templates, and of sources.
+_MARKS = frozenset("<>[]|")
 
 Chat = tuple[tuple[str, str], ...]
 
@@ -51,8 +57,8 @@ def beat(
         "Plan what happens next in this world: one event, in one to three sentences, that leads towards the goal.",
         f"Goal: {_quoted(arc.goal)}",
         f"Situation: {_quoted(situation)}",
-        *(f"Before: {_quoted(each.text)}" for each in latest),
-        *(f"Known: {_quoted(each)}" for each in known[:_MOST_KNOWN]),
+        *(f"Before: {_quoted(each.text[:_MOST_LINE])}" for each in latest),
+        *(f"Known: {_quoted(each[:_MOST_LINE])}" for each in known[:_MOST_KNOWN]),
         "Do not contradict the sources, and cite those that you use.",
     ]
     return Task(words="\n".join(lines), most=MOST_BEAT, sources=tuple(sources))
@@ -70,10 +76,11 @@ def chat(task: Task) -> Chat:
     return (("system", system), ("user", f"Sources:\n{sources or 'none'}\n\n{task.words}"))
 
 
-def repair(before: Chat, reply: str, fault: str) -> Chat:
+def repair(task: Task, reply: str, fault: str) -> Chat:
     """The chat that asks again, once a reply was not of the form."""
+    reply = reply[: task.most + _REPLY_ROOM]
     again = f"That is not valid: {fault}. Reply with the corrected JSON object and nothing else."
-    return (*before[:2], ("assistant", reply), ("user", again))
+    return (*chat(task), ("assistant", reply), ("user", again))
 
 
 def schema(task: Task) -> dict[str, object]:
@@ -96,4 +103,6 @@ def schema(task: Task) -> dict[str, object]:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    """A JSON string on one line, without the marks by which chat templates divide messages."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() and c not in _MARKS else f"\\u{ord(c):04x}" for c in quoted)

@@ -1,14 +1,17 @@
 """PURE: arcs and beats as concepts of the memory, which keeps their versions, and back."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count, takewhile
+from typing import Any
 
 from gameai.knowledge.v1 import concepts_pb2
 from gameai.storyteller.v1 import storyteller_pb2 as pb
 
 ARC_KIND, BEAT_KIND, EVENT_KIND = "story-arc", "story-beat", "story-beat"
+KINDS = (ARC_KIND, BEAT_KIND)
 # An attribute of both.
 DIGEST = "digest"
 # Of a concept of the memory.
@@ -20,9 +23,21 @@ _STATES: dict[str, "pb.BeatState.ValueType"] = {
     "planned": pb.BEAT_STATE_PLANNED,
     "happened": pb.BEAT_STATE_HAPPENED,
     "dropped": pb.BEAT_STATE_DROPPED,
+    "resolving": pb.BEAT_STATE_RESOLVING,
 }
 _REASONS = dict(pb.DegradedReason.items())
 STATE_NAMES: dict[int, str] = {number: name for name, number in _STATES.items()}
+
+
+RESOLVED = (pb.BEAT_STATE_HAPPENED, pb.BEAT_STATE_DROPPED, pb.BEAT_STATE_RESOLVING)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptBeat:
+    """A beat, and the digest of the request that wrote it, by which a repeated one is recognised."""
+
+    beat: pb.Beat
+    digest: str
 
 
 def beat_name(arc: str, request_id: str) -> str:
@@ -30,13 +45,23 @@ def beat_name(arc: str, request_id: str) -> str:
     return f"{arc}-{_digest(arc, request_id)}"
 
 
-def event_key(beat: str, happened: str) -> str:
-    """The key of the event that a beat becomes: the same for the same outcome."""
-    return f"beat:{_digest(beat, happened)}"
+def event_key(beat: str) -> str:
+    """The key of the event that a beat becomes: a beat happens once."""
+    return f"beat:{_digest(beat)}"
+
+
+def plan_digest() -> str:
+    """The digest of a plan: whatever a model wrote, the request is the same."""
+    return _digest("planned")
+
+
+def outcome_digest(happened: str) -> str:
+    """The digest of an outcome; empty: dropped."""
+    return _digest("happened", happened)
 
 
 def arc_concept(arc: pb.Arc) -> concepts_pb2.Concept:
-    """The concept that holds an arc. Its digest is that of the request, by which a repeated one is recognised."""
+    """The concept that holds an arc. By its digest a repeated request is recognised."""
     attributes = {f"stage-{number:02}": stage for number, stage in enumerate(arc.stages, start=1)}
     if arc.closed:
         attributes["closed"] = "true"
@@ -49,8 +74,8 @@ def arc_concept(arc: pb.Arc) -> concepts_pb2.Concept:
 def arc_of(found: concepts_pb2.ConceptVersion) -> pb.Arc:
     """The arc that a concept holds. Others may have written it: what has another form is left out."""
     attributes = found.concept.attributes
-    names = takewhile(attributes.__contains__, (f"stage-{number:02}" for number in count(1)))
-    stages = [attributes[name] for name in names]
+    texts = (attributes.get(f"stage-{number:02}", "") for number in count(1))
+    stages = list(takewhile(bool, texts))
     return pb.Arc(
         name=found.concept.name,
         goal=found.concept.summary,
@@ -60,30 +85,35 @@ def arc_of(found: concepts_pb2.ConceptVersion) -> pb.Arc:
     )
 
 
-def beat_concept(beat: pb.Beat) -> concepts_pb2.Concept:
-    """The concept that holds a beat. Its digest is the same for all plans of a request, and that of the outcome afterwards."""
-    state = STATE_NAMES[beat.state]
-    outcome = () if beat.state == pb.BEAT_STATE_PLANNED else (beat.text,)
-    attributes = {"arc": beat.arc, "state": state, DIGEST: _digest(state, *outcome)}
+def beat_concept(kept: KeptBeat) -> concepts_pb2.Concept:
+    """The concept that holds a beat."""
+    beat = kept.beat
+    attributes = {**beats_of(beat.arc, beat.state), DIGEST: kept.digest}
     if beat.stage:
         attributes["stage"] = str(beat.stage)
     if beat.degraded_reason:
         attributes["degraded"] = pb.DegradedReason.Name(beat.degraded_reason)
-    kept = (_citation_text(each) for each in beat.citations)
-    numbered = enumerate((each for each in kept if len(each) <= _MOST_VALUE), start=1)
+    texts = (_citation_text(each) for each in beat.citations)
+    numbered = enumerate((each for each in texts if len(each) <= _MOST_VALUE), start=1)
     attributes |= {f"citation-{n:02}": each for n, each in numbered if n <= _MOST_CITATIONS}
     return concepts_pb2.Concept(
         kind=BEAT_KIND, name=beat.name, summary=beat.text, attributes=attributes
     )
 
 
-def beat_of(found: concepts_pb2.ConceptVersion) -> pb.Beat:
+def beats_of(arc: str, state: int) -> dict[str, str]:
+    """What all beats of an arc, in some state or (0) any, have in common. The memory could take a name for a phone number."""
+    found = {"arc-digest": _digest(arc)}
+    return {**found, "state": STATE_NAMES[state]} if state else found
+
+
+def kept_beat(found: concepts_pb2.ConceptVersion) -> KeptBeat:
     """The beat that a concept holds. Others may have written it: what has another form is left out."""
     attributes = found.concept.attributes
     stage = attributes.get("stage", "")
-    return pb.Beat(
+    beat = pb.Beat(
         name=found.concept.name,
-        arc=attributes.get("arc", ""),
+        arc=found.concept.name.rpartition("-")[0],
         state=_STATES.get(attributes.get("state", ""), pb.BEAT_STATE_UNSPECIFIED),
         text=found.concept.summary,
         stage=int(stage)
@@ -99,21 +129,25 @@ def beat_of(found: concepts_pb2.ConceptVersion) -> pb.Beat:
         version=found.version,
         event_sequence=found.cause_sequence,
     )
+    return KeptBeat(beat=beat, digest=attributes.get(DIGEST, ""))
 
 
 def _citation_text(given: pb.Citation) -> str:
     if given.WhichOneof("origin") == "event_sequence":
-        return json.dumps([given.event_sequence, given.trust])
+        return _checked([given.event_sequence, given.trust])
     chunk = given.chunk
     where = [chunk.source, chunk.document, chunk.section, chunk.begin_byte, chunk.end_byte]
-    return json.dumps([*where, given.trust], ensure_ascii=False)
+    return _checked([*where, given.trust])
 
 
 def _citations(texts: Iterable[str]) -> list[pb.Citation]:
     found = []
     for text in texts:
         try:
-            *where, trust = json.loads(text)
+            *fields, check = json.loads(text)
+            if _checked(fields) != _checked(fields, check):
+                continue
+            *where, trust = fields
             if len(where) == 1:
                 found.append(pb.Citation(event_sequence=where[0], trust=trust))
             else:
@@ -131,5 +165,11 @@ def _citations(texts: Iterable[str]) -> list[pb.Citation]:
     return found
 
 
+def _checked(fields: Sequence[Any], check: str = "") -> str:
+    """The text of a citation. The memory removes what looks like personal data, a date in a name say: the check tells."""
+    return json.dumps([*fields, check or _digest(json.dumps(fields))], ensure_ascii=False)
+
+
 def _digest(*parts: str) -> str:
-    return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+    """A letter in front, so that no rule of the memory takes it for a number of a card or a phone."""
+    return "d" + blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()

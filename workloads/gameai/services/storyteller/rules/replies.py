@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from gameai.services.storyteller.rules.prompts import Task
 from gameai.services.storyteller.rules.sources import Source
 
+_MOST_SHOWN = 20
+
 
 class _Reply(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -50,7 +52,7 @@ def written(reply: str, task: Task) -> Written | Fault:
 def _fault(text: str, numbers: tuple[int, ...], task: Task) -> str:
     unknown = [each for each in numbers if not 1 <= each <= len(task.sources)]
     if unknown:
-        return f"source {unknown[0]} was not given"
+        return f"source {str(unknown[0])[:_MOST_SHOWN]} was not given"
     if len(text) > task.most:
         return f"text has {len(text)} characters, at most {task.most} are allowed"
     if task.may_decline and not text and not numbers:

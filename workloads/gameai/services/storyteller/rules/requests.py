@@ -1,19 +1,24 @@
 """PURE: what requests may hold."""
 
 import re
+from unicodedata import normalize
 
 from gameai.errors import InvalidArgumentError
+from gameai.services.storyteller.rules import records
 from gameai.storyteller.v1 import storyteller_pb2 as pb
 
 MOST_GOAL, MOST_STAGES, MOST_STAGE = 1000, 16, 400
 MOST_SITUATION, MOST_HAPPENED, MOST_QUESTION = 2000, 1000, 1000
-MOST_PARTICIPANTS, MOST_CHANGES = 32, 8
+MOST_PARTICIPANTS, MOST_PARTICIPANT, MOST_CHANGES = 32, 64, 8
+# Of a concept of the memory.
+MOST_NAME, MOST_SUMMARY = 128, 2000
 PAGE, MOST_PAGE, TRUST, MOST_TRUST = 50, 100, 50, 100
 # Longer than the life of any world, either way.
 _MOST_SECONDS = 1 << 53
 _MOST_VERSION = (1 << 31) - 1
 _SLUG = re.compile(r"[a-z0-9-]{1,64}")
 _BEAT = re.compile(r"[a-z0-9-]{1,128}")
+_KIND = re.compile(r"[a-z0-9._-]{1,64}")
 _REQUEST = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -53,9 +58,12 @@ def request_id(value: str) -> str:
 
 def position(value: str) -> str:
     """The name after which a page begins; empty: from the beginning."""
-    return (
-        _matching(value, "after_name", _BEAT, "the last name of the page before") if value else ""
-    )
+    return value and _matching(value, "after_name", _BEAT, "the last name of the page before")
+
+
+def own_name(value: str) -> bool:
+    """Whether an arc or a beat has a name that calls can name."""
+    return bool(_BEAT.fullmatch(value))
 
 
 def text(value: str, field: str, most: int) -> str:
@@ -83,8 +91,11 @@ def trust(request: pb.AnswerQuestionRequest) -> int:
 def period(request: pb.RecountHistoryRequest) -> tuple[int, int]:
     """The seconds of world time to recount."""
     begin = number("from_world_seconds", request.from_world_seconds, -_MOST_SECONDS, _MOST_SECONDS)
-    end = number("until_world_seconds", request.until_world_seconds, begin, _MOST_SECONDS)
-    return begin, end
+    if request.until_world_seconds < begin:
+        raise InvalidArgumentError(
+            "until_world_seconds must not be before from_world_seconds", field="until_world_seconds"
+        )
+    return begin, number("until_world_seconds", request.until_world_seconds, begin, _MOST_SECONDS)
 
 
 def check_state(state: int) -> None:
@@ -95,10 +106,12 @@ def check_state(state: int) -> None:
 
 def outcome(request: pb.ResolveBeatRequest) -> str:
     """What happened; empty: the beat is dropped."""
-    if len(request.participants) > MOST_PARTICIPANTS or len(request.changes) > MOST_CHANGES:
+    _check_parts(request)
+    if not request.expected_version:
         raise InvalidArgumentError(
-            f"at most {MOST_PARTICIPANTS} participants and {MOST_CHANGES} changes are allowed",
-            field="participants" if len(request.participants) > MOST_PARTICIPANTS else "changes",
+            "expected_version must be that of the beat. A beat of version 0 is not recorded: call PlanBeat again with the same"
+            " request_id",
+            field="expected_version",
         )
     version(request.expected_version, 1)
     if request.happened:
@@ -112,6 +125,44 @@ def outcome(request: pb.ResolveBeatRequest) -> str:
             "a beat that is dropped has no participants and no changes", field="changes"
         )
     return ""
+
+
+def _check_parts(request: pb.ResolveBeatRequest) -> None:
+    """Participants and changes, before anything is written."""
+    if len(request.participants) > MOST_PARTICIPANTS or len(request.changes) > MOST_CHANGES:
+        raise InvalidArgumentError(
+            f"at most {MOST_PARTICIPANTS} participants and {MOST_CHANGES} changes are allowed",
+            field="participants" if len(request.participants) > MOST_PARTICIPANTS else "changes",
+        )
+    for name in request.participants:
+        text(name, "participants", MOST_PARTICIPANT)
+    for change in request.changes:
+        _check_change(change)
+    if len({_same_name(each) for each in request.changes}) < len(request.changes):
+        raise InvalidArgumentError(
+            "changes must be of different concepts: write one summary for each", field="changes"
+        )
+
+
+def _check_change(change: pb.ConceptChange) -> None:
+    _matching(
+        change.kind, "changes.kind", _KIND, "1 to 64 lower-case letters, digits, '.', '_', '-'"
+    )
+    if change.kind in records.KINDS:
+        raise InvalidArgumentError(
+            f"changes.kind must not be {change.kind}: use WriteArc and ResolveBeat",
+            field="changes.kind",
+        )
+    if not text(change.name, "changes.name", MOST_NAME).isprintable():
+        raise InvalidArgumentError(
+            "changes.name must have printable characters only", field="changes.name"
+        )
+    text(change.summary, "changes.summary", MOST_SUMMARY)
+
+
+def _same_name(change: pb.ConceptChange) -> tuple[str, str]:
+    """Names that look the same are one concept."""
+    return change.kind, " ".join(normalize("NFKC", change.name).split())
 
 
 def version(given: int, least: int) -> int:

@@ -72,5 +72,6 @@ def _fitting(sources: Iterable[Source], budget: int) -> list[Source]:
 
 
 def _source(text: str, citation: pb.Citation, similarity: float) -> Source:
+    text = " ".join(text.split())
     citation.excerpt = text[:_MOST_EXCERPT]
     return Source(text=text[:MOST_TEXT], citation=citation, similarity=similarity)
