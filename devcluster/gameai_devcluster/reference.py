@@ -326,7 +326,7 @@ def _labels() -> str:
         names.MODEL_REVISION_LABEL: "hash of the model, its revision and its quantization",
         **{key: f"`{value}` on all managed objects" for key, value in names.MANAGED_BY.items()},
         **{
-            key: f"`{value}`; required on ConfigMaps with archetypes"
+            key: f"`{value}`; required on ConfigMaps with archetypes or documents"
             for key, value in names.PART_OF.items()
         },
     }

@@ -203,7 +203,7 @@ def test_a_service_that_is_unknown_is_named_and_what_runs_goes_on(api: Api, name
     api.apply(world(namespace, services=[{"name": "wether-manager"}]), manager="kubectl")
     message = says(api, namespace, "Stalled", "UnknownService")
     assert message == (
-        "spec.services: wether-manager is not in the catalogue (time-manager, weather-manager); "
+        "spec.services: wether-manager is not in the catalogue (storyteller, time-manager, weather-manager); "
         "did you mean weather-manager?: choose one of these, or set image"
     )
     wrong = [{"name": "weather-manager", "settings": {"climat": "Arid"}}]
@@ -212,7 +212,12 @@ def test_a_service_that_is_unknown_is_named_and_what_runs_goes_on(api: Api, name
     ready = condition(get(api, namespace), "Ready")
     assert ready["status"] == "True", "what was asked for before still answers"
     assert "UnknownSetting" in ready["message"]
-    assert pods(api, namespace) == before
+    told = [{"name": "time-manager"}, {"name": "storyteller"}]
+    api.apply(world(namespace, services=told), manager="kubectl")
+    message = says(api, namespace, "Stalled", "MemoryMissing")
+    assert "set spec.knowledgeBaseRef" in message
+    assert "'story' is not in spec.roles (none)" in message
+    applied(api, world(namespace))
     applied(api, world(namespace))
     assert pods(api, namespace) == before
 
