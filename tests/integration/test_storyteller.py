@@ -105,7 +105,7 @@ def test_a_beat_cites_what_it_was_given_and_is_planned_once(told: Stage) -> None
     told.restart()
     again = told.plan(situation="Another one, which does not count.")
     assert again.known
-    assert again.beat == first.beat
+    assert again.beat == first.beat == told.call("GetBeat", name=first.beat.name).beat
     assert [each.name for each in told.call("ListBeats", arc="siege").beats] == [first.beat.name]
     assert told.plan("r2").beat.name != first.beat.name
 
@@ -238,6 +238,7 @@ def test_a_model_that_obeys_a_text_of_the_world_changes_nothing(
         ("WriteArc", {"arc": pb.Arc(name="A", goal="g", stages=["s"])}, "arc.name must be"),
         ("WriteArc", {"arc": pb.Arc(name="a", goal="g")}, "arc.stages must be 1 to 16"),
         ("GetArc", {"name": "none"}, "this world has no arc none"),
+        ("GetBeat", {"name": "none"}, "this world has no beat none"),
         ("PlanBeat", {"request_id": "r", "arc": "none", "situation": "s"}, "no arc none"),
         ("PlanBeat", {"request_id": "r", "arc": "siege"}, "situation must have 1 to 2000"),
         ("ResolveBeat", {"beat": "none", "expected_version": 1, "dropped": True}, "no beat none"),

@@ -242,7 +242,7 @@ def test_requests_are_taken_as_they_are_meant() -> None:
     period = pb.RecountHistoryRequest(from_world_seconds=-5, until_world_seconds=9)
     assert requests.period(period) == (-5, 9)
     assert requests.request_id("A.b:1") == "A.b:1"
-    assert requests.beat_name("a-1") == "a-1"
+    assert requests.beat_name("a-1", "beat") == "a-1"
     assert requests.outcome(happened_with(changes=[change(), change(name="Bran")])) == "It fell."
     assert (requests.own_name("a-1"), requests.own_name("Zed é!")) == (True, False)
 
@@ -265,7 +265,7 @@ OUTCOME: dict[str, Any] = {"expected_version": 1}
         (requests.arc, pb.Arc(name="a", stages=["s"]), "arc.goal"),
         (requests.arc, pb.Arc(name="a", goal="g", stages=["s"] * 17), "arc.stages"),
         (requests.arc, pb.Arc(name="a", goal="g", stages=["s" * 401]), "arc.stages"),
-        (requests.beat_name, "A", "beat"),
+        (lambda given: requests.beat_name(given, "name"), "A", "name"),
         (requests.request_id, "", "request_id"),
         (requests.position, "A", "after_name"),
         (requests.count, 101, "count"),

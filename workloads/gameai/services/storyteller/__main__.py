@@ -79,6 +79,16 @@ class StorytellerService(storyteller_pb2_grpc.StorytellerServiceServicer):
         beat, known = await self._planner.plan(name, arc, situation, lambda: self._left(context))
         return pb.PlanBeatResponse(beat=beat, known=known)
 
+    async def GetBeat(self, request: pb.GetBeatRequest, context: Context) -> pb.GetBeatResponse:
+        """One beat."""
+        name = requests.beat_name(request.name, "name")
+        kept = await self._archive.kept_beat(name)
+        if kept is None:
+            raise NotFoundError(
+                f"this world has no beat {name}: ListBeats has those of an arc", field="name"
+            )
+        return pb.GetBeatResponse(beat=kept.beat)
+
     async def ListBeats(
         self, request: pb.ListBeatsRequest, context: Context
     ) -> pb.ListBeatsResponse:
@@ -93,7 +103,7 @@ class StorytellerService(storyteller_pb2_grpc.StorytellerServiceServicer):
         self, request: pb.ResolveBeatRequest, context: Context
     ) -> pb.ResolveBeatResponse:
         """What became of a beat."""
-        requests.beat_name(request.beat)
+        requests.beat_name(request.beat, "beat")
         happened = requests.outcome(request)
         with self._writes.taken():
             beat, refused = await self._resolver.resolve(request, happened)

@@ -111,5 +111,5 @@ def _check_planned(beat: pb.Beat, expected: int) -> None:
             "another call began to resolve it, and is completed by a call with its text as happened"
         )
     else:
-        message += f"send its version as expected_version, not {expected}, and resolve planned beats only (ListBeats has them)"
+        message += f"send its version as expected_version, not {expected}, and resolve planned beats only (GetBeat)"
     raise ConflictError(message, field="expected_version")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'gameai/storyteller/v1/storyteller.proto\x12\x15gameai.storyteller.v1\"R\n\x03\x41rc\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04goal\x18\x02 \x01(\t\x12\x0e\n\x06stages\x18\x03 \x03(\t\x12\x0e\n\x06\x63losed\x18\x04 \x01(\x08\x12\x0f\n\x07version\x18\x05 \x01(\r\"\xa3\x02\n\x04\x42\x65\x61t\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03\x61rc\x18\x02 \x01(\t\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .gameai.storyteller.v1.BeatState\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\r\n\x05stage\x18\x05 \x01(\r\x12\x32\n\tcitations\x18\x06 \x03(\x0b\x32\x1f.gameai.storyteller.v1.Citation\x12>\n\x0f\x64\x65graded_reason\x18\x07 \x01(\x0e\x32%.gameai.storyteller.v1.DegradedReason\x12\x15\n\rworld_seconds\x18\x08 \x01(\x03\x12\x0f\n\x07version\x18\t \x01(\r\x12\x16\n\x0e\x65vent_sequence\x18\n \x01(\x03\"}\n\x08\x43itation\x12-\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x1c.gameai.storyteller.v1.ChunkH\x00\x12\x18\n\x0e\x65vent_sequence\x18\x02 \x01(\x03H\x00\x12\r\n\x05trust\x18\x03 \x01(\r\x12\x0f\n\x07\x65xcerpt\x18\x04 \x01(\tB\x08\n\x06origin\"y\n\x05\x43hunk\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\x12\x0f\n\x07section\x18\x03 \x01(\t\x12\x12\n\nbegin_byte\x18\x04 \x01(\r\x12\x10\n\x08\x65nd_byte\x18\x05 \x01(\r\x12\x17\n\x0f\x64ocument_sha256\x18\x06 \x01(\x0c\"T\n\x0fWriteArcRequest\x12\'\n\x03\x61rc\x18\x01 \x01(\x0b\x32\x1a.gameai.storyteller.v1.Arc\x12\x18\n\x10\x65xpected_version\x18\x02 \x01(\r\";\n\x10WriteArcResponse\x12\'\n\x03\x61rc\x18\x01 \x01(\x0b\x32\x1a.gameai.storyteller.v1.Arc\"\x1d\n\rGetArcRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x0eGetArcResponse\x12\'\n\x03\x61rc\x18\x01 \x01(\x0b\x32\x1a.gameai.storyteller.v1.Arc\"4\n\x0fListArcsRequest\x12\x12\n\nafter_name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"J\n\x10ListArcsResponse\x12(\n\x04\x61rcs\x18\x01 \x03(\x0b\x32\x1a.gameai.storyteller.v1.Arc\x12\x0c\n\x04more\x18\x02 \x01(\x08\"E\n\x0fPlanBeatRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0b\n\x03\x61rc\x18\x02 \x01(\t\x12\x11\n\tsituation\x18\x03 \x01(\t\"L\n\x10PlanBeatResponse\x12)\n\x04\x62\x65\x61t\x18\x01 \x01(\x0b\x32\x1b.gameai.storyteller.v1.Beat\x12\r\n\x05known\x18\x02 \x01(\x08\"s\n\x10ListBeatsRequest\x12\x0b\n\x03\x61rc\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .gameai.storyteller.v1.BeatState\x12\x12\n\nafter_name\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\"M\n\x11ListBeatsResponse\x12*\n\x05\x62\x65\x61ts\x18\x01 \x03(\x0b\x32\x1b.gameai.storyteller.v1.Beat\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\xbb\x01\n\x12ResolveBeatRequest\x12\x0c\n\x04\x62\x65\x61t\x18\x01 \x01(\t\x12\x18\n\x10\x65xpected_version\x18\x02 \x01(\r\x12\x12\n\x08happened\x18\x03 \x01(\tH\x00\x12\x11\n\x07\x64ropped\x18\x04 \x01(\x08H\x00\x12\x14\n\x0cparticipants\x18\x05 \x03(\t\x12\x35\n\x07\x63hanges\x18\x06 \x03(\x0b\x32$.gameai.storyteller.v1.ConceptChangeB\t\n\x07outcome\"<\n\rConceptChange\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\"Q\n\x13ResolveBeatResponse\x12)\n\x04\x62\x65\x61t\x18\x01 \x01(\x0b\x32\x1b.gameai.storyteller.v1.Beat\x12\x0f\n\x07refused\x18\x02 \x03(\t\"W\n\x15\x41nswerQuestionRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x1a\n\rminimum_trust\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x10\n\x0e_minimum_trust\"\x9c\x01\n\x16\x41nswerQuestionResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12\x32\n\tcitations\x18\x02 \x03(\x0b\x32\x1f.gameai.storyteller.v1.Citation\x12>\n\x0f\x64\x65graded_reason\x18\x03 \x01(\x0e\x32%.gameai.storyteller.v1.DegradedReason\"P\n\x15RecountHistoryRequest\x12\x1a\n\x12\x66rom_world_seconds\x18\x01 \x01(\x03\x12\x1b\n\x13until_world_seconds\x18\x02 \x01(\x03\"\xab\x01\n\x16RecountHistoryResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x32\n\tcitations\x18\x02 \x03(\x0b\x32\x1f.gameai.storyteller.v1.Citation\x12>\n\x0f\x64\x65graded_reason\x18\x03 \x01(\x0e\x32%.gameai.storyteller.v1.DegradedReason\x12\x0f\n\x07partial\x18\x04 \x01(\x08*\x91\x01\n\x0e\x44\x65gradedReason\x12\x1f\n\x1b\x44\x45GRADED_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45GRADED_REASON_NO_TIER\x10\x01\x12\"\n\x1e\x44\x45GRADED_REASON_INVALID_ANSWER\x10\x02\x12\x1d\n\x19\x44\x45GRADED_REASON_NO_MEMORY\x10\x03*\x8a\x01\n\tBeatState\x12\x1a\n\x16\x42\x45\x41T_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42\x45\x41T_STATE_PLANNED\x10\x01\x12\x17\n\x13\x42\x45\x41T_STATE_HAPPENED\x10\x02\x12\x16\n\x12\x42\x45\x41T_STATE_DROPPED\x10\x03\x12\x18\n\x14\x42\x45\x41T_STATE_RESOLVING\x10\x04\x32\xce\x06\n\x12StorytellerService\x12`\n\x08WriteArc\x12&.gameai.storyteller.v1.WriteArcRequest\x1a\'.gameai.storyteller.v1.WriteArcResponse\"\x03\x90\x02\x02\x12Z\n\x06GetArc\x12$.gameai.storyteller.v1.GetArcRequest\x1a%.gameai.storyteller.v1.GetArcResponse\"\x03\x90\x02\x01\x12`\n\x08ListArcs\x12&.gameai.storyteller.v1.ListArcsRequest\x1a\'.gameai.storyteller.v1.ListArcsResponse\"\x03\x90\x02\x01\x12`\n\x08PlanBeat\x12&.gameai.storyteller.v1.PlanBeatRequest\x1a\'.gameai.storyteller.v1.PlanBeatResponse\"\x03\x90\x02\x02\x12\x63\n\tListBeats\x12\'.gameai.storyteller.v1.ListBeatsRequest\x1a(.gameai.storyteller.v1.ListBeatsResponse\"\x03\x90\x02\x01\x12i\n\x0bResolveBeat\x12).gameai.storyteller.v1.ResolveBeatRequest\x1a*.gameai.storyteller.v1.ResolveBeatResponse\"\x03\x90\x02\x02\x12r\n\x0e\x41nswerQuestion\x12,.gameai.storyteller.v1.AnswerQuestionRequest\x1a-.gameai.storyteller.v1.AnswerQuestionResponse\"\x03\x90\x02\x01\x12r\n\x0eRecountHistory\x12,.gameai.storyteller.v1.RecountHistoryRequest\x1a-.gameai.storyteller.v1.RecountHistoryResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'gameai/storyteller/v1/storyteller.proto\x12\x15gameai.storyteller.v1\"R\n\x03\x41rc\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04goal\x18\x02 \x01(\t\x12\x0e\n\x06stages\x18\x03 \x03(\t\x12\x0e\n\x06\x63losed\x18\x04 \x01(\x08\x12\x0f\n\x07version\x18\x05 \x01(\r\"\xa3\x02\n\x04\x42\x65\x61t\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03\x61rc\x18\x02 \x01(\t\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .gameai.storyteller.v1.BeatState\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\r\n\x05stage\x18\x05 \x01(\r\x12\x32\n\tcitations\x18\x06 \x03(\x0b\x32\x1f.gameai.storyteller.v1.Citation\x12>\n\x0f\x64\x65graded_reason\x18\x07 \x01(\x0e\x32%.gameai.storyteller.v1.DegradedReason\x12\x15\n\rworld_seconds\x18\x08 \x01(\x03\x12\x0f\n\x07version\x18\t \x01(\r\x12\x16\n\x0e\x65vent_sequence\x18\n \x01(\x03\"}\n\x08\x43itation\x12-\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x1c.gameai.storyteller.v1.ChunkH\x00\x12\x18\n\x0e\x65vent_sequence\x18\x02 \x01(\x03H\x00\x12\r\n\x05trust\x18\x03 \x01(\r\x12\x0f\n\x07\x65xcerpt\x18\x04 \x01(\tB\x08\n\x06origin\"y\n\x05\x43hunk\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\t\x12\x0f\n\x07section\x18\x03 \x01(\t\x12\x12\n\nbegin_byte\x18\x04 \x01(\r\x12\x10\n\x08\x65nd_byte\x18\x05 \x01(\r\x12\x17\n\x0f\x64ocument_sha256\x18\x06 \x01(\x0c\"T\n\x0fWriteArcRequest\x12\'\n\x03\x61rc\x18\x01 \x01(\x0b\x32\x1a.gameai.storyteller.v1.Arc\x12\x18\n\x10\x65xpected_version\x18\x02 \x01(\r\";\n\x10WriteArcResponse\x12\'\n\x03\x61rc\x18\x01 \x01(\x0b\x32\x1a.gameai.storyteller.v1.Arc\"\x1d\n\rGetArcRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"9\n\x0eGetArcResponse\x12\'\n\x03\x61rc\x18\x01 \x01(\x0b\x32\x1a.gameai.storyteller.v1.Arc\"4\n\x0fListArcsRequest\x12\x12\n\nafter_name\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"J\n\x10ListArcsResponse\x12(\n\x04\x61rcs\x18\x01 \x03(\x0b\x32\x1a.gameai.storyteller.v1.Arc\x12\x0c\n\x04more\x18\x02 \x01(\x08\"E\n\x0fPlanBeatRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0b\n\x03\x61rc\x18\x02 \x01(\t\x12\x11\n\tsituation\x18\x03 \x01(\t\"L\n\x10PlanBeatResponse\x12)\n\x04\x62\x65\x61t\x18\x01 \x01(\x0b\x32\x1b.gameai.storyteller.v1.Beat\x12\r\n\x05known\x18\x02 \x01(\x08\"\x1e\n\x0eGetBeatRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x0fGetBeatResponse\x12)\n\x04\x62\x65\x61t\x18\x01 \x01(\x0b\x32\x1b.gameai.storyteller.v1.Beat\"s\n\x10ListBeatsRequest\x12\x0b\n\x03\x61rc\x18\x01 \x01(\t\x12/\n\x05state\x18\x02 \x01(\x0e\x32 .gameai.storyteller.v1.BeatState\x12\x12\n\nafter_name\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\r\"M\n\x11ListBeatsResponse\x12*\n\x05\x62\x65\x61ts\x18\x01 \x03(\x0b\x32\x1b.gameai.storyteller.v1.Beat\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\xbb\x01\n\x12ResolveBeatRequest\x12\x0c\n\x04\x62\x65\x61t\x18\x01 \x01(\t\x12\x18\n\x10\x65xpected_version\x18\x02 \x01(\r\x12\x12\n\x08happened\x18\x03 \x01(\tH\x00\x12\x11\n\x07\x64ropped\x18\x04 \x01(\x08H\x00\x12\x14\n\x0cparticipants\x18\x05 \x03(\t\x12\x35\n\x07\x63hanges\x18\x06 \x03(\x0b\x32$.gameai.storyteller.v1.ConceptChangeB\t\n\x07outcome\"<\n\rConceptChange\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07summary\x18\x03 \x01(\t\"Q\n\x13ResolveBeatResponse\x12)\n\x04\x62\x65\x61t\x18\x01 \x01(\x0b\x32\x1b.gameai.storyteller.v1.Beat\x12\x0f\n\x07refused\x18\x02 \x03(\t\"W\n\x15\x41nswerQuestionRequest\x12\x10\n\x08question\x18\x01 \x01(\t\x12\x1a\n\rminimum_trust\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x10\n\x0e_minimum_trust\"\x9c\x01\n\x16\x41nswerQuestionResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12\x32\n\tcitations\x18\x02 \x03(\x0b\x32\x1f.gameai.storyteller.v1.Citation\x12>\n\x0f\x64\x65graded_reason\x18\x03 \x01(\x0e\x32%.gameai.storyteller.v1.DegradedReason\"P\n\x15RecountHistoryRequest\x12\x1a\n\x12\x66rom_world_seconds\x18\x01 \x01(\x03\x12\x1b\n\x13until_world_seconds\x18\x02 \x01(\x03\"\xab\x01\n\x16RecountHistoryResponse\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x32\n\tcitations\x18\x02 \x03(\x0b\x32\x1f.gameai.storyteller.v1.Citation\x12>\n\x0f\x64\x65graded_reason\x18\x03 \x01(\x0e\x32%.gameai.storyteller.v1.DegradedReason\x12\x0f\n\x07partial\x18\x04 \x01(\x08*\x91\x01\n\x0e\x44\x65gradedReason\x12\x1f\n\x1b\x44\x45GRADED_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45GRADED_REASON_NO_TIER\x10\x01\x12\"\n\x1e\x44\x45GRADED_REASON_INVALID_ANSWER\x10\x02\x12\x1d\n\x19\x44\x45GRADED_REASON_NO_MEMORY\x10\x03*\x8a\x01\n\tBeatState\x12\x1a\n\x16\x42\x45\x41T_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42\x45\x41T_STATE_PLANNED\x10\x01\x12\x17\n\x13\x42\x45\x41T_STATE_HAPPENED\x10\x02\x12\x16\n\x12\x42\x45\x41T_STATE_DROPPED\x10\x03\x12\x18\n\x14\x42\x45\x41T_STATE_RESOLVING\x10\x04\x32\xad\x07\n\x12StorytellerService\x12`\n\x08WriteArc\x12&.gameai.storyteller.v1.WriteArcRequest\x1a\'.gameai.storyteller.v1.WriteArcResponse\"\x03\x90\x02\x02\x12Z\n\x06GetArc\x12$.gameai.storyteller.v1.GetArcRequest\x1a%.gameai.storyteller.v1.GetArcResponse\"\x03\x90\x02\x01\x12`\n\x08ListArcs\x12&.gameai.storyteller.v1.ListArcsRequest\x1a\'.gameai.storyteller.v1.ListArcsResponse\"\x03\x90\x02\x01\x12`\n\x08PlanBeat\x12&.gameai.storyteller.v1.PlanBeatRequest\x1a\'.gameai.storyteller.v1.PlanBeatResponse\"\x03\x90\x02\x02\x12]\n\x07GetBeat\x12%.gameai.storyteller.v1.GetBeatRequest\x1a&.gameai.storyteller.v1.GetBeatResponse\"\x03\x90\x02\x01\x12\x63\n\tListBeats\x12\'.gameai.storyteller.v1.ListBeatsRequest\x1a(.gameai.storyteller.v1.ListBeatsResponse\"\x03\x90\x02\x01\x12i\n\x0bResolveBeat\x12).gameai.storyteller.v1.ResolveBeatRequest\x1a*.gameai.storyteller.v1.ResolveBeatResponse\"\x03\x90\x02\x02\x12r\n\x0e\x41nswerQuestion\x12,.gameai.storyteller.v1.AnswerQuestionRequest\x1a-.gameai.storyteller.v1.AnswerQuestionResponse\"\x03\x90\x02\x01\x12r\n\x0eRecountHistory\x12,.gameai.storyteller.v1.RecountHistoryRequest\x1a-.gameai.storyteller.v1.RecountHistoryResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STORYTELLERSERVICE'].methods_by_name['ListArcs']._serialized_options = b'\220\002\001'
   _globals['_STORYTELLERSERVICE'].methods_by_name['PlanBeat']._loaded_options = None
   _globals['_STORYTELLERSERVICE'].methods_by_name['PlanBeat']._serialized_options = b'\220\002\002'
+  _globals['_STORYTELLERSERVICE'].methods_by_name['GetBeat']._loaded_options = None
+  _globals['_STORYTELLERSERVICE'].methods_by_name['GetBeat']._serialized_options = b'\220\002\001'
   _globals['_STORYTELLERSERVICE'].methods_by_name['ListBeats']._loaded_options = None
   _globals['_STORYTELLERSERVICE'].methods_by_name['ListBeats']._serialized_options = b'\220\002\001'
   _globals['_STORYTELLERSERVICE'].methods_by_name['ResolveBeat']._loaded_options = None
@@ -47,10 +49,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STORYTELLERSERVICE'].methods_by_name['AnswerQuestion']._serialized_options = b'\220\002\001'
   _globals['_STORYTELLERSERVICE'].methods_by_name['RecountHistory']._loaded_options = None
   _globals['_STORYTELLERSERVICE'].methods_by_name['RecountHistory']._serialized_options = b'\220\002\001'
-  _globals['_DEGRADEDREASON']._serialized_start=2246
-  _globals['_DEGRADEDREASON']._serialized_end=2391
-  _globals['_BEATSTATE']._serialized_start=2394
-  _globals['_BEATSTATE']._serialized_end=2532
+  _globals['_DEGRADEDREASON']._serialized_start=2340
+  _globals['_DEGRADEDREASON']._serialized_end=2485
+  _globals['_BEATSTATE']._serialized_start=2488
+  _globals['_BEATSTATE']._serialized_end=2626
   _globals['_ARC']._serialized_start=66
   _globals['_ARC']._serialized_end=148
   _globals['_BEAT']._serialized_start=151
@@ -75,24 +77,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLANBEATREQUEST']._serialized_end=1130
   _globals['_PLANBEATRESPONSE']._serialized_start=1132
   _globals['_PLANBEATRESPONSE']._serialized_end=1208
-  _globals['_LISTBEATSREQUEST']._serialized_start=1210
-  _globals['_LISTBEATSREQUEST']._serialized_end=1325
-  _globals['_LISTBEATSRESPONSE']._serialized_start=1327
-  _globals['_LISTBEATSRESPONSE']._serialized_end=1404
-  _globals['_RESOLVEBEATREQUEST']._serialized_start=1407
-  _globals['_RESOLVEBEATREQUEST']._serialized_end=1594
-  _globals['_CONCEPTCHANGE']._serialized_start=1596
-  _globals['_CONCEPTCHANGE']._serialized_end=1656
-  _globals['_RESOLVEBEATRESPONSE']._serialized_start=1658
-  _globals['_RESOLVEBEATRESPONSE']._serialized_end=1739
-  _globals['_ANSWERQUESTIONREQUEST']._serialized_start=1741
-  _globals['_ANSWERQUESTIONREQUEST']._serialized_end=1828
-  _globals['_ANSWERQUESTIONRESPONSE']._serialized_start=1831
-  _globals['_ANSWERQUESTIONRESPONSE']._serialized_end=1987
-  _globals['_RECOUNTHISTORYREQUEST']._serialized_start=1989
-  _globals['_RECOUNTHISTORYREQUEST']._serialized_end=2069
-  _globals['_RECOUNTHISTORYRESPONSE']._serialized_start=2072
-  _globals['_RECOUNTHISTORYRESPONSE']._serialized_end=2243
-  _globals['_STORYTELLERSERVICE']._serialized_start=2535
-  _globals['_STORYTELLERSERVICE']._serialized_end=3381
+  _globals['_GETBEATREQUEST']._serialized_start=1210
+  _globals['_GETBEATREQUEST']._serialized_end=1240
+  _globals['_GETBEATRESPONSE']._serialized_start=1242
+  _globals['_GETBEATRESPONSE']._serialized_end=1302
+  _globals['_LISTBEATSREQUEST']._serialized_start=1304
+  _globals['_LISTBEATSREQUEST']._serialized_end=1419
+  _globals['_LISTBEATSRESPONSE']._serialized_start=1421
+  _globals['_LISTBEATSRESPONSE']._serialized_end=1498
+  _globals['_RESOLVEBEATREQUEST']._serialized_start=1501
+  _globals['_RESOLVEBEATREQUEST']._serialized_end=1688
+  _globals['_CONCEPTCHANGE']._serialized_start=1690
+  _globals['_CONCEPTCHANGE']._serialized_end=1750
+  _globals['_RESOLVEBEATRESPONSE']._serialized_start=1752
+  _globals['_RESOLVEBEATRESPONSE']._serialized_end=1833
+  _globals['_ANSWERQUESTIONREQUEST']._serialized_start=1835
+  _globals['_ANSWERQUESTIONREQUEST']._serialized_end=1922
+  _globals['_ANSWERQUESTIONRESPONSE']._serialized_start=1925
+  _globals['_ANSWERQUESTIONRESPONSE']._serialized_end=2081
+  _globals['_RECOUNTHISTORYREQUEST']._serialized_start=2083
+  _globals['_RECOUNTHISTORYREQUEST']._serialized_end=2163
+  _globals['_RECOUNTHISTORYRESPONSE']._serialized_start=2166
+  _globals['_RECOUNTHISTORYRESPONSE']._serialized_end=2337
+  _globals['_STORYTELLERSERVICE']._serialized_start=2629
+  _globals['_STORYTELLERSERVICE']._serialized_end=3570
 # @@protoc_insertion_point(module_scope)

@@ -418,6 +418,45 @@ class PlanBeatResponse(_message.Message):
 Global___PlanBeatResponse: _TypeAlias = PlanBeatResponse  # noqa: Y015
 
 @_typing.final
+class GetBeatRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBeatRequest: _TypeAlias = GetBeatRequest  # noqa: Y015
+
+@_typing.final
+class GetBeatResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BEAT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def beat(self) -> Global___Beat: ...
+    def __init__(
+        self,
+        *,
+        beat: Global___Beat | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat", b"beat"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBeatResponse: _TypeAlias = GetBeatResponse  # noqa: Y015
+
+@_typing.final
 class ListBeatsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

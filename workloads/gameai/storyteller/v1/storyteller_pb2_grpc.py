@@ -54,6 +54,11 @@ class StorytellerServiceStub:
                 request_serializer=gameai_dot_storyteller_dot_v1_dot_storyteller__pb2.PlanBeatRequest.SerializeToString,
                 response_deserializer=gameai_dot_storyteller_dot_v1_dot_storyteller__pb2.PlanBeatResponse.FromString,
                 _registered_method=True)
+        self.GetBeat = channel.unary_unary(
+                '/gameai.storyteller.v1.StorytellerService/GetBeat',
+                request_serializer=gameai_dot_storyteller_dot_v1_dot_storyteller__pb2.GetBeatRequest.SerializeToString,
+                response_deserializer=gameai_dot_storyteller_dot_v1_dot_storyteller__pb2.GetBeatResponse.FromString,
+                _registered_method=True)
         self.ListBeats = channel.unary_unary(
                 '/gameai.storyteller.v1.StorytellerService/ListBeats',
                 request_serializer=gameai_dot_storyteller_dot_v1_dot_storyteller__pb2.ListBeatsRequest.SerializeToString,
@@ -102,6 +107,12 @@ class StorytellerServiceServicer:
     def PlanBeat(self, request, context):
         """Plan the next beat of an arc, from the situation, the memory and the beats before. The same request id gives the same beat.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBeat(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -156,6 +167,11 @@ def add_StorytellerServiceServicer_to_server(servicer, server):
                     servicer.PlanBeat,
                     request_deserializer=gameai_dot_storyteller_dot_v1_dot_storyteller__pb2.PlanBeatRequest.FromString,
                     response_serializer=gameai_dot_storyteller_dot_v1_dot_storyteller__pb2.PlanBeatResponse.SerializeToString,
+            ),
+            'GetBeat': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBeat,
+                    request_deserializer=gameai_dot_storyteller_dot_v1_dot_storyteller__pb2.GetBeatRequest.FromString,
+                    response_serializer=gameai_dot_storyteller_dot_v1_dot_storyteller__pb2.GetBeatResponse.SerializeToString,
             ),
             'ListBeats': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBeats,
@@ -286,6 +302,33 @@ class StorytellerService:
             '/gameai.storyteller.v1.StorytellerService/PlanBeat',
             gameai_dot_storyteller_dot_v1_dot_storyteller__pb2.PlanBeatRequest.SerializeToString,
             gameai_dot_storyteller_dot_v1_dot_storyteller__pb2.PlanBeatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBeat(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gameai.storyteller.v1.StorytellerService/GetBeat',
+            gameai_dot_storyteller_dot_v1_dot_storyteller__pb2.GetBeatRequest.SerializeToString,
+            gameai_dot_storyteller_dot_v1_dot_storyteller__pb2.GetBeatResponse.FromString,
             options,
             channel_credentials,
             insecure,

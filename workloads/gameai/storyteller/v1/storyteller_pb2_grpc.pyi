@@ -40,6 +40,7 @@ class StorytellerServiceStub:
     """Arcs in order of their names."""
     PlanBeat: _grpc.UnaryUnaryMultiCallable[_storyteller_pb2.PlanBeatRequest, _storyteller_pb2.PlanBeatResponse]
     """Plan the next beat of an arc, from the situation, the memory and the beats before. The same request id gives the same beat."""
+    GetBeat: _grpc.UnaryUnaryMultiCallable[_storyteller_pb2.GetBeatRequest, _storyteller_pb2.GetBeatResponse]
     ListBeats: _grpc.UnaryUnaryMultiCallable[_storyteller_pb2.ListBeatsRequest, _storyteller_pb2.ListBeatsResponse]
     """Beats of one arc in order of their names."""
     ResolveBeat: _grpc.UnaryUnaryMultiCallable[_storyteller_pb2.ResolveBeatRequest, _storyteller_pb2.ResolveBeatResponse]
@@ -59,6 +60,7 @@ class StorytellerServiceAsyncStub(StorytellerServiceStub):
     """Arcs in order of their names."""
     PlanBeat: _aio.UnaryUnaryMultiCallable[_storyteller_pb2.PlanBeatRequest, _storyteller_pb2.PlanBeatResponse]  # type: ignore[assignment]
     """Plan the next beat of an arc, from the situation, the memory and the beats before. The same request id gives the same beat."""
+    GetBeat: _aio.UnaryUnaryMultiCallable[_storyteller_pb2.GetBeatRequest, _storyteller_pb2.GetBeatResponse]  # type: ignore[assignment]
     ListBeats: _aio.UnaryUnaryMultiCallable[_storyteller_pb2.ListBeatsRequest, _storyteller_pb2.ListBeatsResponse]  # type: ignore[assignment]
     """Beats of one arc in order of their names."""
     ResolveBeat: _aio.UnaryUnaryMultiCallable[_storyteller_pb2.ResolveBeatRequest, _storyteller_pb2.ResolveBeatResponse]  # type: ignore[assignment]
@@ -99,6 +101,13 @@ class StorytellerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storyteller_pb2.PlanBeatResponse, _abc.Awaitable[_storyteller_pb2.PlanBeatResponse]]:
         """Plan the next beat of an arc, from the situation, the memory and the beats before. The same request id gives the same beat."""
+
+    @_abc_1.abstractmethod
+    def GetBeat(
+        self,
+        request: _storyteller_pb2.GetBeatRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_storyteller_pb2.GetBeatResponse, _abc.Awaitable[_storyteller_pb2.GetBeatResponse]]: ...
 
     @_abc_1.abstractmethod
     def ListBeats(

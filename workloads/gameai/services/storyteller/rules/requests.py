@@ -42,11 +42,9 @@ def arc_name(value: str, field: str) -> str:
     return _matching(value, field, _SLUG, "1 to 64 lower-case letters, digits and '-'")
 
 
-def beat_name(value: str) -> str:
+def beat_name(value: str, field: str) -> str:
     """The name of a beat."""
-    return _matching(
-        value, "beat", _BEAT, "the name of a beat, as PlanBeat and ListBeats return it"
-    )
+    return _matching(value, field, _BEAT, "the name of a beat, as PlanBeat and ListBeats return it")
 
 
 def request_id(value: str) -> str:
