@@ -211,6 +211,8 @@ def _setting(setting: Setting) -> str:
         return " or ".join(f"`{each}`" for each in setting.choices)
     if setting.kind == "Integer":
         return f"integer, {setting.least} to {setting.most}"
+    if setting.kind == "Role":
+        return "name of a role of the world"
     return f"{setting.least} to {setting.most} comma-separated words"
 
 

@@ -19,7 +19,7 @@ from gameai_devcluster.services import Service, ServiceLaunch
 from gameai_devcluster.testing.waiting import until
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from support.worlds import configuration
+from support.worlds import configuration, needs
 
 Start = Callable[..., Service]
 SERVICES = [
@@ -160,7 +160,7 @@ def test_a_watch_of_weather_goes_on_through_a_change_of_the_clock(
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_service_has_health_and_reflection(name: str, tmp_path: Path, start: Start) -> None:
     wire_name = import_module(f"{CATALOGUE[name].module}.__main__").SERVICE.wire_name
-    config = write(tmp_path / "world.json", services=[{"name": name}])
+    config = write(tmp_path / "world.json", services=[{"name": name}], **needs(name))
     service = start(name, config).wait_serving()
     channel = service.channel()
     health: Any = health_pb2_grpc.HealthStub(channel)

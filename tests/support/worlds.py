@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from gameai_contract.catalogue import CATALOGUE
 from gameai_contract.names import CONFIG_KEY
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.api.access import Access
@@ -84,6 +85,16 @@ def resource(status: Any = None, **spec: Any) -> dict[str, Any]:
 def world(**options: Any) -> GameWorld:
     """The same, parsed."""
     return GameWorld.model_validate(resource(**options))
+
+
+def needs(service: str) -> dict[str, Any]:
+    """The part of a world's spec without which a built-in service of it is refused."""
+    row = CATALOGUE[service]
+    roles = [each.default for each in row.settings.values() if each.kind == "Role"]
+    made: dict[str, Any] = {
+        "roles": [{"name": each, "tierRef": {"name": "gold"}} for each in roles]
+    }
+    return made | ({"knowledgeBaseRef": {"name": "lore"}} if row.needs_memory else {})
 
 
 def configuration(**spec: Any) -> str:

@@ -100,25 +100,20 @@ def test_only_given_settings_are_reported_and_the_service_fills_in_the_rest() ->
     assert (found.cpu, found.memory, found.port) == ("20m", "96Mi", 50051)
 
 
-TOLD: dict[str, Any] = {
-    "roles": [{"name": "story", "tierRef": {"name": "gold"}}],
-    "knowledgeBaseRef": {"name": "lore"},
-}
-
-
 def test_a_service_that_needs_a_memory_and_a_role_says_so() -> None:
     def faults(settings: dict[str, str] | None = None, **spec: Any) -> list[tuple[str, str]]:
         services = [{"name": "storyteller", "settings": settings or {}}]
         [found] = effective(worlds.world(services=services, **spec), 4)
         return [(each.reason, each.message) for each in found.faults]
 
-    assert faults(**TOLD) == []
+    spec = worlds.needs("storyteller")
+    assert faults(**spec) == []
     assert [reason for reason, _ in faults()] == ["MemoryMissing", "RoleMissing"]
     assert "keeps its state in a memory: set spec.knowledgeBaseRef" in faults()[0][1]
     assert "'story' is not in spec.roles (none): add the role" in faults()[1][1]
-    [(_, message)] = faults({"role": "stori"}, **TOLD)
+    [(_, message)] = faults({"role": "stori"}, **spec)
     assert "'stori' is not in spec.roles (story); did you mean story?: add" in message
-    assert faults({"role": "a b"}, **TOLD)[0][1].endswith("'a b' must be the name of a role")
+    assert faults({"role": "a b"}, **spec)[0][1].endswith("'a b' must be the name of a role")
 
 
 def test_an_own_image_keeps_its_settings_as_they_are() -> None:
@@ -159,8 +154,8 @@ FROZEN = {
 
 @pytest.mark.parametrize(("revision", "name"), FROZEN, ids=str)
 def test_a_revisions_template_stays_what_it_was(revision: int, name: str) -> None:
-    needs = TOLD if name == "storyteller" else {}
-    root = worlds.resource(seed=1, services=[{"name": name, "replicas": 1}], **needs)
+    services = [{"name": name, "replicas": 1}]
+    root = worlds.resource(seed=1, services=services, **worlds.needs(name))
     root["spec"]["templateRevision"] = revision
     decision = rendering.decided(root, Settings(workloads_image="image:1"))
     deployment = next(each for each in decision.wanted or () if each["kind"] == "Deployment")
