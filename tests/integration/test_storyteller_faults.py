@@ -60,7 +60,9 @@ CHANGES = [
 ]
 
 
-async def play(address: str, world: str, at: int, *, after: bool, now: int = 1000) -> bool:
+async def play(
+    address: str, world: str, at: int, *, after: bool, now: int = 1000, who: str = "riders"
+) -> bool:
     """Plan a beat and resolve it; False: killed at that call of the memory."""
     async with Dying(address, world=world) as memory:
         memory.at, memory.after = at, after
@@ -74,7 +76,7 @@ async def play(address: str, world: str, at: int, *, after: bool, now: int = 100
             await archive.write_arc(ARC, 0, now)
             beat, _ = await planner.plan("r1", "siege", "It is night.", lambda: 5.0)
             request = pb.ResolveBeatRequest(
-                beat=beat.name, expected_version=1, changes=CHANGES, participants=["riders"]
+                beat=beat.name, expected_version=1, changes=CHANGES, participants=[who]
             )
             await resolver.resolve(request, "The bridge fell.")
         except KilledError:
@@ -141,8 +143,10 @@ def test_a_retry_does_not_undo_what_was_learnt_since(memory: Memory, tmp_path: P
                 continue
             break
         concepts.evolve("Ada is queen.", version, name="Ada", world_seconds=1005)
-        assert asyncio.run(play(kept.address, world, 0, after=False, now=1007))
+        assert asyncio.run(play(kept.address, world, 0, after=False, now=1007, who="scouts"))
         assert concepts.get("Ada").concept.summary == "Ada is queen."
+        [recorded] = History(kept, world).all()
+        assert list(recorded.event.participants) == ["riders"], "what was appended stays"
         assert concepts.get("Bran").concept.summary == "Bran fled."
 
 

@@ -148,7 +148,7 @@ class Archive:
             with _faults():
                 before = await self._memory.concept(change.kind, change.name)
             own = before if before is not None and before.world else None
-            if own is not None and cause and await self._caused(own, cause):
+            if own is not None and await self._done(own, change, now, cause):
                 return
             concept = concepts_pb2.Concept(
                 kind=change.kind,
@@ -165,14 +165,24 @@ class Archive:
             else:
                 return
 
-    async def _caused(self, latest: concepts_pb2.ConceptVersion, cause: int) -> bool:
-        """Whether one of the latest versions of a concept was caused by an event."""
+    async def _done(
+        self,
+        latest: concepts_pb2.ConceptVersion,
+        change: pb.ConceptChange,
+        now: int,
+        cause: int,
+    ) -> bool:
+        """Whether a change was written before: one of the latest versions has its event, or says the same from then on."""
         concept, after = latest.concept, max(0, latest.version - _PAGE)
         with _faults():
             found = await self._memory.concept_versions(
                 concept.kind, concept.name, after_version=after, count=_PAGE
             )
-        return any(each.cause_sequence == cause for each in found)
+        if cause:
+            return any(each.cause_sequence == cause for each in found)
+        # Its event waits for a review, and has no number yet.
+        wanted = (change.summary, now)
+        return any((each.concept.summary, each.from_world_seconds) == wanted for each in found)
 
     async def _own(self, kind: str, name: str) -> concepts_pb2.ConceptVersion | None:
         """A concept of the world; those of all worlds are nothing of the storyteller's."""

@@ -84,13 +84,20 @@ class Resolver:
             sequence = await self._archive.sequence(event.key, event.world_seconds)
             if not sequence:
                 refused.append(f"participants: {error}")
-                del event.participants[:]
-                sequence = await self._archive.append(event)
+                sequence = await self._append_alone(event)
         if not sequence:
             refused.append(
                 "event: a participant addresses a language model, so that it waits for a review"
             )
         return sequence
+
+    async def _append_alone(self, event: history_pb2.Event) -> int:
+        """Without participants; 0 where an earlier call has appended it with those that hold it for a review."""
+        del event.participants[:]
+        try:
+            return await self._archive.append(event)
+        except InvalidArgumentError:
+            return 0
 
 
 def _claimed(kept: KeptBeat, expected: int, happened: str) -> bool:
