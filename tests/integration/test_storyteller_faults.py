@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from gameai.client import Memory as Client
+from gameai.errors import ConflictError
 from gameai.knowledge.v1 import concepts_pb2
 from gameai.services.storyteller.archive import Archive
 from gameai.services.storyteller.author import Author
@@ -60,6 +61,10 @@ CHANGES = [
 ]
 
 
+# The memory keeps it without the address.
+FELL = "The bridge fell, says ilda@carrow.example."
+
+
 async def play(
     address: str, world: str, at: int, *, after: bool, now: int = 1000, who: str = "riders"
 ) -> bool:
@@ -78,7 +83,7 @@ async def play(
             request = pb.ResolveBeatRequest(
                 beat=beat.name, expected_version=1, changes=CHANGES, participants=[who]
             )
-            await resolver.resolve(request, "The bridge fell.")
+            await resolver.resolve(request, FELL)
         except KilledError:
             return False
         return True
@@ -148,6 +153,32 @@ def test_a_retry_does_not_undo_what_was_learnt_since(memory: Memory, tmp_path: P
         [recorded] = History(kept, world).all()
         assert list(recorded.event.participants) == ["riders"], "what was appended stays"
         assert concepts.get("Bran").concept.summary == "Bran fled."
+
+
+def test_a_beat_that_is_resolving_is_completed_with_the_text_that_is_kept(
+    memory: Memory, tmp_path: Path
+) -> None:
+    async def resolve(version: int, happened: str) -> tuple[pb.Beat, list[str]]:
+        async with Client(kept.address, world="games/moor") as client:
+            request = pb.ResolveBeatRequest(beat=name, expected_version=version)
+            return await Resolver(Archive(client), lambda: 1007).resolve(request, happened)
+
+    async def claimed(at: int) -> pb.Beat | None:
+        assert not await play(kept.address, "games/moor", at, after=True)
+        async with Client(kept.address, world="games/moor") as client:
+            found = await Archive(client).kept_beat(name)
+            return found.beat if found and found.beat.state == pb.BEAT_STATE_RESOLVING else None
+
+    name = records.beat_name("siege", "r1")
+    with served(memory.url, tmp_path) as kept:
+        beat = next(filter(None, (asyncio.run(claimed(at)) for at in itertools.count(8))))
+        assert "ilda@" not in beat.text
+        with pytest.raises(ConflictError, match="another call began to resolve it"):
+            asyncio.run(resolve(beat.version, "Another outcome."))
+        done, refused = asyncio.run(resolve(beat.version, beat.text))
+        assert (done.state, refused) == (pb.BEAT_STATE_HAPPENED, [])
+        assert asyncio.run(resolve(1, FELL)) == (done, []), "the call that began"
+        assert len(History(kept, "games/moor").all()) == 1
 
 
 def test_two_replicas_plan_one_beat_for_a_request(untold: Stage) -> None:

@@ -8,6 +8,7 @@ from gameai.errors import InvalidArgumentError
 from gameai.knowledge.concepts import Content, Evolution, Found, Named, Version
 from gameai.knowledge.events import MOST_SECONDS
 from gameai.knowledge.rpc import concept_wire as wire
+from gameai.knowledge.rpc import wire as wire_of_texts
 from gameai.knowledge.store.concept_statements import FUNCTION, NAME, SEARCH
 from gameai.knowledge.v1 import concepts_pb2 as pb
 
@@ -177,3 +178,10 @@ def test_a_listing_has_conditions_a_position_and_a_limit() -> None:
         with pytest.raises(InvalidArgumentError) as raised:
             wire.listing(wrong)
         assert raised.value.field == field
+
+
+def test_a_text_is_stored_as_it_would_be_stored_again_or_refused() -> None:
+    assert wire_of_texts.plain("The <b>old</b> king.", "field", 100) == "The old king."
+    nested = "<" * 9 + "b>" * 9
+    with pytest.raises(InvalidArgumentError, match="marks within marks"):
+        wire_of_texts.plain(nested, "field", 100)

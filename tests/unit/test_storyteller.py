@@ -103,6 +103,11 @@ def test_names_and_keys_follow_from_the_request_and_the_outcome() -> None:
     assert len(records.event_key("b" * 128)) <= 64
 
 
+def test_a_text_in_plain_form_is_alike() -> None:
+    assert records.alike("Ada fled...", " Ada\tﬂed…")
+    assert not records.alike("Ada fled.", "Ada stayed.")
+
+
 def test_the_memory_removes_nothing_of_what_a_record_is_found_by() -> None:
     for number in range(5000):
         arc = f"act-{number}-555-123-4567"

@@ -1,6 +1,6 @@
 """ConceptService over gRPC: what is known of persons, places and the like, and how it changed."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import psycopg
@@ -202,8 +202,9 @@ def _check_writer(rights: Rights, concept: Named) -> None:
 def _checked(concept: Named, sent: Content) -> Content:
     """The content as it is stored. Raises `InvalidArgumentError`."""
     summary, attributes = _plain(sent)
-    words = (f"{key}: {value}" for key, value in sent.attributes.items())
-    why = reasons_of((concept.name, sent.summary, *words))
+    # As sent and as stored: what is removed can bring words together. Values also by themselves, as others may read them.
+    forms = ((sent.summary, sent.attributes), (summary, attributes))
+    why = next(filter(None, (reasons_of(_parts(concept.name, *form)) for form in forms)), ())
     if why:
         raise InvalidArgumentError(
             f"concept addresses the model that will read it ({', '.join(why)}): write what is to be known, and no orders",
@@ -215,6 +216,11 @@ def _checked(concept: Named, sent: Content) -> Content:
         from_seconds=sent.from_seconds,
         cause=sent.cause,
     )
+
+
+def _parts(name: str, summary: str, attributes: Mapping[str, str]) -> tuple[str, ...]:
+    words = (f"{key}: {value}" for key, value in attributes.items())
+    return (name, summary, *words, *attributes.values())
 
 
 def _plain(sent: Content) -> tuple[str, dict[str, str]]:

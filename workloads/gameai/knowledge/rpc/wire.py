@@ -37,6 +37,8 @@ _MODES = MappingProxyType(
 )
 _QUALITIES = (pb.QUALITY_UNSPECIFIED, pb.QUALITY_STANDARD, pb.QUALITY_HIGH)
 _COUNT, _TRUST = 10, 50
+# What is stored must not change where it is stored again.
+_MOST_ROUNDS = 4
 _MOST_NAME, _MOST_SHOWN = 253, 130
 
 
@@ -100,8 +102,16 @@ def search_text(value: str) -> str:
 
 def plain(value: str, field: str, most: int) -> str:
     """A text as it is stored: without personal data, in one form of each character. Raises `InvalidArgumentError`."""
-    # Again redacted: full-width letters and digits are plain ones only now.
-    text = redact(clean(redact(value)))
+    text = value
+    for _ in range(_MOST_ROUNDS):
+        # Again redacted: full-width letters and digits are plain ones only now.
+        before, text = text, redact(clean(redact(text)))
+        if text == before:
+            break
+    else:
+        raise InvalidArgumentError(
+            f"{field} has marks within marks: write it without tags", field=field
+        )
     if len(text) > most:
         raise InvalidArgumentError(
             f"{field} has {len(text)} characters in plain form (NFKC), at most {most} are allowed",

@@ -139,8 +139,20 @@ class Archive:
 
     async def sequence(self, key: str, second: int) -> int:
         """The number of the event of a key that happened at a second of world time; 0 where there is none."""
-        events, _ = await self.period(second, second, 0)
-        return next((each.sequence for each in events if each.event.key == key), 0)
+        after, more = 0, True
+        while more:
+            with _faults():
+                page = await self._memory.list_events(
+                    after_sequence=after,
+                    count=_PAGE,
+                    from_world_seconds=second,
+                    until_world_seconds=second,
+                )
+            for each in page.events:
+                if each.event.key == key:
+                    return each.sequence
+            after, more = page.next_after_sequence, page.more and bool(page.events)
+        return 0
 
     async def change(self, change: pb.ConceptChange, now: int, cause: int) -> None:
         """Write a version of a concept of the world that an event caused, unless that was done before; its attributes stay."""
@@ -159,9 +171,10 @@ class Archive:
             expected, at = (own.version, max(now, own.from_world_seconds)) if own else (0, now)
             try:
                 await self._evolve(concept, expected, at, cause)
-            except errors.ConflictError:
+            except errors.ConflictError as error:
                 if not left:
-                    raise
+                    # To the caller a conflict is one of the beat.
+                    raise UnavailableError(f"{error}: call again") from error
             else:
                 return
 
@@ -178,11 +191,15 @@ class Archive:
             found = await self._memory.concept_versions(
                 concept.kind, concept.name, after_version=after, count=_PAGE
             )
-        if cause:
-            return any(each.cause_sequence == cause for each in found)
-        # Its event waits for a review, and has no number yet.
-        wanted = (change.summary, now)
-        return any((each.concept.summary, each.from_world_seconds) == wanted for each in found)
+        if cause and any(each.cause_sequence == cause for each in found):
+            return True
+        # While its event waited for a review, the event had no number, or another one.
+        return any(
+            not each.cause_sequence
+            and each.from_world_seconds >= now
+            and records.alike(each.concept.summary, change.summary)
+            for each in found
+        )
 
     async def _own(self, kind: str, name: str) -> concepts_pb2.ConceptVersion | None:
         """A concept of the world; those of all worlds are nothing of the storyteller's."""

@@ -31,13 +31,14 @@ class Resolver:
                 f"this world has no beat {request.beat}: ListBeats has those of an arc",
                 field="beat",
             )
-        beat = kept.beat
+        beat, digest = kept.beat, kept.digest
         if not _claimed(kept, request.expected_version, happened):
             _check_planned(beat, request.expected_version)
+            digest = records.outcome_digest(happened)
             beat = await self._claim(beat, happened)
         if beat.state != pb.BEAT_STATE_RESOLVING:
             return beat, []
-        return await self._complete(beat, request, happened)
+        return await self._complete(KeptBeat(beat=beat, digest=digest), request)
 
     async def _claim(self, planned: pb.Beat, happened: str) -> pb.Beat:
         """Raises `ConflictError` where another outcome was first."""
@@ -50,8 +51,9 @@ class Resolver:
         return await self._archive.write_beat(KeptBeat(beat=wanted, digest=digest), now)
 
     async def _complete(
-        self, claimed: pb.Beat, request: pb.ResolveBeatRequest, happened: str
+        self, kept: KeptBeat, request: pb.ResolveBeatRequest
     ) -> tuple[pb.Beat, list[str]]:
+        claimed = kept.beat
         refused: list[str] = []
         sequence = await self._append(claimed, request, refused)
         for number, change in enumerate(request.changes):
@@ -62,8 +64,8 @@ class Resolver:
         done = pb.Beat()
         done.CopyFrom(claimed)
         done.state = pb.BEAT_STATE_HAPPENED
-        kept = KeptBeat(beat=done, digest=records.outcome_digest(happened))
-        return await self._archive.write_beat(kept, claimed.world_seconds, sequence), refused
+        last = KeptBeat(beat=done, digest=kept.digest)
+        return await self._archive.write_beat(last, claimed.world_seconds, sequence), refused
 
     async def _append(
         self, claimed: pb.Beat, request: pb.ResolveBeatRequest, refused: list[str]
@@ -86,9 +88,7 @@ class Resolver:
                 refused.append(f"participants: {error}")
                 sequence = await self._append_alone(event)
         if not sequence:
-            refused.append(
-                "event: a participant addresses a language model, so that it waits for a review"
-            )
+            refused.append("event: it is not found, because it waits for a review or was rejected")
         return sequence
 
     async def _append_alone(self, event: history_pb2.Event) -> int:
@@ -105,7 +105,7 @@ def _claimed(kept: KeptBeat, expected: int, happened: str) -> bool:
     same = kept.digest == records.outcome_digest(happened) or kept.beat.text == happened
     resolved = kept.beat.state in records.RESOLVED
     dropped = kept.beat.state == pb.BEAT_STATE_DROPPED
-    return resolved and kept.beat.version > expected and same and dropped == (not happened)
+    return resolved and kept.beat.version >= expected and same and dropped == (not happened)
 
 
 def _check_planned(beat: pb.Beat, expected: int) -> None:

@@ -58,7 +58,7 @@ class _BeatStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BeatState.V
     BEAT_STATE_HAPPENED: _BeatState.ValueType  # 2
     BEAT_STATE_DROPPED: _BeatState.ValueType  # 3
     BEAT_STATE_RESOLVING: _BeatState.ValueType  # 4
-    """ResolveBeat was cut short: call it again with the text of the beat as `happened`."""
+    """ResolveBeat was cut short. The same call completes it; also one with the text of the beat as `happened`, and its own participants and changes."""
 
 class BeatState(_BeatState, metaclass=_BeatStateEnumTypeWrapper): ...
 
@@ -67,7 +67,7 @@ BEAT_STATE_PLANNED: BeatState.ValueType  # 1
 BEAT_STATE_HAPPENED: BeatState.ValueType  # 2
 BEAT_STATE_DROPPED: BeatState.ValueType  # 3
 BEAT_STATE_RESOLVING: BeatState.ValueType  # 4
-"""ResolveBeat was cut short: call it again with the text of the beat as `happened`."""
+"""ResolveBeat was cut short. The same call completes it; also one with the text of the beat as `happened`, and its own participants and changes."""
 Global___BeatState: _TypeAlias = BeatState  # noqa: Y015
 
 @_typing.final
@@ -523,7 +523,7 @@ class ResolveBeatRequest(_message.Message):
     expected_version: _builtins.int
     """The version that the caller read. ABORTED where it was changed meanwhile."""
     happened: _builtins.str
-    """It happened so: 1 to 1,000 characters."""
+    """It happened so: 1 to 2,000 characters."""
     dropped: _builtins.bool
     """It will not happen."""
     @_builtins.property

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count, takewhile
 from typing import Any
+from unicodedata import normalize
 
 from gameai.knowledge.v1 import concepts_pb2
 from gameai.storyteller.v1 import storyteller_pb2 as pb
@@ -58,6 +59,12 @@ def plan_digest() -> str:
 def outcome_digest(happened: str) -> str:
     """The digest of an outcome; empty: dropped."""
     return _digest("happened", happened)
+
+
+def alike(kept: str, given: str) -> bool:
+    """Whether a text that the memory keeps in plain form may be one that was given: letters and digits are compared."""
+    letters = ("".join(filter(str.isalnum, normalize("NFKC", each))) for each in (kept, given))
+    return next(letters) == next(letters)
 
 
 def arc_concept(arc: pb.Arc) -> concepts_pb2.Concept:

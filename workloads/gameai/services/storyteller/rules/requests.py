@@ -8,7 +8,7 @@ from gameai.services.storyteller.rules import records
 from gameai.storyteller.v1 import storyteller_pb2 as pb
 
 MOST_GOAL, MOST_STAGES, MOST_STAGE = 1000, 16, 400
-MOST_SITUATION, MOST_HAPPENED, MOST_QUESTION = 2000, 1000, 1000
+MOST_SITUATION, MOST_HAPPENED, MOST_QUESTION = 2000, 2000, 1000
 MOST_PARTICIPANTS, MOST_PARTICIPANT, MOST_CHANGES = 32, 64, 8
 # Of a concept of the memory.
 MOST_NAME, MOST_SUMMARY = 128, 2000
