@@ -203,8 +203,11 @@ def _checked(concept: Named, sent: Content) -> Content:
     """The content as it is stored. Raises `InvalidArgumentError`."""
     summary, attributes = _plain(sent)
     # As sent and as stored: what is removed can bring words together. Values also by themselves, as others may read them.
-    forms = ((sent.summary, sent.attributes), (summary, attributes))
-    why = next(filter(None, (reasons_of(_parts(concept.name, *form)) for form in forms)), ())
+    forms = (
+        _parts(concept.name, sent.summary, sent.attributes),
+        _parts(concept.name, summary, attributes),
+    )
+    why = next(filter(None, map(reasons_of, dict.fromkeys(forms))), ())
     if why:
         raise InvalidArgumentError(
             f"concept addresses the model that will read it ({', '.join(why)}): write what is to be known, and no orders",
