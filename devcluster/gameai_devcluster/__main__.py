@@ -53,26 +53,26 @@ def _parser() -> argparse.ArgumentParser:
     database.add_argument("--folder", type=Path, default=Path(".dev/postgres"), help="its data")
     database.add_argument("--port", type=int, default=5433, help="its port (default 5433)")
     database.set_defaults(run=_postgres)
-    told = commands.add_parser(
+    tale = commands.add_parser(
         "story", help="run a storyteller with a memory and a gateway, until Ctrl-C"
     )
-    told.add_argument("--folder", type=Path, default=Path(".dev/story"), help="its data and logs")
-    told.add_argument("--port", type=int, default=50053, help="its port (default 50053)")
-    told.add_argument(
+    tale.add_argument("--folder", type=Path, default=Path(".dev/story"), help="its data and logs")
+    tale.add_argument("--port", type=int, default=50053, help="its port (default 50053)")
+    tale.add_argument(
         "--lore", type=Path, default=story.LORE, help="folder of Markdown (default: sample lore)"
     )
-    told.add_argument(
+    tale.add_argument(
         "--chronicle",
         type=Path,
         help="folder of Markdown of the world alone (default: the sample's, with the sample lore)",
     )
-    told.add_argument(
+    tale.add_argument(
         "--engine",
         default="",
         help="host:port of vLLM or another OpenAI-compatible server (default: a simulator without a model)",
     )
-    told.add_argument("--model", default="", help="the model's name in --engine")
-    told.set_defaults(run=_story)
+    tale.add_argument("--model", default="", help="the model's name in --engine")
+    tale.set_defaults(run=_story)
     build = commands.add_parser("build", help="build the control plane's binary, or find it")
     build.add_argument(
         "--integrations", action="store_true", help="KEDA and Karpenter too: make test-integrations"

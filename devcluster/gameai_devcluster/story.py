@@ -62,7 +62,7 @@ def world(name: str) -> dict[str, Any]:
     }
 
 
-def told(document: Mapping[str, Any], memory: str, gateway: str, **settings: str) -> str:
+def configuration(document: Mapping[str, Any], memory: str, gateway: str, **settings: str) -> str:
     """The configuration of a world with a storyteller, its memory and its gateway; an empty address: it has none."""
     service = {"endpoint": "", "settings": settings, "settingsHash": ""}
     services = {**document["services"], "storyteller": service}
@@ -115,7 +115,7 @@ def laptop(
         say("a gateway and the storyteller")
         address = stack.enter_context(gateway(engine, name, folder, chosen.model or _TIER))
         config = folder / "world.json"
-        config.write_text(told(document, memory, address))
+        config.write_text(configuration(document, memory, address))
         service = Service(
             ServiceLaunch(
                 name="storyteller",

@@ -212,8 +212,8 @@ def test_a_service_that_is_unknown_is_named_and_what_runs_goes_on(api: Api, name
     ready = condition(get(api, namespace), "Ready")
     assert ready["status"] == "True", "what was asked for before still answers"
     assert "UnknownSetting" in ready["message"]
-    told = [{"name": "time-manager"}, {"name": "storyteller"}]
-    api.apply(world(namespace, services=told), manager="kubectl")
+    lacking = [{"name": "time-manager"}, {"name": "storyteller"}]
+    api.apply(world(namespace, services=lacking), manager="kubectl")
     message = says(api, namespace, "Stalled", "MemoryMissing")
     assert "set spec.knowledgeBaseRef" in message
     assert "'story' is not in spec.roles (none)" in message

@@ -71,7 +71,7 @@ def stage(
             address = stack.enter_context(story.gateway(engine, WORLD, folder))
         document = json.loads(worlds.configuration()) | {"namespace": "eldermoor", "world": "moor"}
         config = folder / "world.json"
-        config.write_text(story.told(document, kept.address, address, **settings))
+        config.write_text(story.configuration(document, kept.address, address, **settings))
         launch = ServiceLaunch(name="storyteller", config=config, log=folder / "storyteller.log")
         made = Stage(folder=folder, memory=kept, config=config, service=Service(launch))
         stack.callback(made.close)
