@@ -79,10 +79,13 @@ def test_a_removed_source_leaves_nothing_but_its_reviews(memory: Memory, folder:
         (["remove"], "remove needs --source NAME"),
         (["remove", "--source=a=/tmp"], "write NAME, then ,world="),
         (["remove", "--source=a,trust=3"], "write NAME, then ,world="),
-        (["serve", "--report=/tmp/x"], "--report needs the step migrate, or the step ingest and"),
+        (
+            ["serve", "--report=/tmp/x"],
+            "--report needs the step migrate, backup or restore, or the step ingest and",
+        ),
         (
             ["ingest", "--report=/tmp/x", "--source=a=/tmp", "--source=b=/tmp"],
-            "--report needs the step migrate, or the step ingest and one --source",
+            "--report needs the step migrate, backup or restore, or the step ingest and one --source",
         ),
     ],
 )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from gameai.knowledge import archive
-from gameai.knowledge.archive import ArchiveError
+from gameai.knowledge.archive import ArchiveError, Counts
 
 HEAD = {"format": "gameai-memory", "version": 1, "model": "m", "dimensions": 384}
 
@@ -49,3 +49,38 @@ def test_a_line_of_another_form_is_refused(given: str) -> None:
 def test_a_file_of_another_version_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ArchiveError, match="not a gameai-memory archive of version 1"):
         archive.line(1, archive.text("head", HEAD | change))
+
+
+WORLD = {"name": "games/moor", "last_sequence": 3}
+COUNTS = {"worlds": 1, "events": 0, "concepts": 0, "reviews": 0}
+
+
+def whole(*lines: tuple[str, dict[str, Any]]) -> list[str]:
+    return [archive.text(kind, fields) for kind, fields in lines]
+
+
+def test_a_whole_archive_is_counted() -> None:
+    given = whole(("head", HEAD), ("world", WORLD), ("end", COUNTS))
+    assert archive.checked(given) == Counts(worlds=1)
+    assert [number for number, _ in archive.framed(given)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "the file is empty"),
+        ([("world", WORLD)], "does not begin with the head"),
+        ([("head", HEAD), ("head", HEAD)], "line 2 is in a wrong place"),
+        ([("head", HEAD), ("world", WORLD)], "ends early"),
+        ([("head", HEAD), ("end", COUNTS)], "line 2 does not match the number of lines"),
+        (
+            [("head", HEAD), ("world", WORLD), ("end", COUNTS), ("world", WORLD)],
+            "line 4 is in a wrong place",
+        ),
+    ],
+)
+def test_an_archive_that_is_not_whole_is_refused(
+    lines: list[tuple[str, dict[str, Any]]], words: str
+) -> None:
+    with pytest.raises(ArchiveError, match=words):
+        archive.checked(whole(*lines))

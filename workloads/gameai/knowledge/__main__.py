@@ -1,11 +1,10 @@
-"""`python -m gameai.knowledge`: migrate a database, ingest and remove sources, serve the memory, export and import events."""
+"""`python -m gameai.knowledge`: migrate a database, ingest and remove sources, serve the memory, archives."""
 
 import argparse
 import asyncio
 import os
 import sys
 from collections import Counter
-from contextlib import nullcontext
 from pathlib import Path
 
 import psycopg
@@ -14,7 +13,9 @@ from gameai_contract.names import DATABASE_ENVIRONMENT, GRPC_PORT, HEALTH_PORT
 from psycopg.conninfo import conninfo_to_dict
 
 from gameai.knowledge import app
-from gameai.knowledge.archive import MOST_LINE_BYTES, ArchiveError, Counts
+from gameai.knowledge.archive import ArchiveError
+from gameai.knowledge.backups import command as archives
+from gameai.knowledge.backups.repositories import RepositoryError
 from gameai.knowledge.embedding.embedder import EmbeddingError
 from gameai.knowledge.embedding.local import DIMENSIONS, LocalEmbedder, tokenizer
 from gameai.knowledge.ingestion.chunking import cutter
@@ -22,24 +23,29 @@ from gameai.knowledge.ingestion.pipeline import ingest, remove
 from gameai.knowledge.ingestion.sources import SourceError, read
 from gameai.knowledge.migrations import MigrationError, migrate
 from gameai.knowledge.records import MOST_TRUST, Report, Source
-from gameai.knowledge.store import archiving, writing
+from gameai.knowledge.store import writing
 from gameai.knowledge.store.errors import StoreError, first_line
 from gameai.knowledge.store.writing import connect
+from gameai.knowledge.usage import UsageError
 from gameai.serving.opening import PortError
 from gameai.serving.telemetry import configure_logging
 
 _DATABASE = DATABASE_ENVIRONMENT
 _STEPS = ("migrate", "ingest", "serve")
-_REMOVE, _EXPORT, _IMPORT = "remove", "export", "import"
+_REMOVE = "remove"
 _MOST_CONNECTIONS, _MOST_PORT = 100, 65535
 _MOST_STATEMENT_MS, _MOST_DRAIN_SECONDS = 60_000, 600
 
 
-_FAULTS = (MigrationError, SourceError, StoreError, EmbeddingError, PortError, ArchiveError)
-
-
-class UsageError(Exception):
-    """A flag is wrong; the message names it and what it takes."""
+_FAULTS = (
+    MigrationError,
+    SourceError,
+    StoreError,
+    EmbeddingError,
+    PortError,
+    ArchiveError,
+    RepositoryError,
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,11 +75,12 @@ def _run(given: argparse.Namespace) -> int:
     sources = [_source(each, has_folder=not removes) for each in given.source]
     _check_sources(given, [each for each, _ in sources])
     _check_serving(given)
+    archives.check(given)
     steps = [given.step] if given.step else list(_STEPS)
     if removes:
         return _remove(database, [each for each, _ in sources])
-    if given.step in (_EXPORT, _IMPORT):
-        return _archive(database, given.step, given.file)
+    if given.step in archives.STEPS:
+        return archives.run(database, given)
     if "migrate" in steps:
         sys.stdout.write(f"schema {migrate(database, DIMENSIONS, given.owner)}\n")
     if steps == ["migrate"]:
@@ -102,9 +109,12 @@ def _check_sources(given: argparse.Namespace, sources: list[Source]) -> None:
         raise UsageError("ingest needs --source NAME=FOLDER")
     if given.step == _REMOVE and not sources:
         raise UsageError("remove needs --source NAME")
-    reports = given.step == "migrate" or (given.step == "ingest" and len(sources) == 1)
+    of_step = given.step in ("migrate", archives.BACKUP, archives.RESTORE)
+    reports = of_step or (given.step == "ingest" and len(sources) == 1)
     if given.report is not None and not reports:
-        raise UsageError("--report needs the step migrate, or the step ingest and one --source")
+        raise UsageError(
+            "--report needs the step migrate, backup or restore, or the step ingest and one --source"
+        )
 
 
 def _remove(database: str, sources: list[Source]) -> int:
@@ -115,34 +125,6 @@ def _remove(database: str, sources: list[Source]) -> int:
             hint = "" if number else ": is its name right, and its world?"
             sys.stdout.write(f"{of}{each.name}: {number} documents removed{hint}\n")
     return 0
-
-
-def _archive(database: str, step: str, file: str) -> int:
-    """Write events, concepts and reviews to a file, or add those of a file. What was done is said on standard error."""
-    with connect(database) as connection:
-        if step == _EXPORT:
-            with (
-                nullcontext(sys.stdout)
-                if file == "-"
-                else Path(file).open("x", encoding="utf-8") as out
-            ):
-                found = archiving.export(connection, out)
-            sys.stderr.write(f"exported: {_counted(found)}\n")
-        else:
-            with (
-                nullcontext(sys.stdin)
-                if file == "-"
-                else Path(file).open(encoding="utf-8") as given
-            ):
-                found = archiving.load(
-                    connection, iter(lambda: given.readline(MOST_LINE_BYTES), "")
-                )
-            sys.stderr.write(f"imported: {_counted(found)}; what was there stays\n")
-    return 0
-
-
-def _counted(found: Counts) -> str:
-    return f"{found.worlds} worlds, {found.events} events, {found.concepts} versions of concepts, {found.reviews} reviews"
 
 
 def _check_serving(given: argparse.Namespace) -> None:
@@ -254,9 +236,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "step",
         nargs="?",
-        choices=(*_STEPS, _REMOVE, _EXPORT, _IMPORT),
+        choices=(*_STEPS, _REMOVE, *archives.STEPS),
         help="only this step (default: migrate, ingest and serve, in this order); remove: the documents of sources, by name; "
-        "export, import: events, concepts and reviews, which no source brings back",
+        "export, import, backup, restore: events, concepts and reviews, which no source brings back",
     )
     add(
         "--database",
@@ -274,19 +256,16 @@ def _parser() -> argparse.ArgumentParser:
         "--report",
         type=Path,
         help="with ingest and one --source: write the result to this file, as JSON, and exit 0 also where documents failed; "
-        "with migrate: the sources that the database holds",
-    )
-    add(
-        "--file",
-        default="-",
-        help="with export: file to write, which must not exist; with import: file to read; -: standard output, standard input (default)",
+        "with migrate: the sources that the database holds; with backup and restore: the result",
     )
     add(
         "--owner",
         default="",
         metavar="NAMESPACE/NAME",
-        help="with migrate: the knowledge base that the database belongs to; that of another one is refused",
+        help="with migrate: the knowledge base that the database belongs to; that of another one is refused; "
+        "with backup and restore: the one whose archives they are (default local/memory)",
     )
+    archives.add_flags(parser)
     _add_serving(parser)
     add(
         "--log-level",

@@ -6,7 +6,8 @@ The first line names the format, the last one counts all others, so that a file 
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -81,6 +82,9 @@ _KINDS = MappingProxyType(
     }
 )
 
+# Kinds of lines that the end counts.
+COUNTED = ("world", "event", "concept", "review")
+
 
 class ArchiveError(Exception):
     """The file is no archive that can be imported; the message says where and why."""
@@ -133,6 +137,49 @@ def line(number: int, given: str) -> Line:
     if kind == "head" and (fields["format"], fields["version"]) != (FORMAT, VERSION):
         raise ArchiveError(f"the file is not a {FORMAT} archive of version {VERSION}")
     return Line(kind=kind, fields=fields)
+
+
+def framed(given: Iterable[str]) -> Iterator[tuple[int, Line]]:
+    """The lines of a whole archive with their numbers: the head first, the end last, as many of each kind as the end says.
+
+    The end itself is not among them. Raises `ArchiveError` at the first line that is wrong.
+    """
+    seen = dict.fromkeys(COUNTED, 0)
+    kind = ""
+    for number, each in enumerate(given, 1):
+        found = line(number, each)
+        if number == 1 and found.kind != "head":
+            raise ArchiveError("the file does not begin with the head of an archive")
+        if number > 1 and (found.kind == "head" or kind == "end"):
+            raise ArchiveError(f"line {number} is in a wrong place")
+        kind = found.kind
+        if kind == "end":
+            _check_end(number, found, seen)
+            continue
+        if kind in seen:
+            seen[kind] += 1
+        yield number, found
+    _check_last(kind)
+
+
+def _check_end(number: int, found: Line, seen: Mapping[str, int]) -> None:
+    if found.fields != {f"{key}s": value for key, value in seen.items()}:
+        raise ArchiveError(f"line {number} does not match the number of lines: the file is damaged")
+
+
+def _check_last(kind: str) -> None:
+    if not kind:
+        raise ArchiveError("the file is empty")
+    if kind != "end":
+        raise ArchiveError(
+            "the archive ends early: it was cut off. What came before was imported; import the whole file again"
+        )
+
+
+def checked(given: Iterable[str]) -> Counts:
+    """What a whole archive holds. Raises `ArchiveError`."""
+    seen = Counter(found.kind for _, found in framed(given))
+    return Counts(**{f"{kind}s": seen[kind] for kind in COUNTED})
 
 
 def data(number: int, value: str) -> bytes:

@@ -65,6 +65,11 @@ _APPLY = (
     " AND status <> 'live'"
 )
 
+_HELD = (
+    "SELECT (SELECT count(*) FROM memory.story_events WHERE world_id IS NOT DISTINCT FROM %s::int)"
+    " + (SELECT count(*) FROM memory.concept_versions WHERE world_id IS NOT DISTINCT FROM %s::int)"
+)
+
 
 def export(connection: Connection, out: TextIO) -> Counts:
     """Write an archive of one moment. Raises psycopg.Error, OSError."""
@@ -132,6 +137,43 @@ def _reviews(connection: Connection) -> Iterator[dict[str, Any]]:
             yield {**row, "reviewed_at": row["reviewed_at"].isoformat()}
 
 
+def held(connection: Connection) -> tuple[int, int]:
+    """The number of events that were ever appended, and of entries: events, versions of concepts, reviews. Raises psycopg.Error."""
+    with connection.transaction():
+        rows = connection.execute("SELECT world_id, last_sequence FROM memory.worlds").fetchall()
+        entries = _number(connection, "SELECT count(*) FROM memory_ops.reviews")
+        for world in (None, *(number for number, _ in rows)):
+            connection.execute(SEE, {"world": world})
+            entries += _number(connection, _HELD, world, world)
+    return sum(last for _, last in rows), entries
+
+
+def _number(connection: Connection, statement: str, *values: object) -> int:
+    row = connection.execute(statement, values).fetchone()
+    return int(row[0]) if row else 0
+
+
+def lock(connection: Connection) -> None:
+    """Wait for another restore of this database; until the connection ends, others wait for this one. Raises psycopg.Error."""
+    connection.execute("SELECT pg_advisory_lock(hashtextextended('restore of the memory', 0))")
+
+
+def restored(connection: Connection, once: str) -> str | None:
+    """What was said of the restore of this name; None where there was none. Raises psycopg.Error."""
+    row = connection.execute(
+        "SELECT value FROM memory_ops.facts WHERE key = %s", (f"restored {once}",)
+    ).fetchone()
+    return row[0] if row else None
+
+
+def set_restored(connection: Connection, once: str, text: str) -> None:
+    """Say that the restore of this name is done. Raises psycopg.Error."""
+    connection.execute(
+        "INSERT INTO memory_ops.facts VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (f"restored {once}", text),
+    )
+
+
 def load(connection: Connection, lines: Iterable[str]) -> Counts:
     """Add what an archive holds; what is there already stays. Returns how much was new.
 
@@ -150,28 +192,16 @@ class _Import:
         self._name = ""
         self._last = 0
         self._batch: list[dict[str, Any]] = []
-        self._seen = dict.fromkeys(("world", "event", "concept", "review"), 0)
-        self._new = dict(self._seen)
+        self._new = dict.fromkeys(archive.COUNTED, 0)
 
     def run(self, lines: Iterable[str]) -> Counts:
-        kind = ""
-        for number, given in enumerate(lines, 1):
-            found = archive.line(number, given)
-            if number == 1 and found.kind != "head":
-                raise ArchiveError("the file does not begin with the head of an archive")
-            if number > 1 and (found.kind == "head" or kind == "end"):
-                raise ArchiveError(f"line {number} is in a wrong place")
-            kind = found.kind
-            try:
+        number = 0
+        try:
+            for number, found in archive.framed(lines):
                 self._take(number, found)
-            except psycopg.DataError as error:
-                raise ArchiveError(f"line {number}: {first_line(error)}") from error
-        if not kind:
-            raise ArchiveError("the file is empty")
-        if kind != "end":
-            raise ArchiveError(
-                "the archive ends early: it was cut off. What came before was imported; import the whole file again"
-            )
+            self._write()
+        except psycopg.DataError as error:
+            raise ArchiveError(f"line {number}: {first_line(error)}") from error
         return Counts(**{f"{key}s": value for key, value in self._new.items()})
 
     def _take(self, number: int, found: Line) -> None:
@@ -187,25 +217,19 @@ class _Import:
             self._begin(found)
         elif found.kind == "concept":
             self._concept(number, found)
-        elif found.kind == "review":
+        else:
             self._review(number, found)
-        elif found.fields != {f"{key}s": value for key, value in self._seen.items()}:
-            raise ArchiveError(
-                f"line {number} does not match the number of lines: the file is damaged"
-            )
 
     def _begin(self, found: Line) -> None:
         self._name = found.fields["name"]
         known = worlds.number(self._connection, self._name)
         self._world = worlds.ensure(self._connection, self._name)
         self._last = found.fields["last_sequence"]
-        self._seen["world"] += 1
         self._new["world"] += known is None
 
     def _event(self, number: int, found: Line) -> None:
         if self._world is None:
             raise ArchiveError(f"line {number} is before the line of its world")
-        self._seen["event"] += 1
         fields = found.fields
         self._batch.append(
             {
@@ -250,7 +274,6 @@ class _Import:
             "embedding": _vector(number, fields["embedding"]),
             "text": embedded(fields["name"], content),
         }
-        self._seen["concept"] += 1
         with self._connection.transaction():
             self._connection.execute(SEE, {"world": self._world})
             row = self._connection.execute(_CONCEPT, values).fetchone()
@@ -272,7 +295,6 @@ class _Import:
             "content": archive.data(number, fields["content_sha256"]),
             "reviewed_at": _time(number, fields["reviewed_at"]),
         }
-        self._seen["review"] += 1
         with self._connection.transaction():
             self._connection.execute(LOCK, {"world": world})
             self._connection.execute(SEE, {"world": world})

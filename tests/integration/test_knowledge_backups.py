@@ -1,0 +1,267 @@
+"""Backups and restores of a memory: real Postgres, a folder and a real server of the S3 protocol, the command as Jobs run it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from gameai_contract.archives import ArchiveReport, archive_name, archive_report
+from gameai_devcluster.processes import free_port, start_in_background
+from gameai_devcluster.testing.waiting import until
+from support.concepts import Concepts
+from support.history import History, days, event
+from support.memory import COMMAND, Memory, served
+from support.rows import CONCEPTS, EVENTS, REVIEWS
+
+New = Callable[[], Memory]
+OWNER = "games/lore"
+DAYS = [f"202611{day:02}T030000Z" for day in range(1, 29)]
+
+
+class Repository:
+    """A place for archives, as the command and as a test see it."""
+
+    def __init__(self, place: str, folder: Path, environment: Mapping[str, str]) -> None:
+        self.place = place
+        self.folder = folder
+        self.environment = os.environ | environment
+
+    def command(self, memory: Memory, step: str, *flags: str) -> list[str]:
+        own = (f"--repository={self.place}", f"--owner={OWNER}", f"--database={memory.url}")
+        return [*COMMAND, step, *own, *flags]
+
+    def run(self, memory: Memory, step: str, *flags: str) -> subprocess.CompletedProcess[str]:
+        command = self.command(memory, step, *flags)
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=self.environment
+        )
+
+    def report(self, memory: Memory, step: str, *flags: str) -> ArchiveReport:
+        file = self.folder.parent / "report"
+        done = self.run(memory, step, *flags, f"--report={file}")
+        assert done.returncode == 0, done.stderr
+        found = archive_report(file.read_text())
+        assert found is not None
+        return found
+
+    @property
+    def files(self) -> list[str]:
+        return sorted(each.name for each in (self.folder / OWNER).glob("*"))
+
+
+def in_folder(tmp_path: Path) -> Iterator[Repository]:
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    yield Repository(str(folder), folder, {})
+
+
+def in_bucket(tmp_path: Path) -> Iterator[Repository]:
+    """`rclone serve s3`, which checks signatures."""
+    folder, port = tmp_path / "s3", free_port()
+    bucket = folder / "backups/studio"
+    bucket.mkdir(parents=True)
+    program = Path(sys.executable).parent / "rclone"
+    command = [str(program), "serve", "s3", str(folder), f"--addr=127.0.0.1:{port}", "--auth-key=reader,s3cret"]  # fmt: skip
+    log = tmp_path / "s3.log"
+    server = start_in_background(command, log, die_with_parent=True)
+    until("it serves", lambda: "Starting s3 server" in log.read_text(), seconds=20)
+    environment = {
+        "AWS_REGION": "eu-central-1",
+        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "reader",
+        "AWS_SECRET_ACCESS_KEY": "s3cret",
+    }
+    yield Repository("s3://backups/studio", bucket, environment)
+    server.terminate()
+    server.wait(20)
+
+
+@pytest.fixture(params=[in_folder, in_bucket], ids=["folder", "s3"])
+def repository(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Repository]:
+    yield from request.param(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Repository]:
+    yield from in_folder(tmp_path)
+
+
+@pytest.fixture
+def filled(memory: Memory, tmp_path: Path) -> Memory:
+    with served(memory.url, tmp_path) as service:
+        History(service).append(event(), *days())
+        Concepts(service, "").evolve("A mason.")
+    return memory
+
+
+def append(memory: Memory, folder: Path, text: str) -> None:
+    with served(memory.url, folder) as service:
+        History(service).append(event(text))
+
+
+def test_a_restored_memory_equals_the_one_that_was_backed_up(
+    filled: Memory, repository: Repository, new: New, tmp_path: Path
+) -> None:
+    made = repository.report(filled, "backup", f"--slot={DAYS[0]}")
+    assert (made.worlds, made.events, made.concepts, made.kept) == (1, 4, 1, 1)
+    assert made.size > 0
+    assert repository.files == [made.file]
+    other = new()
+    found = repository.report(other, "restore")
+    assert (found.file, found.events, found.concepts) == (made.file, 4, 1)
+    for statement in (EVENTS, CONCEPTS, REVIEWS):
+        assert other.rows(statement) == filled.rows(statement)
+    with served(other.url, tmp_path) as service:
+        assert History(service).append(event("Peace."))[0].sequence == 5
+
+
+def test_a_backup_that_runs_twice_makes_one_archive(
+    filled: Memory, repository: Repository, tmp_path: Path
+) -> None:
+    first = repository.report(filled, "backup", f"--slot={DAYS[0]}")
+    append(filled, tmp_path, "Later.")
+    assert repository.report(filled, "backup", f"--slot={DAYS[0]}") == first
+    assert repository.files == [first.file]
+
+
+def test_the_newest_archives_are_kept(
+    filled: Memory, repository: Repository, tmp_path: Path
+) -> None:
+    (repository.folder / OWNER).mkdir(parents=True)
+    (repository.folder / OWNER / "notes.txt").write_text("of the user")
+    for day in DAYS[:4]:
+        found = repository.report(filled, "backup", f"--slot={day}", "--keep=2")
+    assert found.kept == 2
+    *names, notes = repository.files
+    assert notes == "notes.txt", "what is no archive is the user's"
+    assert [name[:16] for name in names] == DAYS[2:4]
+    # One that is older than all of them, by hand: it is not removed at once.
+    late = repository.report(filled, "backup", f"--slot={DAYS[0]}", "--keep=2")
+    assert late.file in repository.files
+
+
+def test_a_memory_that_lost_its_history_removes_no_archive(
+    filled: Memory, repository: Repository, new: New, tmp_path: Path
+) -> None:
+    good = repository.report(filled, "backup", f"--slot={DAYS[0]}", "--keep=1")
+    empty = new()
+    for day in DAYS[1:4]:
+        found = repository.report(empty, "backup", f"--slot={day}", "--keep=1")
+        assert "the memory lost history: 0 events were ever appended" in found.warning
+    append(empty, tmp_path, "A new beginning.")
+    found = repository.report(empty, "backup", f"--slot={DAYS[4]}", "--keep=1")
+    assert "1 events were ever appended" in found.warning
+    assert good.file in repository.files
+    # Restored, with what came since: as many as ever.
+    restored = new()
+    repository.report(restored, "restore", f"--archive={good.file}")
+    found = repository.report(restored, "backup", f"--slot={DAYS[5]}", "--keep=1")
+    assert (found.warning, found.kept) == ("", 1)
+    assert repository.files == [found.file]
+
+
+def test_events_that_were_deleted_are_no_loss(
+    filled: Memory, folder: Repository, tmp_path: Path
+) -> None:
+    folder.report(filled, "backup", f"--slot={DAYS[0]}", "--keep=1")
+    with served(filled.url, tmp_path) as service:
+        History(service).call("ForgetEvents", before_world_seconds=1 << 40)
+    found = folder.report(filled, "backup", f"--slot={DAYS[1]}", "--keep=1")
+    assert (found.warning, found.events) == ("", 0)
+    assert folder.files == [found.file]
+
+
+def test_a_restore_of_one_name_is_done_once(
+    filled: Memory, folder: Repository, new: New, tmp_path: Path
+) -> None:
+    """What was deleted since does not come back when a Job runs again."""
+    folder.report(filled, "backup", f"--slot={DAYS[0]}")
+    other = new()
+    first = folder.report(other, "restore", "--once=a")
+    with served(other.url, tmp_path) as service:
+        History(service).call("ForgetEvents", before_world_seconds=1 << 40)
+    assert folder.report(other, "restore", "--once=a") == first
+    assert other.rows("SELECT count(*) FROM memory.story_events") == [(0,)]
+    assert folder.report(other, "restore", "--once=b").events == 4
+
+
+def test_an_archive_that_is_damaged_is_made_again_or_refused(
+    filled: Memory, folder: Repository, new: New
+) -> None:
+    made = folder.report(filled, "backup", f"--slot={DAYS[0]}")
+    file = folder.folder / OWNER / made.file
+    whole = file.read_bytes()
+    for content in (b"", whole[:-9], whole[:40] + b"\0" * 40 + whole[80:], b"text"):
+        file.write_bytes(content)
+        done = folder.run(new(), "restore")
+        assert (done.returncode, "damaged" in done.stderr) == (1, True), content[:20]
+    assert folder.report(filled, "backup", f"--slot={DAYS[0]}").events == 4
+    assert folder.report(new(), "restore").events == 4
+
+
+def test_a_restore_without_an_archive_says_what_there_is(
+    filled: Memory, repository: Repository, new: New
+) -> None:
+    def refused(*flags: str) -> str:
+        done = repository.run(new(), "restore", *flags)
+        assert done.returncode == 1
+        return done.stderr.strip()
+
+    assert refused().endswith("it has no archives at all")
+    made = repository.report(filled, "backup", f"--slot={DAYS[0]}")
+    assert refused("--owner=games/other").endswith("it has archives of games/lore")
+    other = f"{DAYS[3]}.1.1.jsonl.gz"
+    assert refused(f"--archive={other}").endswith(f"the newest are {made.file}")
+
+
+def test_a_repository_that_does_not_answer_is_another_try(filled: Memory, tmp_path: Path) -> None:
+    for bucket in in_bucket(tmp_path):
+        bucket.environment["AWS_SECRET_ACCESS_KEY"] = "another-secret"
+        done = bucket.run(filled, "backup", f"--report={tmp_path / 'none'}")
+        assert (done.returncode, "SignatureDoesNotMatch" in done.stderr) == (1, True), done.stderr
+        assert "another-secret" not in done.stderr
+        assert "Debug source" not in done.stderr
+        assert not (tmp_path / "none").exists()
+        bucket.environment["AWS_SECRET_ACCESS_KEY"] = "s3cret"
+        bucket.place = "s3://nowhere"
+        done = bucket.run(filled, "backup")
+        assert (done.returncode, "NoSuchBucket" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_folder_that_is_not_there_is_named(filled: Memory, tmp_path: Path) -> None:
+    missing = Repository(str(tmp_path / "none"), tmp_path / "none", {})
+    done = missing.run(filled, "backup")
+    assert done.returncode == 1
+    assert f"{tmp_path / 'none'} is not a folder: create it" in done.stderr
+
+
+@pytest.mark.parametrize("step", ["backup", "restore"])
+def test_a_step_that_is_killed_at_any_time_is_completed_by_the_next_one(
+    filled: Memory, repository: Repository, new: New, step: str, tmp_path: Path
+) -> None:
+    """At no time is a file found that is not a whole archive, and nothing is there twice."""
+    if step == "restore":
+        repository.report(filled, "backup", f"--slot={DAYS[0]}")
+    target = new() if step == "restore" else filled
+    began = time.monotonic()
+    repository.run(new() if step == "restore" else filled, step, f"--slot={DAYS[1]}")
+    seconds = time.monotonic() - began
+    for part in range(1, 7):
+        with subprocess.Popen(
+            repository.command(target, step, f"--slot={DAYS[1 + part]}"),
+            env=repository.environment,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            time.sleep(seconds * part / 6)
+            process.send_signal(signal.SIGKILL)
+    report = repository.report(target, step, f"--slot={DAYS[7]}")
+    assert report.events in (0, 4), "of a restore, what the killed ones had not added"
+    whole = [each for each in repository.files if archive_name(each)]
+    for each in whole:
+        assert repository.report(new(), "restore", f"--archive={each}").events == 4
+    for statement in (EVENTS, CONCEPTS, REVIEWS):
+        assert target.rows(statement) == filled.rows(statement)

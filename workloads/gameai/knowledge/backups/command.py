@@ -1,0 +1,137 @@
+"""EDGE: the steps export, import, backup and restore of `python -m gameai.knowledge`."""
+
+import argparse
+import datetime
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TextIO
+
+from gameai_contract.archives import MOST_KEPT, ArchiveReport, is_slot
+from gameai_contract.knowledge import is_world
+
+from gameai.knowledge.archive import MOST_LINE_BYTES, Counts
+from gameai.knowledge.backups import runs
+from gameai.knowledge.backups.repositories import repository
+from gameai.knowledge.store import archiving
+from gameai.knowledge.store.writing import connect
+from gameai.knowledge.usage import UsageError
+
+EXPORT, IMPORT, BACKUP, RESTORE = "export", "import", "backup", "restore"
+STEPS = (EXPORT, IMPORT, BACKUP, RESTORE)
+_KEEP = 14
+# Of a memory that is no KnowledgeBase.
+_OWNER = "local/memory"
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of these steps."""
+    add = parser.add_argument_group("export, import, backup, restore").add_argument
+    add(
+        "--file",
+        default="-",
+        help="with export: file to write, which must not exist; with import: file to read; -: standard output, standard input (default)",
+    )
+    add(
+        "--repository",
+        default="",
+        metavar="FOLDER|s3://BUCKET[/PREFIX]",
+        help="with backup and restore: where archives are kept; region, endpoint and credentials of S3 are those of "
+        "AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, or of the pod's identity",
+    )
+    add(
+        "--keep",
+        type=int,
+        default=_KEEP,
+        help=f"with backup: number of archives to keep (default {_KEEP})",
+    )
+    add(
+        "--slot",
+        default="",
+        help="with backup: time of the archive, YYYYMMDDTHHMMSSZ (default: now)",
+    )
+    add("--archive", default="", help="with restore: name of an archive (default: the newest)")
+    add(
+        "--once",
+        default="",
+        help="with restore: a name for this restore; the database remembers it and is not restored twice for it",
+    )
+
+
+def check(given: argparse.Namespace) -> None:
+    """Raises `UsageError`."""
+    if given.step not in (BACKUP, RESTORE):
+        return
+    if not given.repository:
+        raise UsageError(f"{given.step} needs --repository FOLDER or --repository s3://BUCKET")
+    if not 1 <= given.keep <= MOST_KEPT:
+        raise UsageError(f"--keep must be from 1 to {MOST_KEPT}")
+    if given.slot and not is_slot(given.slot):
+        raise UsageError("--slot must be a time such as 20261129T030000Z")
+    if given.owner and not is_world(given.owner):
+        raise UsageError("--owner must be NAMESPACE/NAME")
+
+
+def run(database: str, given: argparse.Namespace) -> int:
+    """Do the step. What was done is said on standard error. Raises what the step raises."""
+    if given.step == EXPORT:
+        _export(database, given.file)
+        return 0
+    if given.step == IMPORT:
+        _import(database, given.file)
+        return 0
+    report = _of_repository(database, given)
+    if given.report is not None:
+        given.report.write_text(report.text())
+    sys.stderr.write(_sentence(given.step, report))
+    return 0
+
+
+def _of_repository(database: str, given: argparse.Namespace) -> ArchiveReport:
+    place = repository(given.repository, given.owner or _OWNER)
+    with connect(database) as connection:
+        if given.step == RESTORE:
+            return runs.restore(connection, place, given.archive, given.once)
+        now = datetime.datetime.now(datetime.UTC)  # noqa: TID251 - the time of an archive that was asked for by hand
+        slot = given.slot or f"{now:%Y%m%dT%H%M%SZ}"
+        return runs.back_up(connection, place, slot, given.keep)
+
+
+def _sentence(step: str, report: ArchiveReport) -> str:
+    found = _counted(
+        Counts(
+            worlds=report.worlds,
+            events=report.events,
+            concepts=report.concepts,
+            reviews=report.reviews,
+        )
+    )
+    if step == RESTORE:
+        return f"restored from {report.file}: {found}; what was there stays\n"
+    warning = f"warning: {report.warning}\n" if report.warning else ""
+    return f"archived in {report.file}: {found}, {report.size} bytes; {report.kept} archives are kept\n{warning}"
+
+
+def _export(database: str, file: str) -> None:
+    with connect(database) as connection, _written(file) as out:
+        found = archiving.export(connection, out)
+    sys.stderr.write(f"exported: {_counted(found)}\n")
+
+
+def _import(database: str, file: str) -> None:
+    with connect(database) as connection, _read(file) as given:
+        lines = iter(lambda: given.readline(MOST_LINE_BYTES), "")
+        found = archiving.load(connection, lines)
+    sys.stderr.write(f"imported: {_counted(found)}; what was there stays\n")
+
+
+def _written(file: str) -> AbstractContextManager[TextIO]:
+    return nullcontext(sys.stdout) if file == "-" else Path(file).open("x", encoding="utf-8")
+
+
+def _read(file: str) -> AbstractContextManager[TextIO]:
+    return nullcontext(sys.stdin) if file == "-" else Path(file).open(encoding="utf-8")
+
+
+def _counted(found: Counts) -> str:
+    return f"{found.worlds} worlds, {found.events} events, {found.concepts} versions of concepts, {found.reviews} reviews"

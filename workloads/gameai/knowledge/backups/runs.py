@@ -1,0 +1,145 @@
+"""EDGE: one backup and one restore. Each may be killed at any point and run again."""
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from gameai_contract.archives import ArchiveName, ArchiveReport, archive_name, archive_report
+
+from gameai.knowledge import archive
+from gameai.knowledge.archive import MOST_LINE_BYTES, ArchiveError, Counts
+from gameai.knowledge.backups.repositories import Repository, RepositoryError
+from gameai.knowledge.backups.retention import archives, outdated, shrunk
+from gameai.knowledge.store import archiving
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+_PIECE_BYTES = 1 << 20
+# Vectors are as good as random: more effort makes a file hardly smaller.
+_LEVEL = 1
+
+
+def back_up(connection: Connection, place: Repository, slot: str, keep: int) -> ArchiveReport:
+    """Write the archive of a slot, read it again, and remove all but the newest `keep`.
+
+    An archive of this slot that is there already is read and reported: a repeated run makes no second one. Raises
+    psycopg.Error, OSError, `ArchiveError`, `RepositoryError`.
+    """
+    made = next((each for each in archives(place.names()) if each.slot == slot), None)
+    counts = _read_again(place, made) if made else None
+    if made is None or counts is None:
+        made = _write(connection, place, slot)
+        counts = archive.checked(lines(place.read(str(made))))
+    known = archives(place.names())
+    warning = shrunk(made, known)
+    removed = [] if warning else [each for each in outdated(known, keep) if each != made]
+    for each in removed:
+        place.remove(str(each))
+    return _report(
+        made, counts, size=place.size(str(made)), kept=len(known) - len(removed), warning=warning
+    )
+
+
+def _read_again(place: Repository, made: ArchiveName) -> Counts | None:
+    """What an archive of a former run holds; one that is damaged is removed."""
+    try:
+        return archive.checked(lines(place.read(str(made))))
+    except ArchiveError:
+        place.remove(str(made))
+        return None
+
+
+def _write(connection: Connection, place: Repository, slot: str) -> ArchiveName:
+    # Before the export: the archive may hold more than its name says, and never less.
+    appended, entries = archiving.held(connection)
+    made = ArchiveName(slot=slot, appended=appended, entries=entries)
+    with (
+        place.write(str(made)) as raw,
+        gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=_LEVEL, mtime=0) as packed,
+        io.TextIOWrapper(packed, encoding="utf-8") as out,
+    ):
+        archiving.export(connection, out)
+    return made
+
+
+def restore(connection: Connection, place: Repository, file: str, once: str) -> ArchiveReport:
+    """Add what an archive holds, the newest where none is named.
+
+    A database that says it was restored for the same `once` stays as it is: what was deleted since does not come back.
+    Raises psycopg.Error, OSError, `ArchiveError`, `RepositoryError`, `StoreError`.
+    """
+    archiving.lock(connection)
+    before = archiving.restored(connection, once) if once else None
+    if known := archive_report(before or ""):
+        return known
+    chosen = _chosen(place, file)
+    counts = archiving.load(connection, lines(place.read(str(chosen))))
+    report = _report(chosen, counts, size=place.size(str(chosen)))
+    if once:
+        archiving.set_restored(connection, once, report.text())
+    return report
+
+
+def _chosen(place: Repository, file: str) -> ArchiveName:
+    found = archives(place.names())
+    if not found:
+        others = ", ".join(place.others())
+        hint = f"it has archives of {others}" if others else "it has no archives at all"
+        raise RepositoryError(f"the repository has no archive of this knowledge base: {hint}")
+    if not file:
+        return found[0]
+    wanted = archive_name(file)
+    if wanted is None or wanted not in found:
+        newest = ", ".join(map(str, found[:3]))
+        raise RepositoryError(f"the repository has no archive {file}: the newest are {newest}")
+    return wanted
+
+
+def _report(made: ArchiveName, counts: Counts, **more: Any) -> ArchiveReport:
+    report = ArchiveReport(
+        file=str(made),
+        worlds=counts.worlds,
+        events=counts.events,
+        concepts=counts.concepts,
+        reviews=counts.reviews,
+    )
+    return replace(report, **more)
+
+
+def lines(pieces: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a gzip file. A line that is too long is cut, which its reader notices. Raises `ArchiveError`."""
+    rest = b""
+    for piece in _unpacked(pieces):
+        *whole, rest = (rest + piece).split(b"\n")
+        for each in whole:
+            yield _text(each + b"\n")
+        if len(rest) > MOST_LINE_BYTES:
+            yield _text(rest[:MOST_LINE_BYTES])
+            return
+    if rest:
+        yield _text(rest)
+
+
+def _unpacked(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """A small file may unpack to a very large one: it is unpacked piece by piece."""
+    unpacker = zlib.decompressobj(wbits=31)
+    for piece in pieces:
+        left = piece
+        while left and not unpacker.eof:
+            try:
+                yield unpacker.decompress(left, _PIECE_BYTES)
+            except zlib.error as error:
+                raise ArchiveError(f"the file is damaged: {error}") from error
+            left = unpacker.unconsumed_tail
+    if not unpacker.eof:
+        raise ArchiveError("the file is damaged: it was cut off")
+
+
+def _text(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise ArchiveError(f"the file is damaged: {error}") from error
