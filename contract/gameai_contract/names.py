@@ -28,6 +28,8 @@ MODEL_REVISION_LABEL = f"{LABEL_PREFIX}/model-revision"
 KNOWLEDGE_LABEL = f"{LABEL_PREFIX}/knowledge-base"
 # Which of a knowledge base's pods it is: the database, the memory, or the name of a Job.
 PART_LABEL = f"{LABEL_PREFIX}/part"
+# On the pods that write and read archives.
+ARCHIVES_LABEL = f"{LABEL_PREFIX}/archives"
 
 ENVIRONMENT_PREFIX = "GAMEAI_"
 WORLD_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}WORLD"

@@ -11,6 +11,9 @@ from support.live import knowledge_base
 EXTERNAL = knowledge_base("default")["spec"]["database"]["external"]
 SOURCE = {"name": "songs", "configMap": {"name": "songs"}}
 MANAGED = {"managed": {"storage": "20Gi", "storageClassName": "gp3"}}
+S3 = {"bucket": "studio", "region": "eu-central-1"}
+BACKUP = {"schedule": "0 3 * * *", "repository": {"s3": S3}}
+FROM = {"repository": {"s3": S3}}
 # rule's sentence → (field, a value that is refused, a value that is accepted)
 RULES: dict[str, tuple[str, Any, Any]] = {
     crd.NAME_RULE.message: ("metadata.name", "a" * 31, "a" * 30),
@@ -38,6 +41,11 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         "spec.database.external.tls",
         {"mode": "VerifyFull"},
         {"mode": "VerifyFull", "caConfigMap": {"name": "ca"}},
+    ),
+    "exactly one of persistentVolumeClaim, s3 must be set": (
+        "spec.backup",
+        {"schedule": "0 3 * * *", "repository": {}},
+        {"schedule": "0 3 * * *", "repository": {"persistentVolumeClaim": {"claimName": "a"}}},
     ),
     "trust must be at least 80 for lore of all worlds": (
         "spec.sources",
@@ -68,6 +76,24 @@ FORMS: list[tuple[str, Any, str]] = [
     ("spec.sources", [SOURCE, SOURCE], "Duplicate value"),
     ("spec.sources", [SOURCE | {"world": "moor"}], "should match"),
     ("spec.sources", [SOURCE | {"trust": 101}], "should be less than or equal to 100"),
+    ("spec.backup", {"schedule": "0 3 * * *"}, "spec.backup.repository: Required value"),
+    ("spec.backup", BACKUP | {"keep": 0}, "should be greater than or equal to 1"),
+    (
+        "spec.restoreFrom",
+        FROM | {"archive": "../../x"},
+        "spec.restoreFrom.archive in body should match",
+    ),
+    (
+        "spec.restoreFrom",
+        FROM | {"knowledgeBase": "../x"},
+        "spec.restoreFrom.knowledgeBase in body",
+    ),
+    (
+        "spec.restoreFrom.repository",
+        {"s3": S3 | {"prefix": "a/../b"}},
+        "prefix in body should match",
+    ),
+    ("spec.restoreFrom.repository", {"s3": S3 | {"endpoint": "minio:9000"}}, "endpoint in body"),
     ("spec.service.replicas", 51, "should be less than or equal to 50"),
     ("spec.search", {}, 'unknown field "spec.search"'),
 ]

@@ -170,6 +170,7 @@ KNOWLEDGE_BASE = Definition(
         _column(
             "Quarantined", "integer", ".status.quarantined", "Chunks that are held for a review."
         ),
+        _column("Backup", "date", ".status.lastBackup.at", "Age of the last archive."),
         _AGE,
         _column("Endpoint", "string", ".status.endpoint", "Address inside the cluster.", 1),
         _column("Image", "string", ".status.image", "Image of the memory.", 1),

@@ -25,7 +25,7 @@ Host = Annotated[
 
 
 class ManagedDatabase(Model):
-    """One PostgreSQL pod with one volume, for development and small worlds. It has no standby and no backup."""
+    """One PostgreSQL pod with one volume, for development and small worlds. It has no standby; spec.backup makes archives."""
 
     image: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^\S+$")] = (
         DEFAULT_IMAGE

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from gameai_contract.knowledge import GLOBAL_TRUST, WORLD_PATTERN
 from pydantic import Field, StringConstraints
 
+from gameai_operator.api.backups import Backup, Restore
 from gameai_operator.api.base import (
     LIST_SET,
     Condition,
@@ -94,6 +95,10 @@ class KnowledgeBaseSpec(Model):
     """Accounts that may call the memory. Accounts of the own namespace may always search the lore of all worlds, and the account of a world there (<world>-world) read and write that world's history. Default: none. Example: [{namespace: game-servers, serviceAccount: storyteller, worlds: [games/eldermoor]}]."""
     service: MemoryService = MemoryService()
     """The pods that answer searches. Default: 2 replicas."""
+    backup: Backup | None = None
+    """Archives of events, concepts and reviews. Absent: none are made. Example: {schedule: 0 3 * * *, repository: {persistentVolumeClaim: {claimName: lore-archives}}}."""
+    restore_from: Restore | None = None
+    """Archive that a new memory begins with: it does not serve before that. Example: {repository: {persistentVolumeClaim: {claimName: lore-archives}}}."""
     template_revision: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Revision of the pod templates. Absent: the one in use (see status), which an operator upgrade does not change. Example: 1."""
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -161,6 +166,56 @@ class SchemaStatus(Model):
     """Job of the last migration that ended."""
 
 
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class BackupStatus(Model):
+    """What is done about backups."""
+
+    slot: Time
+    """Time that the last backup was due at, in UTC: the one that runs, or the last one that ended."""
+    running: Annotated[str, Field(max_length=63)] = ""
+    """Job that runs."""
+    job: Annotated[str, Field(max_length=63)] = ""
+    """Job that ended last."""
+    repository: Annotated[str, Field(max_length=64)] = ""
+    """Digest of the repository that it goes to."""
+    run_now: Annotated[str, Field(max_length=256)] = ""
+    """Value of the annotation gameai.dev/backup-now that it answers."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """What the last backup found wrong."""
+
+
+class Archive(Model):
+    """An archive, and what is in it."""
+
+    name: Annotated[str, Field(max_length=80)]
+    """Name of the file; empty: the pod was gone before its result was read, and the numbers are not known."""
+    job: Annotated[str, Field(max_length=63)]
+    """Job that made or read it."""
+    at: Time
+    """Time at which the end of that Job was seen, in UTC."""
+    bytes: int
+    """Size of the file, in bytes."""
+    worlds: int
+    """Number of worlds: in a backup those of the archive, in a restore those that were added."""
+    events: int
+    """Number of events, of the same."""
+    concepts: int
+    """Number of versions of concepts, of the same."""
+    reviews: int
+    """Number of reviews, of the same."""
+
+
+class RestoreStatus(Model):
+    """What was done about spec.restoreFrom."""
+
+    inputs: Annotated[str, Field(max_length=64)]
+    """Digest of what the restore depends on."""
+    archive: Archive
+    """The archive."""
+
+
 class KnowledgeBaseStatus(Model):
     """Observed state, written by the operator."""
 
@@ -185,6 +240,12 @@ class KnowledgeBaseStatus(Model):
         Field(max_length=4 * MOST_SOURCES, json_schema_extra=list_map("name", "world")),
     ] = ()
     """State of each source, of those that are being removed too."""
+    backup: BackupStatus | None = None
+    """State of backups. Absent before the first."""
+    last_backup: Archive | None = None
+    """The last archive that was made and read again. Absent before the first."""
+    restore: RestoreStatus | None = None
+    """The last restore that ended. Absent before the first."""
     endpoint: Annotated[str, Field(max_length=512)] | None = None
     """Address of the memory inside the cluster. Example: lore-memory.eldermoor.svc:50051."""
     ready_replicas: int | None = None
@@ -192,7 +253,7 @@ class KnowledgeBaseStatus(Model):
     conditions: Annotated[
         tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))
     ] = ()
-    """Ready, Reconciling, Stalled, DatabaseReady, SchemaReady, SourcesIngested, ServiceReady."""
+    """Ready, Reconciling, Stalled, DatabaseReady, SchemaReady, Restored, SourcesIngested, ServiceReady, BackedUp."""
 
 
 class KnowledgeBase(Model):

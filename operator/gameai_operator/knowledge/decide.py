@@ -14,7 +14,7 @@ from gameai_operator.api.knowledge_base import KnowledgeBase
 from gameai_operator.controller.kind import Decision, Observed, RejectedWrite, SlotUse
 from gameai_operator.controller.manifest import Document, Key
 from gameai_operator.controller.plan import Creation
-from gameai_operator.knowledge import database, memory, naming, network, work
+from gameai_operator.knowledge import archives, database, memory, naming, network, work
 from gameai_operator.knowledge.naming import DATABASE_PART, MEMORY, MEMORY_PART
 from gameai_operator.knowledge.revisions import inputs
 from gameai_operator.knowledge.status import Judged, conditions, moves, status
@@ -71,6 +71,8 @@ class _Reading:
     inputs: Inputs | None
     schema: work.Migration
     sources: tuple[work.SourceWork, ...]
+    restore: archives.RestoreWork
+    backup: archives.BackupWork
     rejections: tuple[RejectedWrite, ...]
 
 
@@ -104,11 +106,16 @@ def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision
         status=status(kb, judged),
         conditions=conditions(kb, judged),
         replicas=_replicas(kb),
-        requeue_after_seconds=_DEADLINE_SECONDS if rolling else None,
+        requeue_after_seconds=_again_after(read, rolling=rolling),
         turn=_turn(kb, observed, read.inputs, current, live, rolling=rolling),
         healthy=is_true(kb.status.conditions, "Ready")
         and not (live.memory and live.memory.exceeded),
     )
+
+
+def _again_after(read: _Reading, *, rolling: bool) -> float | None:
+    waits = (_DEADLINE_SECONDS if rolling else None, read.backup.seconds)
+    return min((each for each in waits if each is not None), default=None)
 
 
 def _read(
@@ -130,10 +137,27 @@ def _read(
     if found is None or rejections:
         known = tuple(work.SourceWork(status=each) for each in kb.status.sources)
         schema = work.known_migration(kb)
-        return _Reading(inputs=None, schema=schema, sources=known, rejections=tuple(rejections))
+        return _Reading(
+            inputs=None,
+            schema=schema,
+            sources=known,
+            restore=archives.known_restore(kb),
+            backup=archives.known_backup(kb),
+            rejections=tuple(rejections),
+        )
     schema = work.migration(kb, observed, found)
     sources = work.sources(kb, observed, found, schema)
-    return _Reading(inputs=found, schema=schema, sources=sources, rejections=())
+    restore = archives.restore(kb, observed, found, schema)
+    begun = restore.done or live.memory is not None
+    ready = schema.done and begun and _takes_connections(kb, live)
+    return _Reading(
+        inputs=found,
+        schema=schema,
+        sources=sources,
+        restore=restore,
+        backup=archives.backup(kb, observed, found, ready=ready),
+        rejections=(),
+    )
 
 
 def _migrations(kb: KnowledgeBase, observed: Observed) -> list[Job]:
@@ -160,6 +184,14 @@ def _not_allowed(kb: KnowledgeBase, policy: Policy) -> list[tenant_policy.NotAll
         if not network.service_namespace(kb):
             where = f"spec.database.external.host {given.external.host}, outside of the cluster,"
             found.append(tenant_policy.open_network(policy, where))
+    for where, repository in network.repositories(kb):
+        if repository.s3 and repository.s3.secret_ref:
+            secret = repository.s3.secret_ref.name
+            found.append(tenant_policy.secret(policy, f"{where}.s3.secretRef", secret))
+    found += [
+        tenant_policy.open_network(policy, f"{where}.s3, outside of the cluster,")
+        for where in network.outside_servers(kb)
+    ]
     return [each for each in found if each]
 
 
@@ -178,6 +210,8 @@ def _judged(
         memory=live.memory,
         schema=read.schema,
         sources=read.sources,
+        restore=read.restore,
+        backup=read.backup,
         revision=read.inputs.revision if read.inputs else kb.status.template_revision,
         image=read.inputs.image if read.inputs else kb.status.image,
         rolling=rolling,
@@ -216,6 +250,10 @@ def _wanted(
     if migration and (migration.live or _takes_connections(kb, live)):
         made.append(migration.document)
     made += [each.job.document for each in read.sources if each.job]
+    if read.restore.job and read.schema.done:
+        made.append(read.restore.job.document)
+    if read.backup.job:
+        made.append(read.backup.job.document)
     made += [memory.deployment(kb, read.inputs)] if _serves(live, read) else []
     if kb.spec.service.replicas > 1:
         selector = naming.selector(kb, MEMORY_PART)
@@ -237,9 +275,12 @@ def _service(kb: KnowledgeBase) -> Document:
 def _serves(live: _Live, read: _Reading) -> bool:
     """Whether the memory may have the schema, and the database, that the spec asks for.
 
-    Another database is empty at first: the memory of the former one serves until each source is in the new one.
+    Another database is empty at first: the memory of the former one serves until each source is in the new one. Before a
+    restore no event may be written, or new events would get the numbers of those of the archive.
     """
-    return read.schema.done and not (live.memory is not None and moves(read.schema, read.sources))
+    if live.memory is None:
+        return read.schema.done and read.restore.done
+    return read.schema.done and not moves(read.schema, read.sources)
 
 
 def _creations(kb: KnowledgeBase, observed: Observed) -> tuple[Creation, ...]:
@@ -262,6 +303,7 @@ def _kept(
     namespace = kb.metadata.namespace
     jobs = {each.status.job for each in read.sources} | {(read.schema.status or {}).get("job", "")}
     jobs |= {each.kept for each in read.sources}
+    jobs |= archives.ended(read.restore, read.backup)
     kept = [Key("Job", namespace, each) for each in sorted(jobs) if each]
     if cluster.tokens is None:
         kept.append(Key("ConfigMap", namespace, naming.memory_name(kb)))

@@ -1,8 +1,10 @@
 """PURE: the pods of the memory: those that answer searches, and those of Jobs that migrate, ingest and remove."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from urllib.parse import quote, urlencode
 
+from gameai_contract.archives import ARCHIVES_FOLDER
 from gameai_contract.knowledge import (
     ADMISSION_KEY,
     REPORT_FILE,
@@ -12,6 +14,7 @@ from gameai_contract.knowledge import (
     TokenKeys,
 )
 from gameai_contract.names import (
+    ARCHIVES_LABEL,
     CONFIG_FOLDER,
     DATABASE_ENVIRONMENT,
     GRPC_PORT,
@@ -19,6 +22,7 @@ from gameai_contract.names import (
     PART_LABEL,
 )
 
+from gameai_operator.api.backups import Backup, Repository, Restore
 from gameai_operator.api.database import TlsMode
 from gameai_operator.api.knowledge_base import KnowledgeBase, Source
 from gameai_operator.controller.manifest import Document, Key, digest, without_empty
@@ -87,10 +91,9 @@ def admission(kb: KnowledgeBase, tokens: TokenKeys) -> Document:
 
 def migration(kb: KnowledgeBase, inputs: Inputs, wanted: str) -> Document:
     """The Job that brings the schema to this release; `wanted` is the digest of what that depends on."""
-    own = f"--owner={kb.metadata.namespace}/{kb.metadata.name}"
     # A volume is of one knowledge base alone. What else is in a database of the user's own is the user's.
     report = (f"--report={REPORT_FILE}",) if kb.spec.database.managed else ()
-    command = (*_MODULE, "migrate", own, *report)
+    command = (*_MODULE, "migrate", _owner(kb), *report)
     return _job(kb, _MIGRATE, command, inputs, wanted)
 
 
@@ -113,6 +116,67 @@ def removal(kb: KnowledgeBase, name: str, world: str, inputs: Inputs, started: s
     return _job(kb, "remove", (*_MODULE, "remove", given), inputs, started)
 
 
+def backup(kb: KnowledgeBase, given: Backup, inputs: Inputs, slot: str) -> Document:
+    """The Job that makes the archive of a slot."""
+    name = slot.replace("-", "").replace(":", "")
+    command = ("backup", _owner(kb), f"--slot={name}", f"--keep={given.keep}")
+    return _archive_job(kb, command, given.repository, inputs)
+
+
+def restoration(kb: KnowledgeBase, given: Restore, inputs: Inputs, once: str) -> Document:
+    """The Job that adds what an archive holds; `once` is the name by which the database remembers it."""
+    owner = f"--owner={given.knowledge_base}" if given.knowledge_base else _owner(kb)
+    archive = (f"--archive={given.archive}",) if given.archive else ()
+    command = ("restore", owner, *archive, f"--once={once}")
+    return _archive_job(kb, command, given.repository, inputs)
+
+
+def _owner(kb: KnowledgeBase) -> str:
+    return f"--owner={kb.metadata.namespace}/{kb.metadata.name}"
+
+
+def _archive_job(
+    kb: KnowledgeBase,
+    command: Sequence[str],
+    repository: Repository,
+    inputs: Inputs,
+) -> Document:
+    place, environment, volume = _repository(repository)
+    whole = (*_MODULE, *command, f"--repository={place}", f"--report={REPORT_FILE}")
+    container = _container(kb, whole, inputs)
+    container["env"] = [*container["env"], *environment]
+    if volume:
+        # A restore only reads.
+        read_only = {"readOnly": True} if command[0] == "restore" else {}
+        mount = {"name": "archives", "mountPath": ARCHIVES_FOLDER, **read_only}
+        container["volumeMounts"] = [*container["volumeMounts"], mount]
+    labels = {ARCHIVES_LABEL: "true"}
+    return _job_of(kb, command[0], container, inputs, (), volume, labels)
+
+
+def _repository(repository: Repository) -> tuple[str, list[Document], list[Document]]:
+    """The place of the archives as the memory's program takes it, its variables, and the pod's volume."""
+    if repository.persistent_volume_claim is not None:
+        claim = {"claimName": repository.persistent_volume_claim.claim_name}
+        return ARCHIVES_FOLDER, [], [{"name": "archives", "persistentVolumeClaim": claim}]
+    given = repository.s3
+    assert given is not None  # noqa: S101 - the schema asks for exactly one
+    environment: list[Document] = [{"name": "AWS_REGION", "value": given.region}]
+    if given.endpoint:
+        environment.append({"name": "AWS_ENDPOINT_URL_S3", "value": given.endpoint})
+    if secret := given.secret_ref:
+        keys = {
+            "AWS_ACCESS_KEY_ID": secret.access_key_id_key,
+            "AWS_SECRET_ACCESS_KEY": secret.secret_access_key_key,
+        }
+        environment += [
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key}}}
+            for name, key in keys.items()
+        ]
+    prefix = f"/{given.prefix}" if given.prefix else ""
+    return f"s3://{given.bucket}{prefix}", environment, []
+
+
 def _job(
     kb: KnowledgeBase,
     verb: str,
@@ -121,14 +185,27 @@ def _job(
     *wanted: str,
     documents: str = "",
 ) -> Document:
-    """A Job with a name of its own for everything that it is made of: its template cannot change."""
     container = _container(kb, command, inputs)
-    volumes = []
+    volumes: list[Document] = []
     if documents:
         mount = {"name": "source", "mountPath": SOURCE_FOLDER, "readOnly": True}
         container["volumeMounts"] = [*container["volumeMounts"], mount]
         volumes = [{"name": "source", "configMap": {"name": documents}}]
-    unnamed = _template(kb, naming.own_labels(kb, MEMORY, "job"), container, inputs, volumes)
+    return _job_of(kb, verb, container, inputs, wanted, volumes)
+
+
+def _job_of(
+    kb: KnowledgeBase,
+    verb: str,
+    container: Document,
+    inputs: Inputs,
+    wanted: Sequence[str],
+    volumes: Sequence[Document],
+    more_labels: Mapping[str, str] = MappingProxyType({}),
+) -> Document:
+    """A Job with a name of its own for everything that it is made of: its template cannot change."""
+    labels = {**naming.own_labels(kb, MEMORY, "job"), **more_labels}
+    unnamed = _template(kb, labels, container, inputs, volumes)
     name = f"{kb.metadata.name}-{verb}-{digest([unnamed, *wanted])[:10]}"
     labels = {**unnamed["metadata"]["labels"], PART_LABEL: name}
     made = {**unnamed, "metadata": {"labels": labels}}

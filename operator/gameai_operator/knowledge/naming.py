@@ -30,6 +30,11 @@ def memory_name(kb: KnowledgeBase) -> str:
     return f"{kb.metadata.name}-memory"
 
 
+def archives_name(kb: KnowledgeBase) -> str:
+    """Name of the policy of the pods that write and read archives."""
+    return f"{kb.metadata.name}-archives"
+
+
 def endpoint(kb: KnowledgeBase) -> str:
     """Where the memory answers, `host:port`."""
     return f"{memory_name(kb)}.{kb.metadata.namespace}.svc:{GRPC_PORT}"

@@ -1,7 +1,10 @@
 """PURE: who may reach a knowledge base's pods, and what they may reach."""
 
-from gameai_contract.names import GRPC_PORT, HEALTH_PORT, POSTGRES_PORT
+from urllib.parse import urlsplit
 
+from gameai_contract.names import ARCHIVES_LABEL, GRPC_PORT, HEALTH_PORT, POSTGRES_PORT
+
+from gameai_operator.api.backups import Repository, S3Repository
 from gameai_operator.api.knowledge_base import KnowledgeBase
 from gameai_operator.controller.manifest import Document
 from gameai_operator.knowledge import naming
@@ -10,11 +13,23 @@ from gameai_operator.resources import network_policy
 from gameai_operator.resources.network_policy import inwards, outwards, policy, ports
 from gameai_operator.settings import NetworkSettings
 
+_HTTP, _HTTPS = 80, 443
+
+
+def repositories(kb: KnowledgeBase) -> tuple[tuple[str, Repository], ...]:
+    """Those of the spec, with their fields."""
+    found = []
+    if kb.spec.backup is not None:
+        found.append(("spec.backup.repository", kb.spec.backup.repository))
+    if kb.spec.restore_from is not None:
+        found.append(("spec.restoreFrom.repository", kb.spec.restore_from.repository))
+    return tuple(found)
+
 
 def policies(kb: KnowledgeBase, settings: NetworkSettings) -> tuple[Document, ...]:
     """One for the memory and its Jobs, and one for a database that the operator runs."""
     managed = (_database(kb),) if kb.spec.database.managed else ()
-    return (_memory(kb, settings), *managed)
+    return (_memory(kb, settings), *managed, *_archives(kb))
 
 
 def _memory(kb: KnowledgeBase, settings: NetworkSettings) -> Document:
@@ -31,6 +46,45 @@ def _memory(kb: KnowledgeBase, settings: NetworkSettings) -> Document:
     )
 
 
+def _archives(kb: KnowledgeBase) -> tuple[Document, ...]:
+    """The pods that write and read archives in a bucket reach its server; those with a volume reach nothing more."""
+    servers = [each.s3 for _, each in repositories(kb) if each.s3]
+    if not servers:
+        return ()
+    selector = {**naming.all_of(kb, MEMORY), ARCHIVES_LABEL: "true"}
+    rules = [_to_server(kb, each) for each in dict.fromkeys(map(_server, servers))]
+    return (policy(naming.about(kb, naming.archives_name(kb), MEMORY), selector, [], rules),)
+
+
+def _server(given: S3Repository) -> tuple[str, int]:
+    """Host and port; an empty host is that of AWS."""
+    if given.endpoint is None:
+        return "", _HTTPS
+    url = urlsplit(given.endpoint)
+    return url.hostname or "", url.port or (_HTTP if url.scheme == "http" else _HTTPS)
+
+
+def _to_server(kb: KnowledgeBase, server: tuple[str, int]) -> Document:
+    host, port = server
+    namespace = namespace_of_service(kb, host) if host else ""
+    if namespace:
+        return outwards([network_policy.pods(network_policy.namespaces(namespace))], ports(port))
+    return outwards(_everywhere(), ports(port))
+
+
+def outside_servers(kb: KnowledgeBase) -> tuple[str, ...]:
+    """The fields of repositories whose server is outside of the cluster."""
+    return tuple(
+        field
+        for field, each in repositories(kb)
+        if each.s3 and not namespace_of_service(kb, _server(each.s3)[0])
+    )
+
+
+def _everywhere() -> list[Document]:
+    return [peer for each in network_policy.EVERYWHERE for peer in network_policy.outside(each)]
+
+
 def _to_database(kb: KnowledgeBase) -> Document:
     """A policy knows no host names: of a database outside of the cluster it opens the port to every address.
 
@@ -42,18 +96,20 @@ def _to_database(kb: KnowledgeBase) -> Document:
     if namespace := service_namespace(kb):
         peer = network_policy.pods(network_policy.namespaces(namespace))
         return outwards([peer], ports(external.port))
-    everywhere = [
-        peer for each in network_policy.EVERYWHERE for peer in network_policy.outside(each)
-    ]
-    return outwards(everywhere, ports(external.port))
+    return outwards(_everywhere(), ports(external.port))
 
 
 def service_namespace(kb: KnowledgeBase) -> str:
     """The namespace of the Service that an external database is reached by; empty for another host."""
     external = kb.spec.database.external
-    labels = external.host.rstrip(".").split(".") if external else [""]
+    return namespace_of_service(kb, external.host) if external else kb.metadata.namespace
+
+
+def namespace_of_service(kb: KnowledgeBase, host: str) -> str:
+    """The namespace of the Service that has this host name; empty for another host."""
+    labels = host.rstrip(".").split(".")
     if len(labels) == 1:
-        return kb.metadata.namespace
+        return kb.metadata.namespace if host else ""
     return labels[1] if labels[2:3] == ["svc"] else ""
 
 

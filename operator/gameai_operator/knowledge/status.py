@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gameai_operator.api.base import Model
 from gameai_operator.api.knowledge_base import KnowledgeBase, SourceState, SourceStatus
 from gameai_operator.controller.conditions import Condition
 from gameai_operator.controller.kind import RejectedWrite
@@ -13,7 +14,8 @@ from gameai_operator.controller.standard_conditions import (
     rejected,
     stalled,
 )
-from gameai_operator.knowledge import naming
+from gameai_operator.knowledge import archive_status, naming
+from gameai_operator.knowledge.archives import BackupWork, RestoreWork
 from gameai_operator.knowledge.work import MISSING, Migration, SourceWork
 from gameai_operator.resources.deployment import Deployment
 from gameai_operator.resources.pod_faults import Fault
@@ -28,6 +30,9 @@ FIELDS = (
     "chunks",
     "quarantined",
     "sources",
+    "backup",
+    "lastBackup",
+    "restore",
     "endpoint",
     "readyReplicas",
 )
@@ -38,8 +43,10 @@ CONDITIONS = (
     "Stalled",
     "DatabaseReady",
     "SchemaReady",
+    "Restored",
     "SourcesIngested",
     "ServiceReady",
+    "BackedUp",
 )
 
 _KEYS_UNREAD = (
@@ -60,6 +67,8 @@ class Judged:
     memory: Deployment | None
     schema: Migration
     sources: Sequence[SourceWork]
+    restore: RestoreWork
+    backup: BackupWork
     revision: int | None
     image: str | None
     rolling: bool
@@ -86,10 +95,19 @@ def status(kb: KnowledgeBase, judged: Judged) -> dict[str, Any]:
             each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in entries
         ]
         or None,
+        "backup": _plain(judged.backup.status),
+        "lastBackup": _plain(judged.backup.archive),
+        "restore": _plain(judged.restore.status),
         "endpoint": naming.endpoint(kb),
         "readyReplicas": judged.memory.ready if judged.memory else 0,
     }
     return {key: value for key, value in fields.items() if value is not None}
+
+
+def _plain(model: Model | None) -> dict[str, Any] | None:
+    return (
+        None if model is None else model.model_dump(mode="json", by_alias=True, exclude_none=True)
+    )
 
 
 def _counts(entries: Sequence[SourceStatus]) -> dict[str, int]:
@@ -106,6 +124,7 @@ def conditions(kb: KnowledgeBase, judged: Judged) -> tuple[Condition, ...]:
     parts = (
         _database_ready(kb, judged),
         _schema_ready(judged),
+        archive_status.restored(judged.restore),
         _sources_ingested(judged),
         _service_ready(kb, judged),
     )
@@ -120,11 +139,17 @@ def conditions(kb: KnowledgeBase, judged: Judged) -> tuple[Condition, ...]:
         ),
         stall,
         *parts,
+        archive_status.backed_up(judged.backup, scheduled=kb.spec.backup is not None),
     )
 
 
 def _problems(judged: Judged) -> list[Problem]:
-    jobs = [judged.schema.job, *(each.job for each in judged.sources)]
+    jobs = [
+        judged.schema.job,
+        *(each.job for each in judged.sources),
+        judged.restore.job,
+        judged.backup.job,
+    ]
     faults = [judged.database_fault, judged.memory_fault, *(each.fault for each in jobs if each)]
     own = [(each.reason, each.message) for each in faults if each and each.stalled]
     missing = [
@@ -137,7 +162,8 @@ def _problems(judged: Judged) -> list[Problem]:
         for each in judged.sources
         if each.status.state is SourceState.FAILED
     ]
-    return rejected(judged.rejections) or [*own, *missing, *failed]
+    of_archives = archive_status.problems(judged.backup)
+    return rejected(judged.rejections) or [*own, *missing, *failed, *of_archives]
 
 
 def _words(fault: Fault | None) -> Problem | None:
@@ -159,6 +185,9 @@ def _under_way(judged: Judged) -> Problem | None:
     if not judged.schema.done:
         schema = _schema_ready(judged)
         return schema.reason, schema.message
+    if judged.restore.job is not None:
+        restored = archive_status.restored(judged.restore)
+        return restored.reason, restored.message
     busy = [each.status.name for each in judged.sources if each.status.state in _BUSY]
     if not busy:
         return None
@@ -248,12 +277,20 @@ def _ready(judged: Judged, stall: Condition, parts: Sequence[Condition]) -> Cond
 
     A source that changes, or that is broken now, is still found as it last was: it takes nothing from Ready but is in its message.
     """
-    database, schema, sources, service = parts
+    database, schema, restored, sources, service = parts
     # While a schema is migrated to that of a new image, the memory of the former one answers.
     first = judged.schema.status is None
     moving = moves(judged.schema, judged.sources)
     held = moving or all(each.held(judged.schema.database) for each in _staying(judged.sources))
-    for part, counts in ((database, True), (schema, first), (service, True), (sources, not held)):
+    needed = (
+        (database, True),
+        (schema, first),
+        # A memory that serves already continues while more is added.
+        (restored, judged.memory is None),
+        (service, True),
+        (sources, not held),
+    )
+    for part, counts in needed:
         if counts and not part.status:
             return _not_ready(stall if stall.status else part)
     if stall.status:
@@ -280,12 +317,16 @@ def _not_ready(why: Condition) -> Condition:
     return Condition(type="Ready", status=False, reason=why.reason, message=why.message)
 
 
+# What may take long and is no part of a roll-out.
+_LONG = ("Ingesting", "Restoring", "RestoreFailing")
+
+
 def rolls(root: Mapping[str, Any], image: str) -> bool:
     """Whether status says that a knowledge base is being updated to this image."""
     known = root.get("status", {})
     entries = known.get("conditions", ())
     under_way = any(
-        e["type"] == "Reconciling" and e["status"] == "True" and e["reason"] != "Ingesting"
+        e["type"] == "Reconciling" and e["status"] == "True" and e["reason"] not in _LONG
         for e in entries
     )
     return under_way and known.get("image") == image

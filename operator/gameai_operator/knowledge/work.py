@@ -115,7 +115,7 @@ def migration(kb: KnowledgeBase, observed: Observed, inputs: Inputs) -> Migratio
     if before is not None and before.inputs == wanted:
         return Migration(inputs=wanted, database=database, status=_recorded(before))
     former = before.inputs if before else ""
-    job = _ran(memory.migration(kb, inputs, f"{wanted} {former}"), observed, "MigrationFailing")
+    job = _job(memory.migration(kb, inputs, f"{wanted} {former}"), observed, "MigrationFailing")
     if job.complete:
         known = {"inputs": wanted, "job": job.name}
         holds = source_names(job.said)
@@ -209,7 +209,7 @@ def _source(
         return SourceWork(status=known)
     started = known.started_at or timestamp(observed.now)
     document = memory.ingestion(kb, source, inputs, (wanted, started))
-    job = _ran(document, observed, "IngestionFailing")
+    job = _job(document, observed, "IngestionFailing")
     if known.running not in ("", job.name):
         return _superseded(observed, known, SourceState.WAITING)
     if known.running and job.complete and not job.ending:
@@ -298,7 +298,7 @@ def _removed(
         return None
     started = known.started_at or timestamp(observed.now)
     document = memory.removal(kb, known.name, known.world, inputs, started)
-    job = _ran(document, observed, "RemovalFailing")
+    job = _job(document, observed, "RemovalFailing")
     if known.running not in ("", job.name):
         return _superseded(observed, known, SourceState.REMOVING)
     if known.running and job.complete:
@@ -307,7 +307,12 @@ def _removed(
     return SourceWork(status=state.model_copy(update={"started_at": started}), job=job)
 
 
-def _ran(document: Document, observed: Observed, crash_reason: str) -> Ran:
+def _job(document: Document, observed: Observed, crash_reason: str) -> Ran:
+    return ran(document, observed, words("the Job's program", crash_reason))
+
+
+def ran(document: Document, observed: Observed, kind: Words) -> Ran:
+    """A Job of this manifest as it stands; `kind` names its faults."""
     name = document["metadata"]["name"]
     live: Job | None = observed.applied("Job", name)
     pods = [each for each in observed.pods if each.group == name]
@@ -318,7 +323,7 @@ def _ran(document: Document, observed: Observed, crash_reason: str) -> Ran:
         # Two watches tell of a Job and of its pod, in any order.
         ending=any(not each.dead for each in pods),
         failed=f"Job {name}: {live.failed}; delete it to try again" if live and live.failed else "",
-        fault=fault(pods, [], words("the Job's program", crash_reason)),
+        fault=fault(pods, [], kind),
         said=_first(each.said for each in pods),
     )
 

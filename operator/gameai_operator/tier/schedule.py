@@ -1,11 +1,9 @@
 """PURE: announced events: at certain times a tier has at least so many replicas."""
 
 import datetime
-import zoneinfo
 from collections.abc import Iterable
 
-from cronsim import CronSim, CronSimError
-
+from gameai_operator.api import cron
 from gameai_operator.api.scaling import ScheduledFloor
 
 # How far back a start is looked for, at most: the longest duration that the API allows.
@@ -14,22 +12,12 @@ _MOST_MINUTES = 7 * 24 * 60
 
 def faults(floor: ScheduledFloor) -> tuple[str, ...]:
     """What is wrong with a row, a sentence each."""
-    found = []
-    try:
-        zoneinfo.ZoneInfo(floor.time_zone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        found.append(
-            f"spec.scaling.schedule[{floor.name}].timeZone: {floor.time_zone} is not a time zone; "
-            "use a name such as Europe/Paris or UTC"
-        )
-    try:
-        CronSim(floor.cron, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
-    except CronSimError as error:
-        found.append(
-            f"spec.scaling.schedule[{floor.name}].cron: {floor.cron!r} is not a cron expression ({error}); "
-            "use minute, hour, day of month, month, day of week: 0 19 * * 5"
-        )
-    return tuple(found)
+    row = f"spec.scaling.schedule[{floor.name}]"
+    found = (
+        cron.zone_fault(f"{row}.timeZone", floor.time_zone),
+        cron.cron_fault(f"{row}.cron", floor.cron),
+    )
+    return tuple(filter(None, found))
 
 
 def minimum(floors: Iterable[ScheduledFloor], now: datetime.datetime) -> tuple[int, str]:
@@ -41,10 +29,6 @@ def minimum(floors: Iterable[ScheduledFloor], now: datetime.datetime) -> tuple[i
 
 def _active(floor: ScheduledFloor, now: datetime.datetime) -> bool:
     """Whether an occurrence began at most `durationMinutes` ago."""
-    zone = zoneinfo.ZoneInfo(floor.time_zone)
-    local = now.astimezone(zone)
     duration = datetime.timedelta(minutes=min(floor.duration_minutes, _MOST_MINUTES))
-    # A walk back from a moment later finds an occurrence that begins just now.
-    backwards = CronSim(floor.cron, local + datetime.timedelta(minutes=1), reverse=True)
-    began = next((each for each in backwards if each <= local), None)
-    return began is not None and local - began < duration
+    began = cron.last(floor.cron, floor.time_zone, now)
+    return began is not None and now - began < duration

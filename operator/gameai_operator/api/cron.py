@@ -1,0 +1,41 @@
+"""PURE: times that repeat: a cron expression in a time zone."""
+
+import datetime
+import zoneinfo
+
+from cronsim import CronSim, CronSimError
+
+
+def zone_fault(field: str, zone: str) -> str:
+    """What is wrong with a time zone, a sentence; empty: nothing."""
+    try:
+        zoneinfo.ZoneInfo(zone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return f"{field}: {zone} is not a time zone; use a name such as Europe/Paris or UTC"
+    return ""
+
+
+def cron_fault(field: str, cron: str) -> str:
+    """What is wrong with a cron expression, a sentence; empty: nothing."""
+    try:
+        CronSim(cron, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+    except CronSimError as error:
+        return (
+            f"{field}: {cron!r} is not a cron expression ({error}); "
+            "use minute, hour, day of month, month, day of week: 0 19 * * 5"
+        )
+    return ""
+
+
+def last(cron: str, zone: str, now: datetime.datetime) -> datetime.datetime | None:
+    """The last occurrence until now; None where there was none. `now` has a time zone."""
+    local = now.astimezone(zoneinfo.ZoneInfo(zone))
+    # A walk back from a moment later finds an occurrence that begins just now.
+    backwards = CronSim(cron, local + datetime.timedelta(minutes=1), reverse=True)
+    return next((each for each in backwards if each <= local), None)
+
+
+def following(cron: str, zone: str, now: datetime.datetime) -> datetime.datetime | None:
+    """The first occurrence after now; None where there is none. `now` has a time zone."""
+    local = now.astimezone(zoneinfo.ZoneInfo(zone))
+    return next(CronSim(cron, local), None)

@@ -1,0 +1,203 @@
+"""PURE: backups of a knowledge base and its restore: what is due, which Job runs, and what it has reported.
+
+A backup has a slot, the time that it was due at. The archive of a slot is made once: a Job that runs again finds and
+reports it. A restore has a digest, which the database remembers.
+"""
+
+import datetime
+from dataclasses import dataclass
+
+from gameai_contract.archives import ArchiveReport, archive_report
+
+from gameai_operator.api import cron
+from gameai_operator.api.backups import Backup
+from gameai_operator.api.base import GROUP
+from gameai_operator.api.knowledge_base import Archive, BackupStatus, KnowledgeBase, RestoreStatus
+from gameai_operator.controller.kind import Observed
+from gameai_operator.controller.manifest import digest, timestamp
+from gameai_operator.knowledge import memory
+from gameai_operator.knowledge.work import Migration, Ran, ran
+from gameai_operator.resources.pod_faults import Words
+from gameai_operator.resources.template_inputs import Inputs
+
+# Another value of this annotation has an archive made at once.
+BACKUP_NOW = f"{GROUP}/backup-now"
+# A Job that takes longer is reported.
+OVERDUE_SECONDS = 3600.0
+_MOST_ANNOTATION = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackupWork:
+    """Backups: what status says, the Job that runs, and a running one (`kept`) of which it is not known whether it is needed.
+
+    `seconds` is the time until the next one is due, or until one that runs is overdue. `invalid` is what is wrong with the
+    schedule, with which none is made.
+    """
+
+    status: BackupStatus | None = None
+    archive: Archive | None = None
+    job: Ran | None = None
+    kept: str = ""
+    seconds: float | None = None
+    overdue: bool = False
+    invalid: str = ""
+
+    @property
+    def warning(self) -> str:
+        """What the last backup found wrong although it made its archive."""
+        return self.status.message if self.status else ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestoreWork:
+    """A restore: what status says of the last one, and the Job that is due. Without `wanted` the spec asks for none."""
+
+    wanted: bool = False
+    status: RestoreStatus | None = None
+    job: Ran | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the memory has what the spec wants it to begin with."""
+        return not self.wanted or self.job is None
+
+
+def ended(restored: RestoreWork, made: BackupWork) -> set[str]:
+    """Jobs that are kept for their logs, and a running one of which it is not known whether it is needed."""
+    of_restore = restored.status.archive.job if restored.status else ""
+    names = (made.kept, made.status.job if made.status else "", of_restore)
+    return set(filter(None, names))
+
+
+def _faults(given: Backup) -> tuple[str, ...]:
+    """What is wrong with the schedule, a sentence each."""
+    found = (
+        cron.zone_fault("spec.backup.timeZone", given.time_zone),
+        cron.cron_fault("spec.backup.schedule", given.schedule),
+    )
+    return tuple(filter(None, found))
+
+
+def restore(
+    kb: KnowledgeBase, observed: Observed, inputs: Inputs, schema: Migration
+) -> RestoreWork:
+    """The restore that is due, or the one that ended."""
+    given, known = kb.spec.restore_from, kb.status.restore
+    if given is None:
+        return RestoreWork(status=known)
+    wanted = digest([given.model_dump(mode="json"), schema.database])
+    if known is not None and known.inputs == wanted:
+        return RestoreWork(wanted=True, status=known)
+    document = memory.restoration(kb, given, inputs, wanted)
+    job = ran(document, observed, _words("spec.restoreFrom", "RestoreFailing"))
+    if not job.complete or job.ending:
+        return RestoreWork(wanted=True, status=known, job=job)
+    archive = _archive(job, archive_report(job.said), observed.now)
+    return RestoreWork(wanted=True, status=RestoreStatus(inputs=wanted, archive=archive))
+
+
+def known_restore(kb: KnowledgeBase) -> RestoreWork:
+    """What status says of the restore, where nothing may be changed."""
+    return RestoreWork(wanted=kb.spec.restore_from is not None, status=kb.status.restore)
+
+
+def known_backup(kb: KnowledgeBase) -> BackupWork:
+    """What status says of backups, where nothing may be changed."""
+    return BackupWork(status=kb.status.backup, archive=kb.status.last_backup)
+
+
+def backup(kb: KnowledgeBase, observed: Observed, inputs: Inputs, *, ready: bool) -> BackupWork:
+    """The backup that is due or runs. None starts before the database is `ready`: it would hold nothing."""
+    given, known = kb.spec.backup, kb.status.backup
+    if given is None:
+        return BackupWork(archive=kb.status.last_backup)
+    if wrong := _faults(given):
+        return BackupWork(
+            status=known,
+            archive=kb.status.last_backup,
+            kept=known.running if known else "",
+            invalid="; ".join(wrong),
+        )
+    asked = kb.metadata.annotations.get(BACKUP_NOW, "")[:_MOST_ANNOTATION]
+    place = digest(given.repository.model_dump(mode="json"))
+    running = known.running if known else ""
+    slot = known.slot if known and running else _due(given, known, place, asked, observed.now)
+    if not (slot and ready):
+        seconds = _until_next(given, observed.now)
+        return BackupWork(
+            status=known, archive=kb.status.last_backup, kept=running, seconds=seconds
+        )
+    document = memory.backup(kb, given, inputs, slot)
+    job = ran(document, observed, _words("spec.backup", "BackupFailing"))
+    status = BackupStatus(
+        slot=slot,
+        running=job.name,
+        job=known.job if known else "",
+        repository=place,
+        run_now=asked,
+        message=known.message if known else "",
+    )
+    if running == job.name and job.complete and not job.ending:
+        return _ended(given, status, job, observed.now)
+    age = (observed.now - datetime.datetime.fromisoformat(slot)).total_seconds()
+    return BackupWork(
+        status=status,
+        archive=kb.status.last_backup,
+        job=job,
+        seconds=OVERDUE_SECONDS - age if age < OVERDUE_SECONDS else None,
+        overdue=age >= OVERDUE_SECONDS,
+    )
+
+
+def _due(
+    given: Backup, known: BackupStatus | None, place: str, asked: str, now: datetime.datetime
+) -> str:
+    """The slot that has no archive yet; empty: none. A new repository is tried at once, not at night."""
+    if known is None or known.repository != place or (asked and asked != known.run_now):
+        return timestamp(now)
+    last = cron.last(given.schedule, given.time_zone, now)
+    if last is None or last <= datetime.datetime.fromisoformat(known.slot):
+        return ""
+    return timestamp(last.astimezone(datetime.UTC))
+
+
+def _until_next(given: Backup, now: datetime.datetime) -> float | None:
+    following = cron.following(given.schedule, given.time_zone, now)
+    return None if following is None else (following - now).total_seconds()
+
+
+def _ended(given: Backup, status: BackupStatus, job: Ran, now: datetime.datetime) -> BackupWork:
+    report = archive_report(job.said)
+    message = report.warning[:1024] if report else ""
+    ended = status.model_copy(update={"running": "", "job": job.name, "message": message})
+    return BackupWork(
+        status=ended, archive=_archive(job, report, now), seconds=_until_next(given, now)
+    )
+
+
+def _archive(job: Ran, report: ArchiveReport | None, now: datetime.datetime) -> Archive:
+    """A Job that ended has done its work, whether or not its pod was there long enough to say so."""
+    return Archive(
+        name=report.file if report else "",
+        job=job.name,
+        at=timestamp(now),
+        bytes=report.size if report else 0,
+        worlds=report.worlds if report else 0,
+        events=report.events if report else 0,
+        concepts=report.concepts if report else 0,
+        reviews=report.reviews if report else 0,
+    )
+
+
+def _words(field: str, crash_reason: str) -> Words:
+    return Words(
+        secret_field=f"{field}.repository.s3.secretRef",
+        volume_field=f"{field}.repository.persistentVolumeClaim",
+        crash_reason=crash_reason,
+        program="the Job's program",
+        hints=(
+            ("Insufficient cpu", "spec.service.cpu"),
+            ("Insufficient memory", "spec.service.memory"),
+        ),
+    )
