@@ -4,7 +4,7 @@ A pod is created, its container runs (a model is loading), it becomes Ready; whe
 its deletionTimestamp, as a vLLM that ignores SIGTERM would. Faults on request, the way they happen in life:
 
 - an image of a `.invalid` registry (RFC 2606) cannot be pulled;
-- a pod of a Job ends in success, and what an ingestion would report is made up: one document, one chunk;
+- a pod of a Job ends in success, and what it would report is made up: one document and one chunk, or an archive with one event;
 - a pod that needs a Secret waits for `gameai_devcluster.secrets`, which says what a kubelet says;
 - the pod annotation `devcluster.gameai.dev/start-delay: 30s` replaces the start delay of its kind.
 """
@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from gameai_contract.archives import ArchiveReport
 from gameai_contract.knowledge import SourceReport
-from gameai_contract.names import KNOWLEDGE_LABEL, WORLD_LABEL
+from gameai_contract.names import ARCHIVES_LABEL, KNOWLEDGE_LABEL, WORLD_LABEL
 
 START_DELAY_ANNOTATION = "devcluster.gameai.dev/start-delay"
 SECRETS_ANNOTATION = "devcluster.gameai.dev/secrets"
@@ -91,11 +92,16 @@ containerStatuses:
 {{ end }}
 """
 _JOB_LABEL = '.metadata.labels["batch.kubernetes.io/job-name"]'
+_ARCHIVE = ArchiveReport(
+    file="20261129T030000Z.1.2.jsonl.gz", size=1000, worlds=1, events=1, concepts=1, kept=1
+)
 _COMPLETE = f"""
+{{{{ $archives := index .metadata.labels "{ARCHIVES_LABEL}" }}}}
 containerStatuses:
 {{{{ range .spec.containers }}}}
 - {{name: {{{{ .name | Quote }}}}, image: {{{{ .image | Quote }}}}, imageID: {{{{ .image | Quote }}}}, ready: false, started: false,
-   restartCount: 0, state: {{terminated: {{exitCode: 0, reason: Completed, message: '{SourceReport(documents=1, chunks=1).text()}',
+   restartCount: 0, state: {{terminated: {{exitCode: 0, reason: Completed,
+   message: '{{{{ if $archives }}}}{_ARCHIVE.text()}{{{{ else }}}}{SourceReport(documents=1, chunks=1).text()}{{{{ end }}}}',
    startedAt: {{{{ Now | Quote }}}}, finishedAt: {{{{ Now | Quote }}}}}}}}}}
 {{{{ end }}}}
 phase: Succeeded

@@ -20,6 +20,8 @@ from support.live import manifest, world
 
 Kubectl = Callable[..., str]
 NAMESPACE, NAME = "e2e", "lore"
+ARCHIVES = "lore-archives"
+REPOSITORY = {"persistentVolumeClaim": {"claimName": ARCHIVES}}
 LORE = install.ROOT / "examples/lore"
 DOCUMENTS = 13
 QUESTION = "What does a cart pay at Tamrel bridge?"
@@ -61,17 +63,21 @@ with grpc.insecure_channel("localhost:50051") as channel:
 
 @pytest.fixture(scope="module")
 def volume(api: Api, environment: e2e.Environment, release: dict[str, float]) -> None:
+    provide(api, environment, "lore")
+
+
+def provide(api: Api, environment: e2e.Environment, name: str) -> None:
     """What a storage driver would make."""
     if not environment.real_node:
         return
-    folder = Path(environment.folder) / "volume"
+    folder = Path(environment.folder) / f"volume-{name}"
     folder.mkdir(parents=True, exist_ok=True)
     host = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["real-0"]}
     api.apply(
         {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
-            "metadata": {"name": "lore"},
+            "metadata": {"name": name},
             "spec": {
                 "accessModes": ["ReadWriteOnce"],
                 "capacity": {"storage": "2Gi"},
@@ -301,6 +307,27 @@ def test_a_knowledge_base_that_is_deleted_and_made_again_remembers(
     assert answers(environment, api)
 
 
+def test_a_backup_on_a_volume_is_made_at_once(
+    lore: Json, environment: e2e.Environment, api: Api
+) -> None:
+    provide(api, environment, ARCHIVES)
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    metadata = {"name": ARCHIVES, "namespace": NAMESPACE}
+    api.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": claim})  # fmt: skip
+    kept = knowledge_base("shared")
+    kept["spec"]["backup"] = {"schedule": "0 3 * * *", "repository": REPOSITORY}
+    api.apply(kept, manager="kubectl")
+
+    def made() -> Json | None:
+        found = api.get("KnowledgeBase", NAMESPACE, NAME)
+        done = condition(found, "BackedUp").get("reason") == "BackedUp"
+        return found["status"]["lastBackup"] if done else None
+
+    archive = until("an archive is made", made, seconds=120)
+    assert (archive["worlds"], archive["events"] > 0) == (1, True)
+    assert archive["bytes"] > 0
+
+
 def test_the_conditions_name_a_missing_config_map(lore: Json, api: Api) -> None:
     api.apply(knowledge_base("shared", "none"), manager="kubectl")
 
@@ -312,3 +339,31 @@ def test_the_conditions_name_a_missing_config_map(lore: Json, api: Api) -> None:
     api.delete("KnowledgeBase", NAMESPACE, NAME)
     for kind, name in (("PersistentVolumeClaim", f"data-{NAME}-db-0"), ("Secret", f"{NAME}-db")):
         api.delete(kind, NAMESPACE, name)
+
+
+def test_another_memory_begins_with_the_archive(
+    lore: Json, environment: e2e.Environment, api: Api, kubectl: Kubectl
+) -> None:
+    """Of the first one everything is gone."""
+    provide(api, environment, "heir")
+    heir = knowledge_base()
+    heir["metadata"]["name"] = "heir"
+    heir["spec"]["restoreFrom"] = {"knowledgeBase": f"{NAMESPACE}/{NAME}", "repository": REPOSITORY}
+    api.apply(heir, manager="kubectl")
+
+    def restored() -> Json | None:
+        found = api.get("KnowledgeBase", NAMESPACE, "heir")
+        return found if knowledge_settled(found) else None
+
+    try:
+        found = until("it is Ready", restored, seconds=300)
+    finally:
+        status = api.get("KnowledgeBase", NAMESPACE, "heir").get("status")
+        print(json.dumps(status, indent=1))
+    assert found["status"]["restore"]["archive"]["events"] > 0
+    program = ("exec", "deployment/heir-memory", "--", "python", "-m", "gameai.knowledge")
+    assert "Riders burned Tamrel bridge." in kubectl("-n", NAMESPACE, *program, "export")
+    api.delete("KnowledgeBase", NAMESPACE, "heir")
+    for name in ("data-heir-db-0", ARCHIVES):
+        api.delete("PersistentVolumeClaim", NAMESPACE, name)
+    api.delete("Secret", NAMESPACE, "heir-db")

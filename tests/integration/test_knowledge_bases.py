@@ -39,6 +39,41 @@ def drop_the_source(api: Api, namespace: str) -> None:
     api.apply(knowledge_base(namespace), manager="kubectl")
 
 
+BUCKET = {"s3": {"bucket": "archives", "region": "eu-central-1"}}
+
+
+def add_a_backup(api: Api, namespace: str) -> None:
+    backup = {"schedule": "0 3 1 1 *", "repository": BUCKET}
+    api.apply(knowledge_base(namespace, "histories", backup=backup), manager="kubectl")
+
+
+def make_from_an_archive(api: Api, namespace: str) -> None:
+    login = {"username": "app", "password": "hunter2"}
+    metadata = {"name": "lore-app", "namespace": namespace}
+    api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": login})
+    api.apply(knowledge_base(namespace, restoreFrom={"repository": BUCKET}), manager="kubectl")
+
+
+def jobs(api: Api, namespace: str, verb: str) -> list[Json]:
+    """Those that have ended, where no other is there."""
+    every = [e for e in api.list("Job", namespace) if f"-{verb}-" in e["metadata"]["name"]]
+    done = [each for each in every if each.get("status", {}).get("succeeded")]
+    return done if done == every else []
+
+
+def backed_up(api: Api, namespace: str) -> bool:
+    found = root(api, namespace)
+    made = [each["metadata"]["name"] for each in jobs(api, namespace, "backup")]
+    ended_job = found["status"].get("lastBackup", {}).get("job")
+    return knowledge_settled(found) and made == [ended_job]
+
+
+def restored(api: Api, namespace: str) -> bool:
+    found = root(api, namespace)
+    done = condition(found, "Restored").get("reason") == "Restored"
+    return knowledge_settled(found) and done and len(jobs(api, namespace, "restore")) == 1
+
+
 def delete(api: Api, namespace: str) -> None:
     api.delete("KnowledgeBase", namespace, NAME)
 
@@ -88,6 +123,8 @@ WORKLOADS = {
     "add a source": Workload(prepare=make, act=add_a_source, ended=ended),
     "change a source": Workload(prepare=make, act=remember, ended=changed),
     "drop the source": Workload(prepare=make, act=drop_the_source, ended=ended),
+    "add a backup": Workload(prepare=make, act=add_a_backup, ended=backed_up),
+    "begin with an archive": Workload(prepare=None, act=make_from_an_archive, ended=restored),
     "delete": Workload(prepare=make, act=delete, ended=gone),
 }
 

@@ -281,7 +281,8 @@ def without_chance(document: Json, namespace: str) -> Json:
     _timeless(status)
     text = json.dumps(made).replace(namespace, "NAMESPACE")
     # Jobs are named after what they do, the namespace too, and some after the time at which they were decided on.
-    text = re.sub(r"-(migrate|ingest|remove)-[0-9a-f]{10}", r"-\1-DIGEST", text)
+    text = re.sub(r"-(migrate|ingest|remove|backup|restore)-[0-9a-f]{10}", r"-\1-DIGEST", text)
+    text = re.sub(r"--slot=\d{8}T\d{6}Z", "--slot=TIME", text)
     cleaned: Json = json.loads(text)
     return cleaned
 
@@ -343,7 +344,7 @@ _OF_KIND: Mapping[str, Callable[[Json], None]] = {
 def _timeless(value: Any) -> Any:
     """Anchors of a clock without when and where."""
     if isinstance(value, dict):
-        for name in ("effectiveAt", "worldSeconds", "ingestedAt", "startedAt"):
+        for name in ("effectiveAt", "worldSeconds", "ingestedAt", "startedAt", "slot", "at"):
             value.pop(name, None)
         for each in value.values():
             _timeless(each)
