@@ -19,6 +19,7 @@ NAMES = (
     "keda",
     "interruptions",
     "memory",
+    "archives",
     "attacks",
     "endurance",
 )

@@ -324,7 +324,7 @@ def test_a_backup_on_a_volume_is_made_at_once(
         return found["status"]["lastBackup"] if done else None
 
     archive = until("an archive is made", made, seconds=120)
-    assert (archive["worlds"], archive["events"] > 0) == (1, True)
+    assert min(archive["worlds"], archive["events"]) > 0
     assert archive["bytes"] > 0
 
 
