@@ -56,7 +56,9 @@ def fill(superuser: str) -> None:
                         f"{number} {text}",
                         who,
                     )
-                    copied.write_row((*own, "reported", 70, 50, "games/w-world", "live", [], MODEL, vector))  # fmt: skip
+                    copied.write_row(
+                        (*own, "reported", 70, 50, "games/w-world", "live", [], MODEL, vector)
+                    )
 
 
 def checksum(superuser: str) -> tuple[object, ...]:

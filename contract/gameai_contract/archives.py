@@ -1,5 +1,6 @@
 """PURE: what operator and memory pass to each other about archives: their names, and reports of backups and restores."""
 
+import datetime
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -9,9 +10,14 @@ ARCHIVES_FOLDER = "/archives"
 # Archives of a knowledge base that are kept, at most.
 MOST_KEPT = 366
 _MOST_SENTENCE = 1000
-# `YYYYMMDDTHHMMSSZ.<events so far>.<entries>.jsonl.gz`: sorted by name is sorted by time.
+# `YYYYMMDDTHHMMSSZ.<lineage>.<events so far>.<entries>.jsonl.gz`: sorted by name is sorted by time.
 SLOT_PATTERN = "[0-9]{8}T[0-9]{6}Z"
-FILE_PATTERN = rf"{SLOT_PATTERN}\.[0-9]{{1,18}}\.[0-9]{{1,18}}\.jsonl\.gz"
+LINEAGE_PATTERN = "[0-9a-f]{8}"
+FILE_PATTERN = rf"{SLOT_PATTERN}\.{LINEAGE_PATTERN}\.[0-9]{{1,18}}\.[0-9]{{1,18}}\.jsonl\.gz"
+# Of a server that speaks the protocol of S3, and of a bucket.
+_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+ENDPOINT_PATTERN = f"https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:{_PORT})?"
+BUCKET_PATTERN = "[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 _FILE = re.compile(FILE_PATTERN)
 _SLOT = re.compile(SLOT_PATTERN)
 
@@ -20,29 +26,37 @@ _SLOT = re.compile(SLOT_PATTERN)
 class ArchiveName:
     """The name of an archive, which says what it holds.
 
-    `slot` is the time for which it was made, in UTC. `appended` is the number of events that the worlds have ever had: it
+    `slot` is the time for which it was made, in UTC. `lineage` identifies the history: a random one of the database, or
+    that of the archive that it was restored from. `appended` is the number of events that the worlds have ever had: it
     grows, whatever is deleted. `entries` is the number of events, versions of concepts, and reviews.
     """
 
     slot: str
+    lineage: str
     appended: int
     entries: int
 
     def __str__(self) -> str:
         """The name of the file."""
-        return f"{self.slot}.{self.appended}.{self.entries}.jsonl.gz"
+        return f"{self.slot}.{self.lineage}.{self.appended}.{self.entries}.jsonl.gz"
 
 
 def archive_name(text: str) -> ArchiveName | None:
     """The name of an archive; None for another file."""
     if not _FILE.fullmatch(text):
         return None
-    slot, appended, entries, *_ = text.split(".")
-    return ArchiveName(slot=slot, appended=int(appended), entries=int(entries))
+    slot, lineage, appended, entries, *_ = text.split(".")
+    if not is_slot(slot):
+        return None
+    return ArchiveName(slot=slot, lineage=lineage, appended=int(appended), entries=int(entries))
 
 
 def is_slot(text: str) -> bool:
     """Is it the time of an archive, `YYYYMMDDTHHMMSSZ`?"""
+    try:
+        datetime.datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
+    except ValueError:
+        return False
     return _SLOT.fullmatch(text) is not None
 
 

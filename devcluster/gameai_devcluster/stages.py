@@ -93,7 +93,7 @@ containerStatuses:
 """
 _JOB_LABEL = '.metadata.labels["batch.kubernetes.io/job-name"]'
 _ARCHIVE = ArchiveReport(
-    file="20261129T030000Z.1.2.jsonl.gz", size=1000, worlds=1, events=1, concepts=1, kept=1
+    file="20261129T030000Z.0a1b2c3d.1.2.jsonl.gz", size=1000, worlds=1, events=1, concepts=1, kept=1
 )
 _COMPLETE = f"""
 {{{{ $archives := index .metadata.labels "{ARCHIVES_LABEL}" }}}}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,17 +152,32 @@ def test_a_memory_that_lost_its_history_removes_no_archive(
     empty = new()
     for day in DAYS[1:4]:
         found = repository.report(empty, "backup", f"--slot={day}", "--keep=1")
-        assert "the memory lost history: 0 events were ever appended" in found.warning
-    append(empty, tmp_path, "A new beginning.")
+        assert f"{good.file} is of another history" in found.warning
+    with served(empty.url, tmp_path) as service:
+        History(service).append(*(event(f"{each}. A new beginning.") for each in range(9)))
     found = repository.report(empty, "backup", f"--slot={DAYS[4]}", "--keep=1")
-    assert "1 events were ever appended" in found.warning
+    assert found.warning, "also with more events than before"
     assert good.file in repository.files
-    # Restored, with what came since: as many as ever.
-    restored = new()
-    repository.report(restored, "restore", f"--archive={good.file}")
-    found = repository.report(restored, "backup", f"--slot={DAYS[5]}", "--keep=1")
+    clash = repository.run(empty, "restore", f"--archive={DAYS[0]}")
+    assert "other events with the same numbers: delete those events" in clash.stderr
+    with served(empty.url, tmp_path) as service:
+        History(service).call("ForgetEvents", before_world_seconds=1 << 40)
+    assert repository.report(empty, "restore", f"--archive={DAYS[0]}").events == 4
+    found = repository.report(empty, "backup", f"--slot={DAYS[5]}", "--keep=1")
     assert (found.warning, found.kept) == ("", 1)
     assert repository.files == [found.file]
+    assert repository.report(new(), "restore").events == 4
+
+
+def test_the_newest_archive_is_not_restored_where_an_older_one_has_more(
+    filled: Memory, folder: Repository, new: New
+) -> None:
+    good = folder.report(filled, "backup", f"--slot={DAYS[0]}")
+    empty = new()
+    folder.report(empty, "backup", f"--slot={DAYS[1]}")
+    refused = folder.run(new(), "restore")
+    assert (refused.returncode, f"fewer events than {good.file}" in refused.stderr) == (1, True)
+    assert folder.report(new(), "restore", f"--archive={DAYS[1]}").events == 0
 
 
 def test_events_that_were_deleted_are_no_loss(
@@ -184,7 +200,9 @@ def test_a_restore_of_one_name_is_done_once(
     first = folder.report(other, "restore", "--once=a")
     with served(other.url, tmp_path) as service:
         History(service).call("ForgetEvents", before_world_seconds=1 << 40)
-    assert folder.report(other, "restore", "--once=a") == first
+    again = folder.report(other, "restore", "--once=a")
+    assert again.warning.endswith("nothing was added")
+    assert replace(again, warning="") == first
     assert other.rows("SELECT count(*) FROM memory.story_events") == [(0,)]
     assert folder.report(other, "restore", "--once=b").events == 4
 
@@ -211,10 +229,10 @@ def test_a_restore_without_an_archive_says_what_there_is(
         assert done.returncode == 1
         return done.stderr.strip()
 
-    assert refused().endswith("it has no archives at all")
+    assert "no archive of games/lore: it has no archives at all" in refused()
     made = repository.report(filled, "backup", f"--slot={DAYS[0]}")
-    assert refused("--owner=games/other").endswith("it has archives of games/lore")
-    other = f"{DAYS[3]}.1.1.jsonl.gz"
+    assert "it has archives of games/lore: name one" in refused("--owner=games/other")
+    other = f"{DAYS[3]}.0a1b2c3d.1.1.jsonl.gz"
     assert refused(f"--archive={other}").endswith(f"the newest are {made.file}")
 
 
@@ -232,11 +250,37 @@ def test_a_repository_that_does_not_answer_is_another_try(filled: Memory, tmp_pa
         assert (done.returncode, "NoSuchBucket" in done.stderr) == (1, True), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("AWS_REGION", "", "S3 needs a region"),
+        ("AWS_ACCESS_KEY_ID", "", "no credentials for S3: set secretRef"),
+        ("AWS_ENDPOINT_URL_S3", "minio:9000", "AWS_ENDPOINT_URL_S3 must be http"),
+        ("AWS_ENDPOINT_URL_S3", "http://minio:99999", "AWS_ENDPOINT_URL_S3 must be http"),
+    ],
+)
+def test_what_s3_needs_is_said_before_it_is_called(
+    memory: Memory, tmp_path: Path, name: str, value: str, words: str
+) -> None:
+    own = {"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    done = Repository("s3://backups", tmp_path, own | {name: value}).run(memory, "backup")
+    assert (done.returncode, words in done.stderr) == (1, True), done.stderr
+
+
+def test_an_archive_can_be_imported_as_it_is(filled: Memory, folder: Repository, new: New) -> None:
+    made = folder.report(filled, "backup", f"--slot={DAYS[0]}")
+    other = new()
+    file = folder.folder / OWNER / made.file
+    command = [*COMMAND, "import", f"--database={other.url}", f"--file={file}"]
+    subprocess.run(command, check=True)
+    assert other.rows(EVENTS) == filled.rows(EVENTS)
+
+
 def test_a_folder_that_is_not_there_is_named(filled: Memory, tmp_path: Path) -> None:
     missing = Repository(str(tmp_path / "none"), tmp_path / "none", {})
     done = missing.run(filled, "backup")
     assert done.returncode == 1
-    assert f"{tmp_path / 'none'} is not a folder: create it" in done.stderr
+    assert f"{tmp_path / 'none'} is not a folder: create one" in done.stderr
 
 
 @pytest.mark.parametrize("step", ["backup", "restore"])

@@ -3,10 +3,11 @@
 import argparse
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from gameai.knowledge.backups import command
-from gameai.knowledge.backups.retention import archives, outdated, shrunk
+from gameai.knowledge.backups.retention import archives, doubtful, lost, outdated
 from gameai.knowledge.usage import UsageError
 from gameai_contract.archives import (
     ArchiveName,
@@ -17,16 +18,23 @@ from gameai_contract.archives import (
 )
 
 REPORT = ArchiveReport(
-    file="20261129T030000Z.12.15.jsonl.gz", size=900, worlds=1, events=12, concepts=2, reviews=1
+    file="20261129T030000Z.0a1b2c3d.12.15.jsonl.gz",
+    size=900,
+    worlds=1,
+    events=12,
+    concepts=2,
+    reviews=1,
 )
 
 
 def made(day: int, appended: int = 5, entries: int = 5) -> ArchiveName:
-    return ArchiveName(slot=f"202611{day:02}T030000Z", appended=appended, entries=entries)
+    return ArchiveName(
+        slot=f"202611{day:02}T030000Z", lineage="own", appended=appended, entries=entries
+    )
 
 
 def test_a_name_is_read_as_it_was_written() -> None:
-    name = made(29, 12, 15)
+    name = replace(made(29, 12, 15), lineage="0a1b2c3d")
     assert archive_name(str(name)) == name
     assert is_slot(name.slot)
 
@@ -36,12 +44,13 @@ def test_a_name_is_read_as_it_was_written() -> None:
     [
         "",
         "20261129T030000Z.jsonl.gz",
-        "20261129T030000Z.1.2.jsonl",
-        "20261129T030000Z.-1.2.jsonl.gz",
-        "../20261129T030000Z.1.2.jsonl.gz",
-        "20261129T030000Z.1.2.jsonl.gz\n",
-        "20261129T030000Z.1.2.jsonl.gz.part",
-        f"20261129T030000Z.{'9' * 19}.2.jsonl.gz",
+        "20261129T030000Z.0a1b2c3d.1.2.jsonl",
+        "20261129T030000Z.0a1b2c3d.-1.2.jsonl.gz",
+        "../20261129T030000Z.0a1b2c3d.1.2.jsonl.gz",
+        "20261129T030000Z.0a1b2c3d.1.2.jsonl.gz\n",
+        "20261129T030000Z.0a1b2c3d.1.2.jsonl.gz.part",
+        "20261399T030000Z.0a1b2c3d.1.2.jsonl.gz",
+        f"20261129T030000Z.0a1b2c3d.{'9' * 19}.2.jsonl.gz",
     ],
 )
 def test_another_file_is_no_archive(text: str) -> None:
@@ -65,7 +74,7 @@ def test_a_report_fits_a_termination_message() -> None:
     [
         {"file": "passwd"},
         {"file": ""},
-        {"file": "../20261129T030000Z.12.15.jsonl.gz"},
+        {"file": "../20261129T030000Z.0a1b2c3d.12.15.jsonl.gz"},
         {"size": -1},
         {"events": True},
         {"events": "many"},
@@ -82,8 +91,9 @@ def test_another_text_is_no_report(text: str) -> None:
 
 
 def test_archives_are_ordered_by_time_and_others_are_left_out() -> None:
-    files = [str(made(2)), "notes.txt", str(made(10)), str(made(9))]
-    assert archives(files) == [made(10), made(9), made(2)]
+    days = [replace(made(each), lineage="0a1b2c3d") for each in (2, 10, 9)]
+    files = ["notes.txt", *map(str, days)]
+    assert archives(files) == [days[1], days[2], days[0]]
 
 
 def test_the_newest_slots_are_kept() -> None:
@@ -95,25 +105,35 @@ def test_the_newest_slots_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("new", "words"),
+    ("new", "lineages", "words"),
     [
-        (made(3, 5, 5), ""),
-        (made(3, 9, 1), ""),
-        (made(3, 5, 2), ""),
-        (made(3, 4, 5), "4 events were ever appended, and archive 20261101T030000Z.5.5.jsonl.gz has 5"),
-        (made(3, 5, 0), "it is empty, and archive 20261101T030000Z.5.5.jsonl.gz has 5 entries"),
+        (made(3, 5, 5), ["own"], ""),
+        (made(3, 9, 1), ["own"], ""),
+        (made(3, 5, 2), ["own"], ""),
+        (made(3, 5, 0), ["own"], ""),
+        (made(3, 4, 5), ["own"], "has seen 5 events, and the memory 4"),
+        (made(3, 0, 0), ["own"], "has seen 5 events, and the memory 0"),
+        (made(3, 99, 99), ["new"], "20261101T030000Z.own.5.5.jsonl.gz is of another history"),
+        (made(3, 99, 99), ["new", "own"], ""),
     ],
-)  # fmt: skip
-def test_nothing_is_removed_after_a_loss(new: ArchiveName, words: str) -> None:
+)
+def test_nothing_is_removed_after_a_loss(new: ArchiveName, lineages: list[str], words: str) -> None:
     """Deleted events are no loss: their numbers are not given again."""
-    found = shrunk(new, [made(1), made(2, 4, 4), new])
+    found = lost(new, [made(1), made(2, 4, 4), new], lineages)
     assert words in found
     assert bool(found) == bool(words)
 
 
 def test_a_first_archive_loses_nothing() -> None:
-    assert shrunk(made(1, 0, 0), []) == ""
-    assert shrunk(made(1, 0, 0), [made(1, 0, 0)]) == ""
+    assert lost(made(1, 0, 0), [made(1, 0, 0)], ["own"]) == ""
+    entries = lost(made(2, 0, 0), [made(1, 0, 3)], ["own"])
+    assert "has seen 0 events" in entries, "concepts and reviews alone"
+
+
+def test_a_newest_archive_with_less_is_not_chosen_without_a_word() -> None:
+    known = [made(3, 2, 2), made(2, 9, 9), made(1, 5, 5)]
+    assert f"fewer events than {made(2, 9, 9)}" in doubtful(made(3, 2, 2), known)
+    assert doubtful(made(2, 9, 9), known[1:]) == ""
 
 
 @pytest.mark.parametrize(
@@ -122,6 +142,7 @@ def test_a_first_archive_loses_nothing() -> None:
         ([], "backup needs --repository FOLDER or --repository s3://BUCKET"),
         (["--repository=/tmp", "--keep=0"], "--keep must be from 1 to 366"),
         (["--repository=/tmp", "--slot=today"], "--slot must be a time such as"),
+        (["--repository=/tmp", "--report=/none/x"], "--report: /none is not a folder"),
         (["--repository=/tmp", "--owner=lore"], "--owner must be NAMESPACE/NAME"),
     ],
 )
@@ -129,6 +150,7 @@ def test_a_wrong_flag_is_named(flags: list[str], words: str) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("step")
     parser.add_argument("--owner", default="")
+    parser.add_argument("--report", type=Path)
     command.add_flags(parser)
     with pytest.raises(UsageError, match=words):
         command.check(parser.parse_args(["backup", *flags]))

@@ -1,76 +1,38 @@
-"""A knowledge base with archives: when one is made, what is said of it, and what a memory begins with."""
+"""When archives of a knowledge base are made, and what is said of it."""
 
 import datetime
 from typing import Any
 
 import pytest
 from gameai_contract.archives import ArchiveReport
-from gameai_contract.knowledge import SourceReport
-from gameai_operator.controller.kind import Decision
-from gameai_operator.controller.manifest import Key
 from gameai_operator.settings import Policy, Settings
-from support.knowledge_decisions import DEPLOYMENT, HISTORIES, Life
+from support.archives import (
+    FROM,
+    MADE,
+    NIGHTLY,
+    S3,
+    TWO,
+    at,
+    backed_up,
+    backing_up,
+    container,
+    job,
+    life_policy,
+    report,
+)
+from support.knowledge_decisions import HISTORIES, Life
 from support.tier_decisions import a_pod
 from support.world_decisions import said
-
-CLAIM = {"persistentVolumeClaim": {"claimName": "lore-archives"}}
-S3 = {"s3": {"bucket": "studio", "prefix": "gameai", "region": "eu-central-1"}}
-NIGHTLY: dict[str, Any] = {"schedule": "0 3 * * *", "repository": CLAIM}
-FROM: dict[str, Any] = {"repository": CLAIM, "knowledgeBase": "games/lore"}
-MADE = ArchiveReport(
-    file="20261129T030000Z.12.15.jsonl.gz",
-    size=900,
-    worlds=1,
-    events=12,
-    concepts=2,
-    reviews=1,
-    kept=1,
-)
-TWO = SourceReport(documents=2, chunks=40)
-
-
-def backing_up(**backup: Any) -> Life:
-    """Served, with the Job of the first backup."""
-    return Life(HISTORIES, backup={**NIGHTLY, **backup}).served(TWO)
-
-
-def report(life: Life, verb: str, found: ArchiveReport | None) -> str:
-    """The Job ends, and its pod says this."""
-    [name] = life.due(verb)
-    life.end(name)
-    if found is not None:
-        life.pods.append(a_pod(group=name, name=name, dead="Succeeded", said=found.text()))
-    return name
-
-
-def backed_up(found: ArchiveReport = MADE, **backup: Any) -> Life:
-    life = backing_up(**backup)
-    report(life, "backup", found)
-    life.settle()
-    return life
-
-
-def job(life: Life, decision: Decision, verb: str) -> dict[str, Any]:
-    [found] = [e for e in decision.wanted if f"-{verb}-" in e["metadata"]["name"]]
-    return dict(found)
-
-
-def container(found: dict[str, Any]) -> dict[str, Any]:
-    [only] = found["spec"]["template"]["spec"]["containers"]
-    return dict(only)
-
-
-def at(life: Life, hour: int, day: int = 1) -> None:
-    """So many days later, at this hour."""
-    later = life.now + datetime.timedelta(days=day)
-    life.now = later.replace(hour=hour, minute=0, second=0)
 
 
 def test_without_a_backup_nothing_is_made_and_it_is_said() -> None:
     life = Life(HISTORIES).served(TWO)
     decision = life.settle()
     assert life.jobs("backup") == []
-    assert (said(decision, "BackedUp").status, said(decision, "BackedUp").reason) == (True, "NotScheduled")  # fmt: skip
+    assert (said(decision, "BackedUp").status, said(decision, "BackedUp").reason) == (
+        True,
+        "NotScheduled",
+    )
     assert said(decision, "Restored").reason == "NotRequested"
 
 
@@ -104,21 +66,6 @@ def test_a_night_that_was_missed_is_made_up_for_once() -> None:
     assert life.due("backup") == []
 
 
-def test_no_archive_is_made_before_the_schema_and_the_restore() -> None:
-    """An archive of an empty memory would be the newest one."""
-    life = Life(HISTORIES, backup=NIGHTLY, restoreFrom=FROM)
-    life.settle()
-    life.finish("migrate")
-    life.settle()
-    assert life.due("restore")
-    assert life.jobs("backup") == []
-    assert DEPLOYMENT not in life.children, "new events would get the numbers of the archive's"
-    report(life, "restore", MADE)
-    life.settle()
-    assert DEPLOYMENT in life.children
-    assert life.due("backup")
-
-
 @pytest.mark.parametrize("change", [{"repository": S3}, {"annotation": "a"}])
 def test_another_repository_and_an_annotation_have_one_made_at_once(change: dict[str, Any]) -> None:
     life = backed_up()
@@ -136,7 +83,10 @@ def test_a_changed_spec_ends_the_running_job_and_keeps_its_slot() -> None:
     life = backing_up()
     [former] = life.due("backup")
     slot = life.root["status"]["backup"]["slot"]
-    life.root["spec"]["backup"] = {**NIGHTLY, "repository": {"persistentVolumeClaim": {"claimName": "other"}}}  # fmt: skip
+    life.root["spec"]["backup"] = {
+        **NIGHTLY,
+        "repository": {"persistentVolumeClaim": {"claimName": "other"}},
+    }
     life.settle()
     [job_now] = life.due("backup")
     assert job_now != former
@@ -180,6 +130,14 @@ def test_a_backup_that_takes_long_is_said() -> None:
     assert said(life.step(), "BackedUp").reason == "BackupOverdue"
 
 
+def test_a_time_is_overdue_from_the_start_of_its_job() -> None:
+    life = backed_up()
+    at(life, hour=12, day=3)
+    decision = life.settle()
+    assert life.due("backup")
+    assert said(decision, "BackedUp").reason == "BackedUp"
+
+
 def test_a_wrong_schedule_is_said_and_stops_nothing_else() -> None:
     life = backed_up()
     life.root["spec"]["backup"] = {**NIGHTLY, "schedule": "0 25 * * *", "timeZone": "Mars/Olympus"}
@@ -212,59 +170,6 @@ def test_a_time_zone_counts() -> None:
     assert due.astimezone(datetime.UTC).hour == 18
 
 
-def test_a_restore_is_done_once_and_said() -> None:
-    life = Life(HISTORIES, restoreFrom=FROM)
-    decision = life.settle()
-    assert said(decision, "Restored").reason == "Waiting"
-    life.finish("migrate")
-    life.settle()
-    decision = life.step()
-    flags = container(job(life, decision, "restore"))["command"]
-    assert "--owner=games/lore" in flags
-    mounts = container(job(life, decision, "restore"))["volumeMounts"]
-    assert {"name": "archives", "mountPath": "/archives", "readOnly": True} in mounts
-    assert said(decision).reason == "Restoring"
-    assert said(decision, "Reconciling").reason == "Restoring"
-    report(life, "restore", MADE)
-    decision = life.settle()
-    assert said(decision, "Restored").message == f"from {MADE.file}"
-    assert life.root["status"]["restore"]["archive"]["events"] == 12
-    for key in [each for each in life.children if each.kind == "Job"]:
-        del life.children[key]
-    life.pods.clear()
-    life.root["metadata"]["annotations"] = {"gameai.dev/run-again": "x"}
-    life.settle()
-    assert life.jobs("restore") == [], "what was deleted since would come back"
-
-
-def test_a_memory_that_serves_continues_while_an_archive_is_added() -> None:
-    life = backed_up()
-    life.root["spec"]["restoreFrom"] = FROM
-    decision = life.settle()
-    assert DEPLOYMENT in life.children
-    assert said(decision).status
-    [name] = life.due("restore")
-    life.pods.append(a_pod(group=name, name=name, crash="error: the file is damaged"))
-    decision = life.settle()
-    assert said(decision).status
-    assert said(decision, "Restored").reason == "RestoreFailing"
-    at(life, hour=3)
-    life.settle()
-    assert life.due("backup"), "a restore that failed ends no backups"
-
-
-def test_a_failing_restore_is_said() -> None:
-    life = Life(restoreFrom={**FROM, "archive": MADE.file})
-    life.settle()
-    life.finish("migrate")
-    life.settle()
-    [name] = life.due("restore")
-    life.pods.append(a_pod(group=name, name=name, crash="error: connection refused"))
-    decision = life.settle()
-    assert said(decision, "Restored").reason == "RestoreFailing"
-    assert said(decision).reason == "RestoreFailing"
-
-
 def test_a_bucket_gets_its_variables_and_its_network() -> None:
     secret = {"name": "keys", "accessKeyIdKey": "id", "secretAccessKeyKey": "key"}
     server = {"endpoint": "http://minio.storage.svc:9000", "secretRef": secret}
@@ -283,11 +188,6 @@ def test_a_bucket_gets_its_variables_and_its_network() -> None:
     [rule] = policy["spec"]["egress"]
     assert rule["ports"] == [{"protocol": "TCP", "port": 9000}]
     assert "storage" in str(rule["to"])
-
-
-def life_policy(decision: Decision) -> dict[str, Any]:
-    [found] = [e for e in decision.wanted if e["metadata"]["name"] == "lore-archives"]
-    return dict(found)
 
 
 @pytest.mark.parametrize(
@@ -315,22 +215,6 @@ def test_a_server_outside_of_the_cluster_may_be_forbidden(
     assert (said(decision, "Stalled").reason == "NetworkNotAllowed") != own
 
 
-def test_a_secret_that_is_not_allowed_is_refused_and_a_restore_stays_as_it_was() -> None:
-    life = Life(HISTORIES, restoreFrom=FROM)
-    life.settle()
-    life.finish("migrate")
-    life.settle()
-    report(life, "restore", MADE)
-    life.settle()
-    life.settings = Settings(policy=Policy(secrets=("lore-app",)))
-    life.root["spec"]["backup"] = {**NIGHTLY, "repository": {"s3": {**S3["s3"], "secretRef": {"name": "keys"}}}}  # fmt: skip
-    decision = life.step()
-    assert "spec.backup.repository.s3.secretRef keys is not allowed" in said(decision, "Stalled").message  # fmt: skip
-    assert said(decision, "Restored").reason == "Restored"
-    key = Key("Job", "eldermoor", life.root["status"]["restore"]["archive"]["job"])
-    assert key in decision.keep
-
-
 def test_a_job_whose_result_was_not_read_has_ended_all_the_same() -> None:
     life = Life(HISTORIES, backup=NIGHTLY, restoreFrom=FROM)
     life.settle()
@@ -343,3 +227,39 @@ def test_a_job_whose_result_was_not_read_has_ended_all_the_same() -> None:
     decision = life.settle()
     assert said(decision, "BackedUp").message == "its result was not read"
     assert life.root["status"]["lastBackup"]["name"] == ""
+
+
+@pytest.mark.parametrize("cause", ["migration", "rejection"])
+def test_a_backup_that_cannot_start_is_said(cause: str) -> None:
+    life = backed_up()
+    if cause == "migration":
+        life.root["metadata"]["annotations"] = {"gameai.dev/run-again": "x"}
+    else:
+        life.settings = Settings(policy=Policy(secrets=("another",)))
+    at(life, hour=3)
+    decision = life.settle()
+    assert life.due("backup") == []
+    assert said(decision, "BackedUp").status
+    wait = decision.requeue_after_seconds or 0
+    assert 0 < wait <= 3600
+    life.now += datetime.timedelta(hours=1)
+    assert said(life.step(), "BackedUp").reason == "BackupOverdue"
+
+
+def test_a_backup_that_is_asked_for_while_another_runs_follows_it() -> None:
+    life = backing_up()
+    life.root["metadata"]["annotations"] = {"gameai.dev/backup-now": "a"}
+    life.settle()
+    first = report(life, "backup", MADE)
+    life.settle()
+    assert life.due("backup") != [first]
+    report(life, "backup", MADE)
+    life.settle()
+    assert life.due("backup") == []
+
+
+def test_a_clock_that_was_ahead_stops_no_backups() -> None:
+    life = backed_up()
+    life.root["status"]["backup"]["slot"] = "2036-01-01T00:00:00Z"
+    life.settle()
+    assert life.due("backup")

@@ -340,6 +340,7 @@ def test_the_highest_of_several_events_holds() -> None:
         ({"cron": "0 19 * * FRI"}, []),
         ({"timeZone": "Mars/Olympus"}, ["timeZone: Mars/Olympus is not a time zone"]),
         ({"cron": "0 25 * * 5"}, ["cron: '0 25 * * 5' is not a cron expression"]),
+        ({"cron": "* * * * * *"}, ["cron: '* * * * * *' is not a cron expression of five fields"]),
         (
             {"timeZone": "Mars/Olympus", "cron": "0 25 * * 5"},
             ["timeZone: Mars/Olympus", "cron: '0 25 * * 5'"],

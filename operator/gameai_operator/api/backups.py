@@ -2,7 +2,13 @@
 
 from typing import Annotated, ClassVar
 
-from gameai_contract.archives import FILE_PATTERN, MOST_KEPT
+from gameai_contract.archives import (
+    BUCKET_PATTERN,
+    ENDPOINT_PATTERN,
+    FILE_PATTERN,
+    MOST_KEPT,
+    SLOT_PATTERN,
+)
 from gameai_contract.knowledge import WORLD_PATTERN
 from pydantic import Field, StringConstraints
 
@@ -11,7 +17,7 @@ from gameai_operator.api.database import SecretKey
 
 BucketName = Annotated[
     str,
-    StringConstraints(min_length=3, max_length=63, pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"),
+    StringConstraints(min_length=3, max_length=63, pattern=f"^{BUCKET_PATTERN}$"),
 ]
 Prefix = Annotated[
     str,
@@ -27,13 +33,15 @@ Endpoint = Annotated[
     StringConstraints(
         min_length=8,
         max_length=253,
-        pattern=r"^https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:[0-9]{1,5})?$",
+        pattern=f"^{ENDPOINT_PATTERN}$",
     ),
 ]
 KnowledgeBaseName = Annotated[
     str, StringConstraints(min_length=3, max_length=127, pattern=f"^{WORLD_PATTERN}$")
 ]
-FileName = Annotated[str, StringConstraints(max_length=80, pattern=f"^{FILE_PATTERN}$")]
+FileName = Annotated[
+    str, StringConstraints(max_length=100, pattern=f"^({SLOT_PATTERN}|{FILE_PATTERN})$")
+]
 
 
 class ClaimRepository(Model):
@@ -92,17 +100,17 @@ class Backup(Model):
     time_zone: Text = "UTC"
     """IANA time zone of the schedule. Example: Europe/Paris."""
     keep: Annotated[int, Field(ge=1, le=MOST_KEPT)] = 14
-    """Number of archives to keep. After a loss of history none is removed. Example: 14."""
+    """Number of archives to keep, those made on demand included. After a loss of history none is removed. Example: 14."""
     repository: Repository
     """Where archives are kept. Example: {persistentVolumeClaim: {claimName: lore-archives}}."""
 
 
 class Restore(Model):
-    """An archive that the memory begins with. It adds what is missing and replaces nothing, once for each value of this field."""
+    """An archive that the memory begins with. It adds what is missing and replaces nothing. A database is restored once for each value of this field."""
 
     repository: Repository
     """Where the archive is. Example: {persistentVolumeClaim: {claimName: lore-archives}}."""
     knowledge_base: KnowledgeBaseName | None = None
     """Knowledge base that the archive was made of, namespace/name. Absent: this one. Example: games/lore."""
     archive: FileName | None = None
-    """Name of the archive. Absent: the newest. Example: 20261129T030000Z.812.940.jsonl.gz."""
+    """Name of the archive, or its time alone. Absent: the newest; after a loss of history the Job asks for one by name. Example: 20261129T030000Z."""

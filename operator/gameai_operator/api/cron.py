@@ -5,6 +5,8 @@ import zoneinfo
 
 from cronsim import CronSim, CronSimError
 
+_FIELDS = 5
+
 
 def zone_fault(field: str, zone: str) -> str:
     """What is wrong with a time zone, a sentence; empty: nothing."""
@@ -17,13 +19,14 @@ def zone_fault(field: str, zone: str) -> str:
 
 def cron_fault(field: str, cron: str) -> str:
     """What is wrong with a cron expression, a sentence; empty: nothing."""
+    five = "use minute, hour, day of month, month, day of week: 0 19 * * 5"
+    # A sixth field would be seconds.
+    if len(cron.split()) != _FIELDS:
+        return f"{field}: {cron!r} is not a cron expression of five fields; {five}"
     try:
         CronSim(cron, datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
     except CronSimError as error:
-        return (
-            f"{field}: {cron!r} is not a cron expression ({error}); "
-            "use minute, hour, day of month, month, day of week: 0 19 * * 5"
-        )
+        return f"{field}: {cron!r} is not a cron expression ({error}); {five}"
     return ""
 
 

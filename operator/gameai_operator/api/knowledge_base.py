@@ -174,6 +174,8 @@ class BackupStatus(Model):
 
     slot: Time
     """Time that the last backup was due at, in UTC: the one that runs, or the last one that ended."""
+    started_at: Time
+    """Time at which its Job was decided on, in UTC."""
     running: Annotated[str, Field(max_length=63)] = ""
     """Job that runs."""
     job: Annotated[str, Field(max_length=63)] = ""
@@ -189,7 +191,7 @@ class BackupStatus(Model):
 class Archive(Model):
     """An archive, and what is in it."""
 
-    name: Annotated[str, Field(max_length=80)]
+    name: Annotated[str, Field(max_length=100)]
     """Name of the file; empty: the pod was gone before its result was read, and the numbers are not known."""
     job: Annotated[str, Field(max_length=63)]
     """Job that made or read it."""

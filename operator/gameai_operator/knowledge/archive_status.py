@@ -6,7 +6,7 @@ from gameai_operator.knowledge.archives import BackupWork, RestoreWork
 from gameai_operator.knowledge.work import Ran
 
 
-def restored(restore: RestoreWork) -> Condition:
+def restored(restore: RestoreWork, *, migrated: bool) -> Condition:
     """Whether the memory has what `spec.restoreFrom` asks for."""
     kind = "Restored"
     archive = restore.status.archive if restore.status else None
@@ -15,7 +15,7 @@ def restored(restore: RestoreWork) -> Condition:
     if restore.job is None and archive is not None:
         message = f"from {archive.name}" if archive.name else ""
         return Condition(type=kind, status=True, reason="Restored", message=message)
-    if restore.job is None or not (restore.job.live or restore.job.words):
+    if restore.job is None or not migrated:
         message = "waits for the database and its schema"
         return Condition(type=kind, status=False, reason="Waiting", message=message)
     reason, message = _fault(restore.job, "RestoreFailing") or (
@@ -55,8 +55,12 @@ def _trouble(backup: BackupWork) -> Problem | None:
     fault = _fault(backup.job, "BackupFailing")
     if fault is not None:
         return fault
-    if backup.job is not None and backup.overdue:
-        return "BackupOverdue", f"Job {backup.job.name} has not ended for more than an hour"
+    if backup.overdue:
+        return "BackupOverdue", (
+            f"Job {backup.job.name} has not ended for more than an hour"
+            if backup.job
+            else "a backup has been due for more than an hour, and waits for the other conditions"
+        )
     return ("HistoryLost", backup.warning) if backup.warning else None
 
 

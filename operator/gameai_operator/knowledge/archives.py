@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from gameai_contract.archives import ArchiveReport, archive_report
 
 from gameai_operator.api import cron
-from gameai_operator.api.backups import Backup
+from gameai_operator.api.backups import Backup, Repository
 from gameai_operator.api.base import GROUP
 from gameai_operator.api.knowledge_base import Archive, BackupStatus, KnowledgeBase, RestoreStatus
 from gameai_operator.controller.kind import Observed
 from gameai_operator.controller.manifest import digest, timestamp
 from gameai_operator.knowledge import memory
-from gameai_operator.knowledge.work import Migration, Ran, ran
+from gameai_operator.knowledge.work import RUN_AGAIN, Migration, Ran, ran
 from gameai_operator.resources.pod_faults import Words
 from gameai_operator.resources.template_inputs import Inputs
 
-# Another value of this annotation has an archive made at once.
+# Another value of this annotation starts a backup at once.
 BACKUP_NOW = f"{GROUP}/backup-now"
 # A Job that takes longer is reported.
 OVERDUE_SECONDS = 3600.0
@@ -63,7 +63,7 @@ class RestoreWork:
         return not self.wanted or self.job is None
 
 
-def ended(restored: RestoreWork, made: BackupWork) -> set[str]:
+def kept_jobs(restored: RestoreWork, made: BackupWork) -> set[str]:
     """Jobs that are kept for their logs, and a running one of which it is not known whether it is needed."""
     of_restore = restored.status.archive.job if restored.status else ""
     names = (made.kept, made.status.job if made.status else "", of_restore)
@@ -86,10 +86,14 @@ def restore(
     given, known = kb.spec.restore_from, kb.status.restore
     if given is None:
         return RestoreWork(status=known)
-    wanted = digest([given.model_dump(mode="json"), schema.database])
+    # Nothing but what is restored: for another name what was deleted since would come back.
+    once = digest([_location(given.repository), given.knowledge_base, given.archive])
+    # A database that was restored for this already adds nothing; one that was replaced, or is another one, needs it.
+    again = kb.metadata.annotations.get(RUN_AGAIN, "")
+    wanted = digest([once, schema.database, again])
     if known is not None and known.inputs == wanted:
         return RestoreWork(wanted=True, status=known)
-    document = memory.restoration(kb, given, inputs, wanted)
+    document = memory.restoration(kb, given, inputs, once, wanted)
     job = ran(document, observed, _words("spec.restoreFrom", "RestoreFailing"))
     if not job.complete or job.ending:
         return RestoreWork(wanted=True, status=known, job=job)
@@ -102,9 +106,11 @@ def known_restore(kb: KnowledgeBase) -> RestoreWork:
     return RestoreWork(wanted=kb.spec.restore_from is not None, status=kb.status.restore)
 
 
-def known_backup(kb: KnowledgeBase) -> BackupWork:
+def known_backup(kb: KnowledgeBase, now: datetime.datetime) -> BackupWork:
     """What status says of backups, where nothing may be changed."""
-    return BackupWork(status=kb.status.backup, archive=kb.status.last_backup)
+    given = kb.spec.backup
+    known = BackupWork(status=kb.status.backup, archive=kb.status.last_backup)
+    return known if given is None or _faults(given) else _waiting(kb, given, now)
 
 
 def backup(kb: KnowledgeBase, observed: Observed, inputs: Inputs, *, ready: bool) -> BackupWork:
@@ -120,27 +126,26 @@ def backup(kb: KnowledgeBase, observed: Observed, inputs: Inputs, *, ready: bool
             invalid="; ".join(wrong),
         )
     asked = kb.metadata.annotations.get(BACKUP_NOW, "")[:_MOST_ANNOTATION]
-    place = digest(given.repository.model_dump(mode="json"))
+    place = digest(_location(given.repository))
     running = known.running if known else ""
     slot = known.slot if known and running else _due(given, known, place, asked, observed.now)
     if not (slot and ready):
-        seconds = _until_next(given, observed.now)
-        return BackupWork(
-            status=known, archive=kb.status.last_backup, kept=running, seconds=seconds
-        )
+        return _waiting(kb, given, observed.now)
     document = memory.backup(kb, given, inputs, slot)
     job = ran(document, observed, _words("spec.backup", "BackupFailing"))
     status = BackupStatus(
         slot=slot,
         running=job.name,
         job=known.job if known else "",
+        started_at=known.started_at if known and running else timestamp(observed.now),
         repository=place,
-        run_now=asked,
+        # One that is asked for while another runs is made after it.
+        run_now=known.run_now if known and running else asked,
         message=known.message if known else "",
     )
     if running == job.name and job.complete and not job.ending:
         return _ended(given, status, job, observed.now)
-    age = (observed.now - datetime.datetime.fromisoformat(slot)).total_seconds()
+    age = _age(status.started_at, observed.now)
     return BackupWork(
         status=status,
         archive=kb.status.last_backup,
@@ -150,12 +155,52 @@ def backup(kb: KnowledgeBase, observed: Observed, inputs: Inputs, *, ready: bool
     )
 
 
+def _waiting(kb: KnowledgeBase, given: Backup, now: datetime.datetime) -> BackupWork:
+    """None is due, or none can be started now. The next one, or the time from which it is overdue, is when the decision changes."""
+    known = kb.status.backup
+    running = known.running if known else ""
+    since = _missed(given, known, now) if known else ""
+    if known and running:
+        since = known.started_at
+    seconds = _until_next(given, now)
+    if since and _age(since, now) < OVERDUE_SECONDS:
+        left = OVERDUE_SECONDS - _age(since, now)
+        seconds = left if seconds is None else min(seconds, left)
+    return BackupWork(
+        status=known,
+        archive=kb.status.last_backup,
+        kept=running,
+        seconds=seconds,
+        overdue=bool(since) and _age(since, now) >= OVERDUE_SECONDS,
+    )
+
+
+def _location(repository: Repository) -> list[str]:
+    """Where archives are, without how to get there."""
+    if repository.persistent_volume_claim is not None:
+        return ["claim", repository.persistent_volume_claim.claim_name]
+    given = repository.s3
+    return ["s3", given.endpoint or "", given.bucket, given.prefix] if given else []
+
+
+def _age(slot: str, now: datetime.datetime) -> float:
+    return (now - datetime.datetime.fromisoformat(slot)).total_seconds()
+
+
 def _due(
     given: Backup, known: BackupStatus | None, place: str, asked: str, now: datetime.datetime
 ) -> str:
     """The slot that has no archive yet; empty: none. A new repository is tried at once, not at night."""
     if known is None or known.repository != place or (asked and asked != known.run_now):
         return timestamp(now)
+    # The clock was ahead.
+    if _age(known.slot, now) < 0:
+        return timestamp(now)
+    return _missed(given, known, now)
+
+
+def _missed(given: Backup, known: BackupStatus, now: datetime.datetime) -> str:
+    """The last time of the schedule that no backup was made for; empty: none."""
     last = cron.last(given.schedule, given.time_zone, now)
     if last is None or last <= datetime.datetime.fromisoformat(known.slot):
         return ""

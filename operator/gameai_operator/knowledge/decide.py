@@ -142,14 +142,13 @@ def _read(
             schema=schema,
             sources=known,
             restore=archives.known_restore(kb),
-            backup=archives.known_backup(kb),
+            backup=archives.known_backup(kb, observed.now),
             rejections=tuple(rejections),
         )
     schema = work.migration(kb, observed, found)
     sources = work.sources(kb, observed, found, schema)
     restore = archives.restore(kb, observed, found, schema)
-    begun = restore.done or live.memory is not None
-    ready = schema.done and begun and _takes_connections(kb, live)
+    ready = schema.done and restore.done and _takes_connections(kb, live)
     return _Reading(
         inputs=found,
         schema=schema,
@@ -275,12 +274,11 @@ def _service(kb: KnowledgeBase) -> Document:
 def _serves(live: _Live, read: _Reading) -> bool:
     """Whether the memory may have the schema, and the database, that the spec asks for.
 
-    Another database is empty at first: the memory of the former one serves until each source is in the new one. Before a
-    restore no event may be written, or new events would get the numbers of those of the archive.
+    Another database is empty at first: the memory of the former one serves until each source is in the new one, and the
+    archive to begin with: new events would get the numbers of those of the archive.
     """
-    if live.memory is None:
-        return read.schema.done and read.restore.done
-    return read.schema.done and not moves(read.schema, read.sources)
+    moving = live.memory is not None and moves(read.schema, read.sources)
+    return read.schema.done and read.restore.done and not moving
 
 
 def _creations(kb: KnowledgeBase, observed: Observed) -> tuple[Creation, ...]:
@@ -303,7 +301,7 @@ def _kept(
     namespace = kb.metadata.namespace
     jobs = {each.status.job for each in read.sources} | {(read.schema.status or {}).get("job", "")}
     jobs |= {each.kept for each in read.sources}
-    jobs |= archives.ended(read.restore, read.backup)
+    jobs |= archives.kept_jobs(read.restore, read.backup)
     kept = [Key("Job", namespace, each) for each in sorted(jobs) if each]
     if cluster.tokens is None:
         kept.append(Key("ConfigMap", namespace, naming.memory_name(kb)))

@@ -123,12 +123,14 @@ def backup(kb: KnowledgeBase, given: Backup, inputs: Inputs, slot: str) -> Docum
     return _archive_job(kb, command, given.repository, inputs)
 
 
-def restoration(kb: KnowledgeBase, given: Restore, inputs: Inputs, once: str) -> Document:
-    """The Job that adds what an archive holds; `once` is the name by which the database remembers it."""
+def restoration(
+    kb: KnowledgeBase, given: Restore, inputs: Inputs, once: str, wanted: str
+) -> Document:
+    """The Job that adds what an archive holds; `once` is the name by which the database remembers it, `wanted` what it depends on."""
     owner = f"--owner={given.knowledge_base}" if given.knowledge_base else _owner(kb)
     archive = (f"--archive={given.archive}",) if given.archive else ()
     command = ("restore", owner, *archive, f"--once={once}")
-    return _archive_job(kb, command, given.repository, inputs)
+    return _archive_job(kb, command, given.repository, inputs, wanted)
 
 
 def _owner(kb: KnowledgeBase) -> str:
@@ -140,6 +142,7 @@ def _archive_job(
     command: Sequence[str],
     repository: Repository,
     inputs: Inputs,
+    *wanted: str,
 ) -> Document:
     place, environment, volume = _repository(repository)
     whole = (*_MODULE, *command, f"--repository={place}", f"--report={REPORT_FILE}")
@@ -151,7 +154,7 @@ def _archive_job(
         mount = {"name": "archives", "mountPath": ARCHIVES_FOLDER, **read_only}
         container["volumeMounts"] = [*container["volumeMounts"], mount]
     labels = {ARCHIVES_LABEL: "true"}
-    return _job_of(kb, command[0], container, inputs, (), volume, labels)
+    return _job_of(kb, command[0], container, inputs, wanted, volume, labels)
 
 
 def _repository(repository: Repository) -> tuple[str, list[Document], list[Document]]:

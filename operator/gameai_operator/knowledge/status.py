@@ -124,7 +124,7 @@ def conditions(kb: KnowledgeBase, judged: Judged) -> tuple[Condition, ...]:
     parts = (
         _database_ready(kb, judged),
         _schema_ready(judged),
-        archive_status.restored(judged.restore),
+        archive_status.restored(judged.restore, migrated=judged.schema.done),
         _sources_ingested(judged),
         _service_ready(kb, judged),
     )
@@ -186,8 +186,8 @@ def _under_way(judged: Judged) -> Problem | None:
         schema = _schema_ready(judged)
         return schema.reason, schema.message
     if judged.restore.job is not None:
-        restored = archive_status.restored(judged.restore)
-        return restored.reason, restored.message
+        restored = archive_status.restored(judged.restore, migrated=True)
+        return "Restoring", restored.message
     busy = [each.status.name for each in judged.sources if each.status.state in _BUSY]
     if not busy:
         return None
@@ -318,7 +318,7 @@ def _not_ready(why: Condition) -> Condition:
 
 
 # What may take long and is no part of a roll-out.
-_LONG = ("Ingesting", "Restoring", "RestoreFailing")
+_LONG = ("Ingesting", "Restoring")
 
 
 def rolls(root: Mapping[str, Any], image: str) -> bool:

@@ -2,15 +2,17 @@
 
 import argparse
 import datetime
+import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from io import BufferedReader
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 from gameai_contract.archives import MOST_KEPT, ArchiveReport, is_slot
 from gameai_contract.knowledge import is_world
 
-from gameai.knowledge.archive import MOST_LINE_BYTES, Counts
+from gameai.knowledge.archive import Counts
 from gameai.knowledge.backups import runs
 from gameai.knowledge.backups.repositories import repository
 from gameai.knowledge.store import archiving
@@ -20,6 +22,7 @@ from gameai.knowledge.usage import UsageError
 EXPORT, IMPORT, BACKUP, RESTORE = "export", "import", "backup", "restore"
 STEPS = (EXPORT, IMPORT, BACKUP, RESTORE)
 _KEEP = 14
+_PIECE_BYTES, _GZIP = 1 << 20, b"\x1f\x8b"
 # Of a memory that is no KnowledgeBase.
 _OWNER = "local/memory"
 
@@ -50,7 +53,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="",
         help="with backup: time of the archive, YYYYMMDDTHHMMSSZ (default: now)",
     )
-    add("--archive", default="", help="with restore: name of an archive (default: the newest)")
+    add(
+        "--archive",
+        default="",
+        help="with restore: name of an archive, or its time alone (default: the newest)",
+    )
     add(
         "--once",
         default="",
@@ -68,12 +75,16 @@ def check(given: argparse.Namespace) -> None:
         raise UsageError(f"--keep must be from 1 to {MOST_KEPT}")
     if given.slot and not is_slot(given.slot):
         raise UsageError("--slot must be a time such as 20261129T030000Z")
+    if given.report is not None and not given.report.parent.is_dir():
+        raise UsageError(f"--report: {given.report.parent} is not a folder")
     if given.owner and not is_world(given.owner):
         raise UsageError("--owner must be NAMESPACE/NAME")
 
 
 def run(database: str, given: argparse.Namespace) -> int:
     """Do the step. What was done is said on standard error. Raises what the step raises."""
+    # As the first process of a container it would ignore SIGTERM otherwise.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if given.step == EXPORT:
         _export(database, given.file)
         return 0
@@ -107,7 +118,8 @@ def _sentence(step: str, report: ArchiveReport) -> str:
         )
     )
     if step == RESTORE:
-        return f"restored from {report.file}: {found}; what was there stays\n"
+        done = f"restored from {report.file}: {found}; what was there stays\n"
+        return f"{report.warning}; then it was {done}" if report.warning else done
     warning = f"warning: {report.warning}\n" if report.warning else ""
     return f"archived in {report.file}: {found}, {report.size} bytes; {report.kept} archives are kept\n{warning}"
 
@@ -120,8 +132,9 @@ def _export(database: str, file: str) -> None:
 
 def _import(database: str, file: str) -> None:
     with connect(database) as connection, _read(file) as given:
-        lines = iter(lambda: given.readline(MOST_LINE_BYTES), "")
-        found = archiving.load(connection, lines)
+        pieces = iter(lambda: given.read(_PIECE_BYTES), b"")
+        packed = given.peek(2)[:2] == _GZIP
+        found = archiving.load(connection, runs.lines(pieces) if packed else runs.plain(pieces))
     sys.stderr.write(f"imported: {_counted(found)}; what was there stays\n")
 
 
@@ -129,8 +142,13 @@ def _written(file: str) -> AbstractContextManager[TextIO]:
     return nullcontext(sys.stdout) if file == "-" else Path(file).open("x", encoding="utf-8")
 
 
-def _read(file: str) -> AbstractContextManager[TextIO]:
-    return nullcontext(sys.stdin) if file == "-" else Path(file).open(encoding="utf-8")
+def _read(file: str) -> AbstractContextManager[BufferedReader]:
+    """Compressed or not."""
+    return (
+        nullcontext(cast("BufferedReader", sys.stdin.buffer))
+        if file == "-"
+        else Path(file).open("rb")
+    )
 
 
 def _counted(found: Counts) -> str:

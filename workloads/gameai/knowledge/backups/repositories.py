@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 import obstore
+from gameai_contract.archives import BUCKET_PATTERN, ENDPOINT_PATTERN
 from gameai_contract.knowledge import is_world
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
@@ -19,6 +20,12 @@ from gameai.knowledge.store.errors import hidden
 
 _S3 = "s3://"
 _PART = ".part"
+# One of them is there where a pod or a person has credentials.
+_CREDENTIALS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
 _CHUNK_BYTES = 1 << 20
 # An object has at most 10,000 parts of this size.
 _UPLOAD_BYTES = 8 << 20
@@ -35,7 +42,11 @@ class RepositoryError(Exception):
 
 
 class Repository(Protocol):
-    """The archives of one knowledge base. Each method raises OSError, with words of the storage."""
+    """The archives of one knowledge base, `owner`. Each method raises OSError, with the storage's message."""
+
+    @property
+    def owner(self) -> str:
+        """The knowledge base, `namespace/name`."""
 
     def names(self) -> list[str]:
         """Files that are complete, in any order."""
@@ -60,12 +71,13 @@ class Folder:
     """A folder of a file system."""
 
     def __init__(self, root: Path, owner: str) -> None:
+        self.owner = owner
         self._root, self._own = root, root / owner
 
     def names(self) -> list[str]:
         """Files that are complete, in any order."""
         if not self._root.is_dir():
-            raise RepositoryError(f"{self._root} is not a folder: create it")
+            raise RepositoryError(f"{self._root} is not a folder: create one, or name s3://BUCKET")
         if not self._own.is_dir():
             return []
         return [each.name for each in self._own.iterdir() if each.is_file()]
@@ -120,7 +132,7 @@ class Bucket:
     """A bucket of S3, or of what speaks its protocol. Region, endpoint and credentials are those of the AWS_ variables."""
 
     def __init__(self, bucket: str, prefix: str, owner: str) -> None:
-        self._owner = owner
+        self.owner = owner
         # An endpoint without TLS is its user's choice, as a server in the same cluster may be.
         plain = os.environ.get("AWS_ENDPOINT_URL_S3", "").startswith("http://")
         seconds = datetime.timedelta(seconds=_RETRY_SECONDS)
@@ -134,8 +146,8 @@ class Bucket:
     def names(self) -> list[str]:
         """Files that are complete, in any order."""
         with _said():
-            pages = list(obstore.list(self._store, self._owner))
-        paths = [each["path"].removeprefix(f"{self._owner}/") for page in pages for each in page]
+            pages = list(obstore.list(self._store, self.owner))
+        paths = [each["path"].removeprefix(f"{self.owner}/") for page in pages for each in page]
         return [each for each in paths if "/" not in each]
 
     @contextlib.contextmanager
@@ -175,7 +187,7 @@ class Bucket:
         return sorted(filter(is_world, found))[:_MOST_NAMED]
 
     def _path(self, name: str) -> str:
-        return f"{self._owner}/{name}"
+        return f"{self.owner}/{name}"
 
 
 def repository(place: str, owner: str) -> Repository:
@@ -183,9 +195,26 @@ def repository(place: str, owner: str) -> Repository:
     if not place.startswith(_S3):
         return Folder(Path(place), owner)
     bucket, _, prefix = place.removeprefix(_S3).partition("/")
-    if not bucket:
+    if not re.fullmatch(BUCKET_PATTERN, bucket):
         raise RepositoryError(f"{place}: write {_S3}BUCKET or {_S3}BUCKET/PREFIX")
+    _check_environment()
     return Bucket(bucket, prefix.strip("/"), owner)
+
+
+def _check_environment() -> None:
+    """What the storage would say in words of its own, or wait for."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3", "")
+    if endpoint and not re.fullmatch(ENDPOINT_PATTERN, endpoint):
+        raise RepositoryError(
+            "AWS_ENDPOINT_URL_S3 must be http:// or https://, a host, and a port from 1 to 65535"
+        )
+    if not (os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")):
+        raise RepositoryError("S3 needs a region: set AWS_REGION")
+    if not any(os.environ.get(each) for each in _CREDENTIALS):
+        raise RepositoryError(
+            "no credentials for S3: set secretRef, or associate a role with the ServiceAccount <name>-memory (EKS Pod Identity); "
+            "on a laptop set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
 
 
 @contextlib.contextmanager

@@ -3,21 +3,22 @@
 import gzip
 import io
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import psycopg
-from gameai_contract.archives import ArchiveName, ArchiveReport, archive_name, archive_report
+from gameai_contract.archives import ArchiveName, ArchiveReport, archive_report
 
 from gameai.knowledge import archive
 from gameai.knowledge.archive import MOST_LINE_BYTES, ArchiveError, Counts
 from gameai.knowledge.backups.repositories import Repository, RepositoryError
-from gameai.knowledge.backups.retention import archives, outdated, shrunk
+from gameai.knowledge.backups.retention import archives, doubtful, lost, outdated
 from gameai.knowledge.store import archiving
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _PIECE_BYTES = 1 << 20
+_MOST_NAMED = 300
 # Vectors are as good as random: more effort makes a file hardly smaller.
 _LEVEL = 1
 
@@ -34,7 +35,7 @@ def back_up(connection: Connection, place: Repository, slot: str, keep: int) -> 
         made = _write(connection, place, slot)
         counts = archive.checked(lines(place.read(str(made))))
     known = archives(place.names())
-    warning = shrunk(made, known)
+    warning = lost(made, known, archiving.lineages(connection))
     removed = [] if warning else [each for each in outdated(known, keep) if each != made]
     for each in removed:
         place.remove(str(each))
@@ -55,7 +56,8 @@ def _read_again(place: Repository, made: ArchiveName) -> Counts | None:
 def _write(connection: Connection, place: Repository, slot: str) -> ArchiveName:
     # Before the export: the archive may hold more than its name says, and never less.
     appended, entries = archiving.held(connection)
-    made = ArchiveName(slot=slot, appended=appended, entries=entries)
+    [lineage, *_] = archiving.lineages(connection)
+    made = ArchiveName(slot=slot, lineage=lineage, appended=appended, entries=entries)
     with (
         place.write(str(made)) as raw,
         gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=_LEVEL, mtime=0) as packed,
@@ -74,28 +76,42 @@ def restore(connection: Connection, place: Repository, file: str, once: str) -> 
     archiving.lock(connection)
     before = archiving.restored(connection, once) if once else None
     if known := archive_report(before or ""):
-        return known
-    chosen = _chosen(place, file)
-    counts = archiving.load(connection, lines(place.read(str(chosen))))
+        return replace(
+            known, warning=f"this database was restored for {once} before: nothing was added"
+        )
+    found = archives(place.names())
+    chosen = _chosen(place, found, file)
+    try:
+        counts = archiving.load(connection, lines(place.read(str(chosen))))
+    except ArchiveError as error:
+        older = ", ".join(str(each) for each in found if each.slot < chosen.slot) or "none"
+        raise ArchiveError(
+            f"archive {chosen}: {error} (older ones: {older[:_MOST_NAMED]})"
+        ) from error
+    archiving.add_lineage(connection, chosen.lineage)
     report = _report(chosen, counts, size=place.size(str(chosen)))
     if once:
         archiving.set_restored(connection, once, report.text())
     return report
 
 
-def _chosen(place: Repository, file: str) -> ArchiveName:
-    found = archives(place.names())
+def _chosen(place: Repository, found: Sequence[ArchiveName], file: str) -> ArchiveName:
     if not found:
         others = ", ".join(place.others())
-        hint = f"it has archives of {others}" if others else "it has no archives at all"
-        raise RepositoryError(f"the repository has no archive of this knowledge base: {hint}")
-    if not file:
-        return found[0]
-    wanted = archive_name(file)
-    if wanted is None or wanted not in found:
+        hint = (
+            f"it has archives of {others}: name one (spec.restoreFrom.knowledgeBase, --owner)"
+            if others
+            else "it has no archives at all; they are in NAMESPACE/NAME below it"
+        )
+        raise RepositoryError(f"the repository has no archive of {place.owner}: {hint}")
+    wanted = [each for each in found if not file or file in (str(each), each.slot)]
+    if not wanted:
         newest = ", ".join(map(str, found[:3]))
         raise RepositoryError(f"the repository has no archive {file}: the newest are {newest}")
-    return wanted
+    doubt = "" if file else doubtful(wanted[0], found)
+    if doubt:
+        raise RepositoryError(doubt)
+    return wanted[0]
 
 
 def _report(made: ArchiveName, counts: Counts, **more: Any) -> ArchiveReport:
@@ -110,9 +126,14 @@ def _report(made: ArchiveName, counts: Counts, **more: Any) -> ArchiveReport:
 
 
 def lines(pieces: Iterable[bytes]) -> Iterator[str]:
-    """The lines of a gzip file. A line that is too long is cut, which its reader notices. Raises `ArchiveError`."""
+    """The lines of a gzip file, as `plain` gives them. Raises `ArchiveError`."""
+    return plain(_unpacked(pieces))
+
+
+def plain(pieces: Iterable[bytes]) -> Iterator[str]:
+    """The lines of a file. A line that is too long is cut, which its reader notices. Raises `ArchiveError`."""
     rest = b""
-    for piece in _unpacked(pieces):
+    for piece in pieces:
         *whole, rest = (rest + piece).split(b"\n")
         for each in whole:
             yield _text(each + b"\n")

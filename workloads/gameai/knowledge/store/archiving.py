@@ -19,6 +19,7 @@ from gameai.knowledge.store.statements import LOCK, SEE
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _BATCH = 200
+_MOST_LINEAGES = 100
 _COLUMNS = (
     "sequence, key, digest, world_seconds, kind, summary, participants, evidence, confidence, importance, account, recorded_at,"
     " status, reasons, reviewer, reviewed_at, model, embedding"
@@ -153,6 +154,24 @@ def _number(connection: Connection, statement: str, *values: object) -> int:
     return int(row[0]) if row else 0
 
 
+def lineages(connection: Connection) -> list[str]:
+    """Identifiers of the histories that this database has, the present one first; a random one at first. Raises psycopg.Error."""
+    connection.execute(
+        "INSERT INTO memory_ops.facts VALUES ('lineages', substr(md5(gen_random_uuid()::text), 1, 8)) ON CONFLICT (key) DO NOTHING"
+    )
+    row = connection.execute("SELECT value FROM memory_ops.facts WHERE key = 'lineages'").fetchone()
+    return str(row[0]).split(",") if row else []
+
+
+def add_lineage(connection: Connection, lineage: str) -> None:
+    """After a restore: the history continues that of its archive. Raises psycopg.Error."""
+    known = [each for each in lineages(connection) if each != lineage]
+    connection.execute(
+        "UPDATE memory_ops.facts SET value = %s WHERE key = 'lineages'",
+        (",".join([lineage, *known][:_MOST_LINEAGES]),),
+    )
+
+
 def lock(connection: Connection) -> None:
     """Wait for another restore of this database; until the connection ends, others wait for this one. Raises psycopg.Error."""
     connection.execute("SELECT pg_advisory_lock(hashtextextended('restore of the memory', 0))")
@@ -258,7 +277,7 @@ class _Import:
                 cursor.execute(_COUNT, {"world": self._world, "last": self._last})
         except psycopg.errors.UniqueViolation as error:
             raise ArchiveError(
-                f"world {self._name} has other events with the same numbers: import into a database without a history of it"
+                f"world {self._name} has other events with the same numbers: delete those events (ForgetEvents), or use a memory without a history of it"
             ) from error
         self._batch = []
 
