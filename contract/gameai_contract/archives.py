@@ -26,8 +26,8 @@ _SLOT = re.compile(SLOT_PATTERN)
 class ArchiveName:
     """The name of an archive, which says what it holds.
 
-    `slot` is the time for which it was made, in UTC. `lineage` identifies the history: a random one of the database, or
-    that of the archive that it was restored from. `appended` is the number of events that the worlds have ever had: it
+    `slot` is the time for which it was made, in UTC. `lineage` identifies the database
+    that made it. `appended` is the number of events that the worlds have ever had: it
     grows, whatever is deleted. `entries` is the number of events, versions of concepts, and reviews.
     """
 
@@ -48,7 +48,8 @@ def archive_name(text: str) -> ArchiveName | None:
     slot, lineage, appended, entries, *_ = text.split(".")
     if not is_slot(slot):
         return None
-    return ArchiveName(slot=slot, lineage=lineage, appended=int(appended), entries=int(entries))
+    found = ArchiveName(slot=slot, lineage=lineage, appended=int(appended), entries=int(entries))
+    return found if str(found) == text else None
 
 
 def is_slot(text: str) -> bool:

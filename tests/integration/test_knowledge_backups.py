@@ -152,7 +152,7 @@ def test_a_memory_that_lost_its_history_removes_no_archive(
     empty = new()
     for day in DAYS[1:4]:
         found = repository.report(empty, "backup", f"--slot={day}", "--keep=1")
-        assert f"{good.file} is of another history" in found.warning
+        assert f"archive {good.file} was not made by this database" in found.warning
     with served(empty.url, tmp_path) as service:
         History(service).append(*(event(f"{each}. A new beginning.") for each in range(9)))
     found = repository.report(empty, "backup", f"--slot={DAYS[4]}", "--keep=1")
@@ -167,6 +167,36 @@ def test_a_memory_that_lost_its_history_removes_no_archive(
     assert (found.warning, found.kept) == ("", 1)
     assert repository.files == [found.file]
     assert repository.report(new(), "restore").events == 4
+
+
+def test_a_database_that_was_set_back_removes_no_archive(
+    filled: Memory, folder: Repository, tmp_path: Path
+) -> None:
+    """To the state of a snapshot; then it gets more events than it had."""
+    folder.report(filled, "backup", f"--slot={DAYS[0]}")
+    [(before,)] = filled.rows("SELECT value FROM memory_ops.facts WHERE key = 'archives'")
+    later = folder.report(filled, "backup", f"--slot={DAYS[1]}")
+    filled.rows(
+        "UPDATE memory_ops.facts SET value = %s WHERE key = 'archives' RETURNING key", before
+    )
+    append(filled, tmp_path, "Another way.")
+    for day in DAYS[2:5]:
+        found = folder.report(filled, "backup", f"--slot={day}", "--keep=1")
+        assert f"archive {later.file} was not made by this database" in found.warning
+    assert later.file in folder.files
+
+
+def test_two_databases_do_not_take_each_others_archives_for_their_own(
+    filled: Memory, folder: Repository, new: New, tmp_path: Path
+) -> None:
+    folder.report(filled, "backup", f"--slot={DAYS[0]}")
+    other = new()
+    folder.report(other, "restore")
+    append(filled, tmp_path, "Only here.")
+    first = folder.report(other, "backup", f"--slot={DAYS[1]}")
+    second = folder.report(filled, "backup", f"--slot={DAYS[1]}")
+    assert (first.events, second.events) == (4, 5)
+    assert "may have lost history" in second.warning
 
 
 def test_the_newest_archive_is_not_restored_where_an_older_one_has_more(
@@ -255,6 +285,7 @@ def test_a_repository_that_does_not_answer_is_another_try(filled: Memory, tmp_pa
     [
         ("AWS_REGION", "", "S3 needs a region"),
         ("AWS_ACCESS_KEY_ID", "", "no credentials for S3: set secretRef"),
+        ("AWS_ACCESS_KEY_ID", "reader\n", "AWS_ACCESS_KEY_ID has a space, a line end"),
         ("AWS_ENDPOINT_URL_S3", "minio:9000", "AWS_ENDPOINT_URL_S3 must be http"),
         ("AWS_ENDPOINT_URL_S3", "http://minio:99999", "AWS_ENDPOINT_URL_S3 must be http"),
     ],

@@ -2,10 +2,13 @@
 
 import datetime
 import zoneinfo
+from collections.abc import Iterable, Iterator
 
 from cronsim import CronSim, CronSimError
 
 _FIELDS = 5
+# An hour that comes twice, and a minute.
+_TWICE = datetime.timedelta(minutes=121)
 
 
 def zone_fault(field: str, zone: str) -> str:
@@ -32,13 +35,19 @@ def cron_fault(field: str, cron: str) -> str:
 
 def last(cron: str, zone: str, now: datetime.datetime) -> datetime.datetime | None:
     """The last occurrence until now; None where there was none. `now` has a time zone."""
-    local = now.astimezone(zoneinfo.ZoneInfo(zone))
-    # A walk back from a moment later finds an occurrence that begins just now.
-    backwards = CronSim(cron, local + datetime.timedelta(minutes=1), reverse=True)
-    return next((each for each in backwards if each <= local), None)
+    # A walk back from later finds an occurrence that begins just now, and those of an hour that comes twice.
+    later = now.astimezone(zoneinfo.ZoneInfo(zone)) + _TWICE
+    walk = CronSim(cron, later.replace(fold=1), reverse=True)
+    return next((each for each in _in_utc(walk) if each <= now), None)
 
 
 def following(cron: str, zone: str, now: datetime.datetime) -> datetime.datetime | None:
     """The first occurrence after now; None where there is none. `now` has a time zone."""
-    local = now.astimezone(zoneinfo.ZoneInfo(zone))
-    return next(CronSim(cron, local), None)
+    earlier = now.astimezone(zoneinfo.ZoneInfo(zone)) - _TWICE
+    walk = CronSim(cron, earlier.replace(fold=0))
+    return next((each for each in _in_utc(walk) if each > now), None)
+
+
+def _in_utc(walk: Iterable[datetime.datetime]) -> Iterator[datetime.datetime]:
+    """Two times of one zone are compared by what a clock on the wall shows, which goes back once a year."""
+    return (each.astimezone(datetime.UTC) for each in walk)

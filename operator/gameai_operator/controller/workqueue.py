@@ -57,7 +57,7 @@ class Workqueue:
 
     def add(self, key: Key, priority: Priority, *, after: float = 0.0) -> None:
         """Have a key reconciled, `after` so many seconds; the earlier and more urgent of two wishes counts."""
-        wish = _Waiting(self._clock() + after, priority)
+        wish = _Waiting(self._clock() + max(0.0, after), priority)
         place = self._again if key in self._taken else self._waiting
         old = place.get(key)
         place[key] = _merged(old, wish)

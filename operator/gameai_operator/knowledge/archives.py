@@ -87,7 +87,8 @@ def restore(
     if given is None:
         return RestoreWork(status=known)
     # Nothing but what is restored: for another name what was deleted since would come back.
-    once = digest([_location(given.repository), given.knowledge_base, given.archive])
+    owner = given.knowledge_base or f"{kb.metadata.namespace}/{kb.metadata.name}"
+    once = digest([_location(given.repository), owner, given.archive])
     # A database that was restored for this already adds nothing; one that was replaced, or is another one, needs it.
     again = kb.metadata.annotations.get(RUN_AGAIN, "")
     wanted = digest([once, schema.database, again])
@@ -180,7 +181,10 @@ def _location(repository: Repository) -> list[str]:
     if repository.persistent_volume_claim is not None:
         return ["claim", repository.persistent_volume_claim.claim_name]
     given = repository.s3
-    return ["s3", given.endpoint or "", given.bucket, given.prefix] if given else []
+    if given is None:
+        return []
+    _, _, server = (given.endpoint or "").rpartition("//")
+    return ["s3", server, given.bucket, given.prefix]
 
 
 def _age(slot: str, now: datetime.datetime) -> float:

@@ -32,6 +32,7 @@ _UPLOAD_BYTES = 8 << 20
 _RETRIES, _RETRY_SECONDS, _TIMEOUT = 5, 60, "60s"
 # Others that a message names.
 _MOST_NAMED = 5
+_MOST_WORDS = 500
 _ERROR_BODY = re.compile(
     "<Code>(?P<code>[^<]*)</Code>.*?<Message>(?P<message>[^<]*)</Message>", re.DOTALL
 )
@@ -88,7 +89,8 @@ class Folder:
         self._own.mkdir(parents=True, exist_ok=True)
         # What a backup left that was killed.
         for each in self._own.glob(f"*{_PART}"):
-            each.unlink(missing_ok=True)
+            if each.is_file():
+                each.unlink(missing_ok=True)
         with tempfile.NamedTemporaryFile(dir=self._own, suffix=_PART, delete=False) as out:
             part = Path(out.name)
             try:
@@ -208,6 +210,12 @@ def _check_environment() -> None:
         raise RepositoryError(
             "AWS_ENDPOINT_URL_S3 must be http:// or https://, a host, and a port from 1 to 65535"
         )
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        value = os.environ.get(name, "")
+        if not value.isprintable() or " " in value:
+            raise RepositoryError(
+                f"{name} has a space, a line end or another character that no key has: correct the Secret"
+            )
     if not (os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")):
         raise RepositoryError("S3 needs a region: set AWS_REGION")
     if not any(os.environ.get(each) for each in _CREDENTIALS):
@@ -231,4 +239,5 @@ def _words(text: str) -> str:
     found = _ERROR_BODY.search(text)
     if found is not None:
         first = f"{first.partition(': <?xml')[0]}: {found['code']}: {found['message']}"
-    return hidden(first)
+    shown = "".join(each if each.isprintable() else " " for each in first)
+    return hidden(shown)[:_MOST_WORDS]

@@ -17,23 +17,19 @@ def outdated(known: Iterable[ArchiveName], keep: int) -> list[ArchiveName]:
     return [each for each in known if each.slot in slots[keep:]]
 
 
-def lost(made: ArchiveName, known: Iterable[ArchiveName], lineages: Collection[str]) -> str:
-    """Why older archives must stay: this memory does not have the history of one of them. Empty: it has all.
+def lost(known: Iterable[ArchiveName], names: Collection[str]) -> str:
+    """Why no archive may be removed: the database lacks what one of them may hold. Empty: it has all.
 
-    `lineages` are the histories that the memory has. A deletion of events is no loss: it changes nothing about how many there
-    have been.
+    `names` are archives that the database made, or that were in the repository when it was restored from there. A database
+    that was replaced, or set back to an earlier state, knows less than the repository has.
     """
-    others = [each for each in known if each.lineage not in lineages]
-    larger = _larger(made, [each for each in known if each not in others])
-    if others:
-        found = f"archive {others[0]} is of another history, which was not restored"
-    elif larger:
-        found = (
-            f"archive {larger} has seen {larger.appended} events, and the memory {made.appended}"
-        )
-    else:
+    unknown = [each for each in known if str(each) not in names]
+    if not unknown:
         return ""
-    return f"the memory lost history: {found}. No archive is removed until it is restored, or such archives are moved away"
+    return (
+        f"the memory may have lost history: archive {unknown[0]} was not made by this database, nor restored into it. "
+        "No archive is removed until it is restored or moved away"
+    )
 
 
 def doubtful(newest: ArchiveName, known: Iterable[ArchiveName]) -> str:

@@ -29,13 +29,15 @@ def back_up(connection: Connection, place: Repository, slot: str, keep: int) -> 
     An archive of this slot that is there already is read and reported: a repeated run makes no second one. Raises
     psycopg.Error, OSError, `ArchiveError`, `RepositoryError`.
     """
-    made = next((each for each in archives(place.names()) if each.slot == slot), None)
+    names = archiving.archive_names(connection)
+    found = (each for each in archives(place.names()) if each.slot == slot)
+    made = next((each for each in found if str(each) in names), None)
     counts = _read_again(place, made) if made else None
     if made is None or counts is None:
         made = _write(connection, place, slot)
         counts = archive.checked(lines(place.read(str(made))))
     known = archives(place.names())
-    warning = lost(made, known, archiving.lineages(connection))
+    warning = lost(known, {*names, str(made)})
     removed = [] if warning else [each for each in outdated(known, keep) if each != made]
     for each in removed:
         place.remove(str(each))
@@ -56,8 +58,9 @@ def _read_again(place: Repository, made: ArchiveName) -> Counts | None:
 def _write(connection: Connection, place: Repository, slot: str) -> ArchiveName:
     # Before the export: the archive may hold more than its name says, and never less.
     appended, entries = archiving.held(connection)
-    [lineage, *_] = archiving.lineages(connection)
+    lineage = archiving.lineage(connection)
     made = ArchiveName(slot=slot, lineage=lineage, appended=appended, entries=entries)
+    archiving.add_archive_names(connection, [str(made)])
     with (
         place.write(str(made)) as raw,
         gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=_LEVEL, mtime=0) as packed,
@@ -88,7 +91,7 @@ def restore(connection: Connection, place: Repository, file: str, once: str) -> 
         raise ArchiveError(
             f"archive {chosen}: {error} (older ones: {older[:_MOST_NAMED]})"
         ) from error
-    archiving.add_lineage(connection, chosen.lineage)
+    archiving.add_archive_names(connection, map(str, found))
     report = _report(chosen, counts, size=place.size(str(chosen)))
     if once:
         archiving.set_restored(connection, once, report.text())

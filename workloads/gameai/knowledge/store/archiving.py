@@ -19,7 +19,7 @@ from gameai.knowledge.store.statements import LOCK, SEE
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _BATCH = 200
-_MOST_LINEAGES = 100
+_MOST_NAMES = 10_000
 _COLUMNS = (
     "sequence, key, digest, world_seconds, kind, summary, participants, evidence, confidence, importance, account, recorded_at,"
     " status, reasons, reviewer, reviewed_at, model, embedding"
@@ -154,21 +154,27 @@ def _number(connection: Connection, statement: str, *values: object) -> int:
     return int(row[0]) if row else 0
 
 
-def lineages(connection: Connection) -> list[str]:
-    """Identifiers of the histories that this database has, the present one first; a random one at first. Raises psycopg.Error."""
+def lineage(connection: Connection) -> str:
+    """Identifier of this database among those that write to one repository: eight hexadecimal digits. Raises psycopg.Error."""
     connection.execute(
-        "INSERT INTO memory_ops.facts VALUES ('lineages', substr(md5(gen_random_uuid()::text), 1, 8)) ON CONFLICT (key) DO NOTHING"
+        "INSERT INTO memory_ops.facts VALUES ('lineage', substr(md5(gen_random_uuid()::text), 1, 8)) ON CONFLICT (key) DO NOTHING"
     )
-    row = connection.execute("SELECT value FROM memory_ops.facts WHERE key = 'lineages'").fetchone()
-    return str(row[0]).split(",") if row else []
+    row = connection.execute("SELECT value FROM memory_ops.facts WHERE key = 'lineage'").fetchone()
+    return str(row[0]) if row else ""
 
 
-def add_lineage(connection: Connection, lineage: str) -> None:
-    """After a restore: the history continues that of its archive. Raises psycopg.Error."""
-    known = [each for each in lineages(connection) if each != lineage]
+def archive_names(connection: Connection) -> set[str]:
+    """Archives that this database made, or was restored beside. Raises psycopg.Error."""
+    row = connection.execute("SELECT value FROM memory_ops.facts WHERE key = 'archives'").fetchone()
+    return set(str(row[0]).split()) if row else set()
+
+
+def add_archive_names(connection: Connection, names: Iterable[str]) -> None:
+    """Remember more of them, the newest so many. Raises psycopg.Error."""
+    known = sorted({*archive_names(connection), *names}, reverse=True)[:_MOST_NAMES]
     connection.execute(
-        "UPDATE memory_ops.facts SET value = %s WHERE key = 'lineages'",
-        (",".join([lineage, *known][:_MOST_LINEAGES]),),
+        "INSERT INTO memory_ops.facts VALUES ('archives', %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        ("\n".join(known),),
     )
 
 
