@@ -56,7 +56,7 @@ def _read_again(place: Repository, made: ArchiveName) -> Counts | None:
 
 
 def _write(connection: Connection, place: Repository, slot: str) -> ArchiveName:
-    # Before the export: the archive may hold more than its name says, and never less.
+    # The name comes before the content: what is written or deleted meanwhile is not counted in it.
     appended, entries = archiving.held(connection)
     lineage = archiving.lineage(connection)
     made = ArchiveName(slot=slot, lineage=lineage, appended=appended, entries=entries)
