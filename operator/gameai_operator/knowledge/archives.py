@@ -181,8 +181,7 @@ def _location(repository: Repository) -> list[str]:
     if repository.persistent_volume_claim is not None:
         return ["claim", repository.persistent_volume_claim.claim_name]
     given = repository.s3
-    if given is None:
-        return []
+    assert given is not None  # noqa: S101 - the schema asks for exactly one
     _, _, server = (given.endpoint or "").rpartition("//")
     return ["s3", server, given.bucket, given.prefix]
 
