@@ -164,7 +164,7 @@ def lineage(connection: Connection) -> str:
 
 
 def archive_names(connection: Connection) -> set[str]:
-    """Archives that this database made, or was restored beside. Raises psycopg.Error."""
+    """Archives that this database made, and those that were there when it was restored. Raises psycopg.Error."""
     row = connection.execute("SELECT value FROM memory_ops.facts WHERE key = 'archives'").fetchone()
     return set(str(row[0]).split()) if row else set()
 
