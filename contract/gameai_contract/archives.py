@@ -5,6 +5,8 @@ import json
 import re
 from dataclasses import asdict, dataclass
 
+from gameai_contract.knowledge import shown
+
 # Where the pods of Jobs find a claim with archives.
 ARCHIVES_FOLDER = "/archives"
 # Archives of a knowledge base that are kept, at most.
@@ -87,14 +89,14 @@ def archive_report(text: str) -> ArchiveReport | None:
     try:
         known = json.loads(text)
         report = ArchiveReport(
-            file=_plain(known["file"]),
+            file=shown(known["file"], _MOST_SENTENCE),
             size=_count(known["size"]),
             worlds=_count(known["worlds"]),
             events=_count(known["events"]),
             concepts=_count(known["concepts"]),
             reviews=_count(known["reviews"]),
             kept=_count(known["kept"]),
-            warning=_plain(known["warning"]),
+            warning=shown(known["warning"], _MOST_SENTENCE),
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -106,9 +108,3 @@ def _count(value: object) -> int:
     if type(value) is not int or not 0 <= value < 1 << 53:
         raise ValueError("not a count")
     return value
-
-
-def _plain(value: object) -> str:
-    """A text that can be stored and shown."""
-    text = str(value)[:_MOST_SENTENCE]
-    return "".join(each if each.isprintable() else "?" for each in text)

@@ -100,17 +100,16 @@ def source_report(text: str) -> SourceReport | None:
             chunks=_count(known["chunks"]),
             quarantined=_count(known["quarantined"]),
             failed_documents=_count(known["failedDocuments"]),
-            failed=tuple(_plain(each) for each in known["failed"][:MOST_FAILED]),
-            error=_plain(known["error"]),
+            failed=tuple(shown(each) for each in known["failed"][:MOST_FAILED]),
+            error=shown(known["error"]),
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
-def _plain(value: object) -> str:
-    """A text that can be stored and shown."""
-    text = str(value)[:_MOST_SENTENCE]
-    return "".join(each if each.isprintable() else "?" for each in text)
+def shown(value: object, most: int = _MOST_SENTENCE) -> str:
+    """A text of at most so many characters that can be stored and shown."""
+    return "".join(each if each.isprintable() else "?" for each in str(value)[:most])
 
 
 def _count(value: object) -> int:

@@ -11,20 +11,11 @@ from gameai.knowledge.backups.retention import archives, doubtful, lost, outdate
 from gameai.knowledge.usage import UsageError
 from gameai_contract.archives import (
     ArchiveName,
-    ArchiveReport,
     archive_name,
     archive_report,
     is_slot,
 )
-
-REPORT = ArchiveReport(
-    file="20261129T030000Z.0a1b2c3d.12.15.jsonl.gz",
-    size=900,
-    worlds=1,
-    events=12,
-    concepts=2,
-    reviews=1,
-)
+from support.archives import MADE
 
 
 def made(day: int, appended: int = 5, entries: int = 5) -> ArchiveName:
@@ -59,13 +50,13 @@ def test_another_file_is_no_archive(text: str) -> None:
 
 
 def test_a_report_is_read_as_it_was_written() -> None:
-    assert archive_report(REPORT.text()) == REPORT
+    assert archive_report(MADE.text()) == MADE
 
 
 def test_a_report_fits_a_termination_message() -> None:
-    long = replace(REPORT, warning="x\n" * 5000)
+    long = replace(MADE, warning="x\n" * 5000)
     assert len(long.text().encode()) <= 4096
-    known = archive_report(replace(REPORT, warning="e\x1b[0m" * 900).text())
+    known = archive_report(replace(MADE, warning="e\x1b[0m" * 900).text())
     assert known is not None
     assert known.warning.startswith("e?[0m")
 
@@ -83,7 +74,7 @@ def test_a_report_fits_a_termination_message() -> None:
     ],
 )
 def test_what_is_no_report_is_none(change: dict[str, object]) -> None:
-    assert archive_report(json.dumps(asdict(REPORT) | change)) is None
+    assert archive_report(json.dumps(asdict(MADE) | change)) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 5000, "null", "Traceback"])

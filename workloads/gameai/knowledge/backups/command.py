@@ -109,14 +109,7 @@ def _of_repository(database: str, given: argparse.Namespace) -> ArchiveReport:
 
 
 def _sentence(step: str, report: ArchiveReport) -> str:
-    found = _counted(
-        Counts(
-            worlds=report.worlds,
-            events=report.events,
-            concepts=report.concepts,
-            reviews=report.reviews,
-        )
-    )
+    found = _counted(report)
     if step == RESTORE:
         done = f"restored from {report.file}: {found}; what was there stays\n"
         return f"{report.warning}; then it was {done}" if report.warning else done
@@ -151,5 +144,5 @@ def _read(file: str) -> AbstractContextManager[BufferedReader]:
     )
 
 
-def _counted(found: Counts) -> str:
+def _counted(found: Counts | ArchiveReport) -> str:
     return f"{found.worlds} worlds, {found.events} events, {found.concepts} versions of concepts, {found.reviews} reviews"

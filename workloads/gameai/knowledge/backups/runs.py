@@ -4,7 +4,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import psycopg
@@ -41,8 +41,12 @@ def back_up(connection: Connection, place: Repository, slot: str, keep: int) -> 
     removed = [] if warning else [each for each in outdated(known, keep) if each != made]
     for each in removed:
         place.remove(str(each))
-    return _report(
-        made, counts, size=place.size(str(made)), kept=len(known) - len(removed), warning=warning
+    return ArchiveReport(
+        file=str(made),
+        size=place.size(str(made)),
+        **asdict(counts),
+        kept=len(known) - len(removed),
+        warning=warning,
     )
 
 
@@ -92,7 +96,7 @@ def restore(connection: Connection, place: Repository, file: str, once: str) -> 
             f"archive {chosen}: {error} (older ones: {older[:_MOST_NAMED]})"
         ) from error
     archiving.add_archive_names(connection, map(str, found))
-    report = _report(chosen, counts, size=place.size(str(chosen)))
+    report = ArchiveReport(file=str(chosen), size=place.size(str(chosen)), **asdict(counts))
     if once:
         archiving.set_restored(connection, once, report.text())
     return report
@@ -115,17 +119,6 @@ def _chosen(place: Repository, found: Sequence[ArchiveName], file: str) -> Archi
     if doubt:
         raise RepositoryError(doubt)
     return wanted[0]
-
-
-def _report(made: ArchiveName, counts: Counts, **more: Any) -> ArchiveReport:
-    report = ArchiveReport(
-        file=str(made),
-        worlds=counts.worlds,
-        events=counts.events,
-        concepts=counts.concepts,
-        reviews=counts.reviews,
-    )
-    return replace(report, **more)
 
 
 def lines(pieces: Iterable[bytes]) -> Iterator[str]:

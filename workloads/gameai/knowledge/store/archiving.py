@@ -66,9 +66,8 @@ _APPLY = (
     " AND status <> 'live'"
 )
 
-_HELD = (
-    "SELECT (SELECT count(*) FROM memory.story_events WHERE world_id IS NOT DISTINCT FROM %s::int)"
-    " + (SELECT count(*) FROM memory.concept_versions WHERE world_id IS NOT DISTINCT FROM %s::int)"
+_VERSIONS = (
+    "SELECT count(*) FROM memory.concept_versions WHERE world_id IS NOT DISTINCT FROM %s::int"
 )
 
 
@@ -141,12 +140,15 @@ def _reviews(connection: Connection) -> Iterator[dict[str, Any]]:
 def held(connection: Connection) -> tuple[int, int]:
     """The number of events that were ever appended, and of entries: events, versions of concepts, reviews. Raises psycopg.Error."""
     with connection.transaction():
-        rows = connection.execute("SELECT world_id, last_sequence FROM memory.worlds").fetchall()
+        rows = connection.execute(
+            "SELECT world_id, last_sequence, events FROM memory.worlds"
+        ).fetchall()
         entries = _number(connection, "SELECT count(*) FROM memory_ops.reviews")
-        for world in (None, *(number for number, _ in rows)):
+        entries += sum(events for _, _, events in rows)
+        for world in (None, *(number for number, _, _ in rows)):
             connection.execute(SEE, {"world": world})
-            entries += _number(connection, _HELD, world, world)
-    return sum(last for _, last in rows), entries
+            entries += _number(connection, _VERSIONS, world)
+    return sum(last for _, last, _ in rows), entries
 
 
 def _number(connection: Connection, statement: str, *values: object) -> int:
@@ -159,23 +161,18 @@ def lineage(connection: Connection) -> str:
     connection.execute(
         "INSERT INTO memory_ops.facts VALUES ('lineage', substr(md5(gen_random_uuid()::text), 1, 8)) ON CONFLICT (key) DO NOTHING"
     )
-    row = connection.execute("SELECT value FROM memory_ops.facts WHERE key = 'lineage'").fetchone()
-    return str(row[0]) if row else ""
+    return facts.value(connection, "lineage") or ""
 
 
 def archive_names(connection: Connection) -> set[str]:
     """Archives that this database made, and those that were there when it was restored. Raises psycopg.Error."""
-    row = connection.execute("SELECT value FROM memory_ops.facts WHERE key = 'archives'").fetchone()
-    return set(str(row[0]).split()) if row else set()
+    return set((facts.value(connection, "archives") or "").split())
 
 
 def add_archive_names(connection: Connection, names: Iterable[str]) -> None:
     """Remember more of them, the newest so many. Raises psycopg.Error."""
     known = sorted({*archive_names(connection), *names}, reverse=True)[:_MOST_NAMES]
-    connection.execute(
-        "INSERT INTO memory_ops.facts VALUES ('archives', %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        ("\n".join(known),),
-    )
+    facts.keep(connection, "archives", "\n".join(known))
 
 
 def lock(connection: Connection) -> None:
@@ -185,18 +182,12 @@ def lock(connection: Connection) -> None:
 
 def restored(connection: Connection, once: str) -> str | None:
     """What was said of the restore of this name; None where there was none. Raises psycopg.Error."""
-    row = connection.execute(
-        "SELECT value FROM memory_ops.facts WHERE key = %s", (f"restored {once}",)
-    ).fetchone()
-    return row[0] if row else None
+    return facts.value(connection, f"restored {once}")
 
 
 def set_restored(connection: Connection, once: str, text: str) -> None:
     """Say that the restore of this name is done. Raises psycopg.Error."""
-    connection.execute(
-        "INSERT INTO memory_ops.facts VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        (f"restored {once}", text),
-    )
+    facts.keep(connection, f"restored {once}", text)
 
 
 def load(connection: Connection, lines: Iterable[str]) -> Counts:

@@ -22,6 +22,20 @@ def mismatch(facts: Mapping[str, str], model: str, dimensions: int) -> str:
     return ""
 
 
+def value(connection: Connection, key: str) -> str | None:
+    """A fact; None where the database does not have it. Raises psycopg.Error."""
+    row = connection.execute("SELECT value FROM memory_ops.facts WHERE key = %s", (key,)).fetchone()
+    return str(row[0]) if row else None
+
+
+def keep(connection: Connection, key: str, text: str) -> None:
+    """Write a fact, over a former one. Raises psycopg.Error."""
+    connection.execute(
+        "INSERT INTO memory_ops.facts VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (key, text),
+    )
+
+
 def check(connection: Connection, model: str, dimensions: int) -> None:
     """Bind the database to this model, or raise `StoreError` where it holds vectors of another one."""
     connection.execute(
