@@ -16,7 +16,7 @@ from gameai_operator.api.knowledge_base import Archive, BackupStatus, KnowledgeB
 from gameai_operator.controller.kind import Observed
 from gameai_operator.controller.manifest import digest, timestamp
 from gameai_operator.knowledge import memory
-from gameai_operator.knowledge.work import RUN_AGAIN, Migration, Ran, ran
+from gameai_operator.knowledge.work import RUN_AGAIN, Migration, Ran, ran, words
 from gameai_operator.resources.pod_faults import Words
 from gameai_operator.resources.template_inputs import Inputs
 
@@ -146,13 +146,13 @@ def backup(kb: KnowledgeBase, observed: Observed, inputs: Inputs, *, ready: bool
     )
     if running == job.name and job.complete and not job.ending:
         return _ended(given, status, job, observed.now)
-    age = _age(status.started_at, observed.now)
+    left = OVERDUE_SECONDS - _age(status.started_at, observed.now)
     return BackupWork(
         status=status,
         archive=kb.status.last_backup,
         job=job,
-        seconds=OVERDUE_SECONDS - age if age < OVERDUE_SECONDS else None,
-        overdue=age >= OVERDUE_SECONDS,
+        seconds=left if left > 0 else None,
+        overdue=left <= 0,
     )
 
 
@@ -160,19 +160,17 @@ def _waiting(kb: KnowledgeBase, given: Backup, now: datetime.datetime) -> Backup
     """None is due, or none can be started now. The next one, or the time from which it is overdue, is when the decision changes."""
     known = kb.status.backup
     running = known.running if known else ""
-    since = _missed(given, known, now) if known else ""
-    if known and running:
-        since = known.started_at
-    seconds = _until_next(given, now)
-    if since and _age(since, now) < OVERDUE_SECONDS:
-        left = OVERDUE_SECONDS - _age(since, now)
-        seconds = left if seconds is None else min(seconds, left)
+    since = ""
+    if known:
+        since = known.started_at if running else _missed(given, known, now)
+    left = OVERDUE_SECONDS - _age(since, now) if since else None
+    waits = (_until_next(given, now), left if left and left > 0 else None)
     return BackupWork(
         status=known,
         archive=kb.status.last_backup,
         kept=running,
-        seconds=seconds,
-        overdue=bool(since) and _age(since, now) >= OVERDUE_SECONDS,
+        seconds=min((each for each in waits if each is not None), default=None),
+        overdue=left is not None and left <= 0,
     )
 
 
@@ -226,26 +224,23 @@ def _ended(given: Backup, status: BackupStatus, job: Ran, now: datetime.datetime
 
 def _archive(job: Ran, report: ArchiveReport | None, now: datetime.datetime) -> Archive:
     """A Job that ended has done its work, whether or not its pod was there long enough to say so."""
+    report = report or ArchiveReport(file="")
     return Archive(
-        name=report.file if report else "",
+        name=report.file,
         job=job.name,
         at=timestamp(now),
-        bytes=report.size if report else 0,
-        worlds=report.worlds if report else 0,
-        events=report.events if report else 0,
-        concepts=report.concepts if report else 0,
-        reviews=report.reviews if report else 0,
+        bytes=report.size,
+        worlds=report.worlds,
+        events=report.events,
+        concepts=report.concepts,
+        reviews=report.reviews,
     )
 
 
 def _words(field: str, crash_reason: str) -> Words:
-    return Words(
+    return words(
+        "the Job's program",
+        crash_reason,
         secret_field=f"{field}.repository.s3.secretRef",
         volume_field=f"{field}.repository.persistentVolumeClaim",
-        crash_reason=crash_reason,
-        program="the Job's program",
-        hints=(
-            ("Insufficient cpu", "spec.service.cpu"),
-            ("Insufficient memory", "spec.service.memory"),
-        ),
     )

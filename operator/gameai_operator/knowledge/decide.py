@@ -180,7 +180,7 @@ def _not_allowed(kb: KnowledgeBase, policy: Policy) -> list[tenant_policy.NotAll
     if given.external is not None:
         where = "spec.database.external.secretRef"
         found.append(tenant_policy.secret(policy, where, given.external.secret_ref.name))
-        if not network.service_namespace(kb):
+        if not network.service_namespace(kb, given.external.host):
             where = f"spec.database.external.host {given.external.host}, outside of the cluster,"
             found.append(tenant_policy.open_network(policy, where))
     for where, repository in network.repositories(kb):

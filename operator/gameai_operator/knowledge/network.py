@@ -52,7 +52,7 @@ def _archives(kb: KnowledgeBase) -> tuple[Document, ...]:
     if not servers:
         return ()
     selector = {**naming.all_of(kb, MEMORY), ARCHIVES_LABEL: "true"}
-    rules = [_to_server(kb, each) for each in dict.fromkeys(map(_server, servers))]
+    rules = [_to_host(kb, *each) for each in dict.fromkeys(map(_server, servers))]
     return (policy(naming.about(kb, naming.archives_name(kb), MEMORY), selector, [], rules),)
 
 
@@ -64,48 +64,37 @@ def _server(given: S3Repository) -> tuple[str, int]:
     return url.hostname or "", url.port or (_HTTP if url.scheme == "http" else _HTTPS)
 
 
-def _to_server(kb: KnowledgeBase, server: tuple[str, int]) -> Document:
-    host, port = server
-    namespace = namespace_of_service(kb, host) if host else ""
-    if namespace:
-        return outwards([network_policy.pods(network_policy.namespaces(namespace))], ports(port))
-    return outwards(_everywhere(), ports(port))
-
-
 def outside_servers(kb: KnowledgeBase) -> tuple[str, ...]:
     """The fields of repositories whose server is outside of the cluster."""
     return tuple(
         field
         for field, each in repositories(kb)
-        if each.s3 and not namespace_of_service(kb, _server(each.s3)[0])
+        if each.s3 and not service_namespace(kb, _server(each.s3)[0])
     )
 
 
-def _everywhere() -> list[Document]:
-    return [peer for each in network_policy.EVERYWHERE for peer in network_policy.outside(each)]
-
-
 def _to_database(kb: KnowledgeBase) -> Document:
-    """A policy knows no host names: of a database outside of the cluster it opens the port to every address.
-
-    It sees the port of the pods, which for a Service in the cluster must be that of the Service.
-    """
     external = kb.spec.database.external
     if external is None:
         return outwards([_pods(kb, DATABASE)], ports(POSTGRES_PORT))
-    if namespace := service_namespace(kb):
+    return _to_host(kb, external.host, external.port)
+
+
+def _to_host(kb: KnowledgeBase, host: str, port: int) -> Document:
+    """A policy knows no host names: of a host outside of the cluster it opens the port to every address.
+
+    It sees the port of the pods, which for a Service in the cluster must be that of the Service.
+    """
+    if namespace := service_namespace(kb, host):
         peer = network_policy.pods(network_policy.namespaces(namespace))
-        return outwards([peer], ports(external.port))
-    return outwards(_everywhere(), ports(external.port))
+        return outwards([peer], ports(port))
+    everywhere = [
+        peer for each in network_policy.EVERYWHERE for peer in network_policy.outside(each)
+    ]
+    return outwards(everywhere, ports(port))
 
 
-def service_namespace(kb: KnowledgeBase) -> str:
-    """The namespace of the Service that an external database is reached by; empty for another host."""
-    external = kb.spec.database.external
-    return namespace_of_service(kb, external.host) if external else kb.metadata.namespace
-
-
-def namespace_of_service(kb: KnowledgeBase, host: str) -> str:
+def service_namespace(kb: KnowledgeBase, host: str) -> str:
     """The namespace of the Service that has this host name; empty for another host."""
     labels = host.rstrip(".").split(".")
     if len(labels) == 1:

@@ -91,20 +91,17 @@ def status(kb: KnowledgeBase, judged: Judged) -> dict[str, Any]:
         "image": judged.image,
         "schema": judged.schema.status,
         **(_counts(entries) if known else {}),
-        "sources": [
-            each.model_dump(mode="json", by_alias=True, exclude_none=True) for each in entries
-        ]
-        or None,
-        "backup": _plain(judged.backup.status),
-        "lastBackup": _plain(judged.backup.archive),
-        "restore": _plain(judged.restore.status),
+        "sources": [_dumped(each) for each in entries] or None,
+        "backup": _dumped(judged.backup.status),
+        "lastBackup": _dumped(judged.backup.archive),
+        "restore": _dumped(judged.restore.status),
         "endpoint": naming.endpoint(kb),
         "readyReplicas": judged.memory.ready if judged.memory else 0,
     }
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def _plain(model: Model | None) -> dict[str, Any] | None:
+def _dumped(model: Model | None) -> dict[str, Any] | None:
     return (
         None if model is None else model.model_dump(mode="json", by_alias=True, exclude_none=True)
     )

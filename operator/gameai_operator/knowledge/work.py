@@ -332,11 +332,17 @@ def _first(texts: Iterable[str]) -> str:
     return next(filter(None, texts), "")
 
 
-def words(program: str, crash_reason: str) -> Words:
-    """How faults of pods of the memory are named."""
+def words(
+    program: str,
+    crash_reason: str,
+    *,
+    secret_field: str = _SECRET_FIELD,
+    volume_field: str = "spec.database",
+) -> Words:
+    """How faults of pods of the memory are named, by the fields that ask for what they need."""
     return Words(
-        secret_field=_SECRET_FIELD,
-        volume_field="spec.database",
+        secret_field=secret_field,
+        volume_field=volume_field,
         crash_reason=crash_reason,
         program=program,
         hints=(
