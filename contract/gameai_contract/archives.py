@@ -75,6 +75,7 @@ class ArchiveReport:
     worlds: int = 0
     events: int = 0
     concepts: int = 0
+    relations: int = 0
     reviews: int = 0
     kept: int = 0
     warning: str = ""
@@ -94,6 +95,7 @@ def archive_report(text: str) -> ArchiveReport | None:
             worlds=_count(known["worlds"]),
             events=_count(known["events"]),
             concepts=_count(known["concepts"]),
+            relations=_count(known.get("relations", 0)),
             reviews=_count(known["reviews"]),
             kept=_count(known["kept"]),
             warning=shown(known["warning"], _MOST_SENTENCE),

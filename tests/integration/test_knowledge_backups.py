@@ -16,7 +16,8 @@ from gameai_devcluster.testing.waiting import until
 from support.concepts import Concepts
 from support.history import History, days, event
 from support.memory import COMMAND, Memory, served
-from support.rows import CONCEPTS, EVENTS, REVIEWS
+from support.relations import Relations
+from support.rows import CONCEPTS, EVENTS, RELATIONS, REVIEWS
 
 New = Callable[[], Memory]
 OWNER = "games/lore"
@@ -96,6 +97,8 @@ def filled(memory: Memory, tmp_path: Path) -> Memory:
     with served(memory.url, tmp_path) as service:
         History(service).append(event(), *days())
         Concepts(service, "").evolve("A mason.")
+        Concepts(service, "").evolve("A ferryman.", name="Tam")
+        Relations(service).write("Tam", "knows", "Ilda Venn", world_seconds=5)
     return memory
 
 
@@ -108,13 +111,13 @@ def test_a_restored_memory_equals_the_one_that_was_backed_up(
     filled: Memory, repository: Repository, new: New, tmp_path: Path
 ) -> None:
     made = repository.report(filled, "backup", f"--slot={DAYS[0]}")
-    assert (made.worlds, made.events, made.concepts, made.kept) == (1, 4, 1, 1)
+    assert (made.worlds, made.events, made.concepts, made.relations, made.kept) == (1, 4, 2, 1, 1)
     assert made.size > 0
     assert repository.files == [made.file]
     other = new()
     found = repository.report(other, "restore")
-    assert (found.file, found.events, found.concepts) == (made.file, 4, 1)
-    for statement in (EVENTS, CONCEPTS, REVIEWS):
+    assert (found.file, found.events, found.concepts) == (made.file, 4, 2)
+    for statement in (EVENTS, CONCEPTS, RELATIONS, REVIEWS):
         assert other.rows(statement) == filled.rows(statement)
     with served(other.url, tmp_path) as service:
         assert History(service).append(event("Peace."))[0].sequence == 5
@@ -338,5 +341,5 @@ def test_a_step_that_is_killed_at_any_time_is_completed_by_the_next_one(
     whole = [each for each in repository.files if archive_name(each)]
     for each in whole:
         assert repository.report(new(), "restore", f"--archive={each}").events == 4
-    for statement in (EVENTS, CONCEPTS, REVIEWS):
+    for statement in (EVENTS, CONCEPTS, RELATIONS, REVIEWS):
         assert target.rows(statement) == filled.rows(statement)

@@ -11,3 +11,8 @@ CONCEPTS = (
     " recorded_at, tsv::text, embedding::text FROM memory.narrative_concepts AS c JOIN memory.concept_versions AS v"
     " USING (concept_id) LEFT JOIN memory.worlds AS name_of ON name_of.world_id = c.world_id ORDER BY 1, 2, 3, 5"
 )
+RELATIONS = (
+    "SELECT name, subject_kind, subject_name, kind, object_kind, object_name, version, from_seconds, ended, strength,"
+    " cause_sequence, account, recorded_at FROM memory.concept_relationships LEFT JOIN memory.worlds USING (world_id)"
+    " ORDER BY 1, 2, 3, 4, 5, 6, 7"
+)

@@ -7,7 +7,7 @@ import pytest
 from gameai.knowledge import archive
 from gameai.knowledge.archive import ArchiveError, Counts
 
-HEAD = {"format": "gameai-memory", "version": 1, "model": "m", "dimensions": 384}
+HEAD = {"format": "gameai-memory", "version": 2, "model": "m", "dimensions": 384}
 
 
 def test_a_line_is_read_as_it_was_written() -> None:
@@ -40,19 +40,20 @@ def test_bytes_are_base64() -> None:
 )
 def test_a_line_of_another_form_is_refused(given: str) -> None:
     with pytest.raises(
-        ArchiveError, match="line 3 is damaged or cut off, or not of an archive of version 1"
+        ArchiveError,
+        match="line 3 is damaged or cut off, or not of an archive of version 2 or before",
     ):
         archive.line(3, given)
 
 
-@pytest.mark.parametrize("change", [{"format": "other"}, {"version": 2}])
+@pytest.mark.parametrize("change", [{"format": "other"}, {"version": 3}, {"version": 0}])
 def test_a_file_of_another_version_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ArchiveError, match="not a gameai-memory archive of version 1"):
+    with pytest.raises(ArchiveError, match="not a gameai-memory archive of version 2 or before"):
         archive.line(1, archive.text("head", HEAD | change))
 
 
 WORLD = {"name": "games/moor", "last_sequence": 3}
-COUNTS = {"worlds": 1, "events": 0, "concepts": 0, "reviews": 0}
+COUNTS = {"worlds": 1, "events": 0, "concepts": 0, "relations": 0, "reviews": 0}
 
 
 def whole(*lines: tuple[str, dict[str, Any]]) -> list[str]:
@@ -63,6 +64,12 @@ def test_a_whole_archive_is_counted() -> None:
     given = whole(("head", HEAD), ("world", WORLD), ("end", COUNTS))
     assert archive.checked(given) == Counts(worlds=1)
     assert [number for number, _ in archive.framed(given)] == [1, 2]
+
+
+def test_an_archive_of_version_1_has_no_relations() -> None:
+    counts = {key: value for key, value in COUNTS.items() if key != "relations"}
+    given = whole(("head", HEAD | {"version": 1}), ("world", WORLD), ("end", counts))
+    assert archive.checked(given) == Counts(worlds=1)
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ class Repository(Model):
 
 
 class Backup(Model):
-    """Archives of events, concepts and reviews, which no source brings back."""
+    """Archives of events, concepts, relations and reviews, which no source brings back."""
 
     schedule: Annotated[str, StringConstraints(min_length=9, max_length=100)]
     """When: minute, hour, day of month, month, day of week. The first archive is made at once, and a time that was missed is made up for once. Example: 0 3 * * *."""

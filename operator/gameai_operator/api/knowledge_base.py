@@ -96,7 +96,7 @@ class KnowledgeBaseSpec(Model):
     service: MemoryService = MemoryService()
     """The pods that answer searches. Default: 2 replicas."""
     backup: Backup | None = None
-    """Archives of events, concepts and reviews. Absent: none are made. Example: {schedule: 0 3 * * *, repository: {persistentVolumeClaim: {claimName: lore-archives}}}."""
+    """Archives of events, concepts, relations and reviews. Absent: none are made. Example: {schedule: 0 3 * * *, repository: {persistentVolumeClaim: {claimName: lore-archives}}}."""
     restore_from: Restore | None = None
     """Archive that a new memory begins with: it does not serve before that. Example: {repository: {persistentVolumeClaim: {claimName: lore-archives}}}."""
     template_revision: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -205,6 +205,8 @@ class Archive(Model):
     """Number of events, of the same."""
     concepts: int
     """Number of versions of concepts, of the same."""
+    relations: int = 0
+    """Number of versions of relations, of the same."""
     reviews: int
     """Number of reviews, of the same."""
 

@@ -233,6 +233,7 @@ def _archive(job: Ran, report: ArchiveReport | None, now: datetime.datetime) -> 
         worlds=report.worlds,
         events=report.events,
         concepts=report.concepts,
+        relations=report.relations,
         reviews=report.reviews,
     )
 

@@ -1,4 +1,4 @@
-"""EDGE: the memory of a world's knowledge base: searches, events and concepts, with the token of the caller."""
+"""EDGE: the memory of a world's knowledge base: searches, events, concepts and relations, with the token of the caller."""
 
 import asyncio
 import os
@@ -21,6 +21,8 @@ from gameai.knowledge.v1 import (
     history_pb2,
     history_pb2_grpc,
     knowledge_pb2_grpc,
+    relations_pb2,
+    relations_pb2_grpc,
 )
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 
@@ -292,6 +294,59 @@ class Memory:
         found = await self._call("concepts", "SearchConcepts", request, timeout_seconds)
         return tuple(found.hits)
 
+    async def write_relation(
+        self,
+        relation: relations_pb2.Relation,
+        *,
+        ended: bool = False,
+        world_seconds: int = 0,
+        cause_sequence: int = 0,
+        timeout_seconds: float = DEADLINE_SECONDS,
+    ) -> int:
+        """Say that a relation of the world holds, or has ended, from a second of world time on; returns the number of the version.
+
+        Where it is so already nothing is written, so that the same call can be repeated. Raises as `search` does.
+        """
+        request = relations_pb2.WriteRelationRequest(
+            world=self._world,
+            relation=relation,
+            ended=ended,
+            world_seconds=world_seconds,
+            cause_sequence=cause_sequence,
+        )
+        found = await self._call("relations", "WriteRelation", request, timeout_seconds)
+        return int(found.version)
+
+    async def relations(
+        self,
+        kind: str,
+        name: str,
+        *,
+        kinds: Sequence[str] = (),
+        direction: relations_pb2.Direction.ValueType = relations_pb2.DIRECTION_BOTH,
+        depth: int = 1,
+        count: int = 50,
+        as_of_world_seconds: int | None = None,
+        timeout_seconds: float = DEADLINE_SECONDS,
+    ) -> relations_pb2.ListRelationsResponse:
+        """The relations of a concept and of those that are at most `depth` relations away, with these concepts.
+
+        Raises as `search` does, and `AccessError` with NOT_FOUND where the world has no such concept.
+        """
+        request = relations_pb2.ListRelationsRequest(
+            world=self._world,
+            concept=relations_pb2.ConceptName(kind=kind, name=name),
+            kinds=kinds,
+            direction=direction,
+            depth=depth,
+            count=count,
+            as_of_world_seconds=as_of_world_seconds,
+        )
+        found: relations_pb2.ListRelationsResponse = await self._call(
+            "relations", "ListRelations", request, timeout_seconds
+        )
+        return found
+
     async def _call(self, service: str, name: str, request: Any, timeout_seconds: float) -> Any:
         if not self._open:
             raise RuntimeError("the client is not open: use it in `async with Memory(…) as memory`")
@@ -329,10 +384,16 @@ class Memory:
         self._address = address
         self._channel = aio.insecure_channel(
             f"dns:///{address}",
-            options=channel.options(pb.DESCRIPTOR, history_pb2.DESCRIPTOR, concepts_pb2.DESCRIPTOR),
+            options=channel.options(
+                pb.DESCRIPTOR,
+                history_pb2.DESCRIPTOR,
+                concepts_pb2.DESCRIPTOR,
+                relations_pb2.DESCRIPTOR,
+            ),
         )
         self._stubs = {
             "knowledge": knowledge_pb2_grpc.KnowledgeServiceStub(self._channel),
             "history": history_pb2_grpc.HistoryServiceStub(self._channel),
             "concepts": concepts_pb2_grpc.ConceptServiceStub(self._channel),
+            "relations": relations_pb2_grpc.RelationServiceStub(self._channel),
         }

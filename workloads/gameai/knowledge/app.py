@@ -20,12 +20,18 @@ from gameai.knowledge.rpc.concepts import ConceptService
 from gameai.knowledge.rpc.history import HistoryService
 from gameai.knowledge.rpc.ingestion import IngestionService
 from gameai.knowledge.rpc.knowledge import KnowledgeService
+from gameai.knowledge.rpc.relations import RelationService
 from gameai.knowledge.store import concept_statements, event_statements
 from gameai.knowledge.store.connections import Connections
 from gameai.knowledge.store.errors import NO_SCHEMA, NO_SCHEMA_ERRORS, first_line
 from gameai.knowledge.store.facts import mismatch
 from gameai.knowledge.store.statements import NAMES
-from gameai.knowledge.v1 import concepts_pb2_grpc, history_pb2_grpc, knowledge_pb2_grpc
+from gameai.knowledge.v1 import (
+    concepts_pb2_grpc,
+    history_pb2_grpc,
+    knowledge_pb2_grpc,
+    relations_pb2_grpc,
+)
 from gameai.serving import draining
 from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
@@ -141,6 +147,8 @@ def _add_services(server: aio.Server, parts: _Parts) -> None:
     history_pb2_grpc.add_HistoryServiceServicer_to_server(history, server)
     concepts = ConceptService(connections, vectors, intake, model, gatekeeper)
     concepts_pb2_grpc.add_ConceptServiceServicer_to_server(concepts, server)
+    relations = RelationService(connections, gatekeeper)
+    relations_pb2_grpc.add_RelationServiceServicer_to_server(relations, server)
 
 
 async def _until(stop: asyncio.Event, watching: asyncio.Task[None]) -> None:

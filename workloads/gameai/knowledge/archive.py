@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-FORMAT, VERSION = "gameai-memory", 1
+FORMAT, VERSION = "gameai-memory", 2
+# Version 1 had no relations.
+_READ = (1, VERSION)
 # An event with a summary of 2,000 characters of 4 bytes, written as escapes, and a vector of 4,000 dimensions.
 MOST_LINE_BYTES = 1 << 17
 _EVENT: Mapping[str, type] = MappingProxyType(
@@ -64,9 +66,25 @@ _CONCEPT: Mapping[str, type] = MappingProxyType(
         "embedding": str,
     }
 )
+_RELATION: Mapping[str, type] = MappingProxyType(
+    {
+        "subject_kind": str,
+        "subject_name": str,
+        "kind": str,
+        "object_kind": str,
+        "object_name": str,
+        "version": int,
+        "from_seconds": int,
+        "ended": bool,
+        "strength": int,
+        "cause_sequence": int,
+        "account": str,
+        "recorded_at": str,
+    }
+)
 _WORLD: Mapping[str, type] = MappingProxyType({"name": str, "last_sequence": int})
 _COUNTS: Mapping[str, type] = MappingProxyType(
-    {"worlds": int, "events": int, "concepts": int, "reviews": int}
+    {"worlds": int, "events": int, "concepts": int, "relations": int, "reviews": int}
 )
 _HEAD: Mapping[str, type] = MappingProxyType(
     {"format": str, "version": int, "model": str, "dimensions": int}
@@ -77,13 +95,14 @@ _KINDS = MappingProxyType(
         "world": _WORLD,
         "event": _EVENT,
         "concept": _CONCEPT,
+        "relation": _RELATION,
         "review": _REVIEW,
         "end": _COUNTS,
     }
 )
 
 # Kinds of lines that the end counts.
-COUNTED = ("world", "event", "concept", "review")
+COUNTED = ("world", "event", "concept", "relation", "review")
 
 
 class ArchiveError(Exception):
@@ -94,7 +113,7 @@ class ArchiveError(Exception):
 class Line:
     """What stands in a line, and its fields.
 
-    An event is of the world before it. So is the version of a concept; before the first world it is of all worlds.
+    An event is of the world before it. So is the version of a concept or of a relation; before the first world it is of all worlds.
     """
 
     kind: str
@@ -103,11 +122,12 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counts:
-    """Lines of each kind; of concepts one for each version."""
+    """Lines of each kind; of concepts and relations one for each version."""
 
     worlds: int = 0
     events: int = 0
     concepts: int = 0
+    relations: int = 0
     reviews: int = 0
 
 
@@ -125,6 +145,8 @@ def line(number: int, given: str) -> Line:
     try:
         [(kind, fields)] = json.loads(given).items()
         wanted = _KINDS[kind]
+        if kind == "end":
+            fields.setdefault("relations", 0)
         right = set(fields) == set(wanted) and all(
             type(fields[key]) is each for key, each in wanted.items()
         )
@@ -132,10 +154,10 @@ def line(number: int, given: str) -> Line:
         right = False
     if not right:
         raise ArchiveError(
-            f"line {number} is damaged or cut off, or not of an archive of version {VERSION}"
+            f"line {number} is damaged or cut off, or not of an archive of version {VERSION} or before"
         )
-    if kind == "head" and (fields["format"], fields["version"]) != (FORMAT, VERSION):
-        raise ArchiveError(f"the file is not a {FORMAT} archive of version {VERSION}")
+    if kind == "head" and (fields["format"] != FORMAT or fields["version"] not in _READ):
+        raise ArchiveError(f"the file is not a {FORMAT} archive of version {VERSION} or before")
     return Line(kind=kind, fields=fields)
 
 

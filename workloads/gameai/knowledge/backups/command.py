@@ -145,4 +145,7 @@ def _read(file: str) -> AbstractContextManager[BufferedReader]:
 
 
 def _counted(found: Counts | ArchiveReport) -> str:
-    return f"{found.worlds} worlds, {found.events} events, {found.concepts} versions of concepts, {found.reviews} reviews"
+    return (
+        f"{found.worlds} worlds, {found.events} events, {found.concepts} versions of concepts,"
+        f" {found.relations} of relations, {found.reviews} reviews"
+    )

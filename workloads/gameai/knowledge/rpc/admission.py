@@ -48,6 +48,20 @@ def check_reviewer(rights: Rights) -> None:
         )
 
 
+def check_reader(rights: Rights, world: str) -> None:
+    """Raises `PermissionDeniedError` where a caller may not read what is known in a world; empty: in all worlds, which each caller may."""
+    if world:
+        check_world(rights, world)
+
+
+def check_author(rights: Rights, world: str) -> None:
+    """Raises `PermissionDeniedError` where a caller may not change what is known in a world; empty: in all worlds, which reviewers may."""
+    if world:
+        check_writer(rights, world)
+    else:
+        check_reviewer(rights)
+
+
 class Gatekeeper(Protocol):
     """Says what the caller of a call may do."""
 

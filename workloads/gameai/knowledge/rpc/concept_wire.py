@@ -21,6 +21,7 @@ from gameai.knowledge.records import MOST_HITS
 from gameai.knowledge.rpc import wire
 from gameai.knowledge.rpc.wire import KIND, number
 from gameai.knowledge.v1 import concepts_pb2 as pb
+from gameai.knowledge.v1 import relations_pb2
 
 _COUNT = 10
 _MOST_NUMBER = (1 << 31) - 1
@@ -39,6 +40,13 @@ def named(world: str, kind: str, name: str, where: str = "") -> Named:
     return Named(world=wire.world(world), kind=kind, name=name)
 
 
+def absent(concept: Named, *, then: bool = False) -> str:
+    """A sentence for a concept that its world does not see; `then`: at the time that was given."""
+    where = f"world {concept.world} has" if concept.world else "all worlds have"
+    when = " at that time" if then else ""
+    return f"{where} no concept {concept.kind} {concept.name!r}{when}: SearchConcepts finds others"
+
+
 def content(request: pb.EvolveConceptRequest) -> Content:
     """What is said of it. Raises `InvalidArgumentError`."""
     summary = request.concept.summary
@@ -47,17 +55,26 @@ def content(request: pb.EvolveConceptRequest) -> Content:
             f"concept.summary must have 1 to {MOST_SUMMARY_CHARACTERS} characters, not {len(summary)}",
             field="concept.summary",
         )
+    from_seconds, cause = since(request)
+    return Content(
+        summary=summary.replace("\0", " "),
+        attributes=_attributes(request.concept),
+        from_seconds=from_seconds,
+        cause=cause,
+    )
+
+
+def since(
+    request: pb.EvolveConceptRequest | relations_pb2.WriteRelationRequest,
+) -> tuple[int, int]:
+    """From which second of world time a version holds, and the number of the event that caused it. Raises `InvalidArgumentError`."""
     if not request.world and (request.world_seconds or request.cause_sequence):
         raise InvalidArgumentError(
             "world_seconds and cause_sequence are those of a world: set world, or leave them out",
             field="world_seconds",
         )
-    return Content(
-        summary=summary.replace("\0", " "),
-        attributes=_attributes(request.concept),
-        from_seconds=number("world_seconds", request.world_seconds, LEAST_SECONDS, MOST_SECONDS),
-        cause=number("cause_sequence", request.cause_sequence, 0, 1 << 62),
-    )
+    from_seconds = number("world_seconds", request.world_seconds, LEAST_SECONDS, MOST_SECONDS)
+    return from_seconds, number("cause_sequence", request.cause_sequence, 0, 1 << 62)
 
 
 def _attributes(given: pb.Concept) -> dict[str, str]:
@@ -82,7 +99,10 @@ def expected(request: pb.EvolveConceptRequest) -> int:
 
 
 def as_of(
-    request: pb.GetConceptRequest | pb.SearchConceptsRequest | pb.ListConceptsRequest,
+    request: pb.GetConceptRequest
+    | pb.SearchConceptsRequest
+    | pb.ListConceptsRequest
+    | relations_pb2.ListRelationsRequest,
 ) -> int:
     """The time of the world; the end of time where none is given. Raises `InvalidArgumentError`."""
     if not request.HasField("as_of_world_seconds"):
@@ -100,7 +120,7 @@ def search(request: pb.SearchConceptsRequest) -> tuple[str, tuple[str, ...], int
     """Text, kinds and number of hits. Raises `InvalidArgumentError`."""
     text = wire.search_text(request.text)
     count = number("count", request.count or _COUNT, 1, MOST_HITS)
-    return text, _kinds(request.kinds), count
+    return text, kinds(request.kinds), count
 
 
 def listing(request: pb.ListConceptsRequest) -> Listing:
@@ -119,7 +139,7 @@ def listing(request: pb.ListConceptsRequest) -> Listing:
             )
     return Listing(
         world=wire.world(request.world),
-        kinds=_kinds(request.kinds),
+        kinds=kinds(request.kinds),
         attributes={key: value.replace("\0", " ") for key, value in request.attributes.items()},
         after=(request.after_kind.replace("\0", " "), request.after_name.replace("\0", " ")),
         seconds=as_of(request),
@@ -127,7 +147,8 @@ def listing(request: pb.ListConceptsRequest) -> Listing:
     )
 
 
-def _kinds(given: Sequence[str]) -> tuple[str, ...]:
+def kinds(given: Sequence[str]) -> tuple[str, ...]:
+    """Kinds to choose from; empty: all. Raises `InvalidArgumentError`."""
     if len(given) > MOST_KINDS or not all(map(KIND.fullmatch, given)):
         raise InvalidArgumentError(
             f"kinds must be at most {MOST_KINDS} words of lower-case letters, digits, '.', '_', '-'",

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import psycopg
-from gameai_contract.knowledge import Rights
 
 from gameai.errors import ConflictError, FullError, InvalidArgumentError, NotFoundError
 from gameai.knowledge.concepts import (
@@ -22,11 +21,11 @@ from gameai.knowledge.rpc import concept_wire, wire
 from gameai.knowledge.rpc.admission import (
     Context,
     Gatekeeper,
+    check_author,
+    check_reader,
     check_reviewer,
-    check_world,
-    check_writer,
 )
-from gameai.knowledge.rpc.faults import OTHER_MODEL, answered, written
+from gameai.knowledge.rpc.faults import OTHER_MODEL, answered, versioned, written
 from gameai.knowledge.store import concepts as store
 from gameai.knowledge.store.connections import Connection, Connections
 from gameai.knowledge.store.events import OtherModelError
@@ -58,7 +57,7 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
         rights = self._gatekeeper.rights(context)
         given = request.concept
         concept = concept_wire.named(request.world, given.kind, given.name, "concept.")
-        _check_writer(rights, concept)
+        check_author(rights, concept.world)
         sent = concept_wire.content(request)
         expected = concept_wire.expected(request)
 
@@ -77,16 +76,12 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
     ) -> pb.GetConceptResponse:
         """The version that holds."""
         concept = concept_wire.named(request.world, request.kind, request.name)
-        self._check_reader(context, concept.world)
+        check_reader(self._gatekeeper.rights(context), concept.world)
         async with self._taken() as connection:
             found = await store.get(connection, concept, concept_wire.as_of(request))
         if found is None:
-            where = f"world {concept.world} has" if concept.world else "all worlds have"
-            when = " at that time" if request.HasField("as_of_world_seconds") else ""
-            raise NotFoundError(
-                f"{where} no concept {concept.kind} {concept.name!r}{when}: SearchConcepts finds others",
-                field="name",
-            )
+            then = request.HasField("as_of_world_seconds")
+            raise NotFoundError(concept_wire.absent(concept, then=then), field="name")
         return pb.GetConceptResponse(version=concept_wire.version_message(found))
 
     async def ListConceptVersions(
@@ -94,7 +89,7 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
     ) -> pb.ListConceptVersionsResponse:
         """A page of versions."""
         concept = concept_wire.named(request.world, request.kind, request.name)
-        self._check_reader(context, concept.world)
+        check_reader(self._gatekeeper.rights(context), concept.world)
         after, count = concept_wire.page(request)
         async with self._taken() as connection:
             found = await store.versions(connection, concept, after, count)
@@ -105,7 +100,7 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
     ) -> pb.ListConceptsResponse:
         """A page of concepts."""
         wanted = concept_wire.listing(request)
-        self._check_reader(context, wanted.world)
+        check_reader(self._gatekeeper.rights(context), wanted.world)
         async with self._taken() as connection:
             found = await store.listed(connection, wanted)
         return pb.ListConceptsResponse(
@@ -118,7 +113,7 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
     ) -> pb.SearchConceptsResponse:
         """The nearest concepts."""
         world = wire.world(request.world)
-        self._check_reader(context, world)
+        check_reader(self._gatekeeper.rights(context), world)
         text, kinds, count = concept_wire.search(request)
         seconds = concept_wire.as_of(request)
         [vector] = await self._vectors.of([text])
@@ -135,22 +130,18 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
     ) -> pb.ForgetConceptResponse:
         """Delete a concept."""
         concept = concept_wire.named(request.world, request.kind, request.name)
-        check_reviewer(self._gatekeeper.rights(context))
-        self._check_reader(context, concept.world)
+        rights = self._gatekeeper.rights(context)
+        check_reviewer(rights)
+        check_reader(rights, concept.world)
         async with self._taken() as connection:
             count = await store.forget(connection, concept)
         return pb.ForgetConceptResponse(forgotten=count)
-
-    def _check_reader(self, context: Context, world: str) -> None:
-        rights = self._gatekeeper.rights(context)
-        if world:
-            check_world(rights, world)
 
     async def _evolved(self, evolution: Evolution, vector: bytes, account: str) -> Evolved:
         """Asked twice where the connection was broken: a repeated call is recognised."""
         concept = evolution.concept
         try:
-            with answered():
+            with answered(), versioned():
                 try:
                     return await self._evolve(evolution, vector, account)
                 except psycopg.OperationalError:
@@ -163,18 +154,6 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
                 where = f"world {concept.world} has" if concept.world else "all worlds have"
                 message = f"{where} no version of {what}: set expected_version to 0 (in a world a version of all worlds does not count)"
             raise ConflictError(message, field="expected_version") from error
-        except store.EarlierError as error:
-            raise InvalidArgumentError(
-                f"world_seconds must not be before {error.seconds}, from which the former version holds",
-                field="world_seconds",
-            ) from error
-        except store.NoCauseError as error:
-            raise InvalidArgumentError(
-                "cause_sequence must be the number of an event of this world",
-                field="cause_sequence",
-            ) from error
-        except store.TooManyError as error:
-            raise FullError(f"{error}: delete some with ForgetConcept") from error
         except OtherModelError as error:
             raise FullError(OTHER_MODEL) from error
 
@@ -189,14 +168,6 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
         with answered():
             async with self._connections.take() as connection:
                 yield connection
-
-
-def _check_writer(rights: Rights, concept: Named) -> None:
-    """What all worlds read is written by reviewers."""
-    if concept.world:
-        check_writer(rights, concept.world)
-    else:
-        check_reviewer(rights)
 
 
 def _checked(concept: Named, sent: Content) -> Content:

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 
 import psycopg
 
-from gameai.errors import ExhaustedError, UnavailableError
+from gameai.errors import ExhaustedError, FullError, InvalidArgumentError, UnavailableError
 from gameai.knowledge.embedding.embedder import EmbeddingError
 from gameai.knowledge.embedding.intake import IntakeFullError
+from gameai.knowledge.store.concepts import EarlierError, NoCauseError, TooManyError
 from gameai.knowledge.store.errors import NO_SCHEMA, NO_SCHEMA_ERRORS, BusyError, first_line
 
 _LOG = logging.getLogger(__name__)
@@ -42,3 +43,21 @@ def answered() -> Iterator[None]:
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         _LOG.warning("the database: %s", first_line(error))
         raise UnavailableError("the database cannot be reached; call again") from error
+
+
+@contextmanager
+def versioned() -> Iterator[None]:
+    """Why a version of a concept or a relation was not written, as errors for the caller."""
+    try:
+        yield
+    except EarlierError as error:
+        raise InvalidArgumentError(
+            f"world_seconds must not be before {error.seconds}, from which the former version holds",
+            field="world_seconds",
+        ) from error
+    except NoCauseError as error:
+        raise InvalidArgumentError(
+            "cause_sequence must be the number of an event of this world", field="cause_sequence"
+        ) from error
+    except TooManyError as error:
+        raise FullError(f"{error}: delete some with ForgetConcept") from error

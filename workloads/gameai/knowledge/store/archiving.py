@@ -1,7 +1,7 @@
-"""EDGE: events, concepts and reviews of a database as an archive, and back. Documents are not in it: their sources bring them back."""
+"""EDGE: events, concepts, relations and reviews of a database as an archive, and back. Documents are not in it: their sources bring them back."""
 
 import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
 import numpy as np
@@ -14,68 +14,35 @@ from gameai.knowledge import archive
 from gameai.knowledge.archive import ArchiveError, Counts, Line
 from gameai.knowledge.concepts import Content, embedded
 from gameai.knowledge.store import facts, worlds
+from gameai.knowledge.store.archive_statements import (
+    APPLY,
+    CONCEPT,
+    CONCEPTS,
+    COUNT_EVENTS,
+    EVENT,
+    EVENT_COLUMNS,
+    RELATION,
+    RELATIONS,
+    REVIEW,
+    REVIEWS,
+    SAME_RELATION,
+    SAME_VERSION,
+    VERSION,
+    VERSIONS,
+)
 from gameai.knowledge.store.errors import first_line
 from gameai.knowledge.store.statements import LOCK, SEE
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _BATCH = 200
 _MOST_NAMES = 10_000
-_COLUMNS = (
-    "sequence, key, digest, world_seconds, kind, summary, participants, evidence, confidence, importance, account, recorded_at,"
-    " status, reasons, reviewer, reviewed_at, model, embedding"
-)
-_INSERT = (
-    f"INSERT INTO memory.story_events (world_id, {_COLUMNS}) VALUES (%(world)s, "
-    + ", ".join(f"%({each.strip()})s" for each in _COLUMNS.split(","))
-    + ") ON CONFLICT (world_id, key) DO NOTHING"
-)
-_COUNT = (
-    "UPDATE memory.worlds SET last_sequence = greatest(last_sequence, %(last)s), events ="
-    " (SELECT count(*) FROM memory.story_events WHERE world_id = %(world)s) WHERE world_id = %(world)s"
-)
-_CONCEPTS = (
-    "SELECT kind, name, version, from_seconds, summary, attributes, digest, cause_sequence, account, recorded_at, model, embedding"
-    " FROM memory.narrative_concepts AS concepts JOIN memory.concept_versions AS versions USING (concept_id)"
-    " WHERE concepts.world_id IS NOT DISTINCT FROM %s::int ORDER BY kind, name, version"
-)
-_CONCEPT = (
-    "INSERT INTO memory.narrative_concepts AS known (world_id, kind, name, current_version)"
-    " VALUES (%(world)s, %(kind)s, %(name)s, %(version)s) ON CONFLICT (world_id, kind, name)"
-    " DO UPDATE SET current_version = greatest(known.current_version, excluded.current_version) RETURNING concept_id"
-)
-_VERSION = (
-    "INSERT INTO memory.concept_versions (concept_id, version, world_id, from_seconds, summary, attributes, digest, cause_sequence,"
-    " account, recorded_at, tsv, model, embedding) VALUES (%(concept)s, %(version)s, %(world)s, %(from_seconds)s, %(summary)s,"
-    " %(attributes)s, %(digest)s, %(cause_sequence)s, %(account)s, %(recorded_at)s, to_tsvector('english', %(text)s), %(model)s,"
-    " %(embedding)s) ON CONFLICT (concept_id, version) DO NOTHING RETURNING version"
-)
-_SAME = "SELECT digest = %(digest)s FROM memory.concept_versions WHERE concept_id = %(concept)s AND version = %(version)s"
-_REVIEWS = (
-    "SELECT source, coalesce(worlds.name, '') AS world, content_sha256, verdict, reviewer, reviewed_at"
-    " FROM memory_ops.reviews LEFT JOIN memory.worlds USING (world_id) ORDER BY 2, 1, 3"
-)
-_REVIEW = (
-    "INSERT INTO memory_ops.reviews (source, world_id, content_sha256, verdict, reviewer, reviewed_at)"
-    " VALUES (%(source)s, %(world)s, %(content)s, %(verdict)s, %(reviewer)s, %(reviewed_at)s)"
-    " ON CONFLICT (source, world_id, content_sha256) DO NOTHING RETURNING verdict"
-)
-# What was ingested before the import: its text has had a verdict.
-_APPLY = (
-    "UPDATE memory.narrative_documents SET status = %(verdict)s WHERE source = %(source)s AND content_sha256 = %(content)s"
-    " AND scope = CASE WHEN %(world)s::int IS NULL THEN 'global' ELSE 'world' END AND world_id IS NOT DISTINCT FROM %(world)s::int"
-    " AND status <> 'live'"
-)
-
-_VERSIONS = (
-    "SELECT count(*) FROM memory.concept_versions WHERE world_id IS NOT DISTINCT FROM %s::int"
-)
 
 
 def export(connection: Connection, out: TextIO) -> Counts:
     """Write an archive of one moment. Raises psycopg.Error, OSError."""
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     connection.read_only = True
-    events = concepts = 0
+    events = concepts = relations = 0
     with connection.transaction():
         known: dict[str, str] = dict(
             connection.execute("SELECT key, value FROM memory_ops.facts").fetchall()
@@ -88,12 +55,20 @@ def export(connection: Connection, out: TextIO) -> Counts:
             "SELECT world_id, name, last_sequence FROM memory.worlds ORDER BY name"
         ).fetchall()
         concepts += _write_all(out, "concept", _concepts(connection, None))
+        relations += _write_all(out, "relation", _relations(connection, None))
         for number, name, last in rows:
             out.write(archive.text("world", {"name": name, "last_sequence": last}))
             events += _write_all(out, "event", _events(connection, number))
             concepts += _write_all(out, "concept", _concepts(connection, number))
+            relations += _write_all(out, "relation", _relations(connection, number))
         reviews = _write_all(out, "review", _reviews(connection))
-        counts = {"worlds": len(rows), "events": events, "concepts": concepts, "reviews": reviews}
+        counts = {
+            "worlds": len(rows),
+            "events": events,
+            "concepts": concepts,
+            "relations": relations,
+            "reviews": reviews,
+        }
         out.write(archive.text("end", counts))
     return Counts(**counts)
 
@@ -108,37 +83,45 @@ def _write_all(out: TextIO, kind: str, rows: Iterable[dict[str, Any]]) -> int:
 
 def _concepts(connection: Connection, world: int | None) -> Iterator[dict[str, Any]]:
     connection.execute(SEE, {"world": world})
-    yield from _streamed(connection, _CONCEPTS, world)
+    yield from _streamed(connection, CONCEPTS, world)
+
+
+def _relations(connection: Connection, world: int | None) -> Iterator[dict[str, Any]]:
+    connection.execute(SEE, {"world": world})
+    yield from _streamed(connection, RELATIONS, world)
 
 
 def _events(connection: Connection, world: int) -> Iterator[dict[str, Any]]:
     connection.execute(SEE, {"world": world})
-    statement = f"SELECT {_COLUMNS} FROM memory.story_events WHERE world_id = %s ORDER BY sequence"
+    statement = (
+        f"SELECT {EVENT_COLUMNS} FROM memory.story_events WHERE world_id = %s ORDER BY sequence"
+    )
     yield from _streamed(connection, statement, world)
 
 
 def _streamed(
     connection: Connection, statement: str, world: int | None
 ) -> Iterator[dict[str, Any]]:
-    """Rows with a vector and a time, a few at once."""
+    """Rows with a time, and with or without a vector, a few at once."""
     with connection.cursor(name="rows", row_factory=dict_row) as cursor:
         cursor.execute(statement, (world,))
         for row in cursor:
-            vector = row["embedding"].to_numpy().astype("<f2").tobytes()
-            when = row["recorded_at"].isoformat()
+            row["recorded_at"] = row["recorded_at"].isoformat()
+            if "embedding" in row:
+                row["embedding"] = row["embedding"].to_numpy().astype("<f2").tobytes()
             if "reviewed_at" in row:
                 row["reviewed_at"] = row["reviewed_at"].isoformat() if row["reviewed_at"] else ""
-            yield {**row, "recorded_at": when, "embedding": vector}
+            yield row
 
 
 def _reviews(connection: Connection) -> Iterator[dict[str, Any]]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        for row in cursor.execute(_REVIEWS):
+        for row in cursor.execute(REVIEWS):
             yield {**row, "reviewed_at": row["reviewed_at"].isoformat()}
 
 
 def held(connection: Connection) -> tuple[int, int]:
-    """The number of events that were ever appended, and of entries: events, versions of concepts, reviews. Raises psycopg.Error."""
+    """The number of events that were ever appended, and of entries: events, versions of concepts and relations, reviews. Raises psycopg.Error."""
     with connection.transaction():
         rows = connection.execute(
             "SELECT world_id, last_sequence, events FROM memory.worlds"
@@ -147,11 +130,13 @@ def held(connection: Connection) -> tuple[int, int]:
         entries += sum(events for _, _, events in rows)
         for world in (None, *(number for number, _, _ in rows)):
             connection.execute(SEE, {"world": world})
-            entries += _number(connection, _VERSIONS, world)
+            entries += _number(connection, VERSIONS, {"world": world})
     return sum(last for _, last, _ in rows), entries
 
 
-def _number(connection: Connection, statement: str, *values: object) -> int:
+def _number(
+    connection: Connection, statement: str, values: Mapping[str, object] | None = None
+) -> int:
     row = connection.execute(statement, values).fetchone()
     return int(row[0]) if row else 0
 
@@ -233,6 +218,8 @@ class _Import:
             self._begin(found)
         elif found.kind == "concept":
             self._concept(number, found)
+        elif found.kind == "relation":
+            self._relation(number, found)
         else:
             self._review(number, found)
 
@@ -269,9 +256,9 @@ class _Import:
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
                 cursor.execute(SEE, {"world": self._world})
-                cursor.executemany(_INSERT, self._batch)
+                cursor.executemany(EVENT, self._batch)
                 self._new["event"] += max(0, cursor.rowcount)
-                cursor.execute(_COUNT, {"world": self._world, "last": self._last})
+                cursor.execute(COUNT_EVENTS, {"world": self._world, "last": self._last})
         except psycopg.errors.UniqueViolation as error:
             raise ArchiveError(
                 f"world {self._name} has other events with the same numbers: delete those events (ForgetEvents), or use a memory without a history of it"
@@ -292,14 +279,31 @@ class _Import:
         }
         with self._connection.transaction():
             self._connection.execute(SEE, {"world": self._world})
-            row = self._connection.execute(_CONCEPT, values).fetchone()
+            row = self._connection.execute(CONCEPT, values).fetchone()
             values["concept"] = row[0] if row else None
-            if self._connection.execute(_VERSION, values).fetchone() is not None:
+            if self._connection.execute(VERSION, values).fetchone() is not None:
                 self._new["concept"] += 1
-            elif self._connection.execute(_SAME, values).fetchone() != (True,):
+            elif self._connection.execute(SAME_VERSION, values).fetchone() != (True,):
                 raise ArchiveError(
                     f"line {number}: concept {fields['kind']} {fields['name']!r} has another version {fields['version']}: "
                     "import into a database without it"
+                )
+
+    def _relation(self, number: int, found: Line) -> None:
+        fields = found.fields
+        values = {
+            **fields,
+            "world": self._world,
+            "recorded_at": _time(number, fields["recorded_at"]),
+        }
+        with self._connection.transaction():
+            self._connection.execute(SEE, {"world": self._world})
+            if self._connection.execute(RELATION, values).fetchone() is not None:
+                self._new["relation"] += 1
+            elif self._connection.execute(SAME_RELATION, values).fetchone() != (True,):
+                raise ArchiveError(
+                    f"line {number}: relation {fields['kind']} of {fields['subject_name']!r} and {fields['object_name']!r} has"
+                    f" another version {fields['version']}: import into a database without it"
                 )
 
     def _review(self, number: int, found: Line) -> None:
@@ -314,9 +318,9 @@ class _Import:
         with self._connection.transaction():
             self._connection.execute(LOCK, {"world": world})
             self._connection.execute(SEE, {"world": world})
-            if self._connection.execute(_REVIEW, values).fetchone() is not None:
+            if self._connection.execute(REVIEW, values).fetchone() is not None:
                 self._new["review"] += 1
-                self._connection.execute(_APPLY, values)
+                self._connection.execute(APPLY, values)
 
 
 def _vector(number: int, value: str) -> HalfVector:

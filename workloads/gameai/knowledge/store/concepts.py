@@ -22,12 +22,26 @@ from gameai.knowledge.store import searching
 from gameai.knowledge.store.concept_statements import FIELDS, SEARCH
 from gameai.knowledge.store.connections import Connection
 from gameai.knowledge.store.events import bind
+from gameai.knowledge.store.relation_statements import FORGET
 from gameai.knowledge.store.scoped import ensure_world, in_world
 from gameai.knowledge.store.statements import SEE
 
+# As `FIELDS`, of the tables c and v.
+_QUALIFIED = ", ".join(
+    f"c.{each}" if each in ("kind", "name", "world_id") else f"v.{each}"
+    for each in FIELDS.split(", ")
+)
+# The concepts that a world sees at a time of it, each in one version; conditions and an order follow.
+_SEEN = (
+    f"SELECT DISTINCT ON (c.kind, c.name) {_QUALIFIED} FROM memory.narrative_concepts AS c"
+    " JOIN LATERAL (SELECT * FROM memory.concept_versions AS versions WHERE versions.concept_id = c.concept_id"
+    " AND versions.from_seconds <= %(seconds)s ORDER BY versions.version DESC LIMIT 1) AS v ON true"
+    " WHERE (c.world_id = %(world)s OR c.world_id IS NULL)"
+)
+_SEEN_ORDER = "ORDER BY c.kind, c.name, c.world_id NULLS LAST"
 _OF = "world_id IS NOT DISTINCT FROM %(world)s::int AND kind = %(kind)s AND name = %(name)s"
-# Two calls that write concepts of one world wait for each other.
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('concepts of ' || coalesce(%(world)s::text, 'all worlds'), 0))"
+# Two calls that write concepts, or relations between them, of one world wait for each other.
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('concepts of ' || coalesce(%(world)s::text, 'all worlds'), 0))"
 _VERSION = (
     "INSERT INTO memory.concept_versions (concept_id, version, world_id, from_seconds, summary, attributes, digest, cause_sequence,"
     " account, tsv, model, embedding) VALUES (%(concept)s, %(version)s, %(world)s, %(from)s, %(summary)s, %(attributes)s, %(digest)s,"
@@ -68,7 +82,7 @@ async def evolve(
         await bind(connection, model)
         world = await ensure_world(connection, concept.world) if concept.world else None
         values = {"world": world, "kind": concept.kind, "name": concept.name}
-        await connection.execute(_LOCK, values)
+        await connection.execute(LOCK, values)
         await connection.execute(SEE, values)
         last = await _last(connection, values)
         if last is not None and _repeats(last, evolution):
@@ -80,7 +94,7 @@ async def evolve(
             raise EarlierError(last["from_seconds"])
         if current >= MOST_VERSIONS:
             raise TooManyError(f"a concept has at most {MOST_VERSIONS} versions")
-        await _check_cause(connection, world, evolution.stored.cause)
+        await check_cause(connection, world, evolution.stored.cause)
         number = await _number(connection, values, current + 1)
         stored = evolution.stored
         version = {
@@ -103,11 +117,11 @@ async def evolve(
 
 async def get(connection: Connection, concept: Named, seconds: int) -> Version | None:
     """The version that a world sees at a time of it; None where there is none. Raises psycopg.Error."""
-    world = await _known_world(connection, concept.world)
+    world = await known_world(connection, concept.world)
     rows = await in_world(
         connection,
         world,
-        f"SELECT {_qualified()} FROM memory.narrative_concepts AS c JOIN memory.concept_versions AS v USING (concept_id)"
+        f"SELECT {_QUALIFIED} FROM memory.narrative_concepts AS c JOIN memory.concept_versions AS v USING (concept_id)"
         " WHERE (c.world_id = %(world)s OR c.world_id IS NULL) AND kind = %(kind)s AND name = %(name)s"
         " AND from_seconds <= %(seconds)s ORDER BY c.world_id NULLS LAST, version DESC LIMIT 1",
         {"kind": concept.kind, "name": concept.name, "seconds": seconds},
@@ -117,13 +131,13 @@ async def get(connection: Connection, concept: Named, seconds: int) -> Version |
 
 async def versions(connection: Connection, concept: Named, after: int, count: int) -> list[Version]:
     """The versions of one concept after a number, in order. Raises psycopg.Error."""
-    world = await _known_world(connection, concept.world)
+    world = await known_world(connection, concept.world)
     if concept.world and world is None:
         return []
     rows = await in_world(
         connection,
         world,
-        f"SELECT {_qualified()} FROM memory.narrative_concepts AS c JOIN memory.concept_versions AS v USING (concept_id)"
+        f"SELECT {_QUALIFIED} FROM memory.narrative_concepts AS c JOIN memory.concept_versions AS v USING (concept_id)"
         " WHERE c.world_id IS NOT DISTINCT FROM %(world)s::int AND kind = %(kind)s AND name = %(name)s AND version > %(after)s"
         " ORDER BY version LIMIT %(count)s",
         {"kind": concept.kind, "name": concept.name, "after": after, "count": count},
@@ -133,16 +147,13 @@ async def versions(connection: Connection, concept: Named, after: int, count: in
 
 async def listed(connection: Connection, wanted: Listing) -> list[Version]:
     """A page of concepts as a world sees them, and one more where there are more. Raises psycopg.Error."""
-    world = await _known_world(connection, wanted.world)
+    world = await known_world(connection, wanted.world)
     kind, name = wanted.after
     rows = await in_world(
         connection,
         world,
-        f"SELECT * FROM (SELECT DISTINCT ON (c.kind, c.name) {_qualified()} FROM memory.narrative_concepts AS c"
-        " JOIN LATERAL (SELECT * FROM memory.concept_versions AS versions WHERE versions.concept_id = c.concept_id"
-        " AND versions.from_seconds <= %(seconds)s ORDER BY versions.version DESC LIMIT 1) AS v ON true"
-        " WHERE (c.world_id = %(world)s OR c.world_id IS NULL) AND (cardinality(%(kinds)s::text[]) = 0 OR c.kind = ANY(%(kinds)s::text[]))"
-        " AND (c.kind, c.name) > (%(kind)s, %(name)s) ORDER BY c.kind, c.name, c.world_id NULLS LAST) AS seen"
+        f"SELECT * FROM ({_SEEN} AND (cardinality(%(kinds)s::text[]) = 0 OR c.kind = ANY(%(kinds)s::text[]))"
+        f" AND (c.kind, c.name) > (%(kind)s, %(name)s) {_SEEN_ORDER}) AS seen"
         " WHERE attributes @> %(attributes)s ORDER BY kind, name LIMIT %(count)s",
         {
             "kinds": list(wanted.kinds),
@@ -154,6 +165,24 @@ async def listed(connection: Connection, wanted: Listing) -> list[Version]:
         },
     )
     return [_version(each, wanted.world) for each in rows]
+
+
+async def named(connection: Connection, concepts: Sequence[Named], seconds: int) -> list[Version]:
+    """Those of these concepts that their world sees at a time of it, in order of kind and name. Raises psycopg.Error."""
+    if not concepts:
+        return []
+    name = concepts[0].world
+    rows = await in_world(
+        connection,
+        await known_world(connection, name),
+        f"{_SEEN} AND (c.kind, c.name) IN (SELECT * FROM unnest(%(kinds)s::text[], %(names)s::text[])) {_SEEN_ORDER}",
+        {
+            "kinds": [each.kind for each in concepts],
+            "names": [each.name for each in concepts],
+            "seconds": seconds,
+        },
+    )
+    return [_version(each, name) for each in rows]
 
 
 async def search(
@@ -168,7 +197,7 @@ async def search(
 ) -> list[Found]:
     """The concepts that a world sees at a time of it and that are nearest, best first. Raises psycopg.Error."""
     values = {
-        "world": await _known_world(connection, world),
+        "world": await known_world(connection, world),
         "vector": HalfVector(np.frombuffer(vector, "<f4")) if vector else None,
         "time": seconds,
         "text": text,
@@ -187,17 +216,30 @@ async def search(
 
 
 async def forget(connection: Connection, concept: Named) -> int:
-    """Delete a concept of a world, or of all worlds; returns how many versions it had. Raises psycopg.Error."""
-    world = await _known_world(connection, concept.world)
+    """Delete a concept of a world, or of all worlds, with its relations; returns how many versions it had. Raises psycopg.Error."""
+    world = await known_world(connection, concept.world)
     if concept.world and world is None:
         return 0
-    rows = await in_world(
-        connection,
-        world,
-        f"DELETE FROM memory.narrative_concepts WHERE {_OF} RETURNING current_version",
-        {"kind": concept.kind, "name": concept.name},
-    )
-    return int(rows[0][0]) if rows else 0
+    values = {"world": world, "kind": concept.kind, "name": concept.name}
+    async with connection.transaction():
+        await connection.execute(LOCK, values)
+        await connection.execute(SEE, values)
+        cursor = await connection.execute(
+            f"DELETE FROM memory.narrative_concepts WHERE {_OF} RETURNING current_version", values
+        )
+        row = await cursor.fetchone()
+        await connection.execute(FORGET, values)
+        if world is None:
+            await _forget_in_worlds(connection, values)
+    return int(row[0]) if row else 0
+
+
+async def _forget_in_worlds(connection: Connection, values: Mapping[str, Any]) -> None:
+    """Delete the relations that worlds have with a concept of all worlds."""
+    cursor = await connection.execute("SELECT world_id FROM memory.worlds")
+    for (world,) in await cursor.fetchall():
+        await connection.execute(SEE, {"world": world})
+        await connection.execute(FORGET, {**values, "world": world})
 
 
 def _repeats(last: Mapping[str, Any], evolution: Evolution) -> bool:
@@ -239,7 +281,8 @@ async def _number(connection: Connection, values: Mapping[str, Any], version: in
     return int(row[0])
 
 
-async def _check_cause(connection: Connection, world: int | None, cause: int) -> None:
+async def check_cause(connection: Connection, world: int | None, cause: int) -> None:
+    """Raises `NoCauseError`, psycopg.Error."""
     if not cause:
         return
     cursor = await connection.execute(
@@ -250,15 +293,9 @@ async def _check_cause(connection: Connection, world: int | None, cause: int) ->
         raise NoCauseError
 
 
-async def _known_world(connection: Connection, name: str) -> int | None:
+async def known_world(connection: Connection, name: str) -> int | None:
+    """The number of a world; None for all worlds, and where the memory knows none of this name. Raises psycopg.Error."""
     return await searching.world_number(connection, name) if name else None
-
-
-def _qualified() -> str:
-    """`FIELDS`, of the tables c and v."""
-    of_concept = ("kind", "name", "world_id")
-    names = [each.strip() for each in FIELDS.split(",")]
-    return ", ".join(f"c.{each}" if each in of_concept else f"v.{each}" for each in names)
 
 
 def _version(row: Sequence[Any], world: str) -> Version:

@@ -1,0 +1,182 @@
+"""Relations between concepts: a real Postgres, and the service as a process."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psycopg
+import pytest
+from gameai.knowledge.v1 import relations_pb2 as pb
+from gameai_contract.knowledge import Admission, MemoryCaller, TokenKeys
+from support.concepts import Concepts
+from support.history import History, event
+from support.memory import Memory, Served, served
+from support.relations import Relations
+from support.tokens import ISSUER, key_set
+
+MOOR, FEN = "games/moor", "games/fen"
+NAMES = ("Ada", "Bran", "Cole", "Dara")
+
+
+@pytest.fixture
+def service(memory: Memory, tmp_path: Path) -> Iterator[Served]:
+    with served(memory.url, tmp_path) as made:
+        lore = Concepts(made, "")
+        for each in NAMES:
+            lore.evolve(f"{each} of all worlds.", name=each)
+        yield made
+
+
+def test_a_relation_is_read_as_it_is_and_as_it_was(service: Served) -> None:
+    moor = Relations(service)
+    [caused] = History(service).append(event("Ada fell out with Bran.", world_seconds=500))
+    moor.write("Ada", "trusts", "Bran", 80, world_seconds=100)
+    moor.write("Ada", "trusts", "Bran", 20, world_seconds=500, cause_sequence=caused.sequence)
+    [now] = moor.around("Ada").relations
+    assert (now.version, now.relation.strength, now.cause_sequence, now.depth) == (2, 20, 1, 1)
+    [then] = moor.around("Ada", as_of_world_seconds=499).relations
+    assert (then.version, then.relation.strength, then.world) == (1, 80, MOOR)
+    assert moor.sentences("Ada", as_of_world_seconds=99) == []
+    moor.write("Ada", "trusts", "Bran", ended=True, world_seconds=900)
+    assert moor.sentences("Ada") == []
+    assert moor.sentences("Bran", as_of_world_seconds=899) == ["Ada trusts Bran"]
+
+
+def test_relations_are_followed_to_a_depth_and_in_a_direction(service: Served) -> None:
+    moor = Relations(service)
+    moor.write("Ada", "knows", "Bran", 10)
+    moor.write("Bran", "serves", "Cole", 90)
+    moor.write("Cole", "knows", "Dara")
+    moor.write("Dara", "knows", "Bran")
+    near = ["Dara knows Bran", "Bran serves Cole", "Ada knows Bran"]
+    assert moor.sentences("Bran") == near, "stronger ones first"
+    assert moor.sentences("Bran", direction=pb.DIRECTION_OUTGOING) == ["Bran serves Cole"]
+    assert moor.sentences("Bran", direction=pb.DIRECTION_INCOMING) == [near[0], near[2]]
+    assert moor.sentences("Bran", kinds=["serves"]) == ["Bran serves Cole"]
+    assert moor.sentences("Ada", depth=2) == [near[2], near[0], near[1]]
+    found = moor.around("Ada", depth=3)
+    assert [each.depth for each in found.relations] == [1, 2, 2, 3]
+    assert [each.concept.name for each in found.concepts] == ["Bran", "Cole", "Dara"]
+    assert found.concepts[0].concept.summary == "Bran of all worlds."
+    short = moor.around("Ada", depth=3, count=2)
+    assert (len(short.relations), short.more, found.more) == (2, True, False)
+    assert [each.concept.name for each in short.concepts] == ["Bran", "Dara"]
+
+
+def test_a_world_has_its_own_relation_in_place_of_that_of_all_worlds(service: Served) -> None:
+    lore, moor, fen = Relations(service, ""), Relations(service), Relations(service, FEN)
+    lore.write("Ada", "rules", "Bran")
+    assert moor.sentences("Ada") == fen.sentences("Ada") == ["Ada rules Bran"]
+    moor.write("Ada", "rules", "Bran", ended=True, world_seconds=500)
+    assert moor.sentences("Ada") == []
+    assert moor.sentences("Ada", as_of_world_seconds=499) == ["Ada rules Bran"]
+    assert fen.sentences("Ada") == lore.sentences("Ada") == ["Ada rules Bran"]
+    # A concept of the world takes the place of the shared one, also in relations that were there before.
+    Concepts(service, FEN).evolve("Bran of the fen.", name="Bran", world_seconds=500)
+    [bran] = fen.around("Ada").concepts
+    assert (bran.concept.summary, bran.world) == ("Bran of the fen.", FEN)
+
+
+def test_what_is_so_already_is_not_written_again(service: Served, memory: Memory) -> None:
+    moor = Relations(service)
+    for known in (False, True):
+        found = moor.write("Ada", "trusts", "Bran", 80, world_seconds=100)
+        assert found == pb.WriteRelationResponse(version=1, known=known)
+    assert moor.write("Ada", "trusts", "Bran", 80, world_seconds=300).known
+    moor.write("Ada", "trusts", "Bran", ended=True, world_seconds=500)
+    # A repeat that comes after another call.
+    assert moor.write("Ada", "trusts", "Bran", 80, world_seconds=100).version == 1
+    assert moor.sentences("Ada") == []
+    with pytest.raises(grpc.RpcError, match="world_seconds must not be before 500"):
+        moor.write("Ada", "trusts", "Bran", 30, world_seconds=499)
+    assert memory.rows("SELECT count(*) FROM memory.concept_relationships") == [(2,)]
+
+
+def test_relations_of_a_concept_are_deleted_with_it(service: Served, memory: Memory) -> None:
+    lore, moor, fen = Relations(service, ""), Relations(service), Relations(service, FEN)
+    Concepts(service, FEN).evolve("Ada of the fen.", name="Ada")
+    for each in (lore, moor, fen):
+        each.write("Ada", "knows", "Bran")
+        each.write("Cole", "knows", "Dara")
+    Concepts(service, "").call("ForgetConcept", kind="person", name="Ada")
+    assert moor.sentences("Bran") == []
+    assert fen.sentences("Bran") == ["Ada knows Bran"], "it has an Ada of its own"
+    left = memory.rows(
+        "SELECT count(*) FROM memory.concept_relationships WHERE subject_name = 'Ada'"
+    )
+    assert left == [(1,)]
+    Concepts(service, FEN).call("ForgetConcept", kind="person", name="Ada")
+    assert fen.sentences("Bran") == []
+    assert fen.sentences("Cole") == ["Cole knows Dara"]
+
+
+def test_a_concept_that_the_world_does_not_see_yet_has_no_relations(service: Served) -> None:
+    moor = Relations(service)
+    Concepts(service).evolve("Eda of the moor.", name="Eda", world_seconds=500)
+    with pytest.raises(
+        grpc.RpcError, match=r"relation\.object: world games/moor has no concept person 'Eda'"
+    ):
+        moor.write("Ada", "knows", "Eda", world_seconds=499)
+    moor.write("Ada", "knows", "Eda", world_seconds=500)
+    with pytest.raises(grpc.RpcError, match=r"relation\.object: world games/fen has no concept"):
+        Relations(service, FEN).write("Ada", "knows", "Eda")
+    with pytest.raises(grpc.RpcError, match=r"has no concept person 'Eda' at that time"):
+        moor.around("Eda", as_of_world_seconds=499)
+    with pytest.raises(grpc.RpcError) as raised:
+        moor.around("Nemo")
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_statement_that_names_no_world_sees_no_relation_of_any(
+    service: Served, memory: Memory
+) -> None:
+    Relations(service).write("Ada", "knows", "Bran")
+    with psycopg.connect(memory.url) as connection:
+        found = connection.execute("SELECT count(*) FROM memory.concept_relationships").fetchone()
+        assert found == (0,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"cause_sequence": 9}, "must be the number of an event of this world"),
+        ({"strength": 101}, "relation.strength must be from 1 to 100"),
+        ({"kind": "Knows"}, "relation.kind must be"),
+        ({"target": "Ada"}, "relation.object must be another concept"),
+        ({"target": "Nemo"}, "write it with EvolveConcept first"),
+        ({"target": ""}, "relation.object.name must have"),
+    ],
+)
+def test_a_wrong_relation_says_what_is_wrong(
+    service: Served, fields: dict[str, Any], words: str
+) -> None:
+    given = {"kind": "knows", "target": "Bran", **fields}
+    with pytest.raises(grpc.RpcError) as raised:
+        Relations(service).write("Ada", given.pop("kind"), given.pop("target"), **given)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert words in (raised.value.details() or "")
+
+
+def test_relations_are_written_by_who_may(memory: Memory, tmp_path: Path) -> None:
+    reader = MemoryCaller(account="servers/reader", worlds=(MOOR,))
+    editor = MemoryCaller(account="games/editor", reviews=True)
+    tokens = TokenKeys(issuer=ISSUER, keys=key_set())
+    file = tmp_path / "admission.json"
+    file.write_text(Admission(namespace="games", tokens=tokens, callers=(reader, editor)).text())
+    with served(memory.url, tmp_path, f"--admission-file={file}") as service:
+        for each in ("Ada", "Bran"):
+            Concepts(service, "", "games/editor").evolve(f"{each}.", name=each)
+        Relations(service, "", "games/editor").write("Ada", "knows", "Bran")
+        Relations(service, MOOR, "games/moor-world").write("Bran", "knows", "Ada")
+        assert len(Relations(service, MOOR, "servers/reader").around("Ada").relations) == 2
+        assert len(Relations(service, "", "servers/reader").around("Ada").relations) == 1
+        for world, account, words in (
+            ("", "games/moor-world", "may not review"),
+            (MOOR, "servers/reader", "may not write to world games/moor"),
+            (FEN, "games/moor-world", "may not read world games/fen"),
+        ):
+            with pytest.raises(grpc.RpcError, match=words):
+                Relations(service, world, account).write("Ada", "knows", "Bran")
+        with pytest.raises(grpc.RpcError, match="may not read world games/fen"):
+            Relations(service, FEN, "games/moor-world").around("Ada")

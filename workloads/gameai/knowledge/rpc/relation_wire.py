@@ -1,0 +1,108 @@
+"""PURE: relations of the wire to relations, and back."""
+
+from types import MappingProxyType
+
+from gameai.errors import InvalidArgumentError
+from gameai.knowledge.concepts import Named
+from gameai.knowledge.events import MOST_PAGE, PAGE
+from gameai.knowledge.relations import (
+    MOST_DEPTH,
+    MOST_STRENGTH,
+    Around,
+    Direction,
+    Neighbourhood,
+    Relation,
+    RelationVersion,
+    State,
+)
+from gameai.knowledge.rpc import concept_wire, wire
+from gameai.knowledge.rpc.wire import number
+from gameai.knowledge.v1 import relations_pb2 as pb
+
+_DIRECTIONS = MappingProxyType(
+    {
+        pb.DIRECTION_UNSPECIFIED: Direction.BOTH,
+        pb.DIRECTION_BOTH: Direction.BOTH,
+        pb.DIRECTION_OUTGOING: Direction.OUTGOING,
+        pb.DIRECTION_INCOMING: Direction.INCOMING,
+    }
+)
+
+
+def relation(request: pb.WriteRelationRequest) -> Relation:
+    """Which relation is meant. Raises `InvalidArgumentError` with the field and what it takes."""
+    given = request.relation
+    subject = _named(request.world, given.subject, "relation.subject.")
+    target = _named(request.world, given.object, "relation.object.")
+    if subject == target:
+        raise InvalidArgumentError(
+            "relation.object must be another concept than relation.subject", field="relation.object"
+        )
+    return Relation(
+        world=subject.world,
+        subject=subject,
+        kind=wire.kind(given.kind, "relation.kind"),
+        object=target,
+    )
+
+
+def state(request: pb.WriteRelationRequest) -> State:
+    """What is said of it. Raises `InvalidArgumentError`."""
+    from_seconds, cause = concept_wire.since(request)
+    strength = request.relation.strength or MOST_STRENGTH
+    return State(
+        strength=number("relation.strength", strength, 1, MOST_STRENGTH),
+        ended=request.ended,
+        from_seconds=from_seconds,
+        cause=cause,
+    )
+
+
+def around(request: pb.ListRelationsRequest) -> Around:
+    """What to list. Raises `InvalidArgumentError`."""
+    if request.direction not in _DIRECTIONS:
+        raise InvalidArgumentError(
+            "direction must be one of Direction, or not set", field="direction"
+        )
+    return Around(
+        concept=_named(request.world, request.concept, "concept."),
+        kinds=concept_wire.kinds(request.kinds),
+        direction=_DIRECTIONS[request.direction],
+        depth=number("depth", request.depth or 1, 1, MOST_DEPTH),
+        count=number("count", request.count or PAGE, 1, MOST_PAGE),
+        seconds=concept_wire.as_of(request),
+    )
+
+
+def response(found: Neighbourhood) -> pb.ListRelationsResponse:
+    """The message of what lies around a concept."""
+    return pb.ListRelationsResponse(
+        relations=map(version_message, found.relations),
+        concepts=map(concept_wire.version_message, found.concepts),
+        more=found.more,
+    )
+
+
+def version_message(found: RelationVersion) -> pb.RelationVersion:
+    """The message of a version."""
+    each = found.relation
+    made = pb.RelationVersion(
+        relation=pb.Relation(
+            subject=pb.ConceptName(kind=each.subject.kind, name=each.subject.name),
+            kind=each.kind,
+            object=pb.ConceptName(kind=each.object.kind, name=each.object.name),
+            strength=found.state.strength,
+        ),
+        version=found.number,
+        world=each.world,
+        from_world_seconds=found.state.from_seconds,
+        cause_sequence=found.state.cause,
+        account=found.account,
+        depth=found.depth,
+    )
+    made.recorded_at.FromDatetime(found.recorded_at)
+    return made
+
+
+def _named(world: str, given: pb.ConceptName, where: str) -> Named:
+    return concept_wire.named(world, given.kind, given.name, where)
