@@ -123,7 +123,7 @@ def test_a_damaged_archive_is_refused_with_its_line(
         f"line {len(lines) - 1} does not match the number of lines": [lines[0], *lines[2:]],
         "line 2 is before the line of its world": [lines[0], *lines[world + 1 :]],
         "line 2 is damaged or cut off": [lines[0], "{}\n"],
-        "not of other": [model, *lines[1:]],
+        "the model other ": [model, *lines[1:]],
     }
     for words, given in cases.items():
         file.write_text("".join(given))

@@ -4,7 +4,6 @@ The first line names the format, the last one counts all others, so that a file 
 """
 
 import base64
-import binascii
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,112 +11,42 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from pydantic import ValidationError
+
+from gameai.knowledge.archive_lines import (
+    ConceptLine,
+    EndLine,
+    EventLine,
+    Fields,
+    HeadLine,
+    OneLine,
+    RelationLine,
+    ReviewLine,
+    WorldLine,
+)
+
 FORMAT, VERSION = "gameai-memory", 2
 # Version 1 had no relations.
 _READ = (1, VERSION)
 # An event with a summary of 2,000 characters of 4 bytes, written as escapes, and a vector of 4,000 dimensions.
 MOST_LINE_BYTES = 1 << 17
-_EVENT: Mapping[str, type] = MappingProxyType(
+# Lines that the end counts, by their fields of the end.
+COUNTED: Mapping[type[Fields], str] = MappingProxyType(
     {
-        "sequence": int,
-        "key": str,
-        "digest": str,
-        "world_seconds": int,
-        "kind": str,
-        "summary": str,
-        "participants": list,
-        "evidence": str,
-        "confidence": int,
-        "importance": int,
-        "account": str,
-        "recorded_at": str,
-        "status": str,
-        "reasons": list,
-        "reviewer": str,
-        # Empty: not reviewed.
-        "reviewed_at": str,
-        "model": str,
-        "embedding": str,
+        WorldLine: "worlds",
+        EventLine: "events",
+        ConceptLine: "concepts",
+        RelationLine: "relations",
+        ReviewLine: "reviews",
     }
 )
-_REVIEW: Mapping[str, type] = MappingProxyType(
-    {
-        "source": str,
-        "world": str,
-        "content_sha256": str,
-        "verdict": str,
-        "reviewer": str,
-        "reviewed_at": str,
-    }
-)
-_CONCEPT: Mapping[str, type] = MappingProxyType(
-    {
-        "kind": str,
-        "name": str,
-        "version": int,
-        "from_seconds": int,
-        "summary": str,
-        "attributes": dict,
-        "digest": str,
-        "cause_sequence": int,
-        "account": str,
-        "recorded_at": str,
-        "model": str,
-        "embedding": str,
-    }
-)
-_RELATION: Mapping[str, type] = MappingProxyType(
-    {
-        "subject_kind": str,
-        "subject_name": str,
-        "kind": str,
-        "object_kind": str,
-        "object_name": str,
-        "version": int,
-        "from_seconds": int,
-        "ended": bool,
-        "strength": int,
-        "cause_sequence": int,
-        "account": str,
-        "recorded_at": str,
-    }
-)
-_WORLD: Mapping[str, type] = MappingProxyType({"name": str, "last_sequence": int})
-_COUNTS: Mapping[str, type] = MappingProxyType(
-    {"worlds": int, "events": int, "concepts": int, "relations": int, "reviews": int}
-)
-_HEAD: Mapping[str, type] = MappingProxyType(
-    {"format": str, "version": int, "model": str, "dimensions": int}
-)
-_KINDS = MappingProxyType(
-    {
-        "head": _HEAD,
-        "world": _WORLD,
-        "event": _EVENT,
-        "concept": _CONCEPT,
-        "relation": _RELATION,
-        "review": _REVIEW,
-        "end": _COUNTS,
-    }
-)
-
-# Kinds of lines that the end counts.
-COUNTED = ("world", "event", "concept", "relation", "review")
+_DAMAGED = f"line {{}} is damaged or cut off, or not of an archive of version {VERSION} or before"
+_OF_FORM = frozenset({"json_invalid", "missing", "extra_forbidden"})
+_MOST_SHOWN = 100
 
 
 class ArchiveError(Exception):
     """The file is no archive that can be imported; the message says where and why."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """What stands in a line, and its fields.
-
-    An event is of the world before it. So is the version of a concept or of a relation; before the first world it is of all worlds.
-    """
-
-    kind: str
-    fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,73 +69,142 @@ def text(kind: str, fields: Mapping[str, Any]) -> str:
     return json.dumps({kind: plain}) + "\n"
 
 
-def line(number: int, given: str) -> Line:
+def line(number: int, given: str) -> Fields:
     """What stands in the line of this number. Raises `ArchiveError`."""
     try:
-        [(kind, fields)] = json.loads(given).items()
-        wanted = _KINDS[kind]
-        if kind == "end":
-            fields.setdefault("relations", 0)
-        right = set(fields) == set(wanted) and all(
-            type(fields[key]) is each for key, each in wanted.items()
-        )
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        right = False
-    if not right:
-        raise ArchiveError(
-            f"line {number} is damaged or cut off, or not of an archive of version {VERSION} or before"
-        )
-    if kind == "head" and (fields["format"] != FORMAT or fields["version"] not in _READ):
+        found = OneLine.model_validate_json(given).only
+    except ValidationError as error:
+        raise ArchiveError(_fault(number, error)) from error
+    if found is None:
+        raise ArchiveError(_DAMAGED.format(number))
+    if isinstance(found, HeadLine) and (found.format != FORMAT or found.version not in _READ):
         raise ArchiveError(f"the file is not a {FORMAT} archive of version {VERSION} or before")
-    return Line(kind=kind, fields=fields)
+    return found
 
 
-def framed(given: Iterable[str]) -> Iterator[tuple[int, Line]]:
+def _fault(number: int, error: ValidationError) -> str:
+    """The first value that is wrong; a line of another form is damaged."""
+    [first, *_] = error.errors(include_url=False, include_input=False, include_context=False)
+    if first["type"] in _OF_FORM or first["type"].endswith("_type"):
+        return _DAMAGED.format(number)
+    where = ".".join(map(str, first["loc"]))[:_MOST_SHOWN]
+    return f"line {number}: {where}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def framed(given: Iterable[str]) -> Iterator[tuple[int, Fields]]:
     """The lines of a whole archive with their numbers: the head first, the end last, as many of each kind as the end says.
 
     The end itself is not among them. Raises `ArchiveError` at the first line that is wrong.
     """
-    seen = dict.fromkeys(COUNTED, 0)
-    kind = ""
+    order = Order()
+    number = 0
     for number, each in enumerate(given, 1):
         found = line(number, each)
-        if number == 1 and found.kind != "head":
+        order.take(number, found)
+        if not isinstance(found, EndLine):
+            yield number, found
+    order.check_end(number)
+
+
+class Order:
+    """What must be so of the lines before a line, and what they say together."""
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(COUNTED.values(), 0)
+        self._head: HeadLine | None = None
+        self._ended = False
+        self._world: WorldLine | None = None
+        self._sequence = 0
+        self._versions: tuple[object, int, int] = (None, 0, 0)
+
+    def take(self, number: int, found: Fields) -> None:
+        """The next line. Raises `ArchiveError`."""
+        self._check_place(number, found)
+        if type(found) in COUNTED:
+            self._counts[COUNTED[type(found)]] += 1
+        self._follow(number, found)
+
+    def _follow(self, number: int, found: Fields) -> None:
+        match found:
+            case HeadLine():
+                self._head = found
+            case WorldLine():
+                self._world, self._sequence = found, 0
+            case EventLine():
+                self._take_event(number, found)
+            case ConceptLine():
+                self._check_vector(number, found)
+                self._take_version(number, found, (found.kind, found.name))
+            case RelationLine():
+                self._take_version(number, found, _relation(found))
+            case EndLine():
+                self._end(number, found)
+            case ReviewLine():
+                pass
+
+    def check_end(self, lines: int) -> None:
+        """After the last line. Raises `ArchiveError`."""
+        if not lines:
+            raise ArchiveError("the file is empty")
+        if not self._ended:
+            raise ArchiveError(
+                "the archive ends early: it was cut off. What came before was imported; import the whole file again"
+            )
+
+    def _check_place(self, number: int, found: Fields) -> None:
+        first = isinstance(found, HeadLine)
+        if number == 1 and not first:
             raise ArchiveError("the file does not begin with the head of an archive")
-        if number > 1 and (found.kind == "head" or kind == "end"):
+        if self._ended or (number > 1 and first):
             raise ArchiveError(f"line {number} is in a wrong place")
-        kind = found.kind
-        if kind == "end":
-            _check_end(number, found, seen)
-            continue
-        if kind in seen:
-            seen[kind] += 1
-        yield number, found
-    _check_last(kind)
+
+    def _end(self, number: int, found: EndLine) -> None:
+        self._ended = True
+        if found.model_dump() != self._counts:
+            raise ArchiveError(
+                f"line {number} does not match the number of lines: the file is damaged"
+            )
+
+    def _take_event(self, number: int, found: EventLine) -> None:
+        if self._world is None:
+            raise ArchiveError(f"line {number} is before the line of its world")
+        if not self._sequence < found.sequence <= self._world.last_sequence:
+            raise ArchiveError(
+                f"line {number}: event.sequence must be from {self._sequence + 1} to {self._world.last_sequence}, which"
+                f" world {self._world.name} has reached"
+            )
+        self._check_vector(number, found)
+        self._sequence = found.sequence
+
+    def _check_vector(self, number: int, found: EventLine | ConceptLine) -> None:
+        wanted = self._head.dimensions if self._head else 0
+        if len(found.embedding) != 2 * wanted:
+            raise ArchiveError(f"line {number}: embedding must have {wanted} dimensions")
+
+    def _take_version(self, number: int, found: ConceptLine | RelationLine, key: object) -> None:
+        """Versions of one follow each other without a gap, and never go back in world time."""
+        key = (self._world, type(found), key)
+        last, version, seconds = self._versions
+        if last != key:
+            version, seconds = 0, found.from_seconds
+        if found.version != version + 1 or found.from_seconds < seconds:
+            raise ArchiveError(
+                f"line {number} is not the version {version + 1} that must stand here, or holds from an earlier time than"
+                " the one before"
+            )
+        self._versions = (key, found.version, found.from_seconds)
 
 
-def _check_end(number: int, found: Line, seen: Mapping[str, int]) -> None:
-    if found.fields != {f"{key}s": value for key, value in seen.items()}:
-        raise ArchiveError(f"line {number} does not match the number of lines: the file is damaged")
-
-
-def _check_last(kind: str) -> None:
-    if not kind:
-        raise ArchiveError("the file is empty")
-    if kind != "end":
-        raise ArchiveError(
-            "the archive ends early: it was cut off. What came before was imported; import the whole file again"
-        )
+def _relation(found: RelationLine) -> tuple[str, ...]:
+    """Which relation it is, in its world."""
+    subject, target = (
+        (found.subject_kind, found.subject_name),
+        (found.object_kind, found.object_name),
+    )
+    return (*subject, found.kind, *target)
 
 
 def checked(given: Iterable[str]) -> Counts:
     """What a whole archive holds. Raises `ArchiveError`."""
-    seen = Counter(found.kind for _, found in framed(given))
-    return Counts(**{f"{kind}s": seen[kind] for kind in COUNTED})
-
-
-def data(number: int, value: str) -> bytes:
-    """The bytes of a field. Raises `ArchiveError`."""
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ArchiveError(f"line {number}: base64 is expected") from error
+    seen = Counter(COUNTED.get(type(found), "") for _, found in framed(given))
+    return Counts(**{kind: seen[kind] for kind in COUNTED.values()})

@@ -15,6 +15,7 @@ from gameai_contract.knowledge import is_world
 from gameai.knowledge.archive import Counts
 from gameai.knowledge.backups import runs
 from gameai.knowledge.backups.repositories import repository
+from gameai.knowledge.embedding.local import MODEL
 from gameai.knowledge.store import archiving
 from gameai.knowledge.store.writing import connect
 from gameai.knowledge.usage import UsageError
@@ -127,7 +128,8 @@ def _import(database: str, file: str) -> None:
     with connect(database) as connection, _read(file) as given:
         pieces = iter(lambda: given.read(_PIECE_BYTES), b"")
         packed = given.peek(2)[:2] == _GZIP
-        found = archiving.load(connection, runs.lines(pieces) if packed else runs.plain(pieces))
+        lines = runs.lines(pieces) if packed else runs.plain(pieces)
+        found = archiving.load(connection, lines, MODEL)
     sys.stderr.write(f"imported: {_counted(found)}; what was there stays\n")
 
 

@@ -14,6 +14,7 @@ from gameai.knowledge import archive
 from gameai.knowledge.archive import MOST_LINE_BYTES, ArchiveError, Counts
 from gameai.knowledge.backups.repositories import Repository, RepositoryError
 from gameai.knowledge.backups.retention import archives, doubtful, lost, outdated
+from gameai.knowledge.embedding.local import MODEL
 from gameai.knowledge.store import archiving
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -89,7 +90,7 @@ def restore(connection: Connection, place: Repository, file: str, once: str) -> 
     found = archives(place.names())
     chosen = _chosen(place, found, file)
     try:
-        counts = archiving.load(connection, lines(place.read(str(chosen))))
+        counts = archiving.load(connection, lines(place.read(str(chosen))), MODEL)
     except ArchiveError as error:
         older = ", ".join(str(each) for each in found if each.slot < chosen.slot) or "none"
         raise ArchiveError(

@@ -1,6 +1,5 @@
 """EDGE: events, concepts, relations and reviews of a database as an archive, and back. Documents are not in it: their sources bring them back."""
 
-import datetime
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
@@ -11,7 +10,17 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from gameai.knowledge import archive
-from gameai.knowledge.archive import ArchiveError, Counts, Line
+from gameai.knowledge.archive import ArchiveError, Counts
+from gameai.knowledge.archive_lines import (
+    ConceptLine,
+    EndLine,
+    EventLine,
+    Fields,
+    HeadLine,
+    RelationLine,
+    ReviewLine,
+    WorldLine,
+)
 from gameai.knowledge.concepts import Content, embedded
 from gameai.knowledge.store import facts, worlds
 from gameai.knowledge.store.archive_statements import (
@@ -175,75 +184,80 @@ def set_restored(connection: Connection, once: str, text: str) -> None:
     facts.keep(connection, f"restored {once}", text)
 
 
-def load(connection: Connection, lines: Iterable[str]) -> Counts:
-    """Add what an archive holds; what is there already stays. Returns how much was new.
+def load(connection: Connection, lines: Iterable[str], model: str) -> Counts:
+    """Add what an archive with vectors of this model holds; what is there already stays. Returns how much was new.
 
     Each 200 events are one transaction, so that an import that was cut off can be repeated. Raises `ArchiveError`,
     `StoreError` for an archive of another model, psycopg.Error.
     """
-    return _Import(connection).run(lines)
+    return _Import(connection, model).run(lines)
 
 
 class _Import:
     """One import: the world whose events come, and those that are not written yet."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, model: str) -> None:
         self._connection = connection
+        self._model = model
         self._world: int | None = None
         self._name = ""
         self._last = 0
         self._batch: list[dict[str, Any]] = []
-        self._new = dict.fromkeys(archive.COUNTED, 0)
+        self._new = dict.fromkeys(archive.COUNTED.values(), 0)
 
     def run(self, lines: Iterable[str]) -> Counts:
         number = 0
         try:
             for number, found in archive.framed(lines):
+                if not isinstance(found, EventLine):
+                    self._write()
                 self._take(number, found)
             self._write()
         except psycopg.DataError as error:
             raise ArchiveError(f"line {number}: {first_line(error)}") from error
-        return Counts(**{f"{key}s": value for key, value in self._new.items()})
+        return Counts(**self._new)
 
-    def _take(self, number: int, found: Line) -> None:
-        if found.kind == "event":
-            self._event(number, found)
+    def _take(self, number: int, found: Fields) -> None:
+        match found:
+            case HeadLine():
+                self._begin(found)
+            case WorldLine():
+                self._begin_world(found)
+            case EventLine():
+                self._event(found)
+            case ConceptLine():
+                self._concept(number, found)
+            case RelationLine():
+                self._relation(number, found)
+            case ReviewLine():
+                self._review(found)
+            case EndLine():
+                pass
+
+    def _begin(self, found: HeadLine) -> None:
+        # A memory that holds no vector yet has no model.
+        if not found.model:
             return
-        self._write()
-        if found.kind == "head":
-            # A memory that holds no vector yet has no model.
-            if found.fields["model"]:
-                facts.check(self._connection, found.fields["model"], found.fields["dimensions"])
-        elif found.kind == "world":
-            self._begin(found)
-        elif found.kind == "concept":
-            self._concept(number, found)
-        elif found.kind == "relation":
-            self._relation(number, found)
-        else:
-            self._review(number, found)
+        if found.model != self._model:
+            raise ArchiveError(
+                f"the archive holds vectors of the model {found.model}, not of {self._model}, with which this release searches"
+            )
+        facts.check(self._connection, found.model, found.dimensions)
 
-    def _begin(self, found: Line) -> None:
-        self._name = found.fields["name"]
+    def _begin_world(self, found: WorldLine) -> None:
+        self._name = found.name
         known = worlds.number(self._connection, self._name)
         self._world = worlds.ensure(self._connection, self._name)
-        self._last = found.fields["last_sequence"]
-        self._new["world"] += known is None
+        self._last = found.last_sequence
+        self._new["worlds"] += known is None
 
-    def _event(self, number: int, found: Line) -> None:
-        if self._world is None:
-            raise ArchiveError(f"line {number} is before the line of its world")
-        fields = found.fields
+    def _event(self, found: EventLine) -> None:
         self._batch.append(
             {
-                **fields,
+                **dict(found),
                 "world": self._world,
-                "digest": archive.data(number, fields["digest"]),
-                "recorded_at": _time(number, fields["recorded_at"]),
-                "reviewed_at": _time(number, fields["reviewed_at"])
-                if fields["reviewed_at"]
-                else None,
-                "embedding": _vector(number, fields["embedding"]),
+                "reviewed_at": found.reviewed_at or None,
+                "embedding": _vector(found.embedding),
             }
         )
         if len(self._batch) == _BATCH:
@@ -257,7 +271,7 @@ class _Import:
             with self._connection.transaction(), self._connection.cursor() as cursor:
                 cursor.execute(SEE, {"world": self._world})
                 cursor.executemany(EVENT, self._batch)
-                self._new["event"] += max(0, cursor.rowcount)
+                self._new["events"] += max(0, cursor.rowcount)
                 cursor.execute(COUNT_EVENTS, {"world": self._world, "last": self._last})
         except psycopg.errors.UniqueViolation as error:
             raise ArchiveError(
@@ -265,70 +279,49 @@ class _Import:
             ) from error
         self._batch = []
 
-    def _concept(self, number: int, found: Line) -> None:
-        fields = found.fields
-        content = Content(summary=fields["summary"], attributes=fields["attributes"])
+    def _concept(self, number: int, found: ConceptLine) -> None:
+        content = Content(summary=found.summary, attributes=found.attributes)
         values = {
-            **fields,
+            **dict(found),
             "world": self._world,
-            "attributes": Jsonb(fields["attributes"]),
-            "digest": archive.data(number, fields["digest"]),
-            "recorded_at": _time(number, fields["recorded_at"]),
-            "embedding": _vector(number, fields["embedding"]),
-            "text": embedded(fields["name"], content),
+            "attributes": Jsonb(found.attributes),
+            "embedding": _vector(found.embedding),
+            "text": embedded(found.name, content),
         }
         with self._connection.transaction():
             self._connection.execute(SEE, {"world": self._world})
             row = self._connection.execute(CONCEPT, values).fetchone()
             values["concept"] = row[0] if row else None
             if self._connection.execute(VERSION, values).fetchone() is not None:
-                self._new["concept"] += 1
+                self._new["concepts"] += 1
             elif self._connection.execute(SAME_VERSION, values).fetchone() != (True,):
                 raise ArchiveError(
-                    f"line {number}: concept {fields['kind']} {fields['name']!r} has another version {fields['version']}: "
+                    f"line {number}: concept {found.kind} {found.name!r} has another version {found.version}: "
                     "import into a database without it"
                 )
 
-    def _relation(self, number: int, found: Line) -> None:
-        fields = found.fields
-        values = {
-            **fields,
-            "world": self._world,
-            "recorded_at": _time(number, fields["recorded_at"]),
-        }
+    def _relation(self, number: int, found: RelationLine) -> None:
+        values = {**dict(found), "world": self._world}
         with self._connection.transaction():
             self._connection.execute(SEE, {"world": self._world})
             if self._connection.execute(RELATION, values).fetchone() is not None:
-                self._new["relation"] += 1
+                self._new["relations"] += 1
             elif self._connection.execute(SAME_RELATION, values).fetchone() != (True,):
                 raise ArchiveError(
-                    f"line {number}: relation {fields['kind']} of {fields['subject_name']!r} and {fields['object_name']!r} has"
-                    f" another version {fields['version']}: import into a database without it"
+                    f"line {number}: relation {found.kind} of {found.subject_name!r} and {found.object_name!r} has"
+                    f" another version {found.version}: import into a database without it"
                 )
 
-    def _review(self, number: int, found: Line) -> None:
-        fields = found.fields
-        world = worlds.ensure(self._connection, fields["world"]) if fields["world"] else None
-        values = {
-            **fields,
-            "world": world,
-            "content": archive.data(number, fields["content_sha256"]),
-            "reviewed_at": _time(number, fields["reviewed_at"]),
-        }
+    def _review(self, found: ReviewLine) -> None:
+        world = worlds.ensure(self._connection, found.world) if found.world else None
+        values = {**dict(found), "world": world, "content": found.content_sha256}
         with self._connection.transaction():
             self._connection.execute(LOCK, {"world": world})
             self._connection.execute(SEE, {"world": world})
             if self._connection.execute(REVIEW, values).fetchone() is not None:
-                self._new["review"] += 1
+                self._new["reviews"] += 1
                 self._connection.execute(APPLY, values)
 
 
-def _vector(number: int, value: str) -> HalfVector:
-    return HalfVector(np.frombuffer(archive.data(number, value), "<f2").astype("<f4"))
-
-
-def _time(number: int, value: str) -> datetime.datetime:
-    try:
-        return datetime.datetime.fromisoformat(value)
-    except ValueError as error:
-        raise ArchiveError(f"line {number}: {value!r} is no time") from error
+def _vector(value: bytes) -> HalfVector:
+    return HalfVector(np.frombuffer(value, "<f2").astype("<f4"))

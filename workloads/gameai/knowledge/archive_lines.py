@@ -1,0 +1,217 @@
+"""PURE: what a line of an archive may say: its fields, and the values that the memory could have written itself."""
+
+import base64
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from gameai_contract.knowledge import is_world
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+)
+
+from gameai.knowledge.concepts import (
+    MOST_ATTRIBUTES,
+    MOST_NAME_CHARACTERS,
+    MOST_VALUE_CHARACTERS,
+    MOST_VERSIONS,
+)
+from gameai.knowledge.events import (
+    LEAST_SECONDS,
+    MOST_PARTICIPANT_CHARACTERS,
+    MOST_PARTICIPANTS,
+    MOST_SECONDS,
+    MOST_SUMMARY_CHARACTERS,
+)
+from gameai.knowledge.relations import MOST_RELATION_VERSIONS, MOST_STRENGTH
+
+# PostgreSQL's bigint holds more; the memory counts in steps of one.
+_MOST_SEQUENCE = 1 << 62
+# Accounts, sources and reviewers; reasons of one text.
+_MOST_NAME, _MOST_REASONS = 1000, 64
+_SHA256_BYTES = 32
+# halfvec of pgvector.
+_MOST_DIMENSIONS = 4000
+# A time zone may move a time out of the years that the database and Python both hold.
+_YEARS = range(1970, 9999)
+
+
+def _bytes(value: object) -> bytes:
+    """Raises ValueError."""
+    try:
+        return base64.b64decode(str(value), validate=True)
+    except ValueError as error:
+        raise ValueError("base64 is expected") from error
+
+
+def _world(value: str) -> str:
+    if value and not is_world(value):
+        raise ValueError("namespace/name is expected")
+    return value
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("NUL is not allowed")
+    return value
+
+
+def _in_years(value: datetime) -> datetime:
+    if value.year not in _YEARS:
+        raise ValueError(f"a year from {_YEARS.start} to {_YEARS.stop - 1} is expected")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Kind = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,64}$")]
+Name = Annotated[Text, Field(max_length=_MOST_NAME)]
+ConceptName = Annotated[Text, Field(min_length=1, max_length=MOST_NAME_CHARACTERS)]
+Summary = Annotated[Text, Field(max_length=MOST_SUMMARY_CHARACTERS)]
+Seconds = Annotated[int, Field(ge=LEAST_SECONDS, le=MOST_SECONDS)]
+Sequence = Annotated[int, Field(ge=0, le=_MOST_SEQUENCE)]
+Percent = Annotated[int, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=0)]
+Time = Annotated[AwareDatetime, AfterValidator(_in_years)]
+World = Annotated[str, AfterValidator(_world)]
+Sha256 = Annotated[
+    bytes, BeforeValidator(_bytes), Field(min_length=_SHA256_BYTES, max_length=_SHA256_BYTES)
+]
+# Two bytes for each dimension, little-endian.
+Vector = Annotated[bytes, BeforeValidator(_bytes), Field(max_length=2 * _MOST_DIMENSIONS)]
+
+
+class _Fields(BaseModel):
+    """The fields of one kind of line; others are not allowed."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class HeadLine(_Fields):
+    """The first line."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    format: str
+    version: int
+    model: Name
+    dimensions: Annotated[int, Field(ge=1, le=_MOST_DIMENSIONS)]
+
+
+class WorldLine(_Fields):
+    """A world; its events, concepts and relations follow."""
+
+    name: Annotated[World, Field(min_length=1)]
+    last_sequence: Sequence
+
+
+class EventLine(_Fields):
+    """An event of the world before it."""
+
+    sequence: Annotated[Sequence, Field(ge=1)]
+    key: Annotated[Text, Field(min_length=1, max_length=64)]
+    digest: Sha256
+    world_seconds: Seconds
+    kind: Kind
+    summary: Summary
+    participants: Annotated[
+        list[Annotated[Text, Field(min_length=1, max_length=MOST_PARTICIPANT_CHARACTERS)]],
+        Field(max_length=MOST_PARTICIPANTS),
+    ]
+    evidence: Literal["witnessed", "reported", "rumour", "system"]
+    confidence: Percent
+    importance: Percent
+    account: Name
+    recorded_at: Time
+    status: Literal["live", "quarantined", "rejected"]
+    reasons: Annotated[list[Name], Field(max_length=_MOST_REASONS)]
+    reviewer: Name
+    # Empty: not reviewed.
+    reviewed_at: Literal[""] | Time
+    model: Name
+    embedding: Vector
+
+
+class ConceptLine(_Fields):
+    """A version of a concept of the world before it; before the first world of all worlds."""
+
+    kind: Kind
+    name: ConceptName
+    version: Annotated[int, Field(ge=1, le=MOST_VERSIONS)]
+    from_seconds: Seconds
+    summary: Summary
+    attributes: Annotated[
+        dict[Kind, Annotated[Text, Field(max_length=MOST_VALUE_CHARACTERS)]],
+        Field(max_length=MOST_ATTRIBUTES),
+    ]
+    digest: Sha256
+    cause_sequence: Sequence
+    account: Name
+    recorded_at: Time
+    model: Name
+    embedding: Vector
+
+
+class RelationLine(_Fields):
+    """A version of a relation, of the world before it; before the first world of all worlds."""
+
+    subject_kind: Kind
+    subject_name: ConceptName
+    kind: Kind
+    object_kind: Kind
+    object_name: ConceptName
+    version: Annotated[int, Field(ge=1, le=MOST_RELATION_VERSIONS)]
+    from_seconds: Seconds
+    ended: bool
+    strength: Annotated[int, Field(ge=1, le=MOST_STRENGTH)]
+    cause_sequence: Sequence
+    account: Name
+    recorded_at: Time
+
+
+class ReviewLine(_Fields):
+    """A decision on a text that was held. `world` empty: of the lore of all worlds."""
+
+    source: Name
+    world: World
+    content_sha256: Sha256
+    verdict: Literal["live", "rejected"]
+    reviewer: Name
+    reviewed_at: Time
+
+
+class EndLine(_Fields):
+    """The last line: the number of lines of each kind. Archives of version 1 have no relations."""
+
+    worlds: Count
+    events: Count
+    concepts: Count
+    relations: Count = 0
+    reviews: Count
+
+
+Fields = HeadLine | WorldLine | EventLine | ConceptLine | RelationLine | ReviewLine | EndLine
+
+
+class OneLine(BaseModel):
+    """A line: a kind, and its fields."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    head: HeadLine | None = None
+    world: WorldLine | None = None
+    event: EventLine | None = None
+    concept: ConceptLine | None = None
+    relation: RelationLine | None = None
+    review: ReviewLine | None = None
+    end: EndLine | None = None
+
+    @property
+    def only(self) -> Fields | None:
+        """The fields of the line; None where it is not of exactly one kind."""
+        found = [value for _, value in self if value is not None]
+        return found[0] if len(found) == 1 else None
