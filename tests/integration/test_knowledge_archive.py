@@ -37,7 +37,9 @@ def filled(memory: Memory, tmp_path: Path) -> Memory:
         Concepts(service, "").evolve("A ferryman.", name="Tam")
         Relations(service, "").write("Tam", "knows", "Ilda Venn")
         Relations(service).write("Tam", "serves", "Ilda Venn", 80, cause_sequence=4)
-        Relations(service).write("Tam", "serves", "Ilda Venn", ended=True, world_seconds=300)
+        Relations(service).write(
+            "Tam", "serves", "Ilda Venn", expected=1, ended=True, world_seconds=300
+        )
         [held] = service.ingestion.ListQuarantine(knowledge.ListQuarantineRequest()).chunks
         History(service).call("ReviewEvents", sequences=[5], release=False, reviewer="ann")
         review = knowledge.ReviewQuarantineRequest(

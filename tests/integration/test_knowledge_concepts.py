@@ -132,7 +132,8 @@ def test_a_call_that_is_repeated_writes_one_version(service: Served) -> None:
     for known in (False, True):
         assert moor.evolve(MASON) == pb.EvolveConceptResponse(version=1, known=known)
     with pytest.raises(
-        grpc.RpcError, match="has no version of concept person 'Tam': set expected_version to 0"
+        grpc.RpcError,
+        match="there is no version of concept person 'Tam': set expected_version to 0",
     ):
         moor.evolve(MASON, 3, name="Tam")
 

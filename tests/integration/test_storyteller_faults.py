@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from gameai.client import Memory as Client
+from gameai.client.memory_connection import MemoryConnection
 from gameai.errors import ConflictError
 from gameai.knowledge.v1 import concepts_pb2
 from gameai.services.storyteller.archive import Archive
@@ -34,22 +35,31 @@ def untold(memory: Memory, tmp_path: Path) -> Iterator[Stage]:
         yield made
 
 
-class Dying(Client):
-    """A client of the memory of a process that dies at a call, before or after the memory has done it."""
+class DyingConnection(MemoryConnection):
+    """The connection of a process that dies at a call, before or after the memory has done it."""
 
     at, after = 0, False
 
-    async def _call(self, service: str, name: str, request: Any, timeout_seconds: float) -> Any:
+    async def call(self, service: str, name: str, request: Any, timeout_seconds: float) -> Any:
         self.at -= 1
         # Two calls may be open at the same time.
         dies = self.at == 0
         if dies and not self.after:
             raise KilledError
         try:
-            return await super()._call(service, name, request, 20)
+            return await super().call(service, name, request, 20)
         finally:
             if dies:
                 raise KilledError
+
+
+class Dying(Client):
+    """A client with such a connection."""
+
+    def __init__(self, address: str, *, world: str, at: int, after: bool) -> None:
+        super().__init__(address, world=world)
+        self._connection = DyingConnection(address, None)
+        self._connection.at, self._connection.after = at, after
 
 
 class KilledError(Exception):
@@ -69,8 +79,7 @@ async def play(
     address: str, world: str, at: int, *, after: bool, now: int = 1000, who: str = "riders"
 ) -> bool:
     """Plan a beat and resolve it; False: killed at that call of the memory."""
-    async with Dying(address, world=world) as memory:
-        memory.at, memory.after = at, after
+    async with Dying(address, world=world, at=at, after=after) as memory:
         archive = Archive(memory)
         author = Author(None, role="story", tokens=64)
         planner, resolver = (

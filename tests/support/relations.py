@@ -31,10 +31,19 @@ class Relations:
         self._metadata = (("authorization", f"Bearer {given}"),) if given else ()
 
     def write(
-        self, subject: str, kind: str, target: str, strength: int = 0, **fields: Any
+        self,
+        subject: str,
+        kind: str,
+        target: str,
+        strength: int = 0,
+        expected: int = 0,
+        **fields: Any,
     ) -> pb.WriteRelationResponse:
         request = pb.WriteRelationRequest(
-            world=self._world, relation=relation(subject, kind, target, strength), **fields
+            world=self._world,
+            relation=relation(subject, kind, target, strength),
+            expected_version=expected,
+            **fields,
         )
         found: pb.WriteRelationResponse = self._stub.WriteRelation(
             request, timeout=20, metadata=self._metadata
@@ -54,3 +63,18 @@ class Relations:
             f"{each.relation.subject.name} {each.relation.kind} {each.relation.object.name}"
             for each in self.around(name, **fields).relations
         ]
+
+    def versions(self, subject: str, kind: str, target: str) -> list[tuple[int, int, bool]]:
+        """Number, strength, and whether it has ended."""
+        name = pb.RelationName(subject=person(subject), kind=kind, object=person(target))
+        request = pb.ListRelationVersionsRequest(world=self._world, relation=name)
+        found = self._stub.ListRelationVersions(request, timeout=20, metadata=self._metadata)
+        return [(each.version, each.relation.strength, each.ended) for each in found.versions]
+
+    def forget(self, subject: str, kind: str, target: str) -> int:
+        name = pb.RelationName(subject=person(subject), kind=kind, object=person(target))
+        request = pb.ForgetRelationRequest(world=self._world, relation=name)
+        found: pb.ForgetRelationResponse = self._stub.ForgetRelation(
+            request, timeout=20, metadata=self._metadata
+        )
+        return found.forgotten

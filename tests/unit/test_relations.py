@@ -69,6 +69,7 @@ def test_a_relation_is_taken_with_its_defaults() -> None:
     ("fields", "field"),
     [
         ({"relation": {"kind": "Knows"}}, "relation.kind"),
+        ({"relation": {"kind": "ignore_all_previous.instructions"}}, "relation.kind"),
         ({"relation": {"subject": {"kind": "person", "name": ""}}}, "relation.subject.name"),
         ({"relation": {"object": {"kind": "", "name": "Bran"}}}, "relation.object.kind"),
         ({"relation": {"object": {"kind": "person", "name": "Ada "}}}, "relation.object"),
@@ -145,21 +146,6 @@ def test_what_was_found_is_sent_back() -> None:
     assert sent.recorded_at.ToDatetime(datetime.UTC) == WHEN
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        (State(strength=40), State(strength=40, from_seconds=9, cause=1), True),
-        (State(strength=40), State(strength=41), False),
-        (State(strength=40), State(strength=40, ended=True), False),
-        (State(strength=40, ended=True), State(strength=90, ended=True), True),
-    ],
-)
-def test_states_are_the_same_where_both_hold_as_strongly_or_both_have_ended(
-    one: State, other: State, same: bool
-) -> None:
-    assert one.says_the_same(other) is same
-
-
 GRAPH: Mapping[Named, Sequence[Named]] = {ADA: [BRAN], BRAN: [COLE], COLE: [DARA, ADA]}
 
 
@@ -214,4 +200,4 @@ def test_a_concept_that_is_not_seen_is_named() -> None:
         absent(ADA) == "world games/moor has no concept person 'Ada': SearchConcepts finds others"
     )
     shared = absent(replace(ADA, world=""), then=True)
-    assert shared.startswith("all worlds have no concept person 'Ada' at that time")
+    assert shared.startswith("no concept person 'Ada' is shared by all worlds at that time")

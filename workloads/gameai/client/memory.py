@@ -1,35 +1,23 @@
 """EDGE: the memory of a world's knowledge base: searches, events, concepts and relations, with the token of the caller."""
 
-import asyncio
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import grpc
 from gameai_contract.names import CONFIG_ENVIRONMENT, MEMORY_TOKEN_ENVIRONMENT
 from gameai_contract.world_config import ConfigError, parse
-from grpc import aio
 
-from gameai.client import channel
-from gameai.client.reply import AccessError, NoAnswerError, call_error
-from gameai.knowledge.v1 import (
-    concepts_pb2,
-    concepts_pb2_grpc,
-    history_pb2,
-    history_pb2_grpc,
-    knowledge_pb2_grpc,
-    relations_pb2,
-    relations_pb2_grpc,
-)
+from gameai.client.memory_connection import GRACE_SECONDS, MemoryConnection
+from gameai.client.reply import AccessError
+from gameai.knowledge.v1 import concepts_pb2, history_pb2, relations_pb2
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 
 DEADLINE_SECONDS = 2.0
 # Texts that are written are checked and embedded, one call after the other.
-WRITE_DEADLINE_SECONDS = 10.0
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s/:]+):[0-9]{1,5}")
+WRITE_DEADLINE_SECONDS = GRACE_SECONDS
 
 
 class Memory:
@@ -51,22 +39,13 @@ class Memory:
         token_file: str | Path | None = None,
         insecure: bool = False,
     ) -> None:
-        if isinstance(address, str) and not _ADDRESS.fullmatch(address):
-            raise ValueError(f"address {address!r}: write host:port, without http://")
         if token_file and not insecure:
             raise ValueError(
                 "memories do not encrypt connections: the token would cross the network in clear. "
                 "Give insecure=True where you trust the network between here and the memory"
             )
-        self._given = address
-        self._address = ""
         self._world = world
-        self._token_file = Path(token_file) if token_file else None
-        self._channel: aio.Channel | None = None
-        self._closing: set[asyncio.Task[None]] = set()
-        # Asynchronous stubs have no types of their own at run time.
-        self._stubs: dict[str, Any] = {}
-        self._open = False
+        self._connection = MemoryConnection(address, Path(token_file) if token_file else None)
 
     @classmethod
     def of_world(cls, *, insecure: bool = False) -> Self:
@@ -89,7 +68,7 @@ class Memory:
 
     async def __aenter__(self) -> Self:
         """Connects with the first call."""
-        self._open = True
+        self._connection.open()
         return self
 
     async def __aexit__(
@@ -99,10 +78,7 @@ class Memory:
         trace: TracebackType | None,
     ) -> None:
         """Close it; calls that are open end."""
-        self._open = False
-        if self._channel is not None:
-            await self._channel.close()
-        await asyncio.gather(*self._closing)
+        await self._connection.close()
 
     async def search(
         self,
@@ -125,7 +101,9 @@ class Memory:
             minimum_trust=minimum_trust,
             audience=audience,
         )
-        found: pb.SearchResponse = await self._call("knowledge", "Search", request, timeout_seconds)
+        found: pb.SearchResponse = await self._connection.call(
+            "knowledge", "Search", request, timeout_seconds
+        )
         return found
 
     async def append_events(
@@ -136,7 +114,7 @@ class Memory:
         Raises as `search` does; after `NoAnswerError` the events may have been written: call again with the same keys.
         """
         request = history_pb2.AppendEventsRequest(world=self._world, events=events)
-        found = await self._call("history", "AppendEvents", request, timeout_seconds)
+        found = await self._connection.call("history", "AppendEvents", request, timeout_seconds)
         return tuple(found.events)
 
     async def list_events(
@@ -158,7 +136,7 @@ class Memory:
             until_world_seconds=until_world_seconds,
             minimum_confidence=minimum_confidence,
         )
-        found: history_pb2.ListEventsResponse = await self._call(
+        found: history_pb2.ListEventsResponse = await self._connection.call(
             "history", "ListEvents", request, timeout_seconds
         )
         return found
@@ -180,7 +158,7 @@ class Memory:
             until_world_seconds=until_world_seconds,
             minimum_confidence=minimum_confidence,
         )
-        found = await self._call("history", "SearchEvents", request, timeout_seconds)
+        found = await self._connection.call("history", "SearchEvents", request, timeout_seconds)
         return tuple(found.hits)
 
     async def evolve_concept(
@@ -205,7 +183,7 @@ class Memory:
             world_seconds=world_seconds,
             cause_sequence=cause_sequence,
         )
-        found = await self._call("concepts", "EvolveConcept", request, timeout_seconds)
+        found = await self._connection.call("concepts", "EvolveConcept", request, timeout_seconds)
         return int(found.version)
 
     async def concept(
@@ -224,7 +202,7 @@ class Memory:
             world=self._world, kind=kind, name=name, as_of_world_seconds=as_of_world_seconds
         )
         try:
-            found = await self._call("concepts", "GetConcept", request, timeout_seconds)
+            found = await self._connection.call("concepts", "GetConcept", request, timeout_seconds)
         except AccessError as error:
             if error.code is grpc.StatusCode.NOT_FOUND:
                 return None
@@ -253,7 +231,7 @@ class Memory:
             after_name=after[1],
             count=count,
         )
-        found: concepts_pb2.ListConceptsResponse = await self._call(
+        found: concepts_pb2.ListConceptsResponse = await self._connection.call(
             "concepts", "ListConcepts", request, timeout_seconds
         )
         return found
@@ -271,7 +249,9 @@ class Memory:
         request = concepts_pb2.ListConceptVersionsRequest(
             world=self._world, kind=kind, name=name, after_version=after_version, count=count
         )
-        found = await self._call("concepts", "ListConceptVersions", request, timeout_seconds)
+        found = await self._connection.call(
+            "concepts", "ListConceptVersions", request, timeout_seconds
+        )
         return tuple(found.versions)
 
     async def search_concepts(
@@ -291,7 +271,7 @@ class Memory:
             count=count,
             as_of_world_seconds=as_of_world_seconds,
         )
-        found = await self._call("concepts", "SearchConcepts", request, timeout_seconds)
+        found = await self._connection.call("concepts", "SearchConcepts", request, timeout_seconds)
         return tuple(found.hits)
 
     async def write_relation(
@@ -299,22 +279,24 @@ class Memory:
         relation: relations_pb2.Relation,
         *,
         ended: bool = False,
+        expected_version: int = 0,
         world_seconds: int = 0,
         cause_sequence: int = 0,
         timeout_seconds: float = DEADLINE_SECONDS,
     ) -> int:
-        """Say that a relation of the world holds, or has ended, from a second of world time on; returns the number of the version.
+        """Write the version of a relation of the world that follows `expected_version` (0: its first), and return its number.
 
-        Where it is so already nothing is written, so that the same call can be repeated. Raises as `search` does.
+        It holds, or has ended, from `world_seconds` on. Raises as `evolve_concept` does, and can be repeated as that.
         """
         request = relations_pb2.WriteRelationRequest(
             world=self._world,
             relation=relation,
             ended=ended,
+            expected_version=expected_version,
             world_seconds=world_seconds,
             cause_sequence=cause_sequence,
         )
-        found = await self._call("relations", "WriteRelation", request, timeout_seconds)
+        found = await self._connection.call("relations", "WriteRelation", request, timeout_seconds)
         return int(found.version)
 
     async def relations(
@@ -342,58 +324,24 @@ class Memory:
             count=count,
             as_of_world_seconds=as_of_world_seconds,
         )
-        found: relations_pb2.ListRelationsResponse = await self._call(
+        found: relations_pb2.ListRelationsResponse = await self._connection.call(
             "relations", "ListRelations", request, timeout_seconds
         )
         return found
 
-    async def _call(self, service: str, name: str, request: Any, timeout_seconds: float) -> Any:
-        if not self._open:
-            raise RuntimeError("the client is not open: use it in `async with Memory(…) as memory`")
-        try:
-            self._follow()
-            token = self._token_file.read_text().strip() if self._token_file else ""
-        except (OSError, ConfigError) as error:
-            raise NoAnswerError(grpc.StatusCode.UNAVAILABLE, str(error)) from error
-        metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        try:
-            return await getattr(self._stubs[service], name)(
-                request, timeout=timeout_seconds, metadata=metadata, wait_for_ready=True
-            )
-        except aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                message = f"no answer from {self._address} within {timeout_seconds:g} s: does the memory run there?"
-                raise NoAnswerError(error.code(), message) from error
-            raise call_error(error) from error
-
-    def _follow(self) -> None:
-        """A channel to the present address; calls to a former one end in their own time."""
-        address = self._given
-        if isinstance(address, Path):
-            address = parse(address.read_text()).memory
-            if not address:
-                raise ConfigError(
-                    f"{self._given} names no memory: set spec.knowledgeBaseRef of the GameWorld, and see its condition KnowledgeReady"
-                )
-        if self._channel is not None and address == self._address:
-            return
-        if self._channel is not None:
-            closing = asyncio.create_task(self._channel.close(grace=WRITE_DEADLINE_SECONDS))
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
-        self._address = address
-        self._channel = aio.insecure_channel(
-            f"dns:///{address}",
-            options=channel.options(
-                pb.DESCRIPTOR,
-                history_pb2.DESCRIPTOR,
-                concepts_pb2.DESCRIPTOR,
-                relations_pb2.DESCRIPTOR,
-            ),
+    async def relation_versions(
+        self,
+        relation: relations_pb2.RelationName,
+        *,
+        after_version: int = 0,
+        count: int = 50,
+        timeout_seconds: float = DEADLINE_SECONDS,
+    ) -> Sequence[relations_pb2.RelationVersion]:
+        """A page of the versions of a relation that are the world's own, in order. Raises as `search` does."""
+        request = relations_pb2.ListRelationVersionsRequest(
+            world=self._world, relation=relation, after_version=after_version, count=count
         )
-        self._stubs = {
-            "knowledge": knowledge_pb2_grpc.KnowledgeServiceStub(self._channel),
-            "history": history_pb2_grpc.HistoryServiceStub(self._channel),
-            "concepts": concepts_pb2_grpc.ConceptServiceStub(self._channel),
-            "relations": relations_pb2_grpc.RelationServiceStub(self._channel),
-        }
+        found = await self._connection.call(
+            "relations", "ListRelationVersions", request, timeout_seconds
+        )
+        return tuple(found.versions)

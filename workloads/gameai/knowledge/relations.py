@@ -7,8 +7,8 @@ from enum import StrEnum
 
 from gameai.knowledge.concepts import Named, Version
 
-# Of a world, and of all worlds together.
-MOST_RELATIONS = 20_000
+# Of a world, and of all worlds together; and those of one concept among them, which a walk reads at once.
+MOST_RELATIONS, MOST_RELATIONS_OF_CONCEPT = 10_000, 500
 MOST_RELATION_VERSIONS = 1000
 MOST_STRENGTH = 100
 MOST_DEPTH = 3
@@ -40,13 +40,6 @@ class State:
     ended: bool = False
     from_seconds: int = 0
     cause: int = 0
-
-    def says_the_same(self, other: "State") -> bool:
-        """Whether both hold with one strength, or both have ended."""
-        return (self.ended, self.ended or self.strength) == (
-            other.ended,
-            other.ended or other.strength,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

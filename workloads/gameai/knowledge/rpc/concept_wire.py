@@ -42,9 +42,13 @@ def named(world: str, kind: str, name: str, where: str = "") -> Named:
 
 def absent(concept: Named, *, then: bool = False) -> str:
     """A sentence for a concept that its world does not see; `then`: at the time that was given."""
-    where = f"world {concept.world} has" if concept.world else "all worlds have"
-    when = " at that time" if then else ""
-    return f"{where} no concept {concept.kind} {concept.name!r}{when}: SearchConcepts finds others"
+    what = f"concept {concept.kind} {concept.name!r}"
+    found = (
+        f"world {concept.world} has no {what}"
+        if concept.world
+        else f"no {what} is shared by all worlds"
+    )
+    return f"{found}{' at that time' if then else ''}: SearchConcepts finds others"
 
 
 def content(request: pb.EvolveConceptRequest) -> Content:
@@ -93,7 +97,7 @@ def _attributes(given: pb.Concept) -> dict[str, str]:
     return {key: value.replace("\0", " ") for key, value in sorted(given.attributes.items())}
 
 
-def expected(request: pb.EvolveConceptRequest) -> int:
+def expected(request: pb.EvolveConceptRequest | relations_pb2.WriteRelationRequest) -> int:
     """The version that is followed. Raises `InvalidArgumentError`."""
     return number("expected_version", request.expected_version, 0, _MOST_NUMBER)
 
@@ -110,7 +114,9 @@ def as_of(
     return number("as_of_world_seconds", request.as_of_world_seconds, LEAST_SECONDS, MOST_SECONDS)
 
 
-def page(request: pb.ListConceptVersionsRequest) -> tuple[int, int]:
+def page(
+    request: pb.ListConceptVersionsRequest | relations_pb2.ListRelationVersionsRequest,
+) -> tuple[int, int]:
     """After which version, and how many. Raises `InvalidArgumentError`."""
     after = number("after_version", request.after_version, 0, _MOST_NUMBER)
     return after, number("count", request.count or PAGE, 1, MOST_PAGE)

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import psycopg
 
-from gameai.errors import ConflictError, FullError, InvalidArgumentError, NotFoundError
+from gameai.errors import FullError, InvalidArgumentError, NotFoundError
 from gameai.knowledge.concepts import (
     MOST_SUMMARY_CHARACTERS,
     MOST_VALUE_CHARACTERS,
@@ -139,21 +139,14 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
 
     async def _evolved(self, evolution: Evolution, vector: bytes, account: str) -> Evolved:
         """Asked twice where the connection was broken: a repeated call is recognised."""
-        concept = evolution.concept
+        concept, expected = evolution.concept, evolution.expected
+        what = f"concept {concept.kind} {concept.name!r}"
         try:
-            with answered(), versioned():
+            with answered(), versioned(what, expected, "ForgetConcept"):
                 try:
                     return await self._evolve(evolution, vector, account)
                 except psycopg.OperationalError:
                     return await self._evolve(evolution, vector, account)
-        except store.ConflictError as error:
-            what = f"concept {concept.kind} {concept.name!r}"
-            if error.current:
-                message = f"{what} is at version {error.current}, not {evolution.expected}: read it, and set expected_version"
-            else:
-                where = f"world {concept.world} has" if concept.world else "all worlds have"
-                message = f"{where} no version of {what}: set expected_version to 0 (in a world a version of all worlds does not count)"
-            raise ConflictError(message, field="expected_version") from error
         except OtherModelError as error:
             raise FullError(OTHER_MODEL) from error
 

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 
 import psycopg
 
+from gameai import errors
 from gameai.errors import ExhaustedError, FullError, InvalidArgumentError, UnavailableError
 from gameai.knowledge.embedding.embedder import EmbeddingError
 from gameai.knowledge.embedding.intake import IntakeFullError
-from gameai.knowledge.store.concepts import EarlierError, NoCauseError, TooManyError
+from gameai.knowledge.store.concepts import ConflictError, EarlierError, NoCauseError, TooManyError
 from gameai.knowledge.store.errors import NO_SCHEMA, NO_SCHEMA_ERRORS, BusyError, first_line
 
 _LOG = logging.getLogger(__name__)
@@ -46,10 +47,16 @@ def answered() -> Iterator[None]:
 
 
 @contextmanager
-def versioned() -> Iterator[None]:
-    """Why a version of a concept or a relation was not written, as errors for the caller."""
+def versioned(what: str, expected: int, remedy: str) -> Iterator[None]:
+    """Why the version after `expected` of a concept or a relation was not written, as errors for the caller; `remedy` makes room."""
     try:
         yield
+    except ConflictError as error:
+        if error.current:
+            message = f"{what} is at version {error.current}, not {expected}: read it, and set expected_version"
+        else:
+            message = f"there is no version of {what}: set expected_version to 0 (in a world a version of all worlds does not count)"
+        raise errors.ConflictError(message, field="expected_version") from error
     except EarlierError as error:
         raise InvalidArgumentError(
             f"world_seconds must not be before {error.seconds}, from which the former version holds",
@@ -60,4 +67,4 @@ def versioned() -> Iterator[None]:
             "cause_sequence must be the number of an event of this world", field="cause_sequence"
         ) from error
     except TooManyError as error:
-        raise FullError(f"{error}: delete some with ForgetConcept") from error
+        raise FullError(f"{error}: a reviewer can delete some ({remedy})") from error

@@ -1,10 +1,12 @@
 """PURE: relations of the wire to relations, and back."""
 
+import re
 from types import MappingProxyType
 
 from gameai.errors import InvalidArgumentError
 from gameai.knowledge.concepts import Named
 from gameai.knowledge.events import MOST_PAGE, PAGE
+from gameai.knowledge.ingestion.suspicion import reasons_of
 from gameai.knowledge.relations import (
     MOST_DEPTH,
     MOST_STRENGTH,
@@ -19,6 +21,7 @@ from gameai.knowledge.rpc import concept_wire, wire
 from gameai.knowledge.rpc.wire import number
 from gameai.knowledge.v1 import relations_pb2 as pb
 
+_SEPARATORS = re.compile(r"[._-]+")
 _DIRECTIONS = MappingProxyType(
     {
         pb.DIRECTION_UNSPECIFIED: Direction.BOTH,
@@ -29,9 +32,18 @@ _DIRECTIONS = MappingProxyType(
 )
 
 
-def relation(request: pb.WriteRelationRequest) -> Relation:
+def relation(
+    request: pb.WriteRelationRequest | pb.ListRelationVersionsRequest | pb.ForgetRelationRequest,
+) -> Relation:
     """Which relation is meant. Raises `InvalidArgumentError` with the field and what it takes."""
     given = request.relation
+    kind = wire.kind(given.kind, "relation.kind")
+    # The model that reads it reads words.
+    if why := reasons_of([_SEPARATORS.sub(" ", kind)]):
+        raise InvalidArgumentError(
+            f"relation.kind addresses the model that will read it ({', '.join(why)}): name what one concept is to the other",
+            field="relation.kind",
+        )
     subject = _named(request.world, given.subject, "relation.subject.")
     target = _named(request.world, given.object, "relation.object.")
     if subject == target:
@@ -41,7 +53,7 @@ def relation(request: pb.WriteRelationRequest) -> Relation:
     return Relation(
         world=subject.world,
         subject=subject,
-        kind=wire.kind(given.kind, "relation.kind"),
+        kind=kind,
         object=target,
     )
 
@@ -62,7 +74,8 @@ def around(request: pb.ListRelationsRequest) -> Around:
     """What to list. Raises `InvalidArgumentError`."""
     if request.direction not in _DIRECTIONS:
         raise InvalidArgumentError(
-            "direction must be one of Direction, or not set", field="direction"
+            "direction must be DIRECTION_BOTH, DIRECTION_OUTGOING or DIRECTION_INCOMING",
+            field="direction",
         )
     return Around(
         concept=_named(request.world, request.concept, "concept."),
@@ -99,6 +112,7 @@ def version_message(found: RelationVersion) -> pb.RelationVersion:
         cause_sequence=found.state.cause,
         account=found.account,
         depth=found.depth,
+        ended=found.state.ended,
     )
     made.recorded_at.FromDatetime(found.recorded_at)
     return made

@@ -5,8 +5,14 @@ import psycopg
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.knowledge.concepts import Evolved
 from gameai.knowledge.relations import Relation, State
-from gameai.knowledge.rpc import relation_wire
-from gameai.knowledge.rpc.admission import Context, Gatekeeper, check_author, check_reader
+from gameai.knowledge.rpc import concept_wire, relation_wire
+from gameai.knowledge.rpc.admission import (
+    Context,
+    Gatekeeper,
+    check_author,
+    check_reader,
+    check_reviewer,
+)
 from gameai.knowledge.rpc.concept_wire import absent
 from gameai.knowledge.rpc.faults import answered, versioned
 from gameai.knowledge.store import relations as store
@@ -29,8 +35,8 @@ class RelationService(relations_pb2_grpc.RelationServiceServicer):
         rights = self._gatekeeper.rights(context)
         relation = relation_wire.relation(request)
         check_author(rights, relation.world)
-        state = relation_wire.state(request)
-        found = await self._written(relation, state, rights.account)
+        state, expected = relation_wire.state(request), concept_wire.expected(request)
+        found = await self._written(relation, state, expected, rights.account)
         return pb.WriteRelationResponse(version=found.version, known=found.known)
 
     async def ListRelations(
@@ -49,21 +55,51 @@ class RelationService(relations_pb2_grpc.RelationServiceServicer):
             )
         return relation_wire.response(found)
 
-    async def _written(self, relation: Relation, state: State, account: str) -> Evolved:
+    async def ListRelationVersions(
+        self, request: pb.ListRelationVersionsRequest, context: Context
+    ) -> pb.ListRelationVersionsResponse:
+        """A page of versions."""
+        relation = relation_wire.relation(request)
+        check_reader(self._gatekeeper.rights(context), relation.world)
+        after, count = concept_wire.page(request)
+        with answered():
+            async with self._connections.take() as connection:
+                found = await store.versions(connection, relation, after, count)
+        return pb.ListRelationVersionsResponse(versions=map(relation_wire.version_message, found))
+
+    async def ForgetRelation(
+        self, request: pb.ForgetRelationRequest, context: Context
+    ) -> pb.ForgetRelationResponse:
+        """Delete a relation."""
+        relation = relation_wire.relation(request)
+        rights = self._gatekeeper.rights(context)
+        check_reviewer(rights)
+        check_reader(rights, relation.world)
+        with answered():
+            async with self._connections.take() as connection:
+                count = await store.forget(connection, relation)
+        return pb.ForgetRelationResponse(forgotten=count)
+
+    async def _written(
+        self, relation: Relation, state: State, expected: int, account: str
+    ) -> Evolved:
         """Asked twice where the connection was broken: a repeated call is recognised."""
+        what = f"relation {relation.kind} of {relation.subject.name!r} and {relation.object.name!r}"
         try:
-            with answered(), versioned():
+            with answered(), versioned(what, expected, "ForgetRelation"):
                 try:
-                    return await self._write(relation, state, account)
+                    return await self._write(relation, state, expected, account)
                 except psycopg.OperationalError:
-                    return await self._write(relation, state, account)
+                    return await self._write(relation, state, expected, account)
         except store.NoConceptError as error:
             end = "subject" if error.concept == relation.subject else "object"
             raise InvalidArgumentError(
-                f"relation.{end}: {absent(error.concept, then=True)}; write it with EvolveConcept first",
+                f"relation.{end}: {absent(error.concept, then=bool(relation.world))}, and EvolveConcept writes one",
                 field=f"relation.{end}",
             ) from error
 
-    async def _write(self, relation: Relation, state: State, account: str) -> Evolved:
+    async def _write(
+        self, relation: Relation, state: State, expected: int, account: str
+    ) -> Evolved:
         async with self._connections.take() as connection:
-            return await store.write(connection, relation, state, account=account)
+            return await store.write(connection, relation, state, expected, account=account)

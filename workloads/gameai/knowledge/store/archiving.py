@@ -39,6 +39,7 @@ from gameai.knowledge.store.archive_statements import (
     VERSION,
     VERSIONS,
 )
+from gameai.knowledge.store.concepts import LOCK as LOCK_CONCEPTS
 from gameai.knowledge.store.errors import first_line
 from gameai.knowledge.store.statements import LOCK, SEE
 
@@ -202,6 +203,8 @@ class _Import:
         self._world: int | None = None
         self._name = ""
         self._last = 0
+        # The numbers of the world are not written yet.
+        self._fresh = False
         self._batch: list[dict[str, Any]] = []
         self._new = dict.fromkeys(archive.COUNTED.values(), 0)
 
@@ -248,7 +251,7 @@ class _Import:
         self._name = found.name
         known = worlds.number(self._connection, self._name)
         self._world = worlds.ensure(self._connection, self._name)
-        self._last = found.last_sequence
+        self._last, self._fresh = found.last_sequence, True
         self._new["worlds"] += known is None
 
     def _event(self, found: EventLine) -> None:
@@ -265,7 +268,7 @@ class _Import:
 
     def _write(self) -> None:
         """The events that wait, and the numbers of their world."""
-        if self._world is None:
+        if self._world is None or not (self._batch or self._fresh):
             return
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
@@ -277,7 +280,7 @@ class _Import:
             raise ArchiveError(
                 f"world {self._name} has other events with the same numbers: delete those events (ForgetEvents), or use a memory without a history of it"
             ) from error
-        self._batch = []
+        self._batch, self._fresh = [], False
 
     def _concept(self, number: int, found: ConceptLine) -> None:
         content = Content(summary=found.summary, attributes=found.attributes)
@@ -289,6 +292,7 @@ class _Import:
             "text": embedded(found.name, content),
         }
         with self._connection.transaction():
+            self._connection.execute(LOCK_CONCEPTS, values)
             self._connection.execute(SEE, {"world": self._world})
             row = self._connection.execute(CONCEPT, values).fetchone()
             values["concept"] = row[0] if row else None
@@ -303,6 +307,7 @@ class _Import:
     def _relation(self, number: int, found: RelationLine) -> None:
         values = {**dict(found), "world": self._world}
         with self._connection.transaction():
+            self._connection.execute(LOCK_CONCEPTS, values)
             self._connection.execute(SEE, {"world": self._world})
             if self._connection.execute(RELATION, values).fetchone() is not None:
                 self._new["relations"] += 1

@@ -22,7 +22,7 @@ def visible(more: str) -> str:
         f"SELECT DISTINCT ON (kind, name) concepts.concept_id, concepts.kind, concepts.name, concepts.world_id, held.version,"
         " held.summary, held.attributes, held.from_seconds, held.cause_sequence, held.account, held.recorded_at, held.tsv,"
         " held.embedding FROM memory.narrative_concepts AS concepts JOIN LATERAL (SELECT * FROM memory.concept_versions AS versions"
-        " WHERE versions.concept_id = concepts.concept_id AND versions.from_seconds <= $3 ORDER BY versions.version DESC LIMIT 1)"
+        " WHERE versions.concept_id = concepts.concept_id AND (versions.world_id IS NULL OR versions.from_seconds <= $3) ORDER BY versions.version DESC LIMIT 1)"
         f" AS held ON true WHERE (concepts.world_id = $1 OR concepts.world_id IS NULL) AND {more}"
         " ORDER BY kind, name, concepts.world_id NULLS LAST"
     )

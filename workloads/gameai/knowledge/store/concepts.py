@@ -22,7 +22,7 @@ from gameai.knowledge.store import searching
 from gameai.knowledge.store.concept_statements import FIELDS, SEARCH
 from gameai.knowledge.store.connections import Connection
 from gameai.knowledge.store.events import bind
-from gameai.knowledge.store.relation_statements import FORGET
+from gameai.knowledge.store.relation_statements import FORGET_CONCEPT
 from gameai.knowledge.store.scoped import ensure_world, in_world
 from gameai.knowledge.store.statements import SEE
 
@@ -35,7 +35,7 @@ _QUALIFIED = ", ".join(
 _SEEN = (
     f"SELECT DISTINCT ON (c.kind, c.name) {_QUALIFIED} FROM memory.narrative_concepts AS c"
     " JOIN LATERAL (SELECT * FROM memory.concept_versions AS versions WHERE versions.concept_id = c.concept_id"
-    " AND versions.from_seconds <= %(seconds)s ORDER BY versions.version DESC LIMIT 1) AS v ON true"
+    " AND (versions.world_id IS NULL OR versions.from_seconds <= %(seconds)s) ORDER BY versions.version DESC LIMIT 1) AS v ON true"
     " WHERE (c.world_id = %(world)s OR c.world_id IS NULL)"
 )
 _SEEN_ORDER = "ORDER BY c.kind, c.name, c.world_id NULLS LAST"
@@ -123,7 +123,7 @@ async def get(connection: Connection, concept: Named, seconds: int) -> Version |
         world,
         f"SELECT {_QUALIFIED} FROM memory.narrative_concepts AS c JOIN memory.concept_versions AS v USING (concept_id)"
         " WHERE (c.world_id = %(world)s OR c.world_id IS NULL) AND kind = %(kind)s AND name = %(name)s"
-        " AND from_seconds <= %(seconds)s ORDER BY c.world_id NULLS LAST, version DESC LIMIT 1",
+        " AND (c.world_id IS NULL OR from_seconds <= %(seconds)s) ORDER BY c.world_id NULLS LAST, version DESC LIMIT 1",
         {"kind": concept.kind, "name": concept.name, "seconds": seconds},
     )
     return _version(rows[0], concept.world) if rows else None
@@ -216,7 +216,7 @@ async def search(
 
 
 async def forget(connection: Connection, concept: Named) -> int:
-    """Delete a concept of a world, or of all worlds, with its relations; returns how many versions it had. Raises psycopg.Error."""
+    """Delete a concept of a world, or of all worlds, with the relations that the same has with it; returns how many versions it had. Raises psycopg.Error."""
     world = await known_world(connection, concept.world)
     if concept.world and world is None:
         return 0
@@ -228,18 +228,10 @@ async def forget(connection: Connection, concept: Named) -> int:
             f"DELETE FROM memory.narrative_concepts WHERE {_OF} RETURNING current_version", values
         )
         row = await cursor.fetchone()
-        await connection.execute(FORGET, values)
-        if world is None:
-            await _forget_in_worlds(connection, values)
+        if row is not None:
+            for each in FORGET_CONCEPT:
+                await connection.execute(each, values)
     return int(row[0]) if row else 0
-
-
-async def _forget_in_worlds(connection: Connection, values: Mapping[str, Any]) -> None:
-    """Delete the relations that worlds have with a concept of all worlds."""
-    cursor = await connection.execute("SELECT world_id FROM memory.worlds")
-    for (world,) in await cursor.fetchall():
-        await connection.execute(SEE, {"world": world})
-        await connection.execute(FORGET, {**values, "world": world})
 
 
 def _repeats(last: Mapping[str, Any], evolution: Evolution) -> bool:

@@ -1,60 +1,75 @@
 """PURE: statements on relations between concepts. Each sees the rows of one world, and those of all worlds."""
 
-_KEY = "subject_kind, subject_name, kind, object_kind, object_name"
+KEY = ("subject_kind", "subject_name", "kind", "object_kind", "object_name")
+_KEY = ", ".join(KEY)
 FIELDS = f"{_KEY}, world_id, version, from_seconds, ended, strength, cause_sequence, account, recorded_at"
 _SAME = (
     "world_id IS NOT DISTINCT FROM %(world)s::int AND subject_kind = %(subject_kind)s AND subject_name = %(subject_name)s"
     " AND kind = %(kind)s AND object_kind = %(object_kind)s AND object_name = %(object_name)s"
 )
-# The last version, and the one that the same call wrote.
-VERSIONS = (
+LAST = (
     "SELECT version, from_seconds, ended, strength, cause_sequence FROM memory.concept_relationships"
-    f" WHERE {_SAME} AND (version = (SELECT max(version) FROM memory.concept_relationships WHERE {_SAME})"
-    " OR (from_seconds = %(from)s AND ended = %(ended)s AND strength = %(strength)s AND cause_sequence = %(cause)s))"
-    " ORDER BY version DESC LIMIT 2"
+    f" WHERE {_SAME} ORDER BY version DESC LIMIT 1"
 )
-COUNT = (
-    "SELECT count(*) FROM memory.concept_relationships"
-    " WHERE world_id IS NOT DISTINCT FROM %(world)s::int AND version = 1"
-)
+VERSIONS = f"SELECT {FIELDS} FROM memory.concept_relationships WHERE {_SAME} AND version > %(after)s ORDER BY version LIMIT %(count)s"
+FORGET = f"DELETE FROM memory.concept_relationships WHERE {_SAME}"
 INSERT = (
     f"INSERT INTO memory.concept_relationships (world_id, {_KEY}, version, from_seconds, ended, strength, cause_sequence, account)"
     " VALUES (%(world)s, %(subject_kind)s, %(subject_name)s, %(kind)s, %(object_kind)s, %(object_name)s, %(version)s, %(from)s,"
     " %(ended)s, %(strength)s, %(cause)s, %(account)s)"
 )
+# All relations of a world, and those that name the concepts of one of them.
+COUNT = "SELECT " + ", ".join(
+    f"(SELECT count(*) FROM memory.concept_relationships WHERE world_id IS NOT DISTINCT FROM %(world)s::int AND version = 1{more})"
+    for more in (
+        "",
+        *(
+            f" AND {end}_kind = %({of}_kind)s AND {end}_name = %({of}_name)s"
+            for of in ("subject", "object")
+            for end in ("subject", "object")
+        ),
+    )
+)
 
 
-def _touching(end: str) -> str:
-    """Relations whose subject or object is one of the given concepts."""
+def _of_concept(end: str) -> str:
     return (
-        "SELECT relations.* FROM memory.concept_relationships AS relations JOIN given"
-        f" ON relations.{end}_kind = given.kind AND relations.{end}_name = given.name"
-        " WHERE (relations.world_id = %(world)s OR relations.world_id IS NULL) AND relations.from_seconds <= %(seconds)s"
-        " AND (cardinality(%(kinds)s::text[]) = 0 OR relations.kind = ANY(%(kinds)s::text[]))"
-        f" AND %(by_{end})s"
+        "DELETE FROM memory.concept_relationships WHERE world_id IS NOT DISTINCT FROM %(world)s::int"
+        f" AND {end}_kind = %(kind)s AND {end}_name = %(name)s"
     )
 
 
-def _visible(end: str) -> str:
-    """Whether the world sees the concept at this end."""
+FORGET_CONCEPT = (_of_concept("subject"), _of_concept("object"))
+
+
+def _touching(end: str, where: str) -> str:
+    """Relations of a world, or of all worlds, whose subject or object is one of the given concepts, as they are at a time of the world.
+
+    The other end must be seen by the world at that time; this one is.
+    """
+    other = {"subject": "object", "object": "subject"}[end]
+    same = " AND ".join(f"versions.{each} = first.{each}" for each in KEY)
     return (
-        "EXISTS (SELECT FROM memory.narrative_concepts AS concepts JOIN memory.concept_versions AS held USING (concept_id)"
-        " WHERE (concepts.world_id = %(world)s OR concepts.world_id IS NULL) AND held.from_seconds <= %(seconds)s"
-        f" AND concepts.kind = latest.{end}_kind AND concepts.name = latest.{end}_name)"
+        f"SELECT held.* FROM given JOIN memory.concept_relationships AS first ON first.{end}_kind = given.kind"
+        f" AND first.{end}_name = given.name AND first.version = 1 AND first.world_id {where}"
+        " JOIN LATERAL (SELECT * FROM memory.concept_relationships AS versions"
+        f" WHERE {same} AND versions.world_id {where} AND (versions.world_id IS NULL OR versions.from_seconds <= %(seconds)s)"
+        " ORDER BY versions.version DESC LIMIT 1) AS held ON true"
+        f" WHERE %(by_{end})s AND (cardinality(%(kinds)s::text[]) = 0 OR first.kind = ANY(%(kinds)s::text[]))"
+        " AND EXISTS (SELECT FROM memory.narrative_concepts AS concepts JOIN memory.concept_versions AS seen USING (concept_id)"
+        f" WHERE concepts.kind = first.{other}_kind AND concepts.name = first.{other}_name AND (concepts.world_id IS NULL"
+        " OR (concepts.world_id = %(world)s::int AND seen.from_seconds <= %(seconds)s)))"
     )
 
 
+_ALL = " UNION ALL ".join(
+    _touching(end, where)
+    for end in ("subject", "object")
+    for where in ("= %(world)s::int", "IS NULL")
+)
+# A world's own relation is read in place of that of all worlds, from its first version on.
 STEP = (
     "WITH given AS (SELECT * FROM unnest(%(concept_kinds)s::text[], %(concept_names)s::text[]) AS given (kind, name)),"
-    f" touching AS ({_touching('subject')} UNION {_touching('object')}),"
-    f" latest AS (SELECT DISTINCT ON ({_KEY}) * FROM touching ORDER BY {_KEY}, world_id NULLS LAST, version DESC)"
-    f" SELECT {FIELDS} FROM latest WHERE NOT ended AND {_visible('subject')} AND {_visible('object')}"
-    f" ORDER BY strength DESC, {_KEY} LIMIT %(most)s"
-)
-# A world that still has a concept of its own of this name keeps the relations of that one.
-FORGET = (
-    "DELETE FROM memory.concept_relationships WHERE world_id IS NOT DISTINCT FROM %(world)s::int"
-    " AND ((subject_kind = %(kind)s AND subject_name = %(name)s) OR (object_kind = %(kind)s AND object_name = %(name)s))"
-    " AND NOT EXISTS (SELECT FROM memory.narrative_concepts AS own"
-    " WHERE own.world_id = %(world)s::int AND own.kind = %(kind)s AND own.name = %(name)s)"
+    f" held AS (SELECT DISTINCT ON ({_KEY}) * FROM ({_ALL}) AS every ORDER BY {_KEY}, world_id NULLS LAST)"
+    f" SELECT {FIELDS} FROM held WHERE NOT ended ORDER BY strength DESC, {_KEY} LIMIT %(most)s"
 )

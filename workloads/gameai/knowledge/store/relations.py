@@ -7,6 +7,7 @@ from gameai.knowledge.concepts import Evolved, Named
 from gameai.knowledge.relations import (
     MOST_RELATION_VERSIONS,
     MOST_RELATIONS,
+    MOST_RELATIONS_OF_CONCEPT,
     Around,
     Direction,
     Neighbourhood,
@@ -16,14 +17,11 @@ from gameai.knowledge.relations import (
     Walk,
 )
 from gameai.knowledge.store import concepts
-from gameai.knowledge.store.concepts import EarlierError, TooManyError
+from gameai.knowledge.store.concepts import ConflictError, EarlierError, TooManyError
 from gameai.knowledge.store.connections import Connection
-from gameai.knowledge.store.relation_statements import COUNT, INSERT, STEP, VERSIONS
+from gameai.knowledge.store.relation_statements import COUNT, FORGET, INSERT, LAST, STEP, VERSIONS
 from gameai.knowledge.store.scoped import ensure_world, in_world
 from gameai.knowledge.store.statements import SEE
-
-# What all worlds share is not deleted while a relation to it is written.
-_LOCK_SHARED = "SELECT pg_advisory_xact_lock_shared(hashtextextended('concepts of all worlds', 0))"
 
 
 class NoConceptError(Exception):
@@ -35,38 +33,64 @@ class NoConceptError(Exception):
 
 
 async def write(
-    connection: Connection, relation: Relation, state: State, *, account: str
+    connection: Connection, relation: Relation, state: State, expected: int, *, account: str
 ) -> Evolved:
-    """Write a version, or none where it is so already.
+    """Write the version that follows `expected`, 0: none.
 
-    Raises `NoConceptError`, `EarlierError`, `NoCauseError`, `TooManyError`, psycopg.Error.
+    Raises `ConflictError`, `NoConceptError`, `EarlierError`, `NoCauseError`, `TooManyError`, psycopg.Error.
     """
     async with connection.transaction():
         world = await ensure_world(connection, relation.world) if relation.world else None
-        values = _values(world, relation, state)
+        values = {**_key(world, relation), **_stated(state)}
         await connection.execute(concepts.LOCK, values)
-        if world is not None:
-            await connection.execute(_LOCK_SHARED)
         await connection.execute(SEE, values)
-        cursor = await connection.execute(VERSIONS, values)
-        rows = await cursor.fetchall()
-        known = _known(rows, state)
-        if known:
-            return Evolved(version=known, known=True)
+        cursor = await connection.execute(LAST, values)
+        row = await cursor.fetchone()
+        current, last = (row[0], _state(row[1:])) if row else (0, None)
+        if last == state and current == expected + 1:
+            return Evolved(version=current, known=True)
+        if current != expected:
+            raise ConflictError(current)
+        if last is not None and last.from_seconds > state.from_seconds:
+            raise EarlierError(last.from_seconds)
         await _check_concepts(connection, relation, state.from_seconds)
         await concepts.check_cause(connection, world, state.cause)
-        if not rows:
-            await _check_room(connection, values)
-        elif rows[0][0] >= MOST_RELATION_VERSIONS:
-            raise TooManyError(f"a relation has at most {MOST_RELATION_VERSIONS} versions")
-        version = rows[0][0] + 1 if rows else 1
-        await connection.execute(INSERT, {**values, "version": version, "account": account})
-    return Evolved(version=version, known=False)
+        await _check_room(connection, values, current)
+        version = {**values, "version": current + 1, "account": account}
+        await connection.execute(INSERT, version)
+    return Evolved(version=current + 1, known=False)
+
+
+async def versions(
+    connection: Connection, relation: Relation, after: int, count: int
+) -> list[RelationVersion]:
+    """The versions of one relation after a number, in order. Raises psycopg.Error."""
+    world = await concepts.known_world(connection, relation.world)
+    if relation.world and world is None:
+        return []
+    values = {**_key(world, relation), "after": after, "count": count}
+    rows = await in_world(connection, world, VERSIONS, values)
+    return [_version(each, relation.world, 0) for each in rows]
+
+
+async def forget(connection: Connection, relation: Relation) -> int:
+    """Delete a relation of a world, or of all worlds; returns how many versions it had. Raises psycopg.Error."""
+    world = await concepts.known_world(connection, relation.world)
+    if relation.world and world is None:
+        return 0
+    async with connection.transaction():
+        values = _key(world, relation)
+        await connection.execute(concepts.LOCK, values)
+        await connection.execute(SEE, values)
+        cursor = await connection.execute(FORGET, values)
+    return cursor.rowcount
 
 
 async def around(connection: Connection, wanted: Around) -> Neighbourhood | None:
     """The relations around a concept; None where its world does not see it. Raises psycopg.Error."""
     async with connection.transaction():
+        # All depths are of one moment.
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         if not await concepts.named(connection, [wanted.concept], wanted.seconds):
             return None
         world = await concepts.known_world(connection, wanted.concept.world)
@@ -97,22 +121,6 @@ async def _step(
     return [_version(each, wanted.concept.world, walk.depth + 1) for each in rows]
 
 
-def _known(rows: Sequence[Sequence[Any]], state: State) -> int:
-    """The number of the version that says so already; 0: it must be written. The last version is the first row."""
-    if not rows:
-        return 0
-    found = [
-        State(from_seconds=row[1], ended=row[2], strength=row[3], cause=row[4]) for row in rows
-    ]
-    last = found[0]
-    if last.from_seconds <= state.from_seconds:
-        return int(rows[0][0]) if last.says_the_same(state) else 0
-    if state in found:
-        # The call is repeated, after another one.
-        return int(rows[found.index(state)][0])
-    raise EarlierError(last.from_seconds)
-
-
 async def _check_concepts(connection: Connection, relation: Relation, seconds: int) -> None:
     ends = (relation.subject, relation.object)
     seen = {each.concept for each in await concepts.named(connection, ends, seconds)}
@@ -122,16 +130,24 @@ async def _check_concepts(connection: Connection, relation: Relation, seconds: i
             raise NoConceptError(each)
 
 
-async def _check_room(connection: Connection, values: Mapping[str, Any]) -> None:
+async def _check_room(connection: Connection, values: Mapping[str, Any], current: int) -> None:
+    if current >= MOST_RELATION_VERSIONS:
+        raise TooManyError(f"a relation has at most {MOST_RELATION_VERSIONS} versions")
+    if current:
+        return
     cursor = await connection.execute(COUNT, values)
-    [many] = await cursor.fetchone() or [0]
+    many, *of_ends = await cursor.fetchone() or [0]
     if many >= MOST_RELATIONS:
         raise TooManyError(
             f"a world, and all worlds together, have at most {MOST_RELATIONS} relations"
         )
+    if max(of_ends[0] + of_ends[1], of_ends[2] + of_ends[3]) >= MOST_RELATIONS_OF_CONCEPT:
+        raise TooManyError(
+            f"a concept has at most {MOST_RELATIONS_OF_CONCEPT} relations in a world, and in all worlds together"
+        )
 
 
-def _values(world: int | None, relation: Relation, state: State) -> dict[str, Any]:
+def _key(world: int | None, relation: Relation) -> dict[str, Any]:
     return {
         "world": world,
         "subject_kind": relation.subject.kind,
@@ -139,11 +155,20 @@ def _values(world: int | None, relation: Relation, state: State) -> dict[str, An
         "kind": relation.kind,
         "object_kind": relation.object.kind,
         "object_name": relation.object.name,
+    }
+
+
+def _stated(state: State) -> dict[str, Any]:
+    return {
         "from": state.from_seconds,
         "ended": state.ended,
         "strength": state.strength,
         "cause": state.cause,
     }
+
+
+def _state(row: Sequence[Any]) -> State:
+    return State(from_seconds=row[0], ended=row[1], strength=row[2], cause=row[3])
 
 
 def _version(row: Sequence[Any], world: str, depth: int) -> RelationVersion:
@@ -156,7 +181,7 @@ def _version(row: Sequence[Any], world: str, depth: int) -> RelationVersion:
             object=Named(world=world, kind=row[3], name=row[4]),
         ),
         number=row[6],
-        state=State(from_seconds=row[7], ended=row[8], strength=row[9], cause=row[10]),
+        state=_state(row[7:11]),
         account=row[11],
         recorded_at=row[12],
         depth=depth,

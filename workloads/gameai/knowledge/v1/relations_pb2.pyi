@@ -113,17 +113,20 @@ class WriteRelationRequest(_message.Message):
     WORLD_SECONDS_FIELD_NUMBER: _builtins.int
     CAUSE_SEQUENCE_FIELD_NUMBER: _builtins.int
     ENDED_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     world: _builtins.str
-    """Empty: of all worlds, for reviewers. In a world it hides the relation of all worlds between the same two concepts, there alone."""
+    """Empty: of all worlds, for reviewers. In a world it hides the relation of all worlds with the same subject, kind and object, there alone."""
     world_seconds: _builtins.int
     """World time from which it is so, not before that of the previous version. Not allowed without a world."""
     cause_sequence: _builtins.int
     """An event of the world. 0: none is named."""
     ended: _builtins.bool
-    """The relation no longer holds."""
+    """The relation does not hold."""
+    expected_version: _builtins.int
+    """The version that this one follows; 0: there is none yet. ABORTED where another one was written meanwhile. In a world a version of all worlds does not count."""
     @_builtins.property
     def relation(self) -> Global___Relation:
-        """The world must see both concepts."""
+        """The world must see both concepts at that time."""
 
     def __init__(
         self,
@@ -133,10 +136,11 @@ class WriteRelationRequest(_message.Message):
         world_seconds: _builtins.int = ...,
         cause_sequence: _builtins.int = ...,
         ended: _builtins.bool = ...,
+        expected_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["relation", b"relation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause_sequence", b"cause_sequence", "ended", b"ended", "relation", b"relation", "world", b"world", "world_seconds", b"world_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause_sequence", b"cause_sequence", "ended", b"ended", "expected_version", b"expected_version", "relation", b"relation", "world", b"world", "world_seconds", b"world_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -149,9 +153,8 @@ class WriteRelationResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     KNOWN_FIELD_NUMBER: _builtins.int
     version: _builtins.int
-    """Counts from 1. In a world a version of all worlds does not count."""
     known: _builtins.bool
-    """It was so before: nothing was written."""
+    """The same version was written before by a call like this one."""
     def __init__(
         self,
         *,
@@ -221,7 +224,7 @@ class ListRelationsResponse(_message.Message):
     CONCEPTS_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
     more: _builtins.bool
-    """There are more than `count`: the weakest of the last depth were left out, and what lies behind them."""
+    """There are more than `count`: the weakest of the last depth were left out, and what lies behind them. `kinds` and `direction` narrow it."""
     @_builtins.property
     def relations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelationVersion]:
         """Nearest first; at the same depth stronger ones first."""
@@ -257,6 +260,7 @@ class RelationVersion(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """Counts from 1."""
     world: _builtins.str
@@ -268,7 +272,9 @@ class RelationVersion(_message.Message):
     account: _builtins.str
     """Who wrote it, namespace/name of a ServiceAccount; empty where callers are not known."""
     depth: _builtins.int
-    """1: of the concept that was asked for."""
+    """In lists of relations: 1 is a relation of the concept that was asked for."""
+    ended: _builtins.bool
+    """It does not hold."""
     @_builtins.property
     def relation(self) -> Global___Relation: ...
     @_builtins.property
@@ -284,11 +290,135 @@ class RelationVersion(_message.Message):
         account: _builtins.str = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
         depth: _builtins.int = ...,
+        ended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_at", b"recorded_at", "relation", b"relation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "cause_sequence", b"cause_sequence", "depth", b"depth", "from_world_seconds", b"from_world_seconds", "recorded_at", b"recorded_at", "relation", b"relation", "version", b"version", "world", b"world"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "cause_sequence", b"cause_sequence", "depth", b"depth", "ended", b"ended", "from_world_seconds", b"from_world_seconds", "recorded_at", b"recorded_at", "relation", b"relation", "version", b"version", "world", b"world"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RelationVersion: _TypeAlias = RelationVersion  # noqa: Y015
+
+@_typing.final
+class RelationName(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    @_builtins.property
+    def subject(self) -> Global___ConceptName: ...
+    @_builtins.property
+    def object(self) -> Global___ConceptName: ...
+    def __init__(
+        self,
+        *,
+        subject: Global___ConceptName | None = ...,
+        kind: _builtins.str = ...,
+        object: Global___ConceptName | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["object", b"object", "subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "object", b"object", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RelationName: _TypeAlias = RelationName  # noqa: Y015
+
+@_typing.final
+class ListRelationVersionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORLD_FIELD_NUMBER: _builtins.int
+    RELATION_FIELD_NUMBER: _builtins.int
+    AFTER_VERSION_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    world: _builtins.str
+    """Empty: of all worlds."""
+    after_version: _builtins.int
+    """The last version of the page before. 0: from the beginning."""
+    count: _builtins.int
+    """1 to 100. 0: 50."""
+    @_builtins.property
+    def relation(self) -> Global___RelationName: ...
+    def __init__(
+        self,
+        *,
+        world: _builtins.str = ...,
+        relation: Global___RelationName | None = ...,
+        after_version: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["relation", b"relation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_version", b"after_version", "count", b"count", "relation", b"relation", "world", b"world"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRelationVersionsRequest: _TypeAlias = ListRelationVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListRelationVersionsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RelationVersion]: ...
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___RelationVersion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRelationVersionsResponse: _TypeAlias = ListRelationVersionsResponse  # noqa: Y015
+
+@_typing.final
+class ForgetRelationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORLD_FIELD_NUMBER: _builtins.int
+    RELATION_FIELD_NUMBER: _builtins.int
+    world: _builtins.str
+    """Empty: of all worlds."""
+    @_builtins.property
+    def relation(self) -> Global___RelationName: ...
+    def __init__(
+        self,
+        *,
+        world: _builtins.str = ...,
+        relation: Global___RelationName | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["relation", b"relation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["relation", b"relation", "world", b"world"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetRelationRequest: _TypeAlias = ForgetRelationRequest  # noqa: Y015
+
+@_typing.final
+class ForgetRelationResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORGOTTEN_FIELD_NUMBER: _builtins.int
+    forgotten: _builtins.int
+    """How many versions were deleted."""
+    def __init__(
+        self,
+        *,
+        forgotten: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forgotten", b"forgotten"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetRelationResponse: _TypeAlias = ForgetRelationResponse  # noqa: Y015

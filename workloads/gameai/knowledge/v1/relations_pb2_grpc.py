@@ -44,14 +44,23 @@ class RelationServiceStub:
                 request_serializer=gameai_dot_knowledge_dot_v1_dot_relations__pb2.ListRelationsRequest.SerializeToString,
                 response_deserializer=gameai_dot_knowledge_dot_v1_dot_relations__pb2.ListRelationsResponse.FromString,
                 _registered_method=True)
+        self.ListRelationVersions = channel.unary_unary(
+                '/gameai.knowledge.v1.RelationService/ListRelationVersions',
+                request_serializer=gameai_dot_knowledge_dot_v1_dot_relations__pb2.ListRelationVersionsRequest.SerializeToString,
+                response_deserializer=gameai_dot_knowledge_dot_v1_dot_relations__pb2.ListRelationVersionsResponse.FromString,
+                _registered_method=True)
+        self.ForgetRelation = channel.unary_unary(
+                '/gameai.knowledge.v1.RelationService/ForgetRelation',
+                request_serializer=gameai_dot_knowledge_dot_v1_dot_relations__pb2.ForgetRelationRequest.SerializeToString,
+                response_deserializer=gameai_dot_knowledge_dot_v1_dot_relations__pb2.ForgetRelationResponse.FromString,
+                _registered_method=True)
 
 
 class RelationServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def WriteRelation(self, request, context):
-        """Say that a relation holds from a time of the world on, or that it has ended. Previous versions stay.
-        Where it is so already, nothing is written.
+        """Write the next version of a relation, or its first: it holds from a time of the world on, or has ended. Previous versions stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -59,6 +68,20 @@ class RelationServiceServicer:
 
     def ListRelations(self, request, context):
         """The relations of a concept, and of the concepts that are reached through them, now or at a time of the world.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRelationVersions(self, request, context):
+        """The versions of one relation, in order; of a world only its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetRelation(self, request, context):
+        """Delete a relation for good, with all versions; of a world only its own. For reviewers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,6 +99,16 @@ def add_RelationServiceServicer_to_server(servicer, server):
                     servicer.ListRelations,
                     request_deserializer=gameai_dot_knowledge_dot_v1_dot_relations__pb2.ListRelationsRequest.FromString,
                     response_serializer=gameai_dot_knowledge_dot_v1_dot_relations__pb2.ListRelationsResponse.SerializeToString,
+            ),
+            'ListRelationVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRelationVersions,
+                    request_deserializer=gameai_dot_knowledge_dot_v1_dot_relations__pb2.ListRelationVersionsRequest.FromString,
+                    response_serializer=gameai_dot_knowledge_dot_v1_dot_relations__pb2.ListRelationVersionsResponse.SerializeToString,
+            ),
+            'ForgetRelation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetRelation,
+                    request_deserializer=gameai_dot_knowledge_dot_v1_dot_relations__pb2.ForgetRelationRequest.FromString,
+                    response_serializer=gameai_dot_knowledge_dot_v1_dot_relations__pb2.ForgetRelationResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -132,6 +165,60 @@ class RelationService:
             '/gameai.knowledge.v1.RelationService/ListRelations',
             gameai_dot_knowledge_dot_v1_dot_relations__pb2.ListRelationsRequest.SerializeToString,
             gameai_dot_knowledge_dot_v1_dot_relations__pb2.ListRelationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRelationVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gameai.knowledge.v1.RelationService/ListRelationVersions',
+            gameai_dot_knowledge_dot_v1_dot_relations__pb2.ListRelationVersionsRequest.SerializeToString,
+            gameai_dot_knowledge_dot_v1_dot_relations__pb2.ListRelationVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetRelation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gameai.knowledge.v1.RelationService/ForgetRelation',
+            gameai_dot_knowledge_dot_v1_dot_relations__pb2.ForgetRelationRequest.SerializeToString,
+            gameai_dot_knowledge_dot_v1_dot_relations__pb2.ForgetRelationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,21 +32,25 @@ class RelationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RelationServiceAsyncStub: ...
     WriteRelation: _grpc.UnaryUnaryMultiCallable[_relations_pb2.WriteRelationRequest, _relations_pb2.WriteRelationResponse]
-    """Say that a relation holds from a time of the world on, or that it has ended. Previous versions stay.
-    Where it is so already, nothing is written.
-    """
+    """Write the next version of a relation, or its first: it holds from a time of the world on, or has ended. Previous versions stay."""
     ListRelations: _grpc.UnaryUnaryMultiCallable[_relations_pb2.ListRelationsRequest, _relations_pb2.ListRelationsResponse]
     """The relations of a concept, and of the concepts that are reached through them, now or at a time of the world."""
+    ListRelationVersions: _grpc.UnaryUnaryMultiCallable[_relations_pb2.ListRelationVersionsRequest, _relations_pb2.ListRelationVersionsResponse]
+    """The versions of one relation, in order; of a world only its own."""
+    ForgetRelation: _grpc.UnaryUnaryMultiCallable[_relations_pb2.ForgetRelationRequest, _relations_pb2.ForgetRelationResponse]
+    """Delete a relation for good, with all versions; of a world only its own. For reviewers."""
 
 @_typing.type_check_only
 class RelationServiceAsyncStub(RelationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     WriteRelation: _aio.UnaryUnaryMultiCallable[_relations_pb2.WriteRelationRequest, _relations_pb2.WriteRelationResponse]  # type: ignore[assignment]
-    """Say that a relation holds from a time of the world on, or that it has ended. Previous versions stay.
-    Where it is so already, nothing is written.
-    """
+    """Write the next version of a relation, or its first: it holds from a time of the world on, or has ended. Previous versions stay."""
     ListRelations: _aio.UnaryUnaryMultiCallable[_relations_pb2.ListRelationsRequest, _relations_pb2.ListRelationsResponse]  # type: ignore[assignment]
     """The relations of a concept, and of the concepts that are reached through them, now or at a time of the world."""
+    ListRelationVersions: _aio.UnaryUnaryMultiCallable[_relations_pb2.ListRelationVersionsRequest, _relations_pb2.ListRelationVersionsResponse]  # type: ignore[assignment]
+    """The versions of one relation, in order; of a world only its own."""
+    ForgetRelation: _aio.UnaryUnaryMultiCallable[_relations_pb2.ForgetRelationRequest, _relations_pb2.ForgetRelationResponse]  # type: ignore[assignment]
+    """Delete a relation for good, with all versions; of a world only its own. For reviewers."""
 
 class RelationServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -55,9 +59,7 @@ class RelationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _relations_pb2.WriteRelationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_relations_pb2.WriteRelationResponse, _abc.Awaitable[_relations_pb2.WriteRelationResponse]]:
-        """Say that a relation holds from a time of the world on, or that it has ended. Previous versions stay.
-        Where it is so already, nothing is written.
-        """
+        """Write the next version of a relation, or its first: it holds from a time of the world on, or has ended. Previous versions stay."""
 
     @_abc_1.abstractmethod
     def ListRelations(
@@ -66,5 +68,21 @@ class RelationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_relations_pb2.ListRelationsResponse, _abc.Awaitable[_relations_pb2.ListRelationsResponse]]:
         """The relations of a concept, and of the concepts that are reached through them, now or at a time of the world."""
+
+    @_abc_1.abstractmethod
+    def ListRelationVersions(
+        self,
+        request: _relations_pb2.ListRelationVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_relations_pb2.ListRelationVersionsResponse, _abc.Awaitable[_relations_pb2.ListRelationVersionsResponse]]:
+        """The versions of one relation, in order; of a world only its own."""
+
+    @_abc_1.abstractmethod
+    def ForgetRelation(
+        self,
+        request: _relations_pb2.ForgetRelationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_relations_pb2.ForgetRelationResponse, _abc.Awaitable[_relations_pb2.ForgetRelationResponse]]:
+        """Delete a relation for good, with all versions; of a world only its own. For reviewers."""
 
 def add_RelationServiceServicer_to_server(servicer: RelationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

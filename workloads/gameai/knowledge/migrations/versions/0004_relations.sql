@@ -18,8 +18,9 @@ CREATE TABLE memory.concept_relationships (
     recorded_at timestamptz NOT NULL DEFAULT now(),
     UNIQUE NULLS NOT DISTINCT (subject_kind, subject_name, world_id, kind, object_kind, object_name, version)
 );
-CREATE INDEX ON memory.concept_relationships (object_kind, object_name, world_id);
--- Relations of a world are counted before another one is added.
+-- One row for each relation: what a walk and the limits look at.
+CREATE INDEX ON memory.concept_relationships (subject_kind, subject_name, world_id) WHERE version = 1;
+CREATE INDEX ON memory.concept_relationships (object_kind, object_name, world_id) WHERE version = 1;
 CREATE INDEX ON memory.concept_relationships (world_id) WHERE version = 1;
 
 ALTER TABLE memory.concept_relationships ENABLE ROW LEVEL SECURITY;
