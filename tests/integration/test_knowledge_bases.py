@@ -201,6 +201,40 @@ def test_a_managed_database_gets_a_secret_that_the_operator_cannot_read(
     assert api.get("Secret", namespace, "lore-db")["metadata"]["uid"] == uid
 
 
+@pytest.mark.parametrize(("policy", "left"), [("Retain", 1), ("Delete", 0)])
+def test_the_volume_of_a_managed_database_goes_with_it_where_that_is_asked_for(
+    api: Api, namespace: str, operator: Operator, policy: str, left: int
+) -> None:
+    """Changed after the volume was made: the policy of the moment counts."""
+    for each in ("Delete" if policy == "Retain" else "Retain", policy):
+        managed = {"storage": "1Gi", "storageClassName": "none", "deletionPolicy": each}
+        api.apply(knowledge_base(namespace, database={"managed": managed}), manager="kubectl")
+        until("a claim", lambda: api.list("PersistentVolumeClaim", namespace), seconds=60)
+        until("the policy", lambda: when_deleted(api, namespace) == each, seconds=60)  # noqa: B023 - ends before the next one
+
+    def owned() -> bool:
+        [claim] = api.list("PersistentVolumeClaim", namespace)
+        return bool(claim["metadata"].get("ownerReferences"))
+
+    until("the claim's owner follows", lambda: owned() is (policy == "Delete"), seconds=60)
+    api.delete("KnowledgeBase", namespace, NAME)
+    until(
+        "its children are gone",
+        lambda: api.find("StatefulSet", namespace, "lore-db") is None,
+        seconds=60,
+    )
+    until(
+        "the claim is as asked for",
+        lambda: len(api.list("PersistentVolumeClaim", namespace)) == left,
+        seconds=60,
+    )
+
+
+def when_deleted(api: Api, namespace: str) -> str:
+    found = api.get("StatefulSet", namespace, "lore-db")
+    return str(found["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"])
+
+
 def test_a_missing_secret_and_a_missing_config_map_are_reported_and_heal(
     api: Api, namespace: str, operator: Operator
 ) -> None:

@@ -24,6 +24,13 @@ Host = Annotated[
 ]
 
 
+class DeletionPolicy(StrEnum):
+    """What becomes of the volume with the KnowledgeBase."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
 class ManagedDatabase(Model):
     """One PostgreSQL pod with one volume, for development and small worlds. It has no standby; spec.backup makes archives."""
 
@@ -35,6 +42,8 @@ class ManagedDatabase(Model):
     """Size of the volume, in bytes. Immutable: enlarge the PersistentVolumeClaim itself."""
     storage_class_name: ObjectName | None = None
     """StorageClass of the volume. Immutable. Absent: the default class of the cluster. Example: gp3."""
+    deletion_policy: DeletionPolicy = DeletionPolicy.RETAIN
+    """Retain: the volume outlives the KnowledgeBase, and a new one of the same name finds it. Delete: the volume is deleted with the KnowledgeBase, and also when its StatefulSet is deleted by hand. The Secret with the password is kept."""
     cpu: Quantity = "500m"
     """CPU request of the pod, in cores. No limit is set from it."""
     memory: Quantity = "1Gi"

@@ -15,7 +15,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
             "WorldView": "8a6f2b591de4739a",
         },
         8: {
-            "KnowledgeBase": "831e507a54eca10f",
+            "KnowledgeBase": "fd7bd2a3361a4561",
             "ModelTier": "70dac0fc65beade5",
             "GameWorld": "374b67023a5b3fcf",
             "WorldView": "8a6f2b591de4739a",

@@ -2,7 +2,7 @@
 
 from gameai_contract.names import POSTGRES_PORT
 
-from gameai_operator.api.database import DEFAULT_IMAGE, ManagedDatabase
+from gameai_operator.api.database import DEFAULT_IMAGE, DeletionPolicy, ManagedDatabase
 from gameai_operator.api.knowledge_base import KnowledgeBase
 from gameai_operator.controller.manifest import Document, without_empty
 from gameai_operator.controller.plan import Creation
@@ -89,7 +89,11 @@ def _stateful_set(kb: KnowledgeBase, given: ManagedDatabase, inputs: Inputs) -> 
     )
     about = naming.about(kb, naming.database_name(kb), DATABASE, DATABASE_PART)
     about = {**about, "annotations": annotations(made, inputs.text())}
-    claim = stateful_set.Claim(size=given.storage, storage_class=given.storage_class_name)
+    claim = stateful_set.Claim(
+        size=given.storage,
+        storage_class=given.storage_class_name,
+        deleted=given.deletion_policy is DeletionPolicy.DELETE,
+    )
     return stateful_set.build(about, naming.selector(kb, DATABASE_PART), made, claim)
 
 

@@ -12,10 +12,11 @@ VOLUME = "data"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """The volume of a pod; without a class the cluster's default one."""
+    """The volume of a pod; without a class the cluster's default one. It outlives the StatefulSet, unless `deleted` with it."""
 
     size: str
     storage_class: str | None = None
+    deleted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +31,7 @@ class StatefulSet:
 def build(
     metadata: Document, selector: Mapping[str, str], template: Document, claim: Claim
 ) -> Document:
-    """A StatefulSet of one pod. Its volume outlives it, as data must outlive a mistake."""
+    """A StatefulSet of one pod."""
     storage = {"storageClassName": claim.storage_class} if claim.storage_class else {}
     return {
         "apiVersion": "apps/v1",
@@ -43,7 +44,7 @@ def build(
             # In order, a pod of a broken template would never be replaced by one of a corrected one.
             "podManagementPolicy": "Parallel",
             "persistentVolumeClaimRetentionPolicy": {
-                "whenDeleted": "Retain",
+                "whenDeleted": "Delete" if claim.deleted else "Retain",
                 "whenScaled": "Retain",
             },
             "template": template,
