@@ -83,7 +83,7 @@ class Caller:
         words = " ".join(chance.sample(WORDS, 3))
         count = chance.choice([1, 10, 100])
         name = chance.choice(
-            ["Search", "BatchSearch", *EVENTS, *CONCEPTS, "ListRelations", "ListQuarantine"]
+            ["Search", "BatchSearch", *EVENTS, *CONCEPTS, *RELATIONS, "ListQuarantine"]
         )
         if name in EVENTS:
             return name, self._history.call(name, **self._event_fields(name, words, count, chance))
@@ -91,6 +91,9 @@ class Caller:
             return name, self._concepts.call(name, **CONCEPTS[name](words, count))
         if name == "ListRelations":
             return name, self._relations.around("Ilda Venn", depth=chance.randint(1, 3))
+        if name == "ListRelationVersions":
+            heir = f"Heir of {chance.choice(WORLDS)}"
+            return name, self._relations.versions(heir, "knows", "Ilda Venn")
         return name, self._knowledge(name, words, count, chance)
 
     def _event_fields(
@@ -120,6 +123,7 @@ class Caller:
 
 
 EVENTS = ("SearchEvents", "ListEvents")
+RELATIONS = ("ListRelations", "ListRelationVersions")
 _ILDA = {"kind": "person", "name": "Ilda Venn"}
 CONCEPTS: dict[str, Any] = {
     "SearchConcepts": lambda words, count: {"text": words, "count": count},
@@ -140,7 +144,7 @@ def look(service: Served, seed: int, calls: int) -> None:
         assert not leaked, f"{name} of {world} returned something of {leaked}: {said}"
         names[name] += 1
         with_own += world in said
-    assert len(names) == 10, names
+    assert len(names) == 11, names
     assert with_own > calls / 3, "answers hold texts of the own world"
 
 

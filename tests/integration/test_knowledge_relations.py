@@ -42,11 +42,9 @@ def test_a_relation_is_read_as_it_is_and_as_it_was(service: Served) -> None:
     moor.write("Ada", "trusts", "Bran", expected=2, ended=True, world_seconds=900)
     assert moor.sentences("Ada") == []
     assert moor.sentences("Bran", as_of_world_seconds=899) == ["Ada trusts Bran"]
-    assert moor.versions("Ada", "trusts", "Bran") == [
-        (1, 80, False),
-        (2, 20, False),
-        (3, 100, True),
-    ]
+    every = moor.versions("Ada", "trusts", "Bran")
+    said = [(each.version, each.relation.strength, each.ended) for each in every]
+    assert said == [(1, 80, False), (2, 20, False), (3, 100, True)]
     assert Relations(service, FEN).versions("Ada", "trusts", "Bran") == []
 
 

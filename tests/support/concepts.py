@@ -30,7 +30,8 @@ class Concepts:
         self, summary: str, expected: int = 0, name: str = "Ilda Venn", **fields: Any
     ) -> pb.EvolveConceptResponse:
         attributes = fields.pop("attributes", {})
-        concept = pb.Concept(kind="person", name=name, summary=summary, attributes=attributes)
+        kind = fields.pop("kind", "person")
+        concept = pb.Concept(kind=kind, name=name, summary=summary, attributes=attributes)
         found: pb.EvolveConceptResponse = self.call(
             "EvolveConcept", concept=concept, expected_version=expected, **fields
         )

@@ -64,12 +64,11 @@ class Relations:
             for each in self.around(name, **fields).relations
         ]
 
-    def versions(self, subject: str, kind: str, target: str) -> list[tuple[int, int, bool]]:
-        """Number, strength, and whether it has ended."""
+    def versions(self, subject: str, kind: str, target: str) -> list[pb.RelationVersion]:
         name = pb.RelationName(subject=person(subject), kind=kind, object=person(target))
         request = pb.ListRelationVersionsRequest(world=self._world, relation=name)
         found = self._stub.ListRelationVersions(request, timeout=20, metadata=self._metadata)
-        return [(each.version, each.relation.strength, each.ended) for each in found.versions]
+        return list(found.versions)
 
     def forget(self, subject: str, kind: str, target: str) -> int:
         name = pb.RelationName(subject=person(subject), kind=kind, object=person(target))

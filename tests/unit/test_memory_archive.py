@@ -68,6 +68,7 @@ REVIEW: dict[str, Any] = {
     "reviewed_at": WHEN,
 }
 COUNTS = {"worlds": 0, "events": 0, "concepts": 0, "relations": 0, "reviews": 0}
+BEFORE = {key: value for key, value in COUNTS.items() if key != "relations"}
 Lines = list[tuple[str, dict[str, Any]]]
 LINES: Lines = [
     ("head", HEAD),
@@ -99,8 +100,7 @@ def test_a_whole_archive_is_read_as_it_was_written() -> None:
 
 
 def test_an_archive_of_version_1_has_no_relations() -> None:
-    counts = {key: value for key, value in COUNTS.items() if key != "relations"} | {"worlds": 1}
-    given = whole([("head", HEAD | {"version": 1}), ("world", WORLD)], counts)
+    given = whole([("head", HEAD | {"version": 1}), ("world", WORLD)], BEFORE | {"worlds": 1})
     assert archive.checked(given) == Counts(worlds=1)
 
 
@@ -212,6 +212,8 @@ def changed(index: int, **fields: Any) -> Lines:
         (LINES, None, "ends early"),
         (LINES, COUNTS, "line 11 does not match the number of lines"),
         ([LINES[0], ("end", COUNTS), LINES[4]], None, "line 3 is in a wrong place"),
+        ([("head", HEAD | {"version": 1}), *LINES[1:]], END, "line 11 does not match"),
+        ([LINES[0], ("end", BEFORE)], None, "line 2 does not match"),
         ([LINES[0], LINES[5]], None, "line 2 is before the line of its world"),
         (changed(6, sequence=1), END, "line 7: event.sequence must be from 2 to 3"),
         (changed(6, sequence=4), END, "line 7: event.sequence must be from 2 to 3"),

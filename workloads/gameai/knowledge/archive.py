@@ -160,7 +160,10 @@ class Order:
 
     def _end(self, number: int, found: EndLine) -> None:
         self._ended = True
-        if found.model_dump() != self._counts:
+        # Those of version 1 have no relations, and say nothing of them.
+        first = self._head is not None and self._head.version == 1
+        said = "relations" in found.model_fields_set
+        if found.model_dump() != self._counts or (said is first):
             raise ArchiveError(
                 f"line {number} does not match the number of lines: the file is damaged"
             )

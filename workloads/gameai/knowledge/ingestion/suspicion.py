@@ -102,6 +102,9 @@ _WORD = re.compile(r"\w{4,}")
 _SPACED = re.compile(r"(?<!\w)(?:[^\W_][ .\-_*|]{1,2}){4,}[^\W_](?!\w)")
 
 
+_JOINED = re.compile(r"[._:-]+")
+
+
 def reasons_of(parts: Sequence[str]) -> tuple[str, ...]:
     """Why texts that are stored apart and read together are held; empty: they are not.
 
@@ -109,6 +112,11 @@ def reasons_of(parts: Sequence[str]) -> tuple[str, ...]:
     """
     together = "\n".join(map(clean, parts)).translate(_NO_TAGS)
     return tuple(sorted({why for each in (*parts, together) for why in reasons(each)}))
+
+
+def words(*identifiers: str) -> str:
+    """Kinds and keys as a model reads them: their words are joined by other characters than spaces."""
+    return _JOINED.sub(" ", " ".join(identifiers))
 
 
 def reasons(original: str) -> tuple[str, ...]:

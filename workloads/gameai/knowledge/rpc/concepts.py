@@ -16,7 +16,7 @@ from gameai.knowledge.concepts import (
 )
 from gameai.knowledge.embedding.intake import Intake
 from gameai.knowledge.embedding.queries import QueryVectors
-from gameai.knowledge.ingestion.suspicion import reasons_of
+from gameai.knowledge.ingestion.suspicion import reasons_of, words
 from gameai.knowledge.rpc import concept_wire, wire
 from gameai.knowledge.rpc.admission import (
     Context,
@@ -168,8 +168,8 @@ def _checked(concept: Named, sent: Content) -> Content:
     summary, attributes = _plain(sent)
     # As sent and as stored: what is removed can bring words together. Values also by themselves, as others may read them.
     forms = (
-        _parts(concept.name, sent.summary, sent.attributes),
-        _parts(concept.name, summary, attributes),
+        _parts(concept, sent.summary, sent.attributes),
+        _parts(concept, summary, attributes),
     )
     why = next(filter(None, map(reasons_of, dict.fromkeys(forms))), ())
     if why:
@@ -185,9 +185,9 @@ def _checked(concept: Named, sent: Content) -> Content:
     )
 
 
-def _parts(name: str, summary: str, attributes: Mapping[str, str]) -> tuple[str, ...]:
-    words = (f"{key}: {value}" for key, value in attributes.items())
-    return (name, summary, *words, *attributes.values())
+def _parts(concept: Named, summary: str, attributes: Mapping[str, str]) -> tuple[str, ...]:
+    pairs = (f"{words(key)}: {value}" for key, value in attributes.items())
+    return (words(concept.kind), concept.name, summary, *pairs, *attributes.values())
 
 
 def _plain(sent: Content) -> tuple[str, dict[str, str]]:

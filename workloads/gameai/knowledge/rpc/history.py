@@ -1,6 +1,5 @@
 """HistoryService over gRPC: events of worlds."""
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -19,7 +18,7 @@ from gameai.knowledge.events import (
     Checked,
     Event,
 )
-from gameai.knowledge.ingestion.suspicion import reasons_of
+from gameai.knowledge.ingestion.suspicion import reasons_of, words
 from gameai.knowledge.records import Status
 from gameai.knowledge.rpc import history_wire, wire
 from gameai.knowledge.rpc.admission import (
@@ -234,9 +233,8 @@ def _checked(event: Event, index: int, *, new: bool) -> Checked:
         raise InvalidArgumentError(f"{field} has no visible text", field=field)
     if not new:
         return Checked(event=event, summary=summary, reasons=())
-    # All of it reaches a reader; words of kind and key are joined by other characters.
-    words = re.sub(r"[._:-]", " ", f"{event.kind} {event.key}")
-    why = reasons_of((event.summary, "\n".join(event.participants), words))
+    # All of it reaches a reader.
+    why = reasons_of((event.summary, "\n".join(event.participants), words(event.kind, event.key)))
     return Checked(event=event, summary=summary, reasons=why)
 
 

@@ -1,12 +1,11 @@
 """PURE: relations of the wire to relations, and back."""
 
-import re
 from types import MappingProxyType
 
 from gameai.errors import InvalidArgumentError
 from gameai.knowledge.concepts import Named
 from gameai.knowledge.events import MOST_PAGE, PAGE
-from gameai.knowledge.ingestion.suspicion import reasons_of
+from gameai.knowledge.ingestion.suspicion import reasons_of, words
 from gameai.knowledge.relations import (
     MOST_DEPTH,
     MOST_STRENGTH,
@@ -21,7 +20,6 @@ from gameai.knowledge.rpc import concept_wire, wire
 from gameai.knowledge.rpc.wire import number
 from gameai.knowledge.v1 import relations_pb2 as pb
 
-_SEPARATORS = re.compile(r"[._-]+")
 _DIRECTIONS = MappingProxyType(
     {
         pb.DIRECTION_UNSPECIFIED: Direction.BOTH,
@@ -39,7 +37,7 @@ def relation(
     given = request.relation
     kind = wire.kind(given.kind, "relation.kind")
     # The model that reads it reads words.
-    if why := reasons_of([_SEPARATORS.sub(" ", kind)]):
+    if why := reasons_of([words(kind)]):
         raise InvalidArgumentError(
             f"relation.kind addresses the model that will read it ({', '.join(why)}): name what one concept is to the other",
             field="relation.kind",
