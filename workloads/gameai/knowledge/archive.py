@@ -139,7 +139,8 @@ class Order:
                 self._take_version(number, found, _relation(found))
             case EndLine():
                 self._end(number, found)
-            case ReviewLine():
+            case _:
+                # A review stands alone.
                 pass
 
     def check_end(self, lines: int) -> None:
