@@ -30,7 +30,7 @@ class ArchiveName:
 
     `slot` is the time for which it was made, in UTC. `lineage` identifies the database
     that made it. `appended` is the number of events that the worlds have ever had: it
-    grows, whatever is deleted. `entries` is the number of events, versions of concepts, and reviews.
+    grows, whatever is deleted. `entries` is the number of events, versions of concepts and relations, and reviews.
     """
 
     slot: str

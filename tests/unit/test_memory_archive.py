@@ -97,6 +97,28 @@ def test_a_whole_archive_is_read_as_it_was_written() -> None:
     assert numbers == tuple(range(1, 11))
     assert found[5].digest == bytes(32)
     assert found[5].recorded_at.isoformat() == WHEN
+    assert (found[5].reviewed_at, found[6].reviewed_at) == (None, found[5].recorded_at)
+
+
+def test_the_longest_lines_fit_the_length_that_is_read() -> None:
+    text, vector = "\U0001f409" * 2000, bytes(8000)
+    attributes = {f"{number:064}": text[:500] for number in range(32)}
+    concept = CONCEPT | {
+        "name": text[:128],
+        "summary": text,
+        "attributes": attributes,
+        "embedding": vector,
+    }
+    event = EVENT | {
+        "summary": text,
+        "participants": [text[:64]] * 32,
+        "reasons": [text[:1000]] * 16,
+        "embedding": vector,
+    }
+    for kind, fields in (("concept", concept), ("event", event)):
+        written = archive.text(kind, fields)
+        assert archive.line(1, written)
+        assert len(written) <= archive.MOST_LINE_BYTES
 
 
 def test_an_archive_of_version_1_has_no_relations() -> None:
@@ -152,11 +174,17 @@ def test_a_file_of_another_version_is_refused(change: dict[str, Any]) -> None:
         ("event", EVENT | {"evidence": "rumor"}, "event.evidence"),
         ("event", EVENT | {"confidence": 101}, "event.confidence"),
         ("event", EVENT | {"status": "new"}, "event.status"),
-        ("event", EVENT | {"recorded_at": "2026-11-29T10:00:00"}, "event.recorded_at"),
+        (
+            "event",
+            EVENT | {"reviewed_at": "x"},
+            "event.reviewed_at: a time with a zone is expected",
+        ),
+        ("concept", CONCEPT | {"attributes": {"a\x1b": "b"}}, "concept.attributes: String"),
+        ("event", EVENT | {"recorded_at": "2026-11-29T10:00:00"}, "event.recorded_at: a time with"),
         (
             "event",
             EVENT | {"recorded_at": "0001-01-01T00:00:00+23:00"},
-            "event.recorded_at: a year from 1970 to 9998 is expected",
+            "event.recorded_at: a time with a zone, of a year from 1970 to 9998, is expected",
         ),
         ("concept", CONCEPT | {"name": ""}, "concept.name"),
         ("concept", CONCEPT | {"version": 0}, "concept.version"),
@@ -219,6 +247,8 @@ def changed(index: int, **fields: Any) -> Lines:
         (changed(6, sequence=4), END, "line 7: event.sequence must be from 2 to 3"),
         (changed(5, embedding=bytes(2)), END, "line 6: embedding must have 2 dimensions"),
         (changed(7, embedding=b""), END, "line 8: embedding must have 2 dimensions"),
+        (changed(5, model="other"), END, "line 6: model must be that of the head, 'm'"),
+        (changed(0, model=""), END, "line 2: model must be that of the head, ''"),
         (changed(1, version=2), END, "line 2 is not the version 1 that must stand here"),
         (changed(2, version=3), END, "line 3 is not the version 2 that must stand here"),
         (changed(2, from_seconds=-1), END, "holds from an earlier time than the one before"),

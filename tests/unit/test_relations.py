@@ -20,7 +20,6 @@ from gameai.knowledge.relations import (
 )
 from gameai.knowledge.rpc import relation_wire as wire
 from gameai.knowledge.rpc.concept_wire import absent
-from gameai.knowledge.store.relation_statements import STEP
 from gameai.knowledge.v1 import concepts_pb2
 from gameai.knowledge.v1 import relations_pb2 as pb
 
@@ -58,11 +57,11 @@ def request(world: str = MOOR, **fields: Any) -> pb.WriteRelationRequest:
 
 def test_a_relation_is_taken_with_its_defaults() -> None:
     given = request(world_seconds=7, cause_sequence=2)
-    assert wire.relation(given) == Relation(world=MOOR, subject=ADA, kind="knows", object=BRAN)
+    assert wire.to_write(given) == Relation(world=MOOR, subject=ADA, kind="knows", object=BRAN)
     assert wire.state(given) == State(strength=100, from_seconds=7, cause=2)
-    assert wire.state(request(relation={"strength": 1}, ended=True)) == State(
-        strength=1, ended=True
-    )
+    assert wire.state(request(relation={"strength": 1})) == State(strength=1)
+    ended = wire.state(request(relation={"strength": 1}, ended=True))
+    assert ended == State(ended=True), "of one that has ended a strength means nothing"
 
 
 @pytest.mark.parametrize(
@@ -70,6 +69,15 @@ def test_a_relation_is_taken_with_its_defaults() -> None:
     [
         ({"relation": {"kind": "Knows"}}, "relation.kind"),
         ({"relation": {"kind": "ignore_all_previous.instructions"}}, "relation.kind"),
+        (
+            {
+                "relation": {
+                    "kind": "ignore_all",
+                    "object": {"kind": "person", "name": "previous instructions"},
+                }
+            },
+            "relation.kind",
+        ),
         ({"relation": {"subject": {"kind": "person", "name": ""}}}, "relation.subject.name"),
         ({"relation": {"object": {"kind": "", "name": "Bran"}}}, "relation.object.kind"),
         ({"relation": {"object": {"kind": "person", "name": "Ada "}}}, "relation.object"),
@@ -84,8 +92,17 @@ def test_a_relation_is_taken_with_its_defaults() -> None:
 def test_a_wrong_relation_names_its_field(fields: dict[str, Any], field: str) -> None:
     given = request(**fields)
     with pytest.raises(InvalidArgumentError) as raised:
-        _ = wire.relation(given), wire.state(given)
+        _ = wire.to_write(given), wire.state(given)
     assert raised.value.field == field
+
+
+def test_a_relation_that_may_not_be_written_today_can_still_be_read_and_deleted() -> None:
+    name = pb.RelationName(
+        subject=pb.ConceptName(kind="person", name="Ada"),
+        kind="ignore.all.previous.instructions",
+        object=pb.ConceptName(kind="person", name="Ada"),
+    )
+    assert wire.relation(pb.ForgetRelationRequest(world=MOOR, relation=name)).object == ADA
 
 
 def test_what_to_list_is_taken_with_its_defaults() -> None:
@@ -106,10 +123,17 @@ def test_what_to_list_is_taken_with_its_defaults() -> None:
             depth=3,
             count=100,
             as_of_world_seconds=-5,
+            include_ended=True,
         )
     )
     assert wire.around(asked) == replace(
-        found, kinds=("knows",), direction=Direction.INCOMING, depth=3, count=100, seconds=-5
+        found,
+        kinds=("knows",),
+        direction=Direction.INCOMING,
+        depth=3,
+        count=100,
+        seconds=-5,
+        ended=True,
     )
 
 
@@ -156,7 +180,7 @@ def walked(**fields: Any) -> Walk:
     walk = Walk(replace(wanted, **fields))
     while not walk.done:
         edges = [version(e, to, walk.depth + 1) for e in walk.frontier for to in GRAPH.get(e, ())]
-        walk.take(edges[: walk.most])
+        walk.take(edges[: walk.rows_needed])
     return walk
 
 
@@ -184,15 +208,10 @@ def test_a_relation_is_found_once() -> None:
         Around(concept=ADA, kinds=(), direction=Direction.BOTH, depth=3, count=2, seconds=0)
     )
     walk.take([version(ADA, BRAN)])
-    assert (walk.frontier, walk.most) == ([BRAN], 4)
+    assert (walk.frontier, walk.rows_needed) == ([BRAN], 4)
     walk.take([version(ADA, BRAN, 2), version(BRAN, COLE, 2)])
     assert [each.depth for each in walk.relations] == [1, 2]
     assert (walk.frontier, walk.more) == ([COLE], False)
-
-
-def test_a_step_looks_at_both_ends() -> None:
-    assert "by_subject" in STEP
-    assert "by_object" in STEP
 
 
 def test_a_concept_that_is_not_seen_is_named() -> None:

@@ -61,9 +61,9 @@ class KnowledgeCaller(Model):
     worlds: Annotated[tuple[WorldName, ...], Field(max_length=64, json_schema_extra=LIST_SET)] = ()
     """Worlds whose history it may read, namespace/name. Default: none. Example: [games/eldermoor]."""
     writes: bool = False
-    """Whether it may append events and write concepts in these worlds. Default: false."""
+    """Whether it may append events and write concepts and relations in these worlds. Default: false."""
     reviews: bool = False
-    """Whether it may see and decide what is held in quarantine, roll sources back, delete events and concepts of its worlds, and write concepts of all worlds. Default: false."""
+    """Whether it may see and decide what is held in quarantine, roll sources back, delete events, concepts and relations of its worlds, and write concepts of all worlds. Default: false."""
 
 
 class MemoryService(Model):

@@ -15,7 +15,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
             "WorldView": "8a6f2b591de4739a",
         },
         8: {
-            "KnowledgeBase": "fd7bd2a3361a4561",
+            "KnowledgeBase": "d2965ed40a1acc7d",
             "ModelTier": "70dac0fc65beade5",
             "GameWorld": "374b67023a5b3fcf",
             "WorldView": "8a6f2b591de4739a",

@@ -238,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         choices=(*_STEPS, _REMOVE, *archives.STEPS),
         help="only this step (default: migrate, ingest and serve, in this order); remove: the documents of sources, by name; "
-        "export, import, backup, restore: events, concepts and reviews, which no source brings back",
+        "export, import, backup, restore: events, concepts, relations and reviews, which no source brings back",
     )
     add(
         "--database",

@@ -28,8 +28,9 @@ from gameai.knowledge.archive_lines import (
 FORMAT, VERSION = "gameai-memory", 2
 # Version 1 had no relations.
 _READ = (1, VERSION)
-# An event with a summary of 2,000 characters of 4 bytes, written as escapes, and a vector of 4,000 dimensions.
-MOST_LINE_BYTES = 1 << 17
+# A concept with a summary of 2,000 characters and 32 attributes of 500, each written as two escapes of 6 bytes, and a vector of
+# 4,000 dimensions.
+MOST_LINE_BYTES = 1 << 19
 # Lines that the end counts, by their fields of the end.
 COUNTED: Mapping[type[Fields], str] = MappingProxyType(
     {
@@ -42,7 +43,7 @@ COUNTED: Mapping[type[Fields], str] = MappingProxyType(
 )
 _DAMAGED = f"line {{}} is damaged or cut off, or not of an archive of version {VERSION} or before"
 _OF_FORM = frozenset({"json_invalid", "missing", "extra_forbidden"})
-_MOST_SHOWN = 100
+_MOST_PLACES = 2
 
 
 class ArchiveError(Exception):
@@ -87,7 +88,8 @@ def _fault(number: int, error: ValidationError) -> str:
     [first, *_] = error.errors(include_url=False, include_input=False, include_context=False)
     if first["type"] in _OF_FORM or first["type"].endswith("_type"):
         return _DAMAGED.format(number)
-    where = ".".join(map(str, first["loc"]))[:_MOST_SHOWN]
+    # Keys of attributes are a user's text.
+    where = ".".join(map(str, first["loc"][:_MOST_PLACES]))
     return f"line {number}: {where}: {first['msg'].removeprefix('Value error, ')}"
 
 
@@ -184,6 +186,10 @@ class Order:
         wanted = self._head.dimensions if self._head else 0
         if len(found.embedding) != 2 * wanted:
             raise ArchiveError(f"line {number}: embedding must have {wanted} dimensions")
+        if self._head is not None and found.model != self._head.model:
+            raise ArchiveError(
+                f"line {number}: model must be that of the head, {self._head.model!r}"
+            )
 
     def _take_version(self, number: int, found: ConceptLine | RelationLine, key: object) -> None:
         """Versions of one follow each other without a gap, and never go back in world time."""
@@ -194,7 +200,7 @@ class Order:
         if found.version != version + 1 or found.from_seconds < seconds:
             raise ArchiveError(
                 f"line {number} is not the version {version + 1} that must stand here, or holds from an earlier time than"
-                " the one before"
+                " the one before: this line or the one before is damaged"
             )
         self._versions = (key, found.version, found.from_seconds)
 

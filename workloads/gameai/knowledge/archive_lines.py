@@ -1,4 +1,4 @@
-"""PURE: what a line of an archive may say: its fields, and the values that the memory could have written itself."""
+"""PURE: what a line of an archive may say: its fields, and the forms, ranges and lengths that the memory writes."""
 
 import base64
 from datetime import datetime
@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal
 from gameai_contract.knowledge import is_world
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -61,10 +60,21 @@ def _without_nul(value: str) -> str:
     return value
 
 
-def _in_years(value: datetime) -> datetime:
-    if value.year not in _YEARS:
-        raise ValueError(f"a year from {_YEARS.start} to {_YEARS.stop - 1} is expected")
-    return value
+def _time(value: object) -> datetime:
+    """Raises ValueError."""
+    try:
+        found = datetime.fromisoformat(str(value))
+    except ValueError as error:
+        raise ValueError("a time with a zone is expected") from error
+    if found.tzinfo is None or found.year not in _YEARS:
+        raise ValueError(
+            f"a time with a zone, of a year from {_YEARS.start} to {_YEARS.stop - 1}, is expected"
+        )
+    return found
+
+
+def _time_or_none(value: object) -> datetime | None:
+    return None if value == "" else _time(value)
 
 
 Text = Annotated[str, AfterValidator(_without_nul)]
@@ -76,7 +86,7 @@ Seconds = Annotated[int, Field(ge=LEAST_SECONDS, le=MOST_SECONDS)]
 Sequence = Annotated[int, Field(ge=0, le=_MOST_SEQUENCE)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 Count = Annotated[int, Field(ge=0)]
-Time = Annotated[AwareDatetime, AfterValidator(_in_years)]
+Time = Annotated[datetime, BeforeValidator(_time)]
 World = Annotated[str, AfterValidator(_world)]
 Sha256 = Annotated[
     bytes, BeforeValidator(_bytes), Field(min_length=_SHA256_BYTES, max_length=_SHA256_BYTES)
@@ -131,7 +141,7 @@ class EventLine(_Fields):
     reasons: Annotated[list[Name], Field(max_length=_MOST_REASONS)]
     reviewer: Name
     # Empty: not reviewed.
-    reviewed_at: Literal[""] | Time
+    reviewed_at: Annotated[datetime | None, BeforeValidator(_time_or_none)]
     model: Name
     embedding: Vector
 

@@ -61,7 +61,7 @@ class RelationVersion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Around:
-    """Which relations to list: of a concept, as its world sees them at a time of it."""
+    """Which relations to list: of a concept, as its world sees them at a time of it; with `ended` also those that do not hold."""
 
     concept: Named
     kinds: tuple[str, ...]
@@ -69,6 +69,7 @@ class Around:
     depth: int
     count: int
     seconds: int
+    ended: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +99,7 @@ class Walk:
         return self.more or not self.frontier or self.depth == self._around.depth
 
     @property
-    def most(self) -> int:
+    def rows_needed(self) -> int:
         """How many relations of the frontier must be read: known ones may be among them, and one more says that there are more."""
         return len(self._found) + self._around.count + 1
 

@@ -35,33 +35,41 @@ def relation(
 ) -> Relation:
     """Which relation is meant. Raises `InvalidArgumentError` with the field and what it takes."""
     given = request.relation
-    kind = wire.kind(given.kind, "relation.kind")
-    # The model that reads it reads words.
-    if why := reasons_of([words(kind)]):
-        raise InvalidArgumentError(
-            f"relation.kind addresses the model that will read it ({', '.join(why)}): name what one concept is to the other",
-            field="relation.kind",
-        )
     subject = _named(request.world, given.subject, "relation.subject.")
     target = _named(request.world, given.object, "relation.object.")
-    if subject == target:
-        raise InvalidArgumentError(
-            "relation.object must be another concept than relation.subject", field="relation.object"
-        )
     return Relation(
         world=subject.world,
         subject=subject,
-        kind=kind,
+        kind=wire.kind(given.kind, "relation.kind"),
         object=target,
     )
+
+
+def to_write(request: pb.WriteRelationRequest) -> Relation:
+    """Which relation is written. Raises `InvalidArgumentError`."""
+    found = relation(request)
+    if found.subject == found.object:
+        raise InvalidArgumentError(
+            "relation.object must be another concept than relation.subject", field="relation.object"
+        )
+    # A model reads its parts as one sentence.
+    parts = (found.subject.name, words(found.kind), found.object.name)
+    if why := reasons_of([*parts, " ".join(parts)]):
+        raise InvalidArgumentError(
+            f"relation addresses the model that will read it ({', '.join(why)}): name what one concept is to the other",
+            field="relation.kind",
+        )
+    return found
 
 
 def state(request: pb.WriteRelationRequest) -> State:
     """What is said of it. Raises `InvalidArgumentError`."""
     from_seconds, cause = concept_wire.since(request)
     strength = request.relation.strength or MOST_STRENGTH
+    strength = number("relation.strength", strength, 1, MOST_STRENGTH)
     return State(
-        strength=number("relation.strength", strength, 1, MOST_STRENGTH),
+        # Of a relation that has ended it means nothing.
+        strength=MOST_STRENGTH if request.ended else strength,
         ended=request.ended,
         from_seconds=from_seconds,
         cause=cause,
@@ -82,6 +90,7 @@ def around(request: pb.ListRelationsRequest) -> Around:
         depth=number("depth", request.depth or 1, 1, MOST_DEPTH),
         count=number("count", request.count or PAGE, 1, MOST_PAGE),
         seconds=concept_wire.as_of(request),
+        ended=request.include_ended,
     )
 
 

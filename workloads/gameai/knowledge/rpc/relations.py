@@ -33,7 +33,7 @@ class RelationService(relations_pb2_grpc.RelationServiceServicer):
     ) -> pb.WriteRelationResponse:
         """Write a version."""
         rights = self._gatekeeper.rights(context)
-        relation = relation_wire.relation(request)
+        relation = relation_wire.to_write(request)
         check_author(rights, relation.world)
         state, expected = relation_wire.state(request), concept_wire.expected(request)
         found = await self._written(relation, state, expected, rights.account)
@@ -43,8 +43,9 @@ class RelationService(relations_pb2_grpc.RelationServiceServicer):
         self, request: pb.ListRelationsRequest, context: Context
     ) -> pb.ListRelationsResponse:
         """The relations around a concept."""
+        rights = self._gatekeeper.rights(context)
         wanted = relation_wire.around(request)
-        check_reader(self._gatekeeper.rights(context), wanted.concept.world)
+        check_reader(rights, wanted.concept.world)
         with answered():
             async with self._connections.take() as connection:
                 found = await store.around(connection, wanted)
@@ -59,8 +60,9 @@ class RelationService(relations_pb2_grpc.RelationServiceServicer):
         self, request: pb.ListRelationVersionsRequest, context: Context
     ) -> pb.ListRelationVersionsResponse:
         """A page of versions."""
+        rights = self._gatekeeper.rights(context)
         relation = relation_wire.relation(request)
-        check_reader(self._gatekeeper.rights(context), relation.world)
+        check_reader(rights, relation.world)
         after, count = concept_wire.page(request)
         with answered():
             async with self._connections.take() as connection:
@@ -71,9 +73,9 @@ class RelationService(relations_pb2_grpc.RelationServiceServicer):
         self, request: pb.ForgetRelationRequest, context: Context
     ) -> pb.ForgetRelationResponse:
         """Delete a relation."""
-        relation = relation_wire.relation(request)
         rights = self._gatekeeper.rights(context)
         check_reviewer(rights)
+        relation = relation_wire.relation(request)
         check_reader(rights, relation.world)
         with answered():
             async with self._connections.take() as connection:

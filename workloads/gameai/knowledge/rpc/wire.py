@@ -82,7 +82,7 @@ def name(value: str, field: str) -> str:
 
 
 def kind(value: str, field: str) -> str:
-    """The kind of an event or a concept. Raises `InvalidArgumentError`."""
+    """The kind of an event, a concept or a relation. Raises `InvalidArgumentError`."""
     if not KIND.fullmatch(value):
         raise InvalidArgumentError(
             f"{field} must be 1 to 64 lower-case letters, digits, '.', '_', '-'", field=field

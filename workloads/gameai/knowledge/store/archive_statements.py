@@ -66,7 +66,8 @@ APPLY = (
 )
 
 # Of concepts and of relations.
-VERSIONS = (
+COUNT_VERSIONS = (
     "SELECT (SELECT count(*) FROM memory.concept_versions WHERE world_id IS NOT DISTINCT FROM %(world)s::int)"
     " + (SELECT count(*) FROM memory.concept_relationships WHERE world_id IS NOT DISTINCT FROM %(world)s::int)"
 )
+ANALYZE = "ANALYZE memory.story_events, memory.narrative_concepts, memory.concept_versions, memory.concept_relationships"

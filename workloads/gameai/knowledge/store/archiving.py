@@ -24,10 +24,12 @@ from gameai.knowledge.archive_lines import (
 from gameai.knowledge.concepts import Content, embedded
 from gameai.knowledge.store import facts, worlds
 from gameai.knowledge.store.archive_statements import (
+    ANALYZE,
     APPLY,
     CONCEPT,
     CONCEPTS,
     COUNT_EVENTS,
+    COUNT_VERSIONS,
     EVENT,
     EVENT_COLUMNS,
     RELATION,
@@ -37,7 +39,6 @@ from gameai.knowledge.store.archive_statements import (
     SAME_RELATION,
     SAME_VERSION,
     VERSION,
-    VERSIONS,
 )
 from gameai.knowledge.store.concepts import LOCK as LOCK_CONCEPTS
 from gameai.knowledge.store.errors import first_line
@@ -140,7 +141,7 @@ def held(connection: Connection) -> tuple[int, int]:
         entries += sum(events for _, _, events in rows)
         for world in (None, *(number for number, _, _ in rows)):
             connection.execute(SEE, {"world": world})
-            entries += _number(connection, VERSIONS, {"world": world})
+            entries += _number(connection, COUNT_VERSIONS, {"world": world})
     return sum(last for _, last, _ in rows), entries
 
 
@@ -218,6 +219,8 @@ class _Import:
             self._write()
         except psycopg.DataError as error:
             raise ArchiveError(f"line {number}: {first_line(error)}") from error
+        # Plans for a table that has just been filled would be those for an empty one.
+        self._connection.execute(ANALYZE)
         return Counts(**self._new)
 
     def _take(self, number: int, found: Fields) -> None:
@@ -259,7 +262,6 @@ class _Import:
             {
                 **dict(found),
                 "world": self._world,
-                "reviewed_at": found.reviewed_at or None,
                 "embedding": _vector(found.embedding),
             }
         )

@@ -70,7 +70,7 @@ class NoCauseError(Exception):
 
 
 class TooManyError(Exception):
-    """The world has as many concepts, or the concept as many versions, as it may have; the message names the limit."""
+    """The world has as many concepts or relations, or one of them as many versions, as it may have; the message names the limit."""
 
 
 async def evolve(

@@ -42,23 +42,33 @@ def _of_concept(end: str) -> str:
 FORGET_CONCEPT = (_of_concept("subject"), _of_concept("object"))
 
 
+def _seen(end: str) -> str:
+    """Whether the world sees the concept at this end at a time of it. Each part is one look into an index."""
+    of = f"concepts.kind = first.{end}_kind AND concepts.name = first.{end}_name"
+    return (
+        f"(EXISTS (SELECT FROM memory.narrative_concepts AS concepts WHERE concepts.world_id IS NULL AND {of}) OR EXISTS"
+        " (SELECT FROM memory.narrative_concepts AS concepts JOIN memory.concept_versions AS held USING (concept_id)"
+        f" WHERE concepts.world_id = %(world)s::int AND {of} AND held.version = 1 AND held.from_seconds <= %(seconds)s))"
+    )
+
+
 def _touching(end: str, where: str) -> str:
     """Relations of a world, or of all worlds, whose subject or object is one of the given concepts, as they are at a time of the world.
 
-    The other end must be seen by the world at that time; this one is.
+    The other end must be seen by the world at that time; this one is. OFFSET 0 keeps the order of the joins, also where the
+    planner knows nothing of the tables: from a concept to its relations, and from each to its version.
     """
     other = {"subject": "object", "object": "subject"}[end]
     same = " AND ".join(f"versions.{each} = first.{each}" for each in KEY)
     return (
-        f"SELECT held.* FROM given JOIN memory.concept_relationships AS first ON first.{end}_kind = given.kind"
-        f" AND first.{end}_name = given.name AND first.version = 1 AND first.world_id {where}"
+        "SELECT held.* FROM given JOIN LATERAL (SELECT * FROM memory.concept_relationships AS of_concept"
+        f" WHERE of_concept.{end}_kind = given.kind AND of_concept.{end}_name = given.name AND of_concept.version = 1"
+        f" AND of_concept.world_id {where} OFFSET 0) AS first ON true"
         " JOIN LATERAL (SELECT * FROM memory.concept_relationships AS versions"
         f" WHERE {same} AND versions.world_id {where} AND (versions.world_id IS NULL OR versions.from_seconds <= %(seconds)s)"
         " ORDER BY versions.version DESC LIMIT 1) AS held ON true"
         f" WHERE %(by_{end})s AND (cardinality(%(kinds)s::text[]) = 0 OR first.kind = ANY(%(kinds)s::text[]))"
-        " AND EXISTS (SELECT FROM memory.narrative_concepts AS concepts JOIN memory.concept_versions AS seen USING (concept_id)"
-        f" WHERE concepts.kind = first.{other}_kind AND concepts.name = first.{other}_name AND (concepts.world_id IS NULL"
-        " OR (concepts.world_id = %(world)s::int AND seen.from_seconds <= %(seconds)s)))"
+        f" AND {_seen(other)}"
     )
 
 
@@ -71,5 +81,5 @@ _ALL = " UNION ALL ".join(
 STEP = (
     "WITH given AS (SELECT * FROM unnest(%(concept_kinds)s::text[], %(concept_names)s::text[]) AS given (kind, name)),"
     f" held AS (SELECT DISTINCT ON ({_KEY}) * FROM ({_ALL}) AS every ORDER BY {_KEY}, world_id NULLS LAST)"
-    f" SELECT {FIELDS} FROM held WHERE NOT ended ORDER BY strength DESC, {_KEY} LIMIT %(most)s"
+    f" SELECT {FIELDS} FROM held WHERE (%(ended)s OR NOT ended) ORDER BY strength DESC, {_KEY} LIMIT %(most)s"
 )

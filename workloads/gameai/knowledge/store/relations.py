@@ -113,9 +113,10 @@ async def _step(
             "concept_names": [each.name for each in walk.frontier],
             "kinds": list(wanted.kinds),
             "seconds": wanted.seconds,
+            "ended": wanted.ended,
             "by_subject": wanted.direction is not Direction.INCOMING,
             "by_object": wanted.direction is not Direction.OUTGOING,
-            "most": walk.most,
+            "most": walk.rows_needed,
         },
     )
     return [_version(each, wanted.concept.world, walk.depth + 1) for each in rows]
@@ -136,7 +137,9 @@ async def _check_room(connection: Connection, values: Mapping[str, Any], current
     if current:
         return
     cursor = await connection.execute(COUNT, values)
-    many, *of_ends = await cursor.fetchone() or [0]
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - counts without a table of their own are one row
+    many, *of_ends = row
     if many >= MOST_RELATIONS:
         raise TooManyError(
             f"a world, and all worlds together, have at most {MOST_RELATIONS} relations"

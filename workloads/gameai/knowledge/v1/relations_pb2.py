@@ -26,7 +26,7 @@ from gameai.knowledge.v1 import concepts_pb2 as gameai_dot_knowledge_dot_v1_dot_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#gameai/knowledge/v1/relations.proto\x12\x13gameai.knowledge.v1\x1a\"gameai/knowledge/v1/concepts.proto\x1a\x1fgoogle/protobuf/timestamp.proto\")\n\x0b\x43onceptName\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x8f\x01\n\x08Relation\x12\x31\n\x07subject\x18\x01 \x01(\x0b\x32 .gameai.knowledge.v1.ConceptName\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x30\n\x06object\x18\x03 \x01(\x0b\x32 .gameai.knowledge.v1.ConceptName\x12\x10\n\x08strength\x18\x04 \x01(\r\"\xae\x01\n\x14WriteRelationRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12/\n\x08relation\x18\x02 \x01(\x0b\x32\x1d.gameai.knowledge.v1.Relation\x12\x15\n\rworld_seconds\x18\x03 \x01(\x03\x12\x16\n\x0e\x63\x61use_sequence\x18\x04 \x01(\x03\x12\r\n\x05\x65nded\x18\x05 \x01(\x08\x12\x18\n\x10\x65xpected_version\x18\x06 \x01(\r\"7\n\x15WriteRelationResponse\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05known\x18\x02 \x01(\x08\"\xf2\x01\n\x14ListRelationsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x31\n\x07\x63oncept\x18\x02 \x01(\x0b\x32 .gameai.knowledge.v1.ConceptName\x12\r\n\x05kinds\x18\x03 \x03(\t\x12\x31\n\tdirection\x18\x04 \x01(\x0e\x32\x1e.gameai.knowledge.v1.Direction\x12\r\n\x05\x64\x65pth\x18\x05 \x01(\r\x12\r\n\x05\x63ount\x18\x06 \x01(\r\x12 \n\x13\x61s_of_world_seconds\x18\x07 \x01(\x03H\x00\x88\x01\x01\x42\x16\n\x14_as_of_world_seconds\"\x95\x01\n\x15ListRelationsResponse\x12\x37\n\trelations\x18\x01 \x03(\x0b\x32$.gameai.knowledge.v1.RelationVersion\x12\x35\n\x08\x63oncepts\x18\x02 \x03(\x0b\x32#.gameai.knowledge.v1.ConceptVersion\x12\x0c\n\x04more\x18\x03 \x01(\x08\"\xf6\x01\n\x0fRelationVersion\x12/\n\x08relation\x18\x01 \x01(\x0b\x32\x1d.gameai.knowledge.v1.Relation\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\r\n\x05world\x18\x03 \x01(\t\x12\x1a\n\x12\x66rom_world_seconds\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61use_sequence\x18\x05 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\t\x12/\n\x0brecorded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x64\x65pth\x18\x08 \x01(\r\x12\r\n\x05\x65nded\x18\t \x01(\x08\"\x81\x01\n\x0cRelationName\x12\x31\n\x07subject\x18\x01 \x01(\x0b\x32 .gameai.knowledge.v1.ConceptName\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x30\n\x06object\x18\x03 \x01(\x0b\x32 .gameai.knowledge.v1.ConceptName\"\x87\x01\n\x1bListRelationVersionsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x33\n\x08relation\x18\x02 \x01(\x0b\x32!.gameai.knowledge.v1.RelationName\x12\x15\n\rafter_version\x18\x03 \x01(\r\x12\r\n\x05\x63ount\x18\x04 \x01(\r\"V\n\x1cListRelationVersionsResponse\x12\x36\n\x08versions\x18\x01 \x03(\x0b\x32$.gameai.knowledge.v1.RelationVersion\"[\n\x15\x46orgetRelationRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x33\n\x08relation\x18\x02 \x01(\x0b\x32!.gameai.knowledge.v1.RelationName\"+\n\x16\x46orgetRelationResponse\x12\x11\n\tforgotten\x18\x01 \x01(\r*j\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44IRECTION_BOTH\x10\x01\x12\x16\n\x12\x44IRECTION_OUTGOING\x10\x02\x12\x16\n\x12\x44IRECTION_INCOMING\x10\x03\x32\xde\x03\n\x0fRelationService\x12k\n\rWriteRelation\x12).gameai.knowledge.v1.WriteRelationRequest\x1a*.gameai.knowledge.v1.WriteRelationResponse\"\x03\x90\x02\x02\x12k\n\rListRelations\x12).gameai.knowledge.v1.ListRelationsRequest\x1a*.gameai.knowledge.v1.ListRelationsResponse\"\x03\x90\x02\x01\x12\x80\x01\n\x14ListRelationVersions\x12\x30.gameai.knowledge.v1.ListRelationVersionsRequest\x1a\x31.gameai.knowledge.v1.ListRelationVersionsResponse\"\x03\x90\x02\x01\x12n\n\x0e\x46orgetRelation\x12*.gameai.knowledge.v1.ForgetRelationRequest\x1a+.gameai.knowledge.v1.ForgetRelationResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#gameai/knowledge/v1/relations.proto\x12\x13gameai.knowledge.v1\x1a\"gameai/knowledge/v1/concepts.proto\x1a\x1fgoogle/protobuf/timestamp.proto\")\n\x0b\x43onceptName\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\x8f\x01\n\x08Relation\x12\x31\n\x07subject\x18\x01 \x01(\x0b\x32 .gameai.knowledge.v1.ConceptName\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x30\n\x06object\x18\x03 \x01(\x0b\x32 .gameai.knowledge.v1.ConceptName\x12\x10\n\x08strength\x18\x04 \x01(\r\"\xae\x01\n\x14WriteRelationRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12/\n\x08relation\x18\x02 \x01(\x0b\x32\x1d.gameai.knowledge.v1.Relation\x12\x15\n\rworld_seconds\x18\x03 \x01(\x03\x12\x16\n\x0e\x63\x61use_sequence\x18\x04 \x01(\x03\x12\r\n\x05\x65nded\x18\x05 \x01(\x08\x12\x18\n\x10\x65xpected_version\x18\x06 \x01(\r\"7\n\x15WriteRelationResponse\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05known\x18\x02 \x01(\x08\"\x89\x02\n\x14ListRelationsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x31\n\x07\x63oncept\x18\x02 \x01(\x0b\x32 .gameai.knowledge.v1.ConceptName\x12\r\n\x05kinds\x18\x03 \x03(\t\x12\x31\n\tdirection\x18\x04 \x01(\x0e\x32\x1e.gameai.knowledge.v1.Direction\x12\r\n\x05\x64\x65pth\x18\x05 \x01(\r\x12\r\n\x05\x63ount\x18\x06 \x01(\r\x12 \n\x13\x61s_of_world_seconds\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rinclude_ended\x18\x08 \x01(\x08\x42\x16\n\x14_as_of_world_seconds\"\x95\x01\n\x15ListRelationsResponse\x12\x37\n\trelations\x18\x01 \x03(\x0b\x32$.gameai.knowledge.v1.RelationVersion\x12\x35\n\x08\x63oncepts\x18\x02 \x03(\x0b\x32#.gameai.knowledge.v1.ConceptVersion\x12\x0c\n\x04more\x18\x03 \x01(\x08\"\xf6\x01\n\x0fRelationVersion\x12/\n\x08relation\x18\x01 \x01(\x0b\x32\x1d.gameai.knowledge.v1.Relation\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\r\n\x05world\x18\x03 \x01(\t\x12\x1a\n\x12\x66rom_world_seconds\x18\x04 \x01(\x03\x12\x16\n\x0e\x63\x61use_sequence\x18\x05 \x01(\x03\x12\x0f\n\x07\x61\x63\x63ount\x18\x06 \x01(\t\x12/\n\x0brecorded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x64\x65pth\x18\x08 \x01(\r\x12\r\n\x05\x65nded\x18\t \x01(\x08\"\x81\x01\n\x0cRelationName\x12\x31\n\x07subject\x18\x01 \x01(\x0b\x32 .gameai.knowledge.v1.ConceptName\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x30\n\x06object\x18\x03 \x01(\x0b\x32 .gameai.knowledge.v1.ConceptName\"\x87\x01\n\x1bListRelationVersionsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x33\n\x08relation\x18\x02 \x01(\x0b\x32!.gameai.knowledge.v1.RelationName\x12\x15\n\rafter_version\x18\x03 \x01(\r\x12\r\n\x05\x63ount\x18\x04 \x01(\r\"V\n\x1cListRelationVersionsResponse\x12\x36\n\x08versions\x18\x01 \x03(\x0b\x32$.gameai.knowledge.v1.RelationVersion\"[\n\x15\x46orgetRelationRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x33\n\x08relation\x18\x02 \x01(\x0b\x32!.gameai.knowledge.v1.RelationName\"+\n\x16\x46orgetRelationResponse\x12\x11\n\tforgotten\x18\x01 \x01(\r*j\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x44IRECTION_BOTH\x10\x01\x12\x16\n\x12\x44IRECTION_OUTGOING\x10\x02\x12\x16\n\x12\x44IRECTION_INCOMING\x10\x03\x32\xde\x03\n\x0fRelationService\x12k\n\rWriteRelation\x12).gameai.knowledge.v1.WriteRelationRequest\x1a*.gameai.knowledge.v1.WriteRelationResponse\"\x03\x90\x02\x02\x12k\n\rListRelations\x12).gameai.knowledge.v1.ListRelationsRequest\x1a*.gameai.knowledge.v1.ListRelationsResponse\"\x03\x90\x02\x01\x12\x80\x01\n\x14ListRelationVersions\x12\x30.gameai.knowledge.v1.ListRelationVersionsRequest\x1a\x31.gameai.knowledge.v1.ListRelationVersionsResponse\"\x03\x90\x02\x01\x12n\n\x0e\x46orgetRelation\x12*.gameai.knowledge.v1.ForgetRelationRequest\x1a+.gameai.knowledge.v1.ForgetRelationResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELATIONSERVICE'].methods_by_name['ListRelationVersions']._serialized_options = b'\220\002\001'
   _globals['_RELATIONSERVICE'].methods_by_name['ForgetRelation']._loaded_options = None
   _globals['_RELATIONSERVICE'].methods_by_name['ForgetRelation']._serialized_options = b'\220\002\002'
-  _globals['_DIRECTION']._serialized_start=1694
-  _globals['_DIRECTION']._serialized_end=1800
+  _globals['_DIRECTION']._serialized_start=1717
+  _globals['_DIRECTION']._serialized_end=1823
   _globals['_CONCEPTNAME']._serialized_start=129
   _globals['_CONCEPTNAME']._serialized_end=170
   _globals['_RELATION']._serialized_start=173
@@ -52,21 +52,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WRITERELATIONRESPONSE']._serialized_start=495
   _globals['_WRITERELATIONRESPONSE']._serialized_end=550
   _globals['_LISTRELATIONSREQUEST']._serialized_start=553
-  _globals['_LISTRELATIONSREQUEST']._serialized_end=795
-  _globals['_LISTRELATIONSRESPONSE']._serialized_start=798
-  _globals['_LISTRELATIONSRESPONSE']._serialized_end=947
-  _globals['_RELATIONVERSION']._serialized_start=950
-  _globals['_RELATIONVERSION']._serialized_end=1196
-  _globals['_RELATIONNAME']._serialized_start=1199
-  _globals['_RELATIONNAME']._serialized_end=1328
-  _globals['_LISTRELATIONVERSIONSREQUEST']._serialized_start=1331
-  _globals['_LISTRELATIONVERSIONSREQUEST']._serialized_end=1466
-  _globals['_LISTRELATIONVERSIONSRESPONSE']._serialized_start=1468
-  _globals['_LISTRELATIONVERSIONSRESPONSE']._serialized_end=1554
-  _globals['_FORGETRELATIONREQUEST']._serialized_start=1556
-  _globals['_FORGETRELATIONREQUEST']._serialized_end=1647
-  _globals['_FORGETRELATIONRESPONSE']._serialized_start=1649
-  _globals['_FORGETRELATIONRESPONSE']._serialized_end=1692
-  _globals['_RELATIONSERVICE']._serialized_start=1803
-  _globals['_RELATIONSERVICE']._serialized_end=2281
+  _globals['_LISTRELATIONSREQUEST']._serialized_end=818
+  _globals['_LISTRELATIONSRESPONSE']._serialized_start=821
+  _globals['_LISTRELATIONSRESPONSE']._serialized_end=970
+  _globals['_RELATIONVERSION']._serialized_start=973
+  _globals['_RELATIONVERSION']._serialized_end=1219
+  _globals['_RELATIONNAME']._serialized_start=1222
+  _globals['_RELATIONNAME']._serialized_end=1351
+  _globals['_LISTRELATIONVERSIONSREQUEST']._serialized_start=1354
+  _globals['_LISTRELATIONVERSIONSREQUEST']._serialized_end=1489
+  _globals['_LISTRELATIONVERSIONSRESPONSE']._serialized_start=1491
+  _globals['_LISTRELATIONVERSIONSRESPONSE']._serialized_end=1577
+  _globals['_FORGETRELATIONREQUEST']._serialized_start=1579
+  _globals['_FORGETRELATIONREQUEST']._serialized_end=1670
+  _globals['_FORGETRELATIONRESPONSE']._serialized_start=1672
+  _globals['_FORGETRELATIONRESPONSE']._serialized_end=1715
+  _globals['_RELATIONSERVICE']._serialized_start=1826
+  _globals['_RELATIONSERVICE']._serialized_end=2304
 # @@protoc_insertion_point(module_scope)

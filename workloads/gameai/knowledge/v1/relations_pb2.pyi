@@ -81,7 +81,7 @@ class Relation(_message.Message):
     kind: _builtins.str
     """1 to 64 lower-case letters, digits, '.', '_', '-'. Example: member_of."""
     strength: _builtins.int
-    """1 to 100; stronger ones are listed first. 0: 100."""
+    """1 to 100; stronger ones are listed first. 0: 100. Of a relation that has ended always 100."""
     @_builtins.property
     def subject(self) -> Global___ConceptName: ...
     @_builtins.property
@@ -180,6 +180,7 @@ class ListRelationsRequest(_message.Message):
     DEPTH_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     AS_OF_WORLD_SECONDS_FIELD_NUMBER: _builtins.int
+    INCLUDE_ENDED_FIELD_NUMBER: _builtins.int
     world: _builtins.str
     """Empty: only relations of all worlds."""
     direction: Global___Direction.ValueType
@@ -189,6 +190,8 @@ class ListRelationsRequest(_message.Message):
     """Relations in the answer: 1 to 100. 0: 50."""
     as_of_world_seconds: _builtins.int
     """Absent: now."""
+    include_ended: _builtins.bool
+    """Also relations that have ended; they are followed like others."""
     @_builtins.property
     def concept(self) -> Global___ConceptName: ...
     @_builtins.property
@@ -205,10 +208,11 @@ class ListRelationsRequest(_message.Message):
         depth: _builtins.int = ...,
         count: _builtins.int = ...,
         as_of_world_seconds: _builtins.int | None = ...,
+        include_ended: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_as_of_world_seconds", b"_as_of_world_seconds", "as_of_world_seconds", b"as_of_world_seconds", "concept", b"concept"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_as_of_world_seconds", b"_as_of_world_seconds", "as_of_world_seconds", b"as_of_world_seconds", "concept", b"concept", "count", b"count", "depth", b"depth", "direction", b"direction", "kinds", b"kinds", "world", b"world"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_as_of_world_seconds", b"_as_of_world_seconds", "as_of_world_seconds", b"as_of_world_seconds", "concept", b"concept", "count", b"count", "depth", b"depth", "direction", b"direction", "include_ended", b"include_ended", "kinds", b"kinds", "world", b"world"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__as_of_world_seconds: _TypeAlias = _typing.Literal["as_of_world_seconds"]  # noqa: Y015
     _WhichOneofArgType__as_of_world_seconds: _TypeAlias = _typing.Literal["_as_of_world_seconds", b"_as_of_world_seconds"]  # noqa: Y015
@@ -266,7 +270,7 @@ class RelationVersion(_message.Message):
     world: _builtins.str
     """namespace/name of the GameWorld; empty: of all worlds."""
     from_world_seconds: _builtins.int
-    """World time from which it holds. 0 for relations of all worlds, which always hold."""
+    """World time from which this version counts. 0 for relations of all worlds, which always count."""
     cause_sequence: _builtins.int
     """The event of the world that caused it; 0: none is named."""
     account: _builtins.str
