@@ -16,7 +16,7 @@ from gameai_contract.world_config import ConfigError
 from gameai_devcluster.testing.waiting import until
 from support import worlds
 from support.memory import Memory, Served, served
-from support.tokens import ISSUER, THEIRS, key_set, token
+from support.tokens import ISSUER, THEIRS, key_set, metadata_of, token
 
 LORE = "# Ferries\n\n## Tam\n\nThe ferry of Tam crosses the lake Orr at dawn.\n"
 TOKENS = TokenKeys(issuer=ISSUER, keys=key_set())
@@ -45,9 +45,7 @@ def service(memory: Memory, file: Path, tmp_path: Path) -> Iterator[Served]:
 
 
 def metadata(account: str, **claims: Any) -> tuple[tuple[str, str | bytes], ...]:
-    subject = f"system:serviceaccount:{account.replace('/', ':')}"
-    given = {"sub": subject, "aud": [MEMORY_AUDIENCE]}
-    return (("authorization", f"Bearer {token(**(given | claims))}"),)
+    return metadata_of(account, MEMORY_AUDIENCE, **claims)
 
 
 def code(service: Served, account: str, world: str = "", **claims: Any) -> str:

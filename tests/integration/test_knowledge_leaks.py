@@ -14,7 +14,7 @@ from support.concepts import Concepts
 from support.history import History, event
 from support.memory import Memory, Served, served
 from support.relations import Relations
-from support.tokens import ISSUER, key_set, token
+from support.tokens import ISSUER, key_set, metadata_of
 
 WORLDS = [f"games/w{number}" for number in range(6)]
 WORDS = ["bridge", "queen", "burned", "left", "ferry", *WORLDS]
@@ -70,10 +70,8 @@ class Caller:
     """Calls of one world, with its token."""
 
     def __init__(self, service: Served, world: str) -> None:
-        subject = f"system:serviceaccount:{account(world).replace('/', ':')}"
-        given = token(sub=subject, aud=[MEMORY_AUDIENCE])
         self._service, self._world = service, world
-        self._metadata = (("authorization", f"Bearer {given}"),)
+        self._metadata = metadata_of(account(world), MEMORY_AUDIENCE)
         self._history = History(service, world, account(world))
         self._concepts = Concepts(service, world, account(world))
         self._relations = Relations(service, world, account(world))

@@ -7,7 +7,7 @@ from gameai.knowledge.v1 import concepts_pb2_grpc
 from gameai_contract.knowledge import MEMORY_AUDIENCE
 
 from support.memory import Served
-from support.tokens import token
+from support.tokens import metadata_of
 
 MOOR = "games/moor"
 
@@ -18,9 +18,7 @@ class Concepts:
     def __init__(self, service: Served, world: str = MOOR, account: str = "") -> None:
         self._stub = concepts_pb2_grpc.ConceptServiceStub(service.channel)
         self._world = world
-        subject = f"system:serviceaccount:{account.replace('/', ':')}"
-        given = token(sub=subject, aud=[MEMORY_AUDIENCE]) if account else ""
-        self._metadata = (("authorization", f"Bearer {given}"),) if given else ()
+        self._metadata = metadata_of(account, MEMORY_AUDIENCE)
 
     def call(self, rpc: str, **fields: Any) -> Any:
         request = getattr(pb, f"{rpc}Request")(world=self._world, **fields)

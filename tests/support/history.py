@@ -8,7 +8,7 @@ from gameai.knowledge.v1 import history_pb2_grpc
 from gameai_contract.knowledge import MEMORY_AUDIENCE
 
 from support.memory import Served
-from support.tokens import token
+from support.tokens import metadata_of
 
 _KEYS = itertools.count(1)
 MOOR = "games/moor"
@@ -25,9 +25,7 @@ class History:
     def __init__(self, service: Served, world: str = MOOR, account: str = "") -> None:
         self._stub = history_pb2_grpc.HistoryServiceStub(service.channel)
         self._world = world
-        subject = f"system:serviceaccount:{account.replace('/', ':')}"
-        given = token(sub=subject, aud=[MEMORY_AUDIENCE]) if account else ""
-        self._metadata = (("authorization", f"Bearer {given}"),) if given else ()
+        self._metadata = metadata_of(account, MEMORY_AUDIENCE)
 
     def call(self, name: str, **fields: Any) -> Any:
         request = getattr(pb, f"{name}Request")(world=self._world, **fields)

@@ -7,7 +7,7 @@ from gameai.knowledge.v1 import relations_pb2_grpc
 from gameai_contract.knowledge import MEMORY_AUDIENCE
 
 from support.memory import Served
-from support.tokens import token
+from support.tokens import metadata_of
 
 MOOR = "games/moor"
 
@@ -26,9 +26,11 @@ class Relations:
     def __init__(self, service: Served, world: str = MOOR, account: str = "") -> None:
         self._stub = relations_pb2_grpc.RelationServiceStub(service.channel)
         self._world = world
-        subject = f"system:serviceaccount:{account.replace('/', ':')}"
-        given = token(sub=subject, aud=[MEMORY_AUDIENCE]) if account else ""
-        self._metadata = (("authorization", f"Bearer {given}"),) if given else ()
+        self._metadata = metadata_of(account, MEMORY_AUDIENCE)
+
+    def call(self, rpc: str, **fields: Any) -> Any:
+        request = getattr(pb, f"{rpc}Request")(world=self._world, **fields)
+        return getattr(self._stub, rpc)(request, timeout=20, metadata=self._metadata)
 
     def write(
         self,
@@ -39,22 +41,14 @@ class Relations:
         expected: int = 0,
         **fields: Any,
     ) -> pb.WriteRelationResponse:
-        request = pb.WriteRelationRequest(
-            world=self._world,
-            relation=relation(subject, kind, target, strength),
-            expected_version=expected,
-            **fields,
-        )
-        found: pb.WriteRelationResponse = self._stub.WriteRelation(
-            request, timeout=20, metadata=self._metadata
+        made = relation(subject, kind, target, strength)
+        found: pb.WriteRelationResponse = self.call(
+            "WriteRelation", relation=made, expected_version=expected, **fields
         )
         return found
 
     def around(self, name: str, **fields: Any) -> pb.ListRelationsResponse:
-        request = pb.ListRelationsRequest(world=self._world, concept=person(name), **fields)
-        found: pb.ListRelationsResponse = self._stub.ListRelations(
-            request, timeout=20, metadata=self._metadata
-        )
+        found: pb.ListRelationsResponse = self.call("ListRelations", concept=person(name), **fields)
         return found
 
     def sentences(self, name: str, **fields: Any) -> list[str]:
@@ -66,14 +60,8 @@ class Relations:
 
     def versions(self, subject: str, kind: str, target: str) -> list[pb.RelationVersion]:
         name = pb.RelationName(subject=person(subject), kind=kind, object=person(target))
-        request = pb.ListRelationVersionsRequest(world=self._world, relation=name)
-        found = self._stub.ListRelationVersions(request, timeout=20, metadata=self._metadata)
-        return list(found.versions)
+        return list(self.call("ListRelationVersions", relation=name).versions)
 
     def forget(self, subject: str, kind: str, target: str) -> int:
         name = pb.RelationName(subject=person(subject), kind=kind, object=person(target))
-        request = pb.ForgetRelationRequest(world=self._world, relation=name)
-        found: pb.ForgetRelationResponse = self._stub.ForgetRelation(
-            request, timeout=20, metadata=self._metadata
-        )
-        return found.forgotten
+        return int(self.call("ForgetRelation", relation=name).forgotten)

@@ -24,6 +24,14 @@ def token(key: rsa.RSAPrivateKey = OURS, kid: str = "k1", **claims: Any) -> str:
     return jwt.encode(held | claims, key, algorithm="RS256", headers={"kid": kid})
 
 
+def metadata_of(account: str, audience: str, **claims: Any) -> tuple[tuple[str, str | bytes], ...]:
+    """Metadata of calls by an account, `namespace/name`; empty: none."""
+    if not account:
+        return ()
+    given = {"sub": f"system:serviceaccount:{account.replace('/', ':')}", "aud": [audience]}
+    return (("authorization", f"Bearer {token(**(given | claims))}"),)
+
+
 def key_set(key: rsa.RSAPrivateKey = OURS) -> dict[str, Any]:
     public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
     return {"keys": [public | {"kid": "k1", "alg": "RS256"}]}
