@@ -26,7 +26,9 @@ from gameai.knowledge.events import (
     MOST_PARTICIPANTS,
     MOST_SECONDS,
     MOST_SUMMARY_CHARACTERS,
+    Evidence,
 )
+from gameai.knowledge.records import KIND_PATTERN, Status
 from gameai.knowledge.relations import MOST_RELATION_VERSIONS, MOST_STRENGTH
 
 # PostgreSQL's bigint holds more; the memory counts in steps of one.
@@ -78,7 +80,7 @@ def _time_or_none(value: object) -> datetime | None:
 
 
 Text = Annotated[str, AfterValidator(_without_nul)]
-Kind = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,64}$")]
+Kind = Annotated[str, StringConstraints(pattern=f"^{KIND_PATTERN}$")]
 Name = Annotated[Text, Field(max_length=_MOST_NAME)]
 ConceptName = Annotated[Text, Field(min_length=1, max_length=MOST_NAME_CHARACTERS)]
 Summary = Annotated[Text, Field(max_length=MOST_SUMMARY_CHARACTERS)]
@@ -132,12 +134,12 @@ class EventLine(_Fields):
         list[Annotated[Text, Field(min_length=1, max_length=MOST_PARTICIPANT_CHARACTERS)]],
         Field(max_length=MOST_PARTICIPANTS),
     ]
-    evidence: Literal["witnessed", "reported", "rumour", "system"]
+    evidence: Evidence
     confidence: Percent
     importance: Percent
     account: Name
     recorded_at: Time
-    status: Literal["live", "quarantined", "rejected"]
+    status: Status
     reasons: Annotated[list[Name], Field(max_length=_MOST_REASONS)]
     reviewer: Name
     # Empty: not reviewed.

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 # A part of the digest of a source: a release that cuts or cleans in another way ingests again.
 PIPELINE = "1"
+# Of kinds of events, concepts and relations, and of keys of attributes.
+KIND_PATTERN = "[a-z0-9._-]{1,64}"
 MOST_HITS = 100
 MOST_AUDIENCE, MOST_AUDIENCE_CHARACTERS = 32, 64
 MOST_TRUST = 100

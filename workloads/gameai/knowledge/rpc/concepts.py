@@ -1,9 +1,6 @@
 """ConceptService over gRPC: what is known of persons, places and the like, and how it changed."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-
-import psycopg
+from collections.abc import Mapping
 
 from gameai.errors import FullError, InvalidArgumentError, NotFoundError
 from gameai.knowledge.concepts import (
@@ -25,7 +22,8 @@ from gameai.knowledge.rpc.admission import (
     check_reader,
     check_reviewer,
 )
-from gameai.knowledge.rpc.faults import OTHER_MODEL, answered, versioned, written
+from gameai.knowledge.rpc.asking import taken, twice
+from gameai.knowledge.rpc.faults import OTHER_MODEL, versioned, written
 from gameai.knowledge.store import concepts as store
 from gameai.knowledge.store.connections import Connection, Connections
 from gameai.knowledge.store.events import OtherModelError
@@ -77,7 +75,7 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
         """The version that holds."""
         concept = concept_wire.named(request.world, request.kind, request.name)
         check_reader(self._gatekeeper.rights(context), concept.world)
-        async with self._taken() as connection:
+        async with taken(self._connections) as connection:
             found = await store.get(connection, concept, concept_wire.as_of(request))
         if found is None:
             then = request.HasField("as_of_world_seconds")
@@ -91,7 +89,7 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
         concept = concept_wire.named(request.world, request.kind, request.name)
         check_reader(self._gatekeeper.rights(context), concept.world)
         after, count = concept_wire.page(request)
-        async with self._taken() as connection:
+        async with taken(self._connections) as connection:
             found = await store.versions(connection, concept, after, count)
         return pb.ListConceptVersionsResponse(versions=map(concept_wire.version_message, found))
 
@@ -101,7 +99,7 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
         """A page of concepts."""
         wanted = concept_wire.listing(request)
         check_reader(self._gatekeeper.rights(context), wanted.world)
-        async with self._taken() as connection:
+        async with taken(self._connections) as connection:
             found = await store.listed(connection, wanted)
         return pb.ListConceptsResponse(
             versions=map(concept_wire.version_message, found[: wanted.count]),
@@ -117,7 +115,7 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
         text, kinds, count = concept_wire.search(request)
         seconds = concept_wire.as_of(request)
         [vector] = await self._vectors.of([text])
-        async with self._taken() as connection:
+        async with taken(self._connections) as connection:
             found = await store.search(
                 connection, world, text, vector, kinds=kinds, seconds=seconds, count=count
             )
@@ -133,34 +131,24 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
         rights = self._gatekeeper.rights(context)
         check_reviewer(rights)
         check_reader(rights, concept.world)
-        async with self._taken() as connection:
+        async with taken(self._connections) as connection:
             count = await store.forget(connection, concept)
         return pb.ForgetConceptResponse(forgotten=count)
 
     async def _evolved(self, evolution: Evolution, vector: bytes, account: str) -> Evolved:
-        """Asked twice where the connection was broken: a repeated call is recognised."""
-        concept, expected = evolution.concept, evolution.expected
+        concept = evolution.concept
         what = f"concept {concept.kind} {concept.name!r}"
-        try:
-            with answered(), versioned(what, expected, "ForgetConcept"):
-                try:
-                    return await self._evolve(evolution, vector, account)
-                except psycopg.OperationalError:
-                    return await self._evolve(evolution, vector, account)
-        except OtherModelError as error:
-            raise FullError(OTHER_MODEL) from error
 
-    async def _evolve(self, evolution: Evolution, vector: bytes, account: str) -> Evolved:
-        async with self._connections.take() as connection:
+        async def write(connection: Connection) -> Evolved:
             return await store.evolve(
                 connection, evolution, vector, account=account, model=self._model
             )
 
-    @asynccontextmanager
-    async def _taken(self) -> AsyncIterator[Connection]:
-        with answered():
-            async with self._connections.take() as connection:
-                yield connection
+        try:
+            with versioned(what, evolution.expected, "ForgetConcept"):
+                return await twice(self._connections, write)
+        except OtherModelError as error:
+            raise FullError(OTHER_MODEL) from error
 
 
 def _checked(concept: Named, sent: Content) -> Content:

@@ -1,10 +1,8 @@
 """HistoryService over gRPC: events of worlds."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
-import psycopg
 from gameai_contract.knowledge import Rights
 
 from gameai.errors import ExhaustedError, FullError, InvalidArgumentError
@@ -28,14 +26,13 @@ from gameai.knowledge.rpc.admission import (
     check_world,
     check_writer,
 )
-from gameai.knowledge.rpc.faults import OTHER_MODEL, answered, written
+from gameai.knowledge.rpc.asking import taken, twice
+from gameai.knowledge.rpc.faults import OTHER_MODEL, written
 from gameai.knowledge.store import events as store
 from gameai.knowledge.store import searching
 from gameai.knowledge.store.connections import Connection, Connections
 from gameai.knowledge.v1 import history_pb2 as pb
 from gameai.knowledge.v1 import history_pb2_grpc
-
-T = TypeVar("T")
 
 
 class HistoryService(history_pb2_grpc.HistoryServiceServicer):
@@ -77,7 +74,7 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
             )
 
         try:
-            found = await self._twice(write)
+            found = await twice(self._connections, write)
         except store.KeyReusedError as error:
             field = f"events[{error.index}].key"
             raise InvalidArgumentError(
@@ -192,19 +189,8 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
         self, name: str, seconds: float | None = None
     ) -> AsyncIterator[tuple[Connection, int | None]]:
         """A connection, and the number of the world; None where nothing was written to it yet."""
-        with answered():
-            async with self._connections.take(seconds) as connection:
-                yield connection, await searching.world_number(connection, name)
-
-    async def _twice(self, call: Callable[[Connection], Awaitable[T]]) -> T:
-        """Asked twice where the connection was broken: keys make an append repeatable."""
-        with answered():
-            try:
-                async with self._connections.take() as connection:
-                    return await call(connection)
-            except psycopg.OperationalError:
-                async with self._connections.take() as connection:
-                    return await call(connection)
+        async with taken(self._connections, seconds) as connection:
+            yield connection, await searching.world_number(connection, name)
 
 
 def _world(given: str) -> str:

@@ -7,7 +7,7 @@ from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.knowledge.records import Status
 from gameai.knowledge.rpc import wire
 from gameai.knowledge.rpc.admission import Context, Gatekeeper, check_reviewer, check_world
-from gameai.knowledge.rpc.faults import answered
+from gameai.knowledge.rpc.asking import taken
 from gameai.knowledge.store import reviewing, searching
 from gameai.knowledge.store.connections import Connection, Connections
 from gameai.knowledge.v1 import knowledge_pb2 as pb
@@ -110,15 +110,14 @@ class IngestionService(knowledge_pb2_grpc.IngestionServiceServicer):
         name = wire.world(given)
         if name:
             check_world(rights, name)
-        with answered():
-            async with self._connections.take(reviewing.DECIDE_SECONDS) as connection:
-                world = await searching.world_number(connection, name) if name else None
-                if name and world is None:
-                    raise NotFoundError(
-                        f"the memory holds nothing of world {name!r}: is the name right?",
-                        field="world",
-                    )
-                yield connection, world
+        async with taken(self._connections, reviewing.DECIDE_SECONDS) as connection:
+            world = await searching.world_number(connection, name) if name else None
+            if name and world is None:
+                raise NotFoundError(
+                    f"the memory holds nothing of world {name!r}: is the name right?",
+                    field="world",
+                )
+            yield connection, world
 
     def _reviewer(self, name: str, context: Context) -> str:
         """Who decides: the account of the caller, where callers are known."""

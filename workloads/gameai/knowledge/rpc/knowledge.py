@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-import psycopg
 from cachebox import TTLCache
 from gameai_contract.knowledge import Rights
 
@@ -13,7 +12,7 @@ from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.records import MOST_BATCH, MOST_BATCH_HITS, Hit, Mode, Query, Scope
 from gameai.knowledge.rpc import wire
 from gameai.knowledge.rpc.admission import Context, Gatekeeper, check_world
-from gameai.knowledge.rpc.faults import answered
+from gameai.knowledge.rpc.asking import twice
 from gameai.knowledge.store import searching
 from gameai.knowledge.store.connections import Connection, Connections
 from gameai.knowledge.v1 import knowledge_pb2, knowledge_pb2_grpc
@@ -88,8 +87,11 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
         embedding: float,
     ) -> knowledge_pb2.SearchResponse:
         began = time.perf_counter()
-        with answered():
-            hits, known = await self._hits(request, query)
+
+        async def hits_of(connection: Connection) -> tuple[list[Hit], bool]:
+            return await self._hits(connection, request, query)
+
+        hits, known = await twice(self._connections, hits_of)
         return knowledge_pb2.SearchResponse(
             hits=map(wire.hit_message, hits),
             degraded=degraded,
@@ -102,32 +104,22 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
         )
 
     async def _hits(
-        self, request: knowledge_pb2.SearchRequest, query: Query
-    ) -> tuple[list[Hit], bool]:
-        """Asked twice where the connection was broken: it may have been since the last call."""
-        try:
-            return await self._asked(request, query)
-        except psycopg.OperationalError:
-            return await self._asked(request, query)
-
-    async def _asked(
-        self, request: knowledge_pb2.SearchRequest, query: Query
+        self, connection: Connection, request: knowledge_pb2.SearchRequest, query: Query
     ) -> tuple[list[Hit], bool]:
         """Hits, and whether the world is known: one that is not finds lore, unless its scope was asked for by name."""
-        async with self._connections.take() as connection:
-            if query.scope is Scope.GLOBAL:
-                return await searching.search(connection, query, None), True
-            world = await self._world(connection, request.world)
-            if world is not None:
-                return await searching.search(connection, query, world), True
-            if request.scope == knowledge_pb2.SCOPE_UNSPECIFIED:
-                lore = replace(query, scope=Scope.GLOBAL)
-                return await searching.search(connection, lore, None), False
-            raise NotFoundError(
-                f"world {request.world!r} has no memory: it is made by the first ingestion of a source of this world, "
-                "or by its first event; SCOPE_GLOBAL searches the lore of all worlds",
-                field="world",
-            )
+        if query.scope is Scope.GLOBAL:
+            return await searching.search(connection, query, None), True
+        world = await self._world(connection, request.world)
+        if world is not None:
+            return await searching.search(connection, query, world), True
+        if request.scope == knowledge_pb2.SCOPE_UNSPECIFIED:
+            lore = replace(query, scope=Scope.GLOBAL)
+            return await searching.search(connection, lore, None), False
+        raise NotFoundError(
+            f"world {request.world!r} has no memory: it is made by the first ingestion of a source of this world, "
+            "or by its first event; SCOPE_GLOBAL searches the lore of all worlds",
+            field="world",
+        )
 
     async def _world(self, connection: Connection, name: str) -> int | None:
         """The number of a world; None where the memory does not know it."""

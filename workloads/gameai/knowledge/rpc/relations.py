@@ -1,7 +1,5 @@
 """RelationService over gRPC: how persons, places and the like relate to each other, and how that changed."""
 
-import psycopg
-
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.knowledge.concepts import Evolved
 from gameai.knowledge.relations import Relation, State
@@ -13,10 +11,11 @@ from gameai.knowledge.rpc.admission import (
     check_reader,
     check_reviewer,
 )
+from gameai.knowledge.rpc.asking import taken, twice
 from gameai.knowledge.rpc.concept_wire import absent
-from gameai.knowledge.rpc.faults import answered, versioned
+from gameai.knowledge.rpc.faults import versioned
 from gameai.knowledge.store import relations as store
-from gameai.knowledge.store.connections import Connections
+from gameai.knowledge.store.connections import Connection, Connections
 from gameai.knowledge.v1 import relations_pb2 as pb
 from gameai.knowledge.v1 import relations_pb2_grpc
 
@@ -46,9 +45,8 @@ class RelationService(relations_pb2_grpc.RelationServiceServicer):
         rights = self._gatekeeper.rights(context)
         wanted = relation_wire.around(request)
         check_reader(rights, wanted.concept.world)
-        with answered():
-            async with self._connections.take() as connection:
-                found = await store.around(connection, wanted)
+        async with taken(self._connections) as connection:
+            found = await store.around(connection, wanted)
         if found is None:
             raise NotFoundError(
                 absent(wanted.concept, then=request.HasField("as_of_world_seconds")),
@@ -64,9 +62,8 @@ class RelationService(relations_pb2_grpc.RelationServiceServicer):
         relation = relation_wire.relation(request)
         check_reader(rights, relation.world)
         after, count = concept_wire.page(request)
-        with answered():
-            async with self._connections.take() as connection:
-                found = await store.versions(connection, relation, after, count)
+        async with taken(self._connections) as connection:
+            found = await store.versions(connection, relation, after, count)
         return pb.ListRelationVersionsResponse(versions=map(relation_wire.version_message, found))
 
     async def ForgetRelation(
@@ -77,31 +74,24 @@ class RelationService(relations_pb2_grpc.RelationServiceServicer):
         check_reviewer(rights)
         relation = relation_wire.relation(request)
         check_reader(rights, relation.world)
-        with answered():
-            async with self._connections.take() as connection:
-                count = await store.forget(connection, relation)
+        async with taken(self._connections) as connection:
+            count = await store.forget(connection, relation)
         return pb.ForgetRelationResponse(forgotten=count)
 
     async def _written(
         self, relation: Relation, state: State, expected: int, account: str
     ) -> Evolved:
-        """Asked twice where the connection was broken: a repeated call is recognised."""
         what = f"relation {relation.kind} of {relation.subject.name!r} and {relation.object.name!r}"
+
+        async def write(connection: Connection) -> Evolved:
+            return await store.write(connection, relation, state, expected, account=account)
+
         try:
-            with answered(), versioned(what, expected, "ForgetRelation"):
-                try:
-                    return await self._write(relation, state, expected, account)
-                except psycopg.OperationalError:
-                    return await self._write(relation, state, expected, account)
+            with versioned(what, expected, "ForgetRelation"):
+                return await twice(self._connections, write)
         except store.NoConceptError as error:
             end = "subject" if error.concept == relation.subject else "object"
             raise InvalidArgumentError(
                 f"relation.{end}: {absent(error.concept, then=bool(relation.world))}, and EvolveConcept writes one",
                 field=f"relation.{end}",
             ) from error
-
-    async def _write(
-        self, relation: Relation, state: State, expected: int, account: str
-    ) -> Evolved:
-        async with self._connections.take() as connection:
-            return await store.write(connection, relation, state, expected, account=account)

@@ -10,6 +10,7 @@ from gameai.errors import InvalidArgumentError
 from gameai.knowledge.ingestion.cleaning import clean
 from gameai.knowledge.ingestion.redaction import redact
 from gameai.knowledge.records import (
+    KIND_PATTERN,
     MOST_AUDIENCE,
     MOST_AUDIENCE_CHARACTERS,
     MOST_HITS,
@@ -23,7 +24,7 @@ from gameai.knowledge.records import (
 )
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 
-KIND = re.compile(r"[a-z0-9._-]{1,64}")
+KIND = re.compile(KIND_PATTERN)
 _SCOPES = MappingProxyType(
     {
         pb.SCOPE_GLOBAL: Scope.GLOBAL,

@@ -1,5 +1,7 @@
 """PURE: statements that read what an archive holds, and write it."""
 
+from gameai.knowledge.store.relation_statements import KEY, SAME
+
 EVENT_COLUMNS = (
     "sequence, key, digest, world_seconds, kind, summary, participants, evidence, confidence, importance, account, recorded_at,"
     " status, reasons, reviewer, reviewed_at, model, embedding"
@@ -30,9 +32,8 @@ VERSION = (
     " %(embedding)s) ON CONFLICT (concept_id, version) DO NOTHING RETURNING version"
 )
 SAME_VERSION = "SELECT digest = %(digest)s FROM memory.concept_versions WHERE concept_id = %(concept)s AND version = %(version)s"
-RELATION_COLUMNS = (
-    "subject_kind, subject_name, kind, object_kind, object_name, version, from_seconds, ended, strength, cause_sequence, account,"
-    " recorded_at"
+RELATION_COLUMNS = ", ".join(
+    (*KEY, "version, from_seconds, ended, strength, cause_sequence, account, recorded_at")
 )
 RELATIONS = (
     f"SELECT {RELATION_COLUMNS} FROM memory.concept_relationships WHERE world_id IS NOT DISTINCT FROM %s::int"
@@ -45,9 +46,7 @@ RELATION = (
 )
 SAME_RELATION = (
     "SELECT (from_seconds, ended, strength, cause_sequence) = (%(from_seconds)s, %(ended)s, %(strength)s, %(cause_sequence)s)"
-    " FROM memory.concept_relationships WHERE world_id IS NOT DISTINCT FROM %(world)s::int AND subject_kind = %(subject_kind)s"
-    " AND subject_name = %(subject_name)s AND kind = %(kind)s AND object_kind = %(object_kind)s AND object_name = %(object_name)s"
-    " AND version = %(version)s"
+    f" FROM memory.concept_relationships WHERE {SAME} AND version = %(version)s"
 )
 REVIEWS = (
     "SELECT source, coalesce(worlds.name, '') AS world, content_sha256, verdict, reviewer, reviewed_at"

@@ -167,14 +167,19 @@ async def listed(connection: Connection, wanted: Listing) -> list[Version]:
     return [_version(each, wanted.world) for each in rows]
 
 
-async def named(connection: Connection, concepts: Sequence[Named], seconds: int) -> list[Version]:
-    """Those of these concepts that their world sees at a time of it, in order of kind and name. Raises psycopg.Error."""
+async def named(
+    connection: Connection, world: int | None, concepts: Sequence[Named], seconds: int
+) -> list[Version]:
+    """Those of these concepts of one world, whose number is `world`, that it sees at a time of it, in order of kind and name.
+
+    Raises psycopg.Error.
+    """
     if not concepts:
         return []
     name = concepts[0].world
     rows = await in_world(
         connection,
-        await known_world(connection, name),
+        world,
         f"{_SEEN} AND (c.kind, c.name) IN (SELECT * FROM unnest(%(kinds)s::text[], %(names)s::text[])) {_SEEN_ORDER}",
         {
             "kinds": [each.kind for each in concepts],

@@ -3,20 +3,19 @@
 KEY = ("subject_kind", "subject_name", "kind", "object_kind", "object_name")
 _KEY = ", ".join(KEY)
 FIELDS = f"{_KEY}, world_id, version, from_seconds, ended, strength, cause_sequence, account, recorded_at"
-_SAME = (
-    "world_id IS NOT DISTINCT FROM %(world)s::int AND subject_kind = %(subject_kind)s AND subject_name = %(subject_name)s"
-    " AND kind = %(kind)s AND object_kind = %(object_kind)s AND object_name = %(object_name)s"
+SAME = " AND ".join(
+    ("world_id IS NOT DISTINCT FROM %(world)s::int", *(f"{each} = %({each})s" for each in KEY))
 )
 LAST = (
     "SELECT version, from_seconds, ended, strength, cause_sequence FROM memory.concept_relationships"
-    f" WHERE {_SAME} ORDER BY version DESC LIMIT 1"
+    f" WHERE {SAME} ORDER BY version DESC LIMIT 1"
 )
-VERSIONS = f"SELECT {FIELDS} FROM memory.concept_relationships WHERE {_SAME} AND version > %(after)s ORDER BY version LIMIT %(count)s"
-FORGET = f"DELETE FROM memory.concept_relationships WHERE {_SAME}"
+VERSIONS = f"SELECT {FIELDS} FROM memory.concept_relationships WHERE {SAME} AND version > %(after)s ORDER BY version LIMIT %(count)s"
+FORGET = f"DELETE FROM memory.concept_relationships WHERE {SAME}"
 INSERT = (
     f"INSERT INTO memory.concept_relationships (world_id, {_KEY}, version, from_seconds, ended, strength, cause_sequence, account)"
-    " VALUES (%(world)s, %(subject_kind)s, %(subject_name)s, %(kind)s, %(object_kind)s, %(object_name)s, %(version)s, %(from)s,"
-    " %(ended)s, %(strength)s, %(cause)s, %(account)s)"
+    f" VALUES (%(world)s, {', '.join(f'%({each})s' for each in KEY)}, %(version)s, %(from)s, %(ended)s, %(strength)s, %(cause)s,"
+    " %(account)s)"
 )
 # All relations of a world, and those that name the concepts of one of them.
 COUNT = "SELECT " + ", ".join(

@@ -53,7 +53,7 @@ async def write(
             raise ConflictError(current)
         if last is not None and last.from_seconds > state.from_seconds:
             raise EarlierError(last.from_seconds)
-        await _check_concepts(connection, relation, state.from_seconds)
+        await _check_concepts(connection, world, relation, state.from_seconds)
         await concepts.check_cause(connection, world, state.cause)
         await _check_room(connection, values, current)
         version = {**values, "version": current + 1, "account": account}
@@ -91,13 +91,13 @@ async def around(connection: Connection, wanted: Around) -> Neighbourhood | None
     async with connection.transaction():
         # All depths are of one moment.
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        if not await concepts.named(connection, [wanted.concept], wanted.seconds):
-            return None
         world = await concepts.known_world(connection, wanted.concept.world)
+        if not await concepts.named(connection, world, [wanted.concept], wanted.seconds):
+            return None
         walk = Walk(wanted)
         while not walk.done:
             walk.take(await _step(connection, world, wanted, walk))
-        found = await concepts.named(connection, walk.reached, wanted.seconds)
+        found = await concepts.named(connection, world, walk.reached, wanted.seconds)
     return Neighbourhood(relations=walk.relations, concepts=found, more=walk.more)
 
 
@@ -122,10 +122,12 @@ async def _step(
     return [_version(each, wanted.concept.world, walk.depth + 1) for each in rows]
 
 
-async def _check_concepts(connection: Connection, relation: Relation, seconds: int) -> None:
+async def _check_concepts(
+    connection: Connection, world: int | None, relation: Relation, seconds: int
+) -> None:
     ends = (relation.subject, relation.object)
-    seen = {each.concept for each in await concepts.named(connection, ends, seconds)}
-    names = {(each.kind, each.name) for each in seen}
+    seen = await concepts.named(connection, world, ends, seconds)
+    names = {(each.concept.kind, each.concept.name) for each in seen}
     for each in ends:
         if (each.kind, each.name) not in names:
             raise NoConceptError(each)
