@@ -1,17 +1,15 @@
 """Serving capacity while something changes: no edit takes ready pods below what was there or is wanted."""
 
 import random
-import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 
 import pytest
 from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.operators import Operator
 from gameai_devcluster.testing.waiting import condition, settled, until
+from support.capacity import ready_pods, watched
 from support.live import manifest
 
 # Stated: within 5 s.
@@ -39,78 +37,6 @@ def tier(namespace: str, name: str = "gold", **spec: object) -> Json:
         **spec,
     }
     return manifest(namespace, name, **fields)
-
-
-def ready_pods(api: Api, namespace: str, name: str) -> list[Json]:
-    """Pods that would get questions."""
-    return [
-        pod
-        for pod in api.list("Pod", namespace)
-        if pod["metadata"]["labels"].get("gameai.dev/tier") == name
-        and "deletionTimestamp" not in pod["metadata"]
-        and condition(pod, "Ready").get("status") == "True"
-    ]
-
-
-def steady(api: Api, namespace: str, name: str) -> int:
-    """Ready pods without those that a roll-out has in excess for a moment: its controller removes them by itself."""
-    pods = [pod["metadata"]["name"] for pod in ready_pods(api, namespace, name)]
-    found = 0
-    for side in (f"{name}-on-demand", f"{name}-spot"):
-        live = api.find("Deployment", namespace, side)
-        ready = sum(pod.startswith(f"{side}-") for pod in pods)
-        found += min(ready, live["spec"]["replicas"]) if live else 0
-    return found
-
-
-@dataclass
-class Watcher:
-    """Looks at a tier's ready pods all the time, and remembers when they were fewer than allowed."""
-
-    api: Api
-    namespace: str
-    name: str
-    wanted: int
-    bound: int = 0
-    dips: list[str] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    ended: threading.Event = field(default_factory=threading.Event)
-    step: str = "start"
-
-    def look(self) -> None:
-        while not self.ended.wait(0.1):
-            with self.lock, suppress(ApiError):
-                ready = len(ready_pods(self.api, self.namespace, self.name))
-                if ready < self.bound:
-                    self.dips.append(f"{ready} ready of at least {self.bound}, after {self.step}")
-                    return
-
-    def allow(self, wanted: int, step: str, act: Callable[[], object]) -> None:
-        """Act; from now on there must be as many as are ready, or as were or are wanted, whichever is least."""
-        with self.lock:
-            ready = steady(self.api, self.namespace, self.name)
-            self.bound, self.step = min(ready, self.wanted, wanted), f"{self.step} → {step}"
-            self.wanted = wanted
-            act()
-
-    def lose(self, act: Callable[[], int]) -> None:
-        """Have pods lost, as many as `act` says: a change under way counted on them, and cannot call itself back."""
-        with self.lock:
-            lost = act()
-            self.bound = max(0, self.bound - lost)
-            self.step = f"{self.step} → {lost} lost"
-
-
-@contextmanager
-def watched(api: Api, namespace: str, name: str, wanted: int) -> Iterator[Watcher]:
-    watcher = Watcher(api, namespace, name, wanted)
-    thread = threading.Thread(target=watcher.look)
-    thread.start()
-    try:
-        yield watcher
-    finally:
-        watcher.ended.set()
-        thread.join()
 
 
 def lose_node(api: Api, namespace: str, name: str, chance: random.Random) -> int:

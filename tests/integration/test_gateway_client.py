@@ -52,9 +52,14 @@ async def test_a_gateway_that_comes_later_is_waited_for_and_then_found_at_once()
                 for _ in range(3):
                     # Asked to go away, it comes back without a pause.
                     before = set(ai._streams)
-                    for held in list(second.service._sessions):
-                        held.go_away()
-                    await eventually(lambda: not before & set(ai._streams))  # noqa: B023 - same turn
+
+                    def renewed() -> bool:
+                        # Again and again: the stream of the turn before may not have connected yet.
+                        for held in list(second.service._sessions):
+                            held.go_away()
+                        return not before & set(ai._streams)  # noqa: B023 - same turn
+
+                    await eventually(renewed)
                     await ai.ask(role="reaction", archetype="guard", prompt="x", deadline_ms=20_000)
                     assert not ai._backoff
 
