@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from gameai.knowledge import archive
 from gameai.knowledge.archive import ArchiveError, Counts
+from gameai.knowledge.concepts import Content
+from gameai.knowledge.events import Checked, Event
 
 HEAD = {"format": "gameai-memory", "version": 2, "model": "m", "dimensions": 2}
 WORLD = {"name": "games/moor", "last_sequence": 3}
@@ -69,6 +71,18 @@ REVIEW: dict[str, Any] = {
 }
 COUNTS = {"worlds": 0, "events": 0, "concepts": 0, "relations": 0, "reviews": 0}
 BEFORE = {key: value for key, value in COUNTS.items() if key != "relations"}
+EVENT["digest"] = Checked(
+    event=Event(
+        key="a",
+        world_seconds=-5,
+        kind="battle",
+        summary="The bridge burned.",
+        participants=("Ilda",),
+    ),
+    summary="The bridge burned.",
+    reasons=(),
+).digest
+CONCEPT["digest"] = Content(summary="A mason.", attributes={"trade": "mason"}).digest
 Lines = list[tuple[str, dict[str, Any]]]
 LINES: Lines = [
     ("head", HEAD),
@@ -95,7 +109,7 @@ def test_a_whole_archive_is_read_as_it_was_written() -> None:
     assert archive.checked(given) == Counts(worlds=1, events=2, concepts=3, relations=2, reviews=1)
     numbers, found = zip(*archive.framed(given), strict=True)
     assert numbers == tuple(range(1, 11))
-    assert found[5].digest == bytes(32)
+    assert found[5].digest == EVENT["digest"]
     assert found[5].recorded_at.isoformat() == WHEN
     assert (found[5].reviewed_at, found[6].reviewed_at) == (None, found[5].recorded_at)
 
@@ -133,12 +147,9 @@ def test_an_archive_of_version_1_has_no_relations() -> None:
         "[]",
         "{",
         "{}",
-        '{"head": {}}',
         '{"head": 1}',
         '{"other": {}}',
-        '{"head": {}, "end": {}}',
         '{"world": null}',
-        json.dumps({"world": {"name": "a/b", "last_sequence": True}}),
         json.dumps({"world": {"name": "a/b", "last_sequence": 1, "more": 1}}),
         json.dumps({"world": {"name": "\ud800", "last_sequence": 1}}),
         json.dumps({"world": WORLD, "end": COUNTS}),
@@ -164,6 +175,12 @@ def test_a_file_of_another_version_is_refused(change: dict[str, Any]) -> None:
         ("world", WORLD | {"name": "moor"}, "world.name: namespace/name is expected"),
         ("world", WORLD | {"name": ""}, "world.name"),
         ("world", WORLD | {"last_sequence": -1}, "world.last_sequence"),
+        (
+            "world",
+            WORLD | {"last_sequence": True},
+            "world.last_sequence: Input should be a valid int",
+        ),
+        ("world", {"name": "games/moor"}, "world.last_sequence: Field required"),
         ("event", EVENT | {"digest": bytes(31)}, "event.digest"),
         ("event", EVENT | {"key": ""}, "event.key"),
         ("event", EVENT | {"world_seconds": 1 << 60}, "event.world_seconds"),
@@ -249,9 +266,21 @@ def changed(index: int, **fields: Any) -> Lines:
         (changed(7, embedding=b""), END, "line 8: embedding must have 2 dimensions"),
         (changed(5, model="other"), END, "line 6: model must be that of the head, 'm'"),
         (changed(0, model=""), END, "line 2: model must be that of the head, ''"),
+        (changed(5, summary="The bridge held."), END, "line 6: the digest is not that of the"),
+        (changed(1, summary="A king."), END, "line 2: the digest is not that of the content"),
         (changed(1, version=2), END, "line 2 is not the version 1 that must stand here"),
         (changed(2, version=3), END, "line 3 is not the version 2 that must stand here"),
-        (changed(2, from_seconds=-1), END, "holds from an earlier time than the one before"),
+        (
+            changed(
+                2,
+                from_seconds=-1,
+                digest=Content(
+                    summary="A mason.", attributes={"trade": "mason"}, from_seconds=-1
+                ).digest,
+            ),
+            END,
+            "holds from an earlier time than the one before",
+        ),
         (changed(8, version=2), END, "line 9 is not the version 1"),
     ],
 )

@@ -24,6 +24,8 @@ from gameai.knowledge.archive_lines import (
     ReviewLine,
     WorldLine,
 )
+from gameai.knowledge.concepts import Content
+from gameai.knowledge.events import Checked, Event, Evidence
 
 FORMAT, VERSION = "gameai-memory", 2
 # Version 1 had no relations.
@@ -42,7 +44,7 @@ COUNTED: Mapping[type[Fields], str] = MappingProxyType(
     }
 )
 _DAMAGED = f"line {{}} is damaged or cut off, or not of an archive of version {VERSION} or before"
-_OF_FORM = frozenset({"json_invalid", "missing", "extra_forbidden"})
+_OF_FORM = frozenset({"json_invalid", "extra_forbidden"})
 _MOST_PLACES = 2
 
 
@@ -84,9 +86,9 @@ def line(number: int, given: str) -> Fields:
 
 
 def _fault(number: int, error: ValidationError) -> str:
-    """The first value that is wrong; a line of another form is damaged."""
+    """The first value that is wrong; a line of no kind, and one with a field of another release, is damaged."""
     [first, *_] = error.errors(include_url=False, include_input=False, include_context=False)
-    if first["type"] in _OF_FORM or first["type"].endswith("_type"):
+    if first["type"] in _OF_FORM or len(first["loc"]) < _MOST_PLACES:
         return _DAMAGED.format(number)
     # Keys of attributes are a user's text.
     where = ".".join(map(str, first["loc"][:_MOST_PLACES]))
@@ -135,7 +137,7 @@ class Order:
             case EventLine():
                 self._take_event(number, found)
             case ConceptLine():
-                self._check_vector(number, found)
+                self._check_content(number, found)
                 self._take_version(number, found, (found.kind, found.name))
             case RelationLine():
                 self._take_version(number, found, _relation(found))
@@ -179,16 +181,21 @@ class Order:
                 f"line {number}: event.sequence must be from {self._sequence + 1} to {self._world.last_sequence}, which"
                 f" world {self._world.name} has reached"
             )
-        self._check_vector(number, found)
+        self._check_content(number, found)
         self._sequence = found.sequence
 
-    def _check_vector(self, number: int, found: EventLine | ConceptLine) -> None:
+    def _check_content(self, number: int, found: EventLine | ConceptLine) -> None:
+        """Vector and model are those of the head, and the digest is that of the content."""
         wanted = self._head.dimensions if self._head else 0
         if len(found.embedding) != 2 * wanted:
             raise ArchiveError(f"line {number}: embedding must have {wanted} dimensions")
         if self._head is not None and found.model != self._head.model:
             raise ArchiveError(
                 f"line {number}: model must be that of the head, {self._head.model!r}"
+            )
+        if found.digest != _digest(found):
+            raise ArchiveError(
+                f"line {number}: the digest is not that of the content: the file is damaged, or was edited"
             )
 
     def _take_version(self, number: int, found: ConceptLine | RelationLine, key: object) -> None:
@@ -203,6 +210,28 @@ class Order:
                 " the one before: this line or the one before is damaged"
             )
         self._versions = (key, found.version, found.from_seconds)
+
+
+def _digest(found: EventLine | ConceptLine) -> bytes:
+    """SHA-256 of what a line says, as it is stored."""
+    if isinstance(found, ConceptLine):
+        return Content(
+            summary=found.summary,
+            attributes=found.attributes,
+            from_seconds=found.from_seconds,
+            cause=found.cause_sequence,
+        ).digest
+    event = Event(
+        key=found.key,
+        world_seconds=found.world_seconds,
+        kind=found.kind,
+        summary=found.summary,
+        participants=tuple(found.participants),
+        evidence=Evidence(found.evidence),
+        confidence=found.confidence,
+        importance=found.importance,
+    )
+    return Checked(event=event, summary=found.summary, reasons=()).digest
 
 
 def _relation(found: RelationLine) -> tuple[str, ...]:
