@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from gameai.errors import InvalidArgumentError
 from gameai.knowledge.ingestion.redaction import redact
-from gameai.knowledge.v1 import concepts_pb2, history_pb2, knowledge_pb2
+from gameai.knowledge.v1 import concepts_pb2, history_pb2, knowledge_pb2, relations_pb2
 from gameai.services.storyteller.rules import prompts, records, requests, sources, stages
 from gameai.services.storyteller.rules.records import KeptBeat
 from gameai.services.storyteller.rules.replies import Fault, Written, written
@@ -172,7 +172,16 @@ def test_a_beat_is_asked_for_with_its_arc_the_latest_beats_and_what_is_known() -
     assert 'Before: "beat 12"' in task.words
     assert 'Known: "Ilda: a mason."' in task.words
     long = prompts.beat(ARC, "s", [pb.Beat(text="b" * 1000)] * 20, ["k" * 2000] * 20, [])
-    assert len(long.words) < 8 * 320 + 5 * 320 + 500
+    assert len(long.words) < 8 * 320 + 10 * 320 + 500
+
+
+def test_a_relation_is_a_sentence() -> None:
+    found = relations_pb2.Relation(
+        subject=relations_pb2.ConceptName(name="Ilda Venn"),
+        kind="member_of",
+        object=relations_pb2.ConceptName(name="Masons of Carrow"),
+    )
+    assert records.relation_text(found) == "Ilda Venn member of Masons of Carrow"
 
 
 def test_the_schema_names_the_sources_that_may_be_cited() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice, zip_longest
 from types import MappingProxyType
 
 from grpc import StatusCode
@@ -20,6 +20,8 @@ from gameai.storyteller.v1 import storyteller_pb2 as pb
 _HITS = 8
 # Beats are near to each other's situations: the persons and places are behind them.
 _KNOWN, _NEAR = 5, 50
+# Of all these together.
+_RELATED = 5
 _PAGE = 100
 MOST_EVENTS = 500
 # Of one arc, whatever their state.
@@ -78,12 +80,28 @@ class Archive:
         return events, more
 
     async def known(self, text: str) -> list[str]:
-        """Sentences on the persons, places and the like that are nearest to a text."""
+        """Sentences on the persons, places and the like that are nearest to a text, and on what they are to others."""
         with _faults():
             hits = await self._memory.search_concepts(text, count=_NEAR)
-        concepts = (each.version.concept for each in hits)
-        found = (f"{e.name}: {e.summary}" for e in concepts if e.kind not in records.KINDS)
-        return list(islice(found, _KNOWN))
+        every = (each.version.concept for each in hits)
+        concepts = list(islice((e for e in every if e.kind not in records.KINDS), _KNOWN))
+        pages = await asyncio.gather(*map(self._relations, concepts))
+        related = dict.fromkeys(chain.from_iterable(zip_longest(*pages)))
+        return [
+            *(f"{each.name}: {each.summary}" for each in concepts),
+            *islice(filter(None, related), _RELATED),
+        ]
+
+    async def _relations(self, concept: concepts_pb2.Concept) -> list[str]:
+        """Sentences on what a concept is to others, strongest first."""
+        try:
+            found = await self._memory.relations(concept.kind, concept.name, count=_RELATED)
+        except AskError as error:
+            # It was deleted meanwhile, or the memory is of a release without relations.
+            if error.code in (StatusCode.NOT_FOUND, StatusCode.UNIMPLEMENTED):
+                return []
+            raise _fault(error) from error
+        return [records.relation_text(each.relation) for each in found.relations]
 
     async def arc(self, name: str) -> pb.Arc | None:
         """An arc; None if absent."""

@@ -8,7 +8,8 @@ from gameai.services.storyteller.rules.sources import Source
 from gameai.storyteller.v1 import storyteller_pb2 as pb
 
 MOST_BEAT, MOST_ANSWER, MOST_RECOUNT = 600, 1200, 2400
-_MOST_BEATS, _MOST_KNOWN = 8, 5
+# Of the last, five concepts and five relations.
+_MOST_BEATS, _MOST_KNOWN = 8, 10
 # Of a former beat, and of what is known of a person or a place.
 _MOST_LINE = 300
 # What a reply may be longer than its text.
@@ -51,7 +52,7 @@ def beat(
     known: Sequence[str],
     sources: Sequence[Source],
 ) -> Task:
-    """Plan the next beat of an arc. `known` are sentences on persons and places."""
+    """Plan the next beat of an arc. `known` are sentences on persons and places, and on their relations."""
     latest = sorted(beats, key=lambda each: each.world_seconds)[-_MOST_BEATS:]
     lines = [
         "Plan what happens next in this world: one event, in one to three sentences, that leads towards the goal.",

@@ -1,6 +1,7 @@
 """PURE: arcs and beats as concepts of the memory, which keeps their versions, and back."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -8,7 +9,7 @@ from itertools import count, takewhile
 from typing import Any
 from unicodedata import normalize
 
-from gameai.knowledge.v1 import concepts_pb2
+from gameai.knowledge.v1 import concepts_pb2, relations_pb2
 from gameai.storyteller.v1 import storyteller_pb2 as pb
 
 ARC_KIND, BEAT_KIND, EVENT_KIND = "story-arc", "story-beat", "story-beat"
@@ -90,6 +91,12 @@ def arc_of(found: concepts_pb2.ConceptVersion) -> pb.Arc:
         closed=attributes.get("closed") == "true",
         version=found.version,
     )
+
+
+def relation_text(relation: relations_pb2.Relation) -> str:
+    """What one concept is to another, as a sentence."""
+    kind = re.sub("[._-]+", " ", relation.kind)
+    return f"{relation.subject.name} {kind} {relation.object.name}"
 
 
 def beat_concept(kept: KeptBeat) -> concepts_pb2.Concept:
