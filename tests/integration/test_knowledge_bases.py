@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from gameai_devcluster import install
-from gameai_devcluster.api import Api, ApiError, Json
+from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.waiting import condition, knowledge_settled, until
 from support import crashing
@@ -13,18 +14,23 @@ from support.crashing import Stage, Workload
 from support.live import knowledge_base, texts
 
 SAMPLE = 5
+AUTOSCALED = install.ROOT / "examples/features/knowledge-autoscaled.yaml"
 NAME = "lore"
 # The Job of the first text of a source, by namespace.
 _FIRST_JOBS: dict[str, str] = {}
 
 
 def make(api: Api, namespace: str) -> None:
+    prepare(api, namespace)
+    api.apply(knowledge_base(namespace, "histories"), manager="kubectl")
+
+
+def prepare(api: Api, namespace: str) -> None:
     login = {"username": "app", "password": "hunter2"}
     metadata = {"name": "lore-app", "namespace": namespace}
     api.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": login})
     api.apply(texts(namespace, "histories", founding="In the year one."))
     api.apply(texts(namespace, "songs", ferry="The ferry of Tam."))
-    api.apply(knowledge_base(namespace, "histories"), manager="kubectl")
 
 
 def add_a_source(api: Api, namespace: str) -> None:
@@ -233,6 +239,62 @@ def test_the_volume_of_a_managed_database_goes_with_it_where_that_is_asked_for(
 def when_deleted(api: Api, namespace: str) -> str:
     found = api.get("StatefulSet", namespace, "lore-db")
     return str(found["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"])
+
+
+def scalable(namespace: str, *sources: str) -> Json:
+    """A manifest that leaves the number of replicas to others."""
+    return knowledge_base(namespace, *sources, service={"cpu": "10m", "memory": "32Mi"})
+
+
+def replicas(api: Api, namespace: str) -> int:
+    found: int = api.get("Deployment", namespace, "lore-memory")["spec"]["replicas"]
+    return found
+
+
+def test_the_memory_is_scaled_by_its_subresource_within_its_limits(
+    api: Api, namespace: str, operator: Operator
+) -> None:
+    prepare(api, namespace)
+    where = f"{path('KnowledgeBase', namespace, NAME)}/scale"
+    api.apply(scalable(namespace, "histories"), manager="kubectl")
+    until("it has its default", lambda: ended(api, namespace), seconds=120)
+    assert replicas(api, namespace) == 2
+    api.patch(where, {"spec": {"replicas": 3}})
+    until("it has three", lambda: replicas(api, namespace) == 3, seconds=50)
+    until(
+        "they are counted",
+        lambda: api.request("GET", where)["status"]["replicas"] == 3,
+        seconds=50,
+    )
+    selector = api.request("GET", where)["status"]["selector"]
+    labels = dict(each.split("=") for each in selector.split(","))
+    pods = [
+        pod
+        for pod in api.list("Pod", namespace)
+        if labels.items() <= pod["metadata"]["labels"].items()
+    ]
+    assert {pod["metadata"]["generateName"].rsplit("-", 2)[0] for pod in pods} == {"lore-memory"}
+    api.apply(scalable(namespace, "histories", "songs"), manager="kubectl")
+    until("its manifest is followed", lambda: ended(api, namespace), seconds=120)
+    assert replicas(api, namespace) == 3
+    with pytest.raises(ApiError, match="less than or equal to 50"):
+        api.patch(where, {"spec": {"replicas": 51}})
+
+
+def test_a_horizontal_pod_autoscaler_scales_the_memory(
+    api: Api, namespace: str, operator: Operator
+) -> None:
+    make(api, namespace)
+    until("it is ready", lambda: ended(api, namespace), seconds=120)
+    [_, example] = yaml.safe_load_all(AUTOSCALED.read_text())
+    example["metadata"]["namespace"] = namespace
+    # Without metrics it acts on its bounds alone.
+    example["spec"]["minReplicas"] = 3
+    example["spec"]["scaleTargetRef"]["name"] = NAME
+    api.apply(example)
+    until("it acts on its minimum", lambda: replicas(api, namespace) == 3, seconds=120)
+    found = api.get("HorizontalPodAutoscaler", namespace, example["metadata"]["name"])
+    assert condition(found, "AbleToScale")["status"] == "True"
 
 
 def test_a_missing_secret_and_a_missing_config_map_are_reported_and_heal(

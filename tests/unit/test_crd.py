@@ -60,13 +60,22 @@ def test_status_begins_unobserved_and_requires_nothing() -> None:
     assert "required" not in status
 
 
-def test_scale_has_all_three_paths() -> None:
-    scale = crd.document(crd.MODEL_TIER)["spec"]["versions"][0]["subresources"]["scale"]
-    assert set(scale) == {"specReplicasPath", "statusReplicasPath", "labelSelectorPath"}
+@pytest.mark.parametrize(
+    ("definition", "replicas"),
+    [(crd.MODEL_TIER, ".spec.replicas"), (crd.KNOWLEDGE_BASE, ".spec.service.replicas")],
+    ids=["tier", "knowledge base"],
+)
+def test_scale_has_all_three_paths(definition: crd.Definition, replicas: str) -> None:
+    scale = crd.document(definition)["spec"]["versions"][0]["subresources"]["scale"]
+    assert scale == {
+        "specReplicasPath": replicas,
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    }
 
 
 def test_a_kind_without_scale_has_none() -> None:
-    plain = dataclasses.replace(crd.MODEL_TIER, scale=False)
+    plain = dataclasses.replace(crd.MODEL_TIER, scale="")
     assert crd.document(plain)["spec"]["versions"][0]["subresources"] == {"status": {}}
 
 

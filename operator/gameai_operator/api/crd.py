@@ -58,7 +58,7 @@ _MESSAGE = _column("Message", "string", f"{_READY}.message", "Message of the Rea
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Definition:
-    """One custom resource; `scale` adds the scale subresource over replicas and selector.
+    """One custom resource; `scale` is the path of the replicas in its spec, and adds the scale subresource.
 
     A definition without a `status` is not declared by users: it has no short name and no category.
     """
@@ -70,7 +70,7 @@ class Definition:
     columns: tuple[dict[str, Any], ...]
     short_name: str = ""
     status: type[Model] | None = None
-    scale: bool = False
+    scale: str = ""
 
     @property
     def name(self) -> str:
@@ -90,7 +90,7 @@ MODEL_TIER = Definition(
     resource=ModelTier,
     spec=ModelTierSpec,
     status=ModelTierStatus,
-    scale=True,
+    scale=".spec.replicas",
     columns=(
         *_STATE,
         _column("Class", "string", ".spec.class", "Latency class."),
@@ -131,7 +131,6 @@ GAME_WORLD = Definition(
     resource=GameWorld,
     spec=GameWorldSpec,
     status=GameWorldStatus,
-    scale=False,
     columns=(
         *_STATE,
         _column("State", "string", ".spec.state", "Running or Hibernated."),
@@ -162,6 +161,7 @@ KNOWLEDGE_BASE = Definition(
     resource=KnowledgeBase,
     spec=KnowledgeBaseSpec,
     status=KnowledgeBaseStatus,
+    scale=".spec.service.replicas",
     columns=(
         *_STATE,
         _column("Sources", "string", f"{_SOURCES}.reason", "State of its sources."),
@@ -245,7 +245,7 @@ def _version(definition: Definition) -> dict[str, Any]:
     if definition.scale:
         # Without the selector HPA and KEDA refuse the scale.
         subresources["scale"] = {
-            "specReplicasPath": ".spec.replicas",
+            "specReplicasPath": definition.scale,
             "statusReplicasPath": ".status.replicas",
             "labelSelectorPath": ".status.selector",
         }

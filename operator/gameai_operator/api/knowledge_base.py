@@ -70,7 +70,7 @@ class MemoryService(Model):
     """The pods that answer searches."""
 
     replicas: Annotated[int, Field(ge=0, le=50)] = 2
-    """Desired replicas."""
+    """Desired replicas. The scale subresource writes this field: omit it in Git if an autoscaler is used."""
     cpu: Quantity = "500m"
     """CPU request of one replica, in cores. No limit is set from it."""
     memory: Quantity = "768Mi"
@@ -252,8 +252,12 @@ class KnowledgeBaseStatus(Model):
     """The last restore that ended. Absent before the first."""
     endpoint: Annotated[str, Field(max_length=512)] | None = None
     """Address of the memory inside the cluster. Example: lore-memory.eldermoor.svc:50051."""
+    replicas: int | None = None
+    """Number of existing pods of the memory."""
     ready_replicas: int | None = None
     """Number of ready pods of the memory."""
+    selector: Annotated[str, Field(max_length=1024)] | None = None
+    """Label selector of the pods of the memory, for the scale subresource."""
     conditions: Annotated[
         tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))
     ] = ()

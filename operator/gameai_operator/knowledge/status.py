@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gameai_contract import names
+
 from gameai_operator.api.base import Model
 from gameai_operator.api.knowledge_base import KnowledgeBase, SourceState, SourceStatus
 from gameai_operator.controller.conditions import Condition
@@ -16,6 +18,7 @@ from gameai_operator.controller.standard_conditions import (
 )
 from gameai_operator.knowledge import archive_status, naming
 from gameai_operator.knowledge.archives import BackupWork, RestoreWork
+from gameai_operator.knowledge.naming import MEMORY_PART
 from gameai_operator.knowledge.work import MISSING, Migration, SourceWork
 from gameai_operator.resources.deployment import Deployment
 from gameai_operator.resources.pod_faults import Fault
@@ -34,9 +37,11 @@ FIELDS = (
     "lastBackup",
     "restore",
     "endpoint",
+    "replicas",
     "readyReplicas",
+    "selector",
 )
-COUNTS = frozenset({"readyReplicas"})
+COUNTS = frozenset({"replicas", "readyReplicas"})
 CONDITIONS = (
     "Ready",
     "Reconciling",
@@ -96,7 +101,9 @@ def status(kb: KnowledgeBase, judged: Judged) -> dict[str, Any]:
         "lastBackup": _dumped(judged.backup.archive),
         "restore": _dumped(judged.restore.status),
         "endpoint": naming.endpoint(kb),
+        "replicas": judged.memory.replicas if judged.memory else 0,
         "readyReplicas": judged.memory.ready if judged.memory else 0,
+        "selector": names.selector(dict(sorted(naming.selector(kb, MEMORY_PART).items()))),
     }
     return {key: value for key, value in fields.items() if value is not None}
 
