@@ -19,6 +19,7 @@ NAMES = (
     "keda",
     "interruptions",
     "memory",
+    "filters",
     "archives",
     "attacks",
     "endurance",

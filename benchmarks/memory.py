@@ -31,7 +31,7 @@ from pgvector.psycopg import register_vector
 from benchmarks.report import Row, median, write
 
 Rows = NDArray[np.float32]
-SHARED, WORLDS, TOPICS, OWN_DIMENSIONS = 50_000, 1_000, 1_000, 24
+SHARED, OWN, WORLDS, TOPICS, INNER_DIMENSIONS = 50_000, 50_000, 1_000, 1_000, 24
 QUERIES, ROUNDS, SECONDS, COUNT = 400, 5, 6.0, 10
 CLIENTS, BATCH = 8, 16
 _COLUMNS = (
@@ -53,25 +53,25 @@ class Data:
     asks: NDArray[np.int64]
 
 
-def generated() -> Data:
-    """Topics of an inner dimension of 24, as texts have them; worlds by a Zipf law with exponent 0.7."""
+def generated(shared: int = SHARED, own: int = OWN) -> Data:
+    """So many chunks of lore and of worlds: topics of an inner dimension of 24, as texts have them; worlds by a Zipf law with exponent 0.7."""
     chance = np.random.default_rng(7)
-    basis = chance.normal(size=(TOPICS, OWN_DIMENSIONS))
-    turn = chance.normal(size=(OWN_DIMENSIONS, DIMENSIONS))
+    basis = chance.normal(size=(TOPICS, INNER_DIMENSIONS))
+    turn = chance.normal(size=(INNER_DIMENSIONS, DIMENSIONS))
 
     def vectors(number: int) -> Rows:
         inner = basis[chance.integers(TOPICS, size=number)] + 0.45 * chance.normal(
-            size=(number, OWN_DIMENSIONS)
+            size=(number, INNER_DIMENSIONS)
         )
         found = inner @ turn + 0.3 * chance.normal(size=(number, DIMENSIONS))
         made: Rows = (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
         return made
 
     weights = 1 / np.arange(1, WORLDS + 1) ** 0.7
-    worlds = np.sort(chance.choice(WORLDS, size=SHARED, p=weights / weights.sum())) + 1
+    worlds = np.sort(chance.choice(WORLDS, size=own, p=weights / weights.sum())) + 1
     return Data(
-        shared=vectors(SHARED),
-        own=vectors(SHARED),
+        shared=vectors(shared),
+        own=vectors(own),
         worlds=worlds,
         queries=vectors(QUERIES),
         asks=chance.choice(worlds, size=QUERIES),
@@ -103,10 +103,11 @@ def copy(
     scope: str,
     rows: Rows,
     worlds: NDArray[np.int64],
+    table: str = "memory.narrative_documents",
 ) -> None:
-    """Write the rows of one partition."""
+    """Write the rows of one scope."""
     text = "The ferry of Tam crosses the lake Orr at dawn, and the toll is two marks. " * 12
-    statement = f"COPY memory.narrative_documents ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+    statement = f"COPY {table} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)"
     with connection.cursor() as cursor, cursor.copy(statement) as copied:
         copied.set_types(_TYPES)
         for number, row in enumerate(rows):
