@@ -27,6 +27,8 @@ from support.rows import CONCEPTS, EVENTS, RELATIONS
 
 SAMPLE, ALL = 6, 100
 DOCUMENTS = 20
+# The limit of one relation.
+VERSIONS = 1000
 # A client calls again after these: none says that nothing was written.
 AGAIN = (
     grpc.StatusCode.UNAVAILABLE,
@@ -136,15 +138,17 @@ class Writers:
         return done
 
     def relations(self) -> int:
-        """Versions of one relation, between concepts of all worlds."""
+        """Versions of relations between concepts of all worlds, of each as many as it may have."""
         relations, done = Relations(self.service), 0
         while not self.ended.is_set():
-            acknowledged(
-                lambda: relations.write("Tam", "trusts", "Orr", done % 100, expected=done),  # noqa: B023 - called at once
-                self.interrupted,
-            )
+            acknowledged(lambda: relate(relations, done), self.interrupted)  # noqa: B023 - called at once
             done += 1
         return done
+
+
+def relate(relations: Relations, number: int) -> None:
+    kind, version = divmod(number, VERSIONS)
+    relations.write("Tam", f"trusts_{kind}", "Orr", number % 100, expected=version)
 
 
 def ingested(memory: Memory, folder: Path, ended: Event) -> int:
@@ -224,7 +228,7 @@ def repeat(whole: Memory, folder: Path, done: tuple[int, int, int, int]) -> None
         for number in range(concepts):
             Concepts(service).evolve(f"She is {number} days old.", expected=number)
         for number in range(relations):
-            Relations(service).write("Tam", "trusts", "Orr", number % 100, expected=number)
+            relate(Relations(service), number)
     lore = folder / "lore"
     edition(lore, editions - 1)
     whole.ingest({each.name: each.read_text() for each in sorted(lore.iterdir())})
