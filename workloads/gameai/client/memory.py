@@ -99,7 +99,7 @@ class Memory:
             world=self._world,
             count=count,
             minimum_trust=minimum_trust,
-            audience=audience,
+            audience=_names("audience", audience),
         )
         found: pb.SearchResponse = await self._connection.call(
             "knowledge", "Search", request, timeout_seconds
@@ -225,7 +225,7 @@ class Memory:
         """
         request = concepts_pb2.ListConceptsRequest(
             world=self._world,
-            kinds=kinds,
+            kinds=_names("kinds", kinds),
             attributes=attributes or {},
             after_kind=after[0],
             after_name=after[1],
@@ -267,7 +267,7 @@ class Memory:
         request = concepts_pb2.SearchConceptsRequest(
             world=self._world,
             text=text,
-            kinds=kinds,
+            kinds=_names("kinds", kinds),
             count=count,
             as_of_world_seconds=as_of_world_seconds,
         )
@@ -318,7 +318,7 @@ class Memory:
         request = relations_pb2.ListRelationsRequest(
             world=self._world,
             concept=relations_pb2.ConceptName(kind=kind, name=name),
-            kinds=kinds,
+            kinds=_names("kinds", kinds),
             direction=direction,
             depth=depth,
             count=count,
@@ -345,3 +345,10 @@ class Memory:
             "relations", "ListRelationVersions", request, timeout_seconds
         )
         return tuple(found.versions)
+
+
+def _names(field: str, given: Sequence[str]) -> Sequence[str]:
+    """A text is a sequence too, of letters: it would find nothing, in silence. Raises TypeError."""
+    if isinstance(given, str):
+        raise TypeError(f"{field} must be a list of names: write {field}=[{given!r}]")
+    return given
