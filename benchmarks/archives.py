@@ -9,7 +9,6 @@ import psycopg
 from gameai.knowledge.backups.repositories import repository
 from gameai.knowledge.backups.runs import back_up, restore
 from gameai.knowledge.embedding.local import DIMENSIONS, MODEL
-from gameai.knowledge.events import Checked, Event, Evidence
 from gameai.knowledge.migrations import migrate
 from gameai.knowledge.store.writing import connect
 from gameai_devcluster import postgres
@@ -51,7 +50,7 @@ def fill(superuser: str) -> None:
                         world,
                         number,
                         f"e{number}",
-                        digest(f"e{number}", number, f"{number} {text}", who),
+                        b"\0" * 32,
                         number,
                         "battle",
                         f"{number} {text}",
@@ -60,20 +59,6 @@ def fill(superuser: str) -> None:
                     copied.write_row(
                         (*own, "reported", 70, 50, "games/w-world", "live", [], MODEL, vector)
                     )
-
-
-def digest(key: str, seconds: int, summary: str, who: list[str]) -> bytes:
-    """As the memory computes it when it writes an event."""
-    event = Event(
-        key=key,
-        world_seconds=seconds,
-        kind="battle",
-        summary=summary,
-        participants=tuple(who),
-        evidence=Evidence.REPORTED,
-        confidence=70,
-    )
-    return Checked(event=event, summary=summary, reasons=()).digest
 
 
 def checksum(superuser: str) -> tuple[object, ...]:

@@ -1,13 +1,15 @@
 """PURE: the lines of an archive: what a memory holds that no source brings back, as JSON Lines.
 
-The first line names the format, the last one counts all others, so that a file that was cut off is noticed.
+The first line names the format, the last one has the number and a checksum of all others, so that a file that was cut
+off or changed is noticed.
 """
 
 import base64
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
 
@@ -24,8 +26,6 @@ from gameai.knowledge.archive_lines import (
     ReviewLine,
     WorldLine,
 )
-from gameai.knowledge.concepts import Content
-from gameai.knowledge.events import Checked, Event, Evidence
 
 FORMAT, VERSION = "gameai-memory", 2
 # Version 1 had no relations.
@@ -100,14 +100,53 @@ def framed(given: Iterable[str]) -> Iterator[tuple[int, Fields]]:
 
     The end itself is not among them. Raises `ArchiveError` at the first line that is wrong.
     """
-    order = Order()
+    order, before = Order(), sha256()
     number = 0
     for number, each in enumerate(given, 1):
         found = line(number, each)
         order.take(number, found)
-        if not isinstance(found, EndLine):
+        if isinstance(found, EndLine):
+            _check_sum(number, found, before.digest())
+        else:
             yield number, found
+        before.update(_bytes(each))
     order.check_end(number)
+
+
+def _bytes(given: str) -> bytes:
+    """A line as it counts for the checksum: an editor or a transfer may end lines otherwise."""
+    return given.rstrip("\r\n").encode() + b"\n"
+
+
+def _check_sum(number: int, found: EndLine, before: bytes) -> None:
+    if found.sha256 not in (None, before):
+        raise ArchiveError(
+            f"line {number}: the checksum is not that of the lines before: the file is damaged, or was edited"
+        )
+
+
+class Written:
+    """The lines of an archive that is written, and what its end says of them."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._before = sha256()
+
+    @property
+    def counts(self) -> Counts:
+        """Lines so far."""
+        return Counts(**{kind: self._counts[kind.removesuffix("s")] for kind in COUNTED.values()})
+
+    def line(self, kind: str, fields: Mapping[str, Any]) -> str:
+        """The next line, with its end."""
+        made = text(kind, fields)
+        self._counts[kind] += 1
+        self._before.update(_bytes(made))
+        return made
+
+    def end(self) -> str:
+        """The last line."""
+        return text("end", {**asdict(self.counts), "sha256": self._before.digest()})
 
 
 class Order:
@@ -137,7 +176,7 @@ class Order:
             case EventLine():
                 self._take_event(number, found)
             case ConceptLine():
-                self._check_content(number, found)
+                self._check_vector(number, found)
                 self._take_version(number, found, (found.kind, found.name))
             case RelationLine():
                 self._take_version(number, found, _relation(found))
@@ -168,7 +207,7 @@ class Order:
         # Those of version 1 have no relations, and say nothing of them.
         first = self._head is not None and self._head.version == 1
         said = "relations" in found.model_fields_set
-        if found.model_dump() != self._counts or (said is first):
+        if found.model_dump(exclude={"sha256"}) != self._counts or (said is first):
             raise ArchiveError(
                 f"line {number} does not match the number of lines: the file is damaged"
             )
@@ -181,21 +220,16 @@ class Order:
                 f"line {number}: event.sequence must be from {self._sequence + 1} to {self._world.last_sequence}, which"
                 f" world {self._world.name} has reached"
             )
-        self._check_content(number, found)
+        self._check_vector(number, found)
         self._sequence = found.sequence
 
-    def _check_content(self, number: int, found: EventLine | ConceptLine) -> None:
-        """Vector and model are those of the head, and the digest is that of the content."""
+    def _check_vector(self, number: int, found: EventLine | ConceptLine) -> None:
         wanted = self._head.dimensions if self._head else 0
         if len(found.embedding) != 2 * wanted:
             raise ArchiveError(f"line {number}: embedding must have {wanted} dimensions")
         if self._head is not None and found.model != self._head.model:
             raise ArchiveError(
                 f"line {number}: model must be that of the head, {self._head.model!r}"
-            )
-        if found.digest != _digest(found):
-            raise ArchiveError(
-                f"line {number}: the digest is not that of the content: the file is damaged, or was edited"
             )
 
     def _take_version(self, number: int, found: ConceptLine | RelationLine, key: object) -> None:
@@ -210,28 +244,6 @@ class Order:
                 " the one before: this line or the one before is damaged"
             )
         self._versions = (key, found.version, found.from_seconds)
-
-
-def _digest(found: EventLine | ConceptLine) -> bytes:
-    """SHA-256 of what a line says, as it is stored."""
-    if isinstance(found, ConceptLine):
-        return Content(
-            summary=found.summary,
-            attributes=found.attributes,
-            from_seconds=found.from_seconds,
-            cause=found.cause_sequence,
-        ).digest
-    event = Event(
-        key=found.key,
-        world_seconds=found.world_seconds,
-        kind=found.kind,
-        summary=found.summary,
-        participants=tuple(found.participants),
-        evidence=Evidence(found.evidence),
-        confidence=found.confidence,
-        importance=found.importance,
-    )
-    return Checked(event=event, summary=found.summary, reasons=()).digest
 
 
 def _relation(found: RelationLine) -> tuple[str, ...]:

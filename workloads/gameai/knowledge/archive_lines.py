@@ -197,13 +197,14 @@ class ReviewLine(_Fields):
 
 
 class EndLine(_Fields):
-    """The last line: the number of lines of each kind. Archives of version 1 have no relations."""
+    """The last line: the number of lines of each kind, and the SHA-256 of all lines before. Archives of version 1 have neither relations nor that."""
 
     worlds: Count
     events: Count
     concepts: Count
     relations: Count = 0
     reviews: Count
+    sha256: Sha256 | None = None
 
 
 Fields = HeadLine | WorldLine | EventLine | ConceptLine | RelationLine | ReviewLine | EndLine

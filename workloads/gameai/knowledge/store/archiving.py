@@ -53,43 +53,30 @@ def export(connection: Connection, out: TextIO) -> Counts:
     """Write an archive of one moment. Raises psycopg.Error, OSError."""
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     connection.read_only = True
-    events = concepts = relations = 0
+    written = archive.Written()
+
+    def write(kind: str, rows: Iterable[dict[str, Any]]) -> None:
+        out.writelines(written.line(kind, each) for each in rows)
+
     with connection.transaction():
         known: dict[str, str] = dict(
             connection.execute("SELECT key, value FROM memory_ops.facts").fetchall()
         )
         head = {"model": known.get("model", ""), "dimensions": int(known["dimensions"])}
-        out.write(
-            archive.text("head", {"format": archive.FORMAT, "version": archive.VERSION, **head})
-        )
-        rows = connection.execute(
+        write("head", [{"format": archive.FORMAT, "version": archive.VERSION, **head}])
+        every = connection.execute(
             "SELECT world_id, name, last_sequence FROM memory.worlds ORDER BY name"
         ).fetchall()
-        concepts += _write_all(out, "concept", _concepts(connection, None))
-        relations += _write_all(out, "relation", _relations(connection, None))
-        for number, name, last in rows:
-            out.write(archive.text("world", {"name": name, "last_sequence": last}))
-            events += _write_all(out, "event", _events(connection, number))
-            concepts += _write_all(out, "concept", _concepts(connection, number))
-            relations += _write_all(out, "relation", _relations(connection, number))
-        reviews = _write_all(out, "review", _reviews(connection))
-        counts = {
-            "worlds": len(rows),
-            "events": events,
-            "concepts": concepts,
-            "relations": relations,
-            "reviews": reviews,
-        }
-        out.write(archive.text("end", counts))
-    return Counts(**counts)
-
-
-def _write_all(out: TextIO, kind: str, rows: Iterable[dict[str, Any]]) -> int:
-    number = 0
-    for each in rows:
-        out.write(archive.text(kind, each))
-        number += 1
-    return number
+        write("concept", _concepts(connection, None))
+        write("relation", _relations(connection, None))
+        for number, name, last in every:
+            write("world", [{"name": name, "last_sequence": last}])
+            write("event", _events(connection, number))
+            write("concept", _concepts(connection, number))
+            write("relation", _relations(connection, number))
+        write("review", _reviews(connection))
+    out.write(written.end())
+    return written.counts
 
 
 def _concepts(connection: Connection, world: int | None) -> Iterator[dict[str, Any]]:
