@@ -27,8 +27,10 @@ from support.rows import CONCEPTS, EVENTS, RELATIONS
 
 SAMPLE, ALL = 6, 100
 DOCUMENTS = 20
-# The limit of one relation.
+# The limit of one relation, and less than that of one concept.
 VERSIONS = 1000
+# For a part to come back and take a call.
+PATIENCE_SECONDS = 60.0
 # A client calls again after these: none says that nothing was written.
 AGAIN = (
     grpc.StatusCode.UNAVAILABLE,
@@ -94,12 +96,13 @@ def stage(folder: Path, embedder: LocalEmbedder) -> Iterator[Stage]:
 
 
 def acknowledged(call: Callable[[], Any], interrupted: list[str]) -> Any:
-    """The answer to a call that is made again until there is one."""
+    """The answer to a call that is made again until there is one. Raises grpc.RpcError if that takes too long."""
+    end = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return call()
         except grpc.RpcError as error:
-            if error.code() not in AGAIN:
+            if error.code() not in AGAIN or time.monotonic() > end:
                 raise
             interrupted.append(str(error.code()))
             time.sleep(0.05)
@@ -114,26 +117,23 @@ class Writers:
     interrupted: list[str] = field(default_factory=list)
 
     def events(self) -> int:
-        """Batches of three events each; their sequences have no gap."""
+        """Batches of two events each; their sequences have no gap."""
         history, done = History(self.service), 0
         while not self.ended.is_set():
             batch = [
                 event(f"Day {day} passed.", key=f"day-{day}", world_seconds=day)
-                for day in range(3 * done, 3 * done + 3)
+                for day in range(2 * done, 2 * done + 2)
             ]
             found = acknowledged(lambda: history.append(*batch), self.interrupted)  # noqa: B023 - called at once
-            assert [each.sequence for each in found] == [3 * done + 1, 3 * done + 2, 3 * done + 3]
+            assert [each.sequence for each in found] == [2 * done + 1, 2 * done + 2]
             done += 1
         return done
 
     def concepts(self) -> int:
-        """Versions of one concept, each of which needs the one before."""
+        """Versions of concepts, each of which needs the one before."""
         concepts, done = Concepts(self.service), 0
         while not self.ended.is_set():
-            acknowledged(
-                lambda: concepts.evolve(f"She is {done} days old.", expected=done),  # noqa: B023 - called at once
-                self.interrupted,
-            )
+            acknowledged(lambda: evolve(concepts, done), self.interrupted)  # noqa: B023 - called at once
             done += 1
         return done
 
@@ -144,6 +144,11 @@ class Writers:
             acknowledged(lambda: relate(relations, done), self.interrupted)  # noqa: B023 - called at once
             done += 1
         return done
+
+
+def evolve(concepts: Concepts, number: int) -> None:
+    name, version = divmod(number, VERSIONS)
+    concepts.evolve(f"She is {number} days old.", expected=version, name=f"Ilda {name}")
 
 
 def relate(relations: Relations, number: int) -> None:
@@ -157,7 +162,9 @@ def ingested(memory: Memory, folder: Path, ended: Event) -> int:
     command = [*COMMAND, "ingest", f"--database={memory.url}", f"--source=lore={folder}"]
     while not ended.is_set():
         edition(folder, done)
-        while subprocess.run(command, capture_output=True, check=False).returncode:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while (run := subprocess.run(command, capture_output=True, check=False)).returncode:
+            assert time.monotonic() < end, run.stderr.decode()
             time.sleep(0.05)
         done += 1
     return done
@@ -223,10 +230,10 @@ def repeat(whole: Memory, folder: Path, done: tuple[int, int, int, int]) -> None
     with served(whole.url, folder) as service:
         begin(service)
         history = History(service)
-        for day in range(3 * events):
+        for day in range(2 * events):
             history.append(event(f"Day {day} passed.", key=f"day-{day}", world_seconds=day))
         for number in range(concepts):
-            Concepts(service).evolve(f"She is {number} days old.", expected=number)
+            evolve(Concepts(service), number)
         for number in range(relations):
             relate(Relations(service), number)
     lore = folder / "lore"
