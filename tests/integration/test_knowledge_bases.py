@@ -281,6 +281,14 @@ def test_the_memory_is_scaled_by_its_subresource_within_its_limits(
         api.patch(where, {"spec": {"replicas": 51}})
 
 
+def test_a_managed_database_bounds_the_scale_of_its_memory(api: Api, namespace: str) -> None:
+    api.apply(knowledge_base(namespace, database={"managed": {}}), manager="kubectl")
+    where = f"{path('KnowledgeBase', namespace, NAME)}/scale"
+    api.patch(where, {"spec": {"replicas": 20}})
+    with pytest.raises(ApiError, match="a managed database takes 100 connections"):
+        api.patch(where, {"spec": {"replicas": 21}})
+
+
 def test_a_horizontal_pod_autoscaler_scales_the_memory(
     api: Api, namespace: str, operator: Operator
 ) -> None:
