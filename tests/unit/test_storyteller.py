@@ -175,13 +175,35 @@ def test_a_beat_is_asked_for_with_its_arc_the_latest_beats_and_what_is_known() -
     assert len(long.words) < 8 * 320 + 10 * 320 + 500
 
 
-def test_a_relation_is_a_sentence() -> None:
-    found = relations_pb2.Relation(
-        subject=relations_pb2.ConceptName(name="Ilda Venn"),
-        kind="member_of",
-        object=relations_pb2.ConceptName(name="Masons of Carrow"),
+def related(
+    subject: str, kind: str, target: str, strength: int = 0, of: str = "village"
+) -> relations_pb2.Relation:
+    return relations_pb2.Relation(
+        subject=relations_pb2.ConceptName(kind="person", name=subject),
+        kind=kind,
+        object=relations_pb2.ConceptName(kind=of, name=target),
+        strength=strength,
     )
-    assert records.relation_text(found) == "Ilda Venn member of Masons of Carrow"
+
+
+@pytest.mark.parametrize(
+    ("relations", "sentences"),
+    [
+        ([related("Ilda Venn", "member_of", "Masons")], ["Ilda Venn member of Masons"]),
+        ([related("Tam", "rules", "Tam")], ["Tam (person) rules Tam (village)"]),
+        (
+            [related("a", "b", "c", 1), related("d", "e", "f", 9), related("a", "b", "c", 1)],
+            ["d e f", "a b c"],
+        ),
+        ([related("Ilda", "hides", "beat-7", of="story-beat")], []),
+        ([related("a", "b", str(each), each) for each in range(4)], ["a b 3", "a b 2", "a b 1"]),
+    ],
+    ids=["words", "equal names", "strongest first and once", "a beat", "at most three"],
+)
+def test_relations_are_sentences(
+    relations: list[relations_pb2.Relation], sentences: list[str]
+) -> None:
+    assert records.relation_texts(relations, 3) == sentences
 
 
 def test_the_schema_names_the_sources_that_may_be_cited() -> None:

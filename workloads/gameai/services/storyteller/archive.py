@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
-from itertools import chain, islice, zip_longest
+from itertools import chain, islice
 from types import MappingProxyType
 
 from grpc import StatusCode
@@ -11,17 +12,18 @@ from grpc import StatusCode
 from gameai import client, errors
 from gameai.client import AskError, Memory
 from gameai.errors import FullError, InvalidArgumentError, ServiceFault, UnavailableError
-from gameai.knowledge.v1 import concepts_pb2, history_pb2
-from gameai.services.storyteller.rules import records, requests, sources
+from gameai.knowledge.v1 import concepts_pb2, history_pb2, relations_pb2
+from gameai.services.storyteller.rules import prompts, records, requests, sources
 from gameai.services.storyteller.rules.records import KeptBeat
 from gameai.services.storyteller.rules.sources import Source
 from gameai.storyteller.v1 import storyteller_pb2 as pb
 
+_LOG = logging.getLogger(__name__)
 _HITS = 8
 # Beats are near to each other's situations: the persons and places are behind them.
-_KNOWN, _NEAR = 5, 50
-# Of all these together.
-_RELATED = 5
+_NEAR = 50
+# Of one concept: some may name beats, or be those of another concept.
+_RELATIONS = 2 * prompts.MOST_RELATIONS
 _PAGE = 100
 MOST_EVENTS = 500
 # Of one arc, whatever their state.
@@ -84,24 +86,21 @@ class Archive:
         with _faults():
             hits = await self._memory.search_concepts(text, count=_NEAR)
         every = (each.version.concept for each in hits)
-        concepts = list(islice((e for e in every if e.kind not in records.KINDS), _KNOWN))
+        concepts = list(
+            islice((e for e in every if e.kind not in records.KINDS), prompts.MOST_CONCEPTS)
+        )
         pages = await asyncio.gather(*map(self._relations, concepts))
-        related = dict.fromkeys(chain.from_iterable(zip_longest(*pages)))
-        return [
-            *(f"{each.name}: {each.summary}" for each in concepts),
-            *islice(filter(None, related), _RELATED),
-        ]
+        related = records.relation_texts(chain.from_iterable(pages), prompts.MOST_RELATIONS)
+        return [*(f"{each.name}: {each.summary}" for each in concepts), *related]
 
-    async def _relations(self, concept: concepts_pb2.Concept) -> list[str]:
-        """Sentences on what a concept is to others, strongest first."""
+    async def _relations(self, concept: concepts_pb2.Concept) -> list[relations_pb2.Relation]:
+        """What a concept is to others. A plan without that is better than none."""
         try:
-            found = await self._memory.relations(concept.kind, concept.name, count=_RELATED)
+            found = await self._memory.relations(concept.kind, concept.name, count=_RELATIONS)
         except AskError as error:
-            # It was deleted meanwhile, or the memory is of a release without relations.
-            if error.code in (StatusCode.NOT_FOUND, StatusCode.UNIMPLEMENTED):
-                return []
-            raise _fault(error) from error
-        return [records.relation_text(each.relation) for each in found.relations]
+            _LOG.warning("a beat is planned without relations of a concept: %s", error.message)
+            return []
+        return [each.relation for each in found.relations]
 
     async def arc(self, name: str) -> pb.Arc | None:
         """An arc; None if absent."""

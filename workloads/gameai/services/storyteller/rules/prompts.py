@@ -8,8 +8,9 @@ from gameai.services.storyteller.rules.sources import Source
 from gameai.storyteller.v1 import storyteller_pb2 as pb
 
 MOST_BEAT, MOST_ANSWER, MOST_RECOUNT = 600, 1200, 2400
-# Of the last, five concepts and five relations.
-_MOST_BEATS, _MOST_KNOWN = 8, 10
+# Of what is known of persons and places: concepts, and relations between them.
+MOST_CONCEPTS, MOST_RELATIONS = 5, 5
+_MOST_BEATS, _MOST_KNOWN = 8, MOST_CONCEPTS + MOST_RELATIONS
 # Of a former beat, and of what is known of a person or a place.
 _MOST_LINE = 300
 # What a reply may be longer than its text.

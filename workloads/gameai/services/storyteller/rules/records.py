@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import count, takewhile
+from itertools import count, islice, takewhile
 from typing import Any
 from unicodedata import normalize
 
@@ -93,10 +93,22 @@ def arc_of(found: concepts_pb2.ConceptVersion) -> pb.Arc:
     )
 
 
-def relation_text(relation: relations_pb2.Relation) -> str:
-    """What one concept is to another, as a sentence."""
+def relation_texts(relations: Iterable[relations_pb2.Relation], most: int) -> list[str]:
+    """Sentences on what concepts are to each other: each once, the strongest, without those that name an arc or a beat."""
+    shown = (
+        each
+        for each in sorted(relations, key=lambda each: -each.strength)
+        if each.subject.kind not in KINDS and each.object.kind not in KINDS
+    )
+    return list(islice(dict.fromkeys(map(_sentence, shown)), most))
+
+
+def _sentence(relation: relations_pb2.Relation) -> str:
     kind = re.sub("[._-]+", " ", relation.kind)
-    return f"{relation.subject.name} {kind} {relation.object.name}"
+    subject, target = relation.subject, relation.object
+    if subject.name == target.name:
+        return f"{subject.name} ({subject.kind}) {kind} {target.name} ({target.kind})"
+    return f"{subject.name} {kind} {target.name}"
 
 
 def beat_concept(kept: KeptBeat) -> concepts_pb2.Concept:
