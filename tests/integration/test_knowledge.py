@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import cast
 
 import grpc
+import numpy as np
 import psycopg
 import pytest
 from gameai.knowledge.embedding.embedder import EmbeddingError, Vectors
 from gameai.knowledge.embedding.local import DIMENSIONS, LocalEmbedder
 from gameai.knowledge.embedding.queries import QueryVectors
 from gameai.knowledge.ingestion.cleaning import clean
+from gameai.knowledge.migrations import migrate
+from gameai.knowledge.records import Mode, Query, Scope
 from gameai.knowledge.rpc.admission import Context, Open
 from gameai.knowledge.rpc.knowledge import KnowledgeService
+from gameai.knowledge.store import searching
 from gameai.knowledge.store.connections import Connections
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 from gameai_devcluster import postgres
@@ -257,3 +261,40 @@ def test_a_database_that_was_restarted_costs_no_call(
             for _ in range(6):
                 assert service.search("Carrow").hits
         second.stop()
+
+
+# More than an index is read for by default, 20,000, of which so few pass a filter.
+MANY, FEW = 30_000, 10
+FILL = """
+INSERT INTO memory.narrative_documents (scope, source, document, chunk_no, title, section, content, content_sha256,
+ document_sha256, begin_byte, end_byte, trust, status, model, embedding)
+SELECT 'global', 'lore', n::text, 0, '', '', 'text', sha256('a'), sha256('a'), 0, 1, CASE WHEN mod(n, %(every)s) = 0 THEN 100 ELSE 90 END,
+ 'live', 'm', (SELECT array_agg(random() + 0 * (n + d)) FROM generate_series(1, 8) AS d)::vector::halfvec
+FROM generate_series(1, %(many)s) AS n
+"""
+INDEX = "narrative_documents_g_embedding"
+REBUILD = (
+    "SELECT setseed(0.5)",
+    f"DROP INDEX memory.{INDEX}",
+    FILL,
+    f"CREATE INDEX {INDEX} ON memory.narrative_documents_g USING hnsw (embedding halfvec_cosine_ops) WHERE status = 'live'",
+    "ANALYZE memory.narrative_documents_g",
+)
+
+
+async def test_a_filter_that_few_rows_pass_shortens_no_answer(
+    database_server: postgres.Postgres,
+) -> None:
+    url = database_server.database("filtered")
+    migrate(url, 8)
+    values = {"many": MANY, "every": MANY // FEW}
+    with psycopg.connect(database_server.url("filtered"), autocommit=True) as connection:
+        for statement in REBUILD:
+            connection.execute(statement, values if statement is FILL else None)
+    connections = Connections(url)
+    vector = np.full(8, 0.5, "<f4").tobytes()
+    query = Query(scope=Scope.GLOBAL, mode=Mode.VECTOR, vector=vector, count=FEW, trust=100)
+    async with connections.take(20) as connection:
+        found = [len(await searching.search(connection, query, None)) for _ in range(8)]
+    await connections.close()
+    assert found == [FEW] * 8
