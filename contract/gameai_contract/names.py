@@ -70,8 +70,8 @@ GROUP_PREFIX = f"{LABEL_PREFIX}/"
 
 
 def selector(labels: Mapping[str, str]) -> str:
-    """The label selector that finds what carries these labels."""
-    return ",".join(f"{key}={value}" for key, value in labels.items())
+    """The label selector that finds what carries these labels, in order of their keys: the same text for the same labels."""
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
 def config_name(world: str) -> str:

@@ -103,7 +103,7 @@ def status(kb: KnowledgeBase, judged: Judged) -> dict[str, Any]:
         "endpoint": naming.endpoint(kb),
         "replicas": judged.memory.replicas if judged.memory else 0,
         "readyReplicas": judged.memory.ready if judged.memory else 0,
-        "selector": names.selector(dict(sorted(naming.selector(kb, MEMORY_PART).items()))),
+        "selector": names.selector(naming.selector(kb, MEMORY_PART)),
     }
     return {key: value for key, value in fields.items() if value is not None}
 

@@ -72,7 +72,7 @@ def status(tier: ModelTier, judged: Judged) -> dict[str, Any]:
         "wantedReplicas": judged.wants.replicas,
         "replicas": on_demand + spot,
         "readyReplicas": ready_replicas(live),
-        "selector": names.selector(dict(sorted(selector(tier).items()))),
+        "selector": names.selector(selector(tier)),
         "capacity": _capacity(tier, on_demand, spot, judged),
         "endpoint": f"http://{name}.{namespace}.svc:{VLLM_PORT}",
         "cost": _cost(tier, judged),
