@@ -1,17 +1,17 @@
 """Two scopes in one search where the chunks of worlds dominate: two partitions, and one index whose hits are filtered.
 
 The peer is what users of pgvector do: one table, one HNSW index, `world_id IS NULL OR world_id = …`, and an iterative
-scan. Worlds search as often as each other, or as often as they have chunks. Both run on one connection with the same settings, in turns; the cost is the processor time of its server process.
+scan. Worlds search as often as each other, or as often as they have chunks. Both run on one connection with the same
+settings, in turns; the cost is the processor time of its server process.
 """
 
 import asyncio
-import os
 import tempfile
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import psycopg
 from gameai.knowledge.embedding.local import DIMENSIONS
 from gameai.knowledge.migrations import migrate
@@ -22,7 +22,8 @@ from gameai_devcluster import postgres
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector
 
-from benchmarks.memory import COUNT, QUERIES, Data, copy, exact, generated, load, recall
+from benchmarks.inference import cpu_seconds
+from benchmarks.memory import COUNT, QUERIES, Ask, Data, copy, exact, generated, load, recall
 from benchmarks.report import Row, median, write
 
 # Of 100,000 chunks.
@@ -33,7 +34,6 @@ SELECT scope, document, content, trust, source, section, document_sha256, begin_
 FROM public.one_table WHERE status = 'live' AND trust >= 50 AND (world_id IS NULL OR world_id = %(world)s)
 ORDER BY embedding <=> %(vector)s LIMIT %(count)s
 """
-Ask = Callable[[int], Awaitable[list[tuple[str, str]]]]
 
 
 def load_peer(superuser: str, user: str, data: Data) -> None:
@@ -53,12 +53,6 @@ def load_peer(superuser: str, user: str, data: Data) -> None:
         )
         connection.execute("VACUUM ANALYZE public.one_table")
         connection.execute(f"GRANT SELECT ON public.one_table TO {user}")
-
-
-def processor_ms(pid: int) -> float:
-    """Time that a process has run, in user and system mode."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def asked(data: Data, number: int) -> dict[str, object]:
@@ -99,14 +93,14 @@ async def measured(url: str, data: Data, what: str) -> list[Row]:
         assert "Index Scan" in text, f"the peer must use its index: {text}"
         compared = asks(connection, data)
         hits = {name: [await ask(n) for n in range(QUERIES)] for name, ask in compared.items()}
-        pid = connection.info.backend_pid
+        server = psutil.Process(connection.info.backend_pid)
         costs: dict[str, list[float]] = {name: [] for name in compared}
         for _ in range(ROUNDS):
             for name, ask in compared.items():
-                before = processor_ms(pid)
+                before = cpu_seconds(server)
                 for number in range(TURNS * QUERIES):
                     await ask(number % QUERIES)
-                costs[name].append((processor_ms(pid) - before) / (TURNS * QUERIES))
+                costs[name].append(1000 * (cpu_seconds(server) - before) / (TURNS * QUERIES))
     await connections.close()
     right = exact(data, shared=True)
     ratios = [b / a for a, b in zip(costs["parted"], costs["filtered"], strict=True)]
