@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any, cast
@@ -117,33 +118,32 @@ class Writers:
     interrupted: list[str] = field(default_factory=list)
 
     def events(self) -> int:
-        """Batches of two events each; their sequences have no gap."""
-        history, done = History(self.service), 0
-        while not self.ended.is_set():
-            batch = [
-                event(f"Day {day} passed.", key=f"day-{day}", world_seconds=day)
-                for day in range(2 * done, 2 * done + 2)
-            ]
-            found = acknowledged(lambda: history.append(*batch), self.interrupted)  # noqa: B023 - called at once
-            assert [each.sequence for each in found] == [2 * done + 1, 2 * done + 2]
-            done += 1
-        return done
+        """Batches of events."""
+        return self._repeated(partial(append, History(self.service)))
 
     def concepts(self) -> int:
         """Versions of concepts, each of which needs the one before."""
-        concepts, done = Concepts(self.service), 0
-        while not self.ended.is_set():
-            acknowledged(lambda: evolve(concepts, done), self.interrupted)  # noqa: B023 - called at once
-            done += 1
-        return done
+        return self._repeated(partial(evolve, Concepts(self.service)))
 
     def relations(self) -> int:
         """Versions of relations between concepts of all worlds, of each as many as it may have."""
-        relations, done = Relations(self.service), 0
+        return self._repeated(partial(relate, Relations(self.service)))
+
+    def _repeated(self, write: Callable[[int], object]) -> int:
+        """Write the first, the second and so on until it is enough; how many."""
+        done = 0
         while not self.ended.is_set():
-            acknowledged(lambda: relate(relations, done), self.interrupted)  # noqa: B023 - called at once
+            acknowledged(partial(write, done), self.interrupted)
             done += 1
         return done
+
+
+def append(history: History, number: int) -> None:
+    """A batch of two; the sequences of all have no gap."""
+    days = range(2 * number, 2 * number + 2)
+    batch = [event(f"Day {day} passed.", key=f"day-{day}", world_seconds=day) for day in days]
+    found = history.append(*batch)
+    assert [each.sequence for each in found] == [day + 1 for day in days]
 
 
 def evolve(concepts: Concepts, number: int) -> None:
@@ -229,9 +229,8 @@ def repeat(whole: Memory, folder: Path, done: tuple[int, int, int, int]) -> None
     events, concepts, relations, editions = done
     with served(whole.url, folder) as service:
         begin(service)
-        history = History(service)
-        for day in range(2 * events):
-            history.append(event(f"Day {day} passed.", key=f"day-{day}", world_seconds=day))
+        for number in range(events):
+            append(History(service), number)
         for number in range(concepts):
             evolve(Concepts(service), number)
         for number in range(relations):
