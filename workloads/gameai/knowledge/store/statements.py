@@ -97,7 +97,8 @@ def _of(mode: Mode, scope: Scope) -> str:
     return _statement([WORDS, _meaning(scope), _spelling(scope)], [_IN_MEANING, _IN_SPELLING])
 
 
-# Of the functions' names: a release that changes parameters or columns makes others beside it, for the pods of both.
+# Part of the functions' names. A release that changes parameters or columns raises it and keeps the former functions, because pods
+# of both releases run during an update.
 _VERSION = 1
 _PARAMETERS = "int, text, halfvec, text, int, text[], int"
 _COLUMNS = (
@@ -111,8 +112,9 @@ def _name(mode: Mode, scope: Scope) -> str:
 
 
 def _function(mode: Mode, scope: Scope) -> str:
-    # A name in a statement is a column, never a result of the function. One plan serves all calls: planning takes about as long as reading the index.
-    # The settings last until the transaction ends, so that a search is a transaction of its own.
+    # A name in a statement is a column, never a result of the function.
+    # One plan serves all calls: planning takes about as long as reading the index. The settings last until the transaction ends,
+    # so that a search is a transaction of its own.
     # A plan for any limit expects a tenth of all rows, for which a scan of them all can look cheaper than the index.
     return (
         f"CREATE OR REPLACE FUNCTION {_name(mode, scope)}({_PARAMETERS}) RETURNS TABLE ({_COLUMNS})"
