@@ -1,11 +1,9 @@
 """`python -m gameai.gateway`: one process, one core, one pod."""
 
 import argparse
-import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from gameai_contract.names import GRPC_PORT, HEALTH_PORT
@@ -14,6 +12,7 @@ from gameai.gateway.app import Listening, Sources, StartError, run
 from gameai.gateway.sources.cluster import Scope
 from gameai.gateway.sources.view_file import ViewError
 from gameai.gateway.sources.watch import TOKEN_FOLDER, Server
+from gameai.serving import loop
 from gameai.serving.identity import AUDIENCE, MOST_HOURS
 from gameai.serving.opening import PortError
 from gameai.serving.telemetry import configure_logging
@@ -28,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     configure_logging(given.log_level.upper())
     _raise_descriptors()
     try:
-        _runner()(run(_listening(given), _sources(given)))
+        loop.run(run(_listening(given), _sources(given)))
     except (StartError, ViewError, PortError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -44,14 +43,6 @@ def _raise_descriptors() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _runner() -> Callable[..., None]:
-    try:
-        import uvloop  # noqa: PLC0415 - not on every system
-    except ImportError:
-        return asyncio.run
-    return uvloop.run  # type: ignore[no-any-return,unused-ignore] # typed on some systems only
 
 
 def _listening(given: argparse.Namespace) -> Listening:

@@ -1,7 +1,6 @@
 """`python -m gameai.knowledge`: migrate a database, ingest and remove sources, serve the memory, archives."""
 
 import argparse
-import asyncio
 import os
 import sys
 from collections import Counter
@@ -27,6 +26,7 @@ from gameai.knowledge.store import writing
 from gameai.knowledge.store.errors import StoreError, first_line
 from gameai.knowledge.store.writing import connect
 from gameai.knowledge.usage import UsageError
+from gameai.serving import loop
 from gameai.serving.opening import PortError
 from gameai.serving.telemetry import configure_logging
 
@@ -94,7 +94,7 @@ def _run(given: argparse.Namespace) -> int:
         given.report.write_text(reports[0].text())
         return 0
     if "serve" in steps:
-        asyncio.run(app.serve(_serving(given, database), embedder))
+        loop.run(app.serve(_serving(given, database), embedder))
     failed = any(each.error or each.failed_documents for each in reports)
     return int(failed and given.step == "ingest")
 
