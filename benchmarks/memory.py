@@ -20,7 +20,7 @@ from gameai.knowledge.records import Mode, Query, Scope
 from gameai.knowledge.store import searching
 from gameai.knowledge.store.connections import Connections
 from gameai.knowledge.v1 import knowledge_pb2 as pb
-from gameai.knowledge.v1 import knowledge_pb2_grpc
+from gameai.serving import loop
 from gameai_devcluster import postgres
 from gameai_devcluster.processes import start_in_background
 from grpc import aio
@@ -165,9 +165,10 @@ def served(url: str, folder: Path) -> Iterator[str]:
 
 
 Ask = Callable[[int], Awaitable[list[tuple[str, str]]]]
+Call = aio.UnaryUnaryMultiCallable[bytes, bytes]
 
 
-async def hammered(ask: Ask) -> tuple[float, list[float]]:
+async def hammered(ask: Callable[[int], Awaitable[object]]) -> tuple[float, list[float]]:
     """Queries each second of so many callers, and their latencies in ms."""
     end, latencies = time.perf_counter() + SECONDS, []
 
@@ -182,63 +183,74 @@ async def hammered(ask: Ask) -> tuple[float, list[float]]:
     return len(latencies) / (time.perf_counter() - began), latencies
 
 
-async def measured(url: str, address: str, data: Data) -> list[Row]:
-    """Both scopes and a world's own history, through gRPC; and the statements alone, in turns."""
-    async with aio.insecure_channel(address) as channel:
-        stub = knowledge_pb2_grpc.KnowledgeServiceStub(channel)
-        connections = Connections(url)
+class Through:
+    """Searches through gRPC. Those whose rate is measured leave the answers as bytes: the service is measured, not its caller."""
 
-        def through(scope: pb.Scope.ValueType) -> Ask:
-            requests = [
-                pb.SearchRequest(
-                    vector_f32=query.astype("<f4").tobytes(),
-                    world=f"games/w{world}",
-                    scope=scope,
-                    count=COUNT,
-                )
-                for query, world in zip(data.queries, data.asks, strict=True)
-            ]
-
-            async def ask(number: int) -> list[tuple[str, str]]:
-                answer = await stub.Search(requests[number])
-                names = {pb.SCOPE_GLOBAL: "global", pb.SCOPE_WORLD: "world"}
-                return [(names[each.scope], each.provenance.document) for each in answer.hits]
-
-            return ask
-
-        def alone(scope: Scope) -> Ask:
-            queries = [
-                Query(scope=scope, mode=Mode.VECTOR, vector=each.tobytes(), count=COUNT)
-                for each in data.queries
-            ]
-
-            async def ask(number: int) -> list[tuple[str, str]]:
-                async with connections.take() as connection:
-                    found = await searching.search(
-                        connection, queries[number], int(data.asks[number])
-                    )
-                return [(each.scope.value, each.provenance.document) for each in found]
-
-            return ask
-
-        async def batched(number: int) -> list[tuple[str, str]]:
-            chosen = [requests[(number + each) % QUERIES] for each in range(BATCH)]
-            await stub.BatchSearch(pb.BatchSearchRequest(requests=chosen))
-            return []
-
-        requests = [
+    def __init__(self, channel: aio.Channel, data: Data, scope: pb.Scope.ValueType) -> None:
+        self._call: Call = channel.unary_unary("/gameai.knowledge.v1.KnowledgeService/Search")
+        self._requests = [
             pb.SearchRequest(
-                vector_f32=query.astype("<f4").tobytes(), world=f"games/w{world}", count=COUNT
+                vector_f32=query.astype("<f4").tobytes(),
+                world=f"games/w{world}",
+                scope=scope,
+                count=COUNT,
             )
             for query, world in zip(data.queries, data.asks, strict=True)
         ]
+        self._sent = [each.SerializeToString() for each in self._requests]
+        self._batch: Call = channel.unary_unary("/gameai.knowledge.v1.KnowledgeService/BatchSearch")
+        self._batches = [self._batched(each) for each in range(QUERIES)]
+
+    async def hits(self, number: int) -> list[tuple[str, str]]:
+        """What is found, to be compared."""
+        answer = pb.SearchResponse.FromString(await self.ask(number))
+        names = {pb.SCOPE_GLOBAL: "global", pb.SCOPE_WORLD: "world"}
+        return [(names[each.scope], each.provenance.document) for each in answer.hits]
+
+    async def ask(self, number: int) -> bytes:
+        """One search."""
+        return bytes(await self._call(self._sent[number]))
+
+    async def ask_batch(self, number: int) -> bytes:
+        """As many as `BATCH` in one call."""
+        return bytes(await self._batch(self._batches[number]))
+
+    def _batched(self, number: int) -> bytes:
+        chosen = [self._requests[(number + each) % QUERIES] for each in range(BATCH)]
+        return pb.BatchSearchRequest(requests=chosen).SerializeToString()
+
+
+def alone(connections: Connections, data: Data) -> Ask:
+    """The statements of both scopes, without the service."""
+    queries = [
+        Query(scope=Scope.GLOBAL_AND_WORLD, mode=Mode.VECTOR, vector=each.tobytes(), count=COUNT)
+        for each in data.queries
+    ]
+
+    async def ask(number: int) -> list[tuple[str, str]]:
+        async with connections.take() as connection:
+            found = await searching.search(connection, queries[number], int(data.asks[number]))
+        return [(each.scope.value, each.provenance.document) for each in found]
+
+    return ask
+
+
+async def measured(url: str, address: str, data: Data) -> list[Row]:
+    """Both scopes and a world's own history, through gRPC; and the statements alone, in turns."""
+    async with aio.insecure_channel(address) as channel:
+        connections = Connections(url)
+        both = Through(channel, data, pb.SCOPE_GLOBAL_AND_WORLD)
+        own = Through(channel, data, pb.SCOPE_WORLD)
         asks = {
-            "batched": batched,
-            "both": through(pb.SCOPE_GLOBAL_AND_WORLD),
-            "alone": alone(Scope.GLOBAL_AND_WORLD),
-            "own": through(pb.SCOPE_WORLD),
+            "batched": both.ask_batch,
+            "both": both.ask,
+            "alone": alone(connections, data),
+            "own": own.ask,
         }
-        hits = {name: [await ask(each) for each in range(QUERIES)] for name, ask in asks.items()}
+        hits = {
+            name: [await each(number) for number in range(QUERIES)]
+            for name, each in (("both", both.hits), ("own", own.hits))
+        }
         rates: dict[str, list[float]] = {name: [] for name in asks}
         latencies: dict[str, list[float]] = {name: [] for name in asks}
         for _ in range(ROUNDS):
@@ -288,7 +300,7 @@ def main() -> None:
         load(server.url("memory"), data)
         print(f"loaded in {time.perf_counter() - began:.0f} s", flush=True)
         with served(url, Path(name)) as address:
-            rows = asyncio.run(measured(url, address, data))
+            rows = loop.run(measured(url, address, data))
     write("memory", rows)
 
 
