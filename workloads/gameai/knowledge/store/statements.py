@@ -32,7 +32,8 @@ def _near(limit: str, *more: str) -> Mapping[Scope, str]:
 
 def _spelled(limit: str) -> Mapping[Scope, str]:
     """The rows that share words with the text, by scope. Any word counts: questions have words that no answer has."""
-    rank = "ts_rank(tsv, words.query) AS rank"
+    # 1: divided by 1 + the logarithm of the length, so that a long chunk is not found for being long.
+    rank = "ts_rank(tsv, words.query, 1) AS rank"
     shared = (
         f"(SELECT scope, chunk_id, {rank} FROM memory.narrative_documents_g, words"
         f" WHERE {_FILTER} AND tsv @@ words.query ORDER BY rank DESC, chunk_id LIMIT {limit})"
