@@ -2,24 +2,19 @@
 
 import random
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
-from gameai.knowledge import migrations
-from gameai.knowledge.embedding.local import DIMENSIONS
 from gameai.knowledge.ingestion.documents import Document, parse
 from gameai.knowledge.ingestion.sources import SourceError
-from gameai.knowledge.migrations import MigrationError, migrate
 from gameai.knowledge.records import Chunk
 from gameai.knowledge.store.errors import StoreError
 from gameai.knowledge.store.facts import check
 from gameai.knowledge.store.writing import connect
 from gameai.knowledge.v1 import knowledge_pb2 as pb
-from gameai_devcluster import postgres
 from gameai_devcluster.testing.waiting import until
 from support.memory import COMMAND, Memory, served
 
@@ -40,65 +35,7 @@ The bridge of Carrow was built by the mason Ilda Venn. It has nine arches of gre
 The bridge of Harrow is of oak, and carts pay two marks.
 """
 MANY = 150
-VERSIONS = Path(migrations.__file__).parent / "versions"
-NEWEST = max(each.name[:4] for each in VERSIONS.glob("0*.py"))
 FERRIES = "# Ferries\n\n## Tam\n\nThe ferry of Tam crosses the lake Orr at dawn.\n"
-
-
-def test_a_migration_runs_once_however_many_start_it(database_server: postgres.Postgres) -> None:
-    url = database_server.database("migrated")
-    found: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: found.append(migrate(url, DIMENSIONS))) for _ in range(3)
-    ]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(60)
-    assert found == [NEWEST] * 3
-
-
-def test_a_database_of_the_first_schema_keeps_what_it_holds(
-    database_server: postgres.Postgres,
-) -> None:
-    url = database_server.database("former")
-    sql = (VERSIONS / "0001_memory.sql").read_text().replace("DIMENSIONS", str(DIMENSIONS))
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE SCHEMA memory_ops")
-        with connection.transaction():
-            connection.execute(sql)
-            connection.execute("CREATE TABLE memory_ops.alembic_version (version_num text)")
-            connection.execute("INSERT INTO memory_ops.alembic_version VALUES ('0001')")
-        connection.execute("INSERT INTO memory.worlds (name) VALUES ('games/moor')")
-        assert migrate(url, DIMENSIONS) == NEWEST
-        rows = connection.execute("SELECT name, events, last_sequence FROM memory.worlds")
-        assert rows.fetchall() == [("games/moor", 0, 0)]
-
-
-def test_a_schema_of_a_later_release_is_used_where_it_says_so(
-    database_server: postgres.Postgres,
-) -> None:
-    """So that an image of the memory can go back."""
-    url = database_server.database("later")
-    migrate(url, DIMENSIONS)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("UPDATE memory_ops.alembic_version SET version_num = '9998'")
-        assert migrate(url, DIMENSIONS) == "9998"
-        connection.execute(
-            "UPDATE memory_ops.facts SET value = '9998' WHERE key = 'compatible_from'"
-        )
-        with pytest.raises(MigrationError, match="migrated by another release"):
-            migrate(url, DIMENSIONS)
-
-
-def test_a_database_without_the_extension_says_what_to_run(
-    database_server: postgres.Postgres,
-) -> None:
-    with psycopg.connect(database_server.url("postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE bare LOGIN PASSWORD '{database_server.password}'")
-        connection.execute("CREATE DATABASE bare OWNER bare")
-    with pytest.raises(MigrationError, match="CREATE EXTENSION vector"):
-        migrate(database_server.url("bare", "bare"), DIMENSIONS)
 
 
 def test_an_unchanged_source_embeds_nothing_and_a_change_only_what_changed(memory: Memory) -> None:
