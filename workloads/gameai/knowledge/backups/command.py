@@ -4,6 +4,7 @@ import argparse
 import datetime
 import signal
 import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from io import BufferedReader
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TextIO, cast
 from gameai_contract.archives import MOST_KEPT, ArchiveReport, is_slot
 from gameai_contract.knowledge import is_world
 
+from gameai.knowledge import archive
 from gameai.knowledge.archive import Counts
 from gameai.knowledge.backups import runs
 from gameai.knowledge.backups.repositories import repository
@@ -34,7 +36,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add(
         "--file",
         default="-",
-        help="with export: file to write, which must not exist; with import: file to read; -: standard output, standard input (default)",
+        help="with export: file to write, which must not exist; with import: file to read, which is checked before it is imported; "
+        "-: standard output, standard input (default; a pipe is not checked before)",
     )
     add(
         "--repository",
@@ -126,11 +129,19 @@ def _export(database: str, file: str) -> None:
 
 def _import(database: str, file: str) -> None:
     with connect(database) as connection, _read(file) as given:
-        pieces = iter(lambda: given.read(_PIECE_BYTES), b"")
-        packed = given.peek(2)[:2] == _GZIP
-        lines = runs.lines(pieces) if packed else runs.plain(pieces)
-        found = archiving.load(connection, lines, MODEL)
+        # A damaged file must leave nothing behind. What comes through a pipe can be read once only.
+        if given.seekable():
+            begin = given.tell()
+            archive.checked(_lines(given))
+            given.seek(begin)
+        found = archiving.load(connection, _lines(given), MODEL)
     sys.stderr.write(f"imported: {_counted(found)}; what was there stays\n")
+
+
+def _lines(given: BufferedReader) -> Iterator[str]:
+    pieces = iter(lambda: given.read(_PIECE_BYTES), b"")
+    packed = given.peek(2)[:2] == _GZIP
+    return runs.lines(pieces) if packed else runs.plain(pieces)
 
 
 def _written(file: str) -> AbstractContextManager[TextIO]:

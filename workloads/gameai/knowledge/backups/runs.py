@@ -90,6 +90,8 @@ def restore(connection: Connection, place: Repository, file: str, once: str) -> 
     found = archives(place.names())
     chosen = _chosen(place, found, file)
     try:
+        # A damaged archive must leave nothing behind.
+        archive.checked(lines(place.read(str(chosen))))
         counts = archiving.load(connection, lines(place.read(str(chosen))), MODEL)
     except ArchiveError as error:
         older = ", ".join(str(each) for each in found if each.slot < chosen.slot) or "none"
