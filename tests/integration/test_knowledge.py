@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import numpy as np
@@ -208,6 +208,16 @@ def service(
     memory.ingest({"bridges.md": BRIDGES})
     with served(memory.url, tmp_path_factory.mktemp("served")) as made:
         yield made
+
+
+def test_bytes_that_are_no_message_are_refused_and_leave_no_traceback(service: Served) -> None:
+    before = service.log.read_text()
+    call: Any = service.channel.unary_unary("/gameai.knowledge.v1.KnowledgeService/Search")
+    with pytest.raises(grpc.RpcError) as raised:
+        call(b"\xff\xff\xff", timeout=20)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "the request is not a message" in (raised.value.details() or "")
+    assert service.log.read_text() == before
 
 
 def test_a_batch_answers_in_order(service: Served) -> None:

@@ -7,10 +7,11 @@ from types import MappingProxyType
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_status import rpc_status
 
-from gameai.errors import status_of
+from gameai.errors import InvalidArgumentError, status_of
 from gameai.serving import telemetry
 
 _LOG = logging.getLogger(__name__)
@@ -43,12 +44,29 @@ def _wrapped(handler: Handler, method: str) -> Handler:
     kind, wrap = next(
         (kind, wrap) for kind, wrap in _KINDS.items() if getattr(handler, kind) is not None
     )
+    inner, read = getattr(handler, kind), _reader(handler.request_deserializer)
     made = getattr(grpc, f"{kind}_rpc_method_handler")
     return made(
-        wrap(getattr(handler, kind), method),
-        request_deserializer=handler.request_deserializer,
+        # The library logs what a deserializer raises, with its traceback, before it is known who calls.
+        wrap(inner if handler.request_streaming else _reading(inner, read), method),
+        request_deserializer=read if handler.request_streaming else None,
         response_serializer=handler.response_serializer,
     )
+
+
+def _reader(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError as error:
+            raise InvalidArgumentError(f"the request is not a message: {error}") from error
+
+    return read
+
+
+def _reading(inner: Any, read: Callable[[bytes], Any]) -> Any:
+    """The method with the bytes of its one request, which are read when it is called."""
+    return lambda data, context: inner(read(data), context)
 
 
 def _unary(inner: Any, method: str) -> Any:
