@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from hashlib import blake2b
 from typing import Literal
 
@@ -62,6 +63,35 @@ class CatalogueService:
     def with_defaults(self, given: Mapping[str, str]) -> dict[str, str]:
         """Settings in full. A service fills them in itself, so that a default is its image's and no template's."""
         return {name: given.get(name, each.default) for name, each in self.settings.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SettingFault:
+    """Why a setting cannot be honoured: a reason for programs, and a sentence."""
+
+    reason: Literal["UnknownSetting", "InvalidSetting"]
+    message: str
+
+
+def setting_fault(
+    where: str, name: str, value: str, known: Mapping[str, Setting]
+) -> SettingFault | None:
+    """What is wrong with a setting of a service that has the known ones; `where` they are written. None if nothing is."""
+    if name not in known:
+        message = f"{where}: {name} is not a setting ({', '.join(known)}){nearest(name, known)}"
+        return SettingFault(reason="UnknownSetting", message=message)
+    fault = known[name].fault(value)
+    if fault is None:
+        return None
+    hint = nearest(value, known[name].choices)
+    return SettingFault(reason="InvalidSetting", message=f"{where}.{name}: {value!r} {fault}{hint}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at the known word that is most like this one; "" where none is."""
+    lower = {each.lower(): each for each in known}
+    found = get_close_matches(word.lower(), lower, n=1, cutoff=0.5)
+    return f"; did you mean {lower[found[0]]}?" if found else ""
 
 
 def split_words(value: str) -> tuple[str, ...]:

@@ -1,11 +1,15 @@
 """PURE: the configuration document of a world, as its services read it."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
 from gameai_contract.world_time import Anchor, parse_anchor
+
+_NOT = "no configuration of a world:"
 
 
 class ConfigError(ValueError):
@@ -46,39 +50,80 @@ class WorldConfig:
     memory: str = ""
 
 
+class _Part(BaseModel):
+    """An object of the document; keys of a newer operator are passed over."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", frozen=True)
+
+
+class _Clock(_Part):
+    anchors: list[dict[str, Any]] = Field(min_length=1)
+
+
+class _Role(_Part):
+    tier: str
+    namespace: str
+    endpoint: str = ""
+
+
+class _Service(_Part):
+    endpoint: str = ""
+    settings: dict[str, str] = {}
+    settings_hash: str = ""
+
+
+class _Place(_Part):
+    endpoint: str = ""
+
+
+class _Document(_Part):
+    world: str
+    namespace: str
+    seed: int
+    clock: _Clock
+    roles: dict[str, _Role] = {}
+    services: dict[str, _Service] = {}
+    gateway: _Place = _Place()
+    memory: _Place = _Place()
+
+
 def parse(text: str) -> WorldConfig:
-    """The configuration that a document holds; keys of a newer operator are passed over. Raises `ConfigError`."""
+    """The configuration that a document holds. Raises `ConfigError`, which names the first field that is wrong.
+
+    What one process does without may be absent: roles, gateway, memory, and all of a service but its name.
+    """
     try:
-        document = json.loads(text)
-        made = WorldConfig(
-            world=document["world"],
-            namespace=document["namespace"],
-            seed=int(document["seed"]),
-            anchors=tuple(parse_anchor(each) for each in document["clock"]["anchors"]),
-            roles={name: _role(each) for name, each in document["roles"].items()},
-            services={name: _service(each) for name, each in document["services"].items()},
-            gateway=str(document.get("gateway", {}).get("endpoint", "")),
-            memory=str(document.get("memory", {}).get("endpoint", "")),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
-        raise ConfigError(
-            f"no configuration of a world: {type(error).__name__}: {error}"
-        ) from error
-    times = [each.effective_at for each in made.anchors]
-    if not times or times != sorted(times):
-        raise ConfigError("clock.anchors must hold at least one anchor, and be in order")
-    return made
-
-
-def _role(document: Mapping[str, Any]) -> RoleConfig:
-    return RoleConfig(
-        tier=document["tier"], namespace=document["namespace"], endpoint=document["endpoint"]
+        found = _Document.model_validate_json(text)
+    except ValidationError as error:
+        raise ConfigError(_fault(error)) from error
+    return WorldConfig(
+        world=found.world,
+        namespace=found.namespace,
+        seed=found.seed,
+        anchors=_anchors(found.clock.anchors),
+        roles={name: RoleConfig(**dict(each)) for name, each in found.roles.items()},
+        services={name: ServiceConfig(**dict(each)) for name, each in found.services.items()},
+        gateway=found.gateway.endpoint,
+        memory=found.memory.endpoint,
     )
 
 
-def _service(document: Mapping[str, Any]) -> ServiceConfig:
-    return ServiceConfig(
-        endpoint=document["endpoint"],
-        settings=dict(document["settings"]),
-        settings_hash=document["settingsHash"],
-    )
+def _anchors(documents: Sequence[Mapping[str, Any]]) -> tuple[Anchor, ...]:
+    found: list[Anchor] = []
+    for number, each in enumerate(documents):
+        where = f"{_NOT} clock.anchors.{number}:"
+        try:
+            found.append(parse_anchor(each))
+        except KeyError as error:
+            raise ConfigError(f"{where} {error.args[0]} is missing") from error
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{where} {error}") from error
+        if number and found[-1].effective_at < found[-2].effective_at:
+            raise ConfigError(f"{where} effectiveAt must not be before that of the anchor before")
+    return tuple(found)
+
+
+def _fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{_NOT} {where}: {first['msg']}" if where else f"{_NOT} {first['msg']}"

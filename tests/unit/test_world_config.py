@@ -1,4 +1,6 @@
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from gameai.errors import (
@@ -9,6 +11,7 @@ from gameai.errors import (
     reason_of,
     status_of,
 )
+from gameai.serving import settings
 from gameai_contract.names import SETTINGS_HASH_ENVIRONMENT
 from gameai_contract.settings import settings_hash
 from gameai_contract.world_config import ConfigError, parse
@@ -16,6 +19,13 @@ from gameai_devcluster.testing.rendering import decided
 from google.rpc import code_pb2, error_details_pb2
 from google.rpc.status_pb2 import Status
 from support import worlds
+
+ANCHOR = {
+    "effectiveAt": "2026-11-22T09:00:00Z",
+    "worldSeconds": "28800",
+    "speed": "1",
+    "dayLengthMinutes": 48,
+}
 
 
 def test_services_read_what_the_operator_writes() -> None:
@@ -53,13 +63,67 @@ def test_what_is_no_configuration_is_refused(text: str) -> None:
         parse(text)
 
 
-def test_a_clock_without_anchors_or_with_some_out_of_order_is_refused() -> None:
-    document = json.loads(worlds.configuration())
-    first = document["clock"]["anchors"][0]
-    before = first | {"effectiveAt": "2020-01-01T00:00:00Z"}
-    for anchors in ([], [first, before]):
-        with pytest.raises(ConfigError, match="at least one anchor, and be in order"):
-            parse(json.dumps(document | {"clock": {"anchors": anchors}}))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": None}, "seed: Input should be a valid integer"),
+        ({"clock": {}}, "clock.anchors: Field required"),
+        ({"clock": {"anchors": []}}, "clock.anchors: List should have at least 1 item"),
+        ({"clock": {"anchors": [{}]}}, "clock.anchors.0: speed is missing"),
+        ({"clock": {"anchors": [ANCHOR | {"speed": "x"}]}}, "clock.anchors.0: no rate of a clock"),
+        (
+            {"clock": {"anchors": [ANCHOR, ANCHOR | {"effectiveAt": "2020-01-01T00:00:00Z"}]}},
+            "clock.anchors.1: effectiveAt must not be before",
+        ),
+        ({"clock": {"anchors": [ANCHOR | {"effectiveAt": 1}]}}, "clock.anchors.0: "),
+        ({"services": {"judge": []}}, "services.judge: Input should be an object"),
+        ({"services": {"judge": {"settings": {"mood": 1}}}}, "services.judge.settings.mood: "),
+        ({"roles": {"reaction": {"tier": "gold"}}}, "roles.reaction.namespace: Field required"),
+    ],
+)
+def test_a_field_that_is_wrong_is_named(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse(json.dumps(json.loads(worlds.configuration()) | change))
+    assert f"no configuration of a world: {message}" in str(raised.value)
+
+
+def test_a_document_for_one_process_can_be_short() -> None:
+    document = {"world": "moor", "namespace": "games", "seed": 1, "clock": {"anchors": [ANCHOR]}}
+    config = parse(json.dumps(document | {"services": {"weather-manager": {}}}))
+    assert config.services["weather-manager"].settings == {}
+    assert (config.gateway, config.memory, config.roles) == ("", "", {})
+
+
+@pytest.mark.parametrize(
+    ("services", "message"),
+    [
+        ({}, 'services has no weather-manager (it has: none): add "weather-manager": {} to it'),
+        ({"judge": {}}, "services has no weather-manager (it has: judge)"),
+        (
+            {"weather-manager": {"settings": {"region": "moor"}}},
+            "services.weather-manager.settings: region is not a setting (climate, regions",
+        ),
+        (
+            {"weather-manager": {"settings": {"climate": "artic"}}},
+            "services.weather-manager.settings.climate: 'artic' must be one of",
+        ),
+    ],
+)
+def test_a_process_without_an_operator_checks_its_settings_itself(
+    services: dict[str, Any], message: str
+) -> None:
+    document = {"world": "moor", "namespace": "games", "seed": 1, "clock": {"anchors": [ANCHOR]}}
+    config = parse(json.dumps(document | {"services": services}))
+    with pytest.raises(ConfigError) as raised:
+        settings.check(Path("world.json"), config, "weather-manager")
+    assert str(raised.value).startswith(f"world.json: {message}")
+
+
+def test_good_settings_of_a_process_are_taken() -> None:
+    document = {"world": "moor", "namespace": "games", "seed": 1, "clock": {"anchors": [ANCHOR]}}
+    for given in ({}, {"settings": {"climate": "Polar"}}):
+        config = parse(json.dumps(document | {"services": {"weather-manager": given}}))
+        settings.check(Path("world.json"), config, "weather-manager")
 
 
 @pytest.mark.parametrize(

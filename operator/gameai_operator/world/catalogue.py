@@ -1,12 +1,11 @@
 """PURE: what a world's services come to: catalogue row or own image, with every default filled in."""
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gameai_contract.catalogue import CATALOGUE
 from gameai_contract.names import GRPC_PORT
-from gameai_contract.settings import CatalogueService, Setting
+from gameai_contract.settings import CatalogueService, nearest, setting_fault
 
 from gameai_operator.api.service import GameService, Probe
 from gameai_operator.api.world import GameWorld
@@ -90,7 +89,9 @@ def _faults(service: GameService, row: CatalogueService | None) -> Iterator[Serv
         )
     where = f"spec.services[{service.name}].settings"
     for name, value in service.settings.items() if row else ():
-        yield from _setting_faults(where, name, value, row.settings if row else {})
+        found = setting_fault(where, name, value, row.settings if row else {})
+        if found:
+            yield ServiceFault(reason=found.reason, message=found.message)
 
 
 def _needs(
@@ -114,24 +115,3 @@ def _needs(
                 f"{nearest(value, roles)}: add the role, or name another one"
             )
             yield ServiceFault(reason="RoleMissing", message=message)
-
-
-def _setting_faults(
-    where: str, name: str, value: str, known: Mapping[str, Setting]
-) -> Iterator[ServiceFault]:
-    if name not in known:
-        hint = nearest(name, known)
-        message = f"{where}: {name} is not a setting ({', '.join(known)}){hint}"
-        yield ServiceFault(reason="UnknownSetting", message=message)
-    elif fault := known[name].fault(value):
-        hint = nearest(value, known[name].choices)
-        yield ServiceFault(
-            reason="InvalidSetting", message=f"{where}.{name}: {value!r} {fault}{hint}"
-        )
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint at the known word that is most like this one; "" where none is."""
-    lower = {each.lower(): each for each in known}
-    found = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.5)
-    return f"; did you mean {lower[found[0]]}?" if found else ""

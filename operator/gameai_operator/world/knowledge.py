@@ -6,12 +6,12 @@ from typing import Any
 
 from gameai_contract.knowledge import MEMORY_AUDIENCE
 from gameai_contract.names import config_name
+from gameai_contract.settings import nearest
 
 from gameai_operator.api.views import KnowledgeView
 from gameai_operator.api.world import GameWorld
 from gameai_operator.controller.conditions import Condition
 from gameai_operator.controller.manifest import Key
-from gameai_operator.world.catalogue import nearest
 from gameai_operator.world.revisions import MEMORY_TOKEN_REVISION
 
 CONDITION = "KnowledgeReady"

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gameai_contract.settings import nearest
+
 from gameai_operator.api.views import TierView
 from gameai_operator.api.world import GameWorld, Role
 from gameai_operator.controller.manifest import Key
-from gameai_operator.world.catalogue import nearest
 
 NOT_PERMITTED = "RefNotPermitted"
 MISSING = "TierMissing"

@@ -73,6 +73,8 @@ def read(path: Path) -> WorldConfig:
     """The configuration of a file. Raises `ConfigError`, also where the file cannot be read."""
     try:
         return parse(path.read_text())
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except UnicodeError as error:

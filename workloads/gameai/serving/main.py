@@ -29,7 +29,7 @@ from gameai_contract.names import (
 from gameai_contract.world_config import ConfigError, WorldConfig
 from grpc import aio
 
-from gameai.serving import draining, telemetry
+from gameai.serving import draining, settings, telemetry
 from gameai.serving.background import Background
 from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
@@ -88,13 +88,13 @@ def main(service: GameService, arguments: list[str] | None = None) -> int:
 
 def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, str]:
     row = CATALOGUE[service.name]
-    settings = [
+    lines = [
         f"  {name}: {each.text} Default: {each.default}." for name, each in row.settings.items()
     ]
     parser = argparse.ArgumentParser(
         prog=row.module,
         description=row.text,
-        epilog="\n".join(["settings, from the world's configuration:", *settings]),
+        epilog="\n".join(["settings, from the world's configuration:", *lines]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     config = os.environ.get(CONFIG_ENVIRONMENT, f"{CONFIG_FOLDER}/{CONFIG_KEY}")
@@ -262,7 +262,11 @@ async def _first_config(
     while not stop.is_set():
         config = read(options.config)
         mine = config.services.get(service.name)
-        if mine and options.settings_hash in ("", mine.settings_hash):
+        if not options.settings_hash:
+            # No operator has started this process, so that no other content is on its way.
+            settings.check(options.config, config, service.name)
+            return config
+        if mine and options.settings_hash == mine.settings_hash:
             return config
         if time.monotonic() > end:
             raise ConfigError(
