@@ -54,10 +54,12 @@ def _wrapped(handler: Handler, method: str) -> Handler:
     )
 
 
-def _reader(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    """A deserializer of requests whose error is the caller's; without one they stay bytes."""
+
     def read(data: bytes) -> Any:
         try:
-            return deserialize(data)
+            return deserialize(data) if deserialize else data
         except DecodeError as error:
             raise InvalidArgumentError(f"the request is not a message: {error}") from error
 
