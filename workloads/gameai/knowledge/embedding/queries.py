@@ -3,16 +3,17 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from cachebox import LRUCache
 
 from gameai.knowledge.embedding.embedder import Embedder, EmbeddingError
+from gameai.knowledge.embedding.turns import NoPlaceError, Turns
 
 # A vector of 384 numbers is 1.5 KB.
 _KEPT = 10_000
-# Slices that wait for the model; texts of a slice are computed together, and other callers come between two slices.
-_MOST_WAITING, _SLICE = 64, 4
+# Slices that wait for the model; texts of a slice are computed together, and other accounts come between two slices.
+_MOST_WAITING, _MOST_OF_ACCOUNT, _SLICE = 64, 32, 4
 _WAIT_SECONDS = 2.0
 # Little-endian 32-bit floats.
 Vector = bytes
@@ -26,29 +27,28 @@ class QueryVectors:
         self._embedder = embedder
         self._kept: LRUCache[str, Vector] = LRUCache(_KEPT)
         # The model uses one core.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding")
-        self._waiting = 0
+        self._turns = Turns("embedding", most=_MOST_WAITING, most_of_account=_MOST_OF_ACCOUNT)
 
-    async def of(self, texts: Sequence[str]) -> list[Vector | None]:
-        """One vector for each text; None for those that could not be computed in time."""
+    async def of(self, texts: Sequence[str], account: str) -> list[Vector | None]:
+        """One vector for each text of an account; None for those that could not be computed in time."""
         found: dict[str, Vector | None] = {each: self._kept.get(each) for each in texts}
         missing = [each for each, vector in found.items() if vector is None]
         slices = [missing[at : at + _SLICE] for at in range(0, len(missing), _SLICE)]
         end = asyncio.get_running_loop().time() + _WAIT_SECONDS
-        for part in await asyncio.gather(*(self._computed(each, end) for each in slices)):
+        for part in await asyncio.gather(*(self._computed(each, account, end) for each in slices)):
             found.update(part)
         return [found[each] for each in texts]
 
     def close(self) -> None:
         """Wait for no more work."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._turns.close()
 
-    async def _computed(self, texts: list[str], end: float) -> dict[str, Vector]:
+    async def _computed(self, texts: list[str], account: str, end: float) -> dict[str, Vector]:
         """The vectors of a few texts. One that comes too late is kept for the next caller."""
-        if self._waiting >= _MOST_WAITING:
+        try:
+            running = self._turns.submit(account, partial(self._work, texts))
+        except NoPlaceError:
             return {}
-        self._waiting += 1
-        running = asyncio.get_running_loop().run_in_executor(self._thread, self._work, texts)
         running.add_done_callback(self._done)
         try:
             async with asyncio.timeout_at(end):
@@ -64,6 +64,5 @@ class QueryVectors:
         return {text: each.astype("<f4").tobytes() for text, each in zip(texts, made, strict=True)}
 
     def _done(self, running: asyncio.Future[dict[str, Vector]]) -> None:
-        self._waiting -= 1
         if not running.cancelled() and running.exception() is None:
             self._kept.update(running.result())

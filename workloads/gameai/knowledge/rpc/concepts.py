@@ -111,10 +111,11 @@ class ConceptService(concepts_pb2_grpc.ConceptServiceServicer):
     ) -> pb.SearchConceptsResponse:
         """The nearest concepts."""
         world = wire.world(request.world)
-        check_reader(self._gatekeeper.rights(context), world)
+        rights = self._gatekeeper.rights(context)
+        check_reader(rights, world)
         text, kinds, count = concept_wire.search(request)
         seconds = concept_wire.as_of(request)
-        [vector] = await self._vectors.of([text])
+        [vector] = await self._vectors.of([text], rights.account)
         async with taken(self._connections) as connection:
             found = await store.search(
                 connection, world, text, vector, kinds=kinds, seconds=seconds, count=count

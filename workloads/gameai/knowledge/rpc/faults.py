@@ -9,7 +9,7 @@ import psycopg
 from gameai import errors
 from gameai.errors import ExhaustedError, FullError, InvalidArgumentError, UnavailableError
 from gameai.knowledge.embedding.embedder import EmbeddingError
-from gameai.knowledge.embedding.intake import IntakeFullError
+from gameai.knowledge.embedding.turns import NoPlaceError
 from gameai.knowledge.store.concepts import ConflictError, EarlierError, NoCauseError, TooManyError
 from gameai.knowledge.store.errors import NO_SCHEMA, NO_SCHEMA_ERRORS, BusyError, first_line
 
@@ -24,7 +24,7 @@ def written() -> Iterator[None]:
     """Errors of checks and of the model as errors for the caller: nothing was written."""
     try:
         yield
-    except (IntakeFullError, EmbeddingError) as error:
+    except (NoPlaceError, EmbeddingError) as error:
         _LOG.warning("a text was not taken: %s", str(error) or "too many wait")
         raise ExhaustedError(
             "more texts wait than the model has time for, and nothing was written; call again"

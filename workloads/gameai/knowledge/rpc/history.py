@@ -112,9 +112,10 @@ class HistoryService(history_pb2_grpc.HistoryServiceServicer):
     ) -> pb.SearchEventsResponse:
         """The nearest events."""
         world = _world(request.world)
-        check_world(self._gatekeeper.rights(context), world)
+        rights = self._gatekeeper.rights(context)
+        check_world(rights, world)
         text, window, count = history_wire.search(request)
-        [vector] = await self._vectors.of([text])
+        [vector] = await self._vectors.of([text], rights.account)
         async with self._of_world(world) as (connection, number):
             found = (
                 await store.search(connection, number, text, vector, window, count)

@@ -71,7 +71,7 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
                 field="requests",
             )
         began = time.perf_counter()
-        queries, degraded = await self._embedded(queries)
+        queries, degraded = await self._embedded(queries, rights.account)
         embedding = time.perf_counter() - began
         return [
             await self._search(request, query, degraded=lost, embedding=embedding)
@@ -130,11 +130,11 @@ class KnowledgeService(knowledge_pb2_grpc.KnowledgeServiceServicer):
                 self._numbers[name] = number
         return number
 
-    async def _embedded(self, queries: list[Query]) -> tuple[list[Query], list[bool]]:
+    async def _embedded(self, queries: list[Query], account: str) -> tuple[list[Query], list[bool]]:
         """The queries with their vectors; those whose text has none now look for its words."""
         needs = [_needs_vector(each) for each in queries]
         texts = [each.text for each, need in zip(queries, needs, strict=True) if need]
-        vectors = iter(await self._vectors.of(texts))
+        vectors = iter(await self._vectors.of(texts, account))
         found = [
             _with_vector(each, next(vectors)) if need else each
             for each, need in zip(queries, needs, strict=True)

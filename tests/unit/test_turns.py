@@ -1,0 +1,88 @@
+"""Accounts take turns at the one thread of a model."""
+
+import asyncio
+import threading
+
+import pytest
+from gameai.knowledge.embedding.turns import NoPlaceError, Turns
+
+
+class Work:
+    """Pieces of work that say when they are done; the first waits until all are there."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._go = threading.Event()
+        self.done: list[str] = []
+
+    def submit(self, account: str, name: str) -> asyncio.Future[str]:
+        return self._turns.submit(account, lambda: self._do(name))
+
+    def go(self) -> None:
+        self._go.set()
+
+    def _do(self, name: str) -> str:
+        assert self._go.wait(10)
+        self.done.append(name)
+        if name == "wrong":
+            raise ValueError(name)
+        return name
+
+
+@pytest.fixture
+def work() -> Work:
+    return Work(Turns("test", most=8, most_of_account=4))
+
+
+async def test_an_account_with_little_work_does_not_wait_for_all_work_of_another(
+    work: Work,
+) -> None:
+    results = [work.submit("a", f"a{n}") for n in range(4)]
+    results += [work.submit("b", "b0"), work.submit("c", "c0"), work.submit("b", "b1")]
+    work.go()
+    assert await asyncio.gather(*results) == ["a0", "a1", "a2", "a3", "b0", "c0", "b1"]
+    assert work.done == ["a0", "a1", "b0", "c0", "a2", "b1", "a3"]
+
+
+async def test_an_account_has_a_share_of_the_places_and_gets_them_back(work: Work) -> None:
+    results = [work.submit("a", f"a{n}") for n in range(4)]
+    with pytest.raises(NoPlaceError):
+        _ = work.submit("a", "a4")
+    results += [work.submit("b", f"b{n}") for n in range(4)]
+    with pytest.raises(NoPlaceError):
+        _ = work.submit("c", "c0")
+    work.go()
+    await asyncio.gather(*results)
+    assert await work.submit("a", "a5") == "a5"
+
+
+async def test_callers_that_are_not_known_share_all_places(work: Work) -> None:
+    results = [work.submit("", f"{n}") for n in range(8)]
+    with pytest.raises(NoPlaceError):
+        _ = work.submit("", "8")
+    work.go()
+    assert len(await asyncio.gather(*results)) == 8
+
+
+async def test_cancelled_work_is_not_done_and_an_error_reaches_its_caller(work: Work) -> None:
+    first, gone, wrong, last = (work.submit("a", each) for each in ("1", "2", "wrong", "4"))
+    gone.cancel()
+    work.go()
+    with pytest.raises(ValueError, match="wrong"):
+        await wrong
+    assert (await first, await last) == ("1", "4")
+    assert work.done == ["1", "wrong", "4"]
+
+
+async def test_what_waits_when_it_closes_is_cancelled() -> None:
+    turns = Turns("test", most=8, most_of_account=4)
+    work = Work(turns)
+    running, waiting = work.submit("a", "1"), work.submit("a", "2")
+    turns.close()
+    work.go()
+    assert await running == "1"
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    with pytest.raises(NoPlaceError):
+        _ = work.submit("b", "3")
+    assert work.done == ["1"]
