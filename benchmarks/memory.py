@@ -251,6 +251,9 @@ async def measured(url: str, address: str, data: Data) -> list[Row]:
             name: [await each(number) for number in range(QUERIES)]
             for name, each in (("both", both.hits), ("own", own.hits))
         }
+        # Connections and plans of all are there before the first round.
+        for ask in (both.ask_batch, asks["alone"]):
+            await asyncio.gather(*(ask(number) for number in range(CLIENTS)))
         rates: dict[str, list[float]] = {name: [] for name in asks}
         latencies: dict[str, list[float]] = {name: [] for name in asks}
         for _ in range(ROUNDS):

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from hashlib import blake2b
 from typing import Literal
 
+_MOST_DIGITS = 18
 _WORD = re.compile(r"[A-Za-z0-9-]{1,32}")
 
 
@@ -31,7 +32,8 @@ class Setting:
         if self.kind == "Choice":
             return None if value in self.choices else f"must be one of {', '.join(self.choices)}"
         if self.kind == "Integer":
-            good = value.isascii() and value.isdigit() and self.least <= int(value) <= self.most
+            short = value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
+            good = short and self.least <= int(value) <= self.most
             return None if good else f"must be a whole number from {self.least} to {self.most}"
         if self.kind == "Role":
             return None if _WORD.fullmatch(value) else "must be the name of a role"
@@ -76,7 +78,7 @@ class SettingFault:
 def setting_fault(
     where: str, name: str, value: str, known: Mapping[str, Setting]
 ) -> SettingFault | None:
-    """What is wrong with a setting of a service that has the known ones; `where` they are written. None if nothing is."""
+    """What is wrong with a setting of a service that has the known ones. None if nothing is. `where`: the path of the settings, for the message."""
     if name not in known:
         message = f"{where}: {name} is not a setting ({', '.join(known)}){nearest(name, known)}"
         return SettingFault(reason="UnknownSetting", message=message)

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from gameai_contract.world_time import Anchor, parse_anchor
 
-_NOT = "no configuration of a world:"
+_PREFIX = "no configuration of a world:"
 
 
 class ConfigError(ValueError):
@@ -66,9 +66,17 @@ class _Role(_Part):
     endpoint: str = ""
 
 
+def _text(value: object) -> object:
+    """Whole numbers are texts without quotes, as in a manifest."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class _Service(_Part):
+    # A key that is not known is refused in a document that a person wrote.
+    model_config = ConfigDict(alias_generator=to_camel, extra="allow", frozen=True)
+
     endpoint: str = ""
-    settings: dict[str, str] = {}
+    settings: dict[str, Annotated[str, BeforeValidator(_text)]] = {}
     settings_hash: str = ""
 
 
@@ -87,36 +95,68 @@ class _Document(_Part):
     memory: _Place = _Place()
 
 
-def parse(text: str) -> WorldConfig:
+def parse(text: str, *, by_hand: bool = False) -> WorldConfig:
     """The configuration that a document holds. Raises `ConfigError`, which names the first field that is wrong.
 
-    What one process does without may be absent: roles, gateway, memory, and all of a service but its name.
+    `by_hand`: a person wrote it, for one process, and may leave out roles, gateway, memory, and all of a service but its
+    name. What the operator writes is whole: a part that is missing was lost.
     """
     try:
         found = _Document.model_validate_json(text)
     except ValidationError as error:
         raise ConfigError(_fault(error)) from error
+    fault = _unknown(found) if by_hand else _missing(found)
+    if fault:
+        raise ConfigError(f"{_PREFIX} {fault}")
     return WorldConfig(
         world=found.world,
         namespace=found.namespace,
         seed=found.seed,
         anchors=_anchors(found.clock.anchors),
         roles={name: RoleConfig(**dict(each)) for name, each in found.roles.items()},
-        services={name: ServiceConfig(**dict(each)) for name, each in found.services.items()},
+        services={name: _service(each) for name, each in found.services.items()},
         gateway=found.gateway.endpoint,
         memory=found.memory.endpoint,
     )
 
 
+def _service(found: _Service) -> ServiceConfig:
+    return ServiceConfig(
+        endpoint=found.endpoint, settings=found.settings, settings_hash=found.settings_hash
+    )
+
+
+def _missing(found: _Document) -> str:
+    """The first part that the operator always writes, and that is not there."""
+    parts: list[tuple[str, BaseModel, set[str]]] = [("", found, {"roles", "services"})]
+    parts += [(f"roles.{name}.", each, {"endpoint"}) for name, each in found.roles.items()]
+    own = {"endpoint", "settings", "settings_hash"}
+    parts += [(f"services.{name}.", each, own) for name, each in found.services.items()]
+    gone = [
+        f"{where}{to_camel(field)} is missing"
+        for where, part, fields in parts
+        for field in sorted(fields - part.model_fields_set)
+    ]
+    return gone[0] if gone else ""
+
+
+def _unknown(found: _Document) -> str:
+    known = ", ".join(map(to_camel, _Service.model_fields))
+    for name, each in found.services.items():
+        for key in each.model_extra or {}:
+            return f"services.{name}.{key} is not known (known: {known})"
+    return ""
+
+
 def _anchors(documents: Sequence[Mapping[str, Any]]) -> tuple[Anchor, ...]:
     found: list[Anchor] = []
     for number, each in enumerate(documents):
-        where = f"{_NOT} clock.anchors.{number}:"
+        where = f"{_PREFIX} clock.anchors.{number}:"
         try:
             found.append(parse_anchor(each))
         except KeyError as error:
             raise ConfigError(f"{where} {error.args[0]} is missing") from error
-        except (ValueError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise ConfigError(f"{where} {error}") from error
         if number and found[-1].effective_at < found[-2].effective_at:
             raise ConfigError(f"{where} effectiveAt must not be before that of the anchor before")
@@ -126,4 +166,4 @@ def _anchors(documents: Sequence[Mapping[str, Any]]) -> tuple[Anchor, ...]:
 def _fault(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
-    return f"{_NOT} {where}: {first['msg']}" if where else f"{_NOT} {first['msg']}"
+    return f"{_PREFIX} {where}: {first['msg']}" if where else f"{_PREFIX} {first['msg']}"

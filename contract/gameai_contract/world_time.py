@@ -70,15 +70,20 @@ def parse_anchor(document: Mapping[str, Any]) -> Anchor:
     """
     speed, seconds = str(document["speed"]), str(document["worldSeconds"])
     day = document["dayLengthMinutes"]
-    if not _SPEED.fullmatch(speed) or not isinstance(day, int) or not 1 <= day <= MOST_DAY_MINUTES:
+    if not _SPEED.fullmatch(speed):
+        raise ValueError("speed must be from 0 to 999.999")
+    if not isinstance(day, int) or not 1 <= day <= MOST_DAY_MINUTES:
         raise ValueError(
-            "no rate of a clock: speed from 0 to 999.999, a day from 1 to 10080 minutes"
+            f"dayLengthMinutes must be a whole number from 1 to {MOST_DAY_MINUTES}, without quotes"
         )
     if not _WORLD_SECONDS.fullmatch(seconds):
-        raise ValueError("no world time: worldSeconds has up to 18 digits and 6 decimals")
-    effective_at = parse_time(document["effectiveAt"])
+        raise ValueError("worldSeconds must have up to 18 digits and 6 decimals")
+    try:
+        effective_at = parse_time(document["effectiveAt"])
+    except (ValueError, TypeError) as error:
+        raise ValueError("effectiveAt must be a time such as 2026-11-22T09:00:00Z") from error
     if effective_at < 0:
-        raise ValueError("no instant of a clock: effectiveAt is before 1970")
+        raise ValueError("effectiveAt must not be before 1970")
     return Anchor(
         effective_at=effective_at,
         world=int(Decimal(seconds) * MICROSECOND),
@@ -93,8 +98,8 @@ def anchor_at(anchors: Sequence[Anchor], now: int) -> Anchor:
 
 
 def world_time(anchors: Sequence[Anchor], now: int) -> int:
-    """World time in µs at a wall time in µs since the Unix epoch."""
-    return anchor_at(anchors, now).at(now)
+    """World time in µs at a wall time in µs since the Unix epoch; 0 where the first anchor is so far ahead that it would be less."""
+    return max(0, anchor_at(anchors, now).at(now))
 
 
 def wall_time(anchors: Sequence[Anchor], world: int, now: int) -> int | None:

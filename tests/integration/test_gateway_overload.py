@@ -59,6 +59,12 @@ async def test_frames_that_are_malformed_or_too_large_end_their_stream_alone() -
     async with engine() as (_, address), gateway(view([address])) as served:
         code, _ = await raw(served, b"\xff\xff\xff")
         assert code is grpc.StatusCode.INVALID_ARGUMENT
+        async with aio.insecure_channel(served.address) as channel:
+            for name in ("GenerateAnswer", "GenerateText"):
+                method: Any = channel.unary_unary(f"/gameai.inference.v1.InferenceService/{name}")
+                code, details = await failure(method(b"\xff\xff\xff"))
+                assert code is grpc.StatusCode.INVALID_ARGUMENT
+                assert "the request is not a message" in details
         code, _ = await raw(served, b"x" * (5 << 20))
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
         crowd = pb.StreamAnswersRequest(questions=[pb.Question(id=n) for n in range(257)])

@@ -1,5 +1,6 @@
 """Backups and restores of a memory: real Postgres, a folder and a real server of the S3 protocol, the command as Jobs run it."""
 
+import gzip
 import os
 import signal
 import subprocess
@@ -250,6 +251,12 @@ def test_an_archive_that_is_damaged_is_made_again_or_refused(
         file.write_bytes(content)
         done = folder.run(new(), "restore")
         assert (done.returncode, "damaged" in done.stderr) == (1, True), content[:20]
+    changed = gzip.decompress(whole).replace(b'"importance": 50', b'"importance": 51')
+    file.write_bytes(gzip.compress(changed))
+    empty = new()
+    done = folder.run(empty, "restore")
+    assert (done.returncode, "the checksum is not that" in done.stderr) == (1, True), done.stderr
+    assert empty.rows("SELECT count(*) FROM memory.worlds") == [(0,)], "nothing of it was written"
     assert folder.report(filled, "backup", f"--slot={DAYS[0]}").events == 4
     assert folder.report(new(), "restore").events == 4
 

@@ -14,11 +14,12 @@ from gameai.knowledge.migrations import MigrationError, migrate
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+FAILED = 3
 _STATEMENTS = count(1)
 
 
 def main(url: str, number: int, victim: int) -> int:
-    """Exits with 1 where the migration fails, which the killed database makes it do."""
+    """Exits with `FAILED` where the migration fails, which the killed database makes it do."""
     last = 0
 
     def before(*_: Any) -> None:
@@ -34,7 +35,7 @@ def main(url: str, number: int, victim: int) -> int:
         migrate(url, DIMENSIONS)
     except MigrationError as error:
         print(error)
-        return 1
+        return FAILED
     print(last)
     return 0
 

@@ -16,6 +16,7 @@ LORE = sorted((DATA.parents[2] / "examples" / "lore" / "shared").glob("*.md"))
 
 @pytest.mark.parametrize("text", ATTACKS["held"])
 def test_a_text_that_addresses_the_model_is_held(text: str) -> None:
+    assert reasons(f"The Keep\nHistory\n{text}"), "as it stands in its chunk"
     assert reasons(text)
 
 

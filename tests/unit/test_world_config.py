@@ -14,7 +14,7 @@ from gameai.errors import (
 from gameai.serving import settings
 from gameai_contract.names import SETTINGS_HASH_ENVIRONMENT
 from gameai_contract.settings import settings_hash
-from gameai_contract.world_config import ConfigError, parse
+from gameai_contract.world_config import ConfigError, WorldConfig, parse
 from gameai_devcluster.testing.rendering import decided
 from google.rpc import code_pb2, error_details_pb2
 from google.rpc.status_pb2 import Status
@@ -70,14 +70,30 @@ def test_what_is_no_configuration_is_refused(text: str) -> None:
         ({"clock": {}}, "clock.anchors: Field required"),
         ({"clock": {"anchors": []}}, "clock.anchors: List should have at least 1 item"),
         ({"clock": {"anchors": [{}]}}, "clock.anchors.0: speed is missing"),
-        ({"clock": {"anchors": [ANCHOR | {"speed": "x"}]}}, "clock.anchors.0: no rate of a clock"),
+        ({"clock": {"anchors": [ANCHOR | {"speed": "x"}]}}, "clock.anchors.0: speed must be"),
+        (
+            {"clock": {"anchors": [ANCHOR | {"dayLengthMinutes": "48"}]}},
+            "clock.anchors.0: dayLengthMinutes must",
+        ),
         (
             {"clock": {"anchors": [ANCHOR, ANCHOR | {"effectiveAt": "2020-01-01T00:00:00Z"}]}},
             "clock.anchors.1: effectiveAt must not be before",
         ),
-        ({"clock": {"anchors": [ANCHOR | {"effectiveAt": 1}]}}, "clock.anchors.0: "),
+        (
+            {"clock": {"anchors": [ANCHOR | {"effectiveAt": 1}]}},
+            "clock.anchors.0: effectiveAt must be a time",
+        ),
         ({"services": {"judge": []}}, "services.judge: Input should be an object"),
-        ({"services": {"judge": {"settings": {"mood": 1}}}}, "services.judge.settings.mood: "),
+        ({"services": {"judge": {"settings": {"mood": 1.5}}}}, "services.judge.settings.mood: "),
+        ({"services": {"judge": {}}}, "services.judge.endpoint is missing"),
+        (
+            {"services": {"judge": {"endpoint": "", "settings": {}}}},
+            "services.judge.settingsHash is missing",
+        ),
+        (
+            {"roles": {"reaction": {"tier": "gold", "namespace": "games"}}},
+            "roles.reaction.endpoint is missing",
+        ),
         ({"roles": {"reaction": {"tier": "gold"}}}, "roles.reaction.namespace: Field required"),
     ],
 )
@@ -87,11 +103,29 @@ def test_a_field_that_is_wrong_is_named(change: dict[str, Any], message: str) ->
     assert f"no configuration of a world: {message}" in str(raised.value)
 
 
-def test_a_document_for_one_process_can_be_short() -> None:
+@pytest.mark.parametrize("part", ["roles", "services"])
+def test_a_document_of_the_operator_without_a_part_is_refused(part: str) -> None:
+    document = json.loads(worlds.configuration())
+    del document[part]
+    with pytest.raises(ConfigError, match=f"{part} is missing"):
+        parse(json.dumps(document))
+
+
+def by_hand(**services: Any) -> WorldConfig:
     document = {"world": "moor", "namespace": "games", "seed": 1, "clock": {"anchors": [ANCHOR]}}
-    config = parse(json.dumps(document | {"services": {"weather-manager": {}}}))
-    assert config.services["weather-manager"].settings == {}
-    assert (config.gateway, config.memory, config.roles) == ("", "", {})
+    return parse(json.dumps(document | {"services": services}), by_hand=True)
+
+
+def test_a_document_for_one_process_can_be_short() -> None:
+    config = by_hand(weather={}, time={"settings": {"dawnHour": 6}})
+    assert (config.services["weather"].settings, config.gateway) == ({}, "")
+    assert config.services["time"].settings == {"dawnHour": "6"}
+    assert (config.memory, config.roles) == ("", {})
+
+
+def test_a_misspelt_key_of_a_service_is_refused_where_a_person_wrote_it() -> None:
+    with pytest.raises(ConfigError, match=r"services\.weather\.setings is not known"):
+        by_hand(weather={"setings": {"climate": "Polar"}})
 
 
 @pytest.mark.parametrize(
@@ -112,18 +146,15 @@ def test_a_document_for_one_process_can_be_short() -> None:
 def test_a_process_without_an_operator_checks_its_settings_itself(
     services: dict[str, Any], message: str
 ) -> None:
-    document = {"world": "moor", "namespace": "games", "seed": 1, "clock": {"anchors": [ANCHOR]}}
-    config = parse(json.dumps(document | {"services": services}))
+    config = by_hand(**services)
     with pytest.raises(ConfigError) as raised:
         settings.check(Path("world.json"), config, "weather-manager")
     assert str(raised.value).startswith(f"world.json: {message}")
 
 
 def test_good_settings_of_a_process_are_taken() -> None:
-    document = {"world": "moor", "namespace": "games", "seed": 1, "clock": {"anchors": [ANCHOR]}}
     for given in ({}, {"settings": {"climate": "Polar"}}):
-        config = parse(json.dumps(document | {"services": {"weather-manager": given}}))
-        settings.check(Path("world.json"), config, "weather-manager")
+        settings.check(Path("world.json"), by_hand(**{"weather-manager": given}), "weather-manager")
 
 
 @pytest.mark.parametrize(

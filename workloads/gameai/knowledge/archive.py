@@ -191,9 +191,7 @@ class Order:
         if not lines:
             raise ArchiveError("the file is empty")
         if not self._ended:
-            raise ArchiveError(
-                "the archive ends early: it was cut off. What came before was imported; import the whole file again"
-            )
+            raise ArchiveError("the archive ends early: it was cut off; import the whole file")
 
     def _check_place(self, number: int, found: Fields) -> None:
         first = isinstance(found, HeadLine)

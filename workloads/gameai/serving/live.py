@@ -69,10 +69,10 @@ class LiveWorld:
         self._changed = asyncio.Event()
 
 
-def read(path: Path) -> WorldConfig:
-    """The configuration of a file. Raises `ConfigError`, also where the file cannot be read."""
+def read(path: Path, *, by_hand: bool = False) -> WorldConfig:
+    """The configuration of a file; `by_hand` as of `parse`. Raises `ConfigError`, also where the file cannot be read."""
     try:
-        return parse(path.read_text())
+        return parse(path.read_text(), by_hand=by_hand)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     except OSError as error:
@@ -81,7 +81,7 @@ def read(path: Path) -> WorldConfig:
         raise ConfigError(f"{path}: {error}") from error
 
 
-async def follow(path: Path, world: LiveWorld) -> None:
+async def follow(path: Path, world: LiveWorld, *, by_hand: bool = False) -> None:
     """Take up every new content of the file, forever; what cannot be read leaves what was there."""
 
     def take(found: WorldConfig) -> None:
@@ -95,5 +95,9 @@ async def follow(path: Path, world: LiveWorld) -> None:
         _LOG.error("the configuration stays as it was: %s", error)
 
     await following.follow(
-        lambda: read(path), take, refused, errors=(ConfigError,), seconds=_POLL_SECONDS
+        lambda: read(path, by_hand=by_hand),
+        take,
+        refused,
+        errors=(ConfigError,),
+        seconds=_POLL_SECONDS,
     )

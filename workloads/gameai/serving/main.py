@@ -73,6 +73,11 @@ class Options:
     port_file: Path | None
     drain_seconds: float
 
+    @property
+    def by_hand(self) -> bool:
+        """No operator started this process."""
+        return not self.settings_hash
+
 
 def main(service: GameService, arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM; 0 then, 1 where the configuration cannot be read or a port cannot be opened."""
@@ -186,7 +191,9 @@ async def serve(
             port = server.add_insecure_port(listening(options.address, options.port))
         await server.start()
         stack.push_async_callback(_stop, server, world)
-        runtime.background.start("configuration", follow(options.config, world))
+        runtime.background.start(
+            "configuration", follow(options.config, world, by_hand=options.by_hand)
+        )
         runtime.readiness.stage = Stage.SERVING
         await checks.say(serving=True)
         _LOG.info("serving %s on port %d, health on %s", service.name, port, runner.addresses)
@@ -260,10 +267,10 @@ async def _first_config(
     """
     end = time.monotonic() + _SETTINGS_SECONDS
     while not stop.is_set():
-        config = read(options.config)
+        config = read(options.config, by_hand=options.by_hand)
         mine = config.services.get(service.name)
-        if not options.settings_hash:
-            # No operator has started this process, so that no other content is on its way.
+        if options.by_hand:
+            # No other content will come: there is no need to wait.
             settings.check(options.config, config, service.name)
             return config
         if mine and options.settings_hash == mine.settings_hash:

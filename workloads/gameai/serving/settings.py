@@ -1,4 +1,4 @@
-"""PURE: the settings of a process that no operator has started, checked as the operator checks those of a world."""
+"""PURE: the settings of a process that no operator has started, their names and values, checked as the operator checks them."""
 
 from pathlib import Path
 

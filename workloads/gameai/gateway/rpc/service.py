@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 from grpc import aio
 
@@ -316,9 +317,12 @@ def _within(counts: Counter[str], caller: Caller, most: int, what: str, context:
 
 
 async def _only_message(messages: AsyncIterator[_M]) -> _M:
-    """The only message of a call. Raises `InvalidArgumentError` if it is missing."""
-    async for message in messages:
-        return message
+    """The only message of a call. Raises `InvalidArgumentError` if it is missing, or if its bytes are no message."""
+    try:
+        async for message in messages:
+            return message
+    except DecodeError as error:
+        raise InvalidArgumentError(f"the request is not a message: {error}") from error
     raise InvalidArgumentError("the call has no message")
 
 
