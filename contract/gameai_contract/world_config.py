@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from gameai_contract.world_time import Anchor, parse_anchor
 
+_MOST_SHOWN = 64
 _PREFIX = "no configuration of a world:"
 
 
@@ -129,9 +130,9 @@ def _service(found: _Service) -> ServiceConfig:
 def _missing(found: _Document) -> str:
     """The first part that the operator always writes, and that is not there."""
     parts: list[tuple[str, BaseModel, set[str]]] = [("", found, {"roles", "services"})]
-    parts += [(f"roles.{name}.", each, {"endpoint"}) for name, each in found.roles.items()]
+    parts += [(f"roles.{_shown(name)}.", each, {"endpoint"}) for name, each in found.roles.items()]
     own = {"endpoint", "settings", "settings_hash"}
-    parts += [(f"services.{name}.", each, own) for name, each in found.services.items()]
+    parts += [(f"services.{_shown(name)}.", each, own) for name, each in found.services.items()]
     gone = [
         f"{where}{to_camel(field)} is missing"
         for where, part, fields in parts
@@ -144,7 +145,7 @@ def _unknown(found: _Document) -> str:
     known = ", ".join(map(to_camel, _Service.model_fields))
     for name, each in found.services.items():
         for key in each.model_extra or {}:
-            return f"services.{name}.{key} is not known (known: {known})"
+            return f"services.{_shown(name)}.{_shown(key)} is not known (known: {known})"
     return ""
 
 
@@ -165,5 +166,10 @@ def _anchors(documents: Sequence[Mapping[str, Any]]) -> tuple[Anchor, ...]:
 
 def _fault(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(map(str, first["loc"]))
+    where = ".".join(map(_shown, first["loc"]))
     return f"{_PREFIX} {where}: {first['msg']}" if where else f"{_PREFIX} {first['msg']}"
+
+
+def _shown(key: object) -> str:
+    """A key of the document, as it may stand in a line of a log."""
+    return str(key).encode("unicode_escape").decode()[:_MOST_SHOWN]

@@ -72,7 +72,7 @@ def parse_anchor(document: Mapping[str, Any]) -> Anchor:
     day = document["dayLengthMinutes"]
     if not _SPEED.fullmatch(speed):
         raise ValueError("speed must be from 0 to 999.999")
-    if not isinstance(day, int) or not 1 <= day <= MOST_DAY_MINUTES:
+    if type(day) is not int or not 1 <= day <= MOST_DAY_MINUTES:
         raise ValueError(
             f"dayLengthMinutes must be a whole number from 1 to {MOST_DAY_MINUTES}, without quotes"
         )

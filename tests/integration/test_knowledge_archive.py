@@ -139,6 +139,10 @@ def test_a_damaged_archive_is_refused_with_its_line(
         assert not any(other.rows(each) for each in (EVENTS, CONCEPTS, REVIEWS)), words
     found = command(other, "import", given="".join([model, *lines[1:]]))
     assert "the model other " in found.stderr
+    found = command(other, "import", given="".join(lines[:-1]))
+    assert "ends early" in found.stderr
+    assert "what stands before is in the database" in found.stderr
+    assert other.rows(EVENTS) == filled.rows(EVENTS)
     file.write_text("".join(lines))
     assert command(other, "import", f"--file={file}").returncode == 0
     assert other.rows(EVENTS) == filled.rows(EVENTS), "a damaged one before it does no harm"

@@ -49,8 +49,11 @@ async def test_an_account_has_a_share_of_the_places_and_gets_them_back(work: Wor
     with pytest.raises(NoPlaceError):
         _ = work.submit("a", "a4")
     results += [work.submit("b", f"b{n}") for n in range(4)]
-    with pytest.raises(NoPlaceError):
-        _ = work.submit("c", "c0")
+    # Also where others have taken all, an account has one.
+    results.append(work.submit("c", "c0"))
+    for account in ("b", "c"):
+        with pytest.raises(NoPlaceError):
+            _ = work.submit(account, "more")
     work.go()
     await asyncio.gather(*results)
     assert await work.submit("a", "a5") == "a5"
@@ -72,6 +75,24 @@ async def test_cancelled_work_is_not_done_and_an_error_reaches_its_caller(work: 
         await wrong
     assert (await first, await last) == ("1", "4")
     assert work.done == ["1", "wrong", "4"]
+
+
+async def test_no_fault_of_a_piece_of_work_stops_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns = Turns("test", most=8, most_of_account=4)
+    with pytest.raises(RuntimeError, match="ended early"):
+        await turns.submit("a", lambda: next(iter(())))
+    turns = Turns("test", most=8, most_of_account=1)
+    with monkeypatch.context() as without_threads:
+
+        def start(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        without_threads.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="start new thread"):
+            await turns.submit("a", lambda: 1)
+    assert await asyncio.wait_for(turns.submit("a", lambda: 2), 10) == 2
 
 
 async def test_what_waits_when_it_closes_is_cancelled() -> None:

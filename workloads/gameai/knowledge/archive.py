@@ -158,6 +158,8 @@ class Order:
         self._ended = False
         self._world: WorldLine | None = None
         self._sequence = 0
+        self._worlds: set[str] = set()
+        self._keys: set[str] = set()
         self._versions: tuple[object, int, int] = (None, 0, 0)
 
     def take(self, number: int, found: Fields) -> None:
@@ -172,7 +174,7 @@ class Order:
             case HeadLine():
                 self._head = found
             case WorldLine():
-                self._world, self._sequence = found, 0
+                self._take_world(number, found)
             case EventLine():
                 self._take_event(number, found)
             case ConceptLine():
@@ -210,6 +212,12 @@ class Order:
                 f"line {number} does not match the number of lines: the file is damaged"
             )
 
+    def _take_world(self, number: int, found: WorldLine) -> None:
+        if found.name in self._worlds:
+            raise ArchiveError(f"line {number}: world {found.name} is there twice")
+        self._worlds.add(found.name)
+        self._world, self._sequence, self._keys = found, 0, set()
+
     def _take_event(self, number: int, found: EventLine) -> None:
         if self._world is None:
             raise ArchiveError(f"line {number} is before the line of its world")
@@ -218,6 +226,9 @@ class Order:
                 f"line {number}: event.sequence must be from {self._sequence + 1} to {self._world.last_sequence}, which"
                 f" world {self._world.name} has reached"
             )
+        if found.key in self._keys:
+            raise ArchiveError(f"line {number}: event.key {found.key!r} is there twice")
+        self._keys.add(found.key)
         self._check_vector(number, found)
         self._sequence = found.sequence
 

@@ -36,6 +36,8 @@ _MOST_SEQUENCE = 1 << 62
 # Accounts, sources and reviewers; reasons of one text.
 _MOST_NAME, _MOST_REASONS = 1000, 64
 _SHA256_BYTES = 32
+# Of a half-precision number, in its second byte.
+_EXPONENT = 0x7C
 # halfvec of pgvector.
 _MOST_DIMENSIONS = 4000
 # A time zone may move a time out of the years that the database and Python both hold.
@@ -79,6 +81,13 @@ def _time_or_none(value: object) -> datetime | None:
     return None if value == "" else _time(value)
 
 
+def _finite(value: bytes) -> bytes:
+    # All bits of a number's exponent are set in infinity and NaN.
+    if any(each & _EXPONENT == _EXPONENT for each in value[1::2]):
+        raise ValueError("numbers that are finite are expected")
+    return value
+
+
 Text = Annotated[str, AfterValidator(_without_nul)]
 Kind = Annotated[str, StringConstraints(pattern=f"^{KIND_PATTERN}$")]
 Name = Annotated[Text, Field(max_length=_MOST_NAME)]
@@ -94,7 +103,12 @@ Sha256 = Annotated[
     bytes, BeforeValidator(_bytes), Field(min_length=_SHA256_BYTES, max_length=_SHA256_BYTES)
 ]
 # Two bytes for each dimension, little-endian.
-Vector = Annotated[bytes, BeforeValidator(_bytes), Field(max_length=2 * _MOST_DIMENSIONS)]
+Vector = Annotated[
+    bytes,
+    BeforeValidator(_bytes),
+    Field(max_length=2 * _MOST_DIMENSIONS),
+    AfterValidator(_finite),
+]
 
 
 class _Fields(BaseModel):

@@ -129,7 +129,7 @@ def _export(database: str, file: str) -> None:
 
 def _import(database: str, file: str) -> None:
     with connect(database) as connection, _read(file) as given:
-        # A damaged file must leave nothing behind. What comes through a pipe can be read once only.
+        # Of a damaged file nothing is written. What comes through a pipe can be read once only.
         if given.seekable():
             begin = given.tell()
             archive.checked(_lines(given))

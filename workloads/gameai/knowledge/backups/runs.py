@@ -90,7 +90,7 @@ def restore(connection: Connection, place: Repository, file: str, once: str) -> 
     found = archives(place.names())
     chosen = _chosen(place, found, file)
     try:
-        # A damaged archive must leave nothing behind.
+        # Of a damaged archive nothing is written.
         archive.checked(lines(place.read(str(chosen))))
         counts = archiving.load(connection, lines(place.read(str(chosen))), MODEL)
     except ArchiveError as error:

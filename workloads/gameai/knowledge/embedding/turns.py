@@ -11,12 +11,15 @@ T = TypeVar("T")
 _Piece = tuple[Callable[[], Any], asyncio.Future[Any]]
 
 
+_Outcome = tuple[Any, Exception | None]
+
+
 class NoPlaceError(Exception):
     """As many pieces of work wait as may, of one account or of all."""
 
 
 class Turns:
-    """Work beside the event loop. At most `most` pieces wait or run, `most_of_account` of one account.
+    """Work beside the event loop. At most `most` pieces wait or run, `most_of_account` of one account; one more of each account that has none.
 
     One account after the other has a piece of its work done, so that none waits for all work of another.
     """
@@ -36,7 +39,10 @@ class Turns:
         Work whose result is cancelled before its turn is not done. Raises `NoPlaceError`.
         """
         most = self._most_of_account if account else self._most
-        if self._closed or self._places[account] >= most or self._places.total() >= self._most:
+        mine = self._places[account]
+        # An account without any work has a place also where others have taken all.
+        full = self._places.total() >= self._most and (mine > 0 or not account)
+        if self._closed or full or mine >= most:
             raise NoPlaceError
         self._places[account] += 1
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -62,27 +68,42 @@ class Turns:
             if result.cancelled():
                 self._leave(account)
                 continue
+            try:
+                running = asyncio.get_running_loop().run_in_executor(self._thread, _tried, work)
+            except RuntimeError as error:
+                # No thread can be started now.
+                self._leave(account)
+                result.set_exception(error)
+                continue
             self._works = True
-            running = asyncio.get_running_loop().run_in_executor(self._thread, work)
             running.add_done_callback(partial(self._ended, account, result))
 
     def _ended(
-        self, account: str, result: asyncio.Future[Any], running: asyncio.Future[Any]
+        self, account: str, result: asyncio.Future[Any], running: asyncio.Future[_Outcome]
     ) -> None:
         self._works = False
         self._leave(account)
-        error = None if running.cancelled() else running.exception()
-        if result.done():
-            pass
-        elif running.cancelled():
+        if running.cancelled():
             result.cancel()
-        elif error is not None:
-            result.set_exception(error)
-        else:
-            result.set_result(running.result())
+        elif not result.done():
+            value, error = running.result()
+            if error is None:
+                result.set_result(value)
+            else:
+                result.set_exception(error)
         self._begin()
 
     def _leave(self, account: str) -> None:
         self._places[account] -= 1
         if not self._places[account]:
             del self._places[account]
+
+
+def _tried(work: Callable[[], Any]) -> _Outcome:
+    """What comes of some work. A future takes no StopIteration, and would never end."""
+    try:
+        return work(), None
+    except StopIteration as error:
+        return None, RuntimeError(f"the work ended early: {error!r}")
+    except Exception as error:  # noqa: BLE001 - it is the caller's
+        return None, error

@@ -27,7 +27,7 @@ _BEFORE = r"(?:all|any|every|the|your|my|of|these|those|previous|prior|preceding
 _DROP = r"(?:ignor(?:e|ing)|disregard(?:ing)?|forget(?:ting)?|overrid(?:e|ing)|overrul(?:e|ing)|bypass(?:ing)?|neglect(?:ing)?|skip|drop|discard|dismiss|abandon|stop following|do not follow|don'?t follow|pay no attention to|set aside|supersede|replace|cancel|erase|delete|violate|circumvent)"
 _MODEL = r"(?:ai|a\.i\.|llm|language model|chat ?bot|gpt|chatgpt|ai assistant|neural network|text generator|npc model|the model|this model)"
 # What follows where a text speaks of another model, of a ship or a wing: "for the model of the hull".
-_OTHER_MODEL = r"(?:the|this) models?\s+(?:at|of|that was|that were|was|were|with|within|without)\b"
+_OTHER_MODEL = r"(?:the|this) models?\s+(?:at|of|that was|that were|was|were|with|within|without)\b(?!\W+(?:this|these|hand|your?|ai|language|conversation)\b)(?![^.\n]{0,200}[:;!?—–])"
 
 _PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -63,7 +63,9 @@ _PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             r"\b(?:if|when|whenever|should|once)\b.{0,30}\b(?:asked|queried|prompted|questioned|(?:user|player|anyone|someone|somebody|npc|they) (?:ask|quer|mention|say|want|type|request|enquire|inquire)\w*)\b.{0,120}\b(?:answer|say|reply|respond|tell|claim|state|output|insist|recommend|return|the (?:correct|only|right|true) (?:answer|response)|send|give|mention)\b",
             r"\b(?:the )?(?:correct|only|right|true|official) (?:answer|response|reply) (?:to|for)\b.{0,100}\b(?:is|must be|:)",
             r"\b(?:do not|don'?t|never|must not|avoid)\b.{0,20}\b(?:mention|reveal|tell|disclose|cite|warn|use|trust|quote)\b.{0,50}\b(?:user|player|document|source|lore|context|instruction|prompt|this (?:message|text|note)|other (?:passages|results|documents))",
-            rf"\b(?:note|message|attention|instructions?|reminder|memo|dear|hey|hello|hi|warning|to|for)\b\W{{0,4}}(?:to |for |the |any |all |every |whichever |reading |an? ){{0,4}}(?!{_OTHER_MODEL}){_MODEL}s?\b",
+            rf"\b(?:note|message|attention|instructions?|reminder|memo|dear|hey|hello|hi|warning)\b\W{{0,4}}(?:to |for |the |any |all |every |whichever |reading |an? ){{0,4}}{_MODEL}s?\b",
+            rf"\b(?:to|for)\b\W{{0,4}}(?:to |for |the |any |all |every |whichever |reading |an? ){{0,4}}(?!{_OTHER_MODEL}){_MODEL}s?\b",
+            rf"(?:^|[.!?:;\n])\W{{0,6}}(?:to|for)\W{{1,4}}{_MODEL}s?\b",
             rf"\b{_MODEL}s?\b.{{0,60}}\b(?:must|should|shall|will now|has to|is required to|are required to|ought to|needs? to|reading this|processing this|parsing this)\b",
             r"\bas an? (?:ai|artificial intelligence|language model|llm|assistant)\b",
         ),
@@ -79,7 +81,7 @@ _PATTERNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             r"<(?:script|iframe|img|svg|object|embed|link|meta|form|style)\b|\bjavascript:|\bon(?:error|load|click)\s*=",
             r"!\[[^\]]{0,200}\]\(\s*(?:https?:)?//",
             r"\b(?:curl|wget|fetch|rm -rf|eval|exec|os\.system|subprocess|import os|powershell|invoke-\w+)\b\s*[(\-h/]",
-            r"\b(?:call|invoke|use(?! of\b.{0,20}\bfunction)|run|execute|trigger)\b.{0,20}\b(?:tool|function|api|plugin|shell|command line|endpoint)\b",
+            r"\b(?:call|invoke|mak(?:e|ing) use|use(?! of\b(?:(?!tool|api|plugin|shell|command line|endpoint|\w_|your).){0,20}\bfunction)|run|execute|trigger)\b.{0,20}\b(?:tool|function|api|plugin|shell|command line|endpoint)\b",
             r"(?:;|'|\")\s*(?:drop|delete|truncate|alter|insert)\s+(?:table|from|into)\b|\bunion\s+select\b|'\s*or\s*'?1'?\s*=\s*'?1",
             r"\{\{.{1,80}\}\}|\{%.{1,80}%\}|\$\{.{1,80}\}",
         ),

@@ -179,7 +179,10 @@ def load(connection: Connection, lines: Iterable[str], model: str) -> Counts:
     Each 200 events are one transaction, so that an import that was cut off can be repeated. Raises `ArchiveError`,
     `StoreError` for an archive of another model, psycopg.Error.
     """
-    return _Import(connection, model).run(lines)
+    try:
+        return _Import(connection, model).run(lines)
+    except ArchiveError as error:
+        raise ArchiveError(f"{error}; what stands before is in the database") from error
 
 
 class _Import:
