@@ -19,9 +19,9 @@ from gameai.knowledge.embedding.local import LocalEmbedder
 from gameai_devcluster import postgres
 from gameai_devcluster.postgres import Postgres
 from gameai_devcluster.processes import free_port
-from gameai_devcluster.testing.waiting import until
 from support.concepts import Concepts
 from support.history import History, event
+from support.killed_database import restarted
 from support.memory import COMMAND, Memory, Served, served
 from support.relations import Relations
 from support.rows import CONCEPTS, EVENTS, RELATIONS
@@ -74,15 +74,7 @@ class Stage:
     def kill_database(self) -> None:
         """The first process alone: the others end when they notice, and a new server waits for that."""
         self.server.process.kill()
-        self.server.process.wait(10)
-        until("the server is back", self._start, seconds=60)
-
-    def _start(self) -> bool:
-        try:
-            self.server = postgres.start(self.folder / "own", self.server.port)
-        except TimeoutError:
-            return False
-        return True
+        self.server = restarted(self.server, self.folder / "own")
 
 
 @contextmanager

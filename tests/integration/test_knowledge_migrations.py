@@ -14,8 +14,8 @@ from gameai.knowledge import migrations
 from gameai.knowledge.embedding.local import DIMENSIONS
 from gameai.knowledge.migrations import MigrationError, migrate
 from gameai_devcluster import postgres
-from gameai_devcluster.testing.waiting import until
 from support import killed_migration
+from support.killed_database import restarted
 
 FILES = {
     each.name[:4]: each
@@ -72,16 +72,8 @@ class Killable:
         return url
 
     def start_again(self) -> None:
-        """After a kill, which must have met it: its processes end when they notice, and a new server waits for that."""
-        self.server.process.wait(10)
-        until("the server is back", self._started, seconds=60)
-
-    def _started(self) -> bool:
-        try:
-            self.server = postgres.start(self._folder, self.server.port)
-        except TimeoutError:
-            return False
-        return True
+        """After a kill, which must have met it."""
+        self.server = restarted(self.server, self._folder)
 
 
 def fill(url: str, revision: str) -> None:

@@ -47,7 +47,7 @@ def _wrapped(handler: Handler, method: str) -> Handler:
     inner, read = getattr(handler, kind), _reader(handler.request_deserializer)
     made = getattr(grpc, f"{kind}_rpc_method_handler")
     return made(
-        # The library logs what a deserializer raises, with its traceback, before it is known who calls.
+        # The library logs the traceback of an error in a deserializer, also for a caller without a token.
         wrap(inner if handler.request_streaming else _reading(inner, read), method),
         request_deserializer=read if handler.request_streaming else None,
         response_serializer=handler.response_serializer,

@@ -19,7 +19,7 @@ class NoPlaceError(Exception):
 
 
 class Turns:
-    """Work beside the event loop. At most `most` pieces wait or run, `most_of_account` of one account. An account without a piece may add one where all places are taken.
+    """Work beside the event loop. At most `most` pieces wait or run, `most_of_account` of one account. When all places are taken, an account that has none still gets one.
 
     One account after the other has a piece of its work done, so that none waits for all work of another.
     """
