@@ -38,6 +38,7 @@ from gameai.serving.health import serve as serve_health
 from gameai.serving.interceptor import Interceptor
 from gameai.serving.opening import opening
 from gameai.serving.port_file import write_ports
+from gameai.serving.requests import Requests
 
 _LOG = logging.getLogger(__name__)
 WIRE_NAME = "gameai.knowledge.v1.KnowledgeService"
@@ -96,7 +97,7 @@ async def serve(options: Serving, embedder: Embedder) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     interceptor = Interceptor()
     server = aio.server(
-        interceptors=[interceptor],
+        interceptors=[interceptor, Requests(_MOST_CALLS)],
         options=_OPTIONS,
         maximum_concurrent_rpcs=_MOST_CALLS,
     )

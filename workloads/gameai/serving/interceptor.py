@@ -7,15 +7,14 @@ from types import MappingProxyType
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_status import rpc_status
 
-from gameai.errors import InvalidArgumentError, status_of
+from gameai.errors import status_of
 from gameai.serving import telemetry
+from gameai.serving.requests import Handler, reader
 
 _LOG = logging.getLogger(__name__)
-Handler = Any  # grpc.RpcMethodHandler; grpc types its parts as Any
 
 
 class Interceptor(aio.ServerInterceptor):
@@ -44,31 +43,13 @@ def _wrapped(handler: Handler, method: str) -> Handler:
     kind, wrap = next(
         (kind, wrap) for kind, wrap in _KINDS.items() if getattr(handler, kind) is not None
     )
-    inner, read = getattr(handler, kind), _reader(handler.request_deserializer)
     made = getattr(grpc, f"{kind}_rpc_method_handler")
     return made(
+        wrap(getattr(handler, kind), method),
         # The library logs the traceback of an error in a deserializer, also for a caller without a token.
-        wrap(inner if handler.request_streaming else _reading(inner, read), method),
-        request_deserializer=read if handler.request_streaming else None,
+        request_deserializer=reader(handler.request_deserializer),
         response_serializer=handler.response_serializer,
     )
-
-
-def _reader(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
-    """A deserializer of requests whose error is the caller's; without one they stay bytes."""
-
-    def read(data: bytes) -> Any:
-        try:
-            return deserialize(data) if deserialize else data
-        except DecodeError as error:
-            raise InvalidArgumentError(f"the request is not a message: {error}") from error
-
-    return read
-
-
-def _reading(inner: Any, read: Callable[[bytes], Any]) -> Any:
-    """The method with the bytes of its one request, which are read when it is called."""
-    return lambda data, context: inner(read(data), context)
 
 
 def _unary(inner: Any, method: str) -> Any:

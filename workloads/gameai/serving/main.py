@@ -38,6 +38,7 @@ from gameai.serving.live import LiveWorld, follow, read
 from gameai.serving.opening import PortError, opening
 from gameai.serving.port_file import write_ports
 from gameai.serving.readiness import Readiness, Stage
+from gameai.serving.requests import Requests
 from gameai.serving.service import GameService, Runtime
 
 _LOG = logging.getLogger(__name__)
@@ -164,7 +165,9 @@ async def serve(
     world = LiveWorld(config, lambda: time.time_ns() // 1000)
     interceptor = Interceptor()
     server = aio.server(
-        interceptors=[interceptor], options=_OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS
+        interceptors=[interceptor, Requests(_MOST_CALLS)],
+        options=_OPTIONS,
+        maximum_concurrent_rpcs=_MOST_CALLS,
     )
     row = CATALOGUE[service.name]
     runtime = Runtime(

@@ -10,6 +10,7 @@ from grpc import aio
 from gameai.gateway.rpc.service import InferenceService
 from gameai.serving import draining
 from gameai.serving.opening import opening
+from gameai.serving.requests import Requests
 
 # A question has at most 65,536 characters and 64 fields: 0.4 MiB. What waits for its end is held by gRPC, not counted here.
 _MOST_FRAME_BYTES = 1 << 20
@@ -33,7 +34,9 @@ def new_server(
     service: InferenceService, address: str, pair: tuple[Path, Path] | None
 ) -> tuple[aio.Server, int]:
     """A server and the port that it listens on; `pair`: files of a certificate and its key. Raises `OSError` and `PortError`."""
-    server = aio.server(options=OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS)
+    server = aio.server(
+        interceptors=[Requests(_MOST_CALLS)], options=OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS
+    )
     service.add_to(server)
     credentials = None if pair is None else _credentials(_Pair(*pair))
     host, _, port = address.rpartition(":")
