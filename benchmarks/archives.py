@@ -8,6 +8,7 @@ import numpy as np
 import psycopg
 from gameai.knowledge.backups.repositories import repository
 from gameai.knowledge.backups.runs import back_up, restore
+from gameai.knowledge.embedding.choice import Choice
 from gameai.knowledge.embedding.local import DIMENSIONS, MODEL
 from gameai.knowledge.migrations import migrate
 from gameai.knowledge.store.writing import connect
@@ -70,7 +71,7 @@ def checksum(superuser: str) -> tuple[object, ...]:
 def measured(server: postgres.Postgres, folder: Path) -> list[Row]:
     """Each round makes an archive and a database from it."""
     source = server.database("source")
-    migrate(source, DIMENSIONS)
+    migrate(source, MODEL, DIMENSIONS)
     fill(server.url("source"))
     wanted = checksum(server.url("source"))
     place = repository(str(folder), _OWNER)
@@ -83,10 +84,10 @@ def measured(server: postgres.Postgres, folder: Path) -> list[Row]:
         sizes.append(report.size / _MB)
         name = f"target{number}"
         target = server.database(name)
-        migrate(target, DIMENSIONS)
+        migrate(target, MODEL, DIMENSIONS)
         began = time.perf_counter()
         with connect(target) as connection:
-            restore(connection, place, report.file, once="")
+            restore(connection, place, report.file, "", Choice())
         restores.append((time.perf_counter() - began) / report.size * 100 * _MB)
         different += checksum(server.url(name)) != wanted
     return [

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import psycopg
-from gameai.knowledge.embedding.local import DIMENSIONS
+from gameai.knowledge.embedding.local import DIMENSIONS, MODEL
 from gameai.knowledge.migrations import migrate
 from gameai.knowledge.records import Mode, Query, Scope
 from gameai.knowledge.store import searching
@@ -120,7 +120,7 @@ def main() -> None:
     data = generated(SHARED, OWN)
     with tempfile.TemporaryDirectory() as name, postgres.running(Path(name) / "pg") as server:
         url = server.database("memory")
-        migrate(url, DIMENSIONS)
+        migrate(url, MODEL, DIMENSIONS)
         load(server.url("memory"), data)
         load_peer(server.url("memory"), "memory", data)
         chance = np.random.default_rng(8)

@@ -298,7 +298,7 @@ def main() -> None:
     data = generated()
     with tempfile.TemporaryDirectory() as name, postgres.running(Path(name) / "pg") as server:
         url = server.database("memory")
-        migrate(url, DIMENSIONS)
+        migrate(url, MODEL, DIMENSIONS)
         began = time.perf_counter()
         load(server.url("memory"), data)
         print(f"loaded in {time.perf_counter() - began:.0f} s", flush=True)

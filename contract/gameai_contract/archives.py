@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 
 from gameai_contract.knowledge import shown
+from gameai_contract.names import PORT_PATTERN
 
 # Where the pods of Jobs find a claim with archives.
 ARCHIVES_FOLDER = "/archives"
@@ -17,8 +18,7 @@ SLOT_PATTERN = "[0-9]{8}T[0-9]{6}Z"
 LINEAGE_PATTERN = "[0-9a-f]{8}"
 FILE_PATTERN = rf"{SLOT_PATTERN}\.{LINEAGE_PATTERN}\.[0-9]{{1,18}}\.[0-9]{{1,18}}\.jsonl\.gz"
 # Of a server that speaks the protocol of S3, and of a bucket.
-_PORT = "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-ENDPOINT_PATTERN = f"https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:{_PORT})?"
+ENDPOINT_PATTERN = f"https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:{PORT_PATTERN})?"
 BUCKET_PATTERN = "[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 _FILE = re.compile(FILE_PATTERN)
 _SLOT = re.compile(SLOT_PATTERN)

@@ -118,10 +118,13 @@ def test_what_is_held_is_found_after_its_release_and_never_after_a_rejection(
 class Broken:
     """A model that fails, as a remote one may."""
 
-    model, dimensions = "broken", DIMENSIONS
+    model, dimensions, concurrency, batch = "broken", DIMENSIONS, 1, 4
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         raise EmbeddingError("no route to the model")
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 async def test_without_the_model_texts_are_found_by_their_words(memory: Memory) -> None:
@@ -296,7 +299,7 @@ async def test_a_filter_that_few_rows_pass_shortens_no_answer(
     database_server: postgres.Postgres,
 ) -> None:
     url = database_server.database("filtered")
-    migrate(url, 8)
+    migrate(url, "small", 8)
     values = {"many": MANY, "every": MANY // FEW}
     with psycopg.connect(database_server.url("filtered"), autocommit=True) as connection:
         for statement in REBUILD:

@@ -14,6 +14,8 @@ MANAGED = {"managed": {"storage": "20Gi", "storageClassName": "gp3"}}
 S3 = {"bucket": "studio", "region": "eu-central-1"}
 BACKUP = {"schedule": "0 3 * * *", "repository": {"s3": S3}}
 FROM = {"repository": {"s3": S3}}
+OPENAI = {"url": "https://api.openai.com/v1", "model": "text-embedding-3-small", "dimensions": 512}
+KEYED = OPENAI | {"secretRef": {"name": "embedding-service"}}
 # rule's sentence → (field, a value that is refused, a value that is accepted)
 RULES: dict[str, tuple[str, Any, Any]] = {
     crd.NAME_RULE.message: ("metadata.name", "a" * 31, "a" * 30),
@@ -47,21 +49,51 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         {"schedule": "0 3 * * *", "repository": {}},
         {"schedule": "0 3 * * *", "repository": {"persistentVolumeClaim": {"claimName": "a"}}},
     ),
+    "with secretRef the url must begin with https://": (
+        "spec.embedding",
+        {"openAI": KEYED | {"url": "http://10.1.2.3:8080/v1"}},
+        {"openAI": KEYED | {"url": "http://tei.models.svc.cluster.local:8080/v1"}},
+    ),
     "trust must be at least 80 for lore of all worlds": (
         "spec.sources",
         [SOURCE | {"trust": 79}],
         [SOURCE | {"trust": 79, "world": "games/moor"}],
     ),
 }
-# Rules over an edit: sentence → (before, refused, accepted), each a database.
-EDITS: dict[str, tuple[Json, Json, Json]] = {
+# Rules over an edit: sentence → (field, before, refused, accepted).
+EDITS: dict[str, tuple[str, Json | None, Json | None, Json | None]] = {
     "storage is immutable": (
+        "spec.database",
         MANAGED,
         {"managed": {"storage": "30Gi", "storageClassName": "gp3"}},
         {"managed": {"storage": "20Gi", "storageClassName": "gp3", "memory": "2Gi"}},
     ),
-    "storageClassName is immutable": (MANAGED, {"managed": {"storage": "20Gi"}}, MANAGED),
+    "storageClassName is immutable": (
+        "spec.database",
+        MANAGED,
+        {"managed": {"storage": "20Gi"}},
+        MANAGED,
+    ),
+    "model cannot change: vectors of two models": (
+        "spec.embedding",
+        {"openAI": OPENAI},
+        {"openAI": OPENAI | {"model": "other"}},
+        {"openAI": OPENAI | {"url": "http://other.models.svc/v1"}},
+    ),
+    "dimensions cannot change: vectors of two models": (
+        "spec.embedding",
+        {"openAI": OPENAI},
+        {"openAI": OPENAI | {"dimensions": 256}},
+        {"openAI": OPENAI | {"requestDimensions": True}},
+    ),
+    "embedding cannot be added or removed": (
+        "spec.embedding",
+        {"openAI": OPENAI},
+        None,
+        {"openAI": OPENAI},
+    ),
     "database cannot change between managed and external": (
+        "spec.database",
         MANAGED,
         {"external": EXTERNAL},
         MANAGED,
@@ -94,6 +126,10 @@ FORMS: list[tuple[str, Any, str]] = [
         "prefix in body should match",
     ),
     ("spec.restoreFrom.repository", {"s3": S3 | {"endpoint": "minio:9000"}}, "endpoint in body"),
+    ("spec.embedding", {}, "spec.embedding.openAI: Required value"),
+    ("spec.embedding", {"openAI": OPENAI | {"dimensions": 2001}}, "less than or equal to 2000"),
+    ("spec.embedding", {"openAI": OPENAI | {"url": "https://u:p@x/v1"}}, "url in body should"),
+    ("spec.embedding", {"openAI": OPENAI | {"model": "a b"}}, "model in body should match"),
     ("spec.service.replicas", 51, "should be less than or equal to 50"),
     ("spec.search", {}, 'unknown field "spec.search"'),
 ]
@@ -110,11 +146,11 @@ def test_a_rule_refuses_with_its_sentence_and_accepts_what_it_asks_for(
 
 @pytest.mark.parametrize("sentence", EDITS, ids=lambda text: text[:40])
 def test_an_edit_is_refused_with_its_sentence(sentence: str, api: Api, namespace: str) -> None:
-    before, refused, accepted = EDITS[sentence]
-    made = api.create(changed(knowledge_base(namespace), "spec.database", before))
+    field, before, refused, accepted = EDITS[sentence]
+    made = api.create(changed(knowledge_base(namespace), field, before))
 
-    def said(database: Json) -> str:
-        body = changed(made, "spec.database", database)
+    def said(value: Json | None) -> str:
+        body = changed(made, field, value)
         where = path("KnowledgeBase", namespace, "lore")
         try:
             api.request("PUT", where, body=body, query={"dryRun": "All"})

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 from gameai.knowledge import migrations
-from gameai.knowledge.embedding.local import DIMENSIONS
+from gameai.knowledge.embedding.local import DIMENSIONS, MODEL
 from gameai.knowledge.migrations import MigrationError, migrate
 from gameai_devcluster import postgres
 from support import killed_migration
@@ -112,14 +112,14 @@ def check_kill(server: Killable, revision: str, number: int, *, database: bool) 
     """A migration that is killed leaves what was there, and the next one makes what one without a kill makes."""
     killed, whole = server.database(revision), server.database(revision)
     before = schema(killed)
-    migrate(whole, DIMENSIONS)
+    migrate(whole, MODEL, DIMENSIONS)
     done = migration(killed, number, server.server.process.pid if database else 0)
     if database:
         server.start_again()
     # The last statement reads what is committed, and may be answered by a database that ends.
     assert done.returncode in ((killed_migration.FAILED, 0) if database else (-9,)), done.stderr
     assert schema(killed) in (before, schema(whole))
-    migrate(killed, DIMENSIONS)
+    migrate(killed, MODEL, DIMENSIONS)
     assert schema(killed) == schema(whole)
     assert kept(killed) == kept(whole)
 
@@ -143,7 +143,8 @@ def test_a_migration_runs_once_however_many_start_it(database_server: postgres.P
     url = database_server.database("migrated")
     found: list[str] = []
     threads = [
-        threading.Thread(target=lambda: found.append(migrate(url, DIMENSIONS))) for _ in range(3)
+        threading.Thread(target=lambda: found.append(migrate(url, MODEL, DIMENSIONS)))
+        for _ in range(3)
     ]
     for each in threads:
         each.start()
@@ -158,7 +159,7 @@ def test_a_database_of_the_first_schema_keeps_what_it_holds(
     url = database_server.database("former")
     fill(url, "0001")
     with psycopg.connect(url, autocommit=True) as connection:
-        assert migrate(url, DIMENSIONS) == NEWEST
+        assert migrate(url, MODEL, DIMENSIONS) == NEWEST
         rows = connection.execute("SELECT name, events, last_sequence FROM memory.worlds")
         assert rows.fetchall() == [("games/moor", 0, 0)]
 
@@ -168,15 +169,15 @@ def test_a_schema_of_a_later_release_is_used_where_it_says_so(
 ) -> None:
     """So that an image of the memory can go back."""
     url = database_server.database("later")
-    migrate(url, DIMENSIONS)
+    migrate(url, MODEL, DIMENSIONS)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("UPDATE memory_ops.alembic_version SET version_num = '9998'")
-        assert migrate(url, DIMENSIONS) == "9998"
+        assert migrate(url, MODEL, DIMENSIONS) == "9998"
         connection.execute(
             "UPDATE memory_ops.facts SET value = '9998' WHERE key = 'compatible_from'"
         )
         with pytest.raises(MigrationError, match="migrated by another release"):
-            migrate(url, DIMENSIONS)
+            migrate(url, MODEL, DIMENSIONS)
 
 
 def test_a_database_without_the_extension_says_what_to_run(
@@ -186,7 +187,7 @@ def test_a_database_without_the_extension_says_what_to_run(
         connection.execute(f"CREATE ROLE bare LOGIN PASSWORD '{database_server.password}'")
         connection.execute("CREATE DATABASE bare OWNER bare")
     with pytest.raises(MigrationError, match="CREATE EXTENSION vector"):
-        migrate(database_server.url("bare", "bare"), DIMENSIONS)
+        migrate(database_server.url("bare", "bare"), MODEL, DIMENSIONS)
 
 
 @pytest.mark.parametrize("database", [False, True], ids=["the migration", "the database"])

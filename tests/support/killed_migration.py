@@ -9,7 +9,7 @@ import sys
 from itertools import count
 from typing import Any
 
-from gameai.knowledge.embedding.local import DIMENSIONS
+from gameai.knowledge.embedding.local import DIMENSIONS, MODEL
 from gameai.knowledge.migrations import MigrationError, migrate
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -32,7 +32,7 @@ def main(url: str, number: int, victim: int) -> int:
     # The end of the transaction is a step too.
     event.listen(Engine, "commit", before)
     try:
-        migrate(url, DIMENSIONS)
+        migrate(url, MODEL, DIMENSIONS)
     except MigrationError as error:
         print(error)
         return FAILED

@@ -12,7 +12,8 @@ from typing import Any
 import grpc
 import psycopg
 import urllib3
-from gameai.knowledge.embedding.local import DIMENSIONS, LocalEmbedder, tokenizer
+from gameai.knowledge.embedding.embedder import Embedder
+from gameai.knowledge.embedding.local import tokenizer
 from gameai.knowledge.ingestion.chunking import cutter
 from gameai.knowledge.ingestion.pipeline import ingest
 from gameai.knowledge.migrations import migrate
@@ -31,12 +32,12 @@ COMMAND = (sys.executable, "-m", "gameai.knowledge")
 class Memory:
     """A migrated database, and what a test does with it."""
 
-    def __init__(self, postgres: Postgres, embedder: LocalEmbedder) -> None:
+    def __init__(self, postgres: Postgres, embedder: Embedder) -> None:
         self.postgres = postgres
         self.embedder = embedder
         self.name = f"memory{next(_NUMBERS)}"
         self.url = postgres.database(self.name)
-        migrate(self.url, DIMENSIONS)
+        migrate(self.url, embedder.model, embedder.dimensions)
         self.cut = cutter(tokenizer())
 
     def ingest(

@@ -21,6 +21,7 @@ from gameai_operator.api.base import (
     list_map,
 )
 from gameai_operator.api.database import Database
+from gameai_operator.api.embedding import Embedding
 
 MOST_SOURCES = 32
 SourceName = Annotated[
@@ -84,6 +85,8 @@ class KnowledgeBaseSpec(Model):
 
     database: Database
     """Where texts and vectors are kept. Example: {managed: {}}."""
+    embedding: Embedding | None = None
+    """Model that turns texts into vectors. Absent: all-MiniLM-L6-v2 with 384 dimensions, in the pods of the memory. Example: {openAI: {url: https://api.openai.com/v1, model: text-embedding-3-small, dimensions: 1536, secretRef: {name: embedding-service}}}."""
     sources: Annotated[
         tuple[Source, ...], Field(max_length=MOST_SOURCES, json_schema_extra=list_map("name"))
     ] = ()
@@ -111,6 +114,11 @@ class KnowledgeBaseSpec(Model):
             "has(self.database.managed) == has(oldSelf.database.managed)",
             "database cannot change between managed and external: create a new KnowledgeBase, whose sources are ingested again",
             ".database",
+        ),
+        Rule(
+            "has(self.embedding) == has(oldSelf.embedding)",
+            "embedding cannot be added or removed: vectors of two models are never compared. Create another KnowledgeBase with the new model, "
+            "restore an archive of this one there (spec.restoreFrom), and change knowledgeBaseRef of the worlds",
         ),
     )
 

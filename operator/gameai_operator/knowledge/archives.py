@@ -16,7 +16,7 @@ from gameai_operator.api.knowledge_base import Archive, BackupStatus, KnowledgeB
 from gameai_operator.controller.kind import Observed
 from gameai_operator.controller.manifest import digest, timestamp
 from gameai_operator.knowledge import memory
-from gameai_operator.knowledge.work import RUN_AGAIN, Migration, Ran, ran, words
+from gameai_operator.knowledge.work import EMBEDDING_SECRET, RUN_AGAIN, Migration, Ran, ran, words
 from gameai_operator.resources.pod_faults import Words
 from gameai_operator.resources.template_inputs import Inputs
 
@@ -25,6 +25,7 @@ BACKUP_NOW = f"{GROUP}/backup-now"
 # A Job that takes longer is reported.
 OVERDUE_SECONDS = 3600.0
 _MOST_ANNOTATION = 256
+_RESTORE_FIELD = "spec.restoreFrom"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +96,7 @@ def restore(
     if known is not None and known.inputs == wanted:
         return RestoreWork(wanted=True, status=known)
     document = memory.restoration(kb, given, inputs, once, wanted)
-    job = ran(document, observed, _words("spec.restoreFrom", "RestoreFailing"))
+    job = ran(document, observed, _words(kb, _RESTORE_FIELD, "RestoreFailing"))
     if not job.complete or job.ending:
         return RestoreWork(wanted=True, status=known, job=job)
     archive = _archive(job, archive_report(job.said), observed.now)
@@ -133,7 +134,7 @@ def backup(kb: KnowledgeBase, observed: Observed, inputs: Inputs, *, ready: bool
     if not (slot and ready):
         return _waiting(kb, given, observed.now)
     document = memory.backup(kb, given, inputs, slot)
-    job = ran(document, observed, _words("spec.backup", "BackupFailing"))
+    job = ran(document, observed, _words(kb, "spec.backup", "BackupFailing"))
     status = BackupStatus(
         slot=slot,
         running=job.name,
@@ -238,10 +239,13 @@ def _archive(job: Ran, report: ArchiveReport | None, now: datetime.datetime) -> 
     )
 
 
-def _words(field: str, crash_reason: str) -> Words:
+def _words(kb: KnowledgeBase, field: str, crash_reason: str) -> Words:
+    # A restore may compute vectors.
+    embeds = field == _RESTORE_FIELD and kb.spec.embedding is not None
+    more = f" or {EMBEDDING_SECRET}" if embeds else ""
     return words(
         "the Job's program",
         crash_reason,
-        secret_field=f"{field}.repository.s3.secretRef",
+        secret_field=f"{field}.repository.s3.secretRef{more}",
         volume_field=f"{field}.repository.persistentVolumeClaim",
     )

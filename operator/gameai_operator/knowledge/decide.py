@@ -9,16 +9,14 @@ from gameai_contract.knowledge import TokenKeys
 from gameai_contract.names import GRPC_PORT
 
 from gameai_operator.api.base import ConditionStatus, is_true
-from gameai_operator.api.database import DEFAULT_IMAGE
 from gameai_operator.api.knowledge_base import KnowledgeBase
 from gameai_operator.controller.kind import Decision, Observed, RejectedWrite, SlotUse
 from gameai_operator.controller.manifest import Document, Key
 from gameai_operator.controller.plan import Creation
-from gameai_operator.knowledge import archives, database, memory, naming, network, work
+from gameai_operator.knowledge import archives, database, memory, naming, network, permissions, work
 from gameai_operator.knowledge.naming import DATABASE_PART, MEMORY, MEMORY_PART
 from gameai_operator.knowledge.revisions import inputs
 from gameai_operator.knowledge.status import Judged, conditions, moves, status
-from gameai_operator.resources import tenant_policy
 from gameai_operator.resources.deployment import Deployment, unfinished
 from gameai_operator.resources.disruption_budget import disruption_budget
 from gameai_operator.resources.job import Job
@@ -124,7 +122,7 @@ def _read(
     own = Key("KnowledgeBase", kb.metadata.namespace, kb.metadata.name)
     rejections = [
         RejectedWrite(key=own, reason=each.reason, message=each.message)
-        for each in _not_allowed(kb, policy)
+        for each in permissions.not_allowed(kb, policy)
     ]
     found: Inputs | None = None
     try:
@@ -169,31 +167,6 @@ def _migrations(kb: KnowledgeBase, observed: Observed) -> list[Job]:
     return [each for each in found if each is not None]
 
 
-def _not_allowed(kb: KnowledgeBase, policy: Policy) -> list[tenant_policy.NotAllowed]:
-    given = kb.spec.database
-    found: list[tenant_policy.NotAllowed | None] = []
-    if given.managed is not None:
-        where = "spec.database.managed.image"
-        # The default one is our own choice, as the catalogue's images are.
-        if given.managed.image != DEFAULT_IMAGE:
-            found.append(tenant_policy.image(policy, where, given.managed.image))
-    if given.external is not None:
-        where = "spec.database.external.secretRef"
-        found.append(tenant_policy.secret(policy, where, given.external.secret_ref.name))
-        if not network.service_namespace(kb, given.external.host):
-            where = f"spec.database.external.host {given.external.host}, outside of the cluster,"
-            found.append(tenant_policy.open_network(policy, where))
-    for where, repository in network.repositories(kb):
-        if repository.s3 and repository.s3.secret_ref:
-            secret = repository.s3.secret_ref.name
-            found.append(tenant_policy.secret(policy, f"{where}.s3.secretRef", secret))
-    found += [
-        tenant_policy.open_network(policy, f"{where}.s3, outside of the cluster,")
-        for where in network.outside_servers(kb)
-    ]
-    return [each for each in found if each]
-
-
 def _judged(
     kb: KnowledgeBase,
     observed: Observed,
@@ -203,7 +176,7 @@ def _judged(
     rolling: bool,
     keyless: bool,
 ) -> Judged:
-    words = work.words("the memory", "MemoryCrashing")
+    words = work.words("the memory", "MemoryCrashing", secret_field=work.secret_field(kb))
     return Judged(
         database=live.database,
         memory=live.memory,

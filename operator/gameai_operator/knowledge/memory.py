@@ -17,6 +17,11 @@ from gameai_contract.names import (
     ARCHIVES_LABEL,
     CONFIG_FOLDER,
     DATABASE_ENVIRONMENT,
+    EMBEDDING_DIMENSIONS_ENVIRONMENT,
+    EMBEDDING_KEY_ENVIRONMENT,
+    EMBEDDING_MODEL_ENVIRONMENT,
+    EMBEDDING_REQUEST_DIMENSIONS_ENVIRONMENT,
+    EMBEDDING_URL_ENVIRONMENT,
     GRPC_PORT,
     HEALTH_PORT,
     PART_LABEL,
@@ -41,6 +46,8 @@ _PROGRESS_SECONDS = 600
 _CA_FOLDER = "/etc/gameai-database"
 _SSL = {TlsMode.VERIFY_FULL: "verify-full", TlsMode.REQUIRE: "require", TlsMode.DISABLE: "disable"}
 _MIGRATE = "migrate"
+# Programs that compute vectors; the others need no key for them.
+_EMBED = ("serve", "ingest", "restore")
 _MODULE = ("python", "-m", "gameai.knowledge")
 
 
@@ -245,7 +252,7 @@ def _container(kb: KnowledgeBase, command: Sequence[str], inputs: Inputs) -> Doc
         "name": MEMORY,
         "image": inputs.image,
         "command": list(command),
-        "env": _environment(kb),
+        "env": [*_environment(kb), *_embedding(kb, keyed=command[len(_MODULE)] in _EMBED)],
         "resources": pods.resources(kb.spec.service.cpu, kb.spec.service.memory),
         "volumeMounts": [tmp, *([ca] if _authority(kb) else [])],
     }
@@ -281,6 +288,25 @@ def _environment(kb: KnowledgeBase) -> list[Document]:
         # Its files are below the home of the image's user, which cannot be written.
         {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a path inside the pod
     ]
+
+
+def _embedding(kb: KnowledgeBase, *, keyed: bool) -> list[Document]:
+    """The embedding service; its key stands in no template."""
+    if kb.spec.embedding is None:
+        return []
+    given = kb.spec.embedding.open_ai
+    found: list[Document] = [
+        {"name": EMBEDDING_URL_ENVIRONMENT, "value": given.url},
+        {"name": EMBEDDING_MODEL_ENVIRONMENT, "value": given.model},
+        {"name": EMBEDDING_DIMENSIONS_ENVIRONMENT, "value": str(given.dimensions)},
+    ]
+    if given.request_dimensions:
+        found.append({"name": EMBEDDING_REQUEST_DIMENSIONS_ENVIRONMENT, "value": "true"})
+    if given.secret_ref is not None and keyed:
+        reference = {"name": given.secret_ref.name, "key": given.secret_ref.key}
+        key = {"secretKeyRef": reference}
+        found.append({"name": EMBEDDING_KEY_ENVIRONMENT, "valueFrom": key})
+    return found
 
 
 def _url(kb: KnowledgeBase) -> str:

@@ -42,7 +42,7 @@ def _memory(kb: KnowledgeBase, settings: NetworkSettings) -> Document:
             inwards([network_policy.pods(network_policy.namespaces(*names))], ports(GRPC_PORT)),
             *network_policy.from_metrics(settings, HEALTH_PORT),
         ],
-        [_to_database(kb), *network_policy.basics(settings)],
+        [_to_database(kb), *_to_embedding(kb), *network_policy.basics(settings)],
     )
 
 
@@ -58,9 +58,12 @@ def _archives(kb: KnowledgeBase) -> tuple[Document, ...]:
 
 def _server(given: S3Repository) -> tuple[str, int]:
     """Host and port; an empty host is that of AWS."""
-    if given.endpoint is None:
-        return "", _HTTPS
-    url = urlsplit(given.endpoint)
+    return ("", _HTTPS) if given.endpoint is None else _place(given.endpoint)
+
+
+def _place(text: str) -> tuple[str, int]:
+    """Host and port of a URL."""
+    url = urlsplit(text)
     return url.hostname or "", url.port or (_HTTP if url.scheme == "http" else _HTTPS)
 
 
@@ -71,6 +74,17 @@ def outside_servers(kb: KnowledgeBase) -> tuple[str, ...]:
         for field, each in repositories(kb)
         if each.s3 and not service_namespace(kb, _server(each.s3)[0])
     )
+
+
+def embedding_host(kb: KnowledgeBase) -> str:
+    """Host name of the embedding service; empty without one."""
+    return _place(kb.spec.embedding.open_ai.url)[0] if kb.spec.embedding else ""
+
+
+def _to_embedding(kb: KnowledgeBase) -> tuple[Document, ...]:
+    if kb.spec.embedding is None:
+        return ()
+    return (_to_host(kb, *_place(kb.spec.embedding.open_ai.url)),)
 
 
 def _to_database(kb: KnowledgeBase) -> Document:

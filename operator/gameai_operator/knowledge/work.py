@@ -37,7 +37,11 @@ MOST_JOBS = 4
 RUN_AGAIN = f"{GROUP}/run-again"
 MISSING = "SourceMissing"
 _NO_REPORT = "the pod was gone before its numbers were read: they are those of before"
-_SECRET_FIELD = "spec.database.external.secretRef"  # noqa: S105 - a field's name
+# Fields that name Secrets.
+_DATABASE_SECRET, EMBEDDING_SECRET = (
+    "spec.database.external.secretRef",
+    "spec.embedding.openAI.secretRef",
+)
 _ENDED = (SourceState.INGESTED, SourceState.FAILED)
 
 
@@ -115,7 +119,7 @@ def migration(kb: KnowledgeBase, observed: Observed, inputs: Inputs) -> Migratio
     if before is not None and before.inputs == wanted:
         return Migration(inputs=wanted, database=database, status=_recorded(before))
     former = before.inputs if before else ""
-    job = _job(memory.migration(kb, inputs, f"{wanted} {former}"), observed, "MigrationFailing")
+    job = _job(kb, memory.migration(kb, inputs, f"{wanted} {former}"), observed, "MigrationFailing")
     if job.complete:
         known = {"inputs": wanted, "job": job.name}
         holds = source_names(job.said)
@@ -209,7 +213,7 @@ def _source(
         return SourceWork(status=known)
     started = known.started_at or timestamp(observed.now)
     document = memory.ingestion(kb, source, inputs, (wanted, started))
-    job = _job(document, observed, "IngestionFailing")
+    job = _job(kb, document, observed, "IngestionFailing")
     if known.running not in ("", job.name):
         return _superseded(observed, known, SourceState.WAITING)
     if known.running and job.complete and not job.ending:
@@ -298,7 +302,7 @@ def _removed(
         return None
     started = known.started_at or timestamp(observed.now)
     document = memory.removal(kb, known.name, known.world, inputs, started)
-    job = _job(document, observed, "RemovalFailing")
+    job = _job(kb, document, observed, "RemovalFailing")
     if known.running not in ("", job.name):
         return _superseded(observed, known, SourceState.REMOVING)
     if known.running and job.complete:
@@ -307,8 +311,17 @@ def _removed(
     return SourceWork(status=state.model_copy(update={"started_at": started}), job=job)
 
 
-def _job(document: Document, observed: Observed, crash_reason: str) -> Ran:
-    return ran(document, observed, words("the Job's program", crash_reason))
+def _job(kb: KnowledgeBase, document: Document, observed: Observed, crash_reason: str) -> Ran:
+    kind = words("the Job's program", crash_reason, secret_field=secret_field(kb))
+    return ran(document, observed, kind)
+
+
+def secret_field(kb: KnowledgeBase) -> str:
+    """The fields that name Secrets of the memory's pods, as a message names them."""
+    found = [_DATABASE_SECRET] if kb.spec.database.external else []
+    if kb.spec.embedding is not None and kb.spec.embedding.open_ai.secret_ref is not None:
+        found.append(EMBEDDING_SECRET)
+    return " or ".join(found) or "spec.database"
 
 
 def ran(document: Document, observed: Observed, kind: Words) -> Ran:
@@ -336,7 +349,7 @@ def words(
     program: str,
     crash_reason: str,
     *,
-    secret_field: str = _SECRET_FIELD,
+    secret_field: str,
     volume_field: str = "spec.database",
 ) -> Words:
     """How faults of pods of the memory are named, by the fields that ask for what they need."""

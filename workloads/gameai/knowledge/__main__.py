@@ -1,6 +1,7 @@
 """`python -m gameai.knowledge`: migrate a database, ingest and remove sources, serve the memory, archives."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections import Counter
@@ -15,8 +16,10 @@ from gameai.knowledge import app
 from gameai.knowledge.archive import ArchiveError
 from gameai.knowledge.backups import command as archives
 from gameai.knowledge.backups.repositories import RepositoryError
-from gameai.knowledge.embedding.embedder import EmbeddingError
-from gameai.knowledge.embedding.local import DIMENSIONS, LocalEmbedder, tokenizer
+from gameai.knowledge.embedding import choice
+from gameai.knowledge.embedding.embedder import Embedder, EmbeddingError
+from gameai.knowledge.embedding.local import tokenizer
+from gameai.knowledge.embedding.remote import INGESTING, SERVING
 from gameai.knowledge.ingestion.chunking import cutter
 from gameai.knowledge.ingestion.pipeline import ingest, remove
 from gameai.knowledge.ingestion.sources import SourceError, read
@@ -76,27 +79,38 @@ def _run(given: argparse.Namespace) -> int:
     _check_sources(given, [each for each, _ in sources])
     _check_serving(given)
     archives.check(given)
+    model = choice.chosen(given)
     steps = [given.step] if given.step else list(_STEPS)
     if removes:
         return _remove(database, [each for each, _ in sources])
     if given.step in archives.STEPS:
-        return archives.run(database, given)
+        return archives.run(database, given, model)
     if "migrate" in steps:
-        sys.stdout.write(f"schema {migrate(database, DIMENSIONS, given.owner)}\n")
+        sys.stdout.write(
+            f"schema {migrate(database, model.model, model.dimensions, given.owner)}\n"
+        )
     if steps == ["migrate"]:
-        if given.report is not None:
-            with connect(database) as connection:
-                given.report.write_text(source_names_text(writing.names(connection)))
-        return 0
-    embedder = LocalEmbedder()
-    reports = _ingest(database, sources, embedder) if "ingest" in steps and sources else []
+        return _reported(database, given.report)
+    reports = []
+    if "ingest" in steps and sources:
+        with contextlib.closing(model.embedder(INGESTING)) as embedder:
+            reports = _ingest(database, sources, embedder)
     if given.report is not None:
         given.report.write_text(reports[0].text())
         return 0
     if "serve" in steps:
-        loop.run(app.serve(_serving(given, database), embedder))
+        with contextlib.closing(model.embedder(SERVING)) as embedder:
+            loop.run(app.serve(_serving(given, database), embedder))
     failed = any(each.error or each.failed_documents for each in reports)
     return int(failed and given.step == "ingest")
+
+
+def _reported(database: str, report: Path | None) -> int:
+    """Write which sources a database holds after a migration."""
+    if report is not None:
+        with connect(database) as connection:
+            report.write_text(source_names_text(writing.names(connection)))
+    return 0
 
 
 def _check_sources(given: argparse.Namespace, sources: list[Source]) -> None:
@@ -155,7 +169,7 @@ def _database(url: str) -> str:
 
 
 def _ingest(
-    database: str, sources: list[tuple[Source, Path]], embedder: LocalEmbedder
+    database: str, sources: list[tuple[Source, Path]], embedder: Embedder
 ) -> list[SourceReport]:
     """Ingest all sources."""
     cut, reports = cutter(tokenizer()), []
@@ -265,6 +279,7 @@ def _parser() -> argparse.ArgumentParser:
         help="with migrate: the knowledge base that the database belongs to; that of another one is refused; "
         "with backup and restore: the one whose archives they are (default local/memory)",
     )
+    choice.add_flags(parser)
     archives.add_flags(parser)
     _add_serving(parser)
     add(

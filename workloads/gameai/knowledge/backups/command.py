@@ -17,7 +17,7 @@ from gameai.knowledge import archive
 from gameai.knowledge.archive import Counts
 from gameai.knowledge.backups import runs
 from gameai.knowledge.backups.repositories import repository
-from gameai.knowledge.embedding.local import MODEL
+from gameai.knowledge.embedding.choice import Choice
 from gameai.knowledge.store import archiving
 from gameai.knowledge.store.writing import connect
 from gameai.knowledge.usage import UsageError
@@ -85,7 +85,7 @@ def check(given: argparse.Namespace) -> None:
         raise UsageError("--owner must be NAMESPACE/NAME")
 
 
-def run(database: str, given: argparse.Namespace) -> int:
+def run(database: str, given: argparse.Namespace, choice: Choice) -> int:
     """Do the step. What was done is said on standard error. Raises what the step raises."""
     # As the first process of a container it would ignore SIGTERM otherwise.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -93,20 +93,20 @@ def run(database: str, given: argparse.Namespace) -> int:
         _export(database, given.file)
         return 0
     if given.step == IMPORT:
-        _import(database, given.file)
+        _import(database, given.file, choice)
         return 0
-    report = _of_repository(database, given)
+    report = _of_repository(database, given, choice)
     if given.report is not None:
         given.report.write_text(report.text())
     sys.stderr.write(_sentence(given.step, report))
     return 0
 
 
-def _of_repository(database: str, given: argparse.Namespace) -> ArchiveReport:
+def _of_repository(database: str, given: argparse.Namespace, choice: Choice) -> ArchiveReport:
     place = repository(given.repository, given.owner or _OWNER)
     with connect(database) as connection:
         if given.step == RESTORE:
-            return runs.restore(connection, place, given.archive, given.once)
+            return runs.restore(connection, place, given.archive, given.once, choice)
         now = datetime.datetime.now(datetime.UTC)  # noqa: TID251 - the time of an archive that was asked for by hand
         slot = given.slot or f"{now:%Y%m%dT%H%M%SZ}"
         return runs.back_up(connection, place, slot, given.keep)
@@ -127,14 +127,14 @@ def _export(database: str, file: str) -> None:
     sys.stderr.write(f"exported: {_counted(found)}\n")
 
 
-def _import(database: str, file: str) -> None:
+def _import(database: str, file: str, choice: Choice) -> None:
     with connect(database) as connection, _read(file) as given:
         # Of a damaged file nothing is written. What comes through a pipe can be read once only.
         if given.seekable():
             begin = given.tell()
             archive.checked(_lines(given))
             given.seek(begin)
-        found = archiving.load(connection, _lines(given), MODEL)
+        found = archiving.load(connection, _lines(given), choice)
     sys.stderr.write(f"imported: {_counted(found)}; what was there stays\n")
 
 

@@ -14,7 +14,7 @@ from gameai.knowledge import archive
 from gameai.knowledge.archive import MOST_LINE_BYTES, ArchiveError, Counts
 from gameai.knowledge.backups.repositories import Repository, RepositoryError
 from gameai.knowledge.backups.retention import archives, doubtful, lost, outdated
-from gameai.knowledge.embedding.local import MODEL
+from gameai.knowledge.embedding.choice import Choice
 from gameai.knowledge.store import archiving
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -75,11 +75,13 @@ def _write(connection: Connection, place: Repository, slot: str) -> ArchiveName:
     return made
 
 
-def restore(connection: Connection, place: Repository, file: str, once: str) -> ArchiveReport:
+def restore(
+    connection: Connection, place: Repository, file: str, once: str, choice: Choice
+) -> ArchiveReport:
     """Add what an archive holds, the newest where none is named.
 
     A database that says it was restored for the same `once` stays as it is: what was deleted since does not come back.
-    Raises psycopg.Error, OSError, `ArchiveError`, `RepositoryError`, `StoreError`.
+    Raises psycopg.Error, OSError, `ArchiveError`, `EmbeddingError`, `RepositoryError`, `StoreError`.
     """
     archiving.lock(connection)
     before = archiving.restored(connection, once) if once else None
@@ -92,7 +94,7 @@ def restore(connection: Connection, place: Repository, file: str, once: str) -> 
     try:
         # Of a damaged archive nothing is written.
         archive.checked(lines(place.read(str(chosen))))
-        counts = archiving.load(connection, lines(place.read(str(chosen))), MODEL)
+        counts = archiving.load(connection, lines(place.read(str(chosen))), choice)
     except ArchiveError as error:
         older = ", ".join(str(each) for each in found if each.slot < chosen.slot) or "none"
         raise ArchiveError(

@@ -24,5 +24,16 @@ class Embedder(Protocol):
     def dimensions(self) -> int:
         """The length of a vector."""
 
+    @property
+    def concurrency(self) -> int:
+        """Calls of `embed` at a time that make it faster."""
+
+    @property
+    def batch(self) -> int:
+        """Texts in a call of `embed` beyond which others should have their turn first."""
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One unit vector for each text: an array of shape (texts, dimensions). Blocks. Raises `EmbeddingError`."""
+
+    def close(self) -> None:
+        """Give up connections."""

@@ -1,4 +1,4 @@
-"""EDGE: checks and vectors of what callers write: one after the other in a thread of their own, so that searches never wait for them."""
+"""EDGE: checks and vectors of what callers write: in threads of their own, so that searches never wait for them."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -8,7 +8,6 @@ from gameai.knowledge.embedding.turns import Turns
 
 # A call takes at most about a second.
 _MOST_WAITING, _MOST_OF_ACCOUNT = 16, 4
-_SLICE = 4
 T = TypeVar("T")
 
 
@@ -17,7 +16,12 @@ class Intake:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._turns = Turns("intake", most=_MOST_WAITING, most_of_account=_MOST_OF_ACCOUNT)
+        self._turns = Turns(
+            "intake",
+            most=_MOST_WAITING,
+            most_of_account=_MOST_OF_ACCOUNT,
+            workers=embedder.concurrency,
+        )
 
     async def do(self, account: str, work: Callable[[], T]) -> T:
         """The result of some work for an account, as `Turns.submit`. Raises `NoPlaceError`, and what the work raises."""
@@ -25,7 +29,8 @@ class Intake:
 
     def vectors(self, texts: Sequence[str]) -> list[bytes]:
         """One vector for each text, as little-endian 32-bit floats. Blocks. Raises `EmbeddingError`."""
-        slices = [texts[at : at + _SLICE] for at in range(0, len(texts), _SLICE)]
+        size = self._embedder.batch
+        slices = [texts[at : at + size] for at in range(0, len(texts), size)]
         return [
             vector.astype("<f4").tobytes()
             for each in slices

@@ -10,10 +10,10 @@ from cachebox import LRUCache
 from gameai.knowledge.embedding.embedder import Embedder, EmbeddingError
 from gameai.knowledge.embedding.turns import NoPlaceError, Turns
 
-# A vector of 384 numbers is 1.5 KB.
-_KEPT = 10_000
+# About 10,000 vectors of 384 numbers.
+_KEPT_BYTES = 16 << 20
 # Slices that wait for the model; texts of a slice are computed together, and other accounts come between two slices.
-_MOST_WAITING, _MOST_OF_ACCOUNT, _SLICE = 64, 32, 4
+_MOST_WAITING, _MOST_OF_ACCOUNT = 64, 32
 _WAIT_SECONDS = 2.0
 # Little-endian 32-bit floats.
 Vector = bytes
@@ -25,15 +25,20 @@ class QueryVectors:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._kept: LRUCache[str, Vector] = LRUCache(_KEPT)
-        # The model uses one core.
-        self._turns = Turns("embedding", most=_MOST_WAITING, most_of_account=_MOST_OF_ACCOUNT)
+        self._kept: LRUCache[str, Vector] = LRUCache(_KEPT_BYTES // (4 * embedder.dimensions))
+        self._turns = Turns(
+            "embedding",
+            most=_MOST_WAITING,
+            most_of_account=_MOST_OF_ACCOUNT,
+            workers=embedder.concurrency,
+        )
 
     async def of(self, texts: Sequence[str], account: str) -> list[Vector | None]:
         """One vector for each text of an account; None for those that could not be computed in time."""
         found: dict[str, Vector | None] = {each: self._kept.get(each) for each in texts}
         missing = [each for each, vector in found.items() if vector is None]
-        slices = [missing[at : at + _SLICE] for at in range(0, len(missing), _SLICE)]
+        size = self._embedder.batch
+        slices = [missing[at : at + size] for at in range(0, len(missing), size)]
         end = asyncio.get_running_loop().time() + _WAIT_SECONDS
         for part in await asyncio.gather(*(self._computed(each, account, end) for each in slices)):
             found.update(part)

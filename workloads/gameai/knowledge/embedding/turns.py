@@ -1,4 +1,4 @@
-"""EDGE: one thread for the work of many accounts, which take turns."""
+"""EDGE: a few threads for the work of many accounts, which take turns."""
 
 import asyncio
 from collections import Counter, deque
@@ -24,13 +24,15 @@ class Turns:
     One account after the other has a piece of its work done, so that none waits for all work of another.
     """
 
-    def __init__(self, name: str, *, most: int, most_of_account: int) -> None:
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+    def __init__(self, name: str, *, most: int, most_of_account: int, workers: int = 1) -> None:
+        """`workers`: pieces that run at a time."""
+        self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix=name)
+        self._workers = workers
         self._most, self._most_of_account = most, most_of_account
         # In the order of their turns.
         self._waiting: dict[str, deque[_Piece]] = {}
         self._places: Counter[str] = Counter()
-        self._works = False
+        self._running = 0
         self._closed = False
 
     def submit(self, account: str, work: Callable[[], T]) -> asyncio.Future[T]:
@@ -56,10 +58,10 @@ class Turns:
         for _, result in (each for pieces in self._waiting.values() for each in pieces):
             result.cancel()
         self._waiting.clear()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self) -> None:
-        while self._waiting and not self._works:
+        while self._waiting and self._running < self._workers:
             account = next(iter(self._waiting))
             pieces = self._waiting.pop(account)
             work, result = pieces.popleft()
@@ -69,19 +71,19 @@ class Turns:
                 self._leave(account)
                 continue
             try:
-                running = asyncio.get_running_loop().run_in_executor(self._thread, _tried, work)
+                running = asyncio.get_running_loop().run_in_executor(self._threads, _tried, work)
             except RuntimeError as error:
                 # No thread can be started now.
                 self._leave(account)
                 result.set_exception(error)
                 continue
-            self._works = True
+            self._running += 1
             running.add_done_callback(partial(self._ended, account, result))
 
     def _ended(
         self, account: str, result: asyncio.Future[Any], running: asyncio.Future[_Outcome]
     ) -> None:
-        self._works = False
+        self._running -= 1
         self._leave(account)
         if running.cancelled():
             result.cancel()

@@ -10,7 +10,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from gameai.knowledge.store import concept_statements, event_statements
+from gameai.knowledge.store import concept_statements, event_statements, facts
 from gameai.knowledge.store.errors import hidden
 from gameai.knowledge.store.statements import FUNCTIONS
 
@@ -27,8 +27,8 @@ class MigrationError(Exception):
     """The schema cannot be brought to this release; the message says what to do."""
 
 
-def migrate(database: str, dimensions: int, owner: str = "") -> str:
-    """Bring the schema to this release and return its revision. `database` is a postgresql:// URL.
+def migrate(database: str, model: str, dimensions: int, owner: str = "") -> str:
+    """Bring the schema to this release, for vectors of a model, and return its revision. `database` is a postgresql:// URL.
 
     Does nothing where it is there already, or where a later release has made one that this one can use. With an `owner` the database is bound to that knowledge base,
     `namespace/name`: two would remove each other's sources. Raises `MigrationError`.
@@ -45,6 +45,7 @@ def migrate(database: str, dimensions: int, owner: str = "") -> str:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
             connection.commit()
             config.attributes["connection"] = connection
+            _check_model(connection, model, dimensions)
             if newer := _newer(connection, config):
                 return newer
             command.upgrade(config, "head")
@@ -90,6 +91,16 @@ def _newer(connection: Connection, config: Config) -> str:
     )
     oldest = str(row.scalar_one_or_none() or "")
     return found if oldest and oldest <= max(known) else ""
+
+
+def _check_model(connection: Connection, model: str, dimensions: int) -> None:
+    """Before anything is changed: tables of a later revision must have vectors of the same length."""
+    if connection.execute(text("SELECT to_regclass('memory_ops.facts')")).scalar() is None:
+        return
+    rows = connection.execute(text("SELECT key, value FROM memory_ops.facts"))
+    known: dict[str, str] = {each.key: each.value for each in rows}
+    if "dimensions" in known and (fault := facts.mismatch(known, model, dimensions)):
+        raise MigrationError(fault)
 
 
 def _check_owner(connection: Connection, owner: str) -> None:

@@ -16,7 +16,7 @@ from gameai.knowledge.store.errors import NO_SCHEMA, NO_SCHEMA_ERRORS, BusyError
 _LOG = logging.getLogger(__name__)
 
 
-OTHER_MODEL = "the database holds vectors of another model: run the memory with that model, or use another database"
+OTHER_MODEL = "the database holds vectors of another model: run the memory with that model, or fill another database with the new one"
 
 
 @contextmanager
@@ -24,10 +24,16 @@ def written() -> Iterator[None]:
     """Errors of checks and of the model as errors for the caller: nothing was written."""
     try:
         yield
-    except (NoPlaceError, EmbeddingError) as error:
-        _LOG.warning("a text was not taken: %s", str(error) or "too many wait")
+    except NoPlaceError as error:
+        _LOG.warning("a text was not taken: too many wait")
         raise ExhaustedError(
             "more texts wait than the model has time for, and nothing was written; call again"
+        ) from error
+    except EmbeddingError as error:
+        # What a service of the user's own says is for the log.
+        _LOG.warning("a text was not taken: %s", error)
+        raise UnavailableError(
+            "the embedding model does not answer, and nothing was written; call again"
         ) from error
 
 

@@ -1,6 +1,6 @@
 """EDGE: events, concepts, relations and reviews of a database as an archive, and back. Documents are not in it: their sources bring them back."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 import numpy as np
@@ -22,6 +22,9 @@ from gameai.knowledge.archive_lines import (
     WorldLine,
 )
 from gameai.knowledge.concepts import Content, embedded
+from gameai.knowledge.embedding.choice import Choice
+from gameai.knowledge.embedding.embedder import Embedder
+from gameai.knowledge.embedding.remote import INGESTING
 from gameai.knowledge.store import facts, worlds
 from gameai.knowledge.store.archive_statements import (
     ANALYZE,
@@ -173,24 +176,30 @@ def set_restored(connection: Connection, once: str, text: str) -> None:
     facts.keep(connection, f"restored {once}", text)
 
 
-def load(connection: Connection, lines: Iterable[str], model: str) -> Counts:
-    """Add what an archive with vectors of this model holds; what is there already stays. Returns how much was new.
+def load(connection: Connection, lines: Iterable[str], choice: Choice) -> Counts:
+    """Add what an archive holds; what is there already stays. Returns how much was new.
 
-    Each 200 events are one transaction, so that an import that was cut off can be repeated. Raises `ArchiveError`,
-    `StoreError` for an archive of another model, psycopg.Error.
+    Vectors of another model than the chosen one are computed again. Each 200 events are one transaction, so that an import
+    that was cut off can be repeated. Raises `ArchiveError`, `EmbeddingError`, `StoreError` for a database of another model,
+    psycopg.Error.
     """
+    started = _Import(connection, choice)
     try:
-        return _Import(connection, model).run(lines)
+        return started.run(lines)
     except ArchiveError as error:
         raise ArchiveError(f"{error}; what stands before is in the database") from error
+    finally:
+        started.close()
 
 
 class _Import:
     """One import: the world whose events come, and those that are not written yet."""
 
-    def __init__(self, connection: Connection, model: str) -> None:
+    def __init__(self, connection: Connection, choice: Choice) -> None:
         self._connection = connection
-        self._model = model
+        self._choice = choice
+        # What computes the vectors again, where those of the archive are of another model.
+        self._embedder: Embedder | None = None
         self._world: int | None = None
         self._name = ""
         self._last = 0
@@ -213,6 +222,11 @@ class _Import:
         self._connection.execute(ANALYZE)
         return Counts(**self._new)
 
+    def close(self) -> None:
+        """Give up the connections of the model."""
+        if self._embedder is not None:
+            self._embedder.close()
+
     def _take(self, number: int, found: Fields) -> None:
         match found:
             case HeadLine():
@@ -234,11 +248,9 @@ class _Import:
         # A memory that holds no vector yet has no model.
         if not found.model:
             return
-        if found.model != self._model:
-            raise ArchiveError(
-                f"the archive holds vectors of the model {found.model}, not of {self._model}, with which this release searches"
-            )
-        facts.check(self._connection, found.model, found.dimensions)
+        facts.check(self._connection, self._choice.model, self._choice.dimensions)
+        if (found.model, found.dimensions) != (self._choice.model, self._choice.dimensions):
+            self._embedder = self._choice.embedder(INGESTING)
 
     def _begin_world(self, found: WorldLine) -> None:
         self._name = found.name
@@ -262,6 +274,7 @@ class _Import:
         """The events that wait, and the numbers of their world."""
         if self._world is None or not (self._batch or self._fresh):
             return
+        self._embed(self._batch, [each["summary"] for each in self._batch])
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
                 cursor.execute(SEE, {"world": self._world})
@@ -274,6 +287,13 @@ class _Import:
             ) from error
         self._batch, self._fresh = [], False
 
+    def _embed(self, rows: list[dict[str, Any]], texts: Sequence[str]) -> None:
+        """Give rows vectors of the chosen model, where the archive has those of another one."""
+        if self._embedder is None:
+            return
+        for row, vector in zip(rows, self._embedder.embed(texts), strict=True):
+            row.update(model=self._choice.model, embedding=HalfVector(vector))
+
     def _concept(self, number: int, found: ConceptLine) -> None:
         content = Content(summary=found.summary, attributes=found.attributes)
         values = {
@@ -283,6 +303,7 @@ class _Import:
             "embedding": _vector(found.embedding),
             "text": embedded(found.name, content),
         }
+        self._embed([values], [values["text"]])
         with self._connection.transaction():
             self._connection.execute(LOCK_CONCEPTS, values)
             self._connection.execute(SEE, {"world": self._world})

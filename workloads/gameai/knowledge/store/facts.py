@@ -13,13 +13,12 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 def mismatch(facts: Mapping[str, str], model: str, dimensions: int) -> str:
     """Why vectors of this model cannot be compared with those of a database; empty: they can."""
     if int(facts["dimensions"]) != dimensions:
-        return (
-            f"the database was migrated for vectors of {facts['dimensions']} dimensions, and {model} has {dimensions}: "
-            "use another database for this model"
-        )
-    if facts.get("model", model) != model:
-        return f"the database holds vectors of the model {facts['model']}, not of {model}: use that model, or another database"
-    return ""
+        held = f"the database was migrated for vectors of {facts['dimensions']} dimensions, and {model} has {dimensions}"
+    elif facts.get("model", model) != model:
+        held = f"the database holds vectors of the model {facts['model']}, not of {model}"
+    else:
+        return ""
+    return f"{held}: use that model, or fill another database with the new one: ingest the sources there, and import an archive"
 
 
 def value(connection: Connection, key: str) -> str | None:

@@ -1,0 +1,24 @@
+"""PURE: what names an embedding service: the operator checks it in manifests, the memory in its flags."""
+
+import re
+
+from gameai_contract.names import PORT_PATTERN
+
+# Vectors stand in the rows of tables, which have 8 KiB, two bytes for each dimension.
+MOST_DIMENSIONS = 2000
+MOST_MODEL_CHARACTERS = 128
+MODEL_PATTERN = "[A-Za-z0-9]([A-Za-z0-9._:/@-]*[A-Za-z0-9])?"
+URL_PATTERN = (
+    f"https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:{PORT_PATTERN})?(/[A-Za-z0-9._~-]+)*"
+)
+_MODEL, _URL = re.compile(MODEL_PATTERN), re.compile(URL_PATTERN)
+
+
+def is_url(text: str) -> bool:
+    """Whether this is the URL of an API: without credentials, query or a slash at its end."""
+    return _URL.fullmatch(text) is not None
+
+
+def is_model(text: str) -> bool:
+    """Whether this is the name of a model."""
+    return len(text) <= MOST_MODEL_CHARACTERS and _MODEL.fullmatch(text) is not None

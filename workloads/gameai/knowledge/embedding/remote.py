@@ -1,0 +1,173 @@
+"""EDGE: vectors from a service with the embeddings API of OpenAI."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import httpx2
+import numpy as np
+
+from gameai.knowledge.embedding import openai_wire
+from gameai.knowledge.embedding.breaker import Breaker
+from gameai.knowledge.embedding.embedder import EmbeddingError, Vectors
+
+_LOG = logging.getLogger(__name__)
+_CONCURRENCY, _BATCH = 8, 64
+_CONNECT_SECONDS = 2.0
+_MOST_ERROR_BYTES = 16 << 10
+_TOO_MANY, _OK = 429, 200
+_NO_RIGHT = (401, 403)
+_FIRST_PAUSE, _MOST_PAUSE = 1.0, 30.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """An embedding service: `url` is that of its API, without `/embeddings`. With `request_dimensions` it is asked for vectors of `dimensions`."""
+
+    url: str
+    model: str
+    dimensions: int
+    request_dimensions: bool = False
+    key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patience:
+    """How long a call is tried: seconds of one attempt, attempts, and whether a service that fails is not asked for a while."""
+
+    seconds: float
+    attempts: int
+    breaks: bool
+
+
+# A caller who searches waits for 2 s; one who writes can call again.
+SERVING = Patience(seconds=5.0, attempts=1, breaks=True)
+INGESTING = Patience(seconds=60.0, attempts=6, breaks=False)
+
+
+class _RefusedError(Exception):
+    """A call got no vectors. `again`: another attempt may; `pause`: seconds that the service asks for."""
+
+    def __init__(self, why: str, *, again: bool, pause: float = 0.0) -> None:
+        super().__init__(why)
+        self.again, self.pause = again, pause
+
+
+class RemoteEmbedder:
+    """The model of a service. Threads may share it."""
+
+    concurrency = _CONCURRENCY
+    batch = _BATCH
+
+    def __init__(
+        self,
+        service: Service,
+        patience: Patience,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.model, self.dimensions = service.model, service.dimensions
+        self._service, self._patience = service, patience
+        self._breaker, self._sleep = Breaker(clock), sleep
+        key = {"authorization": f"Bearer {service.key}"} if service.key else {}
+        self._client = httpx2.Client(
+            headers={
+                "content-type": "application/json",
+                # A small compressed answer could be a large one.
+                "accept-encoding": "identity",
+                "user-agent": "gameai-knowledge",
+                **key,
+            },
+            timeout=httpx2.Timeout(patience.seconds, connect=_CONNECT_SECONDS),
+            limits=httpx2.Limits(max_connections=_CONCURRENCY),
+            # Neither a proxy nor a password of the machine; and the key goes to no other address.
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """One unit vector for each text."""
+        parts = [self._batch(texts[at : at + _BATCH]) for at in range(0, len(texts), _BATCH)]
+        return np.concatenate(parts) if parts else np.empty((0, self.dimensions), np.float32)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def _batch(self, texts: Sequence[str]) -> Vectors:
+        tried = 1
+        while True:
+            try:
+                return self._asked(texts)
+            except _RefusedError as refused:
+                if not refused.again or tried >= self._patience.attempts:
+                    raise EmbeddingError(str(refused)) from refused
+                pause = min(max(refused.pause, _FIRST_PAUSE * 2 ** (tried - 1)), _MOST_PAUSE)
+                _LOG.warning("%s; asking again in %.0f s", refused, pause)
+                self._sleep(pause)
+            tried += 1
+
+    def _asked(self, texts: Sequence[str]) -> Vectors:
+        """One attempt. Raises `_RefusedError`, `EmbeddingError`."""
+        if self._patience.breaks and (why := self._breaker.why()):
+            raise _RefusedError(f"{why}; the service is not asked for a few seconds", again=True)
+        try:
+            data = self._answer(texts)
+        except httpx2.HTTPError as error:
+            why = (
+                f"the embedding service at {self._service.url} does not answer: {_sentence(error)}"
+            )
+            self._breaker.failed(why)
+            raise _RefusedError(why, again=True) from error
+        self._breaker.succeeded()
+        return openai_wire.vectors(data, len(texts), self.dimensions)
+
+    def _answer(self, texts: Sequence[str]) -> bytes:
+        """The body of an answer with vectors. Raises `_RefusedError`, `EmbeddingError`, `httpx2.HTTPError`."""
+        requested = self.dimensions if self._service.request_dimensions else None
+        body = openai_wire.request(self.model, texts, requested)
+        end = time.monotonic() + self._patience.seconds
+        with self._client.stream("POST", f"{self._service.url}/embeddings", content=body) as answer:
+            most = openai_wire.most_bytes(len(texts), self.dimensions)
+            data = _bounded(answer, most if answer.status_code == _OK else _MOST_ERROR_BYTES, end)
+            if answer.status_code != _OK:
+                raise self._refusal(answer, data)
+            return data
+
+    def _refusal(self, answer: httpx2.Response, data: bytes) -> _RefusedError:
+        code = answer.status_code
+        who = f"the embedding service at {self._service.url}"
+        if code in _NO_RIGHT:
+            # Such answers may quote the key.
+            why = f"{who} refuses the key (HTTP {code}): is it right, and may it use {self.model}?"
+            self._breaker.failed(why)
+            return _RefusedError(why, again=False)
+        said = openai_wire.message(data)
+        why = f"{who} answered HTTP {code}{f': {said}' if said else ''}"
+        again = code == _TOO_MANY or code >= 500  # noqa: PLR2004 - the server's faults
+        if again:
+            self._breaker.failed(why)
+        return _RefusedError(why, again=again, pause=_pause(answer.headers.get("retry-after", "")))
+
+
+def _bounded(answer: httpx2.Response, most: int, end: float) -> bytes:
+    """The body. Raises `EmbeddingError` for one that is too large or too slow."""
+    data = bytearray()
+    for piece in answer.iter_raw():
+        data += piece
+        if len(data) > most:
+            raise EmbeddingError(f"the embedding service's answer has more than {most} bytes")
+        if time.monotonic() > end:
+            raise httpx2.ReadTimeout("the answer is too slow")
+    return bytes(data)
+
+
+def _pause(given: str) -> float:
+    """Retry-After in seconds; a date counts as none."""
+    return float(given) if given.isascii() and given.isdigit() and len(given) < 6 else 0.0  # noqa: PLR2004 - a day
+
+
+def _sentence(error: httpx2.HTTPError) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
