@@ -11,6 +11,8 @@ from gameai_contract.world_time import Anchor, parse_anchor
 
 _MOST_SHOWN = 64
 _PREFIX = "no configuration of a world:"
+_CLOCKS = ("clock", "clock.anchors")
+_CLOCK = '"clock": {"anchors": [{"effectiveAt": "2026-11-22T09:00:00Z", "worldSeconds": "0", "speed": "1", "dayLengthMinutes": 48}]}'
 
 
 class ConfigError(ValueError):
@@ -167,7 +169,9 @@ def _anchors(documents: Sequence[Mapping[str, Any]]) -> tuple[Anchor, ...]:
 def _fault(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(_shown, first["loc"]))
-    return f"{_PREFIX} {where}: {first['msg']}" if where else f"{_PREFIX} {first['msg']}"
+    # Of all parts this one is the hardest to write without an example.
+    example = f"; for example {_CLOCK}" if first["type"] == "missing" and where in _CLOCKS else ""
+    return f"{_PREFIX} {where}: {first['msg']}{example}" if where else f"{_PREFIX} {first['msg']}"
 
 
 def _shown(key: object) -> str:

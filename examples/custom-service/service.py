@@ -18,9 +18,9 @@ if NAME not in CONFIG["services"]:
     sys.exit(f"GAMEAI_SERVICE {NAME}: the world has {', '.join(CONFIG['services'])}")
 OWN = CONFIG["services"][NAME]
 # Own images may have any settings; the values are texts.
-SETTINGS = OWN["settings"]
-# The port of the manifest; PORT is for a laptop where it is taken.
-PORT = os.environ.get("PORT") or OWN["endpoint"].rpartition(":")[2]
+SETTINGS = OWN.get("settings", {})
+# The port of the manifest. On a laptop PORT, or without an endpoint in the file the default port of services.
+PORT = os.environ.get("PORT") or OWN.get("endpoint", "").rpartition(":")[2] or "50051"
 # Callers find new pods because connections end; see "Write it" in docs/how-to/custom-service.md.
 OPTIONS = [("grpc.max_connection_age_ms", 10_000), ("grpc.max_connection_age_grace_ms", 30_000)]
 DRAIN_SECONDS = float(os.environ.get("DRAIN_SECONDS", "11"))

@@ -138,7 +138,7 @@ def test_a_damaged_archive_is_refused_with_its_line(
         assert words in found.stderr, found.stderr
         assert not any(other.rows(each) for each in (EVENTS, CONCEPTS, REVIEWS)), words
     found = command(other, "import", given="".join([model, *lines[1:]]))
-    assert "the model other " in found.stderr
+    assert "line 2: model must be that of the head" in found.stderr
     found = command(other, "import", given="".join(lines[:-1]))
     assert "ends early" in found.stderr
     assert "what stands before is in the database" in found.stderr
@@ -146,3 +146,23 @@ def test_a_damaged_archive_is_refused_with_its_line(
     file.write_text("".join(lines))
     assert command(other, "import", f"--file={file}").returncode == 0
     assert other.rows(EVENTS) == filled.rows(EVENTS), "a damaged one before it does no harm"
+
+
+def test_a_file_is_checked_without_a_database(filled: Memory, tmp_path: Path) -> None:
+    file = tmp_path / "history.jsonl"
+    lines = command(filled, "export").stdout.splitlines(keepends=True)
+
+    def said(*step: str) -> tuple[int, str]:
+        line = [*COMMAND, *step, f"--file={file}"]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    assert said("check") == (1, f"error: [Errno 2] No such file or directory: '{file}'\n")
+    file.write_text("".join(lines))
+    counts = "2 worlds, 4 events, 4 versions of concepts, 3 of relations, 1 reviews"
+    assert said("check") == (0, f"whole: {counts}\n")
+    file.write_text("".join(lines[:-1]))
+    # Also where no database answers, the file comes first.
+    for step in (["check"], ["import", "--database=postgresql://nowhere.invalid/x"]):
+        code, words = said(*step)
+        assert (code, "the archive ends early" in words) == (1, True)

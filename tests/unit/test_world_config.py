@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from gameai.errors import (
     reason_of,
     status_of,
 )
-from gameai.serving import settings
+from gameai.services.storyteller.rules.missing import missing
+from gameai.serving import live, settings
 from gameai_contract.names import SETTINGS_HASH_ENVIRONMENT
 from gameai_contract.settings import settings_hash
-from gameai_contract.world_config import ConfigError, WorldConfig, parse
+from gameai_contract.world_config import ConfigError, RoleConfig, WorldConfig, parse
 from gameai_devcluster.testing.rendering import decided
 from google.rpc import code_pb2, error_details_pb2
 from google.rpc.status_pb2 import Status
@@ -103,6 +105,17 @@ def test_a_field_that_is_wrong_is_named(change: dict[str, Any], message: str) ->
     assert f"no configuration of a world: {message}" in str(raised.value)
 
 
+@pytest.mark.parametrize("clock", [None, {}])
+def test_a_clock_that_is_missing_is_shown(clock: object) -> None:
+    document = json.loads(worlds.configuration())
+    del document["clock"]
+    given = document if clock is None else document | {"clock": clock}
+    with pytest.raises(ConfigError) as raised:
+        parse(json.dumps(given))
+    example = str(raised.value).partition("Field required; for example ")[2]
+    assert parse(json.dumps(document | json.loads(f"{{{example}}}"))).anchors
+
+
 @pytest.mark.parametrize("part", ["roles", "services"])
 def test_a_document_of_the_operator_without_a_part_is_refused(part: str) -> None:
     document = json.loads(worlds.configuration())
@@ -133,6 +146,20 @@ def test_a_misspelt_key_of_a_service_is_refused_where_a_person_wrote_it() -> Non
     [
         ({}, 'services has no weather-manager (it has: none): add "weather-manager": {} to it'),
         ({"judge": {}}, "services has no weather-manager (it has: judge)"),
+        (
+            {"wether-manager": {}},
+            (
+                'services has no weather-manager (it has: wether-manager): add "weather-manager": {} to it; '
+                "is this service meant by wether-manager?"
+            ),
+        ),
+        (
+            {"weather-manager": {"settings": {"stepMinutes": "x", "region": "moor"}}},
+            (
+                "services.weather-manager.settings.stepMinutes: 'x' must be a whole number from 10 to 1440; "
+                "services.weather-manager.settings: region is not a setting"
+            ),
+        ),
         (
             {"weather-manager": {"settings": {"region": "moor"}}},
             "services.weather-manager.settings: region is not a setting (climate, regions",
@@ -185,3 +212,29 @@ def test_a_reason_that_is_not_ours_is_none() -> None:
     found.details.add().Pack(error_details_pb2.ErrorInfo(reason="X", domain="elsewhere"))
     found.details.add().Pack(error_details_pb2.BadRequest())
     assert reason_of(found) == ""
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "world.json"
+    file.write_text(worlds.configuration(), "utf-8-sig")
+    assert live.read(file) == parse(worlds.configuration())
+    file.write_bytes(b"\xff\xfe{")
+    with pytest.raises(ConfigError, match=r"world\.json: the file is not UTF-8"):
+        live.read(file)
+
+
+def test_a_storyteller_says_what_its_configuration_lacks() -> None:
+    whole = dataclasses.replace(
+        by_hand(storyteller={}),
+        memory="lore-memory.games.svc:50051",
+        gateway="gateway.games.svc:50051",
+        roles={"story": RoleConfig(tier="silver", namespace="games", endpoint="")},
+    )
+    assert list(missing(whole, "story")) == []
+    assert "no role tale, no text is written" in next(missing(whole, "tale"))
+    lacking = list(missing(by_hand(storyteller={}), "story"))
+    assert [each.partition(",")[0].split()[-1] for each in lacking] == [
+        "memory",
+        "gateway",
+        "story",
+    ]

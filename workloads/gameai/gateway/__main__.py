@@ -12,7 +12,7 @@ from gameai.gateway.app import Listening, Sources, StartError, run
 from gameai.gateway.sources.cluster import Scope
 from gameai.gateway.sources.view_file import ViewError
 from gameai.gateway.sources.watch import TOKEN_FOLDER, Server
-from gameai.serving import loop
+from gameai.serving import flags, loop
 from gameai.serving.identity import AUDIENCE, MOST_HOURS
 from gameai.serving.opening import PortError
 from gameai.serving.telemetry import configure_logging
@@ -24,7 +24,7 @@ _ISSUER = "https://kubernetes.default.svc.cluster.local"
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM; 0 then, 1 where it cannot start."""
     given = _parse(arguments)
-    configure_logging(given.log_level.upper())
+    configure_logging(given.log_level)
     _raise_descriptors()
     try:
         loop.run(run(_listening(given), _sources(given)))
@@ -131,12 +131,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default="",
         help="listen address (default: all interfaces; 127.0.0.1 with --insecure-no-identity)",
     )
-    add("--port", type=int, default=GRPC_PORT, help="gRPC port; 0: any free port, which is printed")
+    add(
+        "--port",
+        type=flags.port,
+        default=GRPC_PORT,
+        help=f"port of gRPC (default {GRPC_PORT}); 0: a free one, which is printed",
+    )
     add(
         "--health-port",
-        type=int,
+        type=flags.port,
         default=HEALTH_PORT,
-        help="port of /livez, /readyz and /metrics; 0: any free port",
+        help=f"port of /livez, /readyz, /metrics (default {HEALTH_PORT}); 0: a free one",
     )
     add(
         "--tls-certificate",
@@ -150,11 +155,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default=_DRAIN_SECONDS,
         help="maximum time for streams to end after SIGTERM, in seconds",
     )
-    add(
-        "--log-level",
-        default=os.environ.get("LOG_LEVEL", "INFO"),
-        help="DEBUG, INFO, WARNING or ERROR",
-    )
+    flags.add_log_level(parser)
 
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:

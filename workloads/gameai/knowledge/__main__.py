@@ -29,14 +29,14 @@ from gameai.knowledge.store import writing
 from gameai.knowledge.store.errors import StoreError, first_line
 from gameai.knowledge.store.writing import connect
 from gameai.knowledge.usage import UsageError
-from gameai.serving import loop
+from gameai.serving import flags, loop
 from gameai.serving.opening import PortError
 from gameai.serving.telemetry import configure_logging
 
 _DATABASE = DATABASE_ENVIRONMENT
 _STEPS = ("migrate", "ingest", "serve")
 _REMOVE = "remove"
-_MOST_CONNECTIONS, _MOST_PORT = 100, 65535
+_MOST_CONNECTIONS = 100
 _MOST_STATEMENT_MS, _MOST_DRAIN_SECONDS = 60_000, 600
 
 
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Do the steps; 0 on success, 1 where one fails, 2 on a wrong flag."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    configure_logging(given.log_level.upper())
+    configure_logging(given.log_level)
     try:
         return _run(given)
     except UsageError as error:
@@ -73,6 +73,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
+    if given.step == archives.CHECK:
+        return archives.check_file(given.file)
+    return _with_database(given)
+
+
+def _with_database(given: argparse.Namespace) -> int:
     database = _database(given.database or os.environ.get(_DATABASE, ""))
     removes = given.step == _REMOVE
     sources = [_source(each, has_folder=not removes) for each in given.source]
@@ -149,9 +155,6 @@ def _check_serving(given: argparse.Namespace) -> None:
         raise UsageError(f"--statement-ms must be from 1 to {_MOST_STATEMENT_MS}")
     if not 0 <= given.drain_seconds <= _MOST_DRAIN_SECONDS:
         raise UsageError(f"--drain-seconds must be from 0 to {_MOST_DRAIN_SECONDS}")
-    for name, port in (("--port", given.port), ("--health-port", given.health_port)):
-        if not 0 <= port <= _MOST_PORT:
-            raise UsageError(f"{name} must be from 0 to {_MOST_PORT}")
 
 
 def _database(url: str) -> str:
@@ -250,9 +253,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "step",
         nargs="?",
-        choices=(*_STEPS, _REMOVE, *archives.STEPS),
+        choices=(*_STEPS, _REMOVE, *archives.STEPS, archives.CHECK),
         help="only this step (default: migrate, ingest and serve, in this order); remove: the documents of sources, by name; "
-        "export, import, backup, restore: events, concepts, relations and reviews, which no source brings back",
+        "export, import, backup, restore: events, concepts, relations and reviews, which no source brings back; check: whether a file of them is whole",
     )
     add(
         "--database",
@@ -282,13 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     choice.add_flags(parser)
     archives.add_flags(parser)
     _add_serving(parser)
-    add(
-        "--log-level",
-        default=os.environ.get("LOG_LEVEL", "INFO"),
-        type=str.upper,
-        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
-        help="DEBUG, INFO, WARNING or ERROR",
-    )
+    flags.add_log_level(parser)
     return parser
 
 
@@ -304,12 +301,17 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="file with the keys of tokens and the accounts that may call, as the operator writes it; a change is taken up",
     )
-    serving("--port", type=int, default=GRPC_PORT, help="port of gRPC; 0: a free one")
+    serving(
+        "--port",
+        type=flags.port,
+        default=GRPC_PORT,
+        help=f"port of gRPC (default {GRPC_PORT}); 0: a free one",
+    )
     serving(
         "--health-port",
-        type=int,
+        type=flags.port,
         default=HEALTH_PORT,
-        help="port of /livez, /readyz, /metrics; 0: a free one",
+        help=f"port of /livez, /readyz, /metrics (default {HEALTH_PORT}); 0: a free one",
     )
     serving(
         "--port-file", type=Path, help="file to write both ports to, as JSON, once they are open"

@@ -72,13 +72,14 @@ class LiveWorld:
 def read(path: Path, *, by_hand: bool = False) -> WorldConfig:
     """The configuration of a file; `by_hand` as of `parse`. Raises `ConfigError`, also where the file cannot be read."""
     try:
-        return parse(path.read_text(), by_hand=by_hand)
+        # Some editors begin a file with a byte order mark.
+        return parse(path.read_text("utf-8-sig"), by_hand=by_hand)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except UnicodeError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: the file is not UTF-8: {error}") from error
 
 
 async def follow(path: Path, world: LiveWorld, *, by_hand: bool = False) -> None:

@@ -29,7 +29,7 @@ from gameai_contract.names import (
 from gameai_contract.world_config import ConfigError, WorldConfig
 from grpc import aio
 
-from gameai.serving import draining, settings, telemetry
+from gameai.serving import draining, flags, settings, telemetry
 from gameai.serving.background import Background
 from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
@@ -112,12 +112,17 @@ def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, 
         default="",
         help="address to listen on (default: every one of this pod, IPv4 and IPv6)",
     )
-    parser.add_argument("--port", type=int, default=GRPC_PORT, help="port of gRPC; 0: a free one")
+    parser.add_argument(
+        "--port",
+        type=flags.port,
+        default=GRPC_PORT,
+        help=f"port of gRPC (default {GRPC_PORT}); 0: a free one",
+    )
     parser.add_argument(
         "--health-port",
-        type=int,
+        type=flags.port,
         default=HEALTH_PORT,
-        help="port of /livez, /readyz, /metrics",
+        help=f"port of /livez, /readyz, /metrics (default {HEALTH_PORT}); 0: a free one",
     )
     parser.add_argument(
         "--port-file",
@@ -126,15 +131,11 @@ def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, 
     )
     parser.add_argument(
         "--drain-seconds",
-        type=float,
+        type=flags.seconds,
         default=_DRAIN_SECONDS,
         help=f"longest time for callers to look elsewhere (default {_DRAIN_SECONDS:.0f})",
     )
-    parser.add_argument(
-        "--log-level",
-        default=os.environ.get("LOG_LEVEL", "INFO"),
-        help="DEBUG, INFO, WARNING or ERROR",
-    )
+    flags.add_log_level(parser)
     given = parser.parse_args(arguments)
     options = Options(
         config=given.config,
@@ -145,7 +146,7 @@ def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, 
         port_file=given.port_file,
         drain_seconds=given.drain_seconds,
     )
-    return options, given.log_level.upper()
+    return options, given.log_level
 
 
 async def _run(service: GameService, options: Options) -> None:

@@ -13,6 +13,7 @@ from gameai_contract.inference import DEFAULT_SLOTS, MOST_IN_FLIGHT, TARGETS_MS,
 from gameai_contract.names import AGENT_PORT, POD_ENVIRONMENT, VLLM_PORT
 from prometheus_client import REGISTRY
 
+from gameai.serving import flags
 from gameai.serving.background import Background
 from gameai.serving.health import serve
 from gameai.serving.opening import PortError, opening
@@ -31,7 +32,7 @@ _STOP_SECONDS = 2.0
 def main(arguments: list[str] | None = None) -> int:
     """Run until SIGTERM; 0 then, 1 where it cannot start."""
     given = _parse(arguments)
-    configure_logging(given.log_level.upper())
+    configure_logging(given.log_level)
     try:
         asyncio.run(_run(given))
     except PortError as error:
@@ -51,12 +52,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--model", required=True, help="name of the model, as the engine serves it")
     add("--class", dest="class_", type=LatencyClass, required=True, help="Gold, Silver or Bronze")
     add("--slots", type=int, default=DEFAULT_SLOTS, help="concurrent requests of the engine")
-    add("--drain-seconds", type=float, default=60.0, help="longest drain, in seconds")
+    add("--drain-seconds", type=flags.seconds, default=60.0, help="longest drain, in seconds")
     add("--engine-hash", default="", help="hash of what the engine was started with, for reports")
     add("--pod", default=os.environ.get(POD_ENVIRONMENT, ""), help=f"name of the pod, for reports; {POD_ENVIRONMENT}")  # fmt: skip
     add("--address", default="", help="address to listen on; empty: all of this pod")
-    add("--port", type=int, default=AGENT_PORT, help="port; 0: any free port")
-    add("--log-level", default=os.environ.get("LOG_LEVEL", "INFO"), help="DEBUG, INFO, WARNING or ERROR")  # fmt: skip
+    add("--port", type=flags.port, default=AGENT_PORT, help="port; 0: any free port")
+    flags.add_log_level(parser)
     given = parser.parse_args(arguments)
     if not 1 <= given.slots <= MOST_IN_FLIGHT:
         parser.error(f"--slots must be from 1 to {MOST_IN_FLIGHT}")

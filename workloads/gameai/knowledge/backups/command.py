@@ -24,6 +24,8 @@ from gameai.knowledge.usage import UsageError
 
 EXPORT, IMPORT, BACKUP, RESTORE = "export", "import", "backup", "restore"
 STEPS = (EXPORT, IMPORT, BACKUP, RESTORE)
+# Of a file alone, without a database.
+CHECK = "check"
 _KEEP = 14
 _PIECE_BYTES, _GZIP = 1 << 20, b"\x1f\x8b"
 # Of a memory that is no KnowledgeBase.
@@ -32,11 +34,11 @@ _OWNER = "local/memory"
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of these steps."""
-    add = parser.add_argument_group("export, import, backup, restore").add_argument
+    add = parser.add_argument_group("export, import, check, backup, restore").add_argument
     add(
         "--file",
         default="-",
-        help="with export: file to write, which must not exist; with import: file to read, which is checked before it is imported; "
+        help="with export: file to write, which must not exist; with import and check: file to read, which import checks before it opens the database; "
         "-: standard output, standard input (default; a pipe is not checked before)",
     )
     add(
@@ -127,14 +129,23 @@ def _export(database: str, file: str) -> None:
     sys.stderr.write(f"exported: {_counted(found)}\n")
 
 
+def check_file(file: str) -> int:
+    """Read a whole archive and say what it holds. Raises `ArchiveError`, OSError."""
+    with _read(file) as given:
+        found = archive.checked(_lines(given))
+    sys.stderr.write(f"whole: {_counted(found)}\n")
+    return 0
+
+
 def _import(database: str, file: str, choice: Choice) -> None:
-    with connect(database) as connection, _read(file) as given:
+    with _read(file) as given:
         # Of a damaged file nothing is written. What comes through a pipe can be read once only.
         if given.seekable():
             begin = given.tell()
             archive.checked(_lines(given))
             given.seek(begin)
-        found = archiving.load(connection, _lines(given), choice)
+        with connect(database) as connection:
+            found = archiving.load(connection, _lines(given), choice)
     sys.stderr.write(f"imported: {_counted(found)}; what was there stays\n")
 
 

@@ -1,5 +1,6 @@
 """StorytellerService over gRPC: arcs, beats, answers and chronicles of one world."""
 
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,6 +19,7 @@ from gameai.services.storyteller.author import Author
 from gameai.services.storyteller.planner import Planner
 from gameai.services.storyteller.resolver import Resolver
 from gameai.services.storyteller.rules import prompts, requests, sources
+from gameai.services.storyteller.rules.missing import missing
 from gameai.services.storyteller.rules.replies import Written
 from gameai.serving import GameService, LiveWorld, Runtime, main
 from gameai.storyteller.v1 import storyteller_pb2 as pb
@@ -30,6 +32,7 @@ _MOST_WRITES = 3
 # To keep and send what was written before the caller's deadline.
 _SPARE_SECONDS = 2.0
 Context = aio.ServicerContext[Any, Any]
+_LOG = logging.getLogger(__name__)
 
 
 class StorytellerService(storyteller_pb2_grpc.StorytellerServiceServicer):
@@ -211,6 +214,8 @@ async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
         memory = _memory(config)
         if memory is not None:
             await stack.enter_async_context(memory)
+        for each in missing(config, settings["role"]):
+            _LOG.warning("%s", each)
         author = Author(gateway, role=settings["role"], tokens=int(settings["answerTokens"]))
         service = StorytellerService(
             runtime.world,
