@@ -8,9 +8,8 @@ from gameai_contract.names import PORT_PATTERN
 MOST_DIMENSIONS = 2000
 MOST_MODEL_CHARACTERS = 128
 MODEL_PATTERN = "[A-Za-z0-9]([A-Za-z0-9._:/@-]*[A-Za-z0-9])?"
-URL_PATTERN = (
-    f"https?://[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:{PORT_PATTERN})?(/[A-Za-z0-9._~-]+)*"
-)
+_LABEL = "[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+URL_PATTERN = f"https?://{_LABEL}([.]{_LABEL})*(:{PORT_PATTERN})?(/[A-Za-z0-9._~-]+)*"
 _MODEL, _URL = re.compile(MODEL_PATTERN), re.compile(URL_PATTERN)
 
 

@@ -25,7 +25,7 @@ from support.memory import COMMAND, Memory, served
 
 LORE = "# Bridges\n\n## Carrow\n\nThe bridge of Carrow has nine arches of black stone.\n"
 Client = Callable[..., RemoteEmbedder]
-ONE_TRY = Patience(seconds=5, attempts=1, breaks=False)
+ONE_TRY = Patience(seconds=5, attempts=1, texts=64, breaks=False)
 
 
 @pytest.fixture
@@ -72,6 +72,9 @@ def test_a_memory_ingests_searches_and_remembers_with_the_model_of_a_service(
     (tmp_path / "lore").mkdir()
     (tmp_path / "lore" / "bridges.md").write_text(LORE)
     steps = ["ingest", f"--source=lore={tmp_path / 'lore'}", url]
+    # A length that the service does not give is found before a database is made for it.
+    wrong = run("migrate", url, *flags(service, 1536))
+    assert (wrong.returncode, "vectors of 384 dimensions, not 1536" in wrong.stderr) == (1, True)
     assert run("migrate", url, *flags(service)).returncode == 0
     done = run(*steps, *flags(service))
     assert "lore: 1 documents, 1 chunks, 0 in quarantine (1 embedded)" in done.stdout
@@ -107,6 +110,7 @@ def test_a_memory_answers_by_words_while_its_service_is_away_and_by_meaning_agai
             assert running.search(f"stone {number}").degraded
         # It is left alone after a few failures, not asked 22 times.
         assert 100 - len(service.refusals) < 10
+        assert KEY not in running.log.read_text()
         service.refusals = []
         numbers = iter(range(1000))
         until(
@@ -167,6 +171,28 @@ def test_a_caller_is_told_what_is_wrong_and_never_the_key(
     assert "more than" in words()
 
 
+def test_a_text_that_the_model_does_not_take_is_the_callers_and_hurts_no_other(
+    service: EmbeddingService, client: Client, database_server: postgres.Postgres, tmp_path: Path
+) -> None:
+    memory = Memory(database_server, client())
+    memory.ingest({"bridges.md": LORE})
+    service.refusals = [(400, "")]
+    more = {"a.md": "# A\n\nToo long for it.\n", "bridges.md": LORE, "c.md": "# C\n\nShort.\n"}
+    report = memory.ingest(more)
+    assert [each.partition(":")[0] for each in report.failed] == ["a.md"]
+    assert report.documents == 2
+    with served(memory.url, tmp_path, *flags(service)) as running:
+        for _ in range(5):
+            service.refusals = [(413, "")]
+            with pytest.raises(grpc.RpcError) as raised:
+                History(running).append(event())
+            assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert "may be too long for the model" in (raised.value.details() or "")
+        # The service is well.
+        assert History(running).append(event())[0].sequence == 1
+        assert not running.search("nine arches").degraded
+
+
 def test_texts_are_asked_for_in_batches_and_lengths_only_where_the_model_shortens_them(
     service: EmbeddingService, client: Client, embedder: LocalEmbedder
 ) -> None:
@@ -196,7 +222,6 @@ def test_threads_share_a_service(service: EmbeddingService, client: Client) -> N
     assert time.monotonic() - began < 0.5 * remote.RemoteEmbedder.concurrency
 
 
-@pytest.mark.parametrize("dimensions", [1536, 2000])
 def test_the_longest_vectors_fit_into_a_row(
     service: EmbeddingService,
     client: Client,
@@ -255,9 +280,13 @@ def test_an_archive_of_another_model_gets_vectors_of_the_new_one(
     service.refusals = [(400, "")]
     failed = run(*load)
     assert failed.returncode == 1
-    assert "answered HTTP 400" in failed.stderr
+    assert "or shortly before: the embedding service" in failed.stderr
     done = run(*load)
     assert "imported: 0 worlds, 4 events, 1 versions of concepts" in done.stderr
+    # Once more: what is there is not computed again.
+    before = service.texts
+    assert "imported: 0 worlds, 0 events, 0 versions of concepts" in run(*load).stderr
+    assert service.texts == before
     models = "SELECT DISTINCT model, vector_dims(embedding) FROM memory."
     for table in ("story_events", "concept_versions"):
         assert other.rows(f"{models}{table}") == [(MODEL, 768)]

@@ -51,7 +51,7 @@ RULES: dict[str, tuple[str, Any, Any]] = {
     ),
     "with secretRef the url must begin with https://": (
         "spec.embedding",
-        {"openAI": KEYED | {"url": "http://10.1.2.3:8080/v1"}},
+        {"openAI": KEYED | {"url": "http://openai.com/v1"}},
         {"openAI": KEYED | {"url": "http://tei.models.svc.cluster.local:8080/v1"}},
     ),
     "trust must be at least 80 for lore of all worlds": (

@@ -85,23 +85,23 @@ def test_the_largest_answer_has_room_for_every_number() -> None:
     assert len(answer(*[longest] * 64)) < openai_wire.most_bytes(64, 2000)
 
 
-def test_a_service_that_failed_three_times_is_left_alone_for_a_while() -> None:
+def test_a_service_that_failed_three_times_is_left_alone_and_then_tried_by_one_call() -> None:
     now = 100.0
     made = Breaker(lambda: now)
     for _ in range(breaker.FAILURES - 1):
         made.failed("away")
-        assert made.why() == ""
+        assert made.entered() == ""
     made.failed("away")
-    assert made.why() == "away"
+    assert made.entered() == "away"
     now += breaker.SECONDS
-    assert made.why() == ""
-    # The first failure after the pause is enough.
+    assert [made.entered() for _ in range(3)] == ["", "away", "away"]
+    # A trial that never ends keeps the service from no other one.
+    now += breaker.SECONDS
+    assert made.entered() == ""
     made.failed("still away")
-    assert made.why() == "still away"
+    assert made.entered() == "still away"
     made.succeeded()
-    assert made.why() == ""
-    made.failed("away")
-    assert made.why() == ""
+    assert made.entered() == ""
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,9 @@ def test_a_service_that_failed_three_times_is_left_alone_for_a_while() -> None:
         ("ftp://api.openai.com", False),
         ("https://", False),
         ("https://a:99999", False),
+        ("https://a..b/v1", False),
+        ("https://a.-b/v1", False),
+        (f"https://{'a' * 64}.example/v1", False),
         ("https://a\n/v1", False),
     ],
 )

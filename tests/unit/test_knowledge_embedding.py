@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from gameai_contract.knowledge import SourceReport
 from gameai_operator.settings import Policy, Settings
 from support.knowledge_decisions import EXTERNAL, HISTORIES, Life
 from support.tier_decisions import a_pod, said
@@ -29,7 +30,7 @@ def environment(life: Life, name: str) -> dict[str, Any]:
     return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
 
 
-def test_programs_that_compute_vectors_get_the_key_and_the_migration_only_the_length() -> None:
+def test_programs_that_compute_vectors_get_the_key_and_others_do_not() -> None:
     life = Life(HISTORIES, embedding=embedding(requestDimensions=True))
     plain = {
         "GAMEAI_EMBEDDING_URL": "https://api.openai.com/v1",
@@ -38,13 +39,11 @@ def test_programs_that_compute_vectors_get_the_key_and_the_migration_only_the_le
         "GAMEAI_EMBEDDING_REQUEST_DIMENSIONS": "true",
     }
     key = {"secretKeyRef": {"name": "embedding-service", "key": "apiKey"}}
-    migration = environment(life, "lore-migrate-")
-    assert plain.items() <= migration.items()
-    assert "GAMEAI_EMBEDDING_API_KEY" not in migration
+    whole = {**plain, "GAMEAI_EMBEDDING_API_KEY": key}
+    assert whole.items() <= environment(life, "lore-migrate-").items()
     life.settle()
     life.finish("migrate")
     life.step()
-    whole = {**plain, "GAMEAI_EMBEDDING_API_KEY": key}
     for name in ("lore-ingest-", "lore-memory"):
         assert whole.items() <= environment(life, name).items()
 
@@ -63,6 +62,9 @@ def test_without_a_service_pods_know_of_none() -> None:
         ("https://api.openai.com/v1", 443, "ipBlock", False),
         ("http://10.1.2.3:8080", 8080, "ipBlock", False),
         ("http://tei.models.svc", 80, "models", True),
+        ("http://tei", 80, "eldermoor", True),
+        ("http://tei.models.svc.evil.example", 80, "ipBlock", False),
+        ("http://134744072", 80, "ipBlock", False),
         ("http://tei.models.svc.cluster.local:8080/v1", 8080, "models", True),
     ],
 )
@@ -83,6 +85,16 @@ def test_the_memory_reaches_its_service_and_no_tenant_one_outside_where_that_is_
     stalled = said(closed.step(), "Stalled")
     assert (stalled.reason == "NetworkNotAllowed") is not allowed
     assert ("spec.embedding.openAI.url" in stalled.message) is not allowed
+
+
+def test_a_program_that_removes_gets_no_key() -> None:
+    life = Life(HISTORIES, embedding=embedding())
+    life.served(SourceReport(documents=1, chunks=2))
+    life.root["spec"]["sources"] = []
+    life.settle()
+    removal = environment(life, "lore-remove-")
+    assert "GAMEAI_EMBEDDING_URL" in removal
+    assert "GAMEAI_EMBEDDING_API_KEY" not in removal
 
 
 def test_a_key_may_only_come_from_a_secret_that_is_allowed() -> None:

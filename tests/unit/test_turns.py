@@ -107,3 +107,22 @@ async def test_what_waits_when_it_closes_is_cancelled() -> None:
     with pytest.raises(NoPlaceError):
         _ = work.submit("b", "3")
     assert work.done == ["1"]
+
+
+async def test_an_account_has_at_most_half_of_several_workers() -> None:
+    turns = Turns("test", most=64, most_of_account=32, workers=4)
+    go, begun = threading.Event(), threading.Semaphore(0)
+
+    def wait() -> None:
+        begun.release()
+        assert go.wait(10)
+
+    results = [turns.submit("a", wait) for _ in range(8)]
+    # Two run; one of another account has a worker at once, however many wait.
+    assert [begun.acquire(timeout=10) for _ in range(2)] == [True, True]
+    assert await asyncio.wait_for(turns.submit("b", lambda: "here"), 10) == "here"
+    assert not begun.acquire(blocking=False)
+    unknown = [turns.submit("", lambda: "there") for _ in range(4)]
+    assert await asyncio.wait_for(asyncio.gather(*unknown), 10) == ["there"] * 4
+    go.set()
+    await asyncio.wait_for(asyncio.gather(*results), 10)

@@ -24,12 +24,12 @@ _FIXED = (
     "cannot change: vectors of two models are never compared. Create another KnowledgeBase with the new model, "
     "restore an archive of this one there (spec.restoreFrom), and change knowledgeBaseRef of the worlds"
 )
-# Of a Service, with the usual domain of a cluster or none.
-_IN_CLUSTER = "^http://[a-z0-9-]+([.][a-z0-9-]+([.]svc([.]cluster[.]local)?)?)?(:[0-9]+)?(/.*)?$"
+# Of a Service: its name, or with namespace and svc, and the usual domain of a cluster or none.
+_IN_CLUSTER = "^http://[a-z][a-z0-9-]*([.][a-z0-9-]+[.]svc([.]cluster[.]local)?)?(:[0-9]+)?(/.*)?$"
 
 
 class EmbeddingSecret(Model):
-    """A Secret with the key of an embedding service."""
+    """A Secret with the API key of an embedding service."""
 
     name: ObjectName
     """Name of the Secret, in the namespace of the knowledge base. Example: embedding-service."""
@@ -49,7 +49,7 @@ class OpenAIEmbedding(Model):
     request_dimensions: bool = False
     """Whether the service is asked for vectors of that length, for a model that can shorten them (OpenAI's text-embedding-3). Otherwise the model's own length must be `dimensions`."""
     secret_ref: EmbeddingSecret | None = None
-    """Key that is sent to the service. After a change of the Secret: kubectl rollout restart deployment <name>-memory. Absent: none is sent. Example: {name: embedding-service}."""
+    """API key that is sent to the service. After a change of the Secret: kubectl rollout restart deployment <name>-memory. Absent: none is sent. Example: {name: embedding-service}."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("self.model == oldSelf.model", f"model {_FIXED}", ".model"),
         Rule("self.dimensions == oldSelf.dimensions", f"dimensions {_FIXED}", ".dimensions"),

@@ -15,7 +15,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
             "WorldView": "8a6f2b591de4739a",
         },
         8: {
-            "KnowledgeBase": "70ff3e6a5bfaef8b",
+            "KnowledgeBase": "8aaaba1d5de4e871",
             "ModelTier": "70dac0fc65beade5",
             "GameWorld": "374b67023a5b3fcf",
             "WorldView": "8a6f2b591de4739a",

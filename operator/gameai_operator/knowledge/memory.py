@@ -46,8 +46,8 @@ _PROGRESS_SECONDS = 600
 _CA_FOLDER = "/etc/gameai-database"
 _SSL = {TlsMode.VERIFY_FULL: "verify-full", TlsMode.REQUIRE: "require", TlsMode.DISABLE: "disable"}
 _MIGRATE = "migrate"
-# Programs that compute vectors; the others need no key for them.
-_EMBED = ("serve", "ingest", "restore")
+# Programs that compute vectors; the others need no key for them. A migration asks a service how long they are.
+_EMBED = (_MIGRATE, "serve", "ingest", "restore")
 _MODULE = ("python", "-m", "gameai.knowledge")
 
 

@@ -109,11 +109,12 @@ def _to_host(kb: KnowledgeBase, host: str, port: int) -> Document:
 
 
 def service_namespace(kb: KnowledgeBase, host: str) -> str:
-    """The namespace of the Service that has this host name; empty for another host."""
+    """The namespace of the Service that has this host name, with the usual domain of a cluster or none; empty for another host."""
     labels = host.rstrip(".").split(".")
     if len(labels) == 1:
-        return kb.metadata.namespace if host else ""
-    return labels[1] if labels[2:3] == ["svc"] else ""
+        # A number is an address.
+        return kb.metadata.namespace if host[:1].isalpha() else ""
+    return labels[1] if labels[2:] in (["svc"], ["svc", "cluster", "local"]) else ""
 
 
 def _database(kb: KnowledgeBase) -> Document:

@@ -93,7 +93,7 @@ def _with_database(given: argparse.Namespace) -> int:
         return archives.run(database, given, model)
     if "migrate" in steps:
         sys.stdout.write(
-            f"schema {migrate(database, model.model, model.dimensions, given.owner)}\n"
+            f"schema {migrate(database, model.model, model.dimensions, given.owner, lambda: _probe(model))}\n"
         )
     if steps == ["migrate"]:
         return _reported(database, given.report)
@@ -105,10 +105,26 @@ def _with_database(given: argparse.Namespace) -> int:
         given.report.write_text(reports[0].text())
         return 0
     if "serve" in steps:
-        with contextlib.closing(model.embedder(SERVING)) as embedder:
-            loop.run(app.serve(_serving(given, database), embedder))
+        _serve(_serving(given, database), model)
     failed = any(each.error or each.failed_documents for each in reports)
     return int(failed and given.step == "ingest")
+
+
+def _probe(model: choice.Choice) -> None:
+    """Before a database is made for vectors of a service: whether they have that length. Raises `EmbeddingError`."""
+    if model.service is not None:
+        with contextlib.closing(model.embedder(INGESTING)) as embedder:
+            embedder.embed(["How long is a vector?"])
+
+
+def _serve(options: app.Serving, model: choice.Choice) -> None:
+    with contextlib.ExitStack() as stack:
+        embedder = stack.enter_context(contextlib.closing(model.embedder(SERVING)))
+        # The model of this process is loaded once; of a service each has its own connections.
+        writer = embedder
+        if model.service is not None:
+            writer = stack.enter_context(contextlib.closing(model.embedder(SERVING)))
+        loop.run(app.serve(options, embedder, writer))
 
 
 def _reported(database: str, report: Path | None) -> int:

@@ -90,14 +90,14 @@ class _Parts:
     gatekeeper: Gatekeeper
 
 
-async def serve(options: Serving, embedder: Embedder) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `PortError`."""
+async def serve(options: Serving, embedder: Embedder, writer: Embedder) -> None:
+    """Serve until SIGTERM or SIGINT. `embedder` is for searches, `writer` for texts to keep: neither waits for the other's connections. Raises `PortError`."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     interceptor = Interceptor()
     server = aio.server(
-        interceptors=[interceptor, Requests(_MOST_CALLS)],
+        interceptors=[Requests(_MOST_CALLS), interceptor],
         options=_OPTIONS,
         maximum_concurrent_rpcs=_MOST_CALLS,
     )
@@ -113,7 +113,7 @@ async def serve(options: Serving, embedder: Embedder) -> None:
         gatekeeper = _gatekeeper(options.admission_file, stack)
         vectors = QueryVectors(embedder)
         stack.callback(vectors.close)
-        intake = Intake(embedder)
+        intake = Intake(writer)
         stack.callback(intake.close)
         _add_services(server, _Parts(connections, vectors, intake, embedder, gatekeeper))
         checks = GrpcHealth(server, WIRE_NAME)

@@ -166,7 +166,7 @@ async def serve(
     world = LiveWorld(config, lambda: time.time_ns() // 1000)
     interceptor = Interceptor()
     server = aio.server(
-        interceptors=[interceptor, Requests(_MOST_CALLS)],
+        interceptors=[Requests(_MOST_CALLS), interceptor],
         options=_OPTIONS,
         maximum_concurrent_rpcs=_MOST_CALLS,
     )

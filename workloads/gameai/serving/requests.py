@@ -6,33 +6,45 @@ gRPC reads the message of a unary call before its handler runs, and waits for it
 import asyncio
 import contextlib
 import inspect
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_status import rpc_status
 
-from gameai.errors import ExhaustedError, InvalidArgumentError, ServiceFault, status_of
+from gameai.errors import (
+    ExhaustedError,
+    InvalidArgumentError,
+    ServiceFault,
+    UnavailableError,
+    status_of,
+)
+from gameai.serving import telemetry
 
 Handler = Any  # grpc.RpcMethodHandler; grpc types its parts as Any
 Context = aio.ServicerContext[Any, Any]
-Guard = Callable[[Context], AbstractAsyncContextManager[Any]]
+_Guard = Callable[[Context], AbstractAsyncContextManager[Any]]
+_M = TypeVar("_M")
 # From the start of a call to the last byte of its request; and where many calls wait for theirs, for the oldest of them.
 # Not `grpc.max_concurrent_streams`: of an honest client above that limit, grpc 1.85 refuses one call in twenty.
 SECONDS, SHORT_SECONDS = 10.0, 0.5
-# Calls of health and reflection whose answers are streams: they last long, and their callers are not authenticated.
-MOST_LONG_CALLS = 64
 
 
 class Requests(aio.ServerInterceptor):
-    """Handlers read their one request themselves; those of health and reflection map errors and are limited."""
+    """The first of a server's interceptors: handlers read their one request themselves, and other handlers come after that.
+
+    Of gRPC's own services (health, reflection) it also maps errors, and bounds the calls that last long: their callers are
+    not authenticated.
+    """
 
     def __init__(self, places: int) -> None:
         """`places`: calls that the server takes at a time; more than half of them never wait long for a request."""
-        self._long_calls = 0
+        self._most_long_calls = places // 4
+        self._long_calls: Counter[str] = Counter()
         self._arrivals = Arrivals(places // 2)
 
     async def intercept_service(
@@ -44,41 +56,46 @@ class Requests(aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        ours = handler_call_details.method.startswith("/gameai.")
-        # A stream of requests is read by its handler already, and the errors of ours are mapped elsewhere.
+        method = handler_call_details.method
+        ours = method.startswith("/gameai.")
+        # A stream of requests is read by its handler already, and the errors of ours are mapped there.
         if ours and handler.request_streaming:
             return handler
-        if handler.response_streaming:
-            guard = contextlib.nullcontext if ours else self._long
-            return _with_stream(handler, guard, self._arrivals)
-        guard = contextlib.nullcontext if ours else _mapped
-        return _with_answer(handler, guard, self._arrivals)
+
+        def guard(context: Context) -> AbstractAsyncContextManager[Any]:
+            long = handler.response_streaming and not ours
+            return self._long(context, method) if long else _mapped(context, method, counts=ours)
+
+        made = _with_stream if handler.response_streaming else _with_answer
+        return made(handler, guard, self._arrivals)
 
     @contextlib.asynccontextmanager
-    async def _long(self, context: Context) -> AsyncIterator[None]:
-        async with _mapped(context):
-            if self._long_calls >= MOST_LONG_CALLS:
+    async def _long(self, context: Context, method: str) -> AsyncIterator[None]:
+        async with _mapped(context, method, counts=False):
+            if self._long_calls[method] >= self._most_long_calls:
                 raise ExhaustedError(
-                    f"{MOST_LONG_CALLS} health watches and reflections are open here: ask for one Check, or come back later"
+                    f"{self._most_long_calls} calls of {method} are open here: end one, or call again later"
                 )
-            self._long_calls += 1
+            self._long_calls[method] += 1
             try:
                 yield
             finally:
-                self._long_calls -= 1
+                self._long_calls[method] -= 1
 
 
 @contextlib.asynccontextmanager
-async def _mapped(context: Context) -> AsyncIterator[None]:
-    """Errors of ours become the status of the call."""
+async def _mapped(context: Context, method: str, *, counts: bool) -> AsyncIterator[None]:
+    """Errors of ours become the status of the call; `counts`: those before its handler are counted here."""
     try:
         yield
     except ServiceFault as error:
         found: Any = rpc_status.to_status(status_of(error))
+        if counts:
+            telemetry.REQUESTS.labels(method, found.code.name).inc()
         await context.abort(found.code, found.details, found.trailing_metadata)
 
 
-def _with_answer(handler: Handler, guard: Guard, arrivals: "Arrivals") -> Handler:
+def _with_answer(handler: Handler, guard: _Guard, arrivals: "Arrivals") -> Handler:
     method, read = _method(handler), reader(handler.request_deserializer)
 
     async def call(arriving: AsyncIterator[Any], context: Context) -> Any:
@@ -93,7 +110,7 @@ def _with_answer(handler: Handler, guard: Guard, arrivals: "Arrivals") -> Handle
     )
 
 
-def _with_stream(handler: Handler, guard: Guard, arrivals: "Arrivals") -> Handler:
+def _with_stream(handler: Handler, guard: _Guard, arrivals: "Arrivals") -> Handler:
     method, read = _method(handler), reader(handler.request_deserializer)
     yields = inspect.isasyncgenfunction(method)
 
@@ -142,8 +159,8 @@ class Arrivals:
         self._most = most
         self._waiting: dict[asyncio.Timeout, float] = {}
 
-    async def only(self, arriving: AsyncIterator[bytes]) -> bytes:
-        """The bytes of the only request of a call. Raises `InvalidArgumentError` if there is none in time."""
+    async def only(self, arriving: AsyncIterator[_M]) -> _M:
+        """The only request of a call. Raises `InvalidArgumentError` without one, `UnavailableError` and `ExhaustedError` where it is late."""
         now = asyncio.get_running_loop().time()
         limit = asyncio.timeout_at(now + SECONDS)
         try:
@@ -154,12 +171,20 @@ class Arrivals:
         except StopAsyncIteration:
             raise InvalidArgumentError("the call has no message") from None
         except TimeoutError:
-            late = f"the request has not arrived in time: within {SECONDS:g} s, or {SHORT_SECONDS:g} s while many calls wait"
-            raise InvalidArgumentError(late) from None
+            if limit in self._waiting:
+                raise UnavailableError(
+                    f"the request has not arrived within {SECONDS:g} s: call again"
+                ) from None
+            raise ExhaustedError(
+                "the request has not arrived, and many calls wait for theirs: call again"
+            ) from None
         finally:
             self._waiting.pop(limit, None)
 
     def _hurry(self, now: float) -> None:
-        if len(self._waiting) > self._most:
+        while len(self._waiting) > self._most:
             oldest = next(iter(self._waiting))
-            oldest.reschedule(max(now, self._waiting.pop(oldest) + SHORT_SECONDS))
+            end = max(now, self._waiting.pop(oldest) + SHORT_SECONDS)
+            # One whose time is over leaves by itself.
+            if not oldest.expired():
+                oldest.reschedule(end)

@@ -35,11 +35,14 @@ from gameai.gateway.rpc.sinks import (
 from gameai.gateway.rpc.stream import Session
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.serving.identity import Caller, Identity
+from gameai.serving.requests import Arrivals
 
 NAME = "gameai.inference.v1.InferenceService"
 # Of the accounts of one namespace at one gateway: what gRPC holds of their unfinished messages is bounded by that.
 MOST_STREAMS = 128
 MOST_CALLS = 256
+# Single calls of all namespaces that wait for their request: more, and the oldest ones get little time.
+_MOST_WAITING = 1000
 # Left of a call's own deadline for the way back: a tenth, 100 ms at most; but a fiftieth of a long one, for gRPC rounds
 # it up on its way here, by a hundredth at most.
 _WAY_BACK, _WAY_BACK_SECONDS, _LONG_WAY_BACK = 0.1, 0.1, 0.02
@@ -73,6 +76,7 @@ class InferenceService:
         self._calls_of: Counter[str] = Counter()
         self._numbers = itertools.count()
         self._garbage = Garbage()
+        self._arrivals = Arrivals(_MOST_WAITING)
         self._draining = False
         # When a single call came last, by the monotonic clock.
         self.heard = -math.inf
@@ -131,7 +135,7 @@ class InferenceService:
         with CallStatus(self._dispatcher.metrics, self._garbage) as mapped:
             caller = self._caller(context)
             _within(self._calls_of, caller, MOST_CALLS, "calls", context)
-            request = await _only_message(request_iterator)
+            request = await _only_message(self._arrivals, request_iterator)
             answer = await self._infer(caller, request, context)
             if not answer.HasField("error"):
                 return pb.GenerateAnswerResponse(answer=answer)
@@ -164,7 +168,7 @@ class InferenceService:
         with CallStatus(self._dispatcher.metrics, self._garbage) as mapped:
             caller = self._caller(context)
             _within(self._calls_of, caller, MOST_CALLS, "calls", context)
-            request = await _only_message(request_iterator)
+            request = await _only_message(self._arrivals, request_iterator)
             self.heard = monotonic()
             world = self._world(caller, request.world)
             self._dispatcher.pacer.note(world.key)
@@ -316,14 +320,12 @@ def _within(counts: Counter[str], caller: Caller, most: int, what: str, context:
     context.add_done_callback(ended)  # type: ignore[arg-type] # its stub wants a named protocol
 
 
-async def _only_message(messages: AsyncIterator[_M]) -> _M:
-    """The only message of a call. Raises `InvalidArgumentError` if it is missing, or if its bytes are no message."""
+async def _only_message(arrivals: Arrivals, messages: AsyncIterator[_M]) -> _M:
+    """The only message of a call. Raises what `Arrivals.only` raises, and `InvalidArgumentError` if its bytes are no message."""
     try:
-        async for message in messages:
-            return message
+        return await arrivals.only(messages)
     except DecodeError as error:
         raise InvalidArgumentError(f"the request is not a message: {error}") from error
-    raise InvalidArgumentError("the call has no message")
 
 
 def _only(mine: list[WorldView], caller: Caller) -> WorldView | None:

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-# A service that is back is asked again after this time.
 FAILURES, SECONDS = 3, 5.0
 
 
 class Breaker:
-    """Opens for 5 s after three failures without a success between them, and for as long after each further one.
+    """Opens for 5 s after three failures without a success between them; then one call at a time tries whether the service is back.
 
     Threads may share it: a lost count makes it open one call later.
     """
@@ -18,16 +17,22 @@ class Breaker:
         self._until = 0.0
         self._why = ""
 
-    def why(self) -> str:
-        """The last failure while it is open; empty: the service may be asked."""
-        return self._why if self._clock() < self._until else ""
+    def entered(self) -> str:
+        """Empty: the caller may ask the service. Else the last failure, and the service is not to be asked."""
+        if self._failures < FAILURES:
+            return ""
+        now = self._clock()
+        if now < self._until:
+            return self._why
+        # The others wait for what becomes of this one.
+        self._until = now + SECONDS
+        return ""
 
     def failed(self, why: str) -> None:
         """The service did not answer, or refused to."""
         self._failures += 1
-        if self._failures >= FAILURES:
-            self._why, self._until = why, self._clock() + SECONDS
+        self._why, self._until = why, self._clock() + SECONDS
 
     def succeeded(self) -> None:
         """The service answered."""
-        self._failures, self._until = 0, 0.0
+        self._failures = 0

@@ -13,6 +13,10 @@ class EmbeddingError(Exception):
     """Texts cannot be embedded now; the message says why."""
 
 
+class RefusedTextError(EmbeddingError):
+    """These texts cannot be embedded, now or later: one of them is too long, for example."""
+
+
 class Embedder(Protocol):
     """A model. Its name is stored with each vector: vectors of different models are never compared."""
 

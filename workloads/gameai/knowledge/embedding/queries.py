@@ -10,8 +10,8 @@ from cachebox import LRUCache
 from gameai.knowledge.embedding.embedder import Embedder, EmbeddingError
 from gameai.knowledge.embedding.turns import NoPlaceError, Turns
 
-# About 10,000 vectors of 384 numbers.
-_KEPT_BYTES = 16 << 20
+# 10,000 vectors of 384 numbers, fewer of longer ones.
+_KEPT, _KEPT_BYTES = 10_000, 16 << 20
 # Slices that wait for the model; texts of a slice are computed together, and other accounts come between two slices.
 _MOST_WAITING, _MOST_OF_ACCOUNT = 64, 32
 _WAIT_SECONDS = 2.0
@@ -25,7 +25,8 @@ class QueryVectors:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._kept: LRUCache[str, Vector] = LRUCache(_KEPT_BYTES // (4 * embedder.dimensions))
+        most = min(_KEPT, _KEPT_BYTES // (4 * embedder.dimensions))
+        self._kept: LRUCache[str, Vector] = LRUCache(most)
         self._turns = Turns(
             "embedding",
             most=_MOST_WAITING,

@@ -10,14 +10,20 @@ import numpy as np
 
 from gameai.knowledge.embedding import openai_wire
 from gameai.knowledge.embedding.breaker import Breaker
-from gameai.knowledge.embedding.embedder import EmbeddingError, Vectors
+from gameai.knowledge.embedding.embedder import EmbeddingError, RefusedTextError, Vectors
 
 _LOG = logging.getLogger(__name__)
-_CONCURRENCY, _BATCH = 8, 64
+# It has a line for each request.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+_CONCURRENCY = 8
 _CONNECT_SECONDS = 2.0
 _MOST_ERROR_BYTES = 16 << 10
 _TOO_MANY, _OK = 429, 200
 _NO_RIGHT = (401, 403)
+# The service is well, and takes other texts.
+_REFUSED = (400, 413, 422)
+# A short request that is not answered in time says that the service is slow; a long one may say nothing but that.
+_SHORT_CHARACTERS = 4096
 _FIRST_PAUSE, _MOST_PAUSE = 1.0, 30.0
 
 
@@ -34,31 +40,31 @@ class Service:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patience:
-    """How long a call is tried: seconds of one attempt, attempts, and whether a service that fails is not asked for a while."""
+    """How a service is asked: seconds of one attempt, attempts, texts in a request, and whether one that fails is not asked for a while."""
 
     seconds: float
     attempts: int
+    texts: int
     breaks: bool
 
 
 # A caller who searches waits for 2 s; one who writes can call again.
-SERVING = Patience(seconds=5.0, attempts=1, breaks=True)
-INGESTING = Patience(seconds=60.0, attempts=6, breaks=False)
+SERVING = Patience(seconds=5.0, attempts=1, texts=8, breaks=True)
+INGESTING = Patience(seconds=60.0, attempts=6, texts=64, breaks=False)
 
 
 class _RefusedError(Exception):
-    """A call got no vectors. `again`: another attempt may; `pause`: seconds that the service asks for."""
+    """A call got no vectors. `again`: another attempt may; `pause`: seconds that the service asks for; `texts`: for what they are."""
 
-    def __init__(self, why: str, *, again: bool, pause: float = 0.0) -> None:
+    def __init__(self, why: str, *, again: bool, pause: float = 0.0, texts: bool = False) -> None:
         super().__init__(why)
-        self.again, self.pause = again, pause
+        self.again, self.pause, self.texts = again, pause, texts
 
 
 class RemoteEmbedder:
     """The model of a service. Threads may share it."""
 
     concurrency = _CONCURRENCY
-    batch = _BATCH
 
     def __init__(
         self,
@@ -69,6 +75,7 @@ class RemoteEmbedder:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.model, self.dimensions = service.model, service.dimensions
+        self.batch = patience.texts
         self._service, self._patience = service, patience
         self._breaker, self._sleep = Breaker(clock), sleep
         key = {"authorization": f"Bearer {service.key}"} if service.key else {}
@@ -89,21 +96,23 @@ class RemoteEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One unit vector for each text."""
-        parts = [self._batch(texts[at : at + _BATCH]) for at in range(0, len(texts), _BATCH)]
+        slices = (texts[at : at + self.batch] for at in range(0, len(texts), self.batch))
+        parts = [self._retried(each) for each in slices]
         return np.concatenate(parts) if parts else np.empty((0, self.dimensions), np.float32)
 
     def close(self) -> None:
         """Close its connections."""
         self._client.close()
 
-    def _batch(self, texts: Sequence[str]) -> Vectors:
+    def _retried(self, texts: Sequence[str]) -> Vectors:
         tried = 1
         while True:
             try:
                 return self._asked(texts)
             except _RefusedError as refused:
                 if not refused.again or tried >= self._patience.attempts:
-                    raise EmbeddingError(str(refused)) from refused
+                    kind = RefusedTextError if refused.texts else EmbeddingError
+                    raise kind(str(refused)) from refused
                 pause = min(max(refused.pause, _FIRST_PAUSE * 2 ** (tried - 1)), _MOST_PAUSE)
                 _LOG.warning("%s; asking again in %.0f s", refused, pause)
                 self._sleep(pause)
@@ -111,15 +120,18 @@ class RemoteEmbedder:
 
     def _asked(self, texts: Sequence[str]) -> Vectors:
         """One attempt. Raises `_RefusedError`, `EmbeddingError`."""
-        if self._patience.breaks and (why := self._breaker.why()):
+        if self._patience.breaks and (why := self._breaker.entered()):
             raise _RefusedError(f"{why}; the service is not asked for a few seconds", again=True)
         try:
             data = self._answer(texts)
-        except httpx2.HTTPError as error:
+        # A host name may be one that cannot be encoded.
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
             why = (
                 f"the embedding service at {self._service.url} does not answer: {_sentence(error)}"
             )
-            self._breaker.failed(why)
+            slow = isinstance(error, httpx2.TimeoutException)
+            if not slow or sum(map(len, texts)) <= _SHORT_CHARACTERS:
+                self._breaker.failed(why)
             raise _RefusedError(why, again=True) from error
         self._breaker.succeeded()
         return openai_wire.vectors(data, len(texts), self.dimensions)
@@ -145,11 +157,16 @@ class RemoteEmbedder:
             self._breaker.failed(why)
             return _RefusedError(why, again=False)
         said = openai_wire.message(data)
+        # A gateway may quote what it was sent.
+        said = said.replace(self._service.key, "…") if self._service.key else said
         why = f"{who} answered HTTP {code}{f': {said}' if said else ''}"
         again = code == _TOO_MANY or code >= 500  # noqa: PLR2004 - the server's faults
         if again:
             self._breaker.failed(why)
-        return _RefusedError(why, again=again, pause=_pause(answer.headers.get("retry-after", "")))
+        else:
+            self._breaker.succeeded()
+        pause = _pause(answer.headers.get("retry-after", ""))
+        return _RefusedError(why, again=again, pause=pause, texts=code in _REFUSED)
 
 
 def _bounded(answer: httpx2.Response, most: int, end: float) -> bytes:
@@ -169,5 +186,5 @@ def _pause(given: str) -> float:
     return float(given) if given.isascii() and given.isdigit() and len(given) < 6 else 0.0  # noqa: PLR2004 - a day
 
 
-def _sentence(error: httpx2.HTTPError) -> str:
+def _sentence(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__

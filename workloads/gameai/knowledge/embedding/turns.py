@@ -21,7 +21,8 @@ class NoPlaceError(Exception):
 class Turns:
     """Work beside the event loop. At most `most` pieces wait or run, `most_of_account` of one account. When all places are taken, an account that has none still gets one.
 
-    One account after the other has a piece of its work done, so that none waits for all work of another.
+    One account after the other has a piece of its work done, so that none waits for all work of another. With several
+    `workers` an account has at most half of them.
     """
 
     def __init__(self, name: str, *, most: int, most_of_account: int, workers: int = 1) -> None:
@@ -32,7 +33,7 @@ class Turns:
         # In the order of their turns.
         self._waiting: dict[str, deque[_Piece]] = {}
         self._places: Counter[str] = Counter()
-        self._running = 0
+        self._running: Counter[str] = Counter()
         self._closed = False
 
     def submit(self, account: str, work: Callable[[], T]) -> asyncio.Future[T]:
@@ -61,8 +62,7 @@ class Turns:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self) -> None:
-        while self._waiting and self._running < self._workers:
-            account = next(iter(self._waiting))
+        while (account := self._next()) is not None:
             pieces = self._waiting.pop(account)
             work, result = pieces.popleft()
             if pieces:
@@ -77,13 +77,23 @@ class Turns:
                 self._leave(account)
                 result.set_exception(error)
                 continue
-            self._running += 1
+            self._running[account] += 1
             running.add_done_callback(partial(self._ended, account, result))
+
+    def _next(self) -> str | None:
+        """The account whose turn it is; None while all workers are busy, or those that it may have."""
+        if self._running.total() >= self._workers:
+            return None
+        share = max(1, self._workers // 2)
+        # Callers that are not known share all workers.
+        return next(
+            (each for each in self._waiting if not each or self._running[each] < share), None
+        )
 
     def _ended(
         self, account: str, result: asyncio.Future[Any], running: asyncio.Future[_Outcome]
     ) -> None:
-        self._running -= 1
+        self._running[account] -= 1
         self._leave(account)
         if running.cancelled():
             result.cancel()
@@ -98,7 +108,7 @@ class Turns:
     def _leave(self, account: str) -> None:
         self._places[account] -= 1
         if not self._places[account]:
-            del self._places[account]
+            del self._places[account], self._running[account]
 
 
 def _tried(work: Callable[[], Any]) -> _Outcome:

@@ -9,7 +9,7 @@ import numpy as np
 import psycopg
 from gameai_contract.knowledge import GLOBAL_TRUST
 
-from gameai.knowledge.embedding.embedder import Embedder, Vectors
+from gameai.knowledge.embedding.embedder import Embedder, RefusedTextError, Vectors
 from gameai.knowledge.ingestion.bursts import bursts
 from gameai.knowledge.ingestion.chunking import Cut
 from gameai.knowledge.ingestion.documents import DocumentError, parse
@@ -145,9 +145,16 @@ class _Ingestion:
         missing = [key for key in texts if key not in found]
         if missing:
             self._embedded += len(missing)
-            made = self._embedder.embed([texts[key] for key in missing])
+            made = self._made([texts[key] for key in missing])
             found.update(zip(missing, made, strict=True))
         return found
+
+    def _made(self, texts: list[str]) -> Vectors:
+        try:
+            return self._embedder.embed(texts)
+        except RefusedTextError as error:
+            # Other documents of the source are taken all the same.
+            raise DocumentError(str(error)) from error
 
     def _check_whole(self) -> None:
         """Of a source with little trust nothing is found before it was seen as a whole."""

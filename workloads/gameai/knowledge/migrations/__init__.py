@@ -1,5 +1,6 @@
 """The schema of the memory: alembic's revisions, applied under an advisory lock."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -27,11 +28,18 @@ class MigrationError(Exception):
     """The schema cannot be brought to this release; the message says what to do."""
 
 
-def migrate(database: str, model: str, dimensions: int, owner: str = "") -> str:
+def migrate(
+    database: str,
+    model: str,
+    dimensions: int,
+    owner: str = "",
+    probe: Callable[[], None] = lambda: None,
+) -> str:
     """Bring the schema to this release, for vectors of a model, and return its revision. `database` is a postgresql:// URL.
 
     Does nothing where it is there already, or where a later release has made one that this one can use. With an `owner` the database is bound to that knowledge base,
-    `namespace/name`: two would remove each other's sources. Raises `MigrationError`.
+    `namespace/name`: two would remove each other's sources. `probe` is called before a new database is made for this model; what it raises ends
+    the migration. Raises `MigrationError`.
     """
     engine = create_engine(
         "postgresql+psycopg://", creator=lambda: psycopg.connect(database), poolclass=NullPool
@@ -45,7 +53,8 @@ def migrate(database: str, model: str, dimensions: int, owner: str = "") -> str:
             connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK})
             connection.commit()
             config.attributes["connection"] = connection
-            _check_model(connection, model, dimensions)
+            if not _has_model(connection, model, dimensions):
+                probe()
             if newer := _newer(connection, config):
                 return newer
             command.upgrade(config, "head")
@@ -93,14 +102,15 @@ def _newer(connection: Connection, config: Config) -> str:
     return found if oldest and oldest <= max(known) else ""
 
 
-def _check_model(connection: Connection, model: str, dimensions: int) -> None:
-    """Before anything is changed: tables of a later revision must have vectors of the same length."""
+def _has_model(connection: Connection, model: str, dimensions: int) -> bool:
+    """Whether the database was made for vectors of this model; False: it is new. Raises `MigrationError` where it was made for others."""
     if connection.execute(text("SELECT to_regclass('memory_ops.facts')")).scalar() is None:
-        return
+        return False
     rows = connection.execute(text("SELECT key, value FROM memory_ops.facts"))
     known: dict[str, str] = {each.key: each.value for each in rows}
-    if "dimensions" in known and (fault := facts.mismatch(known, model, dimensions)):
+    if fault := facts.mismatch(known, model, dimensions):
         raise MigrationError(fault)
+    return True
 
 
 def _check_owner(connection: Connection, owner: str) -> None:

@@ -8,7 +8,7 @@ import psycopg
 
 from gameai import errors
 from gameai.errors import ExhaustedError, FullError, InvalidArgumentError, UnavailableError
-from gameai.knowledge.embedding.embedder import EmbeddingError
+from gameai.knowledge.embedding.embedder import EmbeddingError, RefusedTextError
 from gameai.knowledge.embedding.turns import NoPlaceError
 from gameai.knowledge.store.concepts import ConflictError, EarlierError, NoCauseError, TooManyError
 from gameai.knowledge.store.errors import NO_SCHEMA, NO_SCHEMA_ERRORS, BusyError, first_line
@@ -28,6 +28,11 @@ def written() -> Iterator[None]:
         _LOG.warning("a text was not taken: too many wait")
         raise ExhaustedError(
             "more texts wait than the model has time for, and nothing was written; call again"
+        ) from error
+    except RefusedTextError as error:
+        _LOG.warning("a text was not taken: %s", error)
+        raise InvalidArgumentError(
+            "the embedding model refuses the text, and nothing was written: it may be too long for the model"
         ) from error
     except EmbeddingError as error:
         # What a service of the user's own says is for the log.

@@ -11,6 +11,13 @@ EVENT = (
     + ", ".join(f"%({each.strip()})s" for each in EVENT_COLUMNS.split(","))
     + ") ON CONFLICT (world_id, key) DO NOTHING"
 )
+KNOWN_EVENTS = (
+    "SELECT key FROM memory.story_events WHERE world_id = %(world)s AND key = ANY(%(keys)s)"
+)
+KNOWN_VERSION = (
+    "SELECT FROM memory.concept_versions JOIN memory.narrative_concepts AS concepts USING (concept_id)"
+    " WHERE concepts.world_id IS NOT DISTINCT FROM %(world)s::int AND (kind, name, version) = (%(kind)s, %(name)s, %(version)s)"
+)
 COUNT_EVENTS = (
     "UPDATE memory.worlds SET last_sequence = greatest(last_sequence, %(last)s), events ="
     " (SELECT count(*) FROM memory.story_events WHERE world_id = %(world)s) WHERE world_id = %(world)s"

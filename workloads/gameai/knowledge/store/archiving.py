@@ -23,7 +23,7 @@ from gameai.knowledge.archive_lines import (
 )
 from gameai.knowledge.concepts import Content, embedded
 from gameai.knowledge.embedding.choice import Choice
-from gameai.knowledge.embedding.embedder import Embedder
+from gameai.knowledge.embedding.embedder import Embedder, RefusedTextError
 from gameai.knowledge.embedding.remote import INGESTING
 from gameai.knowledge.store import facts, worlds
 from gameai.knowledge.store.archive_statements import (
@@ -35,6 +35,8 @@ from gameai.knowledge.store.archive_statements import (
     COUNT_VERSIONS,
     EVENT,
     EVENT_COLUMNS,
+    KNOWN_EVENTS,
+    KNOWN_VERSION,
     RELATION,
     RELATIONS,
     REVIEW,
@@ -206,6 +208,7 @@ class _Import:
         # The numbers of the world are not written yet.
         self._fresh = False
         self._batch: list[dict[str, Any]] = []
+        self._concepts: list[dict[str, Any]] = []
         self._new = dict.fromkeys(archive.COUNTED.values(), 0)
 
     def run(self, lines: Iterable[str]) -> Counts:
@@ -214,10 +217,15 @@ class _Import:
             for number, found in archive.framed(lines):
                 if not isinstance(found, EventLine):
                     self._write()
+                if not isinstance(found, ConceptLine):
+                    self._write_concepts()
                 self._take(number, found)
             self._write()
+            self._write_concepts()
         except psycopg.DataError as error:
             raise ArchiveError(f"line {number}: {first_line(error)}") from error
+        except RefusedTextError as error:
+            raise ArchiveError(f"line {number} or shortly before: {error}") from error
         # Plans for a table that has just been filled would be those for an empty one.
         self._connection.execute(ANALYZE)
         return Counts(**self._new)
@@ -274,7 +282,9 @@ class _Import:
         """The events that wait, and the numbers of their world."""
         if self._world is None or not (self._batch or self._fresh):
             return
-        self._embed(self._batch, [each["summary"] for each in self._batch])
+        if self._embedder is not None:
+            self._batch = self._unknown_events()
+            self._embed(self._batch, "summary")
         try:
             with self._connection.transaction(), self._connection.cursor() as cursor:
                 cursor.execute(SEE, {"world": self._world})
@@ -287,33 +297,64 @@ class _Import:
             ) from error
         self._batch, self._fresh = [], False
 
-    def _embed(self, rows: list[dict[str, Any]], texts: Sequence[str]) -> None:
-        """Give rows vectors of the chosen model, where the archive has those of another one."""
-        if self._embedder is None:
-            return
-        for row, vector in zip(rows, self._embedder.embed(texts), strict=True):
+    def _embed(self, rows: Sequence[dict[str, Any]], field: str) -> None:
+        """Give rows vectors of the chosen model; `field` holds the text."""
+        assert self._embedder is not None  # noqa: S101 - the callers' condition
+        made = self._embedder.embed([each[field] for each in rows])
+        for row, vector in zip(rows, made, strict=True):
             row.update(model=self._choice.model, embedding=HalfVector(vector))
+
+    def _unknown_events(self) -> list[dict[str, Any]]:
+        """Those of the batch that the database does not have: an import that is repeated computes few vectors again."""
+        keys = [each["key"] for each in self._batch]
+        with self._connection.transaction():
+            self._connection.execute(SEE, {"world": self._world})
+            rows = self._connection.execute(KNOWN_EVENTS, {"world": self._world, "keys": keys})
+            known = {each[0] for each in rows}
+        return [each for each in self._batch if each["key"] not in known]
 
     def _concept(self, number: int, found: ConceptLine) -> None:
         content = Content(summary=found.summary, attributes=found.attributes)
         values = {
             **dict(found),
+            "line": number,
             "world": self._world,
             "attributes": Jsonb(found.attributes),
             "embedding": _vector(found.embedding),
             "text": embedded(found.name, content),
+            "known": False,
         }
-        self._embed([values], [values["text"]])
+        self._concepts.append(values)
+        if len(self._concepts) == _BATCH:
+            self._write_concepts()
+
+    def _write_concepts(self) -> None:
+        """The versions of concepts that wait."""
+        rows, self._concepts = self._concepts, []
+        if self._embedder is not None:
+            for each in rows:
+                each["known"] = self._has_version(each)
+            self._embed([each for each in rows if not each["known"]], "text")
+        for each in rows:
+            self._write_concept(each)
+
+    def _has_version(self, values: dict[str, Any]) -> bool:
+        with self._connection.transaction():
+            self._connection.execute(SEE, {"world": self._world})
+            return self._connection.execute(KNOWN_VERSION, values).fetchone() is not None
+
+    def _write_concept(self, values: dict[str, Any]) -> None:
         with self._connection.transaction():
             self._connection.execute(LOCK_CONCEPTS, values)
             self._connection.execute(SEE, {"world": self._world})
             row = self._connection.execute(CONCEPT, values).fetchone()
             values["concept"] = row[0] if row else None
-            if self._connection.execute(VERSION, values).fetchone() is not None:
+            # Of one that is known the vector may be of another length, which no statement takes.
+            if not values["known"] and self._connection.execute(VERSION, values).fetchone():
                 self._new["concepts"] += 1
             elif self._connection.execute(SAME_VERSION, values).fetchone() != (True,):
                 raise ArchiveError(
-                    f"line {number}: concept {found.kind} {found.name!r} has another version {found.version}: "
+                    f"line {values['line']}: concept {values['kind']} {values['name']!r} has another version {values['version']}: "
                     "import into a database without it"
                 )
 
