@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from gameai.knowledge.backups import repositories
 from gameai_contract.archives import ArchiveReport, archive_name, archive_report
 from gameai_devcluster.processes import free_port, start_in_background
 from gameai_devcluster.testing.waiting import until
@@ -350,3 +351,18 @@ def test_a_step_that_is_killed_at_any_time_is_completed_by_the_next_one(
         assert repository.report(new(), "restore", f"--archive={each}").events == 4
     for statement in (EVENTS, CONCEPTS, RELATIONS, REVIEWS):
         assert target.rows(statement) == filled.rows(statement)
+
+
+@pytest.mark.parametrize("size", [0, 999, 1000, 1001, 2000, 2500])
+def test_an_archive_is_read_in_pieces_however_slowly(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    for name, value in repository.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(repositories, "_PIECE_BYTES", 1000)
+    data = bytes(range(250)) * 10
+    file = repository.folder / OWNER / "20261129T030000Z.5d1f0c2a.1.1.jsonl.gz"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data[:size])
+    place = repositories.repository(repository.place, OWNER)
+    assert b"".join(place.read(file.name)) == data[:size]

@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol, cast
 import obstore
 from gameai_contract.archives import BUCKET_PATTERN, ENDPOINT_PATTERN
 from gameai_contract.knowledge import is_world
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, GenericError
 from obstore.store import S3Store
 
 from gameai.knowledge.store.errors import hidden
@@ -28,11 +28,12 @@ _CREDENTIALS = (
 )
 _CHUNK_BYTES = 1 << 20
 # An object has at most 10,000 parts of this size.
-_UPLOAD_BYTES = 8 << 20
+_UPLOAD_BYTES = _PIECE_BYTES = 8 << 20
 _RETRIES, _RETRY_SECONDS, _TIMEOUT = 5, 60, "60s"
 # Others that a message names.
 _MOST_NAMED = 5
 _MOST_WORDS = 500
+_NO_RANGES = "non-partial response"
 _ERROR_BODY = re.compile(
     "<Code>(?P<code>[^<]*)</Code>.*?<Message>(?P<message>[^<]*)</Message>", re.DOTALL
 )
@@ -165,11 +166,26 @@ class Bucket:
         """The bytes of a file, in pieces."""
         # Each piece is a request of its own: what is read slowly would exceed the time of one.
         size, path = self.size(name), self._path(name)
-        for begin in range(0, size, _UPLOAD_BYTES):
-            end = min(begin + _UPLOAD_BYTES, size)
+        with _said():
+            if size <= _PIECE_BYTES or not self._gives_ranges(path):
+                for piece in obstore.get(self._store, path).stream(_CHUNK_BYTES):
+                    yield bytes(piece)
+                return
+        for begin in range(0, size, _PIECE_BYTES):
+            end = min(begin + _PIECE_BYTES, size)
             with _said():
-                piece = obstore.get_range(self._store, path, start=begin, end=end)
-            yield bytes(piece)
+                part = obstore.get_range(self._store, path, start=begin, end=end)
+            yield bytes(part)
+
+    def _gives_ranges(self, path: str) -> bool:
+        """Whether the server answers a range with that range; some answer with the whole."""
+        try:
+            obstore.get_range(self._store, path, start=0, end=1)
+        except GenericError as error:
+            if _NO_RANGES in str(error):
+                return False
+            raise
+        return True
 
     def size(self, name: str) -> int:
         """Number of bytes of a file."""
