@@ -193,6 +193,38 @@ def test_a_text_that_the_model_does_not_take_is_the_callers_and_hurts_no_other(
         assert not running.search("nine arches").degraded
 
 
+@pytest.mark.parametrize(
+    ("raw", "pause"),
+    [
+        (b"HTTP/1.1 200 OK\r\nx-slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n", 0.05),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", 0.0),
+        (b"HTTP/1.1 103 Early Hints\r\nset-cookie: a=b\r\n\r\n", 0.0),
+    ],
+    ids=["header", "continue", "hints"],
+)
+def test_an_answer_that_never_ends_is_given_up(
+    service: EmbeddingService, client: Client, raw: bytes, pause: float
+) -> None:
+    service.raw, service.raw_pause_seconds = raw, pause
+    made, began = client(Patience(seconds=1, attempts=1, texts=8, breaks=True)), time.monotonic()
+    with pytest.raises(EmbeddingError):
+        made.embed(["a"])
+    assert time.monotonic() - began < 10
+    service.raw = None
+    assert made.embed(["a"]).shape == (1, 384)
+
+
+def test_a_key_that_is_quoted_in_an_odd_answer_is_in_no_message(
+    service: EmbeddingService, client: Client
+) -> None:
+    key = "sk-" + "0123456789" * 20
+    service.raw = f"HTTP/1.1 200 OK\r\n{key}\r\n\r\n".encode()
+    with pytest.raises(EmbeddingError) as raised:
+        client(key=key).embed(["a"])
+    assert "0123456789" not in str(raised.value)
+    assert len(str(raised.value)) < 400
+
+
 def test_texts_are_asked_for_in_batches_and_lengths_only_where_the_model_shortens_them(
     service: EmbeddingService, client: Client, embedder: LocalEmbedder
 ) -> None:

@@ -1,6 +1,7 @@
 """Who may ask the memory what: real tokens, and the file that the operator writes."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,20 @@ def test_callers_without_a_good_token_are_refused(service: Served) -> None:
         service.search("ferry")
     assert "audience is not gameai-memory" in code(service, "games/default", aud=["other"])
     assert "UNAUTHENTICATED" in code(service, "games/default", key=THEIRS)
+
+
+def test_a_caller_without_a_token_is_refused_before_its_request_is_read(service: Served) -> None:
+    sent = threading.Event()
+
+    def silent() -> Iterator[bytes]:
+        sent.wait(60)
+        yield b""
+
+    call: Any = service.channel.stream_unary("/gameai.knowledge.v1.KnowledgeService/BatchSearch")
+    with pytest.raises(grpc.RpcError) as raised:
+        call(silent(), timeout=5)
+    sent.set()
+    assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_only_reviewers_decide_and_under_their_own_name(service: Served, memory: Memory) -> None:

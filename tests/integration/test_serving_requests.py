@@ -35,10 +35,11 @@ async def test_calls_that_never_send_their_request_leave_places_to_others(tmp_pa
                         break
                     await asyncio.sleep(0.05)
             assert [await ask(b"here") for _ in range(20)] == [b"here"] * 20
-            with pytest.raises(aio.AioRpcError) as raised:
-                await calls[0]
-            assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert "many calls wait for theirs" in (raised.value.details() or "")
+            said = [asyncio.ensure_future(each.details()) for each in calls]
+            done, left = await asyncio.wait(said, timeout=10 * requests.SHORT_SECONDS)
+            assert any("many calls wait for theirs" in (each.result() or "") for each in done)
+            for each in left:
+                each.cancel()
             for call in calls:
                 call.cancel()
     await running.end()

@@ -1,6 +1,8 @@
 """An embedding service for tests: the API of OpenAI over HTTP, with the vectors of the real local model."""
 
 import base64
+import contextlib
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -26,6 +28,9 @@ class EmbeddingService:
     body: bytes | None = None
     delay_seconds: float = 0.0
     numbers: bool = False
+    # Written instead of an answer, byte after byte.
+    raw: bytes | None = None
+    raw_pause_seconds: float = 0.0
     # Vectors are shortened to what is asked for, else they have this length.
     dimensions: int = DIMENSIONS
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -60,6 +65,9 @@ class _Handler(BaseHTTPRequestHandler):
         given = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.service.requests.append(given)
         self.service.ends.wait(self.service.delay_seconds)
+        if self.service.raw is not None:
+            self._trickle(self.service.raw)
+            return
         code, body, pause = self._decided(given)
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(code)
@@ -68,6 +76,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("retry-after", pause)
         self.end_headers()
         self.wfile.write(data)
+
+    def _trickle(self, given: bytes) -> None:
+        """These bytes, one by one, again and again: the client must end it."""
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            for byte in itertools.cycle(given):
+                self.wfile.write(bytes([byte]))
+                if self.service.ends.wait(self.service.raw_pause_seconds):
+                    return
 
     def _decided(self, given: dict[str, Any]) -> tuple[int, Any, str]:
         """Status, body, and Retry-After."""

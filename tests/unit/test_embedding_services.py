@@ -50,6 +50,7 @@ def test_vectors_come_in_the_order_of_the_texts_and_have_length_1(form: Any) -> 
         (b"{}", "no embeddings (data: Field required): is the URL that of its API"),
         (answer("x" * 4, UP), "neither numbers nor base64"),
         (answer("????", UP), "neither numbers nor base64"),
+        (answer("\u00e9" * 4, UP), "neither numbers nor base64"),
         (answer(UP), "1 vectors for 2 texts"),
         (answer(UP, UP, indexes=[0, 0]), "or with other indexes"),
         (answer(UP, [1.0]), "vectors of 1 dimensions, not 2"),
@@ -73,10 +74,9 @@ def test_an_answer_that_is_no_vectors_is_refused(data: bytes, words: str) -> Non
         (b'{"detail": []}', ""),
         (b"[]", ""),
         (b"Bad Gateway", ""),
-        (b'{"error": "' + b"x" * 300 + b'"}', "x" * 200),
     ],
 )  # fmt: skip
-def test_an_error_is_quoted_on_one_short_line(data: bytes, words: str) -> None:
+def test_an_error_is_quoted_on_one_line(data: bytes, words: str) -> None:
     assert openai_wire.message(data) == words
 
 

@@ -95,14 +95,15 @@ async def serve(options: Serving, embedder: Embedder, writer: Embedder) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    interceptor = Interceptor()
-    server = aio.server(
-        interceptors=[Requests(_MOST_CALLS), interceptor],
-        options=_OPTIONS,
-        maximum_concurrent_rpcs=_MOST_CALLS,
-    )
     state = _State()
     async with contextlib.AsyncExitStack() as stack:
+        gatekeeper = _gatekeeper(options.admission_file, stack)
+        interceptor = Interceptor()
+        server = aio.server(
+            interceptors=[Requests(_MOST_CALLS, gatekeeper.rights), interceptor],
+            options=_OPTIONS,
+            maximum_concurrent_rpcs=_MOST_CALLS,
+        )
         with opening("--health-port", options.address, options.health_port):
             runner = await serve_health(lambda: state.fault, options.address, options.health_port)
         stack.push_async_callback(runner.cleanup)
@@ -110,7 +111,6 @@ async def serve(options: Serving, embedder: Embedder, writer: Embedder) -> None:
             options.database, size=options.connections, statement_ms=options.statement_ms
         )
         stack.push_async_callback(connections.close)
-        gatekeeper = _gatekeeper(options.admission_file, stack)
         vectors = QueryVectors(embedder)
         stack.callback(vectors.close)
         intake = Intake(writer)

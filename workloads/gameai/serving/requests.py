@@ -7,8 +7,9 @@ import asyncio
 import contextlib
 import inspect
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
@@ -27,7 +28,6 @@ from gameai.serving import telemetry
 
 Handler = Any  # grpc.RpcMethodHandler; grpc types its parts as Any
 Context = aio.ServicerContext[Any, Any]
-_Guard = Callable[[Context], AbstractAsyncContextManager[Any]]
 _M = TypeVar("_M")
 # From the start of a call to the last byte of its request; and where many calls wait for theirs, for the oldest of them.
 # Not `grpc.max_concurrent_streams`: of an honest client above that limit, grpc 1.85 refuses one call in twenty.
@@ -41,8 +41,12 @@ class Requests(aio.ServerInterceptor):
     not authenticated.
     """
 
-    def __init__(self, places: int) -> None:
-        """`places`: calls that the server takes at a time; more than half of them never wait long for a request."""
+    def __init__(self, places: int, admit: Callable[[Context], object] = lambda _: None) -> None:
+        """`places`: calls that the server takes at a time; more than half of them never wait long for a request.
+
+        `admit` is called for our calls before their request is read, and raises where the caller may not call.
+        """
+        self._admit = admit
         self._most_long_calls = places // 4
         self._long_calls: Counter[str] = Counter()
         self._arrivals = Arrivals(places // 2)
@@ -62,25 +66,45 @@ class Requests(aio.ServerInterceptor):
         if ours and handler.request_streaming:
             return handler
 
-        def guard(context: Context) -> AbstractAsyncContextManager[Any]:
-            long = handler.response_streaming and not ours
-            return self._long(context, method) if long else _mapped(context, method, counts=ours)
+        async def read(arriving: AsyncIterator[bytes], context: Context) -> Any:
+            if ours:
+                self._admit(context)
+            return decode(await self._arrivals.only(arriving))
 
-        made = _with_stream if handler.response_streaming else _with_answer
-        return made(handler, guard, self._arrivals)
+        decode = reader(handler.request_deserializer)
+        parts = _Parts(
+            handler=handler,
+            read=read,
+            mapped=lambda context: _mapped(context, method, counts=ours),
+            held=contextlib.nullcontext if ours else lambda: self._long(method),
+        )
+        return _with_stream(parts) if handler.response_streaming else _with_answer(parts)
 
-    @contextlib.asynccontextmanager
-    async def _long(self, context: Context, method: str) -> AsyncIterator[None]:
-        async with _mapped(context, method, counts=False):
-            if self._long_calls[method] >= self._most_long_calls:
-                raise ExhaustedError(
-                    f"{self._most_long_calls} calls of {method} are open here: end one, or call again later"
-                )
-            self._long_calls[method] += 1
-            try:
-                yield
-            finally:
-                self._long_calls[method] -= 1
+    @contextlib.contextmanager
+    def _long(self, method: str) -> Iterator[None]:
+        if self._long_calls[method] >= self._most_long_calls:
+            raise ExhaustedError(
+                f"{self._most_long_calls} calls of {method} are open here: end one, or call again later"
+            )
+        self._long_calls[method] += 1
+        try:
+            yield
+        finally:
+            self._long_calls[method] -= 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Parts:
+    """A handler, and what stands around its method: how its one request is read, its errors, and its place among long calls."""
+
+    handler: Handler
+    read: Callable[[AsyncIterator[bytes], Context], Awaitable[Any]]
+    mapped: Callable[[Context], AbstractAsyncContextManager[Any]]
+    held: Callable[[], AbstractContextManager[Any]]
+
+    async def request(self, arriving: AsyncIterator[Any], context: Context) -> Any:
+        """What the method takes: the request, or the stream of them."""
+        return arriving if self.handler.request_streaming else await self.read(arriving, context)
 
 
 @contextlib.asynccontextmanager
@@ -95,41 +119,39 @@ async def _mapped(context: Context, method: str, *, counts: bool) -> AsyncIterat
         await context.abort(found.code, found.details, found.trailing_metadata)
 
 
-def _with_answer(handler: Handler, guard: _Guard, arrivals: "Arrivals") -> Handler:
-    method, read = _method(handler), reader(handler.request_deserializer)
+def _with_answer(parts: _Parts) -> Handler:
+    method = _method(parts.handler)
 
     async def call(arriving: AsyncIterator[Any], context: Context) -> Any:
-        async with guard(context):
-            request = arriving if handler.request_streaming else read(await arrivals.only(arriving))
-            return await method(request, context)
+        async with parts.mapped(context):
+            return await method(await parts.request(arriving, context), context)
 
-    return grpc.stream_unary_rpc_method_handler(
-        call,
-        request_deserializer=read if handler.request_streaming else None,
-        response_serializer=handler.response_serializer,
-    )
+    return grpc.stream_unary_rpc_method_handler(call, **_wire(parts.handler))
 
 
-def _with_stream(handler: Handler, guard: _Guard, arrivals: "Arrivals") -> Handler:
-    method, read = _method(handler), reader(handler.request_deserializer)
+def _with_stream(parts: _Parts) -> Handler:
+    method = _method(parts.handler)
     yields = inspect.isasyncgenfunction(method)
 
     async def call(arriving: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-        async with guard(context):
-            request = arriving if handler.request_streaming else read(await arrivals.only(arriving))
-            # A method that is no generator writes its answers itself.
-            answers = method(request, context)
-            if not yields:
-                await answers
-                return
-            async for answer in answers:
-                yield answer
+        async with parts.mapped(context):
+            request = await parts.request(arriving, context)
+            with parts.held():
+                # A method that is no generator writes its answers itself.
+                answers = method(request, context)
+                if not yields:
+                    await answers
+                    return
+                async for answer in answers:
+                    yield answer
 
-    return grpc.stream_stream_rpc_method_handler(
-        call,
-        request_deserializer=read if handler.request_streaming else None,
-        response_serializer=handler.response_serializer,
-    )
+    return grpc.stream_stream_rpc_method_handler(call, **_wire(parts.handler))
+
+
+def _wire(handler: Handler) -> dict[str, Any]:
+    """One request stays bytes, until its caller is admitted."""
+    read = reader(handler.request_deserializer) if handler.request_streaming else None
+    return {"request_deserializer": read, "response_serializer": handler.response_serializer}
 
 
 def _method(handler: Handler) -> Any:

@@ -4,7 +4,6 @@ https://platform.openai.com/docs/api-reference/embeddings
 """
 
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
@@ -17,7 +16,6 @@ from gameai.knowledge.embedding.embedder import EmbeddingError, Vectors
 
 _Numbers = NDArray[np.float64]
 _FLOAT_BYTES = 4
-_MOST_MESSAGE = 200
 # A number of a vector in JSON takes 25 characters at most; and what stands around the vectors.
 _NUMBER_BYTES, _FRAME_BYTES = 26, 64 << 10
 
@@ -68,7 +66,7 @@ def vectors(data: bytes, number: int, dimensions: int) -> Vectors:
 
 
 def message(data: bytes) -> str:
-    """What an answer with an error says, on one line of 200 characters at most; empty where it says nothing known."""
+    """What an answer with an error says, on one line; empty where it says nothing known."""
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -78,8 +76,7 @@ def message(data: bytes) -> str:
     text = error.get("message") if isinstance(error, dict) else error
     if not isinstance(text, str):
         return ""
-    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return line[:_MOST_MESSAGE]
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
 def _row(given: list[float] | str, dimensions: int) -> _Numbers:
@@ -95,7 +92,8 @@ def _row(given: list[float] | str, dimensions: int) -> _Numbers:
 def _decoded(text: str) -> _Numbers:
     try:
         data = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    # binascii.Error is one; letters that are not ASCII are another.
+    except ValueError:
         data = b"?"
     if len(data) % _FLOAT_BYTES:
         raise EmbeddingError("the embedding service's vectors are neither numbers nor base64")

@@ -1,9 +1,13 @@
 """EDGE: vectors from a service with the embeddings API of OpenAI."""
 
+import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 import numpy as np
@@ -18,6 +22,8 @@ logging.getLogger("httpx2").setLevel(logging.WARNING)
 _CONCURRENCY = 8
 _CONNECT_SECONDS = 2.0
 _MOST_ERROR_BYTES = 16 << 10
+_MOST_MESSAGE = 300
+_CLOSE_SECONDS = 5.0
 _TOO_MANY, _OK = 429, 200
 _NO_RIGHT = (401, 403)
 # The service is well, and takes other texts.
@@ -62,7 +68,7 @@ class _RefusedError(Exception):
 
 
 class RemoteEmbedder:
-    """The model of a service. Threads may share it."""
+    """The model of a service. Threads may share it: its requests run in a loop of their own, where a time holds for a request as a whole."""
 
     concurrency = _CONCURRENCY
 
@@ -78,21 +84,12 @@ class RemoteEmbedder:
         self.batch = patience.texts
         self._service, self._patience = service, patience
         self._breaker, self._sleep = Breaker(clock), sleep
-        key = {"authorization": f"Bearer {service.key}"} if service.key else {}
-        self._client = httpx2.Client(
-            headers={
-                "content-type": "application/json",
-                # A small compressed answer could be a large one.
-                "accept-encoding": "identity",
-                "user-agent": "gameai-knowledge",
-                **key,
-            },
-            timeout=httpx2.Timeout(patience.seconds, connect=_CONNECT_SECONDS),
-            limits=httpx2.Limits(max_connections=_CONCURRENCY),
-            # Neither a proxy nor a password of the machine; and the key goes to no other address.
-            trust_env=False,
-            follow_redirects=False,
+        self._client = _client(service, patience)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="embedding-service", daemon=True
         )
+        self._thread.start()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One unit vector for each text."""
@@ -101,8 +98,16 @@ class RemoteEmbedder:
         return np.concatenate(parts) if parts else np.empty((0, self.dimensions), np.float32)
 
     def close(self) -> None:
-        """Close its connections."""
-        self._client.close()
+        """End what runs, and close its connections."""
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_CLOSE_SECONDS)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        for each in asyncio.all_tasks() - {asyncio.current_task()}:
+            each.cancel()
+        await self._client.aclose()
 
     def _retried(self, texts: Sequence[str]) -> Vectors:
         tried = 1
@@ -123,43 +128,64 @@ class RemoteEmbedder:
         if self._patience.breaks and (why := self._breaker.entered()):
             raise _RefusedError(f"{why}; the service is not asked for a few seconds", again=True)
         try:
-            data = self._answer(texts)
+            data = self._waited(texts)
         # A host name may be one that cannot be encoded.
-        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError) as error:
-            why = (
-                f"the embedding service at {self._service.url} does not answer: {_sentence(error)}"
-            )
-            slow = isinstance(error, httpx2.TimeoutException)
+        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, TimeoutError) as error:
+            why = self._shown(f"{self._who} does not answer: {_sentence(error)}")
+            slow = isinstance(error, httpx2.TimeoutException | TimeoutError)
             if not slow or sum(map(len, texts)) <= _SHORT_CHARACTERS:
                 self._breaker.failed(why)
-            raise _RefusedError(why, again=True) from error
+            raise _RefusedError(why, again=True) from None
         self._breaker.succeeded()
         return openai_wire.vectors(data, len(texts), self.dimensions)
 
-    def _answer(self, texts: Sequence[str]) -> bytes:
-        """The body of an answer with vectors. Raises `_RefusedError`, `EmbeddingError`, `httpx2.HTTPError`."""
+    def _waited(self, texts: Sequence[str]) -> bytes:
+        """The answer, from the loop of requests. Raises what `_answer` raises."""
+        answer = self._answer(texts)
+        try:
+            running = asyncio.run_coroutine_threadsafe(answer, self._loop)
+        except RuntimeError:
+            answer.close()
+            raise EmbeddingError("the embedding service is not asked any more") from None
+        try:
+            # Also where the loop has ended meanwhile.
+            return running.result(self._patience.seconds + _CLOSE_SECONDS)
+        except CancelledError:
+            raise EmbeddingError("the embedding service is not asked any more") from None
+
+    async def _answer(self, texts: Sequence[str]) -> bytes:
+        """The body of an answer with vectors. Raises `_RefusedError`, `EmbeddingError`, `httpx2.HTTPError`, TimeoutError."""
         requested = self.dimensions if self._service.request_dimensions else None
         body = openai_wire.request(self.model, texts, requested)
-        end = time.monotonic() + self._patience.seconds
-        with self._client.stream("POST", f"{self._service.url}/embeddings", content=body) as answer:
+        url = f"{self._service.url}/embeddings"
+        async with (
+            asyncio.timeout(self._patience.seconds),
+            self._client.stream("POST", url, content=body) as answer,
+        ):
             most = openai_wire.most_bytes(len(texts), self.dimensions)
-            data = _bounded(answer, most if answer.status_code == _OK else _MOST_ERROR_BYTES, end)
+            data = await _bounded(answer, most if answer.status_code == _OK else _MOST_ERROR_BYTES)
             if answer.status_code != _OK:
                 raise self._refusal(answer, data)
             return data
 
+    @property
+    def _who(self) -> str:
+        return f"the embedding service at {self._service.url}"
+
+    def _shown(self, text: str) -> str:
+        """A text of the service or of its client as a message has it: it may quote the key."""
+        key = self._service.key
+        return (text.replace(key, "…") if key else text)[:_MOST_MESSAGE]
+
     def _refusal(self, answer: httpx2.Response, data: bytes) -> _RefusedError:
         code = answer.status_code
-        who = f"the embedding service at {self._service.url}"
         if code in _NO_RIGHT:
-            # Such answers may quote the key.
-            why = f"{who} refuses the key (HTTP {code}): is it right, and may it use {self.model}?"
+            # Such answers may quote a part of the key.
+            why = f"{self._who} refuses the key (HTTP {code}): is it right, and may it use {self.model}?"
             self._breaker.failed(why)
             return _RefusedError(why, again=False)
         said = openai_wire.message(data)
-        # A gateway may quote what it was sent.
-        said = said.replace(self._service.key, "…") if self._service.key else said
-        why = f"{who} answered HTTP {code}{f': {said}' if said else ''}"
+        why = self._shown(f"{self._who} answered HTTP {code}{f': {said}' if said else ''}")
         again = code == _TOO_MANY or code >= 500  # noqa: PLR2004 - the server's faults
         if again:
             self._breaker.failed(why)
@@ -169,15 +195,32 @@ class RemoteEmbedder:
         return _RefusedError(why, again=again, pause=pause, texts=code in _REFUSED)
 
 
-def _bounded(answer: httpx2.Response, most: int, end: float) -> bytes:
-    """The body. Raises `EmbeddingError` for one that is too large or too slow."""
+def _client(service: Service, patience: Patience) -> httpx2.AsyncClient:
+    key = {"authorization": f"Bearer {service.key}"} if service.key else {}
+    return httpx2.AsyncClient(
+        headers={
+            "content-type": "application/json",
+            # A small compressed answer could be a large one.
+            "accept-encoding": "identity",
+            "user-agent": "gameai-knowledge",
+            **key,
+        },
+        timeout=httpx2.Timeout(patience.seconds, connect=_CONNECT_SECONDS),
+        limits=httpx2.Limits(max_connections=_CONCURRENCY),
+        # Neither a proxy nor a password of the machine; the key goes to no other address, and no cookie is kept.
+        trust_env=False,
+        follow_redirects=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+    )
+
+
+async def _bounded(answer: httpx2.Response, most: int) -> bytes:
+    """The body. Raises `EmbeddingError` for one that is too large."""
     data = bytearray()
-    for piece in answer.iter_raw():
+    async for piece in answer.aiter_raw():
         data += piece
         if len(data) > most:
             raise EmbeddingError(f"the embedding service's answer has more than {most} bytes")
-        if time.monotonic() > end:
-            raise httpx2.ReadTimeout("the answer is too slow")
     return bytes(data)
 
 
@@ -187,4 +230,5 @@ def _pause(given: str) -> float:
 
 
 def _sentence(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    found = " ".join(str(error).split())
+    return found or type(error).__name__

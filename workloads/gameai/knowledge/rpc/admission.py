@@ -92,6 +92,8 @@ class Guarded:
         self._admission: Admission | None = None
         self._seen = ""
         self._calls: Counter[str] = Counter()
+        # Rights of calls that are open, by the identity of their context.
+        self._known: dict[int, Rights] = {}
         try:
             self._take(file.read_text())
         except _FAULTS as error:
@@ -104,7 +106,11 @@ class Guarded:
         return "" if known else f"{self._file} does not say yet who may call"
 
     def rights(self, context: Context) -> Rights:
-        """Raises `UnauthenticatedError`, `PermissionDeniedError`."""
+        """As often as a call asks, it is verified and counted once. Raises `UnauthenticatedError`, `PermissionDeniedError`, `ExhaustedError`."""
+        known = self._known.get(id(context))
+        return known if known is not None else self._admitted(context)
+
+    def _admitted(self, context: Context) -> Rights:
         given = {str(key): value for key, value in context.invocation_metadata() or ()}
         name = self._tokens.caller(given).name or ""
         found = self._admission.rights(name) if self._admission else None
@@ -112,19 +118,22 @@ class Guarded:
             raise PermissionDeniedError(
                 f"account {name} may not call this memory: name it in spec.callers of the KnowledgeBase"
             )
-        self._count(name, context)
+        self._count(name, found, context)
         return found
 
-    def _count(self, account: str, context: Context) -> None:
+    def _count(self, account: str, rights: Rights, context: Context) -> None:
         """One account must not take all connections and places. Raises `ExhaustedError`."""
         if self._calls[account] >= _MOST_CALLS:
             raise ExhaustedError(
                 f"account {account} has {_MOST_CALLS} calls open in this pod; wait for one, or send searches in a batch"
             )
+        number = id(context)
         self._calls[account] += 1
-        context.add_done_callback(lambda _: self._ended(account))  # type: ignore[arg-type] # its stub knows no callbacks of servicers
+        self._known[number] = rights
+        context.add_done_callback(lambda _: self._ended(account, number))  # type: ignore[arg-type] # its stub knows no callbacks of servicers
 
-    def _ended(self, account: str) -> None:
+    def _ended(self, account: str, number: int) -> None:
+        del self._known[number]
         self._calls[account] -= 1
         if not self._calls[account]:
             del self._calls[account]
