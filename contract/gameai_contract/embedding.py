@@ -10,12 +10,20 @@ MOST_MODEL_CHARACTERS = 128
 MODEL_PATTERN = "[A-Za-z0-9]([A-Za-z0-9._:/@-]*[A-Za-z0-9])?"
 _LABEL = "[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
 URL_PATTERN = f"https?://{_LABEL}([.]{_LABEL})*(:{PORT_PATTERN})?(/[A-Za-z0-9._~-]+)*"
+# Hosts of this machine, and of Services by their name, or with namespace and svc, and the usual domain of a cluster or none.
+_NEAR = "localhost|127[.][0-9.]+|[a-z][a-z0-9-]*([.][a-z0-9-]+[.]svc([.]cluster[.]local)?)?"
+_PRIVATE = re.compile(f"https://.*|http://({_NEAR})(:[0-9]+)?(/.*)?")
 _MODEL, _URL = re.compile(MODEL_PATTERN), re.compile(URL_PATTERN)
 
 
 def is_url(text: str) -> bool:
     """Whether this is the URL of an API: without credentials, query or a slash at its end."""
     return _URL.fullmatch(text) is not None
+
+
+def keeps_key(url: str) -> bool:
+    """Whether a key may be sent there: encrypted, or within a machine or a cluster."""
+    return _PRIVATE.fullmatch(url) is not None
 
 
 def is_model(text: str) -> bool:

@@ -15,7 +15,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 CONFIG = json.loads(Path(os.environ["GAMEAI_CONFIG"]).read_text())
 NAME = os.environ["GAMEAI_SERVICE"]
 if NAME not in CONFIG["services"]:
-    sys.exit(f"GAMEAI_SERVICE {NAME}: the world has {', '.join(CONFIG['services'])}")
+    sys.exit(
+        f"GAMEAI_SERVICE {NAME}: the world has {', '.join(CONFIG['services'])}; add it to services in GAMEAI_CONFIG"
+    )
 OWN = CONFIG["services"][NAME]
 # Own images may have any settings; the values are texts.
 SETTINGS = OWN.get("settings", {})

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import pytest
 from gameai.knowledge.embedding import openai_wire, remote
-from gameai.knowledge.embedding.embedder import EmbeddingError
+from gameai.knowledge.embedding.embedder import EmbeddingError, RefusedTextError
 from gameai.knowledge.embedding.local import LocalEmbedder
 from gameai.knowledge.embedding.remote import INGESTING, Patience, RemoteEmbedder, Service
 from gameai_contract.embedding import MOST_DIMENSIONS
@@ -239,6 +239,19 @@ def test_texts_are_asked_for_in_batches_and_lengths_only_where_the_model_shorten
     assert client().embed([]).shape == (0, 384)
 
 
+def test_a_service_that_takes_fewer_texts_gets_fewer(
+    service: EmbeddingService, client: Client, embedder: LocalEmbedder
+) -> None:
+    service.most_texts = 20
+    texts = [f"text {number}" for number in range(70)]
+    made = client().embed(texts)
+    assert np.allclose(made, embedder.embed(texts), atol=1e-5)
+    # And one that refuses a single text is asked for the others: the error is of that text alone.
+    service.requests.clear()
+    with pytest.raises(RefusedTextError, match="batch size 1"):
+        client().embed([*texts[:9], "refused"])
+
+
 def test_threads_share_a_service(service: EmbeddingService, client: Client) -> None:
     service.delay_seconds = 0.5
     made = client()
@@ -309,7 +322,8 @@ def test_an_archive_of_another_model_gets_vectors_of_the_new_one(
     service.dimensions = 768
     other = Memory(database_server, client(dimensions=768))
     load = ["import", f"--database={other.url}", f"--file={file}", *flags(service, 768)]
-    service.refusals = [(400, "")]
+    # All, half of them, and one.
+    service.refusals = [(400, "")] * 3
     failed = run(*load)
     assert failed.returncode == 1
     assert "or shortly before: the embedding service" in failed.stderr

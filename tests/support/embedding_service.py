@@ -28,6 +28,7 @@ class EmbeddingService:
     body: bytes | None = None
     delay_seconds: float = 0.0
     numbers: bool = False
+    most_texts: int = 2048
     # Written instead of an answer, byte after byte.
     raw: bytes | None = None
     raw_pause_seconds: float = 0.0
@@ -93,6 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
         key = self.headers.get("authorization")
         if key != f"Bearer {KEY}":
             return 401, _fault(f"Incorrect API key provided: {key}."), ""
+        if len(given["input"]) > self.service.most_texts or "refused" in given["input"]:
+            return 413, _fault(f"batch size {len(given['input'])}"), ""
         if self.service.refusals:
             code, pause = self.service.refusals.pop(0)
             return code, _fault(f"status {code} for {given['input'][0][:5]}"), pause

@@ -161,7 +161,7 @@ URL, NAME, LENGTH = (
         (["--embedding-url=ftp://x"], "--embedding-url must be http"),
         (["--embedding-url=https://u:p@x/v1"], "without credentials"),
         ([URL], "--embedding-model must name a model"),
-        ([URL, NAME], "--embedding-dimensions must be from 1 to 2000"),
+        ([URL, NAME], "--embedding-dimensions must be the length of the model's vectors"),
         ([URL, NAME, "--embedding-dimensions=2001"], "from 1 to 2000"),
         ([NAME], "--embedding-model needs --embedding-url"),
         ([LENGTH], "--embedding-dimensions needs --embedding-url"),
@@ -189,6 +189,33 @@ def test_a_key_is_sent_without_its_line_break_and_never_quoted(
     with pytest.raises(UsageError, match="printable ASCII") as raised:
         chosen(URL, NAME, LENGTH)
     assert "sk-" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "good"),
+    [
+        ("https://api.openai.com/v1", True),
+        ("http://localhost:11434/v1", True),
+        ("http://127.0.0.1:8080", True),
+        ("http://tei:8080/v1", True),
+        ("http://tei.models.svc.cluster.local/v1", True),
+        ("http://api.openai.com/v1", False),
+        ("http://openai.com", False),
+        ("http://10.0.0.7/v1", False),
+        ("http://134744072/v1", False),
+        ("http://tei.models.svc.evil.example/v1", False),
+    ],
+)
+def test_a_key_is_not_sent_in_clear_over_other_networks(
+    monkeypatch: pytest.MonkeyPatch, url: str, good: bool
+) -> None:
+    monkeypatch.setenv(EMBEDDING_KEY_ENVIRONMENT, "sk-1")
+    flags = [f"--embedding-url={url}", NAME, LENGTH]
+    if good:
+        assert chosen(*flags).service is not None
+        return
+    with pytest.raises(UsageError, match="a key is not sent in clear"):
+        chosen(*flags)
 
 
 def test_without_a_url_the_model_runs_in_the_process() -> None:

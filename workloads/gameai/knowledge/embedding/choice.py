@@ -4,7 +4,7 @@ import argparse
 import os
 from dataclasses import dataclass
 
-from gameai_contract.embedding import MOST_DIMENSIONS, is_model, is_url
+from gameai_contract.embedding import MOST_DIMENSIONS, is_model, is_url, keeps_key
 from gameai_contract.names import (
     EMBEDDING_DIMENSIONS_ENVIRONMENT,
     EMBEDDING_KEY_ENVIRONMENT,
@@ -77,14 +77,21 @@ def chosen(given: argparse.Namespace) -> Choice:
             "--embedding-model must name a model of the service, such as text-embedding-3-small"
         )
     if given.embedding_dimensions not in map(str, range(1, MOST_DIMENSIONS + 1)):
-        raise UsageError(f"--embedding-dimensions must be from 1 to {MOST_DIMENSIONS}")
-    number = int(given.embedding_dimensions)
+        raise UsageError(
+            f"--embedding-dimensions must be the length of the model's vectors, from 1 to {MOST_DIMENSIONS}"
+        )
+    number, key = int(given.embedding_dimensions), _key()
+    if key and not keeps_key(url):
+        raise UsageError(
+            f"--embedding-url must begin with https:// with {EMBEDDING_KEY_ENVIRONMENT}, or name this machine or a Service of "
+            "the cluster: a key is not sent in clear over other networks"
+        )
     service = Service(
         url=url,
         model=given.embedding_model,
         dimensions=number,
         request_dimensions=given.embedding_request_dimensions,
-        key=_key(),
+        key=key,
     )
     return Choice(model=service.model, dimensions=number, service=service)
 

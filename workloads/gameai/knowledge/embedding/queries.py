@@ -15,6 +15,7 @@ _KEPT, _KEPT_BYTES = 10_000, 16 << 20
 # Slices that wait for the model; texts of a slice are computed together, and other accounts come between two slices.
 _MOST_WAITING, _MOST_OF_ACCOUNT = 64, 32
 _WAIT_SECONDS = 2.0
+_QUIET_SECONDS = 10.0
 # Little-endian 32-bit floats.
 Vector = bytes
 _LOG = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class QueryVectors:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
+        self._quiet_until = 0.0
         most = min(_KEPT, _KEPT_BYTES // (4 * embedder.dimensions))
         self._kept: LRUCache[str, Vector] = LRUCache(most)
         self._turns = Turns(
@@ -60,10 +62,15 @@ class QueryVectors:
             async with asyncio.timeout_at(end):
                 return await asyncio.shield(running)
         except (EmbeddingError, TimeoutError) as error:
-            _LOG.warning(
-                "texts are compared by their words: %s", str(error) or "the model is too slow"
-            )
+            self._say(str(error) or "the model is too slow")
             return {}
+
+    def _say(self, why: str) -> None:
+        """Each search would have a line of its own."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET_SECONDS
+            _LOG.warning("texts are compared by their words: %s", why)
 
     def _work(self, texts: list[str]) -> dict[str, Vector]:
         made = self._embedder.embed(texts)

@@ -94,8 +94,18 @@ class RemoteEmbedder:
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One unit vector for each text."""
         slices = (texts[at : at + self.batch] for at in range(0, len(texts), self.batch))
-        parts = [self._retried(each) for each in slices]
+        parts = [part for each in slices for part in self._parts(each)]
         return np.concatenate(parts) if parts else np.empty((0, self.dimensions), np.float32)
+
+    def _parts(self, texts: Sequence[str]) -> list[Vectors]:
+        """The vectors, of halves where the service refuses the whole: it may take fewer texts at a time, or all but one of them."""
+        try:
+            return [self._retried(texts)]
+        except RefusedTextError:
+            if len(texts) == 1:
+                raise
+            half = len(texts) // 2
+            return [*self._parts(texts[:half]), *self._parts(texts[half:])]
 
     def close(self) -> None:
         """End what runs, and close its connections."""
