@@ -10,8 +10,9 @@ MOST_MODEL_CHARACTERS = 128
 MODEL_PATTERN = "[A-Za-z0-9]([A-Za-z0-9._:/@-]*[A-Za-z0-9])?"
 _LABEL = "[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
 URL_PATTERN = f"https?://{_LABEL}([.]{_LABEL})*(:{PORT_PATTERN})?(/[A-Za-z0-9._~-]+)*"
-# Hosts of this machine, and of Services by their name, or with namespace and svc, and the usual domain of a cluster or none.
-_NEAR = "localhost|127[.][0-9.]+|[a-z][a-z0-9-]*([.][a-z0-9-]+[.]svc([.]cluster[.]local)?)?"
+# The host of a Service: its name, or with namespace and svc, and the usual domain of a cluster or none.
+SERVICE_PATTERN = "[a-z][a-z0-9-]*([.][a-z0-9-]+[.]svc([.]cluster[.]local)?)?"
+_NEAR = f"localhost|127[.][0-9.]+|{SERVICE_PATTERN}"
 _PRIVATE = re.compile(f"https://.*|http://({_NEAR})(:[0-9]+)?(/.*)?")
 _MODEL, _URL = re.compile(MODEL_PATTERN), re.compile(URL_PATTERN)
 

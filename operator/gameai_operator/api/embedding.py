@@ -6,6 +6,7 @@ from gameai_contract.embedding import (
     MODEL_PATTERN,
     MOST_DIMENSIONS,
     MOST_MODEL_CHARACTERS,
+    SERVICE_PATTERN,
     URL_PATTERN,
 )
 from pydantic import Field, StringConstraints
@@ -20,12 +21,13 @@ ModelName = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MOST_MODEL_CHARACTERS, pattern=f"^{MODEL_PATTERN}$"),
 ]
-_FIXED = (
-    "cannot change: vectors of two models are never compared. Create another KnowledgeBase with the new model, "
+# The end of each refusal of another model.
+ANOTHER_MODEL = (
+    "vectors of two models are never compared. Create another KnowledgeBase with the new model, "
     "restore an archive of this one there (spec.restoreFrom), and change knowledgeBaseRef of the worlds"
 )
-# Of a Service: its name, or with namespace and svc, and the usual domain of a cluster or none.
-_IN_CLUSTER = "^http://[a-z][a-z0-9-]*([.][a-z0-9-]+[.]svc([.]cluster[.]local)?)?(:[0-9]+)?(/.*)?$"
+_FIXED = f"cannot change: {ANOTHER_MODEL}"
+_IN_CLUSTER = f"^http://{SERVICE_PATTERN}(:[0-9]+)?(/.*)?$"
 
 
 class EmbeddingSecret(Model):

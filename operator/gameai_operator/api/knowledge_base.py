@@ -21,7 +21,7 @@ from gameai_operator.api.base import (
     list_map,
 )
 from gameai_operator.api.database import Database
-from gameai_operator.api.embedding import Embedding
+from gameai_operator.api.embedding import ANOTHER_MODEL, Embedding
 
 MOST_SOURCES = 32
 SourceName = Annotated[
@@ -117,8 +117,7 @@ class KnowledgeBaseSpec(Model):
         ),
         Rule(
             "has(self.embedding) == has(oldSelf.embedding)",
-            "embedding cannot be added or removed: vectors of two models are never compared. Create another KnowledgeBase with the new model, "
-            "restore an archive of this one there (spec.restoreFrom), and change knowledgeBaseRef of the worlds",
+            f"embedding cannot be added or removed: {ANOTHER_MODEL}",
         ),
     )
 
