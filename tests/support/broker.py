@@ -1,0 +1,67 @@
+"""A real NATS server with JetStream, for a test."""
+
+import asyncio
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from gameai.bus.streams import STREAMS
+
+SERVER = Path(sys.executable).parent / "nats-server"
+# The reserved sizes of production do not fit a laptop.
+SMALL = tuple(replace(each, most_bytes=256 << 20) for each in STREAMS)
+
+
+class Broker:
+    """A server that can be killed and started again on its files."""
+
+    def __init__(self, folder: Path, settings: str = "") -> None:
+        self.folder, self._settings = folder, settings
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        config = self.folder / "nats.conf"
+        config.write_text(
+            f"listen: 127.0.0.1:{self.port}\n"
+            f"jetstream {{ store_dir: {json.dumps(str(self.folder / 'data'))}, max_file: 4G, max_mem: 1G {self._settings} }}\n"
+        )
+        with (self.folder / "nats.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(SERVER), "-c", str(config)], stdout=log, stderr=log
+            )
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    async def answers(self) -> None:
+        """Wait until it takes connections."""
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                writer.close()
+                return
+            await asyncio.sleep(0.02)
+
+
+@contextlib.contextmanager
+def broker(folder: Path, settings: str = "") -> Iterator[Broker]:
+    """A server that runs until the end of the block; its files go then."""
+    found = Broker(folder, settings)
+    found.start()
+    try:
+        yield found
+    finally:
+        found.kill()
+        shutil.rmtree(folder / "data", ignore_errors=True)

@@ -1,0 +1,210 @@
+"""Event types, subjects and identities: what is on the wire stays what it is."""
+
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from gameai.bus import subjects
+from gameai.bus.streams import DEAD_LETTERS, LOG, STREAMS, Discard, Durable
+from gameai.bus.subjects import Address, world
+from gameai.bus.types import DamagedEventError, EventType, LaterSchemaError, Types
+from gameai.bus.v1.bus_pb2 import Event, EventBatch, event
+from gameai.events.v1 import events_pb2
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
+from support.bus import REGISTRY, killed
+
+ROOT = Path(__file__).parents[2]
+TYPES = sorted(REGISTRY.by_number.values(), key=lambda each: each.number)
+
+
+def filled(message: Message) -> Message:
+    """A message with the largest value in every field."""
+    most = {
+        FieldDescriptor.TYPE_FIXED64: 2**64 - 1,
+        FieldDescriptor.TYPE_FIXED32: 2**32 - 1,
+        FieldDescriptor.TYPE_UINT32: 2**32 - 1,
+        FieldDescriptor.TYPE_UINT64: 2**63,
+        # A world that is 100,000 years old.
+        FieldDescriptor.TYPE_INT64: 3_155_760_000_000_000_000,
+        FieldDescriptor.TYPE_SINT32: -(2**31),
+        FieldDescriptor.TYPE_SINT64: -(2**53),
+        FieldDescriptor.TYPE_ENUM: 15,
+    }
+    for each in message.DESCRIPTOR.fields:
+        setattr(message, each.name, most[each.type])
+    return message
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda each: each.name.rpartition(".")[2])
+def test_a_filled_event_has_at_most_100_bytes_alone_in_its_batch(kind: EventType) -> None:
+    batch = EventBatch(
+        world=2**64 - 1, source=kind.source, epoch=2**32 - 1, first_sequence=2**40,
+        at_us=2**52, world_us=2**52,
+    )  # fmt: skip
+    body = filled(kind.message()).SerializeToString()
+    batch.events.add(trace=2**32 - 1, schema=kind.schema, type=kind.number, body=body)
+    assert len(batch.SerializeToString()) <= 100
+
+
+def test_the_bytes_of_a_batch_are_fixed() -> None:
+    batch = EventBatch(
+        world=0x1122334455667788, source=31, epoch=7, first_sequence=300, at_us=10, world_us=-1
+    )
+    batch.events.add(delta_us=2, trace=9, schema=1, type=497, body=killed(3).SerializeToString())
+    assert batch.SerializeToString().hex() == (
+        "098877665544332211101f1d0700000020ac02290a0000000000000030ffffffffffffffffff01"
+        "820117080215090000001801 20f1037a09 11 0300000000000000".replace(" ", "")
+    )
+
+
+def test_every_type_has_a_comment_and_a_known_source() -> None:
+    text = (ROOT / "proto/gameai/events/v1/events.proto").read_text()
+    declared = re.findall(r"((?:// .*\n)+)message (\w+) \{", text)
+    assert {name for _, name in declared} == {each.name.rpartition(".")[2] for each in TYPES}
+    sources = set(events_pb2.Source.values())
+    assert all(each.source in sources for each in TYPES)
+
+
+def test_every_field_of_an_event_is_a_number() -> None:
+    others = [
+        f"{each.name}.{field.name}"
+        for each in TYPES
+        for field in each.message.DESCRIPTOR.fields
+        if field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE)
+    ]
+    assert others == []
+
+
+def test_an_event_is_read_as_its_message() -> None:
+    kind = REGISTRY.of(killed(5))
+    given = Event(schema=1, type=kind.number, body=killed(5).SerializeToString())
+    assert REGISTRY.message(given) == killed(5)
+
+
+def test_an_event_of_an_unknown_type_is_none() -> None:
+    assert REGISTRY.message(Event(schema=1, type=63 << 4 | 1)) is None
+
+
+def test_a_later_schema_is_not_misread() -> None:
+    with pytest.raises(LaterSchemaError, match="major version 2; this program knows 1: upgrade"):
+        REGISTRY.message(Event(schema=2, type=497))
+
+
+def test_a_damaged_body_is_named() -> None:
+    with pytest.raises(DamagedEventError, match=r"not a gameai\.events\.v1\.EntityKilled"):
+        REGISTRY.message(Event(schema=1, type=497, body=b"\xff"))
+
+
+def test_a_message_that_is_no_event_is_refused() -> None:
+    with pytest.raises(ValueError, match="is not an event type of this program"):
+        REGISTRY.of(Event())
+
+
+def declared(*options: tuple[int, int, list[str]]) -> Types:
+    """Types of a module whose messages have these sources, numbers and keys."""
+    file = FileDescriptorProto(
+        name="studio/v1/duels.proto", package="studio.v1", syntax="proto3",
+        dependency=["gameai/bus/v1/bus.proto"],
+    )  # fmt: skip
+    for index, (source, number, key) in enumerate(options):
+        message = DescriptorProto(name=f"Duel{index}")
+        message.field.add(name="winner", number=1, type="TYPE_FIXED64", label="LABEL_OPTIONAL")
+        given = message.options.Extensions[event]
+        given.source, given.number = source, number
+        given.key.extend(key)
+        file.message_type.append(message)
+    pool = DescriptorPool()
+    for each in ("google/protobuf/descriptor.proto", "gameai/bus/v1/bus.proto"):
+        copied = FileDescriptorProto()
+        descriptor_pool.Default().FindFileByName(each).CopyToProto(copied)
+        pool.Add(copied)
+    pool.Add(file)
+    module = ModuleType("duels_pb2")
+    vars(module)["DESCRIPTOR"] = pool.FindFileByName(file.name)
+    return Types([module])
+
+
+def test_a_studio_declares_types_of_its_own() -> None:
+    assert [each.name for each in declared((32, 1, [])).by_number.values()] == ["studio.v1.Duel0"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([(0, 1, [])], "source must be 1 to 63 and number 1 to 15"),
+        ([(64, 1, [])], "source must be 1 to 63 and number 1 to 15"),
+        ([(32, 0, [])], "source must be 1 to 63 and number 1 to 15"),
+        ([(32, 16, [])], "source must be 1 to 63 and number 1 to 15"),
+        ([(32, 1, ["loser"])], "key names the field 'loser', which it lacks"),
+        ([(32, 1, []), (32, 1, [])], "have the same number 1 of source 32"),
+    ],
+)
+def test_a_wrong_declaration_is_refused(
+    options: list[tuple[int, int, list[str]]], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        declared(*options)
+
+
+@pytest.mark.parametrize(
+    ("knowledge_base", "subject"),
+    [
+        ("", "log.none.10.moor.aldermoor.weather-manager"),
+        ("studio/lore", "log.studio_lore.10.moor.aldermoor.weather-manager"),
+    ],
+)
+def test_the_subject_of_a_world_is_fixed(knowledge_base: str, subject: str) -> None:
+    given = world("moor", "aldermoor", "uid", knowledge_base)
+    assert subjects.log(given, "weather-manager") == subject
+    assert subjects.parsed(subject) == Address(
+        world_set=given.world_set, namespace="moor", world="aldermoor", service="weather-manager"
+    )
+
+
+def test_the_number_of_a_world_is_fixed() -> None:
+    assert world("moor", "aldermoor", "2f1c").number == 11156921445050574003
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "Moor", "a b", "-a", "a" * 64, "a\n", "*"])
+def test_a_name_that_would_change_a_subject_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a part of a subject"):
+        world("moor", name, "uid")
+
+
+@pytest.mark.parametrize(
+    "subject", ["", "log.a.b", "now.a.b.c.d.e", "dlq.a.b.c", "log.a.b.c.d.e.f"]
+)
+def test_a_foreign_subject_is_refused(subject: str) -> None:
+    with pytest.raises(ValueError, match="is not a subject of the bus"):
+        subjects.parsed(subject)
+
+
+def test_filters_name_shards_and_services() -> None:
+    assert subjects.filters("none", ["b", "a"]) == ("log.none.*.*.*.a", "log.none.*.*.*.b")
+    assert subjects.filters("none", ["a"], [10, 2], kept=False) == (
+        "amb.none.02.*.*.a",
+        "amb.none.0a.*.*.a",
+    )
+
+
+def test_dead_letters_and_redrives_have_subjects_of_their_own() -> None:
+    given = subjects.parsed(subjects.ambient(world("moor", "aldermoor", "uid"), "game-server"))
+    letters, order = subjects.dead_letters(given, "quests"), subjects.redrive(given, "quests")
+    assert letters == "dlq.none.quests.moor.aldermoor"
+    assert order == "redrive.none.quests.moor.aldermoor"
+    assert {subjects.parsed(each).service for each in (letters, order)} == {"quests"}
+    assert subjects.dead_letters_of("none", "quests") == "dlq.none.quests.>"
+    assert subjects.redrives_of("none", "quests") == "redrive.none.quests.>"
+
+
+def test_every_subject_has_one_stream_and_dead_letters_are_refused_rather_than_lost() -> None:
+    first = [each.split(".")[0] for stream in STREAMS for each in stream.subjects]
+    assert sorted(first) == ["amb", "dlq", "log", "redrive"]
+    kept = [each.name for each in STREAMS if each.discard is Discard.NEW]
+    assert kept == [DEAD_LETTERS.name]
+    assert Durable(name="quests", stream=LOG).most_pending == 1

@@ -1,0 +1,295 @@
+"""PURE: batches of events as they are on the wire, and those that wait to be sent.
+
+A world has one batch on its way at a time, so that batches of a world are stored in order whatever is lost or refused on
+the way. While one is on its way the next one fills.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from google.protobuf.message import DecodeError, Message
+
+from gameai.bus.subjects import World, ambient, log
+from gameai.bus.types import EventType
+from gameai.bus.v1.bus_pb2 import (
+    OVERFLOW_COALESCE,
+    OVERFLOW_DROP_OLDEST,
+    Event,
+    EventBatch,
+)
+
+MOST_BODY_BYTES = 65_536
+_MOST_DELTA_US = (1 << 32) - 1
+_MOST_QUEUES = 20_000
+
+
+class Loss(Enum):
+    """How an event ended that was not sent, as its type allows: for want of room, or for a newer one about the same thing."""
+
+    DROPPED = "dropped"
+    REPLACED = "replaced"
+
+
+class DamagedBatchError(Exception):
+    """A message of the bus is not a batch."""
+
+
+def parsed(payload: bytes) -> EventBatch:
+    """The batch of a message. Raises `DamagedBatchError`."""
+    try:
+        found = EventBatch.FromString(payload)
+    except DecodeError as error:
+        raise DamagedBatchError("the message is not an EventBatch") from error
+    if not found.events:
+        raise DamagedBatchError("the batch has no events")
+    return found
+
+
+def message_id(batch: EventBatch) -> str:
+    """By this the broker knows a batch that is sent again: `<world>.<source>.<epoch>.<first sequence number>`."""
+    return f"{batch.world:x}.{batch.source}.{batch.epoch:x}.{batch.first_sequence}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Of a publisher. A batch is sent once it has so many events or bytes, or its first event has waited for so long."""
+
+    batch_events: int = 64
+    batch_bytes: int = 32_768
+    linger_seconds: float = 0.002
+    # Batches on their way, of all worlds.
+    window: int = 2048
+    window_bytes: int = 8 << 20
+    # Events that wait, of all worlds.
+    waiting_events: int = 16_384
+    waiting_bytes: int = 8 << 20
+
+
+@dataclass(slots=True, kw_only=True)
+class _Waiting:
+    """A batch that is not full, or not sent. `about` finds its events that a newer one may replace."""
+
+    batch: EventBatch
+    size: int = 0
+    about: dict[tuple[object, ...], Event] = field(default_factory=dict)
+    # Its number is given: it is one event.
+    numbered: bool = False
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Queue:
+    """The batches of one world that wait, of the events that are kept or of those that may be lost."""
+
+    world: World
+    subject: str
+    epoch: int
+    next_sequence: int = 1
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    sending: EventBatch | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Occurrence:
+    """An event to publish: its type and message, wall clock and world time in microseconds, and where it is counted by world time its number."""
+
+    type: EventType
+    message: Message
+    at_us: int
+    world_us: int
+    trace: int = 0
+    sequence: int | None = None
+
+
+class Buffer:
+    """The events of one service that wait to be sent, in order for each world. Not thread-safe."""
+
+    def __init__(
+        self,
+        service: str,
+        source: int,
+        limits: Limits,
+        *,
+        draw_epoch: Callable[[], int],
+        on_loss: Callable[[int, Loss], None],
+    ) -> None:
+        self._service, self._source, self._limits = service, source, limits
+        self._draw_epoch, self._on_loss = draw_epoch, on_loss
+        self._queues: dict[tuple[World, bool], Queue] = {}
+        self._lingering: dict[Queue, None] = {}
+        self._ready: dict[Queue, None] = {}
+        self.events = 0
+        self._bytes = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether a batch can be sent now."""
+        return bool(self._ready)
+
+    @property
+    def lingering(self) -> bool:
+        """Whether a batch waits for more events."""
+        return bool(self._lingering)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every event is stored."""
+        return not any(each.waiting or each.sending for each in self._queues.values())
+
+    def add(self, world: World, given: Occurrence) -> bool:
+        """Take an event; False: there is no room, and its type does not allow to lose one. Raises ValueError where it is too large."""
+        body = given.message.SerializeToString()
+        if len(body) > MOST_BODY_BYTES:
+            raise ValueError(
+                f"an event of {given.type.name} has {len(body)} bytes: at most {MOST_BODY_BYTES} are allowed"
+            )
+        queue = self._queue(world, kept=given.type.overflow != OVERFLOW_DROP_OLDEST)
+        if self._full(len(body)) and not self._made_room(queue, given, body):
+            return given.type.overflow == OVERFLOW_DROP_OLDEST or self._replaced(queue, given, body)
+        self._append(queue, given, body)
+        return True
+
+    def linger(self) -> None:
+        """What has waited for more events need not wait any longer."""
+        self._ready.update(self._lingering)
+        self._lingering.clear()
+
+    def take(self) -> tuple[Queue, EventBatch] | None:
+        """The next batch to send, or None. Its world has no other until `sent`."""
+        if not self._ready:
+            return None
+        queue = next(iter(self._ready))
+        del self._ready[queue]
+        taken = queue.waiting.popleft()
+        self.events -= len(taken.batch.events)
+        self._bytes -= taken.size
+        if not taken.numbered:
+            taken.batch.first_sequence = queue.next_sequence
+            queue.next_sequence += len(taken.batch.events)
+        queue.sending = taken.batch
+        return queue, taken.batch
+
+    def sent(self, queue: Queue) -> None:
+        """The batch of this queue is stored."""
+        queue.sending = None
+        if queue.waiting:
+            self._ready[queue] = None
+
+    def _queue(self, world: World, *, kept: bool) -> Queue:
+        found = self._queues.get((world, kept))
+        if found is None:
+            if len(self._queues) >= _MOST_QUEUES:
+                self._forget()
+            subject = (log if kept else ambient)(world, self._service)
+            found = Queue(world=world, subject=subject, epoch=self._draw_epoch())
+            self._queues[world, kept] = found
+        return found
+
+    def _forget(self) -> None:
+        """Worlds without events. Should one have events again, they are counted in another epoch."""
+        busy = {key: each for key, each in self._queues.items() if each.waiting or each.sending}
+        self._queues = busy
+
+    def _full(self, size: int) -> bool:
+        limits = self._limits
+        return self.events >= limits.waiting_events or self._bytes + size > limits.waiting_bytes
+
+    def _made_room(self, queue: Queue, given: Occurrence, body: bytes) -> bool:
+        """Drop the oldest events of this world that may be lost, or the one that is given."""
+        if given.type.overflow != OVERFLOW_DROP_OLDEST:
+            return False
+        while queue.waiting and self._full(len(body)):
+            self._drop(queue)
+        if self._full(len(body)):
+            self._on_loss(given.type.number, Loss.DROPPED)
+            return False
+        return True
+
+    def _drop(self, queue: Queue) -> None:
+        first = queue.waiting[0]
+        lost = first.batch.events[0]
+        size, number = len(lost.body), lost.type
+        del first.batch.events[0]
+        first.size -= size
+        self._bytes -= size
+        self.events -= 1
+        self._on_loss(number, Loss.DROPPED)
+        if not first.batch.events:
+            queue.waiting.popleft()
+        if not queue.waiting:
+            self._ready.pop(queue, None)
+            self._lingering.pop(queue, None)
+
+    def _replaced(self, queue: Queue, given: Occurrence, body: bytes) -> bool:
+        """Whether an event that waits, about the same thing, now is this one."""
+        if given.type.overflow != OVERFLOW_COALESCE or given.sequence is not None:
+            return False
+        about = given.type.about(given.message)
+        for each in queue.waiting:
+            older = each.about.get(about)
+            if older is not None:
+                more = len(body) - len(older.body)
+                each.size += more
+                self._bytes += more
+                _fill(older, each.batch, given, body)
+                self._on_loss(given.type.number, Loss.REPLACED)
+                return True
+        return False
+
+    def _append(self, queue: Queue, given: Occurrence, body: bytes) -> None:
+        waiting = queue.waiting[-1] if queue.waiting else None
+        if waiting is None or not self._fits(waiting, given, len(body)):
+            waiting = _Waiting(
+                batch=EventBatch(
+                    world=queue.world.number,
+                    source=self._source,
+                    epoch=0 if given.sequence is not None else queue.epoch,
+                    first_sequence=given.sequence or 0,
+                    at_us=given.at_us,
+                    world_us=given.world_us,
+                ),
+                numbered=given.sequence is not None,
+            )
+            queue.waiting.append(waiting)
+        event = waiting.batch.events.add()
+        _fill(event, waiting.batch, given, body)
+        if given.type.overflow == OVERFLOW_COALESCE and not waiting.numbered:
+            waiting.about[given.type.about(given.message)] = event
+        waiting.size += len(body)
+        self.events += 1
+        self._bytes += len(body)
+        if queue.sending is None:
+            self._wait(queue, waiting)
+
+    def _fits(self, waiting: _Waiting, given: Occurrence, size: int) -> bool:
+        limits, batch = self._limits, waiting.batch
+        return (
+            not waiting.numbered
+            and given.sequence is None
+            and len(batch.events) < limits.batch_events
+            and waiting.size + size <= limits.batch_bytes
+            and 0 <= given.at_us - batch.at_us <= _MOST_DELTA_US
+        )
+
+    def _wait(self, queue: Queue, waiting: _Waiting) -> None:
+        limits = self._limits
+        full = (
+            len(queue.waiting) > 1
+            or waiting.numbered
+            or len(waiting.batch.events) >= limits.batch_events
+            or waiting.size >= limits.batch_bytes
+        )
+        if full:
+            self._lingering.pop(queue, None)
+            self._ready[queue] = None
+        elif queue not in self._ready:
+            self._lingering[queue] = None
+
+
+def _fill(event: Event, batch: EventBatch, given: Occurrence, body: bytes) -> None:
+    event.delta_us = max(0, min(given.at_us - batch.at_us, _MOST_DELTA_US))
+    event.trace = given.trace
+    event.schema = given.type.schema
+    event.type = given.type.number
+    event.body = body

@@ -1,0 +1,107 @@
+"""What the bus needs of a broker. `nats` is the real one; `gameai.testing` has one in memory with the same behaviour."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
+
+from gameai.bus.streams import Durable, Stream
+
+# Larger messages are refused by the broker.
+MOST_MESSAGE_BYTES = 1 << 20
+
+
+class BusError(Exception):
+    """The broker did not do what it was asked for; it may when it is asked again."""
+
+
+class RefusedError(BusError):
+    """The broker refuses this caller: the message says what it may not do."""
+
+
+class MovedError(BusError):
+    """The last message of the subject is not the one that was expected: it was changed since it was read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outgoing:
+    """A message to store. The broker stores one `message_id` once within the duplicate window of its stream."""
+
+    subject: str
+    payload: bytes
+    message_id: str = ""
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """A message as it is in a stream."""
+
+    subject: str
+    payload: bytes
+    sequence: int
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """A message that a consumer has, until it calls one of the three. `deliveries` counts from 1.
+
+    `working` begins the time in which the broker waits again; it is for handlers that take long.
+    """
+
+    message: Stored
+    deliveries: int
+    done: Callable[[], Awaitable[None]]
+    again: Callable[[float], Awaitable[None]]
+    working: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """Where a replay begins: at a sequence of the stream, at a wall-clock time (seconds since 1970), or with what comes."""
+
+    sequence: int | None = None
+    time: float | None = None
+
+
+# Called with None once the message is stored, or with what kept it from that.
+Done = Callable[[BusError | None], None]
+
+
+class Subscription(Protocol):
+    """A durable consumer, open in this process."""
+
+    async def fetch(self, most: int, seconds: float) -> Sequence[Delivery]:
+        """At most so many messages; empty where none came within the time. Raises `BusError`."""
+
+
+class Log(Protocol):
+    """A broker with streams, as JetStream has them."""
+
+    async def send(self, message: Outgoing, done: Done) -> None:
+        """Send without waiting for the answer, which `done` gets, once or never. Raises `BusError`."""
+
+    async def store(self, message: Outgoing, *, after: int | None = None) -> int:
+        """Store a message and return its sequence; `after` is the sequence that the last one of its subject must have, 0 for none.
+
+        Raises `BusError`, `MovedError`.
+        """
+
+    async def last(self, stream: Stream, subject: str) -> Stored | None:
+        """The last message of a subject. Raises `BusError`."""
+
+    async def first(self, stream: Stream, subject: str, sequence: int = 1) -> Stored | None:
+        """The first message of a subject from this sequence on. Raises `BusError`."""
+
+    async def remove(self, stream: Stream, sequence: int) -> None:
+        """Remove a message; one that is not there is no error. Raises `BusError`."""
+
+    async def subscribe(self, durable: Durable) -> Subscription:
+        """Open a durable consumer, and declare it where it is not there. Raises `BusError`."""
+
+    def replay(self, stream: Stream, subject: str, start: Start) -> AsyncIterator[Stored]:
+        """The messages of a subject, which may have wildcards, in order and without end. Raises `BusError`."""
+
+    async def renew(self) -> None:
+        """Open the connection again. Raises `BusError`."""

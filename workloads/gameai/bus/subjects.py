@@ -1,0 +1,122 @@
+"""PURE: the identity of a world on the bus, and the subjects of its events."""
+
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+SHARDS = 64
+# The set of worlds without a knowledge base.
+NO_SET = "none"
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+def name_id(name: str) -> int:
+    """The number of a name in an event: BLAKE2b-64 of its UTF-8 text, little-endian."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """A world as the bus knows it. `number` is that of its uid; `world_set` is `<namespace>_<knowledge base>`, or `none`."""
+
+    namespace: str
+    name: str
+    number: int
+    world_set: str = NO_SET
+
+    @property
+    def shard(self) -> str:
+        """Two hexadecimal digits: worlds are divided among the consumers of a service by it."""
+        return f"{zlib.crc32(f'{self.namespace}/{self.name}'.encode()) % SHARDS:02x}"
+
+
+def world(namespace: str, name: str, uid: str, knowledge_base: str = "") -> World:
+    """A world from the names of its GameWorld and, if it has one, `<namespace>/<name>` of its KnowledgeBase.
+
+    Raises ValueError where a name cannot be a part of a subject.
+    """
+    parts = [namespace, name, *filter(None, knowledge_base.split("/"))]
+    for each in parts:
+        label(each)
+    world_set = "_".join(parts[2:]) or NO_SET
+    return World(namespace=namespace, name=name, number=name_id(uid), world_set=world_set)
+
+
+def label(text: str) -> str:
+    """The text itself, as one part of a subject. Raises ValueError where it is not a DNS label."""
+    if not _LABEL.fullmatch(text):
+        raise ValueError(
+            f"{text!r} cannot be a part of a subject: use lower-case letters, digits and '-', at most 63"
+        )
+    return text
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """What a subject says: whose event it is, and of which service."""
+
+    world_set: str
+    namespace: str
+    world: str
+    service: str
+
+
+def log(of: World, service: str) -> str:
+    """The subject of events that are kept."""
+    return f"log.{_place(of)}.{service}"
+
+
+def ambient(of: World, service: str) -> str:
+    """The subject of events that may be lost."""
+    return f"amb.{_place(of)}.{service}"
+
+
+def dead_letters(address: Address, consumer: str) -> str:
+    """The subject of the batches that this consumer has not handled, of one world."""
+    return f"dlq.{address.world_set}.{consumer}.{address.namespace}.{address.world}"
+
+
+def dead_letters_of(world_set: str, consumer: str) -> str:
+    """The subjects of a consumer's dead letters, of all worlds of a set."""
+    return f"dlq.{world_set}.{consumer}.>"
+
+
+def redrive(address: Address, consumer: str) -> str:
+    """The subject of orders to handle the dead letters of a world again."""
+    return f"redrive.{address.world_set}.{consumer}.{address.namespace}.{address.world}"
+
+
+def redrives_of(world_set: str, consumer: str) -> str:
+    """The subjects of a consumer's orders, of all worlds of a set."""
+    return f"redrive.{world_set}.{consumer}.>"
+
+
+def filters(
+    world_set: str, services: Iterable[str], shards: Iterable[int] = (), *, kept: bool = True
+) -> tuple[str, ...]:
+    """The subjects that a consumer reads: events of these services, in these shards; no shard means all."""
+    first = "log" if kept else "amb"
+    places = [f"{each:02x}" for each in sorted(shards)] or ["*"]
+    return tuple(
+        f"{first}.{world_set}.{place}.*.*.{service}"
+        for place in places
+        for service in sorted(services)
+    )
+
+
+def parsed(subject: str) -> Address:
+    """What a subject of an event, of a dead letter or of a redrive says. Raises ValueError for others."""
+    match subject.split("."):
+        case ["log" | "amb", world_set, _, namespace, name, service]:
+            pass
+        case ["dlq" | "redrive", world_set, service, namespace, name]:
+            pass
+        case _:
+            raise ValueError(f"{subject!r} is not a subject of the bus")
+    return Address(world_set=world_set, namespace=namespace, world=name, service=service)
+
+
+def _place(of: World) -> str:
+    return f"{of.world_set}.{of.shard}.{of.namespace}.{of.name}"
