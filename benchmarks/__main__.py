@@ -19,6 +19,7 @@ NAMES = (
     "keda",
     "interruptions",
     "memory",
+    "bus",
     "filters",
     "archives",
     "attacks",

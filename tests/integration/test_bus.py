@@ -21,7 +21,7 @@ from gameai.bus.nats import NatsLog
 from gameai.bus.publisher import Publisher
 from gameai.bus.streams import DEAD_LETTERS, LOG, Durable
 from gameai.testing.bus import MemoryLog
-from support.broker import SMALL, Broker, broker
+from gameai_devcluster.broker import SMALL, Broker, broker
 from support.bus import (
     GROUP,
     METRICS,

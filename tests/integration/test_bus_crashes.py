@@ -12,7 +12,7 @@ from gameai.bus.log import BusError
 from gameai.bus.nats import NatsLog
 from gameai.bus.publisher import Publisher
 from gameai.bus.streams import DEAD_LETTERS, LOG
-from support.broker import SMALL, Broker, broker
+from gameai_devcluster.broker import SMALL, Broker, broker
 from support.bus import METRICS, MOOR, REGISTRY, killed, victim_of, worlds
 
 GROUP = Group(world_set="none", consumer="quests", services=("game-server",))

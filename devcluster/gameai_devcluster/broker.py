@@ -1,4 +1,4 @@
-"""A real NATS server with JetStream, for a test."""
+"""A real NATS server with JetStream, for tests and benchmarks."""
 
 import asyncio
 import contextlib
@@ -30,6 +30,7 @@ class Broker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        """Start it, on the files that it has."""
         config = self.folder / "nats.conf"
         config.write_text(
             f"listen: 127.0.0.1:{self.port}\n"
@@ -41,6 +42,7 @@ class Broker:
             )
 
     def kill(self) -> None:
+        """End it at once, as kill -9 does."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
