@@ -1,6 +1,6 @@
-"""The event bus on one server with files, beside JSON: one awaited message an event, and the same batches of 64 in JSON.
+"""The event bus on one server with files, compared with JSON: one awaited message an event, and batches of 64 events.
 
-The publisher is one process of one core; the server has another one where there are two. Rounds are interleaved.
+Publisher and server share the cores of this machine. Rounds are interleaved.
 """
 
 import asyncio

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from gameai.bus.streams import STREAMS
+
+from gameai_devcluster.processes import free_port
 
 SERVER = Path(sys.executable).parent / "nats-server"
 # The reserved sizes of production do not fit a laptop.
@@ -21,11 +22,9 @@ SMALL = tuple(replace(each, most_bytes=256 << 20) for each in STREAMS)
 class Broker:
     """A server that can be killed and started again on its files."""
 
-    def __init__(self, folder: Path, settings: str = "") -> None:
-        self.folder, self._settings = folder, settings
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -34,7 +33,7 @@ class Broker:
         config = self.folder / "nats.conf"
         config.write_text(
             f"listen: 127.0.0.1:{self.port}\n"
-            f"jetstream {{ store_dir: {json.dumps(str(self.folder / 'data'))}, max_file: 4G, max_mem: 1G {self._settings} }}\n"
+            f"jetstream {{ store_dir: {json.dumps(str(self.folder / 'data'))}, max_file: 4G, max_mem: 1G }}\n"
         )
         with (self.folder / "nats.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -58,9 +57,9 @@ class Broker:
 
 
 @contextlib.contextmanager
-def broker(folder: Path, settings: str = "") -> Iterator[Broker]:
+def broker(folder: Path) -> Iterator[Broker]:
     """A server that runs until the end of the block; its files go then."""
-    found = Broker(folder, settings)
+    found = Broker(folder)
     found.start()
     try:
         yield found

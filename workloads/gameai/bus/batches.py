@@ -87,7 +87,7 @@ class Queue:
     epoch: int
     next_sequence: int = 1
     waiting: deque[_Waiting] = field(default_factory=deque)
-    sending: EventBatch | None = None
+    sending: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +121,7 @@ class Buffer:
         self._ready: dict[Queue, None] = {}
         self.events = 0
         self._bytes = 0
+        self._sending = 0
 
     @property
     def ready(self) -> bool:
@@ -135,7 +136,7 @@ class Buffer:
     @property
     def idle(self) -> bool:
         """Whether every event is stored."""
-        return not any(each.waiting or each.sending for each in self._queues.values())
+        return not self.events and not self._sending
 
     def add(self, world: World, given: Occurrence) -> bool:
         """Take an event; False: there is no room, and its type does not allow to lose one. Raises ValueError where it is too large."""
@@ -167,12 +168,14 @@ class Buffer:
         if not taken.numbered:
             taken.batch.first_sequence = queue.next_sequence
             queue.next_sequence += len(taken.batch.events)
-        queue.sending = taken.batch
+        queue.sending = True
+        self._sending += 1
         return queue, taken.batch
 
     def sent(self, queue: Queue) -> None:
         """The batch of this queue is stored."""
-        queue.sending = None
+        queue.sending = False
+        self._sending -= 1
         if queue.waiting:
             self._ready[queue] = None
 
@@ -259,7 +262,7 @@ class Buffer:
         waiting.size += len(body)
         self.events += 1
         self._bytes += len(body)
-        if queue.sending is None:
+        if not queue.sending:
             self._wait(queue, waiting)
 
     def _fits(self, waiting: _Waiting, given: Occurrence, size: int) -> bool:

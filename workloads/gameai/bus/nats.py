@@ -5,7 +5,7 @@ import contextlib
 import datetime
 import itertools
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Self
 
 import orjson
@@ -38,6 +38,8 @@ from gameai.bus.log import Stored as StoredMessage
 from gameai.bus.streams import Discard, Durable, Stream
 
 _LOG = logging.getLogger(__name__)
+# What the client raises where the connection or the server does not do its part.
+_BROKEN = (NatsError, OSError, TimeoutError)
 _CONNECT_SECONDS = 5.0
 _REQUEST_SECONDS = 5.0
 _RECONNECT_SECONDS = 0.5
@@ -67,7 +69,7 @@ class NatsLog:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        with contextlib.suppress(NatsError, OSError, TimeoutError):
+        with contextlib.suppress(*_BROKEN):
             await self._client.close()
 
     async def _connect(self) -> None:
@@ -87,7 +89,7 @@ class NatsLog:
                 )
                 inbox = client.new_inbox()
                 await client.subscribe(f"{inbox}.*", cb=self._on_answer)
-        except (NatsError, OSError, TimeoutError) as error:
+        except _BROKEN as error:
             with contextlib.suppress(NatsError, OSError):
                 await client.close()
             raise BusError(f"no connection to the bus at {self._url}: {_words(error)}") from error
@@ -135,7 +137,7 @@ class NatsLog:
             if error.err_code in _WRONG_LAST_SEQUENCE:
                 raise MovedError(_words(error)) from error
             raise BusError(_words(error)) from error
-        except (NatsError, OSError, TimeoutError) as error:
+        except _BROKEN as error:
             raise self._fault(error, message.subject) from error
         return answer.seq
 
@@ -157,7 +159,7 @@ class NatsLog:
             )
         except NotFoundError:
             return None
-        except (NatsError, OSError, TimeoutError) as error:
+        except _BROKEN as error:
             raise self._fault(error, subject) from error
         return StoredMessage(
             subject=found.subject or subject,
@@ -176,7 +178,7 @@ class NatsLog:
                 error.description or ""
             ):
                 raise BusError(_words(error)) from error
-        except (NatsError, OSError, TimeoutError) as error:
+        except _BROKEN as error:
             raise self._fault(error, stream.name) from error
 
     async def subscribe(self, durable: Durable) -> Subscription:
@@ -190,23 +192,19 @@ class NatsLog:
             filter_subjects=list(durable.filters) or None,
             deliver_policy=DeliverPolicy.ALL,
         )
-        try:
+        with self._named(durable.name):
             await self._js.add_consumer(durable.stream.name, config)
             found = await self._js.pull_subscribe_bind(durable.name, durable.stream.name)
-        except (NatsError, OSError, TimeoutError) as error:
-            raise self._fault(error, durable.name) from error
         return _Subscribed(self, found)
 
     async def replay(
         self, stream: Stream, subject: str, start: Start
     ) -> AsyncIterator[StoredMessage]:
         """The messages of a subject, in order and without end, by a consumer that goes with this connection."""
-        try:
+        with self._named(subject):
             found = await self._js.subscribe(
                 subject, stream=stream.name, ordered_consumer=True, config=_begin(start)
             )
-        except (NatsError, OSError, TimeoutError) as error:
-            raise self._fault(error, subject) from error
         try:
             async for each in found.messages:
                 yield _stored(each)
@@ -221,22 +219,28 @@ class NatsLog:
         former = self._client
         await self._connect()
         self._unanswered.clear()
-        with contextlib.suppress(NatsError, OSError, TimeoutError):
+        with contextlib.suppress(*_BROKEN):
             await former.close()
 
     async def declare(self, streams: Sequence[Stream], *, replicas: int = 1) -> None:
         """Create the streams, or bring them to what is declared. Raises `BusError`."""
         for each in streams:
             config = _config(each, replicas)
-            try:
+            with self._named(each.name):
                 try:
                     await self._js.stream_info(each.name)
                 except NotFoundError:
                     await self._js.add_stream(config)
                 else:
                     await self._js.update_stream(config)
-            except (NatsError, OSError, TimeoutError) as error:
-                raise self._fault(error, each.name) from error
+
+    @contextlib.contextmanager
+    def _named(self, what: str) -> Iterator[None]:
+        """Errors of the client, as those of the bus, with the name of what was asked for."""
+        try:
+            yield
+        except _BROKEN as error:
+            raise self._fault(error, what) from error
 
     def _fault(self, error: Exception, what: str) -> BusError:
         """A request that times out while the server refuses something was refused."""

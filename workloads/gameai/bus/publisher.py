@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import SystemRandom
 from typing import Self
 
@@ -34,7 +34,7 @@ class _OnItsWay:
     sent_at: float
     times: int = 1
     # A broker that answered that it cannot, at once.
-    fault: BusError | None = field(default=None)
+    fault: BusError | None = None
 
 
 class Publisher:

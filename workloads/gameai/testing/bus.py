@@ -31,6 +31,11 @@ class _Kept:
     known: dict[str, tuple[float, int]] = field(default_factory=dict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
+    async def notify(self) -> None:
+        """Wake those that wait for a message."""
+        async with self.changed:
+            self.changed.notify_all()
+
 
 @dataclass(slots=True, kw_only=True)
 class _Pending:
@@ -98,8 +103,7 @@ class MemoryLog:
         kept.messages[kept.sequence] = (time.time(), stored)
         if message.message_id:
             kept.known[message.message_id] = (now, kept.sequence)
-        async with kept.changed:
-            kept.changed.notify_all()
+        await kept.notify()
         return kept.sequence
 
     async def last(self, stream: Stream, subject: str) -> Stored | None:
@@ -203,13 +207,11 @@ class _Subscribed:
 
         async def done() -> None:
             self._position.pending.pop(sequence, None)
-            async with self._kept.changed:
-                self._kept.changed.notify_all()
+            await self._kept.notify()
 
         async def again(seconds: float) -> None:
             pending.again_at = _now() + seconds
-            async with self._kept.changed:
-                self._kept.changed.notify_all()
+            await self._kept.notify()
 
         async def working() -> None:
             pending.again_at = _now() + durable.ack_seconds

@@ -73,9 +73,9 @@ class EventBatch(_message.Message):
     first_sequence: _builtins.int
     """Sequence number of events[0]; the others follow without gaps."""
     at_us: _builtins.int
-    """Wall clock when the batch was begun, microseconds since 1970-01-01 UTC."""
+    """Wall clock when the batch was opened, microseconds since 1970-01-01 UTC."""
     world_us: _builtins.int
-    """World time when the batch was begun, microseconds since the world's epoch."""
+    """World time when the batch was opened, microseconds since the world's epoch."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]: ...
     def __init__(

@@ -93,7 +93,7 @@ Global___WeatherChanged: _TypeAlias = WeatherChanged  # noqa: Y015
 
 @_typing.final
 class PhaseChanged(_message.Message):
-    """A phase of the day has begun."""
+    """A phase of the day has started."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
