@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
-from gameai.bus.consumer import Consumer, Group, Received
+from gameai.bus.consumer import Consumer
+from gameai.bus.group import Group, Received
 from gameai.bus.log import Outgoing
 from gameai.bus.metrics import BusMetrics
 from gameai.bus.nats import NatsLog

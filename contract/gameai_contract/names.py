@@ -60,6 +60,10 @@ TOKEN_AUDIENCE = "gameai-gateway"  # noqa: S105 - no token
 # In the same folder: the token with which it asks the memory of its knowledge base.
 MEMORY_TOKEN_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}MEMORY_TOKEN"
 MEMORY_TOKEN_KEY = "memory-token"  # noqa: S105 - a file's name
+# In the same folder: the token with which it connects to the bus.
+BUS_TOKEN_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}BUS_TOKEN"
+BUS_TOKEN_KEY = "bus-token"  # noqa: S105 - a file's name
+BUS_AUDIENCE = "gameai-bus"
 CONFIG_KEY = "world.json"
 # Beside it: the certificate of the gateways' authority.
 GATEWAY_CA_KEY = "gateway-ca.crt"

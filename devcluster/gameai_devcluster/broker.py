@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ class Broker:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
+        self.status_port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -33,6 +35,7 @@ class Broker:
         config = self.folder / "nats.conf"
         config.write_text(
             f"listen: 127.0.0.1:{self.port}\n"
+            f"http: 127.0.0.1:{self.status_port}\n"
             f"jetstream {{ store_dir: {json.dumps(str(self.folder / 'data'))}, max_file: 4G, max_mem: 1G }}\n"
         )
         with (self.folder / "nats.log").open("ab") as log:
@@ -45,6 +48,13 @@ class Broker:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def connections(self) -> list[int]:
+        """The subscriptions of each client that is connected."""
+        url = f"http://127.0.0.1:{self.status_port}/connz"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            found = json.load(answer)
+        return [each["subscriptions"] for each in found["connections"]]
 
     async def answers(self) -> None:
         """Wait until it takes connections."""

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gameai.cluster.api import Server
 from gameai.gateway import __main__ as gateway
 from gameai.gateway import app
 from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.snapshot import View
 from gameai.gateway.sources.cluster import Discovery, Scope
-from gameai.gateway.sources.watch import Server
 from gameai.tier_agent import metrics as agent_metrics
 from gameai.tier_agent.load import Load
 from gameai.tier_agent.measurement import Capacity

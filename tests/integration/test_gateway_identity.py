@@ -13,9 +13,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gameai.client import AskError, Gateway, Source
+from gameai.cluster import keys as token_keys
 from gameai.errors import UnauthenticatedError
 from gameai.gateway.routing.snapshot import WorldView
-from gameai.gateway.rpc import keys as token_keys
 from gameai.gateway.rpc import service as gateway_service
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.serving.identity import AUDIENCE, Caller, Tokens

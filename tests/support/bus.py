@@ -3,19 +3,24 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 from gameai.bus import subjects
 from gameai.bus.batches import Limits, parsed
-from gameai.bus.consumer import Consumer, Group, Handler, Received
+from gameai.bus.consumer import Consumer
+from gameai.bus.group import Group, Handler, Received
 from gameai.bus.log import Log, Start, Stored
 from gameai.bus.metrics import BusMetrics
+from gameai.bus.nats import NatsLog
 from gameai.bus.publisher import Publisher
-from gameai.bus.streams import DEAD_LETTERS, LOG
+from gameai.bus.streams import DEAD_LETTERS, LOG, Stream
 from gameai.bus.subjects import World, world
 from gameai.bus.types import Types
-from gameai.bus.v1.bus_pb2 import Event, EventBatch
+from gameai.bus.v1.bus_pb2 import OVERFLOW_DROP_OLDEST, Event, EventBatch
 from gameai.events.v1 import events_pb2
+from gameai.testing.bus import MemoryLog
 from gameai.weather.v1.weather_pb2 import SKY_CLEAR, Sky
+from gameai_devcluster.broker import SMALL
 from google.protobuf.message import Message
 from prometheus_client import CollectorRegistry
 
@@ -55,8 +60,19 @@ def sky_of(event: Event) -> int:
     return found.sky
 
 
-def publisher(log: Log, limits: Limits | None = None) -> Publisher:
-    return Publisher(log, REGISTRY, "game-server", 31, metrics=METRICS, limits=limits)
+def publisher(log: Log, limits: Limits | None = None, types: Types = REGISTRY) -> Publisher:
+    return Publisher(log, types, "game-server", 31, metrics=METRICS, limits=limits)
+
+
+def _loose() -> Types:
+    """The types, of which kills may be lost."""
+    found = Types([events_pb2])
+    kill = found.of(killed(1))
+    found._by_name[kill.name] = replace(kill, overflow=OVERFLOW_DROP_OLDEST)
+    return found
+
+
+LOOSE = _loose()
 
 
 Fails = Callable[[Received, int], Awaitable[None]]
@@ -91,11 +107,15 @@ class Handled:
 
 @contextlib.asynccontextmanager
 async def consuming(
-    log: Log, handled: Handler, replicas: int = 1, handler_seconds: float = 20.0
+    log: Log,
+    handled: Handler,
+    replicas: int = 1,
+    handler_seconds: float = 20.0,
+    group: Group = GROUP,
 ) -> AsyncIterator[None]:
     tasks = [
         asyncio.create_task(
-            Consumer(log, GROUP, handled, metrics=METRICS, handler_seconds=handler_seconds).run()
+            Consumer(log, group, handled, metrics=METRICS, handler_seconds=handler_seconds).run()
         )
         for _ in range(replicas)
     ]
@@ -130,7 +150,7 @@ async def publish(log: Log, *victims: int, world: World = MOOR) -> None:
             await events.flush()
 
 
-def fails_at(victim: int, error: Exception, times: int = 10**9) -> Fails:
+def fails_at(victim: int, error: BaseException, times: int = 10**9) -> Fails:
     left = [times]
 
     async def fails(received: Received, given: int) -> None:
@@ -172,3 +192,35 @@ async def was_tried(handled: Handled, victim: int, times: int) -> bool:
 
 async def is_longer(found: list[Received], number: int) -> bool:
     return len(found) > number
+
+
+class Bus:
+    """A bus, whose streams may be changed."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    async def without(self, stream: Stream) -> Log:
+        if isinstance(self.log, MemoryLog):
+            return MemoryLog([each for each in SMALL if each.name != stream.name])
+        assert isinstance(self.log, NatsLog)
+        await self.log._js.delete_stream(stream.name)
+        return self.log
+
+    async def declared(self, stream: Stream) -> Log:
+        if isinstance(self.log, MemoryLog):
+            return MemoryLog([stream if each.name == stream.name else each for each in SMALL])
+        assert isinstance(self.log, NatsLog)
+        await self.log.declare([stream])
+        return self.log
+
+    async def made_again(self, stream: Stream) -> Log:
+        if isinstance(self.log, MemoryLog):
+            kept = self.log._of(stream)
+            kept.messages.clear()
+            kept.known.clear()
+            kept.sequence = kept.bytes = 0
+            self.log._positions.clear()
+            return self.log
+        await self.without(stream)
+        return await self.declared(next(each for each in SMALL if each.name == stream.name))

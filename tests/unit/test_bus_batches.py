@@ -15,7 +15,8 @@ from gameai.bus.batches import (
     parsed,
 )
 from gameai.bus.subjects import World
-from gameai.bus.v1.bus_pb2 import OVERFLOW_DROP_OLDEST, EventBatch
+from gameai.bus.v1.bus_pb2 import OVERFLOW_DROP_OLDEST, Event, EventBatch
+from gameai.events.v1.events_pb2 import WeatherChanged
 from gameai.weather.v1.weather_pb2 import SKY_RAIN
 from google.protobuf.message import Message
 from support.bus import MOOR, REGISTRY, killed, sky_of, victim_of, weather, worlds
@@ -26,11 +27,14 @@ SMALL = Limits(batch_events=4, batch_bytes=200, waiting_events=8, waiting_bytes=
 class Case:
     """A buffer, and what it has lost."""
 
-    def __init__(self, limits: Limits = SMALL) -> None:
+    def __init__(self, limits: Limits = SMALL, *, kept: bool = True) -> None:
         self.lost: Counter[tuple[int, Loss]] = Counter()
         epochs = itertools.count(7)
         self.buffer = Buffer(
-            "game-server", 31, limits, draw_epoch=lambda: next(epochs), on_loss=self._lose
+            *("game-server", 31, limits),
+            kept=kept,
+            draw_epoch=lambda: next(epochs),
+            on_loss=self._lose,
         )
 
     def _lose(self, number: int, how: Loss) -> None:
@@ -49,7 +53,7 @@ class Case:
         )
         return self.buffer.add(world, occurrence)
 
-    def add_ambient(self, victim: int) -> bool:
+    def add_ambient(self, victim: int, world: World = MOOR) -> bool:
         """An event that may be lost."""
         kind = REGISTRY.of(killed(victim))
         loose = type(kind)(
@@ -57,7 +61,7 @@ class Case:
             key=(), message=kind.message,
         )  # fmt: skip
         given = Occurrence(type=loose, message=killed(victim), at_us=0, world_us=0)
-        return self.buffer.add(MOOR, given)
+        return self.buffer.add(world, given)
 
     def take(self) -> tuple[Queue, EventBatch]:
         """A batch, which there must be."""
@@ -177,6 +181,39 @@ def test_equal_events_of_two_replicas_have_one_message_id() -> None:
     assert ids[0] == ids[1] == f"{MOOR.number:x}.31.0.40"
 
 
+def test_a_number_that_was_used_for_another_event_of_the_world_is_refused() -> None:
+    case = Case()
+    case.add(weather(1), sequence=40)
+    with pytest.raises(ValueError, match=r"sequence 40 of .*WeatherChanged is not above 40"):
+        case.add(weather(2), sequence=40)
+    case.add(weather(2), world=worlds(1)[0], sequence=40)
+    assert sorted(each.first_sequence for each in case.taken()) == [40, 40]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("trace", 1 << 40),
+        ("trace", -1),
+        ("world_us", 1 << 63),
+        ("sequence", 0),
+        ("sequence", 1 << 64),
+    ],
+)
+def test_a_number_that_does_not_fit_the_wire_is_named_and_nothing_waits(
+    field: str, value: int
+) -> None:
+    given = {"trace": 0, "world_us": 0, "sequence": None, field: value}
+    with pytest.raises(ValueError, match=f"{field} is {value}: it must be from "):
+        Occurrence(type=REGISTRY.of(killed(1)), message=killed(1), at_us=0, **given)  # type: ignore[arg-type] # one of three fields
+
+
+@pytest.mark.parametrize("field", ["batch_events", "window", "window_bytes", "waiting_events"])
+def test_limits_under_which_nothing_could_be_sent_are_refused(field: str) -> None:
+    with pytest.raises(ValueError, match="must be at least 1"):
+        Limits(**{field: 0})
+
+
 def test_a_clock_that_was_set_back_begins_another_batch() -> None:
     case = Case()
     case.add(killed(1), at_us=10)
@@ -216,6 +253,34 @@ def test_a_newer_fact_takes_the_place_of_the_waiting_one() -> None:
     assert case.lost == {(17, Loss.REPLACED): 1}
 
 
+@pytest.mark.parametrize("limits", [{"batch_bytes": 30}, {"waiting_bytes": 30}])
+def test_a_newer_fact_that_is_larger_replaces_none_beyond_the_limits(
+    limits: dict[str, int],
+) -> None:
+    case = Case(Limits(**{"batch_events": 2, "waiting_events": 2, **limits}))
+    for each in (200, 300):
+        assert case.add(WeatherChanged(region=each, wind=100))
+    size = case.buffer._bytes
+    larger = WeatherChanged(region=200, wind=100, centidegrees=-(2**31), lasts_seconds=2**32 - 1)
+    assert size / 2 + len(larger.SerializeToString()) > 30 > size
+    assert not case.add(larger)
+    assert case.add(WeatherChanged(region=200, wind=2))
+    assert case.lost == {(17, Loss.REPLACED): 1}
+
+
+def test_a_fact_that_is_alone_in_its_batch_may_grow() -> None:
+    case = Case(Limits(batch_bytes=4, waiting_events=1))
+    case.add(WeatherChanged(region=2))
+    assert case.add(WeatherChanged(region=2, lasts_seconds=2**32 - 1))
+    assert case.lost == {(17, Loss.REPLACED): 1}
+
+
+def test_a_large_event_has_room_where_nothing_waits() -> None:
+    case = Case(Limits(waiting_bytes=1))
+    assert case.add(killed(1))
+    assert not case.add(killed(2))
+
+
 def test_a_fact_about_something_else_finds_no_room() -> None:
     case = Case()
     for each in range(8):
@@ -232,7 +297,7 @@ def test_facts_are_not_replaced_while_there_is_room() -> None:
 
 
 def test_the_oldest_event_that_may_be_lost_makes_room() -> None:
-    case = Case()
+    case = Case(kept=False)
     assert all(case.add_ambient(each) for each in range(10))
     batches = case.taken()
     assert victims(batches) == list(range(2, 10))
@@ -241,32 +306,28 @@ def test_the_oldest_event_that_may_be_lost_makes_room() -> None:
     assert [each.first_sequence for each in batches] == [1, 3, 7]
 
 
-def test_an_event_that_may_be_lost_takes_no_room_from_others() -> None:
-    case = Case()
+def test_an_event_of_a_world_without_others_is_dropped_itself() -> None:
+    case = Case(kept=False)
     for each in range(8):
-        case.add(killed(each))
-    assert case.add_ambient(99)
+        case.add_ambient(each)
+    assert case.add_ambient(99, worlds(1)[0])
     assert victims(case.taken()) == list(range(8))
     assert case.lost == {(497, Loss.DROPPED): 1}
 
 
 def test_a_queue_that_was_emptied_by_drops_is_not_sent() -> None:
-    case = Case(Limits(waiting_events=1))
+    case = Case(Limits(waiting_events=1), kept=False)
     case.add_ambient(1)
     case.add_ambient(2)
     assert victims(case.taken()) == [2]
 
 
-def test_events_that_may_be_lost_have_a_subject_and_an_epoch_of_their_own() -> None:
-    case = Case()
+@pytest.mark.parametrize(("kept", "first"), [(True, "log"), (False, "amb")])
+def test_events_that_may_be_lost_have_subjects_of_their_own(kept: bool, first: str) -> None:
+    case = Case(kept=kept)
     case.add(killed(1))
-    case.add_ambient(2)
     case.buffer.linger()
-    found = [case.take() for _ in range(2)]
-    assert [(queue.subject.split(".")[0], batch.epoch) for queue, batch in found] == [
-        ("log", 7),
-        ("amb", 8),
-    ]
+    assert case.take()[0].subject.split(".")[0] == first
 
 
 def test_worlds_without_events_are_forgotten_when_there_are_very_many() -> None:
@@ -286,7 +347,12 @@ def test_an_event_that_is_too_large_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "words"), [(b"\xff", "not an EventBatch"), (b"", "has no events")]
+    ("payload", "words"),
+    [
+        (b"\xff", "not an EventBatch"),
+        (b"", "has no events"),
+        (EventBatch(source=1, events=[Event(type=497)]).SerializeToString(), "of source 31"),
+    ],
 )
 def test_a_message_that_is_no_batch_is_named(payload: bytes, words: str) -> None:
     with pytest.raises(DamagedBatchError, match=words):
@@ -294,6 +360,6 @@ def test_a_message_that_is_no_batch_is_named(payload: bytes, words: str) -> None
 
 
 def test_a_batch_is_read_as_it_was_written() -> None:
-    batch = EventBatch(world=1)
+    batch = EventBatch(world=1, source=31)
     batch.events.add(type=497)
     assert parsed(batch.SerializeToString()) == batch

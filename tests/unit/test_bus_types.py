@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from gameai.bus import subjects
-from gameai.bus.streams import DEAD_LETTERS, LOG, STREAMS, Discard, Durable
+from gameai.bus.group import Group, Received
+from gameai.bus.streams import DEAD_LETTERS, LOG, STREAMS, Discard, Durable, streams
 from gameai.bus.subjects import Address, world
 from gameai.bus.types import DamagedEventError, EventType, LaterSchemaError, Types
 from gameai.bus.v1.bus_pb2 import Event, EventBatch, event
@@ -154,15 +156,19 @@ def test_a_wrong_declaration_is_refused(
 @pytest.mark.parametrize(
     ("knowledge_base", "subject"),
     [
-        ("", "log.none.10.moor.aldermoor.weather-manager"),
-        ("studio/lore", "log.studio_lore.10.moor.aldermoor.weather-manager"),
+        ("", "log.none.10.moor.aldermoor.05c3ac51791a25e4.weather-manager"),
+        ("studio/lore", "log.studio_lore.10.moor.aldermoor.05c3ac51791a25e4.weather-manager"),
     ],
 )
 def test_the_subject_of_a_world_is_fixed(knowledge_base: str, subject: str) -> None:
     given = world("moor", "aldermoor", "uid", knowledge_base)
     assert subjects.log(given, "weather-manager") == subject
     assert subjects.parsed(subject) == Address(
-        world_set=given.world_set, namespace="moor", world="aldermoor", service="weather-manager"
+        world_set=given.world_set,
+        namespace="moor",
+        world="aldermoor",
+        number=given.number,
+        service="weather-manager",
     )
 
 
@@ -177,26 +183,95 @@ def test_a_name_that_would_change_a_subject_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "subject", ["", "log.a.b", "now.a.b.c.d.e", "dlq.a.b.c", "log.a.b.c.d.e.f"]
+    ("subject", "words"),
+    [
+        ("", "is not a subject of the bus"),
+        ("log.a.b", "is not a subject of the bus"),
+        ("now.a.b.c.d.e", "is not a subject of the bus"),
+        ("dlq.a.b.c.d", "is not a subject of the bus"),
+        ("log.a.b.c.d.e.f.g", "is not a subject of the bus"),
+        ("log.a.b.c.d.e.f", "has no number of a world"),
+        ("dlq.a.b.c.d.05C3AC51791A25E4", "has no number of a world"),
+    ],
 )
-def test_a_foreign_subject_is_refused(subject: str) -> None:
-    with pytest.raises(ValueError, match="is not a subject of the bus"):
+def test_a_foreign_subject_is_refused(subject: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
         subjects.parsed(subject)
 
 
+@pytest.mark.parametrize("base", ["none", "a/b/c", "a/", "/b", "a_b"])
+def test_what_is_no_knowledge_base_makes_no_set(base: str) -> None:
+    with pytest.raises(ValueError, match=r"no knowledge base|no set of worlds|part of a subject"):
+        world("moor", "aldermoor", "uid", base)
+
+
+def test_an_inbox_is_of_one_account_alone() -> None:
+    one, other = subjects.inbox("moor/a"), subjects.inbox("moor/a.b")
+    assert one != other
+    assert "." not in one + other
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"consumer": "a.b"}, "part of a subject"),
+        ({"world_set": "a_b_c"}, "no set of worlds"),
+        ({"services": ("A",)}, "part of a subject"),
+        ({"shards": (0, 2)}, "must follow each other"),
+        ({"shards": (1, 0)}, "must follow each other"),
+    ],
+)
+def test_a_group_that_the_broker_could_not_keep_apart_is_refused(
+    given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        Group(**{"world_set": "none", "consumer": "quests", "services": ("a",), **given})
+
+
+def test_groups_with_other_shards_have_other_names() -> None:
+    given: dict[str, Any] = {"world_set": "none", "consumer": "quests", "services": ("a",)}
+    groups = [
+        Group(**given, shards=shards, ambient=ambient)
+        for shards in ((), (0,), (0, 1), (1,), (1, 2))
+        for ambient in (False, True)
+    ]
+    assert len({each.durable(1.0).name for each in groups}) == len(groups)
+
+
+def test_orders_to_redrive_are_read_apart_from_dead_letters() -> None:
+    group = Group(world_set="moor_lore", consumer="quests", services=("a",))
+    found = group.redrives(5.0)
+    assert (found.name, found.stream.name) == ("moor_lore_quests_redrive", "GAME_ORDERS")
+    assert found.filters == ("redrive.moor_lore.quests.>",)
+
+
+def test_a_batch_that_was_received_is_known_by_its_world_source_epoch_and_number() -> None:
+    batch = EventBatch(world=0x2F, source=31, epoch=10, first_sequence=7)
+    address = subjects.parsed(subjects.log(world("moor", "aldermoor", "uid"), "quests"))
+    received = Received(address=address, batch=batch, sequence=1, deliveries=1)
+    assert received.id == "2f.31.a.7"
+
+
+def test_streams_share_a_disk_and_leave_a_tenth_of_it() -> None:
+    found = streams(100 << 30)
+    assert sum(each.most_bytes for each in found) <= 90 << 30
+    assert [each.name for each in found] == [each.name for each in STREAMS]
+    assert found[0].most_bytes > 70 << 30
+
+
 def test_filters_name_shards_and_services() -> None:
-    assert subjects.filters("none", ["b", "a"]) == ("log.none.*.*.*.a", "log.none.*.*.*.b")
+    assert subjects.filters("none", ["b", "a"]) == ("log.none.*.*.*.*.a", "log.none.*.*.*.*.b")
     assert subjects.filters("none", ["a"], [10, 2], kept=False) == (
-        "amb.none.02.*.*.a",
-        "amb.none.0a.*.*.a",
+        "amb.none.02.*.*.*.a",
+        "amb.none.0a.*.*.*.a",
     )
 
 
 def test_dead_letters_and_redrives_have_subjects_of_their_own() -> None:
     given = subjects.parsed(subjects.ambient(world("moor", "aldermoor", "uid"), "game-server"))
     letters, order = subjects.dead_letters(given, "quests"), subjects.redrive(given, "quests")
-    assert letters == "dlq.none.quests.moor.aldermoor"
-    assert order == "redrive.none.quests.moor.aldermoor"
+    assert letters == "dlq.none.quests.moor.aldermoor.05c3ac51791a25e4"
+    assert order == "redrive.none.quests.moor.aldermoor.05c3ac51791a25e4"
     assert {subjects.parsed(each).service for each in (letters, order)} == {"quests"}
     assert subjects.dead_letters_of("none", "quests") == "dlq.none.quests.>"
     assert subjects.redrives_of("none", "quests") == "redrive.none.quests.>"

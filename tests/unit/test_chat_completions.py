@@ -358,3 +358,10 @@ def test_an_event_that_is_too_long_ends_a_stream_though_it_is_whole() -> None:
     events = Events(1000)
     assert events.feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n") == ""
     assert events.faulty
+
+
+def test_an_event_is_counted_by_its_name() -> None:
+    held = metrics.Metrics()
+    held.count_event("view taken")
+    held.count_event("view taken")
+    assert held.events == {("view taken",): 2}

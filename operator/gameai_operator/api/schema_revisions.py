@@ -18,7 +18,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
             "KnowledgeBase": "8aaaba1d5de4e871",
             "ModelTier": "70dac0fc65beade5",
             "GameWorld": "374b67023a5b3fcf",
-            "WorldView": "8a6f2b591de4739a",
+            "WorldView": "08fa0b02bcd30433",
         },
     }
 )

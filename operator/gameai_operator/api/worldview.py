@@ -1,4 +1,4 @@
-"""PURE: the types of WorldView, which the operator publishes to gateways. Only the operator may write it."""
+"""PURE: the types of WorldView, which the operator publishes to gateways and to the bus's controller. Only the operator may write it."""
 
 from typing import Annotated
 
@@ -13,6 +13,8 @@ _MOST_ARCHETYPES = 512 << 10
 _MOST_CALLERS = 64 + 1 + 32
 # Lists are replaced as a whole, and never merged with entries of other writers.
 _WHOLE = {"x-kubernetes-list-type": "atomic"}
+# Services in the spec of a world.
+_MOST_SERVICES = 32
 # namespace/name@uid, each as long as it may be.
 Account = Annotated[str, Field(min_length=1, max_length=63 + 1 + 253 + 1 + 63)]
 
@@ -40,8 +42,30 @@ class RoleView(Model):
     """Maximum number of concurrent engine requests of this role, per gateway."""
 
 
+class BusAccount(Model):
+    """A ServiceAccount of the world's namespace, and the services that run as it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    """Name of the ServiceAccount."""
+    services: Annotated[
+        tuple[Text, ...], Field(min_length=1, max_length=_MOST_SERVICES, json_schema_extra=_WHOLE)
+    ]
+    """Names of the services as which it may publish events of this world."""
+
+
+class BusView(Model):
+    """What the event bus's controller knows of a world."""
+
+    knowledge_base: Annotated[str, Field(max_length=63 + 1 + 253)] = ""
+    """The knowledge base that the world may use, as namespace/name; empty: none. Worlds with the same one share consumers."""
+    accounts: Annotated[
+        tuple[BusAccount, ...], Field(max_length=_MOST_SERVICES, json_schema_extra=_WHOLE)
+    ] = ()
+    """Accounts that may connect to the bus for this world."""
+
+
 class WorldViewSpec(Model):
-    """What gateways know of a world."""
+    """What gateways and the event bus's controller know of a world."""
 
     world: Text
     """UID of the GameWorld. A different UID invalidates cached responses."""
@@ -55,12 +79,14 @@ class WorldViewSpec(Model):
     """Accounts that may send requests for this world, as namespace/name or namespace/name@uid."""
     archetypes: Annotated[str, Field(max_length=_MOST_ARCHETYPES)] = ""
     """The last valid archetypes, as one JSON document; empty: none."""
+    bus: BusView | None = None
+    """Who may publish events of this world; absent: no account."""
 
 
 class WorldView(Model):
-    """What gateways know of the GameWorld of the same name. Written by the operator only; do not edit."""
+    """What gateways and the event bus's controller know of the GameWorld of the same name. Written by the operator only; do not edit."""
 
     metadata: Metadata
     """Object metadata."""
     spec: WorldViewSpec
-    """What gateways know."""
+    """What they know."""

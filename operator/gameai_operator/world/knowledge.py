@@ -15,6 +15,7 @@ from gameai_operator.controller.manifest import Key
 from gameai_operator.world.revisions import MEMORY_TOKEN_REVISION
 
 CONDITION = "KnowledgeReady"
+_NOT_PERMITTED = "RefNotPermitted"
 KIND = "KnowledgeBase"
 
 
@@ -26,6 +27,11 @@ class KnowledgeSight:
     endpoint: str = ""
     fault: str = ""
     message: str = ""
+
+    @property
+    def permitted(self) -> bool:
+        """Whether this world may use it, if it exists."""
+        return self.fault != _NOT_PERMITTED
 
 
 def named(root: Mapping[str, Any]) -> Key | None:
@@ -73,7 +79,7 @@ def sight(
             f"{said} does not exist or does not name this world: "
             f"ask its owner to add {entry} to spec.callers, or change knowledgeBaseRef"
         )
-        return KnowledgeSight(base=found, fault="RefNotPermitted", message=message)
+        return KnowledgeSight(base=found, fault=_NOT_PERMITTED, message=message)
     if view is None:
         names = [each.name for each in neighbours() if each.kind == KIND]
         hint = nearest(found.name, names)

@@ -71,7 +71,7 @@ def objects(world: GameWorld, parts: Parts) -> tuple[Document, ...]:
         # Gateways of the former release read it; to be removed with the next one.
         made.append(_archetypes(world, parts.archetypes))
     own = _metadata(world, world.metadata.name)
-    made.append(view(world, parts.roles, parts.shown_archetypes, own))
+    made.append(view(world, parts.roles, parts.shown_archetypes, parts.knowledge, own))
     if parts.inputs:
         made.append(_config(world, parts))
     if parts.network:

@@ -1,10 +1,11 @@
-"""PURE: the WorldView of a world: what the operator publishes about it to gateways."""
+"""PURE: the WorldView of a world: what the operator publishes about it to gateways and to the bus's controller."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from gameai_operator.api.base import API_VERSION
 from gameai_operator.api.world import GameWorld, Role
+from gameai_operator.world.knowledge import KnowledgeSight
 from gameai_operator.world.roles import MISSING, NOT_PERMITTED, RoleSight
 from gameai_operator.world.template import config_name
 
@@ -12,7 +13,11 @@ KIND = "WorldView"
 
 
 def view(
-    world: GameWorld, roles: Sequence[RoleSight], archetypes: str, metadata: dict[str, Any]
+    world: GameWorld,
+    roles: Sequence[RoleSight],
+    archetypes: str,
+    knowledge: KnowledgeSight | None,
+    metadata: dict[str, Any],
 ) -> dict[str, Any]:
     """The manifest; `archetypes` is the last valid document, empty if there is none."""
     given = {each.name: each for each in world.spec.roles}
@@ -25,6 +30,7 @@ def view(
             **({"roles": [_role(given[each.role], each) for each in roles]} if roles else {}),
             "callers": _callers(world),
             **({"archetypes": archetypes} if archetypes else {}),
+            **({"bus": _bus(world, knowledge)} if world.spec.services else {}),
         },
     }
 
@@ -34,6 +40,18 @@ def _callers(world: GameWorld) -> list[str]:
     accounts = {config_name(world), *(each.service_account_name for each in world.spec.services)}
     own = {f"{world.metadata.namespace}/{name}" for name in accounts if name}
     return sorted({*own, *(each.account for each in world.spec.callers)})
+
+
+def _bus(world: GameWorld, knowledge: KnowledgeSight | None) -> dict[str, Any]:
+    """The accounts under which its services run, and the knowledge base if the world may use it."""
+    services: dict[str, list[str]] = {}
+    for each in world.spec.services:
+        services.setdefault(each.service_account_name or config_name(world), []).append(each.name)
+    base = knowledge.base if knowledge and knowledge.permitted else None
+    return {
+        **({"knowledgeBase": f"{base.namespace}/{base.name}"} if base else {}),
+        "accounts": [{"name": name, "services": services[name]} for name in sorted(services)],
+    }
 
 
 def _role(role: Role, seen: RoleSight) -> dict[str, Any]:

@@ -21,7 +21,9 @@ from gameai.bus.v1.bus_pb2 import (
 )
 
 MOST_BODY_BYTES = 65_536
-_MOST_DELTA_US = (1 << 32) - 1
+_MOST_DELTA_US = MOST_TRACE = (1 << 32) - 1
+_MOST_WORLD_US = (1 << 63) - 1
+_MOST_SEQUENCE = (1 << 64) - 1
 _MOST_QUEUES = 20_000
 
 
@@ -44,6 +46,11 @@ def parsed(payload: bytes) -> EventBatch:
         raise DamagedBatchError("the message is not an EventBatch") from error
     if not found.events:
         raise DamagedBatchError("the batch has no events")
+    foreign = next((each.type for each in found.events if each.type >> 4 != found.source), None)
+    if foreign is not None:
+        raise DamagedBatchError(
+            f"the batch of source {found.source} has an event of source {foreign >> 4}"
+        )
     return found
 
 
@@ -54,7 +61,10 @@ def message_id(batch: EventBatch) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """Of a publisher. A batch is sent once it has so many events or bytes, or its first event has waited for so long."""
+    """Of a publisher. A batch is sent once it has so many events or bytes, or its first event has waited for so long.
+
+    Where nothing waits, an event has room whatever its size. Raises ValueError where nothing could ever be sent.
+    """
 
     batch_events: int = 64
     batch_bytes: int = 32_768
@@ -65,6 +75,10 @@ class Limits:
     # Events that wait, of all worlds.
     waiting_events: int = 16_384
     waiting_bytes: int = 8 << 20
+
+    def __post_init__(self) -> None:
+        if min(self.batch_events, self.window, self.window_bytes, self.waiting_events) < 1:
+            raise ValueError(f"each limit of a publisher must be at least 1: {self}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,19 +94,23 @@ class _Waiting:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Queue:
-    """The batches of one world that wait, of the events that are kept or of those that may be lost."""
+    """The batches of one world that wait. `last_given` is the last sequence number that the service itself gave."""
 
     world: World
     subject: str
     epoch: int
     next_sequence: int = 1
+    last_given: int = 0
     waiting: deque[_Waiting] = field(default_factory=deque)
     sending: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Occurrence:
-    """An event to publish: its type and message, wall clock and world time in microseconds, and where it is counted by world time its number."""
+    """An event to publish: its type and message, wall clock and world time in microseconds, and where it is counted by world time its number.
+
+    Raises ValueError for what does not fit the wire.
+    """
 
     type: EventType
     message: Message
@@ -101,9 +119,18 @@ class Occurrence:
     trace: int = 0
     sequence: int | None = None
 
+    def __post_init__(self) -> None:
+        _check("trace", self.trace, 0, MOST_TRACE)
+        _check("world_us", self.world_us, -_MOST_WORLD_US, _MOST_WORLD_US)
+        if self.sequence is not None:
+            _check("sequence", self.sequence, 1, _MOST_SEQUENCE)
+
 
 class Buffer:
-    """The events of one service that wait to be sent, in order for each world. Not thread-safe."""
+    """The events of one service that wait to be sent, in order for each world: those that are kept, or those that may be lost.
+
+    Not thread-safe.
+    """
 
     def __init__(
         self,
@@ -111,12 +138,14 @@ class Buffer:
         source: int,
         limits: Limits,
         *,
+        kept: bool,
         draw_epoch: Callable[[], int],
         on_loss: Callable[[int, Loss], None],
     ) -> None:
+        self._subject = log if kept else ambient
         self._service, self._source, self._limits = service, source, limits
         self._draw_epoch, self._on_loss = draw_epoch, on_loss
-        self._queues: dict[tuple[World, bool], Queue] = {}
+        self._queues: dict[World, Queue] = {}
         self._lingering: dict[Queue, None] = {}
         self._ready: dict[Queue, None] = {}
         self.events = 0
@@ -139,13 +168,21 @@ class Buffer:
         return not self.events and not self._sending
 
     def add(self, world: World, given: Occurrence) -> bool:
-        """Take an event; False: there is no room, and its type does not allow to lose one. Raises ValueError where it is too large."""
+        """Take an event; False: there is no room, and its type does not allow to lose one.
+
+        Raises ValueError where it is too large, or its sequence number is not above the last one of its world.
+        """
         body = given.message.SerializeToString()
         if len(body) > MOST_BODY_BYTES:
             raise ValueError(
                 f"an event of {given.type.name} has {len(body)} bytes: at most {MOST_BODY_BYTES} are allowed"
             )
-        queue = self._queue(world, kept=given.type.overflow != OVERFLOW_DROP_OLDEST)
+        queue = self._queue(world)
+        if given.sequence is not None and given.sequence <= queue.last_given:
+            raise ValueError(
+                f"sequence {given.sequence} of {given.type.name} is not above {queue.last_given}, the last one of world {world.namespace}/{world.name}: "
+                "all events that a service numbers for a world share one sequence, by which consumers know them"
+            )
         if self._full(len(body)) and not self._made_room(queue, given, body):
             return given.type.overflow == OVERFLOW_DROP_OLDEST or self._replaced(queue, given, body)
         self._append(queue, given, body)
@@ -173,20 +210,20 @@ class Buffer:
         return queue, taken.batch
 
     def sent(self, queue: Queue) -> None:
-        """The batch of this queue is stored."""
+        """The batch of this queue is stored, or given up."""
         queue.sending = False
         self._sending -= 1
         if queue.waiting:
             self._ready[queue] = None
 
-    def _queue(self, world: World, *, kept: bool) -> Queue:
-        found = self._queues.get((world, kept))
+    def _queue(self, world: World) -> Queue:
+        found = self._queues.get(world)
         if found is None:
             if len(self._queues) >= _MOST_QUEUES:
                 self._forget()
-            subject = (log if kept else ambient)(world, self._service)
+            subject = self._subject(world, self._service)
             found = Queue(world=world, subject=subject, epoch=self._draw_epoch())
-            self._queues[world, kept] = found
+            self._queues[world] = found
         return found
 
     def _forget(self) -> None:
@@ -196,6 +233,8 @@ class Buffer:
 
     def _full(self, size: int) -> bool:
         limits = self._limits
+        if not self.events:
+            return False
         return self.events >= limits.waiting_events or self._bytes + size > limits.waiting_bytes
 
     def _made_room(self, queue: Queue, given: Occurrence, body: bytes) -> bool:
@@ -233,12 +272,19 @@ class Buffer:
             older = each.about.get(about)
             if older is not None:
                 more = len(body) - len(older.body)
+                if not self._may_grow(each, more):
+                    return False
                 each.size += more
                 self._bytes += more
                 _fill(older, each.batch, given, body)
                 self._on_loss(given.type.number, Loss.REPLACED)
                 return True
         return False
+
+    def _may_grow(self, waiting: _Waiting, more: int) -> bool:
+        alone = len(waiting.batch.events) == 1
+        fits = alone or waiting.size + more <= self._limits.batch_bytes
+        return more <= 0 or (fits and self._bytes + more <= self._limits.waiting_bytes)
 
     def _append(self, queue: Queue, given: Occurrence, body: bytes) -> None:
         waiting = queue.waiting[-1] if queue.waiting else None
@@ -255,6 +301,7 @@ class Buffer:
                 numbered=given.sequence is not None,
             )
             queue.waiting.append(waiting)
+            queue.last_given = given.sequence or queue.last_given
         event = waiting.batch.events.add()
         _fill(event, waiting.batch, given, body)
         if given.type.overflow == OVERFLOW_COALESCE and not waiting.numbered:
@@ -288,6 +335,11 @@ class Buffer:
             self._ready[queue] = None
         elif queue not in self._ready:
             self._lingering[queue] = None
+
+
+def _check(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name} is {value}: it must be from {least} to {most}")
 
 
 def _fill(event: Event, batch: EventBatch, given: Occurrence, body: bytes) -> None:

@@ -3,110 +3,76 @@
 A batch whose handler raises `PoisonError`, or fails five times, is stored as a dead letter, and its world is parked for
 this consumer: the world's later batches follow it there, in order, without being tried. `redrive` handles them again.
 Whether a world is parked is read from the stream of dead letters itself, so that every replica sees the same.
+Batches of events that may be lost are passed over instead, and counted.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from gameai.bus import subjects
-from gameai.bus.batches import DamagedBatchError, message_id, parsed
+from gameai.bus.batches import DamagedBatchError, parsed
+from gameai.bus.group import Group, Handler, PoisonError, Received, RetryError
 from gameai.bus.log import BusError, Delivery, Log, MovedError, Outgoing, Stored, Subscription
 from gameai.bus.metrics import BusMetrics
-from gameai.bus.streams import AMBIENT, DEAD_LETTERS, LOG, Durable
+from gameai.bus.streams import DEAD_LETTERS, Durable
 from gameai.bus.subjects import Address
 from gameai.bus.types import DamagedEventError, LaterSchemaError
 from gameai.bus.v1.bus_pb2 import EventBatch
 
 _LOG = logging.getLogger(__name__)
-# A batch that was not handled is tried again after so many seconds each; then it is a dead letter.
+# A handler that failed is called again after so many seconds each; then its batch is a dead letter.
 BACKOFF = (0.5, 1.0, 2.0, 4.0)
-MOST_DELIVERIES = len(BACKOFF) + 1
+MOST_TRIES = len(BACKOFF) + 1
 # A handler that needs longer has timed out; the second time makes its batch a dead letter.
 HANDLER_SECONDS = 20.0
 _MOST_TIMEOUTS = 2
 _LEAST_PAUSE_SECONDS = 0.5
 # Deliveries after which nothing was said: the handler's process ended each time.
 _MOST_SILENT = 10
-# A batch of a later schema waits so long for a replica that knows it.
-_MOST_LATER_US = 3_600_000_000
+# A batch of a later schema waits so long for a replica that knows it, and one of a service that this replica does not read
+# for one that does.
+_MOST_LATER_US, _MOST_FOREIGN_US = 3_600_000_000, 60_000_000
+_FOREIGN_SECONDS = 1.0
 _FETCH_SECONDS = 5.0
 _LOST_SECONDS = 1.0
+# What a consumer that ends still has for saying so.
+_LAST_SECONDS = 1.0
 # Headers of a dead letter.
-REASON, DELIVERIES, SEQUENCE, SUBJECT = (
+REASON, TRIES, SEQUENCE, SUBJECT = (
     "Gameai-Reason",
-    "Gameai-Deliveries",
+    "Gameai-Tries",
     "Gameai-Sequence",
     "Gameai-Subject",
 )
 _MOST_REASON = 500
 
 
-class PoisonError(Exception):
-    """A handler cannot handle this batch, now or later: the message says why. It becomes a dead letter at once."""
-
-
 _FINAL = (PoisonError, DamagedBatchError, DamagedEventError, LaterSchemaError)
 
 
-class RetryError(Exception):
-    """Something that the handler needs is away. The consumer waits, and tries the batch again; no world is parked."""
+class _OverdueError(Exception):
+    """A handler took longer than it may."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Received:
-    """A batch as a handler gets it. The same batch may come again: `id` and its sequence numbers stay the same."""
+class _FailedError(Exception):
+    """A handler, or the reading of its batch, failed. `final`: it would fail again; `overdue`: it took too long."""
 
-    address: Address
-    batch: EventBatch
-    # Of the stream, for replays; that of the dead letter's original in a redrive.
-    sequence: int
-    deliveries: int
-    redriven: bool = False
-
-    @property
-    def id(self) -> str:
-        """The batch's identity: `<world>.<source>.<epoch>.<first sequence number>`."""
-        return message_id(self.batch)
+    def __init__(self, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__.removeprefix('_')}: {error}"[:_MOST_REASON])
+        self.final = isinstance(error, _FINAL)
+        self.overdue = isinstance(error, _OverdueError)
 
 
-Handler = Callable[[Received], Awaitable[None]]
+@dataclass(frozen=True, slots=True)
+class _Dead:
+    """A batch that is not handled: why, and how often it was tried."""
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Group:
-    """What replicas of a consumer have in common: the worlds of a set, the services whose events they read, and shards; none means all."""
-
-    world_set: str
-    consumer: str
-    services: tuple[str, ...]
-    shards: tuple[int, ...] = ()
-    ambient: bool = False
-
-    def durable(self, ack_seconds: float) -> Durable:
-        """The consumer that the broker remembers."""
-        shards = f"_{min(self.shards):02x}" if self.shards else ""
-        kind = "_ambient" if self.ambient else ""
-        return Durable(
-            name=f"{self.world_set}_{self.consumer}{shards}{kind}",
-            stream=AMBIENT if self.ambient else LOG,
-            filters=subjects.filters(
-                self.world_set, self.services, self.shards, kept=not self.ambient
-            ),
-            ack_seconds=ack_seconds,
-        )
-
-    def redrives(self, ack_seconds: float) -> Durable:
-        """The consumer of its orders to handle dead letters again."""
-        return Durable(
-            name=f"{self.world_set}_{self.consumer}_redrive",
-            stream=DEAD_LETTERS,
-            filters=(subjects.redrives_of(self.world_set, self.consumer),),
-            ack_seconds=ack_seconds,
-        )
+    reason: str
+    tries: int
 
 
 class Consumer:
@@ -125,26 +91,37 @@ class Consumer:
         self._log, self._group, self._handler = log, group, handler
         self._metrics = metrics
         self._handler_seconds, self._now_us = handler_seconds, now_us
-        self._timeouts: dict[int, int] = {}
 
     async def run(self) -> None:
         """Handle batches and orders to redrive; a broker that is away is waited for."""
         ack_seconds = self._handler_seconds * 1.5
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read(self._group.durable(ack_seconds), self._one))
-            tasks.create_task(self._read(self._group.redrives(ack_seconds), self._redrive))
+            if not self._group.ambient:
+                tasks.create_task(self._read(self._group.redrives(ack_seconds), self._redrive))
 
     async def _read(self, durable: Durable, handle: Callable[[Delivery], Awaitable[None]]) -> None:
-        subscription: Subscription | None = None
         while True:
             try:
-                subscription = subscription or await self._log.subscribe(durable)
-                for each in await subscription.fetch(durable.most_pending, _FETCH_SECONDS):
-                    await handle(each)
+                subscription = await self._log.subscribe(durable)
+                try:
+                    await self._fetched(subscription, durable, handle)
+                finally:
+                    await subscription.close()
             except BusError as error:
                 _LOG.warning("%s waits for the bus: %s", durable.name, error)
-                subscription = None
                 await asyncio.sleep(_LOST_SECONDS)
+
+    async def _fetched(
+        self,
+        subscription: Subscription,
+        durable: Durable,
+        handle: Callable[[Delivery], Awaitable[None]],
+    ) -> None:
+        while True:
+            for each in await subscription.fetch(durable.most_pending, _FETCH_SECONDS):
+                async with _released(each):
+                    await handle(each)
 
     async def _one(self, given: Delivery) -> None:
         try:
@@ -153,58 +130,105 @@ class Consumer:
             _LOG.exception("a message is none of the bus, and is passed over")
             await given.done()
             return
+        if address.service not in self._group.services:
+            await self._left(given)
+            return
+        if self._group.ambient:
+            await self._passed_over(address, given)
+            return
+        await self._kept(address, given)
+
+    async def _left(self, given: Delivery) -> None:
+        """Leave a batch to a replica of a higher revision; there is none after a rollback."""
+        if not self._is_late(given.message, _MOST_FOREIGN_US):
+            await given.again(_FOREIGN_SECONDS)
+            return
+        self._count("passed_over")
+        _LOG.warning(
+            "%s passes over batch %d of %s: no replica that reads this service took it within %d s",
+            *(self._group.name, given.message.sequence, given.message.subject),
+            _MOST_FOREIGN_US // 1_000_000,
+        )
+        await given.done()
+
+    async def _passed_over(self, address: Address, given: Delivery) -> None:
+        """Try a batch that may be lost."""
+        dead = await self._tried(address, given)
+        if dead is not None:
+            self._count("dropped")
+            _LOG.error(
+                "%s drops batch %d: %s", self._group.name, given.message.sequence, dead.reason
+            )
+        await given.done()
+
+    async def _kept(self, address: Address, given: Delivery) -> None:
         letters = subjects.dead_letters(address, self._group.consumer)
         while True:
-            last = await self._log.last(DEAD_LETTERS, letters)
-            reason = "its world is parked"
-            if last is None:
-                found = await self._tried(address, given)
-                if found is None:
+            try:
+                if await self._settled(address, letters, given):
                     return
-                reason = found
-            with contextlib.suppress(MovedError):
-                await self._bury(letters, given, reason, last)
-                await given.done()
-                return
+            except BusError as error:
+                # The stream of dead letters may be full. While this connection is open the batch stays here.
+                _LOG.warning("%s waits for the bus: %s", self._group.name, error)
+                await self._pause(given, _LOST_SECONDS)
 
-    async def _tried(self, address: Address, given: Delivery) -> str | None:
-        """Try a batch. None: it is handled, or comes again; else why it is a dead letter."""
+    async def _settled(self, address: Address, letters: str, given: Delivery) -> bool:
+        """Handle a batch, or store it as a dead letter; False: its world was parked or unparked meanwhile."""
+        last = await self._log.last(DEAD_LETTERS, letters)
+        dead: _Dead | None = _Dead("its world is parked", 0)
+        if last is None:
+            dead = await self._tried(address, given)
+        if dead is not None:
+            try:
+                await self._bury(letters, given, dead, last)
+            except MovedError:
+                return False
+        await given.done()
+        return True
+
+    def _is_late(self, message: Stored, most_us: int) -> bool:
+        """Whether no replica will come that can handle a batch."""
+        # The broker's clock counts too: that of the publisher may be ahead.
+        at_us = message.at_us
+        with contextlib.suppress(DamagedBatchError):
+            at_us = min(at_us, parsed(message.payload).at_us)
+        return self._now_us() - at_us > most_us
+
+    async def _tried(self, address: Address, given: Delivery) -> "_Dead | None":
+        """Try a batch until it is handled, which is None, or cannot be handled. Raises `BusError`."""
         if given.deliveries > _MOST_SILENT:
             # Its handler, or the process, did not live to say why.
-            return f"{given.deliveries - 1} deliveries without an end"
-        try:
-            await self._handled(address, given.message, given)
-        except Exception as error:  # noqa: BLE001 - of a handler, which may raise anything
-            return await self._failed(given, error)
-        self._count("handled")
-        await given.done()
-        return None
+            return _Dead(f"{given.deliveries - 1} deliveries without an end", given.deliveries - 1)
+        failures = timeouts = 0
+        while True:
+            try:
+                await self._handled(address, given.message, given)
+            except _FailedError as error:
+                failed = error
+            else:
+                self._count("handled")
+                return None
+            failures, timeouts = failures + 1, timeouts + failed.overdue
+            if failed.final or timeouts >= _MOST_TIMEOUTS or failures >= MOST_TRIES:
+                return _Dead(str(failed), failures)
+            _LOG.warning(
+                "%s did not handle batch %d (try %d): %s",
+                *(self._group.name, given.message.sequence, failures, failed),
+            )
+            self._count("retried")
+            await self._pause(given, BACKOFF[failures - 1])
 
-    async def _failed(self, given: Delivery, error: Exception) -> str | None:
-        """Why a batch is a dead letter; None: it comes again."""
-        words, sequence = _words(error), given.message.sequence
-        timed_out = isinstance(error, TimeoutError)
-        times = self._timeouts.pop(sequence, 0) + timed_out
-        if (
-            isinstance(error, _FINAL)
-            or times >= _MOST_TIMEOUTS
-            or given.deliveries >= MOST_DELIVERIES
-        ):
-            return words
-        if timed_out:
-            # Of the batches before it none comes again.
-            self._timeouts = {sequence: times}
-        _LOG.warning(
-            "%s did not handle batch %d (delivery %d): %s",
-            *(self._group.consumer, sequence, given.deliveries, words),
-        )
-        self._count("retried")
-        await given.again(BACKOFF[given.deliveries - 1])
-        return None
+    async def _pause(self, given: Delivery, seconds: float) -> None:
+        await given.working()
+        await asyncio.sleep(seconds)
+        await given.working()
 
     async def _handled(self, address: Address, message: Stored, given: Delivery) -> None:
-        """Call the handler, again and again while something that it needs is away. Raises what it raises else."""
-        batch = parsed(message.payload)
+        """Call the handler, again and again while something that it needs is away. Raises `_FailedError`, `BusError`."""
+        try:
+            batch = _batch(address, message)
+        except DamagedBatchError as error:
+            raise _FailedError(error) from error
         received = Received(
             address=address,
             batch=batch,
@@ -217,30 +241,43 @@ class Consumer:
             try:
                 await self._timed(received)
                 return
-            except LaterSchemaError:
+            except LaterSchemaError as error:
                 # A replica of the next release may be starting.
-                if self._now_us() - batch.at_us > _MOST_LATER_US:
-                    raise
-            except RetryError as error:
-                _LOG.warning("%s waits: %s", self._group.consumer, error)
-            await given.working()
-            await asyncio.sleep(pause)
-            await given.working()
+                if self._is_late(message, _MOST_LATER_US):
+                    raise _FailedError(error) from error
+            except (RetryError, BusError) as error:
+                _LOG.warning("%s waits: %s", self._group.name, error)
+            except Exception as error:
+                raise _FailedError(error) from error
+            await self._pause(given, pause)
             pause = min(2 * pause, self._handler_seconds / 2)
 
     async def _timed(self, received: Received) -> None:
         with self._metrics.handling.labels(self._group.consumer).time():
-            async with asyncio.timeout(self._handler_seconds):
-                await self._handler(received)
+            try:
+                async with asyncio.timeout(self._handler_seconds) as limit:
+                    await self._handler(received)
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                raise _OverdueError(f"no end within {self._handler_seconds:g} s") from error
+            except asyncio.CancelledError as error:
+                # This consumer is not cancelled: something that its handler waited for was.
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                raise RuntimeError("the handler was cancelled by itself") from error
 
-    async def _bury(self, letters: str, given: Delivery, reason: str, last: Stored | None) -> None:
+    async def _bury(
+        self, letters: str, given: Delivery, dead: "_Dead", last: Stored | None
+    ) -> None:
         """Store a batch behind the last dead letter of its world. Raises `MovedError` where that is another one now."""
         message = given.message
-        if last is not None and last.headers.get(SEQUENCE) == str(message.sequence):
+        if last is not None and _is_letter_of(last, message):
             return
         headers = {
-            REASON: reason.encode("ascii", "backslashreplace").decode().replace("\n", " "),
-            DELIVERIES: str(given.deliveries),
+            REASON: dead.reason.encode("ascii", "backslashreplace").decode().replace("\n", " "),
+            TRIES: str(dead.tries),
             SEQUENCE: str(message.sequence),
             SUBJECT: message.subject,
         }
@@ -250,20 +287,29 @@ class Consumer:
         if last is None:
             _LOG.error(
                 "%s cannot handle batch %d, and its world is parked (%s) until a redrive: %s",
-                *(self._group.consumer, message.sequence, letters, reason),
+                *(self._group.name, message.sequence, letters, dead.reason),
             )
 
     async def _redrive(self, order: Delivery) -> None:
         """Handle the dead letters of a world in order, up to the first that fails again."""
-        address = subjects.parsed(order.message.subject)
+        try:
+            address = subjects.parsed(order.message.subject)
+        except ValueError:
+            _LOG.exception("an order is none of the bus, and is passed over")
+            await order.done()
+            return
         letters = subjects.dead_letters(address, self._group.consumer)
+        if order.deliveries > _MOST_SILENT:
+            _LOG.error("the redrive of %s ended its process each time, and is given up", letters)
+            await order.done()
+            return
         while letter := await self._log.first(DEAD_LETTERS, letters):
             await order.working()
-            original = subjects.parsed(letter.headers.get(SUBJECT, letter.subject))
             try:
+                original = subjects.parsed(letter.headers.get(SUBJECT, letter.subject))
                 await self._handled(original, letter, order)
-            except Exception as error:  # noqa: BLE001 - of a handler, which may raise anything
-                _LOG.error("the redrive of %s stopped: %s", letters, _words(error))
+            except (_FailedError, ValueError) as error:
+                _LOG.error("the redrive of %s stopped: %s", letters, error)
                 self._count("retried")
                 break
             self._count("redriven")
@@ -279,5 +325,28 @@ async def redrive(log: Log, address: Address, consumer: str) -> None:
     await log.store(Outgoing(subject=subjects.redrive(address, consumer), payload=b""))
 
 
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:_MOST_REASON]
+def _batch(address: Address, message: Stored) -> EventBatch:
+    """The batch of a message. Raises `DamagedBatchError`, also for one that says that it is of another world."""
+    found = parsed(message.payload)
+    if found.world != address.number:
+        raise DamagedBatchError(
+            f"the batch is of world {found.world:016x}, and its subject is of {address.number:016x}"
+        )
+    return found
+
+
+def _is_letter_of(letter: Stored, message: Stored) -> bool:
+    """Whether a message was stored as this dead letter. Sequences begin again in a stream that was made again."""
+    same = letter.headers.get(SEQUENCE) == str(message.sequence)
+    return same and letter.payload == message.payload
+
+
+@contextlib.asynccontextmanager
+async def _released(given: Delivery) -> AsyncIterator[None]:
+    """Where the block is cancelled, another replica gets the message at once, and not when the broker misses its end."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        with contextlib.suppress(BusError, TimeoutError):
+            await asyncio.wait_for(given.again(0.0), _LAST_SECONDS)
+        raise

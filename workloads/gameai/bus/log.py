@@ -19,6 +19,10 @@ class RefusedError(BusError):
     """The broker refuses this caller: the message says what it may not do."""
 
 
+class DuplicateError(BusError):
+    """The broker has a message with this id already, and did not store this one."""
+
+
 class MovedError(BusError):
     """The last message of the subject is not the one that was expected: it was changed since it was read."""
 
@@ -35,11 +39,12 @@ class Outgoing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """A message as it is in a stream."""
+    """A message as it is in a stream; `at_us` is the broker's time when it was stored (microseconds since 1970)."""
 
     subject: str
     payload: bytes
     sequence: int
+    at_us: int
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -65,7 +70,14 @@ class Start:
     time: float | None = None
 
 
-# Called with None once the message is stored, or with what kept it from that.
+def other_filters(name: str, revision: int) -> BusError:
+    """Two programs, or releases of one, declare a durable consumer differently."""
+    return BusError(
+        f"the consumer {name} reads other subjects with the same revision {revision}: raise Group.revision where services change"
+    )
+
+
+# Called with None once the message is stored, or with what kept it from that: `DuplicateError` where one of its id is.
 Done = Callable[[BusError | None], None]
 
 
@@ -74,6 +86,9 @@ class Subscription(Protocol):
 
     async def fetch(self, most: int, seconds: float) -> Sequence[Delivery]:
         """At most so many messages; empty where none came within the time. Raises `BusError`."""
+
+    async def close(self) -> None:
+        """Take no more messages. Those that were fetched may still be answered."""
 
 
 class Log(Protocol):
@@ -98,10 +113,16 @@ class Log(Protocol):
         """Remove a message; one that is not there is no error. Raises `BusError`."""
 
     async def subscribe(self, durable: Durable) -> Subscription:
-        """Open a durable consumer, and declare it where it is not there. Raises `BusError`."""
+        """Open a durable consumer, and declare it where it is not there, or has a lower revision.
+
+        Raises `BusError`, also where it has other filters with the same revision.
+        """
 
     def replay(self, stream: Stream, subject: str, start: Start) -> AsyncIterator[Stored]:
-        """The messages of a subject, which may have wildcards, in order and without end. Raises `BusError`."""
+        """The messages of a subject, which may have wildcards, in order and without end. Raises `BusError`.
+
+        After an error a replay can be opened behind the last message that came.
+        """
 
     async def renew(self) -> None:
         """Open the connection again. Raises `BusError`."""

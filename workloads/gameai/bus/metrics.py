@@ -33,7 +33,7 @@ class BusMetrics:
         )
         self.handled = Counter(
             "gameai_bus_handled_batches",
-            "Batches by consumer and result: handled, retried, dead_lettered, redriven.",
+            "Batches by consumer and result: handled, retried, dead_lettered, redriven, dropped, passed_over.",
             ["consumer", "result"],
             registry=registry,
         )

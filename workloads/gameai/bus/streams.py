@@ -1,10 +1,12 @@
 """PURE: the streams of the bus and the consumers that the broker remembers, as they are declared to it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 # Batches of one publisher are sent again within this time after they were sent first, or they may be stored twice.
 DUPLICATE_SECONDS = 20.0
+# Twice the largest event.
+MOST_BATCH_BYTES = 131_072
 
 
 class Discard(Enum):
@@ -16,44 +18,76 @@ class Discard(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stream:
-    """A stream. `most_bytes` are reserved on the disk, or in memory, of each server that has it."""
+    """A stream. `most_bytes` are reserved on the disk of each server that has it; `most_seconds` 0 means without end.
+
+    What is not replicated is on one server only.
+    """
 
     name: str
     subjects: tuple[str, ...]
     most_seconds: float
     most_bytes: int
-    on_disk: bool = True
+    # Larger messages are refused; a dead letter is one with more headers.
+    most_message_bytes: int = MOST_BATCH_BYTES
     discard: Discard = Discard.OLD
+    replicated: bool = True
     duplicate_seconds: float = DUPLICATE_SECONDS
 
 
 _GIB = 1 << 30
 # Events that are kept for a day: consumers catch up with them, and replays read them.
-LOG = Stream(name="GAME_LOG", subjects=("log.>",), most_seconds=86_400, most_bytes=20 * _GIB)
+LOG = Stream(name="GAME_LOG", subjects=("log.>",), most_seconds=86_400, most_bytes=15 * _GIB)
 # Events that may be lost.
 AMBIENT = Stream(
-    name="GAME_AMBIENT", subjects=("amb.>",), most_seconds=600, most_bytes=_GIB, on_disk=False
+    name="GAME_AMBIENT", subjects=("amb.>",), most_seconds=600, most_bytes=_GIB, replicated=False
 )
-# Batches that a consumer has not handled, and orders to handle them again. It refuses rather than lose one.
+# Batches that a consumer has not handled. It keeps them until they are handled, and refuses rather than lose one.
 DEAD_LETTERS = Stream(
     name="GAME_DLQ",
-    subjects=("dlq.>", "redrive.>"),
-    most_seconds=14 * 86_400,
+    subjects=("dlq.>",),
+    most_seconds=0,
     most_bytes=2 * _GIB,
+    most_message_bytes=2 * MOST_BATCH_BYTES,
     discard=Discard.NEW,
 )
-STREAMS = (LOG, AMBIENT, DEAD_LETTERS)
+# Orders to handle dead letters again: apart from these, so that a full stream of dead letters can be emptied.
+ORDERS = Stream(
+    name="GAME_ORDERS", subjects=("redrive.>",), most_seconds=7 * 86_400, most_bytes=_GIB // 16
+)
+STREAMS = (LOG, AMBIENT, DEAD_LETTERS, ORDERS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamUse:
+    """What a stream holds, and how many bytes it may hold."""
+
+    name: str
+    bytes: int
+    most_bytes: int
+    messages: int
+    consumers: int
+
+
+def streams(disk_bytes: int) -> tuple[Stream, ...]:
+    """The streams in the proportions above, on servers that have so much disk for them. A tenth of it stays free."""
+    whole = sum(each.most_bytes for each in STREAMS)
+    return tuple(
+        replace(each, most_bytes=disk_bytes * 9 * each.most_bytes // (10 * whole))
+        for each in STREAMS
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Durable:
     """A consumer that the broker remembers: replicas with the same name share its messages.
 
+    Its filters are those of the replica with the highest revision; replicas with a lower one take what these find.
     With `most_pending` 1 they are handled one after the other, in order, whichever replica takes them.
     """
 
     name: str
     stream: Stream
     filters: tuple[str, ...] = field(default=())
+    revision: int = 1
     ack_seconds: float = 30.0
     most_pending: int = 1

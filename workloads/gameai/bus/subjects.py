@@ -9,6 +9,7 @@ from hashlib import blake2b
 SHARDS = 64
 # The set of worlds without a knowledge base.
 NO_SET = "none"
+_NUMBER = re.compile(r"[0-9a-f]{16}")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -17,14 +18,27 @@ def name_id(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
+def inbox(account: str) -> str:
+    """The first part of the subjects on which an account, `<namespace>/<name>`, gets answers. Names may have dots, a digest has none."""
+    return f"_INBOX_{blake2b(account.encode(), digest_size=16).hexdigest()}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """A world as the bus knows it. `number` is that of its uid; `world_set` is `<namespace>_<knowledge base>`, or `none`."""
+    """A world as the bus knows it. `number` is that of its uid; `world_set` is `<namespace>_<knowledge base>`, or `none`.
+
+    Raises ValueError where a name cannot be a part of a subject.
+    """
 
     namespace: str
     name: str
     number: int
     world_set: str = NO_SET
+
+    def __post_init__(self) -> None:
+        for each in (self.namespace, self.name):
+            label(each)
+        set_label(self.world_set)
 
     @property
     def shard(self) -> str:
@@ -37,11 +51,10 @@ def world(namespace: str, name: str, uid: str, knowledge_base: str = "") -> Worl
 
     Raises ValueError where a name cannot be a part of a subject.
     """
-    parts = [namespace, name, *filter(None, knowledge_base.split("/"))]
-    for each in parts:
-        label(each)
-    world_set = "_".join(parts[2:]) or NO_SET
-    return World(namespace=namespace, name=name, number=name_id(uid), world_set=world_set)
+    world_set = knowledge_base.replace("/", "_", 1) if "/" in knowledge_base else knowledge_base
+    if bool(knowledge_base) != ("/" in knowledge_base):
+        raise ValueError(f"{knowledge_base!r} is no knowledge base: write <namespace>/<name>")
+    return World(namespace=namespace, name=name, number=name_id(uid), world_set=world_set or NO_SET)
 
 
 def label(text: str) -> str:
@@ -53,13 +66,24 @@ def label(text: str) -> str:
     return text
 
 
+def set_label(text: str) -> str:
+    """The text itself, as the name of a set of worlds. Raises ValueError where it is neither `none` nor `<namespace>_<name>`."""
+    parts = text.split("_")
+    if text != NO_SET and len(parts) != len(("namespace", "name")):
+        raise ValueError(f"{text!r} is no set of worlds: it is {NO_SET} or <namespace>_<name>")
+    for each in parts:
+        label(each)
+    return text
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
-    """What a subject says: whose event it is, and of which service."""
+    """What a subject says: whose event it is, and of which service. `number` is that of the world: one made again has another."""
 
     world_set: str
     namespace: str
     world: str
+    number: int
     service: str
 
 
@@ -75,7 +99,7 @@ def ambient(of: World, service: str) -> str:
 
 def dead_letters(address: Address, consumer: str) -> str:
     """The subject of the batches that this consumer has not handled, of one world."""
-    return f"dlq.{address.world_set}.{consumer}.{address.namespace}.{address.world}"
+    return f"dlq.{address.world_set}.{consumer}.{_world(address)}"
 
 
 def dead_letters_of(world_set: str, consumer: str) -> str:
@@ -85,7 +109,7 @@ def dead_letters_of(world_set: str, consumer: str) -> str:
 
 def redrive(address: Address, consumer: str) -> str:
     """The subject of orders to handle the dead letters of a world again."""
-    return f"redrive.{address.world_set}.{consumer}.{address.namespace}.{address.world}"
+    return f"redrive.{address.world_set}.{consumer}.{_world(address)}"
 
 
 def redrives_of(world_set: str, consumer: str) -> str:
@@ -100,7 +124,7 @@ def filters(
     first = "log" if kept else "amb"
     places = [f"{each:02x}" for each in sorted(shards)] or ["*"]
     return tuple(
-        f"{first}.{world_set}.{place}.*.*.{service}"
+        f"{first}.{world_set}.{place}.*.*.*.{service}"
         for place in places
         for service in sorted(services)
     )
@@ -109,14 +133,26 @@ def filters(
 def parsed(subject: str) -> Address:
     """What a subject of an event, of a dead letter or of a redrive says. Raises ValueError for others."""
     match subject.split("."):
-        case ["log" | "amb", world_set, _, namespace, name, service]:
+        case ["log" | "amb", world_set, _, namespace, name, number, service]:
             pass
-        case ["dlq" | "redrive", world_set, service, namespace, name]:
+        case ["dlq" | "redrive", world_set, service, namespace, name, number]:
             pass
         case _:
             raise ValueError(f"{subject!r} is not a subject of the bus")
-    return Address(world_set=world_set, namespace=namespace, world=name, service=service)
+    if not _NUMBER.fullmatch(number):
+        raise ValueError(f"{subject!r} has no number of a world, which is 16 hexadecimal digits")
+    return Address(
+        world_set=world_set,
+        namespace=namespace,
+        world=name,
+        number=int(number, 16),
+        service=service,
+    )
 
 
 def _place(of: World) -> str:
-    return f"{of.world_set}.{of.shard}.{of.namespace}.{of.name}"
+    return f"{of.world_set}.{of.shard}.{of.namespace}.{of.name}.{of.number:016x}"
+
+
+def _world(of: Address) -> str:
+    return f"{of.namespace}.{of.world}.{of.number:016x}"

@@ -2,16 +2,15 @@
 
 import argparse
 import contextlib
-import os
 import sys
 from pathlib import Path
 
 from gameai_contract.names import GRPC_PORT, HEALTH_PORT
 
+from gameai.cluster.flags import NoServerError, add_server, server
 from gameai.gateway.app import Listening, Sources, StartError, run
 from gameai.gateway.sources.cluster import Scope
 from gameai.gateway.sources.view_file import ViewError
-from gameai.gateway.sources.watch import TOKEN_FOLDER, Server
 from gameai.serving import flags, loop
 from gameai.serving.identity import AUDIENCE, MOST_HOURS
 from gameai.serving.opening import PortError
@@ -28,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     _raise_descriptors()
     try:
         loop.run(run(_listening(given), _sources(given)))
-    except (StartError, ViewError, PortError) as error:
+    except (StartError, NoServerError, ViewError, PortError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0
@@ -58,13 +57,9 @@ def _listening(given: argparse.Namespace) -> Listening:
 
 
 def _sources(given: argparse.Namespace) -> Sources:
-    server = None
-    if given.cluster:
-        url = given.api_server or _own_server()
-        server = Server(url=url, token_file=given.api_token, ca_file=given.api_ca)
     return Sources(
         view=given.view,
-        server=server,
+        server=server(given) if given.cluster else None,
         scope=Scope(
             namespaces=tuple(filter(None, given.namespaces.split(","))),
             own_namespace=given.own_service.partition("/")[0],
@@ -89,14 +84,6 @@ def _endpoints(given: list[str]) -> dict[str, list[str]]:
             raise StartError(f"--endpoint {each}: write NAMESPACE/TIER=HOST:PORT, without http://")
         found.setdefault(tier, []).append(address)
     return found
-
-
-def _own_server() -> str:
-    host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
-    if not host:
-        raise StartError("--cluster: not running in a pod; set --api-server")
-    port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
-    return f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -159,7 +146,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_sources(parser: argparse.ArgumentParser) -> None:
-    where = parser.add_argument_group("tiers and worlds").add_argument
+    group = parser.add_argument_group("tiers and worlds")
+    where = group.add_argument
     where(
         "--view",
         type=Path,
@@ -179,19 +167,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         default="",
         help="namespace/name of the gateways' Service; the engine slots are divided among its pods",
     )
-    where("--api-server", default="", help="URL of the API server (default: in-cluster)")
-    where(
-        "--api-token",
-        type=Path,
-        default=TOKEN_FOLDER / "token",
-        help="file with the token for the API server",
-    )
-    where(
-        "--api-ca",
-        type=Path,
-        default=TOKEN_FOLDER / "ca.crt",
-        help="file with the CA certificate of the API server",
-    )
+    add_server(group)
 
 
 def _add_callers(parser: argparse.ArgumentParser) -> None:

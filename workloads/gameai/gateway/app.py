@@ -20,17 +20,17 @@ from grpc import aio
 from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
 
+from gameai.cluster.api import Server
+from gameai.cluster.keys import BAD_KEYS, follow_key_file, follow_keys
 from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.metrics import Metrics, gauge
 from gameai.gateway.routing.snapshot import View
-from gameai.gateway.rpc.keys import BAD_KEYS, follow_key_file, follow_keys
 from gameai.gateway.rpc.players import Players
 from gameai.gateway.rpc.server import new_server
 from gameai.gateway.rpc.service import NAME, InferenceService
 from gameai.gateway.sources.cluster import Discovery, Scope
 from gameai.gateway.sources.manifests import Endpoints
 from gameai.gateway.sources.view_file import ViewError, parse
-from gameai.gateway.sources.watch import Server
 from gameai.serving import draining, following
 from gameai.serving.grpc_health import GrpcHealth
 from gameai.serving.health import serve as serve_health
@@ -202,7 +202,7 @@ def player_gauge(worlds: Mapping[str, tuple[int, int]], metrics: Metrics) -> Met
 
 def _take(dispatcher: Dispatcher, found: View) -> None:
     if found != dispatcher.view:
-        dispatcher.metrics.events["view taken",] += 1
+        dispatcher.metrics.count_event("view taken")
         _LOG.info("a new view was taken up")
         dispatcher.take(found)
 
@@ -213,7 +213,7 @@ async def follow_view(
     """Take up every new content of the file and its archetypes, forever; a bad one leaves what was there."""
 
     def refused(error: Exception) -> None:
-        dispatcher.metrics.events["view refused",] += 1
+        dispatcher.metrics.count_event("view refused")
         _LOG.error("the view stays as it was: %s", error)
 
     await following.follow(

@@ -65,6 +65,10 @@ class Metrics(Collector):
         self.gauges: Callable[[], Iterable[Metric]] = tuple
         self._worlds = Places[str](MOST_WORLDS)
 
+    def count_event(self, event: str) -> None:
+        """Count an event of `gameai_gateway_events`."""
+        self.events[event,] += 1
+
     def world(self, key: str) -> str:
         """A world's label: its own, or `other` where its namespace has its part of all labels."""
         if key in self._worlds:

@@ -93,9 +93,15 @@ class Tokens:
         """Raises `UnauthenticatedError`, which says what to do but nothing of the token."""
         held = metadata.get("authorization", "")
         kind, _, token = (held if isinstance(held, str) else "").partition(" ")
-        if kind.lower() != "bearer" or not token or len(token) > _MOST_TOKEN:
+        if kind.lower() != "bearer":
+            token = ""
+        return self.owner(token, "send `authorization: Bearer <token>` with")
+
+    def owner(self, token: str, remedy: str) -> Caller:
+        """Whose token this is. `remedy` begins the sentence for those without one. Raises `UnauthenticatedError`."""
+        if not token or len(token) > _MOST_TOKEN:
             raise UnauthenticatedError(
-                f"send `authorization: Bearer <token>` with a ServiceAccount token of audience {self._audience}"
+                f"{remedy} a ServiceAccount token of audience {self._audience}"
             )
         known = self._known.get(token)
         if known is None:

@@ -7,17 +7,18 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from gameai.bus.log import (
-    MOST_MESSAGE_BYTES,
     BusError,
     Delivery,
     Done,
+    DuplicateError,
     MovedError,
     Outgoing,
     Start,
     Stored,
     Subscription,
+    other_filters,
 )
-from gameai.bus.streams import STREAMS, Durable, Stream
+from gameai.bus.streams import STREAMS, Discard, Durable, Stream
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,9 +28,16 @@ class _Kept:
     stream: Stream
     messages: dict[int, tuple[float, Stored]] = field(default_factory=dict)
     sequence: int = 0
+    bytes: int = 0
     # Time of the loop and sequence by message id.
     known: dict[str, tuple[float, int]] = field(default_factory=dict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def forget(self, sequence: int) -> None:
+        """Remove a message; one that is not there is no error."""
+        found = self.messages.pop(sequence, None)
+        if found:
+            self.bytes -= len(found[1].payload)
 
     async def notify(self) -> None:
         """Wake those that wait for a message."""
@@ -79,25 +87,26 @@ class MemoryLog:
 
     async def store(self, message: Outgoing, *, after: int | None = None) -> int:
         """Store a message. Raises `BusError`, `MovedError`."""
-        if len(message.payload) > MOST_MESSAGE_BYTES:
-            raise BusError(
-                f"the message has {len(message.payload)} bytes: at most {MOST_MESSAGE_BYTES}"
-            )
         kept = next((each for each in self._kept if _takes(each.stream, message.subject)), None)
         if kept is None:
             raise BusError(f"no stream takes the subject {message.subject}")
+        most = kept.stream.most_message_bytes
+        if len(message.payload) > most:
+            raise BusError(f"the message has {len(message.payload)} bytes: at most {most}")
         now = _now()
         window = kept.stream.duplicate_seconds
         kept.known = {key: each for key, each in kept.known.items() if now - each[0] < window}
         if message.message_id in kept.known:
-            return kept.known[message.message_id][1]
+            raise DuplicateError("the broker has this message already")
         if after is not None and after != self._last_sequence(kept, message.subject):
             raise MovedError(f"the last message of {message.subject} is not {after}")
+        self._make_room(kept, len(message.payload))
         kept.sequence += 1
         stored = Stored(
             subject=message.subject,
             payload=message.payload,
             sequence=kept.sequence,
+            at_us=time.time_ns() // 1000,
             headers=dict(message.headers),
         )
         kept.messages[kept.sequence] = (time.time(), stored)
@@ -105,6 +114,15 @@ class MemoryLog:
             kept.known[message.message_id] = (now, kept.sequence)
         await kept.notify()
         return kept.sequence
+
+    def _make_room(self, kept: _Kept, size: int) -> None:
+        """As a full stream does. Raises `BusError`."""
+        stream = kept.stream
+        while kept.messages and kept.bytes + size > stream.most_bytes:
+            if stream.discard is Discard.NEW:
+                raise BusError(f"{stream.name} is full: it holds {kept.bytes} bytes")
+            kept.forget(next(iter(kept.messages)))
+        kept.bytes += size
 
     async def last(self, stream: Stream, subject: str) -> Stored | None:
         """The last message of a subject."""
@@ -118,12 +136,16 @@ class MemoryLog:
 
     async def remove(self, stream: Stream, sequence: int) -> None:
         """Remove a message."""
-        self._of(stream).messages.pop(sequence, None)
+        self._of(stream).forget(sequence)
 
     async def subscribe(self, durable: Durable) -> Subscription:
         """Open a durable consumer."""
         position = self._positions.setdefault(durable.name, _Position(durable=durable))
-        position.durable = durable
+        known = position.durable
+        if known.revision == durable.revision and set(known.filters) != set(durable.filters):
+            raise other_filters(durable.name, known.revision)
+        if known.revision <= durable.revision:
+            position.durable = durable
         return _Subscribed(self, self._of(durable.stream), position)
 
     async def replay(self, stream: Stream, subject: str, start: Start) -> AsyncIterator[Stored]:
@@ -178,6 +200,9 @@ class _Subscribed:
             # What is to be delivered again needs no new message.
             times = [each.again_at - _now() for each in self._position.pending.values()]
             await self._changed(min([left, *times]))
+
+    async def close(self) -> None:
+        """Take no more messages; there is no request that waits for one."""
 
     async def _changed(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -42,13 +42,13 @@ class CallStatus:
             # No status reaches the client.
             return
         if isinstance(error, StuckError):
-            self._metrics.events["stream not read",] += 1
+            self._metrics.count_event("stream not read")
             message = "the answers are not read"
             self._status = status(code_pb2.RESOURCE_EXHAUSTED, message, "ANSWERS_NOT_READ")
             return
         self._status = status_of(error)
         if self._status.code in _REFUSED:
-            self._metrics.events["caller refused",] += 1
+            self._metrics.count_event("caller refused")
         if self._status.code == code_pb2.INTERNAL:
             _LOG.error("a call failed; this is a bug", exc_info=error)
 

@@ -14,11 +14,12 @@ import aiohttp
 from gameai_contract.names import TIER_LABEL
 from prometheus_client.core import Metric
 
+from gameai.cluster.api import ApiError, Server
+from gameai.cluster.watch import Object, Watched
 from gameai.gateway.metrics import Metrics, gauge
 from gameai.gateway.routing.archetypes import Library
 from gameai.gateway.routing.snapshot import View
 from gameai.gateway.sources.decode import Assembly, ready_addresses, replicas, tier, world
-from gameai.gateway.sources.watch import ApiError, Object, Server, Watched
 
 _LOG = logging.getLogger(__name__)
 # Changes come in bursts; one view is made of what comes within so long.
@@ -126,7 +127,7 @@ class Discovery:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._expect())
             for each in self._all():
-                group.create_task(each.run(self._metrics))
+                group.create_task(each.run(self._metrics.count_event))
             group.create_task(self._build())
 
     async def _build(self) -> None:

@@ -15,8 +15,9 @@ from gameai_contract.inference import (
     LatencyClass,
     slots,
 )
-from gameai_contract.names import GROUP_PREFIX, TIER_LABEL
+from gameai_contract.names import TIER_LABEL
 
+from gameai.cluster.world_views import is_current
 from gameai.gateway.routing.archetypes import NONE, OVER_BUDGET, Archetypes, Library, within_budget
 from gameai.gateway.routing.snapshot import Endpoint, RoleView, TierView, View, WorldView
 
@@ -115,8 +116,7 @@ def world(document: Object, library: Library) -> WorldFound | None:
     Raises `ValueError`, `KeyError`, `TypeError` or `AttributeError` where it cannot be read.
     """
     metadata, spec = document["metadata"], document["spec"]
-    owners = metadata.get("ownerReferences") or ()
-    if metadata.get("deletionTimestamp") or not any(_owns(each, document) for each in owners):
+    if not is_current(document):
         return None
     roles = {each["name"]: role(each) for each in spec.get("roles") or ()}
     view = WorldView(
@@ -246,13 +246,6 @@ def _with(view: TierView, endpoints: Sequence[Endpoint]) -> TierView:
     # A pod may stand in two slices for a moment.
     once = {each.address: each for each in endpoints}
     return replace(view, endpoints=tuple(once[each] for each in sorted(once)))
-
-
-def _owns(owner: Mapping[str, Any], document: Object) -> bool:
-    """Whether this owner is the GameWorld of the same name that is there now."""
-    ours = owner["kind"] == "GameWorld" and owner["apiVersion"].startswith(GROUP_PREFIX)
-    same = owner["name"] == document["metadata"]["name"]
-    return bool(ours and same and owner["uid"] == document["spec"]["world"])
 
 
 def role(given: Mapping[str, Any]) -> RoleView:

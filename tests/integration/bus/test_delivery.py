@@ -1,27 +1,16 @@
 """The bus on NATS and in memory: one suite for both."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from gameai.bus import subjects
 from gameai.bus.batches import Limits, parsed
-from gameai.bus.consumer import (
-    DELIVERIES,
-    REASON,
-    PoisonError,
-    Received,
-    RetryError,
-    redrive,
-)
+from gameai.bus.consumer import REASON, TRIES, redrive
+from gameai.bus.group import PoisonError, Received, RetryError
 from gameai.bus.log import BusError, Log, MovedError, Outgoing, Start
-from gameai.bus.nats import NatsLog
 from gameai.bus.publisher import Publisher
 from gameai.bus.streams import DEAD_LETTERS, LOG, Durable
-from gameai.testing.bus import MemoryLog
-from gameai_devcluster.broker import SMALL, Broker, broker
 from support.bus import (
     GROUP,
     METRICS,
@@ -44,28 +33,6 @@ from support.bus import (
     weather,
     worlds,
 )
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with broker(tmp_path_factory.mktemp("nats")) as found:
-        yield found
-
-
-@pytest.fixture(params=["memory", "nats"])
-async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
-    """An empty bus."""
-    if request.param == "memory":
-        yield MemoryLog()
-        return
-    server: Broker = request.getfixturevalue("server")
-    await asyncio.wait_for(server.answers(), 10)
-    async with NatsLog(server.url) as found:
-        for each in SMALL:
-            with contextlib.suppress(Exception):
-                await found._js.delete_stream(each.name)
-        await found.declare(SMALL)
-        yield found
 
 
 async def test_events_of_each_world_arrive_once_and_in_order_at_two_replicas(log: Log) -> None:
@@ -123,7 +90,7 @@ async def test_poison_parks_its_world_and_no_other(log: Log) -> None:
     assert handled.of(other) == [10, 11]
     first, second = await letters(log)
     assert first.headers[REASON] == "PoisonError: the quest has no stage 7"
-    assert first.headers[DELIVERIES] == "1"
+    assert first.headers[TRIES] == "1"
     assert second.headers[REASON] == "its world is parked"
     assert [first_victim(each) for each in (first, second)] == [2, 3]
 
@@ -178,7 +145,7 @@ async def test_what_fails_five_times_is_a_dead_letter(
     assert handled.tried == [1] * 5
     letter = (await letters(log))[0]
     assert letter.headers[REASON] == "KeyError: 'stage'"
-    assert letter.headers[DELIVERIES] == "5"
+    assert letter.headers[TRIES] == "5"
 
 
 async def test_a_dependency_that_is_away_parks_no_world(
@@ -351,7 +318,7 @@ async def test_a_publisher_that_is_full_waits_for_the_broker(log: Log) -> None:
     async with consuming(log, handled), publisher(log, limits=limits) as events:
         for each in range(500):
             await events.publish(MOOR, killed(each), world_us=0)
-            assert events._buffer.events <= 10
+            assert events._kept.events <= 10
         await handled.reach(500)
     assert handled.of(MOOR) == list(range(500))
 

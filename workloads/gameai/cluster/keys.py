@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 from jwt import PyJWTError
 
-from gameai.gateway.sources.watch import Server
+from gameai.cluster.api import Server
 from gameai.serving import following
 from gameai.serving.identity import Tokens
 
@@ -33,7 +33,7 @@ async def follow_keys(server: Server, tokens: Tokens) -> None:
         try:
             async with server.session() as session:
                 tokens.take(*await _keys(server, session))
-        except Exception as error:  # noqa: BLE001 - whatever an API server says must not end the gateway
+        except Exception as error:  # noqa: BLE001 - whatever an API server says must not end the program
             kept = (
                 "the known keys stay in use"
                 if tokens.ready

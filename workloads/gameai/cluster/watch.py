@@ -1,27 +1,23 @@
 """EDGE: objects of a cluster by LIST and watch.
 
-Nothing here is on the way of a question: while the API server is gone, what was seen last stays.
+While the API server does not answer, what was seen last stays.
 """
 
 import asyncio
 import logging
 import random
 import re
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import aiohttp
 import orjson
 
-from gameai.gateway.metrics import Metrics
+from gameai.cluster.api import ApiError, Server
 
 _LOG = logging.getLogger(__name__)
-TOKEN_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-# A page is decoded in one piece, while questions wait.
+# A page is decoded in one piece, while the program's other work waits.
 _PAGE = 100
 _PIECE = 20
 _WATCH_SECONDS = 300
@@ -30,66 +26,14 @@ _SILENCE_SECONDS = 130.0
 # A server under load may end watches at once.
 _SHORT_SECONDS = 1.0
 _FIRST_BACKOFF_SECONDS, _MOST_BACKOFF_SECONDS = 0.5, 10.0
-_CALL_SECONDS = 30.0
 _OK, _GONE = 200, 410
 _REFUSED = (403, 404)
 _NAMESPACE = re.compile(r"/namespaces/([^/]+)/")
 
 Object = Mapping[str, Any]
 Key = tuple[str, str]
-
-
-class ApiError(Exception):
-    """The API server did not answer as wanted; `status` is 0 where that says nothing."""
-
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Server:
-    """Address and credentials of the API server. Files are read again for each call, because the kubelet replaces them."""
-
-    url: str
-    token_file: Path = TOKEN_FOLDER / "token"
-    ca_file: Path = TOKEN_FOLDER / "ca.crt"
-
-    def session(self) -> aiohttp.ClientSession:
-        """Connections to it, with the current certificate authority. Raises `OSError` if its file is missing."""
-        trusted = ssl.create_default_context(cafile=str(self.ca_file))
-        connector = aiohttp.TCPConnector(ssl=trusted, limit=0)
-        return aiohttp.ClientSession(connector=connector, read_bufsize=1 << 20)
-
-    def get(
-        self,
-        session: aiohttp.ClientSession,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        *,
-        silence_seconds: float = _CALL_SECONDS,
-    ) -> Any:
-        """A request; it fails after a time without any data."""
-        return session.get(
-            f"{self.url}{path}",
-            params=query,
-            headers={"Authorization": f"Bearer {self.token_file.read_text().strip()}"},
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=_CALL_SECONDS, sock_read=silence_seconds
-            ),
-        )
-
-    async def document(
-        self, session: aiohttp.ClientSession, path: str, query: Mapping[str, str] | None = None
-    ) -> Any:
-        """What a path answers. Raises `ApiError`, and what connections raise."""
-        async with (
-            asyncio.timeout(_CALL_SECONDS),
-            self.get(session, path, query) as response,
-        ):
-            if response.status != _OK:
-                raise ApiError(f"GET {path} was answered {response.status}", response.status)
-            return orjson.loads(await response.read())
+# Counts an event of a watch, for metrics.
+Count = Callable[[str], None]
 
 
 class Watched:
@@ -130,15 +74,15 @@ class Watched:
         for key in keys:
             self._again = self._seen.pop(key, None) is not None or self._again
 
-    async def run(self, metrics: Metrics) -> None:
+    async def run(self, count: Count) -> None:
         """Until cancelled: list, then watch. After a failure the watch continues where it ended, if the server allows it."""
         backoff = _FIRST_BACKOFF_SECONDS
         while True:
             began = monotonic()
             try:
-                await self._once(metrics)
-            except Exception as error:  # noqa: BLE001 - whatever an API server says must not end the gateway
-                metrics.events[f"watch of {self.resource} failed",] += 1
+                await self._once(count)
+            except Exception as error:  # noqa: BLE001 - whatever an API server says must not end the program
+                count(f"watch of {self.resource} failed")
                 _LOG.warning("%s: %s; what was seen stays", self._path, error or type(error))
                 status = error.status if isinstance(error, ApiError) else 0
                 if status:
@@ -152,20 +96,20 @@ class Watched:
             await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries
             backoff = min(_MOST_BACKOFF_SECONDS, 2 * backoff)
 
-    async def _once(self, metrics: Metrics) -> None:
+    async def _once(self, count: Count) -> None:
         async with self._server.session() as session:
             if not self._version:
-                await self._list(session, metrics)
-            await self._follow(session, metrics)
+                await self._list(session, count)
+            await self._follow(session, count)
 
-    async def _list(self, session: aiohttp.ClientSession, metrics: Metrics) -> None:
+    async def _list(self, session: aiohttp.ClientSession, count: Count) -> None:
         found: dict[Key, Any] = {}
         seen: dict[Key, tuple[str, str]] = {}
         query = {**self._query, "limit": str(_PAGE)}
         while True:
             page = await self._server.document(session, self._path, query)
             for number, item in enumerate(page["items"]):
-                self._put(found, seen, item, metrics)
+                self._put(found, seen, item, count)
                 if number % _PIECE == 0:
                     await asyncio.sleep(0)
             metadata = page["metadata"]
@@ -178,7 +122,7 @@ class Watched:
         self._version = str(metadata["resourceVersion"])
         self._changed()
 
-    async def _follow(self, session: aiohttp.ClientSession, metrics: Metrics) -> None:
+    async def _follow(self, session: aiohttp.ClientSession, count: Count) -> None:
         """Every event until the watch fails; bookmarks say that the server is there."""
         while True:
             began = monotonic()
@@ -197,14 +141,14 @@ class Watched:
                 self.heard_at, self.connected = monotonic(), True
                 async for event in _events(response):
                     self.heard_at = monotonic()
-                    self._take(event, metrics)
+                    self._take(event, count)
             if monotonic() - began < _SHORT_SECONDS:
                 raise ApiError("the watch ended at once")
             if self._again:
                 self._again, self._version = False, ""
                 return
 
-    def _take(self, event: Object, metrics: Metrics) -> None:
+    def _take(self, event: Object, count: Count) -> None:
         kind, item = event["type"], event["object"]
         if kind == "ERROR":
             message = f"watch ended: {item.get('code')} {item.get('reason')}"
@@ -215,7 +159,7 @@ class Watched:
             self.objects.pop(key, None)
             self._seen.pop(key, None)
         elif kind != "BOOKMARK":
-            self._put(self.objects, self._seen, item, metrics)
+            self._put(self.objects, self._seen, item, count)
         self._version = str(item["metadata"]["resourceVersion"])
         if self.objects.get(key) is not before:
             self._changed()
@@ -225,7 +169,7 @@ class Watched:
         objects: dict[Key, Any],
         seen: dict[Key, tuple[str, str]],
         item: Object,
-        metrics: Metrics,
+        count: Count,
     ) -> None:
         """Keep what an object is; the same version again is not read again, and the same content stays the same object."""
         key, metadata = _key(item), item["metadata"]
@@ -236,7 +180,7 @@ class Watched:
             try:
                 made = self._project(item)
             except Exception as error:  # noqa: BLE001 - one bad object must not affect all others
-                metrics.events[f"one of {self.resource} unreadable",] += 1
+                count(f"one of {self.resource} unreadable")
                 _LOG.error("%s %s/%s: %r; what was read before stays", self.resource, *key, error)
         seen[key] = mark
         if made is None:

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from gameai.bus.consumer import Consumer, Group, Received
+from gameai.bus.consumer import Consumer
+from gameai.bus.group import Group, Received
 from gameai.bus.log import BusError
 from gameai.bus.nats import NatsLog
 from gameai.bus.publisher import Publisher

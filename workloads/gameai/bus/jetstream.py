@@ -1,0 +1,202 @@
+"""Messages and declarations of the bus in the form of JetStream's client, without a connection."""
+
+import dataclasses
+import datetime
+import re
+from typing import Any
+
+import orjson
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from gameai.bus.log import BusError, Delivery, DuplicateError, Outgoing, Stored
+from gameai.bus.streams import Discard, Durable, Stream
+
+MESSAGE_ID, EXPECTED_LAST = "Nats-Msg-Id", "Nats-Expected-Last-Subject-Sequence"
+# No message now; the request has ended.
+_ENDED = ("404", "408")
+# In the metadata of a durable consumer.
+_REVISION = "gameai-revision"
+# A consumer that is to be created exists, or one that is to be changed does not.
+_RACED = (10148, 10149)
+_REFUSED_SUBJECT = re.compile(r'permissions violation for \w+ to "([^"]+)"')
+
+
+def words(error: Exception) -> str:
+    """What an error says; some of the client's say nothing."""
+    return str(error) or type(error).__name__
+
+
+def refused_subject(text: str) -> str:
+    """The subject, in lower case, that a server refuses by this error; empty: it refuses nothing."""
+    found = _REFUSED_SUBJECT.search(text.lower())
+    return found[1] if found else ""
+
+
+def stored(message: Msg) -> Stored:
+    """A message of a stream."""
+    return Stored(
+        subject=message.subject,
+        payload=message.data,
+        sequence=message.metadata.sequence.stream,
+        at_us=microseconds(message.metadata.timestamp),
+        headers=message.headers or {},
+    )
+
+
+def microseconds(time: datetime.datetime | None) -> int:
+    """A time of the broker, in microseconds since 1970; 0 where it has none."""
+    return 0 if time is None else int(time.timestamp() * 1_000_000)
+
+
+def is_delivery(message: Msg) -> bool:
+    """Whether this is a message of a stream; others say that there is none. What a message's own headers say does not count."""
+    return message.reply.startswith("$JS.ACK.")
+
+
+def raise_for(message: Msg, name: str) -> None:
+    """Raise `BusError` where this says that a consumer does not deliver; that a request has ended says nothing."""
+    if is_delivery(message):
+        return
+    status = (message.headers or {}).get("Status", "")
+    if status not in _ENDED:
+        about = (message.headers or {}).get("Description", "no server has it now")
+        raise BusError(f"the consumer {name}: {about} ({status or 'no status'})")
+
+
+def delivery(message: Msg) -> Delivery:
+    """A message of a durable consumer."""
+
+    async def done() -> None:
+        await _answered(message.ack())
+
+    async def again(seconds: float) -> None:
+        await _answered(message.nak(delay=seconds))
+
+    async def working() -> None:
+        await _answered(message.in_progress())
+
+    return Delivery(
+        message=stored(message),
+        deliveries=message.metadata.num_delivered,
+        done=done,
+        again=again,
+        working=working,
+    )
+
+
+async def _answered(answer: Any) -> None:
+    try:
+        await answer
+    except (NatsError, OSError) as error:
+        raise BusError(words(error)) from error
+
+
+def headers(message: Outgoing) -> dict[str, str] | None:
+    """The headers of a message to store."""
+    if not message.message_id:
+        return dict(message.headers) or None
+    return {**message.headers, MESSAGE_ID: message.message_id}
+
+
+def fault(answer: Msg) -> BusError | None:
+    """What JetStream says of a message; None: it is stored."""
+    if not answer.data:
+        return BusError("no server has the stream of this subject now")
+    try:
+        said = orjson.loads(answer.data)
+        if "error" in said:
+            error = said["error"]
+            return BusError(f"{error.get('description')} ({error.get('err_code')})")
+        stored = isinstance(said["seq"], int) and said["stream"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        stored = False
+    if not stored:
+        return BusError("the answer is none of a stream")
+    return DuplicateError("the broker has this message already") if said.get("duplicate") else None
+
+
+def beginning(sequence: int, time: float | None) -> ConsumerConfig:
+    """An ordered consumer from a sequence on, or where that is 0 from a time on (seconds since 1970)."""
+    if sequence or time is None:
+        return ConsumerConfig(
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=max(1, sequence)
+        )
+    at = datetime.datetime.fromtimestamp(time, tz=datetime.UTC)
+    return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=at)
+
+
+def declaration(durable: Durable, stream: str, *, new: bool) -> tuple[str, bytes]:
+    """Subject and body of a request that creates a durable consumer, or changes it; each fails where the other is right."""
+    config = {"name": durable.name, **_consumer(durable).as_dict()}
+    action = "create" if new else "update"
+    body = {"stream_name": stream, "config": config, "action": action}
+    return f"$JS.API.CONSUMER.CREATE.{stream}.{durable.name}", orjson.dumps(body)
+
+
+def declared(answer: Msg, name: str) -> bool:
+    """Whether a consumer was declared; False: another replica was first. Raises `BusError`."""
+    error = orjson.loads(answer.data).get("error")
+    if error is None:
+        return True
+    if error.get("err_code") in _RACED:
+        return False
+    raise BusError(f"{name}: {error.get('description')} ({error.get('err_code')})")
+
+
+def _consumer(durable: Durable) -> ConsumerConfig:
+    """A durable consumer, which delivers without end."""
+    return ConsumerConfig(
+        durable_name=durable.name,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=durable.ack_seconds,
+        max_ack_pending=durable.most_pending,
+        max_deliver=-1,
+        filter_subjects=list(durable.filters) or None,
+        deliver_policy=DeliverPolicy.ALL,
+        metadata={_REVISION: str(durable.revision)},
+    )
+
+
+def revision(found: ConsumerConfig) -> int:
+    """With which revision a durable consumer was declared."""
+    text = (found.metadata or {}).get(_REVISION, "0")
+    return int(text) if text.isdigit() else 0
+
+
+def filters(found: ConsumerConfig) -> tuple[str, ...]:
+    """The subjects of a durable consumer, in order."""
+    one = [found.filter_subject] if found.filter_subject else []
+    return tuple(sorted(found.filter_subjects or one))
+
+
+def stream(declared: Stream, replicas: int) -> StreamConfig:
+    """A stream as it is declared."""
+    return StreamConfig(
+        name=declared.name,
+        subjects=list(declared.subjects),
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.OLD if declared.discard is Discard.OLD else DiscardPolicy.NEW,
+        storage=StorageType.FILE,
+        max_age=declared.most_seconds,
+        max_bytes=declared.most_bytes,
+        max_msg_size=declared.most_message_bytes,
+        duplicate_window=declared.duplicate_seconds,
+        num_replicas=replicas if declared.replicated else 1,
+        allow_direct=True,
+    )
+
+
+def differ(wanted: StreamConfig, found: StreamConfig) -> bool:
+    """Whether a stream has other values than those that are declared."""
+    declared = ((each.name, getattr(wanted, each.name)) for each in dataclasses.fields(wanted))
+    return any(value is not None and value != getattr(found, name) for name, value in declared)

@@ -1,0 +1,118 @@
+"""`python -m gameai.bus_controller`: decides who connects to the bus, and declares its streams."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from gameai_contract.names import HEALTH_PORT
+
+from gameai.bus.streams import streams
+from gameai.bus_controller.app import Options, run
+from gameai.cluster.flags import NoServerError, add_server, server
+from gameai.serving import flags, loop
+from gameai.serving.identity import MOST_HOURS
+from gameai.serving.opening import PortError
+from gameai.serving.telemetry import configure_logging
+
+_MOST_REPLICAS = 5
+_LEAST_MIB = 64
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM; 0 then, 1 where it cannot start."""
+    given = _parse(arguments)
+    configure_logging(given.log_level)
+    try:
+        loop.run(run(_options(given)))
+    except (NoServerError, PortError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _options(given: argparse.Namespace) -> Options:
+    namespace, _, name = given.secret.partition("/")
+    return Options(
+        server=server(given),
+        namespaces=tuple(filter(None, given.namespaces.split(","))),
+        secret_namespace=namespace,
+        secret_name=name,
+        url=given.bus,
+        streams=streams(given.disk_mib << 20),
+        replicas=given.stream_replicas,
+        token_hours=given.token_hours,
+        address=given.address,
+        health_port=given.health_port,
+    )
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="gameai.bus_controller",
+        description="Decides who connects to the bus and what they may do there, and declares its streams.",
+    )
+    add_flags(parser)
+    given = parser.parse_args(arguments)
+    if given.secret.count("/") != 1:
+        parser.error("--secret must be namespace/name")
+    return given
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """All flags."""
+    add = parser.add_argument
+    add("--bus", required=True, metavar="URL", help="address of the brokers: nats://HOST:PORT")
+    add(
+        "--secret",
+        required=True,
+        metavar="NAMESPACE/NAME",
+        help="Secret with the brokers' credentials, created if it is missing",
+    )
+    add("--namespaces", default="", help="comma-separated namespaces of worlds; empty: all")
+    add(
+        "--stream-replicas",
+        type=_number(1, _MOST_REPLICAS),
+        default=1,
+        help=f"servers that keep each stream on disk, from 1 to {_MOST_REPLICAS} (default 1)",
+    )
+    add(
+        "--disk-mib",
+        type=_number(_LEAST_MIB),
+        required=True,
+        help="disk of each server for streams, in MiB; a tenth stays free",
+    )
+    add(
+        "--token-hours",
+        type=float,
+        default=MOST_HOURS,
+        help="maximum validity of accepted tokens, in hours (default: %(default)s)",
+    )
+    add("--address", default="", help="listen address of the health port (default: all interfaces)")
+    add(
+        "--health-port",
+        type=flags.port,
+        default=HEALTH_PORT,
+        help=f"port of /livez, /readyz, /metrics (default {HEALTH_PORT}); 0: a free one",
+    )
+    add_server(parser)
+    flags.add_log_level(parser)
+
+
+def _number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """For `type` of a flag: a whole number within bounds."""
+    bounds = f"from {least} to {most}" if most else f"at least {least}"
+
+    def read(text: str) -> int:
+        if (
+            not text.isascii()
+            or not text.isdigit()
+            or not least <= int(text) <= (most or int(text))
+        ):
+            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, {bounds}")
+        return int(text)
+
+    return read
+
+
+if __name__ == "__main__":
+    sys.exit(main())

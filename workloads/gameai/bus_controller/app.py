@@ -1,0 +1,227 @@
+"""EDGE: one run of the bus's controller: keys, worlds and the Secret from the cluster; callouts and streams at the brokers."""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import signal
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from gameai_contract.names import BUS_AUDIENCE
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from gameai.bus.log import BusError
+from gameai.bus.login import Password
+from gameai.bus.nats import NatsLog
+from gameai.bus.streams import Stream
+from gameai.bus_controller.callout import Callout
+from gameai.bus_controller.grants import Directory, grants
+from gameai.bus_controller.metrics import ControllerMetrics
+from gameai.bus_controller.secret import Credentials, SecretError, credentials
+from gameai.cluster.api import ApiError, Server
+from gameai.cluster.keys import follow_keys
+from gameai.cluster.watch import Watched
+from gameai.serving.background import Background
+from gameai.serving.health import serve as serve_health
+from gameai.serving.identity import Tokens
+from gameai.serving.opening import opening
+
+_LOG = logging.getLogger(__name__)
+_GROUP = "/apis/gameai.dev/v1alpha1"
+_CONNECT_SECONDS = 5
+_RETRY_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
+# Between two comparisons of the streams with what is declared.
+_STREAM_SECONDS = 30.0
+_STOP_SECONDS = 5.0
+# The users of the servers' own configuration.
+CALLOUT_USER, STREAMS_USER = "callout", "streams"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Where cluster and brokers are, and what is declared to them. Port 0 takes a free one."""
+
+    server: Server
+    namespaces: tuple[str, ...]
+    secret_namespace: str
+    secret_name: str
+    url: str
+    streams: tuple[Stream, ...]
+    replicas: int
+    token_hours: float
+    address: str
+    health_port: int
+
+
+async def run(options: Options) -> None:
+    """Serve until SIGTERM. Raises `PortError`, and what ends a part of it."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = App(options)
+    with opening("--health-port", options.address, options.health_port):
+        runner = await serve_health(lambda: app.fault, options.address, options.health_port)
+    _LOG.info("health on %s", runner.addresses)
+    background = Background()
+    for name, part in app.parts():
+        background.start(name, part)
+    waits = [loop.create_task(each) for each in (stop.wait(), background.ended())]
+    try:
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for each in done:
+            each.result()
+    finally:
+        for each in waits:
+            each.cancel()
+        await background.stop(_STOP_SECONDS)
+        await asyncio.gather(*waits, return_exceptions=True)
+        await runner.cleanup()
+
+
+class App:
+    """The parts of a run."""
+
+    def __init__(self, options: Options, metrics: ControllerMetrics | None = None) -> None:
+        self._options = options
+        self._metrics = metrics or ControllerMetrics()
+        self._tokens = Tokens(BUS_AUDIENCE, options.token_hours)
+        places = [f"{_GROUP}/namespaces/{each}" for each in options.namespaces] or [_GROUP]
+        self._worlds = [
+            Watched(options.server, f"{each}/worldviews", "", grants, self._changed)
+            for each in places
+        ]
+        self._directory: Directory | None = None
+        self._credentials: Credentials | None = None
+        self._connected = False
+        self._streams = "the streams were not declared yet"
+
+    @property
+    def fault(self) -> str:
+        """Why it is not ready; empty if it is."""
+        if self._credentials is None:
+            return "the Secret with the servers' credentials was not read yet"
+        if not self._tokens.ready:
+            return "the keys of ServiceAccount tokens are not known yet"
+        if self._unlisted():
+            return "the worlds were not listed yet"
+        return self._streams if self._connected else "no connection to the bus"
+
+    def parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        """What runs until the end."""
+        watches = [("worlds", each.run(self._metrics.count_event)) for each in self._worlds]
+        return [
+            ("keys", follow_keys(self._options.server, self._tokens)),
+            *watches,
+            ("brokers", self._brokers()),
+        ]
+
+    def _changed(self) -> None:
+        self._directory = None
+
+    def _unlisted(self) -> bool:
+        """A namespace that may not be listed, because it is gone, holds up no other."""
+        return any(not each.synced and not each.refused for each in self._worlds)
+
+    def _found(self) -> Directory:
+        if self._directory is None:
+            held = itertools.chain.from_iterable(each.objects.values() for each in self._worlds)
+            self._directory = Directory(held)
+        return self._directory
+
+    async def _brokers(self) -> None:
+        held = self._credentials = await self._read_credentials()
+        # Who is not known yet must not be refused.
+        while not self._tokens.ready or self._unlisted():  # noqa: ASYNC110 - several things together
+            await asyncio.sleep(_LOOK_SECONDS)
+        callout = Callout(held.issuer, self._tokens, self._found, self._metrics, time.time)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._callouts(callout, held))
+            group.create_task(self._declared(held))
+
+    async def _read_credentials(self) -> Credentials:
+        options = self._options
+        while True:
+            try:
+                return await credentials(
+                    options.server, options.secret_namespace, options.secret_name
+                )
+            except (ApiError, SecretError, aiohttp.ClientError, OSError, TimeoutError) as error:
+                _LOG.warning("%s", error or type(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _callouts(self, callout: Callout, held: Credentials) -> None:
+        """Answer while there is a connection, and open another one when it ends."""
+        while True:
+            client, closed = Client(), asyncio.Event()
+            try:
+                await self._answering(client, callout, held, closed)
+            except (NatsError, OSError, TimeoutError) as error:
+                _LOG.warning(
+                    "no connection to the bus at %s: %s", self._options.url, error or type(error)
+                )
+            finally:
+                self._connected = False
+                with contextlib.suppress(NatsError, OSError, TimeoutError):
+                    await client.close()
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _answering(
+        self, client: Client, callout: Callout, held: Credentials, closed: asyncio.Event
+    ) -> None:
+        async def on_closed() -> None:
+            closed.set()
+
+        async def on_error(error: Exception) -> None:
+            _LOG.warning("bus: %s", error or type(error))
+
+        await client.connect(
+            self._options.url,
+            name="gameai-bus-controller",
+            user=CALLOUT_USER,
+            password=held.callout,
+            connect_timeout=_CONNECT_SECONDS,
+            allow_reconnect=False,
+            closed_cb=on_closed,
+            disconnected_cb=on_closed,
+            error_cb=on_error,
+        )
+        serving = asyncio.create_task(callout.serve(client))
+        self._connected = True
+        try:
+            await closed.wait()
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+
+    async def _declared(self, held: Credentials) -> None:
+        """Declare the streams, and compare them with what is declared from time to time."""
+        login = Password(user=STREAMS_USER, password=held.streams)
+        while True:
+            try:
+                async with NatsLog(self._options.url, name="gameai-streams", login=login) as log:
+                    await self._compared(log)
+            except BusError as error:
+                self._streams = str(error)
+                _LOG.warning("the streams are not as declared: %s", error)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _compared(self, log: NatsLog) -> None:
+        while True:
+            await self._declare(log)
+            await asyncio.sleep(_STREAM_SECONDS)
+
+    async def _declare(self, log: NatsLog) -> None:
+        used = await log.declare(self._options.streams, replicas=self._options.replicas)
+        self._streams = ""
+        for each in used:
+            self._metrics.bytes.labels(each.name).set(each.bytes)
+            self._metrics.most_bytes.labels(each.name).set(each.most_bytes)
+            self._metrics.messages.labels(each.name).set(each.messages)
+            self._metrics.consumers.labels(each.name).set(each.consumers)

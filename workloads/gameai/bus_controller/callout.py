@@ -1,0 +1,103 @@
+"""EDGE: answers the servers of the bus: who connects, and what this connection may do."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from gameai.bus_controller.credentials import Issuer, Request, RequestError, request
+from gameai.bus_controller.grants import MOST_WORLDS, Directory, permissions
+from gameai.bus_controller.metrics import ControllerMetrics
+from gameai.errors import UnauthenticatedError
+from gameai.serving.identity import Caller, Tokens
+
+_LOG = logging.getLogger(__name__)
+SUBJECT = "$SYS.REQ.USER.AUTH"
+# Every replica of this program is in it: one of them answers.
+_QUEUE = "gameai-bus-controller"
+
+
+class _NoGrantError(Exception):
+    """The account may not connect; `result` is that of the metric."""
+
+    def __init__(self, message: str, result: str) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class Callout:
+    """Decides on connections. `directory` is asked each time, because it changes."""
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        tokens: Tokens,
+        directory: Callable[[], Directory],
+        metrics: ControllerMetrics,
+        now: Callable[[], float],
+    ) -> None:
+        self._issuer, self._tokens, self._directory = issuer, tokens, directory
+        self._metrics, self._now = metrics, now
+
+    def answer(self, asked: bytes) -> str | None:
+        """The answer to a request of a server; None where it cannot be read. A token is in no message of a log."""
+        try:
+            given = request(asked.decode("ascii", "replace"))
+        except RequestError as error:
+            self._count("unreadable")
+            _LOG.error("%s", error)
+            return None
+        now = int(self._now())
+        try:
+            user = self._user(given, now)
+        except UnauthenticatedError as error:
+            return self._refused(given, now, "no_token", str(error))
+        except _NoGrantError as error:
+            return self._refused(given, now, error.result, str(error))
+        self._count("accepted")
+        return self._issuer.answer(given, now=now, user=user)
+
+    def _user(self, given: Request, now: int) -> str:
+        caller = self._tokens.owner(given.token, "connect with")
+        account = caller.name or ""
+        granted = self._directory().of(account)
+        if len(granted) > MOST_WORLDS:
+            raise _NoGrantError(
+                f"account {account} runs services of {len(granted)} worlds, and at most {MOST_WORLDS} are allowed: give its worlds accounts of their own",
+                "too_many_worlds",
+            )
+        allowed = permissions(granted)
+        if allowed is None:
+            raise _NoGrantError(
+                f"account {account} runs no service of a GameWorld that may use the bus", "no_grant"
+            )
+        return self._issuer.user(given, account, allowed, now=now, ends_at=_end(caller))
+
+    def _refused(self, given: Request, now: int, result: str, why: str) -> str:
+        self._count(result)
+        _LOG.warning("a connection from %s is refused: %s", given.host, why)
+        return self._issuer.answer(given, now=now, error=why)
+
+    def _count(self, result: str) -> None:
+        self._metrics.connections.labels(result).inc()
+
+    async def serve(self, client: Client) -> None:
+        """Until cancelled: answer what the servers ask on this connection."""
+
+        async def answered(message: Msg) -> None:
+            answer = self.answer(message.data)
+            if answer is not None:
+                await message.respond(answer.encode())
+
+        found = await client.subscribe(SUBJECT, _QUEUE, answered)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await found.unsubscribe()
+
+
+def _end(caller: Caller) -> int:
+    """A connection ends with the token it was opened with, and its client opens another with the next token."""
+    return int(caller.ends_at)

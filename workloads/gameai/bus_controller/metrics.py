@@ -1,0 +1,49 @@
+"""Metrics of the bus's controller."""
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+
+
+class ControllerMetrics:
+    """The series of one process."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.connections = Counter(
+            "gameai_bus_controller_connections",
+            "Connections to the bus that were decided on, by result: accepted, no_token, no_grant, too_many_worlds, unreadable.",
+            ["result"],
+            registry=registry,
+        )
+        self.events = Counter(
+            "gameai_bus_controller_events",
+            "Events of the controller's watches.",
+            ["event"],
+            registry=registry,
+        )
+        self.bytes = Gauge(
+            "gameai_bus_stream_bytes",
+            "Bytes that a stream of the bus holds.",
+            ["stream"],
+            registry=registry,
+        )
+        self.most_bytes = Gauge(
+            "gameai_bus_stream_limit_bytes",
+            "Bytes that a stream of the bus may hold.",
+            ["stream"],
+            registry=registry,
+        )
+        self.messages = Gauge(
+            "gameai_bus_stream_messages",
+            "Messages in a stream of the bus.",
+            ["stream"],
+            registry=registry,
+        )
+        self.consumers = Gauge(
+            "gameai_bus_stream_consumers",
+            "Consumers of a stream of the bus.",
+            ["stream"],
+            registry=registry,
+        )
+
+    def count_event(self, event: str) -> None:
+        """Count an event of a watch."""
+        self.events.labels(event).inc()
