@@ -120,10 +120,12 @@ class Occurrence:
     sequence: int | None = None
 
     def __post_init__(self) -> None:
-        _check("trace", self.trace, 0, MOST_TRACE)
-        _check("world_us", self.world_us, -_MOST_WORLD_US, _MOST_WORLD_US)
-        if self.sequence is not None:
-            _check("sequence", self.sequence, 1, _MOST_SEQUENCE)
+        if not 0 <= self.trace <= MOST_TRACE:
+            raise _out_of("trace", self.trace, 0, MOST_TRACE)
+        if not -_MOST_WORLD_US <= self.world_us <= _MOST_WORLD_US:
+            raise _out_of("world_us", self.world_us, -_MOST_WORLD_US, _MOST_WORLD_US)
+        if self.sequence is not None and not 1 <= self.sequence <= _MOST_SEQUENCE:
+            raise _out_of("sequence", self.sequence, 1, _MOST_SEQUENCE)
 
 
 class Buffer:
@@ -337,9 +339,8 @@ class Buffer:
             self._lingering[queue] = None
 
 
-def _check(name: str, value: int, least: int, most: int) -> None:
-    if not least <= value <= most:
-        raise ValueError(f"{name} is {value}: it must be from {least} to {most}")
+def _out_of(name: str, value: int, least: int, most: int) -> ValueError:
+    return ValueError(f"{name} is {value}: it must be from {least} to {most}")
 
 
 def _fill(event: Event, batch: EventBatch, given: Occurrence, body: bytes) -> None:

@@ -99,12 +99,12 @@ class Lane:
     async def publish(self, world: World, given: Occurrence) -> None:
         """Take an event; wait while there is no room. Raises ValueError, `ClosedError`."""
         while self._is_open() and not self._buffer.add(world, given):
+            self._measure()
             self._room.clear()
             await self._room.wait()
         if self._buffer.lingering and self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._limits.linger_seconds, self._lingered)
-        self._measure()
         if self._buffer.ready:
             self._wake.set()
             # A loop of one world would fill the buffer before the first batch leaves.
