@@ -9,6 +9,7 @@ GRPC_PORT = 50051
 VLLM_PORT = 8000
 KEDA_PORT = 6000
 POSTGRES_PORT = 5432
+BUS_PORT = 4222
 # The number of a port in a URL, as a regular expression.
 PORT_PATTERN = (
     "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -72,6 +73,8 @@ ARCHETYPES_KEY = "archetypes.json"
 
 # The pods of the gateway, in the operator's namespace.
 GATEWAY_LABELS = MappingProxyType({"app.kubernetes.io/name": "gameai-gateway"})
+# The servers of the event bus, in the operator's namespace.
+BUS_LABELS = MappingProxyType({"app.kubernetes.io/name": "gameai-bus"})
 # The pods of the scaler, in the operator's namespace.
 SCALER_LABELS = MappingProxyType({"app.kubernetes.io/name": "gameai-scaler"})
 # Who may call vLLM, which does not authenticate callers: the gateway, and Prometheus on the same port.

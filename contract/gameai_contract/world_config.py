@@ -38,6 +38,16 @@ class ServiceConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BusConfig:
+    """Where the event bus is (`host:port`), and the identity of the world there: its UID, and the knowledge base that it may use."""
+
+    endpoint: str
+    world: str
+    # `<namespace>/<name>`; empty if absent.
+    knowledge_base: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WorldConfig:
     """All that a service knows of its world; `anchors` are in order and never empty."""
 
@@ -51,6 +61,8 @@ class WorldConfig:
     gateway: str = ""
     # Where the memory of its knowledge base answers, `host:port`; empty if absent.
     memory: str = ""
+    # None: the cluster has no event bus.
+    bus: BusConfig | None = None
 
 
 class _Part(BaseModel):
@@ -87,6 +99,12 @@ class _Place(_Part):
     endpoint: str = ""
 
 
+class _Bus(_Part):
+    endpoint: str
+    world: str
+    knowledge_base: str = ""
+
+
 class _Document(_Part):
     world: str
     namespace: str
@@ -96,6 +114,7 @@ class _Document(_Part):
     services: dict[str, _Service] = {}
     gateway: _Place = _Place()
     memory: _Place = _Place()
+    bus: _Bus | None = None
 
 
 def parse(text: str, *, by_hand: bool = False) -> WorldConfig:
@@ -120,6 +139,7 @@ def parse(text: str, *, by_hand: bool = False) -> WorldConfig:
         services={name: _service(each) for name, each in found.services.items()},
         gateway=found.gateway.endpoint,
         memory=found.memory.endpoint,
+        bus=BusConfig(**dict(found.bus)) if found.bus else None,
     )
 
 

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,28 +20,45 @@ SERVER = Path(sys.executable).parent / "nats-server"
 # The reserved sizes of production do not fit a laptop.
 SMALL = tuple(replace(each, most_bytes=256 << 20) for each in STREAMS)
 
+_OPEN = """\
+port: 4222
+http_port: 8222
+jetstream { store_dir: /data, max_file: 4G, max_mem: 1G }
+"""
+
 
 class Broker:
-    """A server that can be killed and started again on its files."""
+    """A server that can be killed and started again on its files.
 
-    def __init__(self, folder: Path) -> None:
+    `configuration` stands for its own one, which has no users: it names `port`, `http_port` and `store_dir` as the chart's does.
+    """
+
+    def __init__(
+        self, folder: Path, configuration: str = "", environment: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.status_port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
+        self._environment = {**os.environ, **(environment or {})}
+        self._configuration = configuration or _OPEN
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, on the files that it has."""
         config = self.folder / "nats.conf"
-        config.write_text(
-            f"listen: 127.0.0.1:{self.port}\n"
-            f"http: 127.0.0.1:{self.status_port}\n"
-            f"jetstream {{ store_dir: {json.dumps(str(self.folder / 'data'))}, max_file: 4G, max_mem: 1G }}\n"
-        )
+        own = {
+            "port: 4222": f"listen: 127.0.0.1:{self.port}",
+            "http_port: 8222": f"http: 127.0.0.1:{self.status_port}",
+            "store_dir: /data": f"store_dir: {json.dumps(str(self.folder / 'data'))}",
+        }
+        text = self._configuration
+        for given, replaced in own.items():
+            text = text.replace(given, replaced)
+        config.write_text(text)
         with (self.folder / "nats.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(SERVER), "-c", str(config)], stdout=log, stderr=log
+                [str(SERVER), "-c", str(config)], stdout=log, stderr=log, env=self._environment
             )
 
     def kill(self) -> None:
@@ -67,9 +85,11 @@ class Broker:
 
 
 @contextlib.contextmanager
-def broker(folder: Path) -> Iterator[Broker]:
+def broker(
+    folder: Path, configuration: str = "", environment: Mapping[str, str] | None = None
+) -> Iterator[Broker]:
     """A server that runs until the end of the block; its files go then."""
-    found = Broker(folder)
+    found = Broker(folder, configuration, environment)
     found.start()
     try:
         yield found

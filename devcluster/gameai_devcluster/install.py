@@ -65,7 +65,9 @@ def namespace(api: Api, name: str) -> None:
 def rights(api: Api, *, namespaces: Sequence[str] = ()) -> None:
     """All of the operator's chart but its pods: account, rights everywhere or in some namespaces, deletion protection."""
     namespace(api, NAMESPACE)
-    objects = charts.rendered(values={"namespaces": list(namespaces)}, namespace=NAMESPACE)
+    objects = charts.rendered(
+        values={"namespaces": list(namespaces), "bus": {"mode": "Managed"}}, namespace=NAMESPACE
+    )
     for document in objects:
         if document["kind"] in _APPLIED:
             api.apply(document)

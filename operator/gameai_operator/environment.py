@@ -68,6 +68,7 @@ def settings(options: argparse.Namespace) -> Settings:
         request_seconds=options.request_seconds,
         policy=_policy(options),
         gateway=GatewaySettings(endpoint=options.gateway_endpoint, ca_file=options.gateway_ca_file),
+        bus_endpoint=options.bus_endpoint,
         scaler=_scaler(options),
         keda=KedaSettings(options.keda_scaler_address, options.keda_authentication),
         headroom_priority_class=options.headroom_priority_class,
@@ -129,6 +130,8 @@ def _check(made: Settings) -> None:
         "--dns-addresses and --identity-addresses must be IP addresses": not all(
             is_address(each) for each in (*network.dns_addresses, *network.identity_addresses)
         ),
+        "--bus-endpoint must be host:port": bool(made.bus_endpoint)
+        and not _TARGET.fullmatch(made.bus_endpoint),
         "--lease-name, --lease-namespace and --lease-identity must not be empty": not (
             lease.name and lease.namespace and lease.identity
         ),

@@ -115,6 +115,7 @@ def _objects(default: Settings) -> dict[str, tuple[_Row, ...]]:
             ("--gateway-audience", default.pods.audience, "audience of the tokens with which services authenticate at the gateway"),
             ("--gateway-endpoint", "", "address of the gateways for worlds, host:port"),
             ("--gateway-ca-file", "", "file with the CA certificates of the gateways, for worlds; changes are picked up"),
+            ("--bus-endpoint", "", "address of the event bus for worlds, host:port"),
             ("--headroom-priority-class", "", "PriorityClass of placeholders, for tiers with capacity.headroomReplicas"),
             ("--image-registry", "", "registry prefix of the default vLLM image"),
         ),

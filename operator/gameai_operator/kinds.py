@@ -112,7 +112,12 @@ def _world(settings: Settings, authority: Callable[[], str]) -> Kind:
 
     def decide(observed: Observed) -> Decision:
         gateway = Gateway(endpoint=settings.gateway.endpoint, authority=authority())
-        cluster = Cluster(network=settings.network, policy=settings.policy, gateway=gateway)
+        cluster = Cluster(
+            network=settings.network,
+            policy=settings.policy,
+            gateway=gateway,
+            bus=settings.bus_endpoint,
+        )
         return decide_world(observed, current=current, cluster=cluster)
 
     return Kind(

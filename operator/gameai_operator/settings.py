@@ -165,6 +165,8 @@ class Settings:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     policy: Policy = field(default_factory=Policy)
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    # Where worlds find the event bus, `host:port`; empty: there is none.
+    bus_endpoint: str = ""
     scaler: ScalerSettings = field(default_factory=ScalerSettings)
     keda: KedaSettings = field(default_factory=KedaSettings)
     headroom_priority_class: str = ""

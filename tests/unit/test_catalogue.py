@@ -149,6 +149,9 @@ FROZEN = {
     (3, "weather-manager"): "a16434fa52a6eccf",
     (4, "time-manager"): "36b3002223648e18",
     (4, "weather-manager"): "ecbed71852178b85",
+    (5, "time-manager"): "0ccccf60c034b28f",
+    (5, "weather-manager"): "c7de692c8f5348c6",
+    (5, "storyteller"): "2aa4cd2fdbe964f3",
 }
 
 

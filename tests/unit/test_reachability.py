@@ -43,8 +43,8 @@ SOURCE = {"service": "weather-manager", "gauge": "players_online", "port": 9100}
 
 NETWORK = Network(
     policies=[
-        *of_chart(),
-        *policies(worlds.resource()),
+        *of_chart(bus={"mode": "Managed"}),
+        *policies(worlds.resource(), Settings(bus_endpoint="bus.gameai-system.svc:4222")),
         *policies(named(worlds.resource(network=FRIENDLY), "friendly")),
         *policies(named(worlds.resource(network={"mode": "Open"}), "open")),
         *policies(named(worlds.resource(players={"source": SOURCE}), "counted")),
@@ -114,6 +114,10 @@ SCALER = End(namespace="gameai-system", labels=OURS | {"app.kubernetes.io/name":
 OPERATOR = End(
     namespace="gameai-system", labels=OURS | {"app.kubernetes.io/name": "gameai-operator"}
 )
+BUS = End(namespace="gameai-system", labels=OURS | {"app.kubernetes.io/name": "gameai-bus"})
+BUS_CONTROLLER = End(
+    namespace="gameai-system", labels=OURS | {"app.kubernetes.io/name": "gameai-bus-controller"}
+)
 HUB_POD = End(namespace="models", labels={"app": "hub"}, ports={"http": 9000, "https": 9443})
 NODE_DNS, IDENTITY = address("169.254.20.10"), address("169.254.170.23")
 METADATA, METADATA_6 = address("169.254.169.254"), address("fd00:ec2::254")
@@ -165,6 +169,16 @@ TABLE = [
     ("no pod calls the operator", STRANGER, OPERATOR, 8080, False),
     ("not even a gateway", GATEWAY, OPERATOR, 8080, False),
     ("but for its metrics", PROMETHEUS, OPERATOR, 8080, True),
+    # the event bus
+    ("pods of worlds reach the bus, which asks for a token", MOOR, BUS, 4222, True),
+    ("where the operator knows of one", FRIEND, BUS, 4222, False),
+    ("but not its status, which names tenants", MOOR, BUS, 8222, False),
+    ("nor its servers' own port", MOOR, BUS, 6222, False),
+    ("servers of the bus find each other", BUS, BUS, 6222, True),
+    ("other pods do not reach the bus", STRANGER, BUS, 4222, False),
+    ("its controller does", BUS_CONTROLLER, BUS, 4222, True),
+    ("no pod calls the controller", STRANGER, BUS_CONTROLLER, 8080, False),
+    ("but for its metrics", PROMETHEUS, BUS_CONTROLLER, 8080, True),
     # an open world
     ("an open world hears everybody", STRANGER, OPEN, 50051, True),
     ("an open world calls everybody", OPEN, INTERNET, 443, True),

@@ -181,7 +181,7 @@ def test_pods_get_a_token_for_the_api_where_it_is_asked_for(
     assert found["automountServiceAccountToken"] is mounted
 
 
-def test_a_service_has_tokens_for_gateway_and_memory_and_its_account_may_ask() -> None:
+def test_a_service_has_tokens_for_gateway_memory_and_bus_and_its_account_may_ask() -> None:
     settings = Settings(pods=PodSettings(audience="two"))
     decision = see(settings=settings, services=duel(serviceAccountName="mine"))
     found = pod_spec(decision)
@@ -190,12 +190,15 @@ def test_a_service_has_tokens_for_gateway_and_memory_and_its_account_may_ask() -
     assert tokens == [
         {"path": "token", "audience": "two", "expirationSeconds": 3600},
         {"path": "memory-token", "audience": "gameai-memory", "expirationSeconds": 3600},
+        {"path": "bus-token", "audience": "gameai-bus", "expirationSeconds": 3600},
     ]
     environment = {each["name"]: each["value"] for each in found["containers"][0]["env"]}
     assert environment["GAMEAI_GATEWAY_TOKEN"] == "/var/run/gameai/token"
     assert environment["GAMEAI_MEMORY_TOKEN"] == "/var/run/gameai/memory-token"
+    assert environment["GAMEAI_BUS_TOKEN"] == "/var/run/gameai/bus-token"
     view = next(each for each in decision.wanted if each["kind"] == "WorldView")
     assert view["spec"]["callers"] == ["eldermoor/mine", "eldermoor/moor-world"]
+    assert [each["name"] for each in view["spec"]["bus"]["accounts"]] == ["mine"]
 
 
 def test_an_audience_is_remembered_with_the_pods_that_have_it() -> None:

@@ -65,6 +65,82 @@ app.kubernetes.io/part-of: gameai
 {{ include "gameai.chartLabels" . }}
 {{- end }}
 
+{{- define "gameai.bus.selector" -}}
+app.kubernetes.io/name: gameai-bus
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{- define "gameai.bus.podLabels" -}}
+{{- with .Values.commonLabels }}{{ toYaml . }}
+{{ end }}{{ include "gameai.bus.selector" . }}
+app.kubernetes.io/component: bus
+app.kubernetes.io/part-of: gameai
+{{- end }}
+
+{{- define "gameai.bus.labels" -}}
+{{ include "gameai.bus.podLabels" . }}
+{{ include "gameai.chartLabels" . }}
+{{- end }}
+
+{{- define "gameai.bus.controller.selector" -}}
+app.kubernetes.io/name: gameai-bus-controller
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{- define "gameai.bus.controller.podLabels" -}}
+{{- with .Values.commonLabels }}{{ toYaml . }}
+{{ end }}{{ include "gameai.bus.controller.selector" . }}
+app.kubernetes.io/component: bus-controller
+app.kubernetes.io/part-of: gameai
+{{- end }}
+
+{{- define "gameai.bus.controller.labels" -}}
+{{ include "gameai.bus.controller.podLabels" . }}
+{{ include "gameai.chartLabels" . }}
+{{- end }}
+
+{{/* The configuration of the servers of the bus. Passwords and the issuer's public key come from variables. */}}
+{{- define "gameai.bus.configuration" -}}
+{{- $managed := .Values.bus.managed }}
+{{- $replicas := int $managed.replicas }}
+server_name: $POD_NAME
+port: 4222
+http_port: 8222
+max_payload: 1MB
+lame_duck_grace_period: 5s
+lame_duck_duration: 30s
+jetstream {
+  store_dir: /data
+  max_file_store: {{ mul 1024 (int $managed.storageGiB) }}MB
+  max_memory_store: 16MB
+  # One server writes each message to the disk before it says so; three have it in three memories.
+  sync_interval: {{ ternary "5s" "always" (gt $replicas 1) }}
+}
+{{- if gt $replicas 1 }}
+cluster {
+  name: gameai
+  port: 6222
+  no_advertise: true
+  authorization { user: bus, password: $CLUSTER_PASSWORD, timeout: 5 }
+  routes: [{{ range $number := until $replicas }}{{ if $number }}, {{ end }}$ROUTE_{{ $number }}{{ end }}]
+}
+{{- end }}
+# Who connects with a token comes into GAME, once the bus's controller has said what it may do there.
+accounts {
+  AUTH { users: [{user: callout, password: $CALLOUT_PASSWORD}] }
+  GAME {
+    jetstream: enabled
+    users: [{user: streams, password: $STREAMS_PASSWORD}]
+  }
+  SYS {}
+}
+system_account: SYS
+authorization {
+  timeout: 5
+  auth_callout { issuer: $ISSUER, account: AUTH, auth_users: [callout, streams] }
+}
+{{- end }}
+
 {{/* The PriorityClass of placeholders. */}}
 {{- define "gameai.headroomClass" -}}
 {{- (.Values.headroom | default dict).priorityClass | default (printf "%s-%s-headroom" (include "gameai.name" .) .Release.Namespace) }}

@@ -7,7 +7,7 @@ rendered: a namespace is named by the label that every namespace carries.
 import ipaddress
 from collections.abc import Mapping, Sequence
 
-from gameai_contract.names import GATEWAY_LABELS, SCALER_LABELS
+from gameai_contract.names import BUS_LABELS, BUS_PORT, GATEWAY_LABELS, SCALER_LABELS
 
 from gameai_operator.controller.manifest import Document
 from gameai_operator.settings import NetworkSettings
@@ -81,6 +81,12 @@ def from_metrics(settings: NetworkSettings, port: int) -> list[Document]:
 def gateway(settings: NetworkSettings) -> Document:
     """A peer: the pods of the gateway."""
     return pods(namespaces(settings.gateway_namespace), GATEWAY_LABELS)
+
+
+def to_bus(settings: NetworkSettings) -> Document:
+    """To the servers of the event bus."""
+    servers = pods(namespaces(settings.gateway_namespace), BUS_LABELS)
+    return outwards([servers], ports(BUS_PORT))
 
 
 def from_scaler(settings: NetworkSettings, port: int) -> Document:

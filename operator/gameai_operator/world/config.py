@@ -25,8 +25,9 @@ def configuration(
     anchors: Sequence[Anchor],
     gateway: str = "",
     knowledge: KnowledgeSight | None = None,
+    bus: str = "",
 ) -> str:
-    """The document as text; equal inputs give equal text. `gateway` is where the gateways are, if there are any."""
+    """The document as text; equal inputs give equal text. `gateway` and `bus` are where these are, empty: there is none."""
     chance = seed(world)
     answering = {each.name: _answering(each) for each in world.spec.roles}
     document: dict[str, Any] = {
@@ -45,6 +46,7 @@ def configuration(
         },
         **({"gateway": {"endpoint": gateway}} if gateway else {}),
         **({"memory": {"endpoint": knowledge.endpoint}} if knowledge else {}),
+        **({"bus": _bus(world, knowledge, bus)} if bus else {}),
         # Who may ask the gateway for this world, beside its own account.
         "callers": sorted(each.account for each in world.spec.callers),
         "services": {
@@ -57,6 +59,16 @@ def configuration(
         },
     }
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+def _bus(world: GameWorld, knowledge: KnowledgeSight | None, endpoint: str) -> dict[str, str]:
+    """The bus, and the identity of the world there, as the WorldView says it."""
+    base = knowledge.permitted if knowledge else ""
+    return {
+        "endpoint": endpoint,
+        "world": world.metadata.uid,
+        **({"knowledgeBase": base} if base else {}),
+    }
 
 
 def _answering(role: Role) -> dict[str, Any]:

@@ -72,11 +72,13 @@ class _Reading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cluster:
-    """What a world finds in the cluster: its network, what may be asked for there, and the gateways."""
+    """What a world finds in the cluster: its network, what may be asked for there, the gateways, and the event bus."""
 
     network: NetworkSettings
     policy: Policy = field(default_factory=Policy)
     gateway: Gateway = field(default_factory=Gateway)
+    # Where the event bus is, `host:port`; empty: there is none.
+    bus: str = ""
 
 
 def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision:
@@ -99,6 +101,7 @@ def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision
         inputs=read.inputs,
         network=cluster.network if closed else None,
         gateway=cluster.gateway,
+        bus=cluster.bus,
         knowledge=memory,
         archetypes=files.document,
         shown_archetypes=shown if _stays(files) else files.document,

@@ -29,9 +29,9 @@ class KnowledgeSight:
     message: str = ""
 
     @property
-    def permitted(self) -> bool:
-        """Whether this world may use it, if it exists."""
-        return self.fault != _NOT_PERMITTED
+    def permitted(self) -> str:
+        """The knowledge base as `namespace/name` if this world may use it, whether it exists or not; else empty."""
+        return "" if self.fault == _NOT_PERMITTED else f"{self.base.namespace}/{self.base.name}"
 
 
 def named(root: Mapping[str, Any]) -> Key | None:

@@ -38,8 +38,8 @@ def _from_scaler(world: GameWorld, settings: NetworkSettings) -> list[Document]:
     return [network_policy.from_scaler(settings, source.port)] if source else []
 
 
-def egress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
-    """The world itself, DNS, Pod Identity, the gateway, the memory, and the peers in the spec."""
+def egress(world: GameWorld, settings: NetworkSettings, *, bus: bool) -> list[Document]:
+    """The world itself, DNS, Pod Identity, the gateway, the memory, the event bus if there is one, and the peers in the spec."""
     given = [
         network_policy.outwards(peers, _ports(each))
         for each in _network(world)[1]
@@ -53,6 +53,7 @@ def egress(world: GameWorld, settings: NetworkSettings) -> list[Document]:
             [network_policy.gateway(settings)], network_policy.ports(GRPC_PORT)
         ),
         *_to_memory(world),
+        *([network_policy.to_bus(settings)] if bus else []),
         *given,
     ]
 

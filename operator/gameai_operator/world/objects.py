@@ -62,6 +62,8 @@ class Parts:
     shown_archetypes: str = ""
     gateway: Gateway = field(default_factory=Gateway)
     knowledge: KnowledgeSight | None = None
+    # Where the event bus is, `host:port`; empty: there is none.
+    bus: str = ""
 
 
 def objects(world: GameWorld, parts: Parts) -> tuple[Document, ...]:
@@ -75,7 +77,7 @@ def objects(world: GameWorld, parts: Parts) -> tuple[Document, ...]:
     if parts.inputs:
         made.append(_config(world, parts))
     if parts.network:
-        made.append(_network_policy(world, parts.network))
+        made.append(_network_policy(world, parts.network, bus=bool(parts.bus)))
     for service in parts.services:
         made.append(_service(world, service))
         made += [_deployment(world, service, parts.inputs)] if parts.inputs else []
@@ -131,7 +133,8 @@ def _account(world: GameWorld, inputs: Inputs) -> Document:
 def _config(world: GameWorld, parts: Parts) -> Document:
     gateway = parts.gateway
     text = configuration(
-        world, parts.services, parts.roles, parts.anchors, gateway.endpoint, parts.knowledge
+        *(world, parts.services, parts.roles, parts.anchors, gateway.endpoint, parts.knowledge),
+        bus=parts.bus,
     )
     authority = {GATEWAY_CA_KEY: gateway.authority} if gateway.authority else {}
     return config_map(_metadata(world, config_name(world)), {CONFIG_KEY: text, **authority})
@@ -141,9 +144,9 @@ def _archetypes(world: GameWorld, document: str) -> Document:
     return config_map(_metadata(world, handed_on(world).name), {ARCHETYPES_KEY: document})
 
 
-def _network_policy(world: GameWorld, settings: NetworkSettings) -> Document:
+def _network_policy(world: GameWorld, settings: NetworkSettings, *, bus: bool) -> Document:
     """One for all of its services; a user's own policies may open more, since they add up."""
-    ingress, egress = network.ingress(world, settings), network.egress(world, settings)
+    ingress, egress = network.ingress(world, settings), network.egress(world, settings, bus=bus)
     own = {WORLD_LABEL: world.metadata.name}
     return policy(_metadata(world, config_name(world)), own, ingress, egress)
 

@@ -9,8 +9,9 @@ from gameai_operator.resources.template_inputs import Inputs, Remembering, Used
 # 2: pull secrets of the chart stand in the pod template, and a container's last log lines are its termination message.
 # 3: a token for the gateway, and one for the API only where apiToken asks for it.
 # 4: a token for the memory of a knowledge base.
-REVISIONS = (1, 2, 3, 4)
-GATEWAY_TOKEN_REVISION, MEMORY_TOKEN_REVISION = 3, 4
+# 5: a token for the event bus.
+REVISIONS = (1, 2, 3, 4, 5)
+GATEWAY_TOKEN_REVISION, MEMORY_TOKEN_REVISION, BUS_TOKEN_REVISION = 3, 4, 5
 NEWEST = REVISIONS[-1]
 
 

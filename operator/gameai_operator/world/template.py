@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from gameai_contract import names
 from gameai_contract.knowledge import MEMORY_AUDIENCE
 from gameai_contract.names import (
+    BUS_AUDIENCE,
+    BUS_TOKEN_ENVIRONMENT,
+    BUS_TOKEN_KEY,
     CONFIG_ENVIRONMENT,
     CONFIG_FOLDER,
     CONFIG_KEY,
@@ -30,7 +33,11 @@ from gameai_operator.controller.manifest import Document
 from gameai_operator.resources.pod_template import RESTRICTED, spread
 from gameai_operator.resources.template_inputs import Inputs
 from gameai_operator.world.catalogue import Effective, seed
-from gameai_operator.world.revisions import GATEWAY_TOKEN_REVISION, MEMORY_TOKEN_REVISION
+from gameai_operator.world.revisions import (
+    BUS_TOKEN_REVISION,
+    GATEWAY_TOKEN_REVISION,
+    MEMORY_TOKEN_REVISION,
+)
 
 # The user of our own image; own images bring theirs.
 USER = 65532
@@ -139,10 +146,12 @@ def _cpu_limit(service: Effective) -> Document:
 
 
 def _token(inputs: Inputs) -> Document:
-    """A token that only the gateway accepts, and one that only memories accept; the kubelet renews them."""
+    """A token for each of the gateway, memories and the event bus, which the others do not accept; the kubelet renews them."""
     audiences = {TOKEN_KEY: inputs.pods.audience}
     if inputs.revision >= MEMORY_TOKEN_REVISION:
         audiences[MEMORY_TOKEN_KEY] = MEMORY_AUDIENCE
+    if inputs.revision >= BUS_TOKEN_REVISION:
+        audiences[BUS_TOKEN_KEY] = BUS_AUDIENCE
     tokens = [
         {"path": path, "audience": audience, "expirationSeconds": _TOKEN_SECONDS}
         for path, audience in audiences.items()
@@ -164,6 +173,8 @@ def _environment(world: GameWorld, service: Effective, inputs: Inputs) -> list[D
         values[TOKEN_ENVIRONMENT] = f"{TOKEN_FOLDER}/{TOKEN_KEY}"
     if inputs.revision >= MEMORY_TOKEN_REVISION:
         values[MEMORY_TOKEN_ENVIRONMENT] = f"{TOKEN_FOLDER}/{MEMORY_TOKEN_KEY}"
+    if inputs.revision >= BUS_TOKEN_REVISION:
+        values[BUS_TOKEN_ENVIRONMENT] = f"{TOKEN_FOLDER}/{BUS_TOKEN_KEY}"
     given = [{"name": each.name, "value": each.value} for each in service.service.env]
     return [*({"name": name, "value": value} for name, value in values.items()), *given]
 

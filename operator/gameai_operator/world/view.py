@@ -47,9 +47,9 @@ def _bus(world: GameWorld, knowledge: KnowledgeSight | None) -> dict[str, Any]:
     services: dict[str, list[str]] = {}
     for each in world.spec.services:
         services.setdefault(each.service_account_name or config_name(world), []).append(each.name)
-    base = knowledge.base if knowledge and knowledge.permitted else None
+    base = knowledge.permitted if knowledge else ""
     return {
-        **({"knowledgeBase": f"{base.namespace}/{base.name}"} if base else {}),
+        **({"knowledgeBase": base} if base else {}),
         "accounts": [{"name": name, "services": services[name]} for name in sorted(services)],
     }
 

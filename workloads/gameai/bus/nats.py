@@ -45,6 +45,7 @@ _SAY_SECONDS = 10.0
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 _DELETE_FAILED, _NO_MESSAGE = 10057, 10037
 _MOST_REFUSED = 16
+_REFUSED = "Authorization Violation"
 
 
 class NatsLog:
@@ -59,6 +60,8 @@ class NatsLog:
         self._inbox = ""
         # What a server refused of late: time, subject and its words.
         self._refused: list[tuple[float, str, str]] = []
+        # What went wrong on this connection, and what was logged last and when.
+        self._heard: list[str] = []
         self._said = (0.0, "")
         self._left = False
         self._renewing = asyncio.Lock()
@@ -76,7 +79,7 @@ class NatsLog:
         await _close(self._client)
 
     async def _connect(self) -> None:
-        client, said = _Client(), self._said
+        client, self._heard = _Client(), []
         try:
             # Once it is connected it connects again without end; the first time must be an error.
             async with asyncio.timeout(_CONNECT_SECONDS):
@@ -98,7 +101,8 @@ class NatsLog:
             self._js = client.jetstream(timeout=_REQUEST_SECONDS)
         except (*_BROKEN, ValueError) as error:
             # A connection that is refused is tried again until the time is over; the reason came before.
-            why = words(error) if self._said == said else self._said[1]
+            said = [*self._heard, words(error)]
+            why = next((each for each in said if _REFUSED in each), said[0])
             raise BusError(f"no connection to the bus at {self._url}: {why}") from error
         finally:
             if self._client is not client:
@@ -114,6 +118,7 @@ class NatsLog:
                 if sent.lower() == subject:
                     del self._unanswered[token]
                     done(RefusedError(text))
+        self._heard = [*self._heard[-_MOST_REFUSED:], text]
         if text != self._said[1] or now - self._said[0] >= _SAY_SECONDS:
             self._said = (now, text)
             _LOG.warning("bus: %s", text)

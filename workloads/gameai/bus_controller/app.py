@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import logging
 import signal
+import sys
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ _CONNECT_SECONDS = 5
 _RETRY_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 # Between two comparisons of the streams with what is declared.
-_STREAM_SECONDS = 30.0
+_STREAM_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 # The users of the servers' own configuration.
 CALLOUT_USER, STREAMS_USER = "callout", "streams"
@@ -69,6 +70,8 @@ async def run(options: Options) -> None:
     with opening("--health-port", options.address, options.health_port):
         runner = await serve_health(lambda: app.fault, options.address, options.health_port)
     _LOG.info("health on %s", runner.addresses)
+    sys.stdout.write(f"listening on {runner.addresses[0][1]}\n")
+    sys.stdout.flush()
     background = Background()
     for name, part in app.parts():
         background.start(name, part)

@@ -17,6 +17,7 @@ _LOG = logging.getLogger(__name__)
 SUBJECT = "$SYS.REQ.USER.AUTH"
 # Every replica of this program is in it: one of them answers.
 _QUEUE = "gameai-bus-controller"
+_SAY_SECONDS, _MOST_SAID = 60, 256
 
 
 class _NoGrantError(Exception):
@@ -40,6 +41,8 @@ class Callout:
     ) -> None:
         self._issuer, self._tokens, self._directory = issuer, tokens, directory
         self._metrics, self._now = metrics, now
+        # When each refusal was logged.
+        self._said: dict[str, int] = {}
 
     def answer(self, asked: bytes) -> str | None:
         """The answer to a request of a server; None where it cannot be read. A token is in no message of a log."""
@@ -77,7 +80,12 @@ class Callout:
 
     def _refused(self, given: Request, now: int, result: str, why: str) -> str:
         self._count(result)
-        _LOG.warning("a connection from %s is refused: %s", given.host, why)
+        # A client tries again twice a second.
+        if now - self._said.get(why, 0) >= _SAY_SECONDS:
+            if len(self._said) >= _MOST_SAID:
+                self._said.clear()
+            self._said[why] = now
+            _LOG.warning("a connection from %s is refused: %s", given.host, why)
         return self._issuer.answer(given, now=now, error=why)
 
     def _count(self, result: str) -> None:

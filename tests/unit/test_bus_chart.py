@@ -1,0 +1,99 @@
+"""The chart's event bus: its servers, its controller, and where worlds find it."""
+
+import argparse
+import re
+from typing import Any
+
+import pytest
+from gameai.bus_controller.__main__ import add_flags
+from gameai_devcluster import charts
+from support.rendered_charts import named, operator_settings
+
+BUS, CONTROLLER = "gameai-operator-bus", "gameai-operator-bus-controller"
+
+
+def rendered(**managed: Any) -> list[dict[str, Any]]:
+    return charts.rendered(values={"bus": {"mode": "Managed", "managed": managed}})
+
+
+def given(documents: list[dict[str, Any]]) -> argparse.Namespace:
+    """The controller's flags."""
+    deployment = named(documents, "Deployment", CONTROLLER)
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    return parser.parse_args(container["args"])
+
+
+def test_without_a_bus_there_is_none_of_it() -> None:
+    assert not [each for each in charts.rendered() if "bus" in each["metadata"]["name"]]
+    assert operator_settings().bus_endpoint == ""
+
+
+def test_worlds_and_the_controller_are_given_the_address_of_the_service() -> None:
+    documents = rendered()
+    service = named(documents, "Service", BUS)
+    address = f"{BUS}.{service['metadata']['namespace']}.svc:{service['spec']['ports'][0]['port']}"
+    assert operator_settings({"bus": {"mode": "Managed"}}).bus_endpoint == address
+    assert given(documents).bus == f"nats://{address}"
+
+
+@pytest.mark.parametrize(("replicas", "kept"), [(1, 1), (3, 3), (5, 3)])
+def test_each_stream_is_kept_by_three_servers_where_there_are_three(
+    replicas: int, kept: int
+) -> None:
+    documents = rendered(replicas=replicas, storageGiB=7)
+    found = given(documents)
+    assert (found.stream_replicas, found.disk_mib) == (kept, 7 * 1024)
+    servers = named(documents, "StatefulSet", BUS)["spec"]
+    assert servers["replicas"] == replicas
+    claim = servers["volumeClaimTemplates"][0]["spec"]
+    assert claim["resources"] == {"requests": {"storage": "7Gi"}}
+    budgets = [each for each in documents if each["kind"] == "PodDisruptionBudget"]
+    assert (BUS in {each["metadata"]["name"] for each in budgets}) == (replicas > 1)
+    configuration = named(documents, "ConfigMap", BUS)["data"]["nats.conf"]
+    assert ("sync_interval: always" in configuration) == (replicas == 1)
+    assert ("cluster {" in configuration) == (replicas > 1)
+
+
+def test_the_servers_get_all_that_their_configuration_names_and_not_the_seed() -> None:
+    documents = rendered()
+    (container,) = named(documents, "StatefulSet", BUS)["spec"]["template"]["spec"]["containers"]
+    variables = {each["name"]: each for each in container["env"]}
+    text = named(documents, "ConfigMap", BUS)["data"]["nats.conf"]
+    wanted = set(re.findall(r"\$(\w+)", text))
+    assert "ROUTE_2" in wanted
+    assert wanted <= set(variables)
+    keys = {
+        each["valueFrom"]["secretKeyRef"]["key"]
+        for each in container["env"]
+        if "secretKeyRef" in each.get("valueFrom", {})
+    }
+    assert "issuer" in keys
+    assert "issuer-seed" not in keys
+
+
+def test_the_controller_reads_one_secret_and_views_of_worlds_alone() -> None:
+    documents = charts.rendered(values={"bus": {"mode": "Managed"}, "namespaces": ["moor", "fen"]})
+    rules = named(documents, "Role", CONTROLLER)["rules"]
+    assert rules == [
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]},
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"], "resourceNames": [BUS]},
+    ]
+    roles = [each for each in documents if each["kind"] == "Role"]
+    views = [each for each in roles if each["metadata"]["name"].startswith(f"{CONTROLLER}-")]
+    assert {each["metadata"]["namespace"] for each in views} == {"moor", "fen"}
+    assert {verb for each in views for rule in each["rules"] for verb in rule["verbs"]} == {
+        "get",
+        "list",
+        "watch",
+    }
+    assert given(documents).namespaces == "moor,fen"
+
+
+@pytest.mark.parametrize(
+    ("managed", "word"), [({"replicas": 2}, "replicas"), ({"storageGiB": 0}, "storageGiB")]
+)
+def test_servers_that_could_not_agree_are_refused(managed: dict[str, Any], word: str) -> None:
+    with pytest.raises(Exception, match=word):
+        rendered(**managed)
