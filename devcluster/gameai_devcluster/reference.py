@@ -4,10 +4,13 @@ import argparse
 import asyncio
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gameai.bus.metrics import BusMetrics
+from gameai.bus_controller import __main__ as bus_controller
+from gameai.bus_controller.metrics import ControllerMetrics
 from gameai.cluster.api import Server
 from gameai.gateway import __main__ as gateway
 from gameai.gateway import app
@@ -28,6 +31,7 @@ from gameai_operator.api import crd
 from gameai_operator.api.base import GROUP, VERSION
 from gameai_operator.scaling import chart
 from gameai_operator.scaling.budget import Planned, plan
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from gameai_devcluster.install import ROOT
@@ -234,7 +238,17 @@ def _metrics() -> str:
         "## Operator\n\n" + _table(header, _series(operator)),
         "## Gateway\n\n" + _table(header, _series(asyncio.run(_of_gateway()))),
         "## Tier agent\n\n" + _table(header, _series(_of_agent())),
+        "## Event bus: publishers and consumers\n\n"
+        + _table(header, _series(_registered(BusMetrics))),
+        "## Event bus: controller\n\n" + _table(header, _series(_registered(ControllerMetrics))),
     )
+
+
+def _registered(made: Callable[[CollectorRegistry], Any]) -> list[Any]:
+    """The metrics that a class registers."""
+    found = vars(made(CollectorRegistry())).values()
+    own = (each for each in found if isinstance(each, MetricWrapperBase))
+    return [metric for each in own for metric in each.collect()]
 
 
 def _of_agent() -> list[Any]:
@@ -286,11 +300,14 @@ def _flags() -> str:
     planning.add_flags(plan)
     served = argparse.ArgumentParser(prog="python -m gameai.gateway")
     gateway.add_flags(served)
+    bus = argparse.ArgumentParser(prog="python -m gameai.bus_controller")
+    bus_controller.add_flags(bus)
     parsers = {
         "Operator: `python -m gameai_operator run`": operator,
         "Scaler: `python -m gameai_operator scaler`": scaler,
         "Plan: `python -m gameai_operator plan`": plan,
         "Gateway: `python -m gameai.gateway`": served,
+        "Controller of the event bus: `python -m gameai.bus_controller`": bus,
     }
     parts = [f"## {title}\n\n" + _options(parser) for title, parser in parsers.items()]
     intro = (
@@ -347,6 +364,7 @@ def _labels() -> str:
         names.SETTINGS_HASH_ENVIRONMENT: "hash of the settings that the pod was started for",
         names.TOKEN_ENVIRONMENT: "path of the token for the gateway",
         names.MEMORY_TOKEN_ENVIRONMENT: "path of the token for the memory",
+        names.BUS_TOKEN_ENVIRONMENT: "path of the token for the event bus",
     }
     header = ("name", "meaning")
     parts = [

@@ -1,128 +1,146 @@
-"""Accounts take turns at the one thread of a model."""
+"""What time-manager and weather-manager publish: the same at every replica, each once, in order."""
 
-import asyncio
-import threading
+from collections.abc import Sequence
+from decimal import Decimal
 
 import pytest
-from gameai.knowledge.embedding.turns import NoPlaceError, Turns
+from gameai.bus.types import Types
+from gameai.events.v1 import events_pb2
+from gameai.services.time_manager.__main__ import due as time_due
+from gameai.services.time_manager.rules import Hours, next_turn, phase, phase_began, turns
+from gameai.services.weather_manager.__main__ import due as weather_due
+from gameai.services.weather_manager.rules.process import process
+from gameai.serving import LiveWorld
+from gameai.time.v1 import time_pb2
+from gameai_contract.world_config import WorldConfig
+from gameai_contract.world_time import MICROSECOND, START_MICROSECONDS, Anchor, follow
+
+KEPT = Hours(dawn=6, dusk=18)
+HOUR = 3600 * MICROSECOND
+BEGAN = 1_800_000_000 * MICROSECOND
+# 30 world minutes a minute: two world hours in four minutes.
+FIRST = Anchor(
+    effective_at=BEGAN, world=START_MICROSECONDS, speed=Decimal(1), day_length_minutes=48
+)
+MINUTE = 60 * MICROSECOND
 
 
-class Work:
-    """Pieces of work that say when they are done; the first waits until all are there."""
-
-    def __init__(self, turns: Turns) -> None:
-        self._turns = turns
-        self._go = threading.Event()
-        self.done: list[str] = []
-
-    def submit(self, account: str, name: str) -> asyncio.Future[str]:
-        return self._turns.submit(account, lambda: self._do(name))
-
-    def go(self) -> None:
-        self._go.set()
-
-    def _do(self, name: str) -> str:
-        assert self._go.wait(10)
-        self.done.append(name)
-        if name == "wrong":
-            raise ValueError(name)
-        return name
+def live(anchors: Sequence[Anchor], wall: list[int]) -> LiveWorld:
+    config = WorldConfig(
+        world="moor", namespace="a", seed=7, anchors=tuple(anchors), roles={}, services={}
+    )
+    return LiveWorld(config, lambda: wall[0])
 
 
-@pytest.fixture
-def work() -> Work:
-    return Work(Turns("test", most=8, most_of_account=4))
+def announced(anchors: Sequence[Anchor], start: int, minutes: int) -> list[tuple[int, str, int]]:
+    """Number, type and time of everything that a replica publishes from a wall time on, each once."""
+    wall = [start]
+    world = live(anchors, wall)
+    found: dict[int, tuple[int, str, int]] = {}
+    end = start + minutes * MINUTE
+    while wall[0] < end:
+        events, following = time_due(world, KEPT)
+        for each in events:
+            name = each.message.DESCRIPTOR.name
+            found.setdefault(each.sequence, (each.sequence, name, each.world_us))
+        wall[0] = min(end, following or end)
+    return sorted(found.values())
 
 
-async def test_an_account_with_little_work_does_not_wait_for_all_work_of_another(
-    work: Work,
-) -> None:
-    results = [work.submit("a", f"a{n}") for n in range(4)]
-    results += [work.submit("b", "b0"), work.submit("c", "c0"), work.submit("b", "b1")]
-    work.go()
-    assert await asyncio.gather(*results) == ["a0", "a1", "a2", "a3", "b0", "c0", "b1"]
-    assert work.done == ["a0", "a1", "b0", "c0", "a2", "b1", "a3"]
+@pytest.mark.parametrize(
+    ("hour", "began"),
+    [(0, -4), (5, -4), (6, 6), (7, 6), (8, 8), (17, 8), (18, 18), (19, 18), (20, 20), (23, 20)],
+)
+def test_a_phase_began_at_its_hour(hour: int, began: int) -> None:
+    day = 5 * 24 * HOUR
+    found = phase_began(day + hour * HOUR, KEPT)
+    assert found == day + began * HOUR
+    assert phase(found, KEPT) is phase(day + hour * HOUR, KEPT)
 
 
-async def test_an_account_has_a_share_of_the_places_and_gets_them_back(work: Work) -> None:
-    results = [work.submit("a", f"a{n}") for n in range(4)]
-    with pytest.raises(NoPlaceError):
-        _ = work.submit("a", "a4")
-    results += [work.submit("b", f"b{n}") for n in range(4)]
-    # Also where others have taken all, an account has one.
-    results.append(work.submit("c", "c0"))
-    for account in ("b", "c"):
-        with pytest.raises(NoPlaceError):
-            _ = work.submit(account, "more")
-    work.go()
-    await asyncio.gather(*results)
-    assert await work.submit("a", "a5") == "a5"
+def test_each_phase_of_a_day_is_published_once_at_its_time() -> None:
+    found = announced([FIRST], BEGAN, minutes=49)
+    assert [(name, world // HOUR) for _, name, world in found] == [
+        ("PhaseChanged", 8),
+        ("ClockChanged", 8),
+        ("PhaseChanged", 18),
+        ("PhaseChanged", 20),
+        ("PhaseChanged", 30),
+        ("PhaseChanged", 32),
+    ]
 
 
-async def test_callers_that_are_not_known_share_all_places(work: Work) -> None:
-    results = [work.submit("", f"{n}") for n in range(8)]
-    with pytest.raises(NoPlaceError):
-        _ = work.submit("", "8")
-    work.go()
-    assert len(await asyncio.gather(*results)) == 8
+def test_replicas_publish_the_same_however_late_they_start_or_look() -> None:
+    second = follow([FIRST], BEGAN + 10 * MINUTE, Decimal(3), 48)
+    stands = follow([FIRST, second], BEGAN + 20 * MINUTE, Decimal(0), 48)
+    again = follow([FIRST, second, stands], BEGAN + 30 * MINUTE, Decimal(1), 48)
+    anchors = [FIRST, second, stands, again]
+    whole = announced(anchors, BEGAN, minutes=90)
+    assert [name for _, name, _ in whole].count("ClockChanged") == 4
+    for late in (1, 7, 15, 25, 29, 31, 60):
+        found = announced(anchors, BEGAN + late * MINUTE + 17, minutes=90 - late)
+        assert set(found) <= set(whole)
+        assert [each for each in whole if each[0] > 2 * (BEGAN + late * MINUTE + 17)] == [
+            each for each in found if each[0] > 2 * (BEGAN + late * MINUTE + 17)
+        ]
 
 
-async def test_cancelled_work_is_not_done_and_an_error_reaches_its_caller(work: Work) -> None:
-    first, gone, wrong, last = (work.submit("a", each) for each in ("1", "2", "wrong", "4"))
-    gone.cancel()
-    work.go()
-    with pytest.raises(ValueError, match="wrong"):
-        await wrong
-    assert (await first, await last) == ("1", "4")
-    assert work.done == ["1", "wrong", "4"]
+def test_numbers_rise_with_the_wall_clock_over_both_types() -> None:
+    stands = follow([FIRST], BEGAN + 20 * MINUTE, Decimal(0), 48)
+    numbers = [number for number, _, _ in announced([FIRST, stands], BEGAN, minutes=60)]
+    assert numbers == sorted(set(numbers))
 
 
-async def test_no_fault_of_a_piece_of_work_stops_the_next_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    turns = Turns("test", most=8, most_of_account=4)
-    with pytest.raises(RuntimeError, match="ended early"):
-        await turns.submit("a", lambda: next(iter(())))
-    turns = Turns("test", most=8, most_of_account=1)
-    with monkeypatch.context() as without_threads:
-
-        def start(_: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        without_threads.setattr(threading.Thread, "start", start)
-        with pytest.raises(RuntimeError, match="start new thread"):
-            await turns.submit("a", lambda: 1)
-    assert await asyncio.wait_for(turns.submit("a", lambda: 2), 10) == 2
+def test_a_phase_of_before_the_first_anchor_that_is_known_is_not_published() -> None:
+    later = Anchor(effective_at=BEGAN, world=12 * HOUR, speed=Decimal(1), day_length_minutes=48)
+    assert [each.anchor for each in turns([later], KEPT, BEGAN)] == [later]
+    ahead = turns([later], KEPT, BEGAN - 1)
+    assert ahead == []
 
 
-async def test_what_waits_when_it_closes_is_cancelled() -> None:
-    turns = Turns("test", most=8, most_of_account=4)
-    work = Work(turns)
-    running, waiting = work.submit("a", "1"), work.submit("a", "2")
-    turns.close()
-    work.go()
-    assert await running == "1"
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    with pytest.raises(NoPlaceError):
-        _ = work.submit("b", "3")
-    assert work.done == ["1"]
+def test_a_clock_that_stands_is_looked_at_again_when_it_turns() -> None:
+    stands = follow([FIRST], BEGAN + MINUTE, Decimal(0), 48)
+    again = follow([FIRST, stands], BEGAN + 9 * MINUTE, Decimal(1), 48)
+    wall = BEGAN + 2 * MINUTE
+    assert next_turn([FIRST, stands], 18 * HOUR, wall) is None
+    assert next_turn([FIRST, stands, again], 18 * HOUR, wall) == again.effective_at
 
 
-async def test_an_account_has_at_most_half_of_several_workers() -> None:
-    turns = Turns("test", most=64, most_of_account=32, workers=4)
-    go, begun = threading.Event(), threading.Semaphore(0)
+def test_a_phase_says_its_day_and_its_end() -> None:
+    wall = [BEGAN + 25 * MINUTE]
+    events, _ = time_due(live([FIRST], wall), KEPT)
+    (found,) = [
+        each.message for each in events if isinstance(each.message, events_pb2.PhaseChanged)
+    ]
+    assert (found.day, found.phase, found.next_us) == (0, time_pb2.PHASE_NIGHT, 30 * HOUR)
 
-    def wait() -> None:
-        begun.release()
-        assert go.wait(10)
 
-    results = [turns.submit("a", wait) for _ in range(8)]
-    # Two run; one of another account has a worker at once, however many wait.
-    assert [begun.acquire(timeout=10) for _ in range(2)] == [True, True]
-    assert await asyncio.wait_for(turns.submit("b", lambda: "here"), 10) == "here"
-    assert not begun.acquire(blocking=False)
-    unknown = [turns.submit("", lambda: "there") for _ in range(4)]
-    assert await asyncio.wait_for(asyncio.gather(*unknown), 10) == ["there"] * 4
-    go.set()
-    await asyncio.wait_for(asyncio.gather(*results), 10)
+SETTINGS = {"climate": "Maritime", "regions": "coast,moor", "stepMinutes": "60"}
+
+
+def test_the_weather_of_every_region_is_published_once_a_step() -> None:
+    wall = [BEGAN]
+    world = live([FIRST], wall)
+    weather = process(7, SETTINGS, ("coast", "moor"))
+    found: dict[int, str] = {}
+    for _ in range(5):
+        events, following = weather_due(world, weather)
+        for each in events:
+            assert each.sequence not in found
+            assert each.message == weather_due(world, weather)[0][each.sequence % 64].message
+            found[each.sequence] = each.message.DESCRIPTOR.name
+        assert following is not None
+        wall[0] = following
+    assert list(found) == sorted(found)
+    assert len(found) == 10
+
+
+def test_what_they_publish_are_types_of_their_own_source() -> None:
+    types = Types([events_pb2])
+    wall = [BEGAN]
+    for source, events in (
+        (2, time_due(live([FIRST], wall), KEPT)[0]),
+        (1, weather_due(live([FIRST], wall), process(7, SETTINGS, ("coast",)))[0]),
+    ):
+        assert events
+        assert {types.of(each.message).source for each in events} == {source}

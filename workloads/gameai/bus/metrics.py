@@ -1,5 +1,7 @@
 """Metrics of the bus, as a process that publishes or consumes has them."""
 
+import functools
+
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -44,3 +46,9 @@ class BusMetrics:
             buckets=_SECONDS,
             registry=registry,
         )
+
+
+@functools.cache
+def of_process() -> BusMetrics:
+    """The series of this process, which /metrics shows."""
+    return BusMetrics()

@@ -6,8 +6,22 @@ from contextlib import asynccontextmanager
 from types import MappingProxyType
 
 from gameai_contract.world_time import MICROSECOND, anchor_at, calendar
+from google.protobuf.message import Message
 
-from gameai.services.time_manager.rules import Hours, Phase, hours, next_hour, next_phase, phase
+from gameai.bus.announcing import Announcement, Announcer
+from gameai.events.v1.events_pb2 import SOURCE_TIME_MANAGER, ClockChanged, PhaseChanged
+from gameai.services.time_manager.rules import (
+    DAY,
+    Hours,
+    Phase,
+    Turn,
+    hours,
+    next_hour,
+    next_phase,
+    next_turn,
+    phase,
+    turns,
+)
 from gameai.serving import GameService, LiveWorld, Runtime, main, timestamp
 from gameai.time.v1 import time_pb2, time_pb2_grpc
 
@@ -80,17 +94,45 @@ class TimeService(time_pb2_grpc.TimeServiceServicer):
 
     def _wake(self, following: int) -> int | None:
         """Time of the next change: the next phase or hour, or an anchor that takes effect."""
-        wall = self._world.wall()
-        turns = [a.effective_at for a in self._world.config.anchors if a.effective_at > wall]
-        reached = self._world.wall_of(following)
-        return min([*turns, *([reached] if reached is not None else [])], default=None)
+        return next_turn(self._world.config.anchors, following, self._world.wall())
+
+
+def event(turn: Turn, kept: Hours) -> Message:
+    """What is published of a turn."""
+    if turn.anchor is not None:
+        return ClockChanged(
+            world_us=turn.world,
+            rate_millionths=int(turn.anchor.rate * MICROSECOND),
+            effective_us=turn.wall,
+        )
+    date = calendar(turn.world)
+    return PhaseChanged(
+        phase=_PHASES[phase(turn.world, kept)],
+        season=_SEASONS[date.season],
+        day=turn.world // DAY,
+        next_us=next_phase(turn.world, kept),
+    )
+
+
+def due(world: LiveWorld, kept: Hours) -> tuple[list[Announcement], int | None]:
+    """The last phase and the last turn of the clock, and when the next one comes."""
+    wall, anchors = world.wall(), world.config.anchors
+    found = [
+        Announcement(message=event(each, kept), world_us=each.world, sequence=each.sequence)
+        for each in turns(anchors, kept, wall)
+    ]
+    return found, next_turn(anchors, next_phase(world.now(), kept), wall)
 
 
 @asynccontextmanager
 async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
-    """Nothing to open: time follows from the world's clock."""
-    service = TimeService(runtime.world, hours(runtime.settings))
-    time_pb2_grpc.add_TimeServiceServicer_to_server(service, runtime.server)
+    """Answers need nothing opened: time follows from the world's clock. Its turns go to the event bus, if there is one."""
+    world, kept = runtime.world, hours(runtime.settings)
+    time_pb2_grpc.add_TimeServiceServicer_to_server(TimeService(world, kept), runtime.server)
+    announcer = Announcer(
+        service=SERVICE.name, source=SOURCE_TIME_MANAGER, due=lambda: due(world, kept)
+    )
+    runtime.background.start("events", announcer.run(world))
     yield
 
 

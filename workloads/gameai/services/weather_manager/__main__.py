@@ -5,9 +5,14 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
+from gameai_contract.catalogue import CATALOGUE
 from gameai_contract.settings import split_words
+from gameai_contract.world_time import MICROSECOND
 
+from gameai.bus.announcing import Announcement, Announcer
+from gameai.bus.subjects import name_id
 from gameai.errors import InvalidArgumentError, NotFoundError
+from gameai.events.v1.events_pb2 import SOURCE_WEATHER_MANAGER, WeatherChanged
 from gameai.services.weather_manager.rules.climate import Sky
 from gameai.services.weather_manager.rules.process import Process, Weather, process
 from gameai.serving import GameService, LiveWorld, Runtime, main, timestamp
@@ -15,6 +20,7 @@ from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
 
 _SKIES = MappingProxyType({sky: weather_pb2.Sky.Value(f"SKY_{sky.name}") for sky in Sky})
 _STEPS, _MOST_STEPS = 24, 240
+_MOST_REGIONS = CATALOGUE["weather-manager"].settings["regions"].most
 
 
 class WeatherService(weather_pb2_grpc.WeatherServiceServicer):
@@ -82,13 +88,46 @@ class WeatherService(weather_pb2_grpc.WeatherServiceServicer):
         )
 
 
+def due(world: LiveWorld, weather: Process) -> tuple[list[Announcement], int | None]:
+    """The weather of every region in the present step, and when the next one begins."""
+    now = world.now()
+    step = now // weather.step
+    found = [
+        Announcement(
+            message=event(weather.of_step(region, step)),
+            world_us=step * weather.step,
+            # Step 0 of the first region too has a number above 0.
+            sequence=(step + 1) * _MOST_REGIONS + place,
+        )
+        for place, region in enumerate(weather.regions)
+    ]
+    return found, world.wall_of((step + 1) * weather.step)
+
+
+def event(found: Weather) -> WeatherChanged:
+    """What is published of the weather of a region."""
+    return WeatherChanged(
+        region=name_id(found.region),
+        sky=_SKIES[found.sky],
+        centidegrees=found.temperature_centidegrees,
+        wind=found.wind_centimetres_per_second,
+        humidity=found.humidity_permille,
+        begins_us=found.begins,
+        lasts_seconds=(found.ends - found.begins) // MICROSECOND,
+    )
+
+
 @asynccontextmanager
 async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
-    """Nothing to open: the weather follows from the world's seed."""
+    """Answers need nothing opened: the weather follows from the world's seed. It goes to the event bus, if there is one."""
     settings, world = runtime.settings, runtime.world
     weather = process(world.config.seed, settings, split_words(settings["regions"]))
     service = WeatherService(world, weather)
     weather_pb2_grpc.add_WeatherServiceServicer_to_server(service, runtime.server)
+    announcer = Announcer(
+        service=SERVICE.name, source=SOURCE_WEATHER_MANAGER, due=lambda: due(world, weather)
+    )
+    runtime.background.start("events", announcer.run(world))
     yield
 
 
