@@ -13,11 +13,13 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import yaml
 from gameai_operator.api.database import DEFAULT_IMAGE as POSTGRES_IMAGE
 
-from gameai_devcluster import cluster, images, install, vllm
+from gameai_devcluster import charts, cluster, images, install, vllm
 from gameai_devcluster.api import from_kubeconfig
 from gameai_devcluster.binary import BuildError
+from gameai_devcluster.broker import SERVER
 from gameai_devcluster.node import machine, programs, runtime
 from gameai_devcluster.node.machine import MachineError
 from gameai_devcluster.node.runtime import NodeError
@@ -163,7 +165,8 @@ def _here(options: argparse.Namespace) -> bool:
         built = programs.build_all(_say)
         site = cluster.real_node(running.site, built)
         duel = images.of_program(built["duel"], DUEL_IMAGE)
-        runtime.load(site, [*(each.archive for each in (*made, duel, *engine)), *former.archives])
+        own = (*made, duel, _nats(), *engine)
+        runtime.load(site, [*(each.archive for each in own), *former.archives])
         stages.done("load images")
         runtime.tag(site, made[4].name, f"{REGISTRY}/{POSTGRES_IMAGE}")
         environment = Environment(
@@ -189,6 +192,13 @@ def _here(options: argparse.Namespace) -> bool:
     stages.done("stop")
     stages.show()
     return failed or bool(left)
+
+
+def _nats() -> images.Image:
+    """The servers of the event bus, by the name that the chart has for NATS' own image, which is not reached here."""
+    values = yaml.safe_load((charts.OPERATOR / "values.yaml").read_text())
+    name = f"{REGISTRY}/{values['bus']['managed']['image']}"
+    return images.of_program(SERVER, name, folder="/usr/local/bin/")
 
 
 def _left(before: dict[str, set[str]]) -> list[str]:

@@ -168,9 +168,9 @@ def ours(
         return [_ours(tool, name, recipe, progress) for name in names]
 
 
-def of_program(program: Path, image: str, arguments: str = "") -> Image:
-    """An image with nothing but one static program. Raises `BuildError`."""
-    named = f"{image} {arguments}".encode()
+def of_program(program: Path, image: str, arguments: str = "", folder: str = "/") -> Image:
+    """An image with nothing but one static program, in a folder. Raises `BuildError`."""
+    named = f"{image} {arguments} {folder}".encode()
     digest = hashlib.sha256(program.read_bytes() + named).hexdigest()[:12]
     archive = _archive(program.name, digest)
     if not archive.exists():
@@ -178,9 +178,9 @@ def of_program(program: Path, image: str, arguments: str = "") -> Image:
             context = Path(scratch)
             shutil.copy2(program, context / program.name)
             (context / program.name).chmod(0o755)
-            entry = f'["/{program.name}"{arguments}]'
+            entry = f'["{folder}{program.name}"{arguments}]'
             (context / "Dockerfile").write_text(
-                f"FROM scratch\nCOPY {program.name} /\nUSER 65532:65532\nENTRYPOINT {entry}\n"
+                f"FROM scratch\nCOPY {program.name} {folder}\nUSER 65532:65532\nENTRYPOINT {entry}\n"
             )
             tool = builder()
             tool.build(context, context / "Dockerfile", image, {})

@@ -69,6 +69,21 @@ def values(environment: e2e.Environment) -> Json:
             "worldsAtATime": 2,
         },
         "knowledge": {"image": f"gameai-knowledge:{environment.knowledge_tag}"},
+        "bus": {
+            "mode": "Managed",
+            "managed": {
+                "replicas": 1,
+                "storageGiB": 1,
+                "resources": {
+                    "requests": {"cpu": "20m", "memory": "64Mi"},
+                    "limits": {"memory": "256Mi"},
+                },
+            },
+            "controller": {
+                "replicas": 1,
+                "resources": {"requests": {"cpu": "20m", "memory": "96Mi"}},
+            },
+        },
         # A machine of two cores has room for little.
         "gateway": {"resources": {"requests": {"cpu": "20m", "memory": "96Mi"}}},
         # Pods of simulated nodes have addresses that do not exist here, and may exist elsewhere.
@@ -93,9 +108,12 @@ def helm(environment: e2e.Environment, api: Api) -> Iterator[helm_python.Config]
 
 
 @pytest.fixture(scope="session")
-def release(helm: helm_python.Config, values: Json, api: Api) -> dict[str, float]:
+def release(
+    helm: helm_python.Config, values: Json, api: Api, environment: e2e.Environment
+) -> dict[str, float]:
     """CRDs and operator, both pods ready; seconds it took."""
     helm.install(charts.CRDS, "gameai-crds", wait="watcher", timeout=60)
+    real.provide(api, environment, "bus")
     began = time.monotonic()
     helm.install(charts.OPERATOR, "gameai-operator", values=values)
     real.wait_operator(api)

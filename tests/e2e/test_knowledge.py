@@ -63,29 +63,7 @@ with grpc.insecure_channel("localhost:50051") as channel:
 
 @pytest.fixture(scope="module")
 def volume(api: Api, environment: e2e.Environment, release: dict[str, float]) -> None:
-    provide(api, environment, "lore")
-
-
-def provide(api: Api, environment: e2e.Environment, name: str) -> None:
-    """What a storage driver would make."""
-    if not environment.real_node:
-        return
-    folder = Path(environment.folder) / f"volume-{name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    host = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["real-0"]}
-    api.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": name},
-            "spec": {
-                "accessModes": ["ReadWriteOnce"],
-                "capacity": {"storage": "2Gi"},
-                "local": {"path": str(folder)},
-                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [host]}]}},
-            },
-        }
-    )
+    real.provide(api, environment, "lore")
 
 
 def knowledge_base(*sources: str) -> Json:
@@ -310,7 +288,7 @@ def test_a_knowledge_base_that_is_deleted_and_made_again_remembers(
 def test_a_backup_on_a_volume_is_made_at_once(
     lore: Json, environment: e2e.Environment, api: Api
 ) -> None:
-    provide(api, environment, ARCHIVES)
+    real.provide(api, environment, ARCHIVES)
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     metadata = {"name": ARCHIVES, "namespace": NAMESPACE}
     api.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": claim})  # fmt: skip
@@ -345,7 +323,7 @@ def test_another_memory_begins_with_the_archive(
     lore: Json, environment: e2e.Environment, api: Api, kubectl: Kubectl
 ) -> None:
     """Of the first one everything is gone."""
-    provide(api, environment, "heir")
+    real.provide(api, environment, "heir")
     heir = knowledge_base()
     heir["metadata"]["name"] = "heir"
     heir["spec"]["restoreFrom"] = {"knowledgeBase": f"{NAMESPACE}/{NAME}", "repository": REPOSITORY}

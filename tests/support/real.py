@@ -6,7 +6,7 @@ from typing import Any
 
 from gameai.serving.identity import AUDIENCE
 from gameai_contract.names import CONFIG_ENVIRONMENT, CONFIG_FOLDER, TOKEN_ENVIRONMENT, TOKEN_FOLDER
-from gameai_devcluster import install
+from gameai_devcluster import e2e, install
 from gameai_devcluster.api import Api, Json, path
 from gameai_devcluster.testing.waiting import settled, until, world_settled
 
@@ -203,3 +203,25 @@ class Caller:
             lambda: self._api.find("Pod", self._namespace, self.name) is None,
             seconds=60,
         )
+
+
+def provide(api: Api, environment: e2e.Environment, name: str) -> None:
+    """What a storage driver would make."""
+    if not environment.real_node:
+        return
+    folder = Path(environment.folder) / f"volume-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    host = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["real-0"]}
+    api.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": name},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"],
+                "capacity": {"storage": "2Gi"},
+                "local": {"path": str(folder)},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [host]}]}},
+            },
+        }
+    )

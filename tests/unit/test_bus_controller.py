@@ -93,6 +93,20 @@ def test_a_service_whose_name_is_more_than_a_part_of_a_subject_is_refused(name: 
         grants(view(bus={"accounts": [account("keepers", name)]}))
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": "../x", "services": ["a"]},
+        {"name": "", "services": ["a"]},
+        {"name": "a", "services": "ab"},
+    ],
+    ids=repr,
+)
+def test_an_account_that_is_malformed_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no ServiceAccount with a list of services"):
+        grants(view(bus={"accounts": [given]}))
+
+
 def changed(field: str, value: Any) -> dict[str, Any]:
     found = view()
     found["metadata"]["ownerReferences"][0][field] = value
@@ -148,7 +162,7 @@ def test_a_user_is_signed_bound_to_its_connection_and_ends() -> None:
     allowed = Permissions(publish=("log.a",), subscribe=("_INBOX_x.>",))
     token = ISSUER.user(REQUEST, "moor/keepers", allowed, now=100, ends_at=160)
     found = claims(token)
-    assert (found["sub"], found["aud"], found["iss"]) == ("UUSER", "GAME", ISSUER.public_key)
+    assert (found["sub"], found["aud"], found["iss"]) == ("UUSER", "WORLDS", ISSUER.public_key)
     assert (found["iat"], found["exp"], found["name"]) == (100, 160, "moor/keepers")
     assert found["nats"]["pub"] == {"allow": ["log.a"]}
     assert found["nats"]["sub"] == {"allow": ["_INBOX_x.>"]}

@@ -9,6 +9,7 @@ from gameai.events.v1 import events_pb2
 from gameai.services.time_manager.__main__ import due as time_due
 from gameai.services.time_manager.rules import Hours, next_turn, phase, phase_began, turns
 from gameai.services.weather_manager.__main__ import due as weather_due
+from gameai.services.weather_manager.rules.numbers import numbers
 from gameai.services.weather_manager.rules.process import process
 from gameai.serving import LiveWorld
 from gameai.time.v1 import time_pb2
@@ -127,12 +128,30 @@ def test_the_weather_of_every_region_is_published_once_a_step() -> None:
         events, following = weather_due(world, weather)
         for each in events:
             assert each.sequence not in found
-            assert each.message == weather_due(world, weather)[0][each.sequence % 64].message
             found[each.sequence] = each.message.DESCRIPTOR.name
         assert following is not None
         wall[0] = following
     assert list(found) == sorted(found)
     assert len(found) == 10
+
+
+def test_numbers_of_the_weather_rise_when_its_settings_change() -> None:
+    """The order of regions, their number, and the length of a step."""
+    day = 400 * 24 * HOUR
+    before = numbers(("coast", "moor"), day)
+    after = numbers(("moor", "coast", "fen"), day)
+    assert after == {**before, "fen": after["fen"]}
+    assert list(after.values()) == sorted(set(after.values()))
+    assert min(numbers(("moor",), day + HOUR).values()) > max(after.values())
+    # From steps of 10 minutes to steps of 60.
+    assert min(numbers(("moor",), day + HOUR // 6).values()) > max(after.values())
+
+
+def test_regions_in_one_place_have_numbers_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gameai.services.weather_manager.rules.numbers._place", lambda _: 5)
+    found = numbers(("b", "a", "c"), 0)
+    assert list(found) == ["a", "b", "c"]
+    assert [each - found["a"] for each in found.values()] == [0, 1, 2]
 
 
 def test_what_they_publish_are_types_of_their_own_source() -> None:

@@ -106,13 +106,20 @@ app.kubernetes.io/part-of: gameai
 server_name: $POD_NAME
 port: 4222
 http_port: 8222
-max_payload: 1MB
+max_payload: 512KB
+# Of a connection: subscriptions, and bytes that wait for a client that does not read.
+max_subscriptions: 256
+max_pending: 8MB
+ping_interval: 10s
+ping_max: 2
 lame_duck_grace_period: 5s
 lame_duck_duration: 30s
 jetstream {
   store_dir: /data
   max_file_store: {{ mul 1024 (int $managed.storageGiB) }}MB
   max_memory_store: 16MB
+  # Requests with fields that a server does not know are refused.
+  strict: true
   # One server writes each message to the disk before it says so; three have it in three memories.
   sync_interval: {{ ternary "5s" "always" (gt $replicas 1) }}
 }
@@ -125,12 +132,23 @@ cluster {
   routes: [{{ range $number := until $replicas }}{{ if $number }}, {{ end }}$ROUTE_{{ $number }}{{ end }}]
 }
 {{- end }}
-# Who connects with a token comes into GAME, once the bus's controller has said what it may do there.
+# Who connects with a token comes into WORLDS, once the bus's controller has said what it may do. The streams are in another account: servers do
+# not check reply subjects, and what the streams answer must not come back to them.
 accounts {
   AUTH { users: [{user: callout, password: $CALLOUT_PASSWORD}] }
   GAME {
     jetstream: enabled
     users: [{user: streams, password: $STREAMS_PASSWORD}]
+    exports: [
+      {service: "log.>", accounts: [WORLDS]}
+      {service: "amb.>", accounts: [WORLDS]}
+    ]
+  }
+  WORLDS {
+    imports: [
+      {service: {account: GAME, subject: "log.>"}}
+      {service: {account: GAME, subject: "amb.>"}}
+    ]
   }
   SYS {}
 }

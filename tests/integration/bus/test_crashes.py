@@ -10,6 +10,7 @@ import pytest
 from gameai.bus.consumer import Consumer
 from gameai.bus.group import Group, Received
 from gameai.bus.log import BusError
+from gameai.bus.login import TokenFile
 from gameai.bus.nats import NatsLog
 from gameai.bus.publisher import Publisher
 from gameai.bus.streams import DEAD_LETTERS, LOG
@@ -107,6 +108,25 @@ async def test_no_event_is_lost_or_out_of_order_while_the_server_is_killed(
 async def test_a_server_that_is_away_at_the_start_is_named() -> None:
     with pytest.raises(BusError, match=r"no connection to the bus at nats://127\.0\.0\.1:1: "):
         async with NatsLog("nats://127.0.0.1:1"):
+            pass
+
+
+@pytest.mark.parametrize("url", ["nats://127.0.0.1:x", "nats://127.0.0.1:99999", "nats://[::1"])
+async def test_an_address_that_is_none_is_an_error_of_the_bus(url: str) -> None:
+    with pytest.raises(BusError, match="no connection to the bus"):
+        async with NatsLog(url):
+            pass
+
+
+@pytest.mark.parametrize("content", [None, "", "junk", "e30.e30.x"])
+async def test_a_token_that_is_none_is_an_error_of_the_bus(
+    tmp_path: Path, content: str | None
+) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(BusError, match="no connection to the bus"):
+        async with NatsLog("nats://127.0.0.1:1", login=TokenFile(file=file)):
             pass
 
 

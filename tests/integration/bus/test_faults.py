@@ -205,6 +205,17 @@ async def test_a_batch_that_says_another_world_or_source_is_a_dead_letter(
     assert handled.of(OTHER) == [5]
 
 
+@pytest.mark.parametrize("sequence", ["abc", "", "-1", "٣", "999999"])
+async def test_headers_of_a_publisher_mean_nothing(log: Log, sequence: str) -> None:
+    headers = {"Gameai-Sequence": sequence, "Gameai-Tries": sequence}
+    handled = Handled()
+    async with consuming(log, handled):
+        number = await log.store(Outgoing(subject=SUBJECT, payload=batch_of(1), headers=headers))
+        await publish(log, 5, world=OTHER)
+        await handled.reach(2)
+    assert handled.batches[0].sequence == number
+
+
 async def test_a_later_schema_of_the_future_waits_for_an_hour_of_the_brokers_clock(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:

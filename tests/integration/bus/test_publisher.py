@@ -77,7 +77,7 @@ async def test_a_message_that_is_too_large_for_a_batch_is_refused(log: Log) -> N
         await log.store(Outgoing(subject=SUBJECT, payload=bytes(131_073)))
 
 
-async def test_a_publisher_that_was_closed_takes_nothing_and_lets_nobody_wait(log: Log) -> None:
+async def test_a_publisher_that_was_closed_takes_nothing_more(log: Log) -> None:
     events = publisher(log)
     with pytest.raises(ClosedError, match="async with"):
         await events.publish(MOOR, killed(1), world_us=0)

@@ -197,7 +197,7 @@ class Consumer:
     async def _tried(self, address: Address, given: Delivery) -> "_Dead | None":
         """Try a batch until it is handled, which is None, or cannot be handled. Raises `BusError`."""
         if given.deliveries > _MOST_SILENT:
-            # Its handler, or the process, did not live to say why.
+            # The process ended each time, before it could say why.
             return _Dead(f"{given.deliveries - 1} deliveries without an end", given.deliveries - 1)
         failures = timeouts = 0
         while True:
@@ -229,12 +229,15 @@ class Consumer:
             batch = _batch(address, message)
         except DamagedBatchError as error:
             raise _FailedError(error) from error
+        redriven = given.message is not message
+        # Only headers of dead letters are trusted: those of events come from their publishers.
+        sequence = message.headers.get(SEQUENCE, "") if redriven else ""
         received = Received(
             address=address,
             batch=batch,
-            sequence=int(message.headers.get(SEQUENCE, message.sequence)),
+            sequence=int(sequence) if sequence.isdecimal() else message.sequence,
             deliveries=given.deliveries,
-            redriven=given.message is not message,
+            redriven=redriven,
         )
         pause = _LEAST_PAUSE_SECONDS
         while True:

@@ -17,7 +17,7 @@ from gameai.bus.v1.bus_pb2 import EventBatch
 
 _LOG = logging.getLogger(__name__)
 # After so many times without an acknowledgement the connection is opened again.
-_RENEW_AFTER = 3
+_RENEW_AFTER, _RENEW_REFUSED_AFTER = 3, 60
 # A batch that may be lost is given up after it was sent so many times.
 _MOST_TIMES = 3
 _CHECK_SECONDS = 0.25
@@ -81,7 +81,7 @@ class Lane:
         return waited if waited > self._ack_seconds else 0.0
 
     async def run(self) -> None:
-        """Send until cancelled. Whoever waits for room then gets `ClosedError`."""
+        """Send until cancelled. Callers that wait for room then get `ClosedError`."""
         self._closed = None
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -211,10 +211,13 @@ class Lane:
             "%d batches are not stored, the oldest was sent %d times: %s",
             *(len(late), oldest.times, oldest.fault or "the bus did not acknowledge it"),
         )
+        # Permissions are those of the time of the connection.
         refused = isinstance(oldest.fault, RefusedError)
-        if oldest.times % _RENEW_AFTER == 0 and not refused:
+        if oldest.times % (_RENEW_REFUSED_AFTER if refused else _RENEW_AFTER) == 0:
             await self._renew()
         for each in late:
+            if each not in self._on_their_way:
+                continue
             if not self._kept and each.times >= _MOST_TIMES:
                 self._give_up(each)
                 continue

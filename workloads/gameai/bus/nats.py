@@ -5,6 +5,7 @@ import contextlib
 import functools
 import itertools
 import logging
+import secrets  # noqa: TID251 - the edge: subjects that others cannot foresee
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import Self
 
@@ -54,11 +55,13 @@ class NatsLog:
     def __init__(self, url: str, *, name: str = "gameai", login: Login | None = None) -> None:
         self._url, self._name, self._login = url, name, login
         self._client = Client()
-        self._tokens = itertools.count(1)
+        self._numbers = itertools.count(1)
         # Messages that were sent: subject, and what to call with the answer.
         self._unanswered: dict[str, tuple[str, Done]] = {}
         self._inbox = ""
-        # What a server refused of late: time, subject and its words.
+        # The subjects of answers must not be foreseen by others, who could answer too.
+        self._secret = secrets.token_hex(8)
+        # What a server refused in the last seconds: time, subject and its words.
         self._refused: list[tuple[float, str, str]] = []
         # What went wrong on this connection, and what was logged last and when.
         self._heard: list[str] = []
@@ -93,10 +96,15 @@ class NatsLog:
                     max_outstanding_pings=2,
                     error_cb=self._on_error,
                     closed_cb=functools.partial(self._on_closed, client),
+                    reconnected_cb=self._on_reconnected,
                     **(self._login.options() if self._login else {}),
                 )
                 inbox = client.new_inbox()
                 await client.subscribe(f"{inbox}.*", cb=self._on_answer)
+                # A server may take a connection before it has decided on it.
+                await client.flush(timeout=int(_CONNECT_SECONDS))
+            if not client.is_connected:
+                raise NatsError("the server has not decided on the connection")
             self._client, self._inbox = client, inbox
             self._js = client.jetstream(timeout=_REQUEST_SECONDS)
         except (*_BROKEN, ValueError) as error:
@@ -123,6 +131,10 @@ class NatsLog:
             self._said = (now, text)
             _LOG.warning("bus: %s", text)
 
+    async def _on_reconnected(self) -> None:
+        """What was not answered on the former connection never will be; its publisher sends it again."""
+        self._unanswered.clear()
+
     async def _on_closed(self, client: Client) -> None:
         """The client gives up a connection that the server ends, as it does with one whose token has expired."""
         if client is self._client and not self._left and self._opening is None:
@@ -146,7 +158,7 @@ class NatsLog:
 
     async def send(self, message: Outgoing, done: Done) -> None:
         """Send; answers of all messages come on one subscription."""
-        token = str(next(self._tokens))
+        token = f"{next(self._numbers)}-{self._secret}"
         self._unanswered[token] = (message.subject, done)
         try:
             await self._client.publish(
@@ -298,6 +310,8 @@ class NatsLog:
             except NotFoundError:
                 found = await self._js.add_stream(config)
             else:
+                # A controller of the former release may still declare fewer.
+                config.num_replicas = max(config.num_replicas or 1, found.config.num_replicas or 1)
                 # Each update is agreed on by all servers that have the stream.
                 if jetstream.differ(config, found.config):
                     found = await self._js.update_stream(config)
@@ -325,7 +339,7 @@ class NatsLog:
         return BusError(f"{what[0]}: {words(error)}")
 
     def _refusal(self, *what: str) -> str:
-        """What the server refused of late that has one of these names in its subject; empty: nothing."""
+        """What the server refused in the last seconds that has one of these names in its subject; empty: nothing."""
         since = asyncio.get_running_loop().time() - 2 * _REQUEST_SECONDS
         found = (
             text
@@ -354,5 +368,6 @@ def _precedes(message: Msg, sequence: int, time: float | None) -> bool:
 
 
 async def _close(client: Client) -> None:
-    with contextlib.suppress(*_BROKEN):
+    # A client that never tried to connect fails with an assertion.
+    with contextlib.suppress(*_BROKEN, AssertionError):
         await client.close()

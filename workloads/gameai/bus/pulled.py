@@ -31,7 +31,7 @@ class Pulled:
         subscription: Subscription,
         refusal: Callable[[str], str],
     ) -> None:
-        """`refusal` says what the server refused of late about a name."""
+        """`refusal` says what the server refused in the last seconds about a name."""
         self._name, self._client, self._refusal = durable.name, client, refusal
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{durable.stream.name}.{durable.name}"
         self._subscription = subscription

@@ -34,7 +34,7 @@ from gameai.serving.opening import opening
 
 _LOG = logging.getLogger(__name__)
 _GROUP = "/apis/gameai.dev/v1alpha1"
-_CONNECT_SECONDS = 5
+_CONNECT_SECONDS, _PING_SECONDS = 5, 5
 _RETRY_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 # Between two comparisons of the streams with what is declared.
@@ -134,7 +134,9 @@ class App:
 
     def _found(self) -> Directory:
         if self._directory is None:
-            held = itertools.chain.from_iterable(each.objects.values() for each in self._worlds)
+            # What is known of a namespace that may no longer be listed is no longer true.
+            listed = [each for each in self._worlds if not each.refused]
+            held = itertools.chain.from_iterable(each.objects.values() for each in listed)
             self._directory = Directory(held)
         return self._directory
 
@@ -191,6 +193,9 @@ class App:
             password=held.callout,
             connect_timeout=_CONNECT_SECONDS,
             allow_reconnect=False,
+            # A server that is gone without a word must not keep callouts that others could answer.
+            ping_interval=_PING_SECONDS,
+            max_outstanding_pings=1,
             closed_cb=on_closed,
             disconnected_cb=on_closed,
             error_cb=on_error,

@@ -8,7 +8,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from gameai.bus_controller.credentials import Issuer, Request, RequestError, request
-from gameai.bus_controller.grants import MOST_WORLDS, Directory, permissions
+from gameai.bus_controller.grants import MOST_SERVICES, Directory, permissions
 from gameai.bus_controller.metrics import ControllerMetrics
 from gameai.errors import UnauthenticatedError
 from gameai.serving.identity import Caller, Tokens
@@ -66,10 +66,11 @@ class Callout:
         caller = self._tokens.owner(given.token, "connect with")
         account = caller.name or ""
         granted = self._directory().of(account)
-        if len(granted) > MOST_WORLDS:
+        services = sum(len(each.services) for each in granted)
+        if services > MOST_SERVICES:
             raise _NoGrantError(
-                f"account {account} runs services of {len(granted)} worlds, and at most {MOST_WORLDS} are allowed: give its worlds accounts of their own",
-                "too_many_worlds",
+                f"account {account} runs {services} services of {len(granted)} worlds, and at most {MOST_SERVICES} are allowed: give its worlds accounts of their own",
+                "too_many_services",
             )
         allowed = permissions(granted)
         if allowed is None:

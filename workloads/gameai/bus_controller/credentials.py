@@ -14,17 +14,15 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gameai.bus.log import MOST_MESSAGE_BYTES
 from gameai.bus_controller.grants import Permissions
 
-# The account of the servers in which the bus is; users of it are those that connect with a token.
-BUS_ACCOUNT = "GAME"
+# The account of the servers for connections with a token. The streams are in another one, which takes events from it.
+WORLDS_ACCOUNT = "WORLDS"
 SEED_BYTES = 32
 _ACCOUNT_KEY = 0
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _VERSION = 2
-# A connection has one subscription for its answers, and one for each durable consumer that it reads.
-_MOST_SUBSCRIPTIONS = 256
+# Servers take limits from tokens of clients alone: those of connections are in their configuration.
 _NO_LIMIT = -1
 _PARTS = 3
 
@@ -68,11 +66,11 @@ class Issuer:
             "version": _VERSION,
             "pub": {"allow": list(allowed.publish)},
             "sub": {"allow": list(allowed.subscribe)},
-            "subs": _MOST_SUBSCRIPTIONS,
+            "subs": _NO_LIMIT,
             "data": _NO_LIMIT,
-            "payload": MOST_MESSAGE_BYTES,
+            "payload": _NO_LIMIT,
         }
-        about = {"sub": request.user, "aud": BUS_ACCOUNT, "name": account, "exp": ends_at}
+        about = {"sub": request.user, "aud": WORLDS_ACCOUNT, "name": account, "exp": ends_at}
         return self._signed({**about, "iat": now, "nats": nats})
 
     def answer(self, request: Request, *, now: int, user: str = "", error: str = "") -> str:

@@ -1,5 +1,6 @@
 """PURE: what a ServiceAccount may do on the bus, read from the WorldViews that the operator publishes."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,9 @@ from gameai.bus import subjects
 from gameai.bus.subjects import World
 from gameai.cluster.world_views import is_current
 
-# An account of more worlds is refused: each subject it may use is checked for each of its messages.
-MOST_WORLDS = 64
+# An account with more services, of all its worlds, is refused: its permissions would not fit a message of the servers.
+MOST_SERVICES = 512
+_ACCOUNT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,13 +43,17 @@ def grants(document: Mapping[str, Any]) -> tuple[Grant, ...] | None:
     world = subjects.world(
         metadata["namespace"], metadata["name"], spec["world"], bus.get("knowledgeBase", "")
     )
-    return tuple(
-        Grant(
-            account=f"{metadata['namespace']}/{each['name']}",
-            world=world,
-            services=tuple(map(subjects.label, each["services"])),
-        )
-        for each in bus.get("accounts") or ()
+    return tuple(_grant(world, each) for each in bus.get("accounts") or ())
+
+
+def _grant(world: World, given: Mapping[str, Any]) -> Grant:
+    name, services = given["name"], given["services"]
+    if not _ACCOUNT.fullmatch(name) or not isinstance(services, list):
+        raise ValueError(f"{name!r} is no ServiceAccount with a list of services")
+    return Grant(
+        account=f"{world.namespace}/{name}",
+        world=world,
+        services=tuple(map(subjects.label, services)),
     )
 
 

@@ -9,7 +9,7 @@ class ControllerMetrics:
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.connections = Counter(
             "gameai_bus_controller_connections",
-            "Connections to the bus that were decided on, by result: accepted, no_token, no_grant, too_many_worlds, unreadable.",
+            "Connections to the bus that were decided on, by result: accepted, no_token, no_grant, too_many_services, unreadable.",
             ["result"],
             registry=registry,
         )

@@ -94,8 +94,10 @@ def _read(document: dict[str, Any], name: str) -> Credentials:
         issuer = Issuer.of(bytes.fromhex(held[SEED]))
         if issuer.public_key != held[ISSUER]:
             raise ValueError(f"{ISSUER} does not belong to {SEED}")
+        if min(len(held[each]) for each in (CALLOUT, STREAMS, CLUSTER)) < _PASSWORD_BYTES:
+            raise ValueError("a password is too short")
         return Credentials(issuer=issuer, callout=held[CALLOUT], streams=held[STREAMS])
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise SecretError(
             f"Secret {name} cannot be used ({type(error).__name__}): delete it, and restart the bus's servers once it exists again"
         ) from error

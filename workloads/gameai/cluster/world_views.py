@@ -1,4 +1,4 @@
-"""PURE: whether a WorldView is to be believed."""
+"""PURE: whether a WorldView is valid."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""PURE: the phases of a world's day, where the next one begins, and what has turned of late."""
+"""PURE: the phases of a world's day, where the next one begins, and its last changes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

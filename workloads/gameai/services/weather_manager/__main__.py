@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
-from gameai_contract.catalogue import CATALOGUE
 from gameai_contract.settings import split_words
 from gameai_contract.world_time import MICROSECOND
 
@@ -14,13 +13,13 @@ from gameai.bus.subjects import name_id
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.events.v1.events_pb2 import SOURCE_WEATHER_MANAGER, WeatherChanged
 from gameai.services.weather_manager.rules.climate import Sky
+from gameai.services.weather_manager.rules.numbers import numbers
 from gameai.services.weather_manager.rules.process import Process, Weather, process
 from gameai.serving import GameService, LiveWorld, Runtime, main, timestamp
 from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
 
 _SKIES = MappingProxyType({sky: weather_pb2.Sky.Value(f"SKY_{sky.name}") for sky in Sky})
 _STEPS, _MOST_STEPS = 24, 240
-_MOST_REGIONS = CATALOGUE["weather-manager"].settings["regions"].most
 
 
 class WeatherService(weather_pb2_grpc.WeatherServiceServicer):
@@ -92,16 +91,12 @@ def due(world: LiveWorld, weather: Process) -> tuple[list[Announcement], int | N
     """The weather of every region in the present step, and when the next one begins."""
     now = world.now()
     step = now // weather.step
+    begins = step * weather.step
     found = [
-        Announcement(
-            message=event(weather.of_step(region, step)),
-            world_us=step * weather.step,
-            # Step 0 of the first region too has a number above 0.
-            sequence=(step + 1) * _MOST_REGIONS + place,
-        )
-        for place, region in enumerate(weather.regions)
+        Announcement(message=event(weather.of_step(region, step)), world_us=begins, sequence=number)
+        for region, number in numbers(weather.regions, begins).items()
     ]
-    return found, world.wall_of((step + 1) * weather.step)
+    return found, world.wall_of(begins + weather.step)
 
 
 def event(found: Weather) -> WeatherChanged:
