@@ -97,3 +97,9 @@ def test_the_controller_reads_one_secret_and_views_of_worlds_alone() -> None:
 def test_servers_that_could_not_agree_are_refused(managed: dict[str, Any], word: str) -> None:
     with pytest.raises(Exception, match=word):
         rendered(**managed)
+
+
+def test_values_of_a_former_chart_have_no_bus() -> None:
+    """As `helm upgrade --reuse-values` gives them."""
+    documents = charts.rendered(values={"bus": None})
+    assert not [each for each in documents if "bus" in each["metadata"]["name"]]
