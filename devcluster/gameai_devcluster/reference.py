@@ -49,7 +49,7 @@ _COST_ASSUMED = """## What is assumed
 - Prices are those of `status.cost` (us-east-1; spot prices vary by day and zone). Gateways, game services, storage, traffic and the cluster itself come on top.
 """
 # Labels of the metrics of the operator that are registered at import.
-_REGISTERED: Mapping[str, tuple[str, ...]] = {
+_REGISTERED: dict[str, tuple[str, ...]] = {
     each._name: each._labelnames  # noqa: SLF001 - prometheus_client has no public access to them
     for each in (*vars(telemetry).values(), *vars(agent_metrics).values())
     if isinstance(each, MetricWrapperBase)
@@ -247,7 +247,8 @@ def _metrics() -> str:
 def _registered(made: Callable[[CollectorRegistry], Any]) -> list[Any]:
     """The metrics that a class registers."""
     found = vars(made(CollectorRegistry())).values()
-    own = (each for each in found if isinstance(each, MetricWrapperBase))
+    own = [each for each in found if isinstance(each, MetricWrapperBase)]
+    _REGISTERED.update((each._name, each._labelnames) for each in own)  # noqa: SLF001 - as above
     return [metric for each in own for metric in each.collect()]
 
 
