@@ -176,15 +176,15 @@ async def test_the_second_time_out_parks_the_world(
 
 
 async def test_a_batch_of_a_replica_that_was_killed_comes_again(log: Log) -> None:
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     async def hangs(received: Received, victim: int) -> None:
-        begun.set()
+        started.set()
         await asyncio.sleep(600)
 
     async with consuming(log, Handled(hangs), handler_seconds=2.0):
         await publish(log, 1)
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(started.wait(), 10)
     handled = Handled()
     async with consuming(log, handled, handler_seconds=2.0):
         await handled.reach(1)
