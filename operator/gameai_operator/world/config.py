@@ -9,7 +9,7 @@ from gameai_contract.world_time import Anchor
 
 from gameai_operator.api.world import GameWorld, Role
 from gameai_operator.world.catalogue import Effective, seed
-from gameai_operator.world.knowledge import KnowledgeSight
+from gameai_operator.world.knowledge import KnowledgeSight, on_the_bus
 from gameai_operator.world.roles import RoleSight
 
 
@@ -63,12 +63,7 @@ def configuration(
 
 def _bus(world: GameWorld, knowledge: KnowledgeSight | None, endpoint: str) -> dict[str, str]:
     """The bus, and the identity of the world there, as the WorldView says it."""
-    base = knowledge.permitted if knowledge else ""
-    return {
-        "endpoint": endpoint,
-        "world": world.metadata.uid,
-        **({"knowledgeBase": base} if base else {}),
-    }
+    return {"endpoint": endpoint, "world": world.metadata.uid, **on_the_bus(knowledge)}
 
 
 def _answering(role: Role) -> dict[str, Any]:

@@ -101,6 +101,12 @@ def _fault(view: KnowledgeView, said: str, revision: int | None) -> tuple[str, s
     return "", ""
 
 
+def on_the_bus(found: KnowledgeSight | None) -> dict[str, str]:
+    """The knowledge base of a world as WorldView and configuration say it for the event bus; empty: it may use none."""
+    base = found.permitted if found else ""
+    return {"knowledgeBase": base} if base else {}
+
+
 def condition(found: KnowledgeSight | None) -> Condition:
     """Whether the services of a world can use its memory."""
     if found is None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from gameai_operator.api.base import API_VERSION
 from gameai_operator.api.world import GameWorld, Role
-from gameai_operator.world.knowledge import KnowledgeSight
+from gameai_operator.world.knowledge import KnowledgeSight, on_the_bus
 from gameai_operator.world.roles import MISSING, NOT_PERMITTED, RoleSight
 from gameai_operator.world.template import config_name
 
@@ -47,9 +47,8 @@ def _bus(world: GameWorld, knowledge: KnowledgeSight | None) -> dict[str, Any]:
     services: dict[str, list[str]] = {}
     for each in world.spec.services:
         services.setdefault(each.service_account_name or config_name(world), []).append(each.name)
-    base = knowledge.permitted if knowledge else ""
     return {
-        **({"knowledgeBase": base} if base else {}),
+        **on_the_bus(knowledge),
         "accounts": [{"name": name, "services": services[name]} for name in sorted(services)],
     }
 

@@ -21,7 +21,7 @@ from gameai.bus.v1.bus_pb2 import (
 )
 
 MOST_BODY_BYTES = 65_536
-_MOST_DELTA_US = MOST_TRACE = (1 << 32) - 1
+_MOST_DELTA_US = _MOST_TRACE = (1 << 32) - 1
 _MOST_WORLD_US = (1 << 63) - 1
 _MOST_SEQUENCE = (1 << 64) - 1
 _MOST_QUEUES = 20_000
@@ -120,8 +120,8 @@ class Occurrence:
     sequence: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.trace <= MOST_TRACE:
-            raise _out_of("trace", self.trace, 0, MOST_TRACE)
+        if not 0 <= self.trace <= _MOST_TRACE:
+            raise _out_of("trace", self.trace, 0, _MOST_TRACE)
         if not -_MOST_WORLD_US <= self.world_us <= _MOST_WORLD_US:
             raise _out_of("world_us", self.world_us, -_MOST_WORLD_US, _MOST_WORLD_US)
         if self.sequence is not None and not 1 <= self.sequence <= _MOST_SEQUENCE:

@@ -124,11 +124,8 @@ class Consumer:
                     await handle(each)
 
     async def _one(self, given: Delivery) -> None:
-        try:
-            address = subjects.parsed(given.message.subject)
-        except ValueError:
-            _LOG.exception("a message is none of the bus, and is passed over")
-            await given.done()
+        address = await _address(given)
+        if address is None:
             return
         if address.service not in self._group.services:
             await self._left(given)
@@ -194,7 +191,7 @@ class Consumer:
             at_us = min(at_us, parsed(message.payload).at_us)
         return self._now_us() - at_us > most_us
 
-    async def _tried(self, address: Address, given: Delivery) -> "_Dead | None":
+    async def _tried(self, address: Address, given: Delivery) -> _Dead | None:
         """Try a batch until it is handled, which is None, or cannot be handled. Raises `BusError`."""
         if given.deliveries > _MOST_SILENT:
             # The process ended each time, before it could say why.
@@ -271,9 +268,7 @@ class Consumer:
                     raise
                 raise RuntimeError("the handler was cancelled by itself") from error
 
-    async def _bury(
-        self, letters: str, given: Delivery, dead: "_Dead", last: Stored | None
-    ) -> None:
+    async def _bury(self, letters: str, given: Delivery, dead: _Dead, last: Stored | None) -> None:
         """Store a batch behind the last dead letter of its world. Raises `MovedError` where that is another one now."""
         message = given.message
         if last is not None and _is_letter_of(last, message):
@@ -295,11 +290,8 @@ class Consumer:
 
     async def _redrive(self, order: Delivery) -> None:
         """Handle the dead letters of a world in order, up to the first that fails again."""
-        try:
-            address = subjects.parsed(order.message.subject)
-        except ValueError:
-            _LOG.exception("an order is none of the bus, and is passed over")
-            await order.done()
+        address = await _address(order)
+        if address is None:
             return
         letters = subjects.dead_letters(address, self._group.consumer)
         if order.deliveries > _MOST_SILENT:
@@ -326,6 +318,16 @@ class Consumer:
 async def redrive(log: Log, address: Address, consumer: str) -> None:
     """Order the consumer to handle the dead letters of this world again, in order. Raises `BusError`."""
     await log.store(Outgoing(subject=subjects.redrive(address, consumer), payload=b""))
+
+
+async def _address(given: Delivery) -> Address | None:
+    """What the subject of a message says; one that says nothing is passed over (None)."""
+    try:
+        return subjects.parsed(given.message.subject)
+    except ValueError:
+        _LOG.exception("a message is none of the bus, and is passed over")
+        await given.done()
+        return None
 
 
 def _batch(address: Address, message: Stored) -> EventBatch:

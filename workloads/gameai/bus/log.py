@@ -7,9 +7,6 @@ from typing import Protocol
 
 from gameai.bus.streams import Durable, Stream
 
-# Larger messages are refused by the broker.
-MOST_MESSAGE_BYTES = 1 << 20
-
 
 class BusError(Exception):
     """The broker did not do what it was asked for; it may when it is asked again."""

@@ -51,10 +51,10 @@ def world(namespace: str, name: str, uid: str, knowledge_base: str = "") -> Worl
 
     Raises ValueError where a name cannot be a part of a subject.
     """
-    world_set = knowledge_base.replace("/", "_", 1) if "/" in knowledge_base else knowledge_base
-    if bool(knowledge_base) != ("/" in knowledge_base):
+    if knowledge_base and "/" not in knowledge_base:
         raise ValueError(f"{knowledge_base!r} is no knowledge base: write <namespace>/<name>")
-    return World(namespace=namespace, name=name, number=name_id(uid), world_set=world_set or NO_SET)
+    world_set = knowledge_base.replace("/", "_", 1) or NO_SET
+    return World(namespace=namespace, name=name, number=name_id(uid), world_set=world_set)
 
 
 def label(text: str) -> str:

@@ -26,14 +26,13 @@ from gameai.bus_controller.metrics import ControllerMetrics
 from gameai.bus_controller.secret import Credentials, SecretError, credentials
 from gameai.cluster.api import ApiError, Server
 from gameai.cluster.keys import follow_keys
-from gameai.cluster.watch import Watched
+from gameai.cluster.watch import Watched, places
 from gameai.serving.background import Background
 from gameai.serving.health import serve as serve_health
 from gameai.serving.identity import Tokens
 from gameai.serving.opening import opening
 
 _LOG = logging.getLogger(__name__)
-_GROUP = "/apis/gameai.dev/v1alpha1"
 _CONNECT_SECONDS, _PING_SECONDS = 5, 5
 _RETRY_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
@@ -91,14 +90,13 @@ async def run(options: Options) -> None:
 class App:
     """The parts of a run."""
 
-    def __init__(self, options: Options, metrics: ControllerMetrics | None = None) -> None:
+    def __init__(self, options: Options) -> None:
         self._options = options
-        self._metrics = metrics or ControllerMetrics()
+        self._metrics = ControllerMetrics()
         self._tokens = Tokens(BUS_AUDIENCE, options.token_hours)
-        places = [f"{_GROUP}/namespaces/{each}" for each in options.namespaces] or [_GROUP]
         self._worlds = [
             Watched(options.server, f"{each}/worldviews", "", grants, self._changed)
-            for each in places
+            for each in places(options.namespaces)
         ]
         self._directory: Directory | None = None
         self._credentials: Credentials | None = None

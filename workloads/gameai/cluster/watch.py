@@ -32,8 +32,15 @@ _NAMESPACE = re.compile(r"/namespaces/([^/]+)/")
 
 Object = Mapping[str, Any]
 Key = tuple[str, str]
+# The path of our kinds.
+OUR_GROUP = "/apis/gameai.dev/v1alpha1"
 # Counts an event of a watch, for metrics.
 Count = Callable[[str], None]
+
+
+def places(namespaces: Iterable[str], group: str = OUR_GROUP) -> list[str]:
+    """Where the collections of an API group are: in each of some namespaces, or in all where none is named."""
+    return [f"{group}/namespaces/{each}" for each in namespaces] or [group]
 
 
 class Watched:

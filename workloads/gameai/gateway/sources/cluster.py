@@ -15,7 +15,7 @@ from gameai_contract.names import TIER_LABEL
 from prometheus_client.core import Metric
 
 from gameai.cluster.api import ApiError, Server
-from gameai.cluster.watch import Object, Watched
+from gameai.cluster.watch import OUR_GROUP, Object, Watched, places
 from gameai.gateway.metrics import Metrics, gauge
 from gameai.gateway.routing.archetypes import Library
 from gameai.gateway.routing.snapshot import View
@@ -56,12 +56,11 @@ class Discovery:
         self._began = self._count_changed_at = monotonic()
         self._published_count, self._asked = 0, False
         self._expected: frozenset[str] = frozenset()
-        group = "/apis/gameai.dev/v1alpha1"
-        self._places = [f"{group}/namespaces/{each}" for each in scope.namespaces] or [group]
-        self._tiers = self._everywhere(scope, group, "modeltiers", "", tier)
+        self._places = places(scope.namespaces)
+        self._tiers = self._everywhere(scope, OUR_GROUP, "modeltiers", "", tier)
         self._replicas = self._everywhere(scope, _SLICES, "endpointslices", TIER_LABEL, replicas)
         read = partial(world, library=Library())
-        self._worlds = self._everywhere(scope, group, "worldviews", "", read)
+        self._worlds = self._everywhere(scope, OUR_GROUP, "worldviews", "", read)
         self._slices = self._own_slices(scope)
 
     @property
@@ -233,10 +232,9 @@ class Discovery:
         selector: str,
         project: Callable[[Object], Any],
     ) -> list[Watched]:
-        places = [f"{group}/namespaces/{each}" for each in scope.namespaces] or [group]
         return [
             Watched(self._server, f"{place}/{plural}", selector, project, self._changed.set)
-            for place in places
+            for place in places(scope.namespaces, group)
         ]
 
     def _own_slices(self, scope: Scope) -> list[Watched]:
