@@ -69,6 +69,11 @@ def config(api: Api, namespace: str) -> dict[str, Any]:
     return found
 
 
+def configured(api: Api, namespace: str, expected: Callable[[Json], bool]) -> None:
+    """Wait until world.json is as expected: it is written after the status that a change leads to."""
+    until("world.json is as expected", lambda: expected(config(api, namespace)), seconds=30)
+
+
 def edit_service(document: Json, name: str, **fields: Any) -> Json:
     services = [
         each | fields if each["name"] == name else each for each in document["spec"]["services"]
@@ -165,9 +170,8 @@ def test_a_world_whose_tier_appears_later_heals(api: Api, namespace: str) -> Non
     before = pods(api, namespace)
     ready_tier(api, namespace)
     until("the world is Ready", lambda: world_settled(get(api, namespace)), seconds=60)
-    assert config(api, namespace)["roles"]["dialogue"]["endpoint"] == (
-        f"http://gold.{namespace}.svc:8000"
-    )
+    address = f"http://gold.{namespace}.svc:8000"
+    configured(api, namespace, lambda found: found["roles"]["dialogue"]["endpoint"] == address)
     assert before <= pods(api, namespace), "no pod of the world restarted for it"
 
 
@@ -326,7 +330,8 @@ def test_a_world_finds_the_memory_of_its_knowledge_base(
     assert says(api, namespace, "KnowledgeReady", "RefNotPermitted") == refused
     api.apply(knowledge_base(shared, callers=[caller]), manager="kubectl")
     until("the world is Ready", lambda: world_settled(get(api, namespace)), seconds=60)
-    assert config(api, namespace)["memory"] == {"endpoint": f"lore-memory.{shared}.svc:50051"}
+    address = f"lore-memory.{shared}.svc:50051"
+    configured(api, namespace, lambda found: found["memory"] == {"endpoint": address})
 
     api.delete("KnowledgeBase", shared, "lore")
     assert says(api, namespace, "KnowledgeReady", "RefNotPermitted") == refused
