@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
+from gameai.bus.admin import NatsAdmin
 from gameai.bus.consumer import Consumer
 from gameai.bus.group import Group, Received
 from gameai.bus.log import Outgoing
@@ -108,7 +109,7 @@ async def measure() -> list[Row]:
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder, broker(Path(folder)) as server:
         await server.answers()
-        async with NatsLog(server.url) as log:
+        async with NatsAdmin(server.url) as log:
             await log.declare(SMALL)
             async with Publisher(log, TYPES, "game-server", 31, metrics=METRICS) as bus:
                 bench = Bench(log, bus)

@@ -65,6 +65,9 @@ MEMORY_TOKEN_KEY = "memory-token"  # noqa: S105 - a file's name
 BUS_TOKEN_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}BUS_TOKEN"
 BUS_TOKEN_KEY = "bus-token"  # noqa: S105 - a file's name
 BUS_AUDIENCE = "gameai-bus"
+# Of the bus's controller: its servers, and the Secret with their credentials (`namespace/name`), for commands in its pod.
+BUS_URL_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}BUS_URL"
+BUS_SECRET_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}BUS_SECRET"
 CONFIG_KEY = "world.json"
 # Beside it: the certificate of the gateways' authority.
 GATEWAY_CA_KEY = "gateway-ca.crt"

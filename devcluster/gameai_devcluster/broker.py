@@ -30,7 +30,8 @@ jetstream { store_dir: /data, max_file: 4G, max_mem: 1G }
 class Broker:
     """A server that can be killed and started again on its files.
 
-    `configuration` stands for its own one, which has no users: it names `port`, `http_port` and `store_dir` as the chart's does.
+    `configuration` stands for its own one, which has no users: it names `port`, `http_port` and `store_dir` as the chart's does,
+    and of a cluster its `port`.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Broker:
         self.folder = folder
         self.port = free_port()
         self.status_port = free_port()
+        self.cluster_port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._environment = {**os.environ, **(environment or {})}
         self._configuration = configuration or _OPEN
@@ -50,6 +52,7 @@ class Broker:
         own = {
             "port: 4222": f"listen: 127.0.0.1:{self.port}",
             "http_port: 8222": f"http: 127.0.0.1:{self.status_port}",
+            "port: 6222": f"listen: 127.0.0.1:{self.cluster_port}",
             "store_dir: /data": f"store_dir: {json.dumps(str(self.folder / 'data'))}",
         }
         text = self._configuration

@@ -175,6 +175,16 @@ WORLD_RULES |= {
         {"services": [OWN], "players": {"source": {"service": "gone", "gauge": "online"}}},
         {"services": [OWN], "players": {"source": {"service": "duel", "gauge": "online"}}},
     ),
+    "consumes is only valid with image: built-in services consume no events": (
+        "spec.services",
+        [WEATHER | {"consumes": ["weather-manager"]}],
+        [WEATHER, OWN | {"consumes": ["weather-manager"]}],
+    ),
+    "services[].consumes must name services of this world": (
+        "spec.services",
+        [OWN | {"consumes": ["weather-manager"]}],
+        [WEATHER, OWN | {"consumes": ["weather-manager", "duel"]}],
+    ),
     "cidr must be an address range": (
         "spec.network",
         {"allowTo": [{"ipBlock": {"cidr": "10.0.0.1"}}]},

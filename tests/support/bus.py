@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 from gameai.bus import subjects
+from gameai.bus.admin import NatsAdmin
 from gameai.bus.batches import Limits, parsed
 from gameai.bus.consumer import Consumer
-from gameai.bus.group import Group, Handler, Received
+from gameai.bus.group import Group, Handler, Received, WorldGroup
 from gameai.bus.log import Log, Start, Stored
 from gameai.bus.metrics import BusMetrics
 from gameai.bus.nats import NatsLog
@@ -111,7 +112,7 @@ async def consuming(
     handled: Handler,
     replicas: int = 1,
     handler_seconds: float = 20.0,
-    group: Group = GROUP,
+    group: Group | WorldGroup = GROUP,
 ) -> AsyncIterator[None]:
     tasks = [
         asyncio.create_task(
@@ -210,7 +211,7 @@ class Bus:
     async def declared(self, stream: Stream) -> Log:
         if isinstance(self.log, MemoryLog):
             return MemoryLog([stream if each.name == stream.name else each for each in SMALL])
-        assert isinstance(self.log, NatsLog)
+        assert isinstance(self.log, NatsAdmin)
         await self.log.declare([stream])
         return self.log
 

@@ -36,6 +36,12 @@ def test_worlds_and_the_controller_are_given_the_address_of_the_service() -> Non
     address = f"{BUS}.{service['metadata']['namespace']}.svc:{service['spec']['ports'][0]['port']}"
     assert operator_settings({"bus": {"mode": "Managed"}}).bus_endpoint == address
     assert given(documents).bus == f"nats://{address}"
+    deployment = named(documents, "Deployment", CONTROLLER)
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert {each["name"]: each["value"] for each in container["env"]} == {
+        "GAMEAI_BUS_URL": given(documents).bus,
+        "GAMEAI_BUS_SECRET": given(documents).secret,
+    }
 
 
 @pytest.mark.parametrize(("replicas", "kept"), [(1, 1), (3, 3), (5, 3)])
@@ -61,7 +67,8 @@ def test_the_servers_get_all_that_their_configuration_names_and_not_the_seed() -
     (container,) = named(documents, "StatefulSet", BUS)["spec"]["template"]["spec"]["containers"]
     variables = {each["name"]: each for each in container["env"]}
     text = named(documents, "ConfigMap", BUS)["data"]["nats.conf"]
-    wanted = set(re.findall(r"\$(\w+)", text))
+    # A name in quotes is a subject.
+    wanted = set(re.findall(r'(?<!")\$(\w+)', text))
     assert "ROUTE_2" in wanted
     assert wanted <= set(variables)
     keys = {

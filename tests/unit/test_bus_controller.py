@@ -8,6 +8,14 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from gameai.bus import subjects
+from gameai.bus.group import WorldGroup
+from gameai.bus.streams import LOG, ORDERS, ConsumerUse
+from gameai.bus_controller.consumers import (
+    MOST_CONSUMERS,
+    MOST_OF_NAMESPACE,
+    changes,
+    wanted,
+)
 from gameai.bus_controller.credentials import Issuer, Request, RequestError, request
 from gameai.bus_controller.grants import Directory, Grant, Permissions, grants, permissions
 from gameai.cluster.world_views import is_current
@@ -203,3 +211,119 @@ def test_a_request_is_read_as_servers_send_it() -> None:
 def test_a_request_that_cannot_be_read_is_an_error(token: str) -> None:
     with pytest.raises(RequestError, match="a request of a server cannot be read"):
         request(token)
+
+
+READS = {"name": "quests", "services": ["time-manager", "chat"]}
+
+
+def test_a_service_that_consumes_may_use_its_consumer_and_its_dead_letters() -> None:
+    bus = {"accounts": [account("keepers", "quests") | {"consumers": [READS]}]}
+    granted = Directory([of(view(bus=bus))]).of("moor/keepers")
+    found = permissions(granted)
+    assert found is not None
+    place = f"moor.aldermoor.{subjects.name_id('u1'):016x}"
+    name = f"moor_aldermoor_{subjects.name_id('u1'):016x}_quests"
+    assert found.publish[2:] == (
+        f"$JS.API.CONSUMER.MSG.NEXT.GAME_LOG.{name}",
+        f"$JS.API.CONSUMER.MSG.NEXT.GAME_ORDERS.{name}",
+        f"$JS.ACK.GAME_LOG.{name}.>",
+        f"$JS.ACK.GAME_ORDERS.{name}.>",
+        f"dlq.own.quests.{place}",
+        f"$JS.API.DIRECT.GET.GAME_DLQ.dlq.own.quests.{place}",
+        f"letters.first.own.quests.{place}",
+        f"letters.remove.own.quests.{place}",
+    )
+    assert len(found.subscribe) == 1
+    assert granted[0].weight == 5
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": "chat", "services": ["time-manager"]},
+        {"name": "quests", "services": []},
+        {"name": "quests", "services": "ab"},
+        {"name": "quests", "services": ["a.b"]},
+    ],
+    ids=repr,
+)
+def test_a_consumer_that_is_malformed_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"none of the account's services|part of a subject"):
+        grants(view(bus={"accounts": [account("keepers", "quests") | {"consumers": [given]}]}))
+
+
+def reader(namespace: str, name: str, *services: str) -> WorldGroup:
+    return WorldGroup(
+        world=subjects.world(namespace, name, f"uid-{name}"), consumer="quests", services=services
+    )
+
+
+def present(*groups: WorldGroup) -> list[ConsumerUse]:
+    return [
+        ConsumerUse(
+            name=each.name,
+            stream=each.stream.name,
+            filters=tuple(sorted(each.filters)),
+            world=each.world,
+            pending=0,
+        )
+        for group in groups
+        for each in (group.durable(), group.redrives())
+    ]
+
+
+def named(*groups: WorldGroup) -> dict[str, WorldGroup]:
+    return {each.name: each for each in groups}
+
+
+def test_a_consumer_of_a_world_is_created_for_events_and_for_orders() -> None:
+    bus = {"accounts": [account("keepers", "quests") | {"consumers": [READS]}]}
+    groups = wanted(of(view(bus=bus)))
+    (group,) = groups.values()
+    found = changes(groups, [])
+    number = f"{subjects.name_id('u1'):016x}"
+    assert [(each.stream, each.filters) for each in found.create] == [
+        (
+            LOG,
+            (
+                f"log.*.*.moor.aldermoor.{number}.chat",
+                f"log.*.*.moor.aldermoor.{number}.time-manager",
+            ),
+        ),
+        (ORDERS, (f"redrive.own.quests.moor.aldermoor.{number}",)),
+    ]
+    assert {(each.name, each.world) for each in found.create} == {(group.name, "moor/aldermoor")}
+    assert [each.replicated for each in found.create] == [True, False]
+    assert changes(groups, present(group)) == changes({}, [])
+
+
+def test_a_consumer_that_reads_other_services_is_changed_and_one_of_no_world_is_left() -> None:
+    before, after = reader("moor", "a", "chat"), reader("moor", "a", "chat", "time-manager")
+    gone = reader("moor", "b", "chat")
+    of_a_set = ConsumerUse(name="none_quests", stream="GAME_LOG", filters=(), world="", pending=0)
+    found = changes(named(after), [*present(before, gone), of_a_set])
+    assert found.create == ()
+    assert [each.filters for each in found.change] == [after.durable().filters]
+    assert {each.name for each in found.unwanted} == {gone.name}
+    assert len(found.unwanted) == 2
+
+
+def test_what_exceeds_a_limit_is_refused_and_takes_no_place_of_another() -> None:
+    crowd = [reader("moor", f"w{each}", "chat") for each in range(MOST_OF_NAMESPACE + 2)]
+    other = reader("fen", "a", "chat")
+    found = changes(named(*crowd, other), present(*crowd[2:]))
+    # One that is there keeps its place, whatever its name.
+    assert {each.name for each in found.refused} == {each.name for each in crowd[:2]}
+    assert {each.name for each in found.create} == {other.name}
+    all_of_it = [
+        reader(f"n{each // MOST_OF_NAMESPACE}", f"w{each}", "chat")
+        for each in range(MOST_CONSUMERS)
+    ]
+    assert changes(named(*all_of_it, other), present(*all_of_it)).refused == (other,)
+
+
+def test_half_a_consumer_is_completed() -> None:
+    group = reader("moor", "a", "chat")
+    log, orders = present(group)
+    assert [each.stream for each in changes(named(group), [log]).create] == [ORDERS]
+    assert [each.stream for each in changes(named(group), [orders]).create] == [LOG]

@@ -7,18 +7,20 @@ from typing import Any
 
 import pytest
 from gameai.bus import subjects
-from gameai.bus.group import Group, Received
+from gameai.bus.consumer import Consumer
+from gameai.bus.group import Group, Received, WorldGroup
 from gameai.bus.streams import DEAD_LETTERS, LOG, STREAMS, Discard, Durable, streams
 from gameai.bus.subjects import Address, world
 from gameai.bus.types import DamagedEventError, EventType, LaterSchemaError, Types
 from gameai.bus.v1.bus_pb2 import Event, EventBatch, event
 from gameai.events.v1 import events_pb2
+from gameai.testing.bus import MemoryLog
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
-from support.bus import REGISTRY, killed
+from support.bus import METRICS, REGISTRY, killed
 
 ROOT = Path(__file__).parents[2]
 TYPES = sorted(REGISTRY.by_number.values(), key=lambda each: each.number)
@@ -283,3 +285,49 @@ def test_every_subject_has_one_stream_and_dead_letters_are_refused_rather_than_l
     kept = [each.name for each in STREAMS if each.discard is Discard.NEW]
     assert kept == [DEAD_LETTERS.name]
     assert Durable(name="quests", stream=LOG).most_pending == 1
+
+
+def test_a_consumer_of_one_world_reads_it_in_whichever_set_it_is() -> None:
+    given = world("moor", "aldermoor", "uid")
+    group = WorldGroup(world=given, consumer="quests")
+    place = "moor.aldermoor.05c3ac51791a25e4"
+    assert group.name == "moor_aldermoor_05c3ac51791a25e4_quests"
+    assert group.durable().filters == (f"log.*.*.{place}.*",)
+    assert not group.durable().name.startswith(
+        Group(world_set="moor_aldermoor", consumer="quests", services=("a",)).name
+    )
+    assert group.reads("chat")
+    assert not group.ambient
+    address = subjects.parsed(subjects.log(given, "chat"))
+    assert group.letters(address) == group.own_letters == f"dlq.own.quests.{place}"
+    assert group.redrives().filters == (f"redrive.own.quests.{place}",)
+    own = subjects.own(given, "quests")
+    assert subjects.redrive(own, "quests") == f"redrive.own.quests.{place}"
+    assert (
+        subjects.letter_request("first", group.own_letters) == f"letters.first.own.quests.{place}"
+    )
+
+
+def test_no_set_of_worlds_has_the_name_of_what_belongs_to_one() -> None:
+    with pytest.raises(ValueError, match="no set of worlds"):
+        subjects.set_label(subjects.OWN_SET)
+
+
+def test_a_group_reads_its_services_alone() -> None:
+    group = Group(world_set="none", consumer="quests", services=("a",))
+    assert group.reads("a")
+    assert not group.reads("b")
+    address = subjects.parsed(subjects.log(world("moor", "aldermoor", "uid"), "a"))
+    assert group.letters(address) == subjects.dead_letters(address, "quests")
+
+
+def test_a_handler_of_a_worlds_service_may_not_outlast_the_answer_that_its_broker_waits_for() -> (
+    None
+):
+    group = WorldGroup(world=world("moor", "aldermoor", "uid"), consumer="quests")
+    with pytest.raises(ValueError, match="at most 20 s"):
+        Consumer(MemoryLog(), group, _unused, metrics=METRICS, handler_seconds=21.0)
+
+
+async def _unused(received: Received) -> None:
+    raise AssertionError(received)

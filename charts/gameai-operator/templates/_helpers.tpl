@@ -142,12 +142,27 @@ accounts {
     exports: [
       {service: "log.>", accounts: [WORLDS]}
       {service: "amb.>", accounts: [WORLDS]}
+      # Batches and orders of a service's consumer, its answers to them, and its dead letters. A request gets one answer.
+      {service: "$JS.API.CONSUMER.MSG.NEXT.GAME_LOG.*", accounts: [WORLDS]}
+      {service: "$JS.API.CONSUMER.MSG.NEXT.GAME_ORDERS.*", accounts: [WORLDS]}
+      {service: "$JS.ACK.GAME_LOG.>", accounts: [WORLDS]}
+      {service: "$JS.ACK.GAME_ORDERS.>", accounts: [WORLDS]}
+      {service: "dlq.own.>", accounts: [WORLDS]}
+      {service: "$JS.API.DIRECT.GET.GAME_DLQ.dlq.own.>", accounts: [WORLDS]}
+      {service: "letters.*.own.>", accounts: [WORLDS]}
     ]
   }
   WORLDS {
     imports: [
       {service: {account: GAME, subject: "log.>"}}
       {service: {account: GAME, subject: "amb.>"}}
+      {service: {account: GAME, subject: "$JS.API.CONSUMER.MSG.NEXT.GAME_LOG.*"}}
+      {service: {account: GAME, subject: "$JS.API.CONSUMER.MSG.NEXT.GAME_ORDERS.*"}}
+      {service: {account: GAME, subject: "$JS.ACK.GAME_LOG.>"}}
+      {service: {account: GAME, subject: "$JS.ACK.GAME_ORDERS.>"}}
+      {service: {account: GAME, subject: "dlq.own.>"}}
+      {service: {account: GAME, subject: "$JS.API.DIRECT.GET.GAME_DLQ.dlq.own.>"}}
+      {service: {account: GAME, subject: "letters.*.own.>"}}
     ]
   }
   SYS {}

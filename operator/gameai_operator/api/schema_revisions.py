@@ -17,8 +17,8 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
         8: {
             "KnowledgeBase": "8aaaba1d5de4e871",
             "ModelTier": "70dac0fc65beade5",
-            "GameWorld": "374b67023a5b3fcf",
-            "WorldView": "08fa0b02bcd30433",
+            "GameWorld": "768b308b8078f822",
+            "WorldView": "24f3febdc4fa2808",
         },
     }
 )

@@ -108,6 +108,10 @@ class GameService(Model):
     """Writable directories of a custom image, up to 1Gi each. The rest of the file system is read-only. Default: /tmp. Example: [/var/cache/duel]."""
     service_account_name: ObjectName | None = None
     """ServiceAccount of the pods. It may send requests for this world to the gateway. Absent: the world's own, which has no permissions. Example: duel."""
+    consumes: Annotated[
+        tuple[ServiceName, ...], Field(max_length=16, json_schema_extra=LIST_SET)
+    ] = ()
+    """Services of this world whose events this service consumes from the event bus. It needs a custom image that reads them, and a bus in the cluster. Default: none. Example: [time-manager]."""
     api_token: bool = False
     """Mounts a token for the Kubernetes API with the permissions of the ServiceAccount. Before pod template revision 3 it is also mounted if serviceAccountName is set. Default: false."""
     image_pull_secrets: Annotated[
@@ -119,6 +123,7 @@ class GameService(Model):
         _with_image("port", "built-in services listen on 50051"),
         _with_image("probe", "built-in services define their own probes"),
         _with_image("writablePaths", "built-in services write to /tmp only"),
+        _with_image("consumes", "built-in services consume no events"),
         Rule(
             "!has(self.env) || self.env.all(e, !e.name.startsWith('GAMEAI_'))",
             "env must not set GAMEAI_*: the operator sets these variables from the spec",

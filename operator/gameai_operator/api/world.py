@@ -218,6 +218,12 @@ class GameWorldSpec(Model):
             "players.source.service must name a service of this world",
             ".players.source.service",
         ),
+        Rule(
+            "!has(self.services) || self.services.all(s, !has(s.consumes) || "
+            "s.consumes.all(c, self.services.exists(o, o.name == c)))",
+            "services[].consumes must name services of this world",
+            ".services",
+        ),
     )
 
 

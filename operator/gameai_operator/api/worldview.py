@@ -42,6 +42,17 @@ class RoleView(Model):
     """Maximum number of concurrent engine requests of this role, per gateway."""
 
 
+class BusConsumer(Model):
+    """A service that consumes events of the world."""
+
+    name: Text
+    """Name of the service, which is one of the account's."""
+    services: Annotated[
+        tuple[Text, ...], Field(min_length=1, max_length=_MOST_SERVICES, json_schema_extra=_WHOLE)
+    ]
+    """Names of the services whose events it consumes."""
+
+
 class BusAccount(Model):
     """A ServiceAccount of the world's namespace, and the services that run as it."""
 
@@ -51,6 +62,10 @@ class BusAccount(Model):
         tuple[Text, ...], Field(min_length=1, max_length=_MOST_SERVICES, json_schema_extra=_WHOLE)
     ]
     """Names of the services as which it may publish events of this world."""
+    consumers: Annotated[
+        tuple[BusConsumer, ...], Field(max_length=_MOST_SERVICES, json_schema_extra=_WHOLE)
+    ] = ()
+    """Those of them that consume events of this world."""
 
 
 class BusView(Model):
@@ -80,7 +95,7 @@ class WorldViewSpec(Model):
     archetypes: Annotated[str, Field(max_length=_MOST_ARCHETYPES)] = ""
     """The last valid archetypes, as one JSON document; empty: none."""
     bus: BusView | None = None
-    """Who may publish events of this world; absent: no account."""
+    """Who may publish and consume events of this world; absent: no account."""
 
 
 class WorldView(Model):

@@ -15,7 +15,7 @@ from gameai_operator.resources.pod_faults import Words, fault
 from gameai_operator.resources.template_inputs import Inputs
 from gameai_operator.resources.template_revision import UnknownRevisionError
 from gameai_operator.settings import NetworkSettings, Policy
-from gameai_operator.world import archetypes, knowledge
+from gameai_operator.world import archetypes, bus, knowledge
 from gameai_operator.world.allowed import network_not_allowed, pods_not_allowed
 from gameai_operator.world.catalogue import Effective, effective
 from gameai_operator.world.clock import Turning, reported, started, turning
@@ -196,10 +196,13 @@ def _read(world: GameWorld, observed: Observed, current: Inputs, cluster: Cluste
         RejectedWrite(key=own, reason=each.reason, message=each.message) for each in faults
     ]
     used = None if faults or pods or bare else found
+    revision = used.revision if used else world.status.template_revision
+    if reason := bus.unmet(world, cluster.bus, revision):
+        rejections.append(RejectedWrite(key=own, reason=reason[0], message=reason[1]))
     return _Reading(
         services=services,
         inputs=used,
-        revision=used.revision if used else world.status.template_revision,
+        revision=revision,
         image=used.image if used else world.status.workloads_image,
         network=not wrong and not closed,
         rejections=tuple(rejections),

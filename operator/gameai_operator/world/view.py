@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gameai_operator.api.base import API_VERSION
+from gameai_operator.api.service import GameService
 from gameai_operator.api.world import GameWorld, Role
 from gameai_operator.world.knowledge import KnowledgeSight, on_the_bus
 from gameai_operator.world.roles import MISSING, NOT_PERMITTED, RoleSight
@@ -44,12 +45,24 @@ def _callers(world: GameWorld) -> list[str]:
 
 def _bus(world: GameWorld, knowledge: KnowledgeSight | None) -> dict[str, Any]:
     """The accounts under which its services run, and the knowledge base if the world may use it."""
-    services: dict[str, list[str]] = {}
+    accounts: dict[str, list[GameService]] = {}
     for each in world.spec.services:
-        services.setdefault(each.service_account_name or config_name(world), []).append(each.name)
+        accounts.setdefault(each.service_account_name or config_name(world), []).append(each)
     return {
         **on_the_bus(knowledge),
-        "accounts": [{"name": name, "services": services[name]} for name in sorted(services)],
+        "accounts": [_account(name, accounts[name]) for name in sorted(accounts)],
+    }
+
+
+def _account(name: str, services: Sequence[GameService]) -> dict[str, Any]:
+    """An account, its services, and those of them that consume events."""
+    consumers = [
+        {"name": each.name, "services": list(each.consumes)} for each in services if each.consumes
+    ]
+    return {
+        "name": name,
+        "services": [each.name for each in services],
+        **({"consumers": consumers} if consumers else {}),
     }
 
 

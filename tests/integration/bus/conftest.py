@@ -5,8 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from gameai.bus.admin import NatsAdmin
 from gameai.bus.log import Log
-from gameai.bus.nats import NatsLog
 from gameai.testing.bus import MemoryLog
 from gameai_devcluster.broker import SMALL, Broker, broker
 from support.bus import Bus
@@ -19,9 +19,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @contextlib.asynccontextmanager
-async def emptied(server: Broker) -> AsyncIterator[NatsLog]:
+async def emptied(server: Broker) -> AsyncIterator[NatsAdmin]:
     await asyncio.wait_for(server.answers(), 10)
-    async with NatsLog(server.url) as found:
+    async with NatsAdmin(server.url) as found:
         for each in SMALL:
             with contextlib.suppress(Exception):
                 await found._js.delete_stream(each.name)
@@ -30,7 +30,7 @@ async def emptied(server: Broker) -> AsyncIterator[NatsLog]:
 
 
 @pytest.fixture
-async def nats(server: Broker) -> AsyncIterator[NatsLog]:
+async def nats(server: Broker) -> AsyncIterator[NatsAdmin]:
     async with emptied(server) as found:
         yield found
 

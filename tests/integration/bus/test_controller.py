@@ -1,137 +1,30 @@
 """Who may do what on the bus: decided by the controller under the chart's rights, and enforced by a server with the chart's configuration."""
 
 import asyncio
-import base64
-import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import aiohttp
 import pytest
 from gameai.bus import subjects
 from gameai.bus.batches import Limits
 from gameai.bus.log import BusError, Outgoing, RefusedError, Start
-from gameai.bus.login import Password, TokenFile
 from gameai.bus.nats import NatsLog
 from gameai.bus.publisher import Publisher
 from gameai.bus.streams import LOG, STREAMS
-from gameai.bus.subjects import World
-from gameai_contract.names import BUS_AUDIENCE
-from gameai_devcluster import charts, install
-from gameai_devcluster.api import Api, Json
-from gameai_devcluster.broker import Broker, broker
-from gameai_devcluster.testing.waiting import until
+from gameai_devcluster import install
+from gameai_devcluster.api import Api
+from gameai_devcluster.broker import broker
 from support.bus import METRICS, REGISTRY, killed
-from support.inference import program
-from support.live import world
+from support.managed_bus import SECRET, Bus, configuration, controller, managed, variables
 
 pytestmark = pytest.mark.usefixtures("operator")
-
-CONTROLLER, SECRET = "gameai-operator-bus-controller", "gameai-operator-bus"
-SERVICES = [{"name": "game-server", "image": "registry.example/server:1", "port": 9000}]
-
-
-@dataclass
-class Bus:
-    """A server of the chart, its controller, and two worlds of a namespace."""
-
-    api: Api
-    server: Broker
-    namespace: str
-    folder: Path
-    health: str
-
-    def world(self, name: str = "moor") -> World:
-        uid = self.api.get("GameWorld", self.namespace, name)["metadata"]["uid"]
-        return subjects.world(self.namespace, name, uid)
-
-    def login(self, account: str, audience: str = BUS_AUDIENCE) -> TokenFile:
-        file = self.folder / f"{account}.token"
-        file.write_text(install.token(self.api, self.namespace, account, audience=audience))
-        return TokenFile(file=file)
-
-    def connection(self, account: str = "moor-world") -> NatsLog:
-        return NatsLog(self.server.url, login=self.login(account))
-
-    async def ready(self) -> str:
-        async with aiohttp.ClientSession() as session, session.get(f"{self.health}/readyz") as got:
-            return (await got.text()).strip()
-
-    async def metric(self, name: str) -> float:
-        async with aiohttp.ClientSession() as session, session.get(f"{self.health}/metrics") as got:
-            lines = (await got.text()).splitlines()
-        return sum(float(each.rsplit(" ", 1)[1]) for each in lines if each.startswith(name))
-
-
-def configuration() -> str:
-    values = {"bus": {"mode": "Managed", "managed": {"replicas": 1, "storageGiB": 1}}}
-    found = next(
-        each
-        for each in charts.rendered(values=values)
-        if each["kind"] == "ConfigMap" and each["metadata"]["name"] == SECRET
-    )
-    text: str = found["data"]["nats.conf"]
-    return text
-
-
-def variables(secret: Json) -> dict[str, str]:
-    """As the chart gives them to the servers."""
-    held = {key: base64.b64decode(text).decode() for key, text in secret["data"].items()}
-    return {
-        "POD_NAME": "bus-0",
-        "ISSUER": held["issuer"],
-        "CALLOUT_PASSWORD": held["callout-password"],
-        "STREAMS_PASSWORD": held["streams-password"],
-    }
-
-
-@contextlib.asynccontextmanager
-async def controller(api: Api, namespace: str, folder: Path, port: int) -> AsyncIterator[str]:
-    """The address of its health port."""
-    token = folder / "controller.token"
-    token.write_text(install.token(api, install.NAMESPACE, CONTROLLER))
-    async with program(
-        *("gameai.bus_controller", f"--api-server={api.credentials.server}"),
-        *(f"--api-token={token}", f"--api-ca={api.credentials.ca_file}"),
-        *(f"--secret={install.NAMESPACE}/{SECRET}", f"--namespaces={namespace}"),
-        *(f"--bus=nats://127.0.0.1:{port}", "--disk-mib=1024", "--health-port=0"),
-        *("--address=127.0.0.1", "--log-level=WARNING"),
-    ) as (_, (health,)):
-        yield f"http://127.0.0.1:{health}"
 
 
 @pytest.fixture
 async def bus(api: Api, namespace: str, tmp_path: Path) -> AsyncIterator[Bus]:
-    install.rights(api)
-    for name in ("moor", "barrow"):
-        api.apply(world(namespace, name, services=SERVICES), manager="kubectl")
-    api.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": "stranger", "namespace": namespace},
-        }
-    )
-    until(
-        "the worlds are published",
-        lambda: all(api.find("WorldView", namespace, name) for name in ("moor", "barrow")),
-        seconds=30,
-    )
-    # Its Secret is what the server is started with, so that its port is chosen here.
-    server = Broker(tmp_path, configuration())
-    async with controller(api, namespace, tmp_path, server.port) as health:
-        until("the Secret", lambda: api.find("Secret", install.NAMESPACE, SECRET), seconds=30)
-        server._environment |= variables(api.get("Secret", install.NAMESPACE, SECRET))
-        server.start()
-        try:
-            found = Bus(api, server, namespace, tmp_path, health)
-            async with asyncio.timeout(60):
-                while await found.ready() != "ok":
-                    await asyncio.sleep(0.1)
-            yield found
-        finally:
-            server.kill()
+    async with managed(api, namespace, tmp_path) as found:
+        yield found
 
 
 async def test_a_world_publishes_as_its_own_services_and_a_restart_of_the_controller_changes_nothing(
@@ -146,10 +39,8 @@ async def test_a_world_publishes_as_its_own_services_and_a_restart_of_the_contro
     assert await bus.metric('gameai_bus_controller_connections_total{result="accepted"}') == 1
     secret = bus.api.get("Secret", install.NAMESPACE, SECRET)
     async with controller(bus.api, bus.namespace, bus.folder, bus.server.port) as health:
-        other = Bus(bus.api, bus.server, bus.namespace, bus.folder, health)
-        async with asyncio.timeout(60):
-            while await other.ready() != "ok":
-                await asyncio.sleep(0.1)
+        other = replace(bus, health=health)
+        await other.until_ready()
         assert await other.metric('gameai_bus_stream_messages{stream="GAME_LOG"}') > 1
     assert bus.api.get("Secret", install.NAMESPACE, SECRET)["data"] == secret["data"]
 
@@ -167,9 +58,10 @@ async def test_every_subject_of_another_is_refused_by_its_name(bus: Bus) -> None
     ]
     async with bus.connection() as log:
         assert await log.store(Outgoing(subject=subjects.log(own, "game-server"), payload=b"x"))
-        for subject in foreign:
-            with pytest.raises(RefusedError, match="permissions violation for publish"):
-                await log.store(Outgoing(subject=subject, payload=b"x"))
+        tried = [log.store(Outgoing(subject=subject, payload=b"x")) for subject in foreign]
+        for each in await asyncio.gather(*tried, return_exceptions=True):
+            assert isinstance(each, RefusedError)
+            assert "permissions violation for publish" in str(each)
         with pytest.raises(RefusedError, match="permissions violation"):
             async for _ in log.replay(LOG, "log.>", Start(sequence=1)):
                 pass
@@ -185,9 +77,7 @@ async def test_what_the_streams_answer_reaches_no_subject_of_another(bus: Bus) -
         "$JS.API.STREAM.DELETE.GAME_DLQ",
         "$JS.API.STREAM.PURGE.GAME_LOG",
     ]
-    held = variables(bus.api.get("Secret", install.NAMESPACE, SECRET))
-    streams = Password(user="streams", password=held["STREAMS_PASSWORD"])
-    async with bus.connection() as log, NatsLog(bus.server.url, login=streams) as all_of_it:
+    async with bus.connection() as log, bus.streams() as all_of_it:
         own = subjects.log(bus.world(), "game-server")
         for reply in replies:
             await log._client.publish(own, b"x", reply)
@@ -280,9 +170,7 @@ async def test_a_world_that_is_deleted_loses_its_grant(bus: Bus) -> None:
 
 
 async def test_streams_that_were_removed_come_back(bus: Bus) -> None:
-    held = variables(bus.api.get("Secret", install.NAMESPACE, SECRET))
-    streams = Password(user="streams", password=held["STREAMS_PASSWORD"])
-    async with NatsLog(bus.server.url, login=streams) as log:
+    async with bus.streams() as log:
         assert {each.name for each in STREAMS} <= {
             each.config.name for each in await log._js.streams_info()
         }

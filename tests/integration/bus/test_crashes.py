@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from gameai.bus.admin import NatsAdmin
 from gameai.bus.consumer import Consumer
 from gameai.bus.group import Group, Received
 from gameai.bus.log import BusError
@@ -80,7 +81,7 @@ async def test_no_event_is_lost_or_out_of_order_while_the_server_is_killed(
     kills = 3 if events < 100_000 else 50
     with broker(tmp_path) as server:
         await asyncio.wait_for(server.answers(), 30)
-        async with NatsLog(server.url) as log:
+        async with NatsAdmin(server.url) as log:
             await log.declare(SMALL)
             killing = asyncio.create_task(kill_often(server, kills, chance))
             async with (
@@ -133,7 +134,7 @@ async def test_a_token_that_is_none_is_an_error_of_the_bus(
 async def test_a_publisher_says_how_long_its_broker_is_away(tmp_path: Path) -> None:
     with broker(tmp_path) as server:
         await asyncio.wait_for(server.answers(), 30)
-        async with NatsLog(server.url) as log:
+        async with NatsAdmin(server.url) as log:
             await log.declare(SMALL)
             async with Publisher(
                 log, REGISTRY, "game-server", 31, metrics=METRICS, ack_seconds=0.5

@@ -253,14 +253,14 @@ async def test_the_last_message_of_a_subject_must_be_the_expected_one(log: Log) 
     with pytest.raises(MovedError):
         await log.store(message, after=0)
     second = await log.store(message, after=first)
-    await log.remove(DEAD_LETTERS, second)
+    await log.remove(DEAD_LETTERS, subject, second)
     with pytest.raises(MovedError):
         await log.store(message, after=second)
     last = await log.last(DEAD_LETTERS, subject)
     assert last is not None
     assert last.sequence == first
-    await log.remove(DEAD_LETTERS, first)
-    await log.remove(DEAD_LETTERS, first)
+    await log.remove(DEAD_LETTERS, subject, first)
+    await log.remove(DEAD_LETTERS, subject, first)
     assert await log.last(DEAD_LETTERS, subject) is None
     with pytest.raises(MovedError):
         await log.store(message, after=first)

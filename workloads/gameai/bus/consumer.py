@@ -15,8 +15,25 @@ from dataclasses import dataclass
 
 from gameai.bus import subjects
 from gameai.bus.batches import DamagedBatchError, parsed
-from gameai.bus.group import Group, Handler, PoisonError, Received, RetryError
-from gameai.bus.log import BusError, Delivery, Log, MovedError, Outgoing, Stored, Subscription
+from gameai.bus.group import (
+    WORLD_ACK_SECONDS,
+    Group,
+    Handler,
+    PoisonError,
+    Received,
+    RetryError,
+    WorldGroup,
+)
+from gameai.bus.log import (
+    BusError,
+    Delivery,
+    Log,
+    MovedError,
+    Outgoing,
+    RefusedError,
+    Stored,
+    Subscription,
+)
 from gameai.bus.metrics import BusMetrics
 from gameai.bus.streams import DEAD_LETTERS, Durable
 from gameai.bus.subjects import Address
@@ -38,7 +55,7 @@ _MOST_SILENT = 10
 _MOST_LATER_US, _MOST_FOREIGN_US = 3_600_000_000, 60_000_000
 _FOREIGN_SECONDS = 1.0
 _FETCH_SECONDS = 5.0
-_LOST_SECONDS = 1.0
+_LOST_SECONDS, _REFUSED_SECONDS = 1.0, 10.0
 # What a consumer that ends still has for saying so.
 _LAST_SECONDS = 1.0
 # Headers of a dead letter.
@@ -81,20 +98,22 @@ class Consumer:
     def __init__(
         self,
         log: Log,
-        group: Group,
+        group: Group | WorldGroup,
         handler: Handler,
         *,
         metrics: BusMetrics,
         handler_seconds: float = HANDLER_SECONDS,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
+        if isinstance(group, WorldGroup) and handler_seconds > HANDLER_SECONDS:
+            raise ValueError(f"a handler of a world's service has at most {HANDLER_SECONDS:g} s")
         self._log, self._group, self._handler = log, group, handler
         self._metrics = metrics
         self._handler_seconds, self._now_us = handler_seconds, now_us
 
     async def run(self) -> None:
         """Handle batches and orders to redrive; a broker that is away is waited for."""
-        ack_seconds = self._handler_seconds * 1.5
+        ack_seconds = self._handler_seconds * WORLD_ACK_SECONDS / HANDLER_SECONDS
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read(self._group.durable(ack_seconds), self._one))
             if not self._group.ambient:
@@ -110,7 +129,16 @@ class Consumer:
                     await subscription.close()
             except BusError as error:
                 _LOG.warning("%s waits for the bus: %s", durable.name, error)
-                await asyncio.sleep(_LOST_SECONDS)
+                await self._paused(error)
+
+    async def _paused(self, error: BusError) -> None:
+        """Wait before the next try. Permissions are those of the time at which a connection was opened."""
+        if not isinstance(error, RefusedError):
+            await asyncio.sleep(_LOST_SECONDS)
+            return
+        await asyncio.sleep(_REFUSED_SECONDS)
+        with contextlib.suppress(BusError):
+            await self._log.renew()
 
     async def _fetched(
         self,
@@ -127,7 +155,7 @@ class Consumer:
         address = await _address(given)
         if address is None:
             return
-        if address.service not in self._group.services:
+        if not self._group.reads(address.service):
             await self._left(given)
             return
         if self._group.ambient:
@@ -159,7 +187,7 @@ class Consumer:
         await given.done()
 
     async def _kept(self, address: Address, given: Delivery) -> None:
-        letters = subjects.dead_letters(address, self._group.consumer)
+        letters = self._group.letters(address)
         while True:
             try:
                 if await self._settled(address, letters, given):
@@ -293,7 +321,7 @@ class Consumer:
         address = await _address(order)
         if address is None:
             return
-        letters = subjects.dead_letters(address, self._group.consumer)
+        letters = self._group.letters(address)
         if order.deliveries > _MOST_SILENT:
             _LOG.error("the redrive of %s ended its process each time, and is given up", letters)
             await order.done()
@@ -308,7 +336,7 @@ class Consumer:
                 self._count("retried")
                 break
             self._count("redriven")
-            await self._log.remove(DEAD_LETTERS, letter.sequence)
+            await self._log.remove(DEAD_LETTERS, letters, letter.sequence)
         await order.done()
 
     def _count(self, result: str) -> None:

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from gameai.bus import subjects
 from gameai.bus.batches import message_id
 from gameai.bus.streams import AMBIENT, LOG, ORDERS, Durable
-from gameai.bus.subjects import Address
+from gameai.bus.subjects import Address, World
 from gameai.bus.v1.bus_pb2 import EventBatch
+
+# How long the broker waits for an answer to a batch, where the bus's controller declares the consumer.
+WORLD_ACK_SECONDS = 30.0
 
 
 class PoisonError(Exception):
@@ -70,6 +73,14 @@ class Group:
         shards = f"_{self.shards[0]:02x}-{self.shards[-1]:02x}" if self.shards else ""
         return f"{self.world_set}_{self.consumer}{shards}{'_ambient' if self.ambient else ''}"
 
+    def reads(self, service: str) -> bool:
+        """Whether this release reads the events of a service; the durable consumer may be that of a later one."""
+        return service in self.services
+
+    def letters(self, address: Address) -> str:
+        """The subject of the dead letters of a world."""
+        return subjects.dead_letters(address, self.consumer)
+
     def durable(self, ack_seconds: float) -> Durable:
         """The consumer that the broker remembers."""
         return Durable(
@@ -90,3 +101,65 @@ class Group:
             filters=(subjects.redrives_of(self.world_set, self.consumer),),
             ack_seconds=ack_seconds,
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorldGroup:
+    """The replicas of a service that consumes events of its own world.
+
+    The bus's controller declares its consumer with the `services` that the GameWorld names; replicas need not name them.
+    """
+
+    world: World
+    consumer: str
+    services: tuple[str, ...] = ()
+
+    @property
+    def ambient(self) -> bool:
+        """Whether it reads events that may be lost."""
+        return False
+
+    @property
+    def name(self) -> str:
+        """The name by which the broker remembers its position. A world that is created again has another."""
+        of = self.world
+        return f"{of.namespace}_{of.name}_{of.number:016x}_{self.consumer}"
+
+    def reads(self, service: str) -> bool:  # noqa: ARG002 - as `Group` has it
+        """All that the broker delivers: replicas learn later than the broker what the GameWorld names."""
+        return True
+
+    def letters(self, address: Address) -> str:  # noqa: ARG002 - as `Group` has it
+        """The subject of its dead letters."""
+        return self.own_letters
+
+    @property
+    def own_letters(self) -> str:
+        """The same; they are of one world."""
+        return subjects.dead_letters(self._own, self.consumer)
+
+    def durable(self, ack_seconds: float = WORLD_ACK_SECONDS) -> Durable:
+        """The consumer that the broker remembers."""
+        read = [subjects.events_of(self.world, each) for each in sorted(self.services)]
+        return Durable(
+            name=self.name,
+            stream=LOG,
+            filters=tuple(read) or (subjects.events_of(self.world),),
+            ack_seconds=ack_seconds,
+            world=f"{self.world.namespace}/{self.world.name}",
+        )
+
+    def redrives(self, ack_seconds: float = WORLD_ACK_SECONDS) -> Durable:
+        """The consumer of its orders to handle dead letters again. One that is lost takes them again, which changes nothing."""
+        return Durable(
+            name=self.name,
+            stream=ORDERS,
+            filters=(subjects.redrive(self._own, self.consumer),),
+            ack_seconds=ack_seconds,
+            replicated=False,
+            world=f"{self.world.namespace}/{self.world.name}",
+        )
+
+    @property
+    def _own(self) -> Address:
+        return subjects.own(self.world, self.consumer)

@@ -11,6 +11,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
+    ConsumerInfo,
     DeliverPolicy,
     DiscardPolicy,
     RetentionPolicy,
@@ -19,13 +20,13 @@ from nats.js.api import (
 )
 
 from gameai.bus.log import BusError, Delivery, DuplicateError, Outgoing, Stored
-from gameai.bus.streams import Discard, Durable, Stream
+from gameai.bus.streams import ConsumerUse, Discard, Durable, Stream
 
 MESSAGE_ID, EXPECTED_LAST = "Nats-Msg-Id", "Nats-Expected-Last-Subject-Sequence"
 # No message now; the request has ended.
 _ENDED = ("404", "408")
 # In the metadata of a durable consumer.
-_REVISION = "gameai-revision"
+_REVISION, _WORLD = "gameai-revision", "gameai-world"
 # A consumer that is to be created exists, or one that is to be changed does not.
 _RACED = (10148, 10149)
 _REFUSED_SUBJECT = re.compile(r'permissions violation for \w+ to "([^"]+)"')
@@ -163,7 +164,12 @@ def _consumer(durable: Durable) -> ConsumerConfig:
         max_deliver=-1,
         filter_subjects=list(durable.filters) or None,
         deliver_policy=DeliverPolicy.ALL,
-        metadata={_REVISION: str(durable.revision)},
+        metadata={
+            _REVISION: str(durable.revision),
+            **({_WORLD: durable.world} if durable.world else {}),
+        },
+        num_replicas=None if durable.replicated else 1,
+        mem_storage=None if durable.replicated else True,
     )
 
 
@@ -171,6 +177,18 @@ def revision(found: ConsumerConfig) -> int:
     """With which revision a durable consumer was declared."""
     text = (found.metadata or {}).get(_REVISION, "0")
     return int(text) if text.isdigit() else 0
+
+
+def use(found: ConsumerInfo) -> ConsumerUse:
+    """What a durable consumer is, and what waits for it."""
+    config = found.config
+    return ConsumerUse(
+        name=found.name,
+        stream=found.stream_name,
+        filters=filters(config),
+        world=(config.metadata or {}).get(_WORLD, ""),
+        pending=(found.num_pending or 0) + (found.num_ack_pending or 0),
+    )
 
 
 def filters(found: ConsumerConfig) -> tuple[str, ...]:

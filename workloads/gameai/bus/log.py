@@ -106,13 +106,14 @@ class Log(Protocol):
     async def first(self, stream: Stream, subject: str, sequence: int = 1) -> Stored | None:
         """The first message of a subject from this sequence on. Raises `BusError`."""
 
-    async def remove(self, stream: Stream, sequence: int) -> None:
-        """Remove a message; one that is not there is no error. Raises `BusError`."""
+    async def remove(self, stream: Stream, subject: str, sequence: int) -> None:
+        """Remove a message of a subject; one that is not there is no error. Raises `BusError`."""
 
     async def subscribe(self, durable: Durable) -> Subscription:
         """Open a durable consumer, and declare it where it is not there, or has a lower revision.
 
-        Raises `BusError`, also where it has other filters with the same revision.
+        A service of a world may not declare: the bus's controller does. Raises `BusError`, also where it has other filters
+        with the same revision.
         """
 
     def replay(self, stream: Stream, subject: str, start: Start) -> AsyncIterator[Stored]:

@@ -12,7 +12,14 @@ _SUBJECT = "system:serviceaccount:"
 
 
 class Login(Protocol):
-    """Read for each connection, since tokens are replaced while a process runs."""
+    """Read for each connection, since tokens are replaced while a process runs.
+
+    `scoped` says that the connection may use the subjects of its own worlds alone.
+    """
+
+    @property
+    def scoped(self) -> bool:
+        """Whether it may."""
 
     def options(self) -> dict[str, Any]:
         """Arguments of the client's `connect`. Raises OSError or ValueError where there are none."""
@@ -24,6 +31,7 @@ class Password:
 
     user: str
     password: str
+    scoped: bool = False
 
     def options(self) -> dict[str, Any]:
         """User and password."""
@@ -38,6 +46,7 @@ class TokenFile:
     """A projected ServiceAccount token, which the kubelet renews; a connection ends with its token."""
 
     file: Path
+    scoped: bool = True
 
     def options(self) -> dict[str, Any]:
         """The token as it is at each connection, and where its account gets answers."""

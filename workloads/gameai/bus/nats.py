@@ -6,13 +6,12 @@ import functools
 import itertools
 import logging
 import secrets  # noqa: TID251 - the edge: subjects that others cannot foresee
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import Self
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.api import StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from gameai.bus import jetstream
@@ -30,7 +29,8 @@ from gameai.bus.log import (
 )
 from gameai.bus.login import Login
 from gameai.bus.pulled import Pulled
-from gameai.bus.streams import Durable, Stream, StreamUse
+from gameai.bus.scoped import ScopedLetters
+from gameai.bus.streams import Durable, Stream
 
 _LOG = logging.getLogger(__name__)
 # What the client raises where the connection or the server does not do its part.
@@ -54,6 +54,7 @@ class NatsLog:
 
     def __init__(self, url: str, *, name: str = "gameai", login: Login | None = None) -> None:
         self._url, self._name, self._login = url, name, login
+        self._letters = ScopedLetters(self._ask) if login and login.scoped else None
         self._client = Client()
         self._numbers = itertools.count(1)
         # Messages that were sent: subject, and what to call with the answer.
@@ -188,10 +189,14 @@ class NatsLog:
 
     async def last(self, stream: Stream, subject: str) -> Stored | None:
         """The last message of a subject."""
+        if self._letters:
+            return await self._letters.last(subject)
         return await self._get(stream, subject, None)
 
     async def first(self, stream: Stream, subject: str, sequence: int = 1) -> Stored | None:
         """The first message of a subject from this sequence on."""
+        if self._letters:
+            return await self._letters.first(subject, sequence)
         return await self._get(stream, subject, sequence)
 
     async def _get(self, stream: Stream, subject: str, sequence: int | None) -> Stored | None:
@@ -212,8 +217,18 @@ class NatsLog:
             headers=found.headers or {},
         )
 
-    async def remove(self, stream: Stream, sequence: int) -> None:
+    async def _ask(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Msg:
+        """A request and its answer."""
+        with self._named(subject):
+            return await self._client.request(
+                subject, payload, timeout=_REQUEST_SECONDS, headers=dict(headers) or None
+            )
+
+    async def remove(self, stream: Stream, subject: str, sequence: int) -> None:
         """Remove a message."""
+        if self._letters:
+            await self._letters.remove(subject, sequence)
+            return
         try:
             await self._js.delete_msg(stream.name, sequence)
         except APIError as error:
@@ -228,7 +243,7 @@ class NatsLog:
     async def subscribe(self, durable: Durable) -> Subscription:
         """Open a durable consumer, and declare it."""
         with self._named(durable.name, durable.stream.name):
-            while not await self._declared_consumer(durable):
+            while not self._letters and not await self._declared_consumer(durable):
                 pass
             inbox = await self._client.subscribe(self._client.new_inbox())
         return Pulled(durable, self._client, inbox, self._refusal)
@@ -297,31 +312,6 @@ class NatsLog:
             await self._connect()
             self._unanswered.clear()
             await _close(former)
-
-    async def declare(self, streams: Sequence[Stream], *, replicas: int = 1) -> list[StreamUse]:
-        """Create the streams, or bring them to what is declared; what each holds. Raises `BusError`."""
-        return [await self._declared(jetstream.stream(each, replicas)) for each in streams]
-
-    async def _declared(self, config: StreamConfig) -> StreamUse:
-        name = config.name or ""
-        with self._named(name):
-            try:
-                found = await self._js.stream_info(name)
-            except NotFoundError:
-                found = await self._js.add_stream(config)
-            else:
-                # A controller of the former release may still declare fewer.
-                config.num_replicas = max(config.num_replicas or 1, found.config.num_replicas or 1)
-                # Each update is agreed on by all servers that have the stream.
-                if jetstream.differ(config, found.config):
-                    found = await self._js.update_stream(config)
-        return StreamUse(
-            name=name,
-            bytes=found.state.bytes,
-            most_bytes=found.config.max_bytes or 0,
-            messages=found.state.messages,
-            consumers=found.state.consumer_count,
-        )
 
     @contextlib.contextmanager
     def _named(self, *what: str) -> Iterator[None]:

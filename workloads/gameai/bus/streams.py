@@ -91,3 +91,18 @@ class Durable:
     revision: int = 1
     ack_seconds: float = 30.0
     most_pending: int = 1
+    # What is not replicated is in the memory of one server.
+    replicated: bool = True
+    # `<namespace>/<world>` whose service it is for, where the bus's controller declares it.
+    world: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConsumerUse:
+    """A durable consumer as the broker has it; `pending` messages were not handled yet."""
+
+    name: str
+    stream: str
+    filters: tuple[str, ...]
+    world: str
+    pending: int

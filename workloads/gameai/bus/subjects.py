@@ -3,12 +3,16 @@
 import re
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 SHARDS = 64
+# Requests to the bus's controller about dead letters, and what they ask for.
+LETTERS, FIRST, REMOVE = "letters", "first", "remove"
 # The set of worlds without a knowledge base.
 NO_SET = "none"
+# In place of a set: dead letters and orders of a consumer that reads one world, whose set may change. No set has this name.
+OWN_SET = "own"
 _NUMBER = re.compile(r"[0-9a-f]{16}")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -97,6 +101,11 @@ def ambient(of: World, service: str) -> str:
     return f"amb.{_place(of)}.{service}"
 
 
+def events_of(of: World, service: str = "*") -> str:
+    """The subjects of a world's kept events, of one service or all, in whichever set the world was."""
+    return f"log.*.*.{_world(_own(of))}.{service}"
+
+
 def dead_letters(address: Address, consumer: str) -> str:
     """The subject of the batches that this consumer has not handled, of one world."""
     return f"dlq.{address.world_set}.{consumer}.{_world(address)}"
@@ -115,6 +124,16 @@ def redrive(address: Address, consumer: str) -> str:
 def redrives_of(world_set: str, consumer: str) -> str:
     """The subjects of a consumer's orders, of all worlds of a set."""
     return f"redrive.{world_set}.{consumer}.>"
+
+
+def own(of: World, consumer: str) -> Address:
+    """Where the dead letters and orders of a consumer that reads one world are."""
+    return replace(_own(of), service=consumer)
+
+
+def letter_request(operation: str, letters: str) -> str:
+    """The subject on which the bus's controller is asked for dead letters of this subject."""
+    return f"{LETTERS}.{operation}.{letters.removeprefix('dlq.')}"
 
 
 def filters(
@@ -147,6 +166,12 @@ def parsed(subject: str) -> Address:
         world=name,
         number=int(number, 16),
         service=service,
+    )
+
+
+def _own(of: World) -> Address:
+    return Address(
+        world_set=OWN_SET, namespace=of.namespace, world=of.name, number=of.number, service=""
     )
 
 

@@ -8,6 +8,7 @@ from gameai_contract.names import HEALTH_PORT
 
 from gameai.bus.streams import streams
 from gameai.bus_controller.app import Options, run
+from gameai.bus_controller.declaring import UNWANTED_SECONDS
 from gameai.cluster.flags import NoServerError, add_server, server
 from gameai.serving import flags, loop
 from gameai.serving.identity import MOST_HOURS
@@ -41,6 +42,7 @@ def _options(given: argparse.Namespace) -> Options:
         streams=streams(given.disk_mib << 20),
         replicas=given.stream_replicas,
         token_hours=given.token_hours,
+        unwanted_seconds=given.consumer_retention_seconds,
         address=given.address,
         health_port=given.health_port,
     )
@@ -86,6 +88,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=MOST_HOURS,
         help="maximum validity of accepted tokens, in hours (default: %(default)s)",
+    )
+    add(
+        "--consumer-retention-seconds",
+        type=_number(0),
+        default=int(UNWANTED_SECONDS),
+        help="how long the position of a consumer is kept that no world wants (default %(default)s)",
     )
     add("--address", default="", help="listen address of the health port (default: all interfaces)")
     add(

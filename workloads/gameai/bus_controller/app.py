@@ -16,17 +16,16 @@ from gameai_contract.names import BUS_AUDIENCE
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
-from gameai.bus.log import BusError
-from gameai.bus.login import Password
-from gameai.bus.nats import NatsLog
 from gameai.bus.streams import Stream
 from gameai.bus_controller.callout import Callout
+from gameai.bus_controller.consumers import wanted
+from gameai.bus_controller.declaring import UNWANTED_SECONDS, Declared, Declaring
 from gameai.bus_controller.grants import Directory, grants
 from gameai.bus_controller.metrics import ControllerMetrics
 from gameai.bus_controller.secret import Credentials, SecretError, credentials
 from gameai.cluster.api import ApiError, Server
 from gameai.cluster.keys import follow_keys
-from gameai.cluster.watch import Watched, places
+from gameai.cluster.watch import OUR_GROUP, Watched, places
 from gameai.serving.background import Background
 from gameai.serving.health import serve as serve_health
 from gameai.serving.identity import Tokens
@@ -36,11 +35,12 @@ _LOG = logging.getLogger(__name__)
 _CONNECT_SECONDS, _PING_SECONDS = 5, 5
 _RETRY_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
-# Between two comparisons of the streams with what is declared.
-_STREAM_SECONDS = 10.0
 _STOP_SECONDS = 5.0
-# The users of the servers' own configuration.
-CALLOUT_USER, STREAMS_USER = "callout", "streams"
+# The user of the servers' own configuration that answers callouts.
+CALLOUT_USER = "callout"
+_NOT_FOUND = 404
+# What keeps a WorldView from being read.
+_UNREAD = (aiohttp.ClientError, OSError, TimeoutError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +57,7 @@ class Options:
     token_hours: float
     address: str
     health_port: int
+    unwanted_seconds: float = UNWANTED_SECONDS
 
 
 async def run(options: Options) -> None:
@@ -101,7 +102,17 @@ class App:
         self._directory: Directory | None = None
         self._credentials: Credentials | None = None
         self._connected = False
-        self._streams = "the streams were not declared yet"
+        self._declaring = Declaring(
+            Declared(
+                url=options.url,
+                streams=options.streams,
+                replicas=options.replicas,
+                granted=lambda: self._found().all,
+                is_used=self._is_used,
+                unwanted_seconds=options.unwanted_seconds,
+            ),
+            self._metrics,
+        )
 
     @property
     def fault(self) -> str:
@@ -112,7 +123,7 @@ class App:
             return "the keys of ServiceAccount tokens are not known yet"
         if self._unlisted():
             return "the worlds were not listed yet"
-        return self._streams if self._connected else "no connection to the bus"
+        return self._declaring.fault if self._connected else "no connection to the bus"
 
     def parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         """What runs until the end."""
@@ -146,7 +157,7 @@ class App:
         callout = Callout(held.issuer, self._tokens, self._found, self._metrics, time.time)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._callouts(callout, held))
-            group.create_task(self._declared(held))
+            group.create_task(self._declaring.run(held.streams))
 
     async def _read_credentials(self) -> Credentials:
         options = self._options
@@ -206,28 +217,18 @@ class App:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
 
-    async def _declared(self, held: Credentials) -> None:
-        """Declare the streams, and compare them with what is declared from time to time."""
-        login = Password(user=STREAMS_USER, password=held.streams)
-        while True:
-            try:
-                async with NatsLog(self._options.url, name="gameai-streams", login=login) as log:
-                    await self._compared(log)
-            except BusError as error:
-                self._streams = str(error)
-                _LOG.warning("the streams are not as declared: %s", error)
-                await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _compared(self, log: NatsLog) -> None:
-        while True:
-            await self._declare(log)
-            await asyncio.sleep(_STREAM_SECONDS)
-
-    async def _declare(self, log: NatsLog) -> None:
-        used = await log.declare(self._options.streams, replicas=self._options.replicas)
-        self._streams = ""
-        for each in used:
-            self._metrics.bytes.labels(each.name).set(each.bytes)
-            self._metrics.most_bytes.labels(each.name).set(each.most_bytes)
-            self._metrics.messages.labels(each.name).set(each.messages)
-            self._metrics.consumers.labels(each.name).set(each.consumers)
+    async def _is_used(self, world: str, consumer: str) -> bool:
+        """Whether a world has a service with this consumer, as the API server says now; True where it does not say."""
+        namespace, _, name = world.partition("/")
+        path = f"{OUR_GROUP}/namespaces/{namespace}/worldviews/{name}"
+        try:
+            async with self._options.server.session() as session:
+                document = await self._options.server.document(session, path)
+            return consumer in wanted(grants(document) or ())
+        except ApiError as error:
+            if error.status == _NOT_FOUND:
+                return False
+            _LOG.warning("the consumer %s stays: %s", consumer, error)
+        except _UNREAD as error:
+            _LOG.warning("the consumer %s stays: %s: %r", consumer, path, error)
+        return True

@@ -66,10 +66,10 @@ class Callout:
         caller = self._tokens.owner(given.token, "connect with")
         account = caller.name or ""
         granted = self._directory().of(account)
-        services = sum(len(each.services) for each in granted)
+        services = sum(each.weight for each in granted)
         if services > MOST_SERVICES:
             raise _NoGrantError(
-                f"account {account} runs {services} services of {len(granted)} worlds, and at most {MOST_SERVICES} are allowed: give its worlds accounts of their own",
+                f"account {account} runs services of {len(granted)} worlds that count as {services}, and at most {MOST_SERVICES} are allowed: give its worlds accounts of their own",
                 "too_many_services",
             )
         allowed = permissions(granted)

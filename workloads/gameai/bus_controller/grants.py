@@ -6,21 +6,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from gameai.bus import subjects
+from gameai.bus.group import WorldGroup
+from gameai.bus.streams import DEAD_LETTERS
 from gameai.bus.subjects import World
 from gameai.cluster.world_views import is_current
 
-# An account with more services, of all its worlds, is refused: its permissions would not fit a message of the servers.
+# An account with more services, of all its worlds, is refused: its permissions would not fit a message of the servers. A
+# service that consumes counts as five.
 MOST_SERVICES = 512
+_WEIGHT_OF_CONSUMER = 4
 _ACCOUNT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """The services of a world that run as an account, `<namespace>/<name>`."""
+    """The services of a world that run as an account, `<namespace>/<name>`, and those of them that consume events."""
 
     account: str
     world: World
     services: tuple[str, ...]
+    consumers: tuple[WorldGroup, ...] = ()
+
+    @property
+    def weight(self) -> int:
+        """Services, as they count for the limit of an account."""
+        return len(self.services) + _WEIGHT_OF_CONSUMER * len(self.consumers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,17 +64,25 @@ def _grant(world: World, given: Mapping[str, Any]) -> Grant:
         account=f"{world.namespace}/{name}",
         world=world,
         services=tuple(map(subjects.label, services)),
+        consumers=tuple(_consumer(world, each, services) for each in given.get("consumers") or ()),
     )
+
+
+def _consumer(world: World, given: Mapping[str, Any], services: list[str]) -> WorldGroup:
+    name, read = given["name"], given["services"]
+    if name not in services or not isinstance(read, list) or not read:
+        raise ValueError(f"{name!r} is none of the account's services, or reads none")
+    return WorldGroup(world=world, consumer=name, services=tuple(map(subjects.label, read)))
 
 
 class Directory:
     """The grants of all worlds, by account."""
 
     def __init__(self, found: Iterable[Iterable[Grant]] = ()) -> None:
+        self.all = tuple(grant for each in found for grant in each)
         self._grants: dict[str, list[Grant]] = {}
-        for each in found:
-            for grant in each:
-                self._grants.setdefault(grant.account, []).append(grant)
+        for grant in self.all:
+            self._grants.setdefault(grant.account, []).append(grant)
 
     def of(self, account: str) -> tuple[Grant, ...]:
         """What an account is granted; empty if it is unknown."""
@@ -74,8 +92,8 @@ class Directory:
 def permissions(granted: Iterable[Grant]) -> Permissions | None:
     """The permissions of an account with these grants; None if it has none.
 
-    It may publish as each of its services, in their worlds only. Nothing is granted of JetStream's own subjects: who may
-    create a consumer chooses where the broker delivers to, which can be another world's inbox.
+    It may publish as each of its services, in their worlds only, and use the consumers of these services. It may not create
+    a consumer: who does chooses where the broker delivers to, which can be another world's inbox.
     """
     found = sorted(granted, key=lambda each: (each.world.namespace, each.world.name))
     publish = [
@@ -84,6 +102,22 @@ def permissions(granted: Iterable[Grant]) -> Permissions | None:
         for service in sorted(grant.services)
         for subject in (subjects.log, subjects.ambient)
     ]
+    publish += [
+        subject for grant in found for each in grant.consumers for subject in _used_by(each)
+    ]
     if not publish:
         return None
     return Permissions(publish=tuple(publish), subscribe=(f"{subjects.inbox(found[0].account)}.>",))
+
+
+def _used_by(consumer: WorldGroup) -> list[str]:
+    """The subjects on which a consumer asks for batches and orders, answers them, and keeps its dead letters."""
+    read = [each.stream.name for each in (consumer.durable(), consumer.redrives())]
+    letters = consumer.own_letters
+    return [
+        *(f"$JS.API.CONSUMER.MSG.NEXT.{each}.{consumer.name}" for each in read),
+        *(f"$JS.ACK.{each}.{consumer.name}.>" for each in read),
+        letters,
+        f"$JS.API.DIRECT.GET.{DEAD_LETTERS.name}.{letters}",
+        *(subjects.letter_request(each, letters) for each in (subjects.FIRST, subjects.REMOVE)),
+    ]

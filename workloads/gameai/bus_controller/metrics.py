@@ -44,6 +44,18 @@ class ControllerMetrics:
             registry=registry,
         )
 
+        self.pending = Gauge(
+            "gameai_bus_consumer_pending_batches",
+            "Batches that a service which consumes events of its world has not handled.",
+            ["namespace", "world", "service"],
+            registry=registry,
+        )
+        self.refused_consumers = Gauge(
+            "gameai_bus_controller_refused_consumers",
+            "Consumers of worlds that are not created because a limit is reached.",
+            registry=registry,
+        )
+
     def count_event(self, event: str) -> None:
         """Count an event of a watch."""
         self.events.labels(event).inc()

@@ -68,7 +68,7 @@ class MemoryLog:
 
     def __init__(self, streams: Sequence[Stream] = STREAMS) -> None:
         self._kept = [_Kept(stream=each) for each in streams]
-        self._positions: dict[str, _Position] = {}
+        self._positions: dict[tuple[str, str], _Position] = {}
         self._answers: set[asyncio.Task[None]] = set()
 
     async def send(self, message: Outgoing, done: Done) -> None:
@@ -134,13 +134,16 @@ class MemoryLog:
         """The first message of a subject from this sequence on."""
         return self._next(self._of(stream), (subject,), sequence)
 
-    async def remove(self, stream: Stream, sequence: int) -> None:
+    async def remove(self, stream: Stream, subject: str, sequence: int) -> None:
         """Remove a message."""
-        self._of(stream).forget(sequence)
+        kept = self._of(stream)
+        if (found := kept.messages.get(sequence)) and found[1].subject == subject:
+            kept.forget(sequence)
 
     async def subscribe(self, durable: Durable) -> Subscription:
         """Open a durable consumer."""
-        position = self._positions.setdefault(durable.name, _Position(durable=durable))
+        key = (durable.stream.name, durable.name)
+        position = self._positions.setdefault(key, _Position(durable=durable))
         known = position.durable
         if known.revision == durable.revision and set(known.filters) != set(durable.filters):
             raise other_filters(durable.name, known.revision)

@@ -1,0 +1,60 @@
+"""Services of a world that consume its events."""
+
+from typing import Any
+
+import pytest
+from gameai_operator.controller.kind import Decision
+from gameai_operator.settings import Settings
+from gameai_operator.world.bus import unmet
+from support import worlds
+from support.world_decisions import see
+
+BUS = Settings(bus_endpoint="bus.gameai-system.svc:4222")
+SERVICES = [
+    {"name": "time-manager"},
+    {"name": "rumours", "image": "registry.example/rumours:1", "consumes": ["time-manager"]},
+    {"name": "quests", "image": "registry.example/quests:1", "serviceAccountName": "quests"},
+]
+
+
+def stalled(decision: Decision) -> tuple[bool, str]:
+    found = next(each for each in decision.conditions if each.type == "Stalled")
+    return bool(found.status), found.reason
+
+
+def test_the_view_of_a_world_says_which_services_consume() -> None:
+    decision = see(settings=BUS, services=SERVICES)
+    view = next(each for each in decision.wanted if each["kind"] == "WorldView")
+    assert view["spec"]["bus"]["accounts"] == [
+        {
+            "name": "moor-world",
+            "services": ["time-manager", "rumours"],
+            "consumers": [{"name": "rumours", "services": ["time-manager"]}],
+        },
+        {"name": "quests", "services": ["quests"]},
+    ]
+    assert not stalled(decision)[0]
+
+
+def test_a_world_that_consumes_without_a_bus_says_so_and_runs() -> None:
+    decision = see(settings=Settings(bus_endpoint=""), services=SERVICES)
+    assert stalled(decision) == (True, "BusMissing")
+    assert sum(each["kind"] == "Deployment" for each in decision.wanted) == len(SERVICES)
+
+
+@pytest.mark.parametrize(
+    ("bus", "revision", "services", "reason"),
+    [
+        ("bus:4222", 5, SERVICES, ""),
+        ("bus:4222", None, SERVICES, ""),
+        ("bus:4222", 4, SERVICES, "TemplateRevisionTooOld"),
+        ("", 5, SERVICES, "BusMissing"),
+        ("", 4, SERVICES[:1], ""),
+    ],
+)
+def test_what_keeps_a_service_from_consuming_is_named(
+    bus: str, revision: int | None, services: list[dict[str, Any]], reason: str
+) -> None:
+    found = unmet(worlds.world(services=services), bus, revision)
+    assert (found[0] if found else "") == reason
+    assert found is None or found[1].startswith("spec.services[rumours].consumes: ")
