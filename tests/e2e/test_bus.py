@@ -1,6 +1,7 @@
 """The event bus as the chart runs it: worlds of real pods publish, and go on after each part of it was replaced."""
 
 import base64
+import json
 from collections.abc import Callable
 
 from gameai_devcluster.api import Api, Json
@@ -32,6 +33,31 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+# Runs in a pod of world moor, with its token, as the service that the variable names.
+CONSUME = """
+import asyncio
+from gameai.client import Bus
+
+async def main():
+    bus, done = Bus.of_world(insecure=True), asyncio.Event()
+
+    async def handle(received):
+        for event in received.batch.events:
+            print(received.address.service, type(bus.message(event)).__name__)
+        done.set()
+
+    consuming = asyncio.create_task(bus.consume(handle))
+    async with asyncio.timeout(100):
+        await done.wait()
+    # The answer to the batch is on its way.
+    await asyncio.sleep(1)
+    consuming.cancel()
+
+asyncio.run(main())
+"""
+MORE = {"memory": "256Mi"}
 
 
 def published(api: Api, kubectl: Kubectl, after: int, number: int) -> list[tuple[str, int]]:
@@ -76,3 +102,35 @@ def test_worlds_publish_and_go_on_after_each_part_was_replaced(
         found = published(api, kubectl, after=last, number=1)
         assert found[0][1] > last
         last = found[-1][1]
+
+
+def test_a_service_of_a_world_consumes_events_of_another(
+    examples: list[Json], api: Api, kubectl: Kubectl
+) -> None:
+    until("the bus is ready", lambda: ready(api), seconds=300)
+    world = api.get("GameWorld", "eldermoor", "moor")
+    services = [
+        each
+        | ({"consumes": ["time-manager"]} if each["name"] == "duel-judge" else {})
+        # For the second program in its pod.
+        | ({"resources": MORE} if each["name"] == "time-manager" else {})
+        for each in world["spec"]["services"]
+    ]
+    change = json.dumps({"spec": {"services": services}})
+    kubectl("-n", "eldermoor", "patch", "gworld", "moor", "--type=merge", "-p", change)
+    real.wait_ready(api, "GameWorld", "eldermoor", "moor")
+    kubectl(
+        *("-n", "eldermoor", "rollout", "status", "deployment/moor-time-manager"), "--timeout=120s"
+    )
+    said = kubectl(
+        *("-n", "eldermoor", "exec", "deployment/moor-time-manager", "--"),
+        *("env", "GAMEAI_SERVICE=duel-judge", "python", "-c", CONSUME),
+    )
+    services_, types = zip(*(line.split() for line in said.splitlines()), strict=True)
+    assert set(services_) == {"time-manager"}
+    assert set(types) <= {"ClockChanged", "PhaseChanged"}
+    letters = kubectl(
+        *("-n", real.SYSTEM, "exec", f"deployment/{CONTROLLER}", "--"),
+        *("python", "-m", "gameai.bus_controller.dead_letters", "list"),
+    )
+    assert letters == "no dead letters\n"

@@ -7,6 +7,7 @@ def test_the_exported_names_of_the_client() -> None:
     assert sorted(client.__all__) == [
         "AccessError",
         "AskError",
+        "Bus",
         "ConflictError",
         "Gateway",
         "Memory",

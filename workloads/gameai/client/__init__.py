@@ -1,5 +1,6 @@
-"""The Python clients of the gateway (ask, and get an answer in time) and of the memory."""
+"""The Python clients of the gateway (ask, and get an answer in time), of the memory, and of the event bus."""
 
+from gameai.client.bus import Bus
 from gameai.client.gateway import Gateway
 from gameai.client.memory import Memory
 from gameai.client.reply import (
@@ -15,6 +16,7 @@ from gameai.client.reply import (
 __all__ = [
     "AccessError",
     "AskError",
+    "Bus",
     "ConflictError",
     "Gateway",
     "Memory",

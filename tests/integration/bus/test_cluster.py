@@ -1,0 +1,75 @@
+"""Three servers with the chart's configuration: what was acknowledged is handled, in order, while each of them is killed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from gameai.bus import subjects
+from gameai.bus.consumer import redrive
+from gameai.bus.group import PoisonError, WorldGroup
+from gameai.bus.publisher import Publisher
+from gameai.bus.streams import DEAD_LETTERS
+from gameai_devcluster.api import Api
+from support.bus import METRICS, REGISTRY, Handled, consuming, fails_at, killed, until
+from support.managed_bus import Bus, clustered
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+SERVER = {"name": "game-server", "image": "registry.example/server:1", "port": 9000}
+QUESTS = {"name": "quests", "image": "registry.example/quests:1", "consumes": ["game-server"]}
+EVENTS = 300
+
+
+@pytest.fixture
+async def bus(api: Api, namespace: str, tmp_path: Path) -> AsyncIterator[Bus]:
+    async with clustered(api, namespace, tmp_path, [SERVER, QUESTS]) as found:
+        yield found
+
+
+async def test_events_are_handled_in_order_while_each_server_is_killed(bus: Bus) -> None:
+    moor = bus.world()
+    group = WorldGroup(world=moor, consumer="quests")
+    handled = Handled(fails_at(50, PoisonError("no"), times=1))
+
+    async def killing() -> None:
+        for each in bus.servers:
+            await asyncio.sleep(1.0)
+            each.kill()
+            await asyncio.sleep(3.0)
+            each.start()
+            await asyncio.wait_for(each.answers(), 30)
+            await asyncio.sleep(3.0)
+
+    async with (
+        bus.connection() as one,
+        bus.connection() as other,
+        bus.connection() as log,
+        consuming(one, handled, group=group),
+        consuming(other, handled, group=group),
+        Publisher(log, REGISTRY, "game-server", 31, metrics=METRICS) as events,
+    ):
+        kills = asyncio.create_task(killing())
+        for number in range(EVENTS):
+            await events.publish(moor, killed(number), world_us=number)
+            await asyncio.sleep(0.06)
+        await events.flush()
+        await kills
+        # What came after the poison is parked behind it.
+        async with bus.streams() as admin:
+            assert await admin.first(DEAD_LETTERS, group.own_letters) is not None
+
+            async def emptied() -> bool:
+                await redrive(admin, subjects.own(moor, "quests"), "quests")
+                await asyncio.sleep(1.0)
+                return await admin.first(DEAD_LETTERS, group.own_letters) is None
+
+            await until(emptied)
+        await handled.reach(EVENTS)
+    # A batch may be handled twice, but not after a later one was handled first.
+    seen: list[int] = []
+    for victim in handled.of(moor):
+        assert victim <= len(seen), f"{victim} came before {len(seen)}"
+        if victim == len(seen):
+            seen.append(victim)
+    assert seen == list(range(EVENTS))

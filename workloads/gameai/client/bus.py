@@ -1,0 +1,146 @@
+"""EDGE: the event bus for a service of a world, from what the operator gives its pod."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Self
+
+from gameai_contract.names import (
+    BUS_TOKEN_ENVIRONMENT,
+    CONFIG_ENVIRONMENT,
+    SERVICE_ENVIRONMENT,
+)
+from gameai_contract.world_config import ConfigError, WorldConfig, parse
+from google.protobuf.message import Message
+
+from gameai.bus import subjects
+from gameai.bus.consumer import HANDLER_SECONDS, Consumer
+from gameai.bus.group import Handler, WorldGroup
+from gameai.bus.log import BusError
+from gameai.bus.login import TokenFile
+from gameai.bus.metrics import of_process
+from gameai.bus.nats import NatsLog
+from gameai.bus.publisher import Publisher
+from gameai.bus.subjects import World
+from gameai.bus.types import Types
+from gameai.bus.v1.bus_pb2 import Event
+from gameai.events.v1 import events_pb2
+
+_LOG = logging.getLogger(__name__)
+# Before a bus that is away is tried again.
+_PAUSE_SECONDS = 5.0
+
+
+class WorldPublisher:
+    """Publishes events of the world."""
+
+    def __init__(self, publisher: Publisher, world: World) -> None:
+        self._publisher, self._world = publisher, world
+
+    async def publish(self, message: Message, *, world_us: int) -> None:
+        """Publish an event at a time of the world (µs since it began); it is sent within 2 ms.
+
+        Waits while too many events wait, unless the type allows that they are lost. Raises ValueError for a type that this
+        source may not publish, or an event that is too large.
+        """
+        await self._publisher.publish(self._world, message, world_us=world_us)
+
+    async def flush(self) -> None:
+        """Wait until all that was published is stored, or was given up as its type allows."""
+        await self._publisher.flush()
+
+
+class Bus:
+    """What a service of a world does on the event bus. It holds no connection; each use has its own.
+
+    `types` are the modules of event types beside the built-in ones. Servers do not encrypt connections, so that `insecure`
+    must say that the network in between is trusted with the token.
+    """
+
+    def __init__(
+        self,
+        config_file: Path,
+        *,
+        service: str,
+        token_file: Path,
+        types: Sequence[ModuleType] = (),
+        insecure: bool = False,
+    ) -> None:
+        if not insecure:
+            raise ValueError(
+                "the servers of the bus do not encrypt connections: the token would cross the network in clear. "
+                "Give insecure=True where you trust the network between here and the bus"
+            )
+        self._file, self._service = config_file, service
+        self._login = TokenFile(file=token_file)
+        self._types = Types([events_pb2, *types])
+
+    @classmethod
+    def of_world(cls, *, types: Sequence[ModuleType] = (), insecure: bool = False) -> Self:
+        """The bus of the world whose service this pod is.
+
+        Raises `ConfigError` in a pod of a template older than revision 5, and ValueError without `insecure`.
+        """
+        names = (CONFIG_ENVIRONMENT, SERVICE_ENVIRONMENT, BUS_TOKEN_ENVIRONMENT)
+        file, service, token = (os.environ.get(each, "") for each in names)
+        if not Path(file).is_file() or not service or not token:
+            raise ConfigError(
+                f"{', '.join(names)} must be set, as the operator does for a world's services from template revision 5 on"
+            )
+        return cls(
+            Path(file), service=service, token_file=Path(token), types=types, insecure=insecure
+        )
+
+    def message(self, event: Event) -> Message | None:
+        """What an event says; None for a type that is not known here.
+
+        Raises `DamagedEventError` and `LaterSchemaError`, which a handler passes on.
+        """
+        return self._types.message(event)
+
+    @contextlib.asynccontextmanager
+    async def publisher(self, source: int) -> AsyncIterator[WorldPublisher]:
+        """A publisher with the number of its source; a bus that is away is waited for. What waits is sent at the end."""
+        async with self._connected() as (log, world):
+            publisher = Publisher(log, self._types, self._service, source, metrics=of_process())
+            async with publisher:
+                yield WorldPublisher(publisher, world)
+
+    async def consume(self, handler: Handler, *, handler_seconds: float = HANDLER_SECONDS) -> None:
+        """Handle events of the services that `consumes` of the GameWorld names, until cancelled.
+
+        A bus that is away is waited for, and so is the consumer, which the bus's controller creates for the world.
+        """
+        async with self._connected() as (log, world):
+            group = WorldGroup(world=world, consumer=self._service)
+            await Consumer(
+                log, group, handler, metrics=of_process(), handler_seconds=handler_seconds
+            ).run()
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[tuple[NatsLog, World]]:
+        """A connection, once there is one."""
+        async with contextlib.AsyncExitStack() as stack:
+            while True:
+                try:
+                    endpoint, world = _place(parse(self._file.read_text()))
+                    log = NatsLog(endpoint, name=self._service, login=self._login)
+                    await stack.enter_async_context(log)
+                    break
+                except (BusError, ConfigError, OSError) as error:
+                    _LOG.warning("trying again in %d s: %s", _PAUSE_SECONDS, error)
+                    await asyncio.sleep(_PAUSE_SECONDS)
+            yield log, world
+
+
+def _place(config: WorldConfig) -> tuple[str, World]:
+    """Where the bus is, and the world's identity there. Raises `BusError` where the cluster has none."""
+    bus = config.bus
+    if bus is None:
+        raise BusError("the cluster has no event bus: set bus.mode of the operator's chart")
+    world = subjects.world(config.namespace, config.world, bus.world, bus.knowledge_base)
+    return f"nats://{bus.endpoint}", world
