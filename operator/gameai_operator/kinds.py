@@ -265,7 +265,7 @@ WATCHED: Mapping[str, Watched] = MappingProxyType(
             ),
             Watched(
                 resource=_row(GROUP, VERSION, crd.WORLD_VIEW.kind, crd.WORLD_VIEW.plural),
-                project=ShownTexts().of,
+                project=ShownTexts().facts,
                 optimistic_lock=True,
             ),
             Watched(

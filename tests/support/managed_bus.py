@@ -115,13 +115,13 @@ def variables(secret: Json) -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def controller(
-    api: Api, namespace: str, folder: Path, port: int, *flags: str
+    api: Api, namespace: str, folder: Path, port: int, *flags: str, server: str = ""
 ) -> AsyncIterator[str]:
     """The address of its health port."""
     token = folder / "controller.token"
     token.write_text(install.token(api, install.NAMESPACE, CONTROLLER))
     async with program(
-        *("gameai.bus_controller", f"--api-server={api.credentials.server}"),
+        *("gameai.bus_controller", f"--api-server={server or api.credentials.server}"),
         *(f"--api-token={token}", f"--api-ca={api.credentials.ca_file}"),
         *(f"--secret={install.NAMESPACE}/{SECRET}", f"--namespaces={namespace}"),
         *(f"--bus=nats://127.0.0.1:{port}", "--disk-mib=1024", "--health-port=0"),

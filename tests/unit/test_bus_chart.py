@@ -40,7 +40,7 @@ def test_worlds_and_the_controller_are_given_the_address_of_the_service() -> Non
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert {each["name"]: each["value"] for each in container["env"]} == {
         "GAMEAI_BUS_URL": given(documents).bus,
-        "GAMEAI_BUS_SECRET": given(documents).secret,
+        "GAMEAI_BUS_SECRET": str(given(documents).secret),
     }
 
 
@@ -80,7 +80,7 @@ def test_the_servers_get_all_that_their_configuration_names_and_not_the_seed() -
     assert "issuer-seed" not in keys
 
 
-def test_the_controller_reads_one_secret_and_views_of_worlds_alone() -> None:
+def test_the_controller_reads_one_secret_and_views_of_worlds_and_writes_their_status() -> None:
     documents = charts.rendered(values={"bus": {"mode": "Managed"}, "namespaces": ["moor", "fen"]})
     rules = named(documents, "Role", CONTROLLER)["rules"]
     assert rules == [
@@ -90,11 +90,18 @@ def test_the_controller_reads_one_secret_and_views_of_worlds_alone() -> None:
     roles = [each for each in documents if each["kind"] == "Role"]
     views = [each for each in roles if each["metadata"]["name"].startswith(f"{CONTROLLER}-")]
     assert {each["metadata"]["namespace"] for each in views} == {"moor", "fen"}
-    assert {verb for each in views for rule in each["rules"] for verb in rule["verbs"]} == {
-        "get",
-        "list",
-        "watch",
-    }
+    assert all(
+        each["rules"]
+        == [
+            {
+                "apiGroups": ["gameai.dev"],
+                "resources": ["worldviews"],
+                "verbs": ["get", "list", "watch"],
+            },
+            {"apiGroups": ["gameai.dev"], "resources": ["worldviews/status"], "verbs": ["patch"]},
+        ]
+        for each in views
+    )
     assert given(documents).namespaces == "moor,fen"
 
 

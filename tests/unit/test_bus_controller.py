@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from gameai.bus.streams import LOG, ORDERS, ConsumerUse
 from gameai.bus_controller.consumers import (
     MOST_CONSUMERS,
     MOST_OF_NAMESPACE,
+    again,
     changes,
+    own_letters,
     wanted,
 )
 from gameai.bus_controller.credentials import Issuer, Request, RequestError, request
@@ -226,11 +229,12 @@ def test_a_service_that_consumes_may_use_its_consumer_and_its_dead_letters() -> 
     assert found.publish[2:] == (
         f"$JS.API.CONSUMER.MSG.NEXT.GAME_LOG.{name}",
         f"$JS.API.CONSUMER.MSG.NEXT.GAME_ORDERS.{name}",
-        f"$JS.ACK.GAME_LOG.{name}.>",
-        f"$JS.ACK.GAME_ORDERS.{name}.>",
+        f"$JS.ACK.GAME_LOG.{name}.*.*.*.*.*",
+        f"$JS.ACK.GAME_ORDERS.{name}.*.*.*.*.*",
         f"dlq.own.quests.{place}",
         f"$JS.API.DIRECT.GET.GAME_DLQ.dlq.own.quests.{place}",
         f"letters.first.own.quests.{place}",
+        f"letters.last.own.quests.{place}",
         f"letters.remove.own.quests.{place}",
     )
     assert len(found.subscribe) == 1
@@ -263,9 +267,8 @@ def present(*groups: WorldGroup) -> list[ConsumerUse]:
         ConsumerUse(
             name=each.name,
             stream=each.stream.name,
-            filters=tuple(sorted(each.filters)),
             world=each.world,
-            pending=0,
+            digest=each.digest,
         )
         for group in groups
         for each in (group.durable(), group.redrives())
@@ -293,14 +296,13 @@ def test_a_consumer_of_a_world_is_created_for_events_and_for_orders() -> None:
         (ORDERS, (f"redrive.own.quests.moor.aldermoor.{number}",)),
     ]
     assert {(each.name, each.world) for each in found.create} == {(group.name, "moor/aldermoor")}
-    assert [each.replicated for each in found.create] == [True, False]
     assert changes(groups, present(group)) == changes({}, [])
 
 
 def test_a_consumer_that_reads_other_services_is_changed_and_one_of_no_world_is_left() -> None:
     before, after = reader("moor", "a", "chat"), reader("moor", "a", "chat", "time-manager")
     gone = reader("moor", "b", "chat")
-    of_a_set = ConsumerUse(name="none_quests", stream="GAME_LOG", filters=(), world="", pending=0)
+    of_a_set = ConsumerUse(name="none_quests", stream="GAME_LOG", world="", digest="")
     found = changes(named(after), [*present(before, gone), of_a_set])
     assert found.create == ()
     assert [each.filters for each in found.change] == [after.durable().filters]
@@ -327,3 +329,23 @@ def test_half_a_consumer_is_completed() -> None:
     log, orders = present(group)
     assert [each.stream for each in changes(named(group), [log]).create] == [ORDERS]
     assert [each.stream for each in changes(named(group), [orders]).create] == [LOG]
+
+
+def test_a_consumer_whose_server_is_away_is_not_created_again() -> None:
+    group = reader("moor", "a", "chat")
+    away = [replace(each, world="", digest="") for each in present(group)]
+    assert changes(named(group), away) == changes({}, [])
+
+
+def test_a_change_is_what_the_worlds_want_now() -> None:
+    before, after = reader("moor", "a", "chat"), reader("moor", "a", "chat", "time-manager")
+    log, orders = present(before)
+    assert again(named(after), log) == after.durable()
+    assert again(named(before), log) is None
+    assert again(named(after), orders) is None
+    assert again({}, log) is None
+
+
+def test_the_dead_letters_of_a_consumer_are_found_by_its_name() -> None:
+    group = reader("moor", "a", "chat")
+    assert own_letters(group.name) == group.own_letters

@@ -1,6 +1,7 @@
 """Event types, subjects and identities: what is on the wire stays what it is."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import pytest
 from gameai.bus import subjects
 from gameai.bus.consumer import Consumer
+from gameai.bus.dead_letters import Dead, is_letter_of
 from gameai.bus.group import Group, Received, WorldGroup
+from gameai.bus.log import Stored
 from gameai.bus.streams import DEAD_LETTERS, LOG, STREAMS, Discard, Durable, streams
 from gameai.bus.subjects import Address, world
 from gameai.bus.types import DamagedEventError, EventType, LaterSchemaError, Types
@@ -192,8 +195,8 @@ def test_a_name_that_would_change_a_subject_is_refused(name: str) -> None:
         ("now.a.b.c.d.e", "is not a subject of the bus"),
         ("dlq.a.b.c.d", "is not a subject of the bus"),
         ("log.a.b.c.d.e.f.g", "is not a subject of the bus"),
-        ("log.a.b.c.d.e.f", "has no number of a world"),
-        ("dlq.a.b.c.d.05C3AC51791A25E4", "has no number of a world"),
+        ("log.none.b.c.d.e.f", "has no number of a world"),
+        ("dlq.none.b.c.d.05C3AC51791A25E4", "has no number of a world"),
     ],
 )
 def test_a_foreign_subject_is_refused(subject: str, words: str) -> None:
@@ -331,3 +334,27 @@ def test_a_handler_of_a_worlds_service_may_not_outlast_the_answer_that_its_broke
 
 async def _unused(received: Received) -> None:
     raise AssertionError(received)
+
+
+def test_a_dead_letter_says_why_and_of_which_message_it_is() -> None:
+    message = Stored(subject="log.x", payload=b"1", sequence=7, at_us=0)
+    letter = Dead("no stage\n7 \u00e9", 3).letter("dlq.x", message)
+    assert letter.subject == "dlq.x"
+    assert dict(letter.headers) == {
+        "Gameai-Reason": "no stage 7 \\xe9",
+        "Gameai-Tries": "3",
+        "Gameai-Sequence": "7",
+        "Gameai-Subject": "log.x",
+    }
+    kept = replace(message, subject="dlq.x", sequence=1, headers=letter.headers)
+    assert is_letter_of(kept, message)
+    assert not is_letter_of(kept, replace(message, sequence=8))
+    assert not is_letter_of(kept, replace(message, payload=b"2"))
+
+
+def test_a_subject_of_what_belongs_to_one_world_is_read() -> None:
+    given = world("moor", "aldermoor", "uid")
+    own = subjects.own(given, "quests")
+    assert subjects.parsed(subjects.dead_letters(own, "quests")) == own
+    with pytest.raises(ValueError, match="part of a subject"):
+        subjects.parsed("dlq.own.quests.moor.*.05c3ac51791a25e4")

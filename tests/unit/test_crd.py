@@ -135,16 +135,13 @@ def test_the_table_of_kinds_and_the_crds_are_one() -> None:
     assert {each.kind for each in crd.DEFINITIONS} <= {*table, *WATCHED}
 
 
-def test_what_is_no_users_to_declare_is_in_no_category_and_has_no_status() -> None:
+def test_what_is_no_users_to_declare_is_in_no_category_and_has_no_conditions() -> None:
     names = crd.document(crd.WORLD_VIEW)["spec"]["names"]
     assert not {"categories", "shortNames"} & set(names)
     [version] = crd.document(crd.WORLD_VIEW)["spec"]["versions"]
-    assert "subresources" not in version
-    assert set(version["schema"]["openAPIV3Schema"]["properties"]) == {
-        "apiVersion",
-        "kind",
-        "metadata",
-        "spec",
+    assert version["subresources"] == {"status": {}}
+    assert set(version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]) == {
+        "parked"
     }
 
 

@@ -3,11 +3,14 @@
 from typing import Any
 
 import pytest
+from gameai_devcluster.testing.rendering import decided
 from gameai_operator.controller.kind import Decision
+from gameai_operator.controller.manifest import Key
 from gameai_operator.settings import Settings
 from gameai_operator.world.bus import unmet
+from gameai_operator.world.shown import ShownTexts
 from support import worlds
-from support.world_decisions import see
+from support.world_decisions import child, children, see
 
 BUS = Settings(bus_endpoint="bus.gameai-system.svc:4222")
 SERVICES = [
@@ -40,6 +43,36 @@ def test_a_world_that_consumes_without_a_bus_says_so_and_runs() -> None:
     decision = see(settings=Settings(bus_endpoint=""), services=SERVICES)
     assert stalled(decision) == (True, "BusMissing")
     assert sum(each["kind"] == "Deployment" for each in decision.wanted) == len(SERVICES)
+
+
+def test_a_service_whose_events_are_parked_makes_its_world_not_ready() -> None:
+    live = {
+        "spec": {},
+        "status": {
+            "parked": [
+                {
+                    "service": "quests",
+                    "since": "2026-11-30T10:00:00Z",
+                    "reason": "KeyError: 'stage'",
+                },
+                {"service": "rumours", "since": "2026-11-30T11:00:00Z"},
+            ]
+        },
+    }
+    found = ShownTexts().facts(live)
+    first, second = found.parked
+    assert (first.service, first.reason, second.reason) == ("quests", "KeyError: 'stage'", "")
+    root = worlds.resource(services=SERVICES[:1])
+    name = root["metadata"]["name"]
+    views = {Key("WorldView", "eldermoor", name): child(name, "WorldView", found)}
+    decision = decided(root, BUS, children=children(root) | views, references=worlds.READY_TIERS)
+    conditions = {each.type: each for each in decision.conditions}
+    services, ready = conditions["ServicesReady"], conditions["Ready"]
+    assert (services.status, services.reason) == (False, "EventsParked")
+    assert services.message.count("as dead letters, for a redrive") == 2
+    assert "at 2026-11-30T10:00:00Z (KeyError: 'stage')" in services.message
+    assert (ready.status, ready.reason) == (False, "EventsParked")
+    assert ShownTexts().facts({"spec": {}}).parked == ()
 
 
 @pytest.mark.parametrize(

@@ -139,17 +139,18 @@ accounts {
   GAME {
     jetstream: enabled
     users: [{user: streams, password: $STREAMS_PASSWORD}]
+    # A request gets one answer. One without an answer is forgotten after the threshold, which is 2 minutes without it.
     exports: [
-      {service: "log.>", accounts: [WORLDS]}
-      {service: "amb.>", accounts: [WORLDS]}
-      # Batches and orders of a service's consumer, its answers to them, and its dead letters. A request gets one answer.
-      {service: "$JS.API.CONSUMER.MSG.NEXT.GAME_LOG.*", accounts: [WORLDS]}
-      {service: "$JS.API.CONSUMER.MSG.NEXT.GAME_ORDERS.*", accounts: [WORLDS]}
-      {service: "$JS.ACK.GAME_LOG.>", accounts: [WORLDS]}
-      {service: "$JS.ACK.GAME_ORDERS.>", accounts: [WORLDS]}
-      {service: "dlq.own.>", accounts: [WORLDS]}
-      {service: "$JS.API.DIRECT.GET.GAME_DLQ.dlq.own.>", accounts: [WORLDS]}
-      {service: "letters.*.own.>", accounts: [WORLDS]}
+      {service: "log.>", accounts: [WORLDS], response_threshold: "10s"}
+      {service: "amb.>", accounts: [WORLDS], response_threshold: "10s"}
+      # Batches and orders of a service's consumer, its answers to them, and its dead letters.
+      {service: "$JS.API.CONSUMER.MSG.NEXT.GAME_LOG.*", accounts: [WORLDS], response_threshold: "10s"}
+      {service: "$JS.API.CONSUMER.MSG.NEXT.GAME_ORDERS.*", accounts: [WORLDS], response_threshold: "10s"}
+      {service: "$JS.ACK.GAME_LOG.*.*.*.*.*.*", accounts: [WORLDS], response_threshold: "2s"}
+      {service: "$JS.ACK.GAME_ORDERS.*.*.*.*.*.*", accounts: [WORLDS], response_threshold: "2s"}
+      {service: "dlq.own.>", accounts: [WORLDS], response_threshold: "10s"}
+      {service: "$JS.API.DIRECT.GET.GAME_DLQ.dlq.own.>", accounts: [WORLDS], response_threshold: "2s"}
+      {service: "letters.*.own.>", accounts: [WORLDS], response_threshold: "10s"}
     ]
   }
   WORLDS {
@@ -158,8 +159,8 @@ accounts {
       {service: {account: GAME, subject: "amb.>"}}
       {service: {account: GAME, subject: "$JS.API.CONSUMER.MSG.NEXT.GAME_LOG.*"}}
       {service: {account: GAME, subject: "$JS.API.CONSUMER.MSG.NEXT.GAME_ORDERS.*"}}
-      {service: {account: GAME, subject: "$JS.ACK.GAME_LOG.>"}}
-      {service: {account: GAME, subject: "$JS.ACK.GAME_ORDERS.>"}}
+      {service: {account: GAME, subject: "$JS.ACK.GAME_LOG.*.*.*.*.*.*"}}
+      {service: {account: GAME, subject: "$JS.ACK.GAME_ORDERS.*.*.*.*.*.*"}}
       {service: {account: GAME, subject: "dlq.own.>"}}
       {service: {account: GAME, subject: "$JS.API.DIRECT.GET.GAME_DLQ.dlq.own.>"}}
       {service: {account: GAME, subject: "letters.*.own.>"}}

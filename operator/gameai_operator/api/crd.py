@@ -16,7 +16,7 @@ from gameai_operator.api.schema import structural
 from gameai_operator.api.schema_revisions import NEWEST
 from gameai_operator.api.tier import ModelTier, ModelTierSpec, ModelTierStatus
 from gameai_operator.api.world import GameWorld, GameWorldSpec, GameWorldStatus
-from gameai_operator.api.worldview import WorldView, WorldViewSpec
+from gameai_operator.api.worldview import WorldView, WorldViewSpec, WorldViewStatus
 
 SCHEMA_HASH = f"{GROUP}/schema-hash"
 SCHEMA_REVISION = f"{GROUP}/schema-revision"
@@ -60,7 +60,8 @@ _MESSAGE = _column("Message", "string", f"{_READY}.message", "Message of the Rea
 class Definition:
     """One custom resource; `scale` is the path of the replicas in its spec, and adds the scale subresource.
 
-    A definition without a `status` is not declared by users: it has no short name and no category.
+    A definition without a `status` is not declared by users: it has no short name and no category. `observed` is a status
+    without conditions, which another program writes.
     """
 
     kind: str
@@ -70,6 +71,7 @@ class Definition:
     columns: tuple[dict[str, Any], ...]
     short_name: str = ""
     status: type[Model] | None = None
+    observed: type[Model] | None = None
     scale: str = ""
 
     @property
@@ -182,6 +184,7 @@ WORLD_VIEW = Definition(
     plural="worldviews",
     resource=WorldView,
     spec=WorldViewSpec,
+    observed=WorldViewStatus,
     columns=(
         _column("Roles", "string", ".spec.roles[*].name", "Roles that gateways serve."),
         _AGE,
@@ -241,7 +244,8 @@ def fault(definition: Definition, annotations: Mapping[str, str]) -> str | None:
 
 
 def _version(definition: Definition) -> dict[str, Any]:
-    subresources: dict[str, Any] = {"status": {}} if definition.status else {}
+    has_status = definition.status or definition.observed
+    subresources: dict[str, Any] = {"status": {}} if has_status else {}
     if definition.scale:
         # Without the selector HPA and KEDA refuse the scale.
         subresources["scale"] = {
@@ -270,6 +274,7 @@ def _schema(definition: Definition) -> dict[str, Any]:
             "metadata": {"type": "object"},
             "spec": structural(definition.spec),
             **({"status": _status(definition.status)} if definition.status else {}),
+            **({"status": structural(definition.observed)} if definition.observed else {}),
         },
         "x-kubernetes-validations": [NAME_RULE.document()],
     }

@@ -18,7 +18,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
             "KnowledgeBase": "8aaaba1d5de4e871",
             "ModelTier": "70dac0fc65beade5",
             "GameWorld": "768b308b8078f822",
-            "WorldView": "24f3febdc4fa2808",
+            "WorldView": "e0314489d1e7f68d",
         },
     }
 )

@@ -98,6 +98,26 @@ class WorldViewSpec(Model):
     """Who may publish and consume events of this world; absent: no account."""
 
 
+class ParkedService(Model):
+    """A service that could not handle a batch of events. The batches behind it wait, in order, for a redrive."""
+
+    service: Text
+    """Name of the service."""
+    since: Text
+    """Time of the first batch that is kept as a dead letter. Example: 2026-11-30T10:00:00Z."""
+    reason: Annotated[str, Field(max_length=512)] = ""
+    """Why it was not handled."""
+
+
+class WorldViewStatus(Model):
+    """What the event bus's controller observes of a world."""
+
+    parked: Annotated[
+        tuple[ParkedService, ...], Field(max_length=_MOST_SERVICES, json_schema_extra=_WHOLE)
+    ] = ()
+    """Services whose events are parked."""
+
+
 class WorldView(Model):
     """What gateways and the event bus's controller know of the GameWorld of the same name. Written by the operator only; do not edit."""
 
@@ -105,3 +125,5 @@ class WorldView(Model):
     """Object metadata."""
     spec: WorldViewSpec
     """What they know."""
+    status: WorldViewStatus | None = None
+    """What the event bus's controller observes. Written by it only."""

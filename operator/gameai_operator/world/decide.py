@@ -30,7 +30,7 @@ from gameai_operator.world.objects import (
 )
 from gameai_operator.world.revisions import inputs
 from gameai_operator.world.roles import sights
-from gameai_operator.world.shown import Shown
+from gameai_operator.world.shown import Shown, ViewFacts
 from gameai_operator.world.status import (
     ASLEEP_SECONDS,
     Judged,
@@ -90,7 +90,9 @@ def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision
     read = _read(world, observed, current, cluster)
     roles = sights(world, observed.references, observed.neighbours)
     memory = knowledge.sight(world, observed.references, read.revision, observed.neighbours)
-    shown = _shown(world, observed)
+    live = _view(world, observed)
+    # The archetypes that gateways have now: a mistake takes none of them away.
+    shown = live.archetypes.text
     files = archetypes.observed(world, observed.references, shown)
     turned = _turning(world, observed, acts=read.inputs is not None)
     closed = read.network and isolated(world, cluster.network)
@@ -113,6 +115,7 @@ def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision
         services=services,
         roles=roles,
         archetypes=files,
+        parked=live.parked,
         anchors=turned.anchors,
         knowledge=memory,
         revision=read.revision,
@@ -154,10 +157,10 @@ def _stays(files: archetypes.ArchetypesSight) -> bool:
     return files.pending or not files.valid
 
 
-def _shown(world: GameWorld, observed: Observed) -> str:
-    """The archetypes that gateways have now; a mistake takes none of them away."""
-    shown: Shown | None = observed.facts(KIND, world.metadata.name)
-    return "" if shown is None else shown.text
+def _view(world: GameWorld, observed: Observed) -> ViewFacts:
+    """What is live of its WorldView."""
+    facts: ViewFacts | None = observed.facts(KIND, world.metadata.name)
+    return facts or ViewFacts(archetypes=Shown(""))
 
 
 def _read(world: GameWorld, observed: Observed, current: Inputs, cluster: Cluster) -> _Reading:

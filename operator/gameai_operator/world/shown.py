@@ -5,6 +5,7 @@ hold a document for each, however few of them are right at any time.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary, finalize
 
@@ -22,6 +23,32 @@ class Shown:
         self.text = text
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parked:
+    """A service whose events are parked: since when, and why its first batch was not handled."""
+
+    service: str
+    since: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ViewFacts:
+    """What is kept of a live WorldView: the archetypes that gateways have, and the services whose events are parked."""
+
+    archetypes: Shown
+    parked: tuple[Parked, ...] = ()
+
+
+def parked(document: Mapping[str, Any]) -> tuple[Parked, ...]:
+    """The services of a live WorldView whose events are parked."""
+    entries = document.get("status", {}).get("parked", ())
+    return tuple(
+        Parked(service=each["service"], since=each["since"], reason=each.get("reason", ""))
+        for each in entries
+    )
+
+
 class ShownTexts:
     """Documents by namespace, each for as long as a WorldView with it is known."""
 
@@ -30,8 +57,12 @@ class ShownTexts:
         self._texts: dict[str, WeakValueDictionary[str, Shown]] = {}
         self._held: dict[str, int] = {}
 
+    def facts(self, document: Mapping[str, Any]) -> ViewFacts:
+        """What is kept of a live WorldView."""
+        return ViewFacts(archetypes=self.of(document), parked=parked(document))
+
     def of(self, document: Mapping[str, Any]) -> Shown:
-        """What a live WorldView holds."""
+        """The archetypes of a live WorldView."""
         text: str = document["spec"].get("archetypes", "")
         if not text:
             return Shown("")

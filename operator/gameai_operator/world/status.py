@@ -27,6 +27,7 @@ from gameai_operator.world.clock import STARTED, clock_status
 from gameai_operator.world.config import endpoint
 from gameai_operator.world.knowledge import KnowledgeSight
 from gameai_operator.world.roles import RoleSight, worst
+from gameai_operator.world.shown import Parked
 
 FIELDS = (
     "observedGeneration",
@@ -85,6 +86,7 @@ class Judged:
     roles: Sequence[RoleSight]
     knowledge: KnowledgeSight | None
     archetypes: ArchetypesSight
+    parked: Sequence[Parked]
     anchors: Sequence[Anchor]
     revision: int | None
     image: str | None
@@ -199,8 +201,23 @@ def _services_ready(world: GameWorld, judged: Judged) -> Condition:
         return Condition(
             type="ServicesReady", status=False, reason=reason, message=f"{words}{more}"
         )
+    if judged.parked:
+        return Condition(
+            type="ServicesReady",
+            status=False,
+            reason="EventsParked",
+            message="; ".join(map(_parked, judged.parked)),
+        )
     reason = "AllServicesReady" if judged.services else "NoServices"
     return Condition(type="ServicesReady", status=True, reason=reason)
+
+
+def _parked(found: Parked) -> str:
+    why = f" ({found.reason})" if found.reason else ""
+    return (
+        f"service {found.service} could not handle a batch of events at {found.since}{why}: "
+        "it and those behind it wait in order, as dead letters, for a redrive"
+    )
 
 
 def _problems(judged: Judged) -> list[Problem]:

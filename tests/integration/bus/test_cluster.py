@@ -11,7 +11,9 @@ from gameai.bus.group import PoisonError, WorldGroup
 from gameai.bus.publisher import Publisher
 from gameai.bus.streams import DEAD_LETTERS
 from gameai_devcluster.api import Api
+from gameai_devcluster.testing.waiting import until as until_
 from support.bus import METRICS, REGISTRY, Handled, consuming, fails_at, killed, until
+from support.live import world
 from support.managed_bus import Bus, clustered
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -65,7 +67,11 @@ async def test_events_are_handled_in_order_while_each_server_is_killed(bus: Bus)
                 return await admin.first(DEAD_LETTERS, group.own_letters) is None
 
             await until(emptied)
-        await handled.reach(EVENTS)
+
+        async def complete() -> bool:
+            return set(handled.of(moor)) == set(range(EVENTS))
+
+        await until(complete)
     # A batch may be handled twice, but not after a later one was handled first.
     seen: list[int] = []
     for victim in handled.of(moor):
@@ -73,3 +79,20 @@ async def test_events_are_handled_in_order_while_each_server_is_killed(bus: Bus)
         if victim == len(seen):
             seen.append(victim)
     assert seen == list(range(EVENTS))
+
+
+async def test_a_world_that_comes_while_a_server_is_away_is_served(bus: Bus) -> None:
+    bus.servers[1].kill()
+    bus.api.apply(world(bus.namespace, "fen", services=[SERVER, QUESTS]), manager="kubectl")
+    until_("fen is published", lambda: bus.api.find("WorldView", bus.namespace, "fen"), seconds=30)
+    fen, handled = bus.world("fen"), Handled()
+    group = WorldGroup(world=fen, consumer="quests")
+    async with (
+        bus.connection("fen-world") as log,
+        consuming(log, handled, group=group),
+        Publisher(log, REGISTRY, "game-server", 31, metrics=METRICS) as events,
+    ):
+        await events.publish(fen, killed(1), world_us=1)
+        await handled.reach(1)
+    assert handled.of(fen) == [1]
+    await bus.until_ready()

@@ -6,7 +6,8 @@ import time
 import pytest
 from gameai.bus import subjects
 from gameai.bus.batches import Limits, parsed
-from gameai.bus.consumer import REASON, TRIES, redrive
+from gameai.bus.consumer import redrive
+from gameai.bus.dead_letters import REASON, TRIES
 from gameai.bus.group import PoisonError, Received, RetryError
 from gameai.bus.log import BusError, Log, MovedError, Outgoing, Start
 from gameai.bus.publisher import Publisher

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 from gameai.bus import subjects
-from gameai.bus.consumer import REASON, redrive
+from gameai.bus.consumer import redrive
+from gameai.bus.dead_letters import REASON
 from gameai.bus.group import Group, PoisonError, Received
 from gameai.bus.log import BusError, Log, Outgoing, Start
 from gameai.bus.nats import NatsLog

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 from gameai.bus import subjects
-from gameai.bus.consumer import REASON
+from gameai.bus.dead_letters import REASON
 from gameai.bus.group import PoisonError, WorldGroup
 from gameai.bus.log import Log, Outgoing, RefusedError
-from gameai.bus.nats import NatsLog
 from gameai.bus.publisher import Publisher
 from gameai.bus.streams import DEAD_LETTERS, LOG, ORDERS
 from gameai.bus.subjects import World
-from gameai.bus.v1.bus_pb2 import EventBatch
 from gameai.client import Bus as Client
 from gameai_devcluster.api import Api
 from support.bus import (
@@ -89,6 +87,20 @@ async def test_a_service_consumes_events_of_its_world_and_of_no_other(bus: Bus) 
     assert len(handled.events) == 20
 
 
+async def condition(bus: Bus, reason: str) -> str:
+    """Wait until ServicesReady of moor has a reason; its message."""
+    async with asyncio.timeout(60):
+        while True:
+            world_ = bus.api.get("GameWorld", bus.namespace, "moor")
+            entries = {
+                each["type"]: each for each in world_.get("status", {}).get("conditions", ())
+            }
+            found = entries.get("ServicesReady", {})
+            if found.get("reason") == reason:
+                return str(found.get("message", ""))
+            await asyncio.sleep(0.2)
+
+
 async def test_a_position_survives_a_restart_of_all_parts(bus: Bus) -> None:
     moor, first, second = bus.world(), Handled(), Handled()
     async with bus.connection("quests") as own, bus.connection() as log:
@@ -134,9 +146,13 @@ async def test_poison_parks_the_world_for_its_service_and_a_redrive_goes_on_in_o
         named = group(moor).own_letters.removeprefix("dlq.")
         assert said.splitlines()[1].split()[:2] == [named, "3"]
         assert "PoisonError: the quest has no stage 7" in said
+        parked_at = await condition(bus, "EventsParked")
+        assert "service quests could not handle a batch of events at " in parked_at
+        assert "PoisonError: the quest has no stage 7" in parked_at
         assert (await bus.dead_letters("redrive", named))[0] == 0
         await handled.reach(4)
         await until(lambda: parked(0))
+        assert await condition(bus, "AllServicesReady") == ""
         await publish(log, moor, 5)
         await handled.reach(5)
     assert handled.of(moor) == [1, 2, 3, 4, 5]
@@ -158,7 +174,12 @@ async def test_dead_letters_that_are_discarded_are_lost_for_their_consumer_alone
     ):
         await publish(log, moor, 1, 2, 3)
         await until(lambda: parked(3))
-        assert await bus.dead_letters("discard", named, "--first") == (0, "discarded 1 batch\n")
+        _, said = await bus.dead_letters("list")
+        first = f"--sequence={said.splitlines()[1].split()[2]}"
+        assert await bus.dead_letters("discard", named, first) == (0, "discarded 1 batch\n")
+        code, said = await bus.dead_letters("discard", named, first)
+        assert code == 1
+        assert "it was handled or discarded" in said
         assert [victim for victim, _ in await letters(bus, moor)] == [2, 3]
         assert await bus.dead_letters("discard", named) == (0, "discarded 2 batches\n")
         await publish(log, moor, 4)
@@ -169,7 +190,8 @@ async def test_dead_letters_that_are_discarded_are_lost_for_their_consumer_alone
         1,
         f"error: there are no dead letters of {named}: `list` shows those that are\n",
     )
-    assert (await bus.dead_letters("discard", "x"))[0] == 1
+    for other in ("x", named.replace("quests", "*")):
+        assert (await bus.dead_letters("discard", other))[0] == 1
 
 
 async def test_a_service_that_ends_leaves_its_batch_to_another_replica_at_once(bus: Bus) -> None:
@@ -309,59 +331,3 @@ async def test_what_is_delivered_reaches_no_subject_of_another(bus: Bus) -> None
         assert await admin.first(DEAD_LETTERS, "dlq.>", first) is not None
         assert streams["GAME_DLQ"].messages == 1
         assert {each.name for each in await admin.consumers(LOG)} == {moor.name, barrow.name}
-
-
-async def test_a_consumer_follows_what_its_world_names_and_goes_with_it(bus: Bus) -> None:
-    moor = bus.world()
-    chat = {"name": "chat", "image": "registry.example/chat:1"}
-
-    async def reads(*services: str) -> bool:
-        async with bus.streams() as log:
-            found = {each.name: each.filters for each in await log.consumers(LOG)}
-        wanted = tuple(subjects.events_of(moor, each) for each in sorted(services))
-        return found.get(group(moor).name) == (wanted or None)
-
-    await until(lambda: reads("game-server"))
-    services = [SERVER, chat, QUESTS | {"consumes": ["chat", "game-server"]}]
-    bus.api.apply(world(bus.namespace, services=services), manager="kubectl")
-    await until(lambda: reads("chat", "game-server"))
-    bus.api.delete("GameWorld", bus.namespace, "moor")
-    # The fixture's controller keeps them for ten minutes; this one for no time.
-    async with controller(
-        bus.api, bus.namespace, bus.folder, bus.server.port, "--consumer-retention-seconds=0"
-    ):
-        await until(reads)
-        async with bus.streams() as log:
-            assert [each.world for each in await log.consumers(LOG)] == [f"{bus.namespace}/barrow"]
-            assert len(await log.consumers(ORDERS)) == 1
-
-
-async def test_consumers_of_streams_that_were_lost_are_declared_again(bus: Bus) -> None:
-    moor, handled = bus.world(), Handled()
-    async with bus.streams() as admin:
-        for each in (LOG, ORDERS):
-            await admin._js.delete_stream(each.name)
-    async with (
-        bus.connection("quests") as own,
-        bus.connection() as log,
-        consuming(own, handled, group=group(moor)),
-    ):
-        await until(lambda: stored(log, moor))
-        await handled.reach(1)
-
-
-async def stored(log: NatsLog, of: World) -> bool:
-    """Whether the stream takes an event again."""
-    try:
-        await log.store(
-            Outgoing(subject=subjects.log(of, "game-server"), payload=_batch(of)),
-        )
-    except Exception:  # noqa: BLE001 - the stream is away
-        return False
-    return True
-
-
-def _batch(of: World) -> bytes:
-    found = EventBatch.FromString(batch_of(7))
-    found.world = of.number
-    return found.SerializeToString()

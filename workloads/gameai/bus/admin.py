@@ -4,6 +4,8 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+import orjson
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import StreamConfig
@@ -31,24 +33,11 @@ class NatsAdmin(NatsLog):
         """Answer requests on these subjects, one after the other; one program of a queue gets each. Raises `BusError`."""
         self._served.append((subject, queue, answer))
         with self._named(subject):
-            await self._listen(subject, queue, answer)
+            await _listen(self._client, subject, queue, answer)
 
-    async def _connect(self) -> None:
-        await super()._connect()
+    async def _prepare(self, client: Client) -> None:
         for each in self._served:
-            await self._listen(*each)
-
-    async def _listen(self, subject: str, queue: str, answer: Answer) -> None:
-        client = self._client
-
-        async def answered(request: Msg) -> None:
-            try:
-                data, headers = await answer(request)
-                await client.publish(request.reply, data, headers=dict(headers))
-            except (NatsError, OSError, ValueError) as error:
-                _LOG.warning("%s was not answered: %s", request.subject, error)
-
-        await client.subscribe(subject, queue, answered, pending_msgs_limit=_MOST_WAITING)
+            await _listen(client, *each)
 
     async def declare(self, streams: Sequence[Stream], *, replicas: int = 1) -> list[StreamUse]:
         """Create the streams, or bring them to what is declared; what each holds. Raises `BusError`."""
@@ -76,21 +65,20 @@ class NatsAdmin(NatsLog):
         )
 
     async def consumers(self, stream: Stream) -> list[ConsumerUse]:
-        """Every durable consumer of a stream. Raises `BusError`."""
+        """Every durable consumer of a stream. One whose server is away has no digest. Raises `BusError`."""
         found: list[ConsumerUse] = []
-        with self._named(stream.name):
-            while page := await self._js.consumers_info(stream.name, offset=len(found)):
-                found += [jetstream.use(each) for each in page]
-        return found
+        while True:
+            body = orjson.dumps({"offset": len(found)})
+            answer = await self._ask(f"$JS.API.CONSUMER.LIST.{stream.name}", body, {})
+            page = jetstream.uses(answer, stream.name)
+            found += page
+            if not page:
+                return found
 
-    async def declare_consumer(self, durable: Durable, *, new: bool) -> None:
-        """Create a durable consumer, or change it. Raises `BusError`.
-
-        Another controller may have done it just now; the next comparison shows what is left to do.
-        """
+    async def declare_consumer(self, durable: Durable, *, new: bool) -> bool:
+        """Create a durable consumer, or change it; False: another controller did so just now. Raises `BusError`."""
         subject, body = jetstream.declaration(durable, durable.stream.name, new=new)
-        answer = await self._ask(subject, body, {})
-        jetstream.declared(answer, durable.name)
+        return jetstream.declared(await self._ask(subject, body, {}), durable.name)
 
     async def counts(self, stream: Stream) -> dict[str, int]:
         """How many messages each subject of a stream has. Raises `BusError`."""
@@ -100,12 +88,22 @@ class NatsAdmin(NatsLog):
 
     async def purge(self, stream: Stream, subject: str) -> int:
         """Remove all messages of a subject; how many there were. Raises `BusError`."""
-        with self._named(stream.name):
-            before = (await self.counts(stream)).get(subject, 0)
-            await self._js.purge_stream(stream.name, subject=subject)
-        return before
+        body = orjson.dumps({"filter": subject})
+        answer = await self._ask(f"$JS.API.STREAM.PURGE.{stream.name}", body, {})
+        return jetstream.purged(answer, stream.name)
 
     async def remove_consumer(self, use: ConsumerUse) -> None:
         """Remove a durable consumer with its position; one that is not there is no error. Raises `BusError`."""
         with self._named(use.name), contextlib.suppress(NotFoundError):
             await self._js.delete_consumer(use.stream, use.name)
+
+
+async def _listen(client: Client, subject: str, queue: str, answer: Answer) -> None:
+    async def answered(request: Msg) -> None:
+        try:
+            data, headers = await answer(request)
+            await client.publish(request.reply, data, headers=dict(headers))
+        except (NatsError, OSError, ValueError) as error:
+            _LOG.warning("%s was not answered: %s", request.subject, error)
+
+    await client.subscribe(subject, queue, answered, pending_msgs_limit=_MOST_WAITING)

@@ -11,10 +11,10 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 
 from gameai.bus import subjects
 from gameai.bus.batches import DamagedBatchError, parsed
+from gameai.bus.dead_letters import MOST_REASON, SEQUENCE, SUBJECT, Dead, is_letter_of
 from gameai.bus.group import (
     WORLD_ACK_SECONDS,
     Group,
@@ -55,19 +55,11 @@ _MOST_SILENT = 10
 _MOST_LATER_US, _MOST_FOREIGN_US = 3_600_000_000, 60_000_000
 _FOREIGN_SECONDS = 1.0
 _FETCH_SECONDS = 5.0
-_LOST_SECONDS, _REFUSED_SECONDS = 1.0, 10.0
+_LOST_SECONDS = 1.0
+# A consumer that is refused opens another connection after so long; each time after twice as long.
+_REFUSED_SECONDS, _MOST_REFUSED_SECONDS = 10.0, 300.0
 # What a consumer that ends still has for saying so.
 _LAST_SECONDS = 1.0
-# Headers of a dead letter.
-REASON, TRIES, SEQUENCE, SUBJECT = (
-    "Gameai-Reason",
-    "Gameai-Tries",
-    "Gameai-Sequence",
-    "Gameai-Subject",
-)
-_MOST_REASON = 500
-
-
 _FINAL = (PoisonError, DamagedBatchError, DamagedEventError, LaterSchemaError)
 
 
@@ -79,17 +71,9 @@ class _FailedError(Exception):
     """A handler, or the reading of its batch, failed. `final`: it would fail again; `overdue`: it took too long."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(f"{type(error).__name__.removeprefix('_')}: {error}"[:_MOST_REASON])
+        super().__init__(f"{type(error).__name__.removeprefix('_')}: {error}"[:MOST_REASON])
         self.final = isinstance(error, _FINAL)
         self.overdue = isinstance(error, _OverdueError)
-
-
-@dataclass(frozen=True, slots=True)
-class _Dead:
-    """A batch that is not handled: why, and how often it was tried."""
-
-    reason: str
-    tries: int
 
 
 class Consumer:
@@ -120,6 +104,7 @@ class Consumer:
                 tasks.create_task(self._read(self._group.redrives(ack_seconds), self._redrive))
 
     async def _read(self, durable: Durable, handle: Callable[[Delivery], Awaitable[None]]) -> None:
+        pause = _REFUSED_SECONDS
         while True:
             try:
                 subscription = await self._log.subscribe(durable)
@@ -127,18 +112,17 @@ class Consumer:
                     await self._fetched(subscription, durable, handle)
                 finally:
                     await subscription.close()
+            except RefusedError as error:
+                _LOG.warning("%s connects again in %g s: %s", durable.name, pause, error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _MOST_REFUSED_SECONDS)
+                # Permissions are those of the time at which a connection was opened.
+                with contextlib.suppress(BusError):
+                    await self._log.renew()
             except BusError as error:
                 _LOG.warning("%s waits for the bus: %s", durable.name, error)
-                await self._paused(error)
-
-    async def _paused(self, error: BusError) -> None:
-        """Wait before the next try. Permissions are those of the time at which a connection was opened."""
-        if not isinstance(error, RefusedError):
-            await asyncio.sleep(_LOST_SECONDS)
-            return
-        await asyncio.sleep(_REFUSED_SECONDS)
-        with contextlib.suppress(BusError):
-            await self._log.renew()
+                await asyncio.sleep(_LOST_SECONDS)
+                pause = _REFUSED_SECONDS
 
     async def _fetched(
         self,
@@ -192,6 +176,9 @@ class Consumer:
             try:
                 if await self._settled(address, letters, given):
                     return
+            except RefusedError:
+                # Another connection may have other permissions.
+                raise
             except BusError as error:
                 # The stream of dead letters may be full. While this connection is open the batch stays here.
                 _LOG.warning("%s waits for the bus: %s", self._group.name, error)
@@ -200,7 +187,9 @@ class Consumer:
     async def _settled(self, address: Address, letters: str, given: Delivery) -> bool:
         """Handle a batch, or store it as a dead letter; False: its world was parked or unparked meanwhile."""
         last = await self._log.last(DEAD_LETTERS, letters)
-        dead: _Dead | None = _Dead("its world is parked", 0)
+        # That may have taken long, and the time of the handler begins now.
+        await given.working()
+        dead: Dead | None = Dead("its world is parked", 0)
         if last is None:
             dead = await self._tried(address, given)
         if dead is not None:
@@ -219,11 +208,11 @@ class Consumer:
             at_us = min(at_us, parsed(message.payload).at_us)
         return self._now_us() - at_us > most_us
 
-    async def _tried(self, address: Address, given: Delivery) -> _Dead | None:
+    async def _tried(self, address: Address, given: Delivery) -> Dead | None:
         """Try a batch until it is handled, which is None, or cannot be handled. Raises `BusError`."""
         if given.deliveries > _MOST_SILENT:
             # The process ended each time, before it could say why.
-            return _Dead(f"{given.deliveries - 1} deliveries without an end", given.deliveries - 1)
+            return Dead(f"{given.deliveries - 1} deliveries without an end", given.deliveries - 1)
         failures = timeouts = 0
         while True:
             try:
@@ -235,7 +224,7 @@ class Consumer:
                 return None
             failures, timeouts = failures + 1, timeouts + failed.overdue
             if failed.final or timeouts >= _MOST_TIMEOUTS or failures >= MOST_TRIES:
-                return _Dead(str(failed), failures)
+                return Dead(str(failed), failures)
             _LOG.warning(
                 "%s did not handle batch %d (try %d): %s",
                 *(self._group.name, given.message.sequence, failures, failed),
@@ -296,19 +285,12 @@ class Consumer:
                     raise
                 raise RuntimeError("the handler was cancelled by itself") from error
 
-    async def _bury(self, letters: str, given: Delivery, dead: _Dead, last: Stored | None) -> None:
+    async def _bury(self, letters: str, given: Delivery, dead: Dead, last: Stored | None) -> None:
         """Store a batch behind the last dead letter of its world. Raises `MovedError` where that is another one now."""
         message = given.message
-        if last is not None and _is_letter_of(last, message):
+        if last is not None and is_letter_of(last, message):
             return
-        headers = {
-            REASON: dead.reason.encode("ascii", "backslashreplace").decode().replace("\n", " "),
-            TRIES: str(dead.tries),
-            SEQUENCE: str(message.sequence),
-            SUBJECT: message.subject,
-        }
-        stored = Outgoing(subject=letters, payload=message.payload, headers=headers)
-        await self._log.store(stored, after=last.sequence if last else 0)
+        await self._log.store(dead.letter(letters, message), after=last.sequence if last else 0)
         self._count("dead_lettered")
         if last is None:
             _LOG.error(
@@ -326,18 +308,36 @@ class Consumer:
             _LOG.error("the redrive of %s ended its process each time, and is given up", letters)
             await order.done()
             return
-        while letter := await self._log.first(DEAD_LETTERS, letters):
-            await order.working()
-            try:
-                original = subjects.parsed(letter.headers.get(SUBJECT, letter.subject))
-                await self._handled(original, letter, order)
-            except (_FailedError, ValueError) as error:
-                _LOG.error("the redrive of %s stopped: %s", letters, error)
-                self._count("retried")
-                break
-            self._count("redriven")
-            await self._log.remove(DEAD_LETTERS, letters, letter.sequence)
-        await order.done()
+        while not await self._redriven(order, letters):
+            await self._pause(order, _LOST_SECONDS)
+
+    async def _redriven(self, order: Delivery, letters: str) -> bool:
+        """Carry out an order; False: the bus was away, and the rest of it is left."""
+        try:
+            while letter := await self._log.first(DEAD_LETTERS, letters):
+                await order.working()
+                if not await self._once_more(order, letters, letter):
+                    break
+            await order.done()
+        except RefusedError:
+            raise
+        except BusError as error:
+            _LOG.warning("the redrive of %s waits for the bus: %s", letters, error)
+            return False
+        return True
+
+    async def _once_more(self, order: Delivery, letters: str, letter: Stored) -> bool:
+        """Whether a dead letter was handled now. Raises `BusError`."""
+        try:
+            original = subjects.parsed(letter.headers.get(SUBJECT, letter.subject))
+            await self._handled(original, letter, order)
+        except (_FailedError, ValueError) as error:
+            _LOG.error("the redrive of %s stopped: %s", letters, error)
+            self._count("retried")
+            return False
+        self._count("redriven")
+        await self._log.remove(DEAD_LETTERS, letters, letter.sequence)
+        return True
 
     def _count(self, result: str) -> None:
         self._metrics.handled.labels(self._group.consumer, result).inc()
@@ -366,12 +366,6 @@ def _batch(address: Address, message: Stored) -> EventBatch:
             f"the batch is of world {found.world:016x}, and its subject is of {address.number:016x}"
         )
     return found
-
-
-def _is_letter_of(letter: Stored, message: Stored) -> bool:
-    """Whether a message was stored as this dead letter. Sequences begin again in a stream that was made again."""
-    same = letter.headers.get(SEQUENCE) == str(message.sequence)
-    return same and letter.payload == message.payload
 
 
 @contextlib.asynccontextmanager

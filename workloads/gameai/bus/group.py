@@ -130,12 +130,12 @@ class WorldGroup:
         return True
 
     def letters(self, address: Address) -> str:  # noqa: ARG002 - as `Group` has it
-        """The subject of its dead letters."""
+        """As `own_letters`: a consumer of one world has one subject of dead letters."""
         return self.own_letters
 
     @property
     def own_letters(self) -> str:
-        """The same; they are of one world."""
+        """The subject of its dead letters."""
         return subjects.dead_letters(self._own, self.consumer)
 
     def durable(self, ack_seconds: float = WORLD_ACK_SECONDS) -> Durable:
@@ -150,13 +150,12 @@ class WorldGroup:
         )
 
     def redrives(self, ack_seconds: float = WORLD_ACK_SECONDS) -> Durable:
-        """The consumer of its orders to handle dead letters again. One that is lost takes them again, which changes nothing."""
+        """The consumer of its orders to handle dead letters again."""
         return Durable(
             name=self.name,
             stream=ORDERS,
             filters=(subjects.redrive(self._own, self.consumer),),
             ack_seconds=ack_seconds,
-            replicated=False,
             world=f"{self.world.namespace}/{self.world.name}",
         )
 

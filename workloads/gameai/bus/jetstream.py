@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -25,8 +26,10 @@ from gameai.bus.streams import ConsumerUse, Discard, Durable, Stream
 MESSAGE_ID, EXPECTED_LAST = "Nats-Msg-Id", "Nats-Expected-Last-Subject-Sequence"
 # No message now; the request has ended.
 _ENDED = ("404", "408")
+# Requests for messages that wait at a consumer of a world, one or two of each replica, and seconds for which they may.
+_MOST_WAITING, _MOST_EXPIRES = 256, 10.0
 # In the metadata of a durable consumer.
-_REVISION, _WORLD = "gameai-revision", "gameai-world"
+_REVISION, _WORLD, _DIGEST = "gameai-revision", "gameai-world", "gameai-digest"
 # A consumer that is to be created exists, or one that is to be changed does not.
 _RACED = (10148, 10149)
 _REFUSED_SUBJECT = re.compile(r'permissions violation for \w+ to "([^"]+)"')
@@ -50,8 +53,13 @@ def stored(message: Msg) -> Stored:
         payload=message.data,
         sequence=message.metadata.sequence.stream,
         at_us=microseconds(message.metadata.timestamp),
-        headers=message.headers or {},
+        headers=texts(message.headers),
     )
+
+
+def texts(headers: Mapping[str, object] | None) -> dict[str, str]:
+    """Headers as texts. The client reads some, which no text of ours has, as objects of another kind."""
+    return {str(key): str(value) for key, value in (headers or {}).items()}
 
 
 def microseconds(time: datetime.datetime | None) -> int:
@@ -138,7 +146,7 @@ def beginning(sequence: int, time: float | None) -> ConsumerConfig:
 
 def declaration(durable: Durable, stream: str, *, new: bool) -> tuple[str, bytes]:
     """Subject and body of a request that creates a durable consumer, or changes it; each fails where the other is right."""
-    config = {"name": durable.name, **_consumer(durable).as_dict()}
+    config = {"name": durable.name, **_consumer(durable).as_dict(), **_limits(durable)}
     action = "create" if new else "update"
     body = {"stream_name": stream, "config": config, "action": action}
     return f"$JS.API.CONSUMER.CREATE.{stream}.{durable.name}", orjson.dumps(body)
@@ -154,6 +162,12 @@ def declared(answer: Msg, name: str) -> bool:
     raise BusError(f"{name}: {error.get('description')} ({error.get('err_code')})")
 
 
+def _limits(durable: Durable) -> dict[str, int]:
+    """What requests to a consumer of a world may ask of its server."""
+    limits = {"max_waiting": _MOST_WAITING, "max_batch": 1, "max_expires": int(_MOST_EXPIRES * 1e9)}
+    return limits if durable.world else {}
+
+
 def _consumer(durable: Durable) -> ConsumerConfig:
     """A durable consumer, which delivers without end."""
     return ConsumerConfig(
@@ -166,10 +180,8 @@ def _consumer(durable: Durable) -> ConsumerConfig:
         deliver_policy=DeliverPolicy.ALL,
         metadata={
             _REVISION: str(durable.revision),
-            **({_WORLD: durable.world} if durable.world else {}),
+            **({_WORLD: durable.world, _DIGEST: durable.digest} if durable.world else {}),
         },
-        num_replicas=None if durable.replicated else 1,
-        mem_storage=None if durable.replicated else True,
     )
 
 
@@ -179,14 +191,37 @@ def revision(found: ConsumerConfig) -> int:
     return int(text) if text.isdigit() else 0
 
 
+def uses(answer: Msg, stream: str) -> list[ConsumerUse]:
+    """A page of a stream's durable consumers; of those whose server is away a name is known. Raises `BusError`."""
+    found = _answer(answer, stream)
+    present = [use(ConsumerInfo.from_response(each)) for each in found.get("consumers") or ()]
+    missing = found.get("missing") or ()
+    return [
+        *present,
+        *(ConsumerUse(name=each, stream=stream, world="", digest="") for each in missing),
+    ]
+
+
+def purged(answer: Msg, stream: str) -> int:
+    """How many messages were removed. Raises `BusError`."""
+    return int(_answer(answer, stream)["purged"])
+
+
+def _answer(answer: Msg, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(answer.data)
+    if error := found.get("error"):
+        raise BusError(f"{name}: {error.get('description')} ({error.get('err_code')})")
+    return found
+
+
 def use(found: ConsumerInfo) -> ConsumerUse:
     """What a durable consumer is, and what waits for it."""
-    config = found.config
+    metadata = found.config.metadata or {}
     return ConsumerUse(
         name=found.name,
         stream=found.stream_name,
-        filters=filters(config),
-        world=(config.metadata or {}).get(_WORLD, ""),
+        world=metadata.get(_WORLD, ""),
+        digest=metadata.get(_DIGEST, ""),
         pending=(found.num_pending or 0) + (found.num_ack_pending or 0),
     )
 
@@ -210,6 +245,8 @@ def stream(declared: Stream, replicas: int) -> StreamConfig:
         max_msg_size=declared.most_message_bytes,
         duplicate_window=declared.duplicate_seconds,
         num_replicas=replicas if declared.replicated else 1,
+        max_msgs_per_subject=declared.most_per_subject or -1,
+        discard_new_per_subject=bool(declared.most_per_subject),
         allow_direct=True,
     )
 

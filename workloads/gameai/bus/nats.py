@@ -30,7 +30,7 @@ from gameai.bus.log import (
 from gameai.bus.login import Login
 from gameai.bus.pulled import Pulled
 from gameai.bus.scoped import ScopedLetters
-from gameai.bus.streams import Durable, Stream
+from gameai.bus.streams import DEAD_LETTERS, Durable, Stream
 
 _LOG = logging.getLogger(__name__)
 # What the client raises where the connection or the server does not do its part.
@@ -102,6 +102,7 @@ class NatsLog:
                 )
                 inbox = client.new_inbox()
                 await client.subscribe(f"{inbox}.*", cb=self._on_answer)
+                await self._prepare(client)
                 # A server may take a connection before it has decided on it.
                 await client.flush(timeout=int(_CONNECT_SECONDS))
             if not client.is_connected:
@@ -116,6 +117,9 @@ class NatsLog:
         finally:
             if self._client is not client:
                 await _close(client)
+
+    async def _prepare(self, client: Client) -> None:
+        """What else a new connection needs."""
 
     async def _on_error(self, error: Exception) -> None:
         """A refused message or request is not answered: the server says so on the connection."""
@@ -142,15 +146,21 @@ class NatsLog:
             self._opening = asyncio.create_task(self._reopen())
 
     async def _reopen(self) -> None:
-        while True:
-            try:
-                await self.renew()
-            except BusError as error:
-                _LOG.warning("bus: %s", error)
+        try:
+            while True:
+                if await self._renewed():
+                    return
                 await asyncio.sleep(_REOPEN_SECONDS)
-            else:
-                self._opening = None
-                return
+        finally:
+            self._opening = None
+
+    async def _renewed(self) -> bool:
+        try:
+            await self.renew()
+        except BusError as error:
+            _LOG.warning("bus: %s", error)
+            return False
+        return True
 
     async def _on_answer(self, message: Msg) -> None:
         _, done = self._unanswered.pop(message.subject.rpartition(".")[2], ("", None))
@@ -190,13 +200,13 @@ class NatsLog:
     async def last(self, stream: Stream, subject: str) -> Stored | None:
         """The last message of a subject."""
         if self._letters:
-            return await self._letters.last(subject)
+            return await self._own_letters(stream).last(subject)
         return await self._get(stream, subject, None)
 
     async def first(self, stream: Stream, subject: str, sequence: int = 1) -> Stored | None:
         """The first message of a subject from this sequence on."""
         if self._letters:
-            return await self._letters.first(subject, sequence)
+            return await self._own_letters(stream).first(subject, sequence)
         return await self._get(stream, subject, sequence)
 
     async def _get(self, stream: Stream, subject: str, sequence: int | None) -> Stored | None:
@@ -214,8 +224,15 @@ class NatsLog:
             payload=found.data or b"",
             sequence=found.seq or 0,
             at_us=jetstream.microseconds(found.time),
-            headers=found.headers or {},
+            headers=jetstream.texts(found.headers),
         )
+
+    def _own_letters(self, stream: Stream) -> ScopedLetters:
+        if self._letters is None or stream.name != DEAD_LETTERS.name:
+            raise RefusedError(
+                f"a service of a world may not read single messages of {stream.name}"
+            )
+        return self._letters
 
     async def _ask(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Msg:
         """A request and its answer."""
@@ -227,7 +244,7 @@ class NatsLog:
     async def remove(self, stream: Stream, subject: str, sequence: int) -> None:
         """Remove a message."""
         if self._letters:
-            await self._letters.remove(subject, sequence)
+            await self._own_letters(stream).remove(subject, sequence)
             return
         try:
             await self._js.delete_msg(stream.name, sequence)

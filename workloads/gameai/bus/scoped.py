@@ -2,7 +2,7 @@
 
 Such a connection may not ask for messages of a stream, since the request names the subject where servers do not look. What
 it may do has the subject in its own: a server says which dead letter is the last, and the bus's controller gives the first
-and removes one.
+and removes one. It gives the last one too where the stream is full, since a full stream does not say.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import orjson
 from nats.aio.msg import Msg
 
 from gameai.bus import subjects
-from gameai.bus.jetstream import EXPECTED_LAST, microseconds
+from gameai.bus.jetstream import EXPECTED_LAST, microseconds, texts
 from gameai.bus.log import BusError, Stored
 from gameai.bus.streams import DEAD_LETTERS
 
@@ -39,19 +39,18 @@ class ScopedLetters:
 
     async def last(self, subject: str) -> Stored | None:
         """The last one. Raises `BusError`."""
-        sequence = await self._last_sequence(subject)
-        if sequence == 0:
-            return None
         for _ in range(_TRIES):
+            sequence = await self._last_sequence(subject)
+            if sequence is None:
+                return _message(await self._controller(subjects.LAST, subject, 1))
+            if sequence == 0:
+                return None
             # Any server with a copy answers, and its copy may be behind.
             direct = f"$JS.API.DIRECT.GET.{DEAD_LETTERS.name}.{subject}"
             found = _message(await self._ask(direct, b"", {}))
-            if sequence is None or (found and found.sequence >= sequence):
+            if found and found.sequence >= sequence:
                 return found
             await asyncio.sleep(_PAUSE_SECONDS)
-            sequence = await self._last_sequence(subject)
-            if sequence == 0:
-                return None
         raise BusError(f"{subject}: no server has the last message now")
 
     async def first(self, subject: str, sequence: int) -> Stored | None:
@@ -91,7 +90,7 @@ def _error(answer: bytes) -> dict[str, object]:
 
 def _message(answer: Msg) -> Stored | None:
     """The message that an answer is; None where there is none. Raises `BusError`."""
-    headers = answer.headers or {}
+    headers = texts(answer.headers)
     if status := headers.get(STATUS):
         if status == NONE:
             return None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from hashlib import blake2b
 
 # Batches of one publisher are sent again within this time after they were sent first, or they may be stored twice.
 DUPLICATE_SECONDS = 20.0
@@ -32,6 +33,8 @@ class Stream:
     discard: Discard = Discard.OLD
     replicated: bool = True
     duplicate_seconds: float = DUPLICATE_SECONDS
+    # Further messages of a subject are refused; 0: any number.
+    most_per_subject: int = 0
 
 
 _GIB = 1 << 30
@@ -41,14 +44,16 @@ LOG = Stream(name="GAME_LOG", subjects=("log.>",), most_seconds=86_400, most_byt
 AMBIENT = Stream(
     name="GAME_AMBIENT", subjects=("amb.>",), most_seconds=600, most_bytes=_GIB, replicated=False
 )
-# Batches that a consumer has not handled. It keeps them until they are handled, and refuses rather than lose one.
+# Batches that a consumer has not handled. It keeps them until they are handled, and refuses rather than lose one. One world
+# must not fill it.
 DEAD_LETTERS = Stream(
     name="GAME_DLQ",
     subjects=("dlq.>",),
     most_seconds=0,
     most_bytes=2 * _GIB,
-    most_message_bytes=2 * MOST_BATCH_BYTES,
+    most_message_bytes=MOST_BATCH_BYTES + (32 << 10),
     discard=Discard.NEW,
+    most_per_subject=2000,
 )
 # Orders to handle dead letters again: apart from these, so that a full stream of dead letters can be emptied.
 ORDERS = Stream(
@@ -91,18 +96,25 @@ class Durable:
     revision: int = 1
     ack_seconds: float = 30.0
     most_pending: int = 1
-    # What is not replicated is in the memory of one server.
-    replicated: bool = True
     # `<namespace>/<world>` whose service it is for, where the bus's controller declares it.
     world: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Differs where anything that is declared differs."""
+        declared = (sorted(self.filters), self.revision, self.ack_seconds, self.most_pending)
+        return blake2b(repr(declared).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConsumerUse:
-    """A durable consumer as the broker has it; `pending` messages were not handled yet."""
+    """A durable consumer as the broker has it; `pending` messages were not handled yet.
+
+    `digest` is that of the `Durable` it was declared as; empty: not known now.
+    """
 
     name: str
     stream: str
-    filters: tuple[str, ...]
     world: str
-    pending: int
+    digest: str
+    pending: int = 0

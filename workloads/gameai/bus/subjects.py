@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 SHARDS = 64
 # Requests to the bus's controller about dead letters, and what they ask for.
-LETTERS, FIRST, REMOVE = "letters", "first", "remove"
+LETTERS, FIRST, LAST, REMOVE = "letters", "first", "last", "remove"
 # The set of worlds without a knowledge base.
 NO_SET = "none"
 # In place of a set: dead letters and orders of a consumer that reads one world, whose set may change. No set has this name.
@@ -158,6 +158,10 @@ def parsed(subject: str) -> Address:
             pass
         case _:
             raise ValueError(f"{subject!r} is not a subject of the bus")
+    if world_set != OWN_SET:
+        set_label(world_set)
+    for each in (namespace, name, service):
+        label(each)
     if not _NUMBER.fullmatch(number):
         raise ValueError(f"{subject!r} has no number of a world, which is 16 hexadecimal digits")
     return Address(

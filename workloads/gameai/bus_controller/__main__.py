@@ -9,6 +9,7 @@ from gameai_contract.names import HEALTH_PORT
 from gameai.bus.streams import streams
 from gameai.bus_controller.app import Options, run
 from gameai.bus_controller.declaring import UNWANTED_SECONDS
+from gameai.bus_controller.secret import secret_name
 from gameai.cluster.flags import NoServerError, add_server, server
 from gameai.serving import flags, loop
 from gameai.serving.identity import MOST_HOURS
@@ -32,12 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _options(given: argparse.Namespace) -> Options:
-    namespace, _, name = given.secret.partition("/")
     return Options(
         server=server(given),
         namespaces=tuple(filter(None, given.namespaces.split(","))),
-        secret_namespace=namespace,
-        secret_name=name,
+        secret=given.secret,
         url=given.bus,
         streams=streams(given.disk_mib << 20),
         replicas=given.stream_replicas,
@@ -54,10 +53,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         description="Decides who connects to the bus and what they may do there, and declares its streams.",
     )
     add_flags(parser)
-    given = parser.parse_args(arguments)
-    if given.secret.count("/") != 1:
-        parser.error("--secret must be namespace/name")
-    return given
+    return parser.parse_args(arguments)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +62,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--bus", required=True, metavar="URL", help="address of the brokers: nats://HOST:PORT")
     add(
         "--secret",
+        type=secret_name,
         required=True,
         metavar="NAMESPACE/NAME",
         help="Secret with the brokers' credentials, created if it is missing",

@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,17 @@ from gameai_contract.names import BUS_AUDIENCE
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
+from gameai.bus.group import WorldGroup
+from gameai.bus.login import Password
 from gameai.bus.streams import Stream
+from gameai.bus_controller import letters
 from gameai.bus_controller.callout import Callout
 from gameai.bus_controller.consumers import wanted
-from gameai.bus_controller.declaring import UNWANTED_SECONDS, Declared, Declaring
-from gameai.bus_controller.grants import Directory, grants
+from gameai.bus_controller.declaring import STREAMS_USER, UNWANTED_SECONDS, Declared, Declaring
+from gameai.bus_controller.grants import UNREADABLE, Directory, grants
 from gameai.bus_controller.metrics import ControllerMetrics
-from gameai.bus_controller.secret import Credentials, SecretError, credentials
+from gameai.bus_controller.parked import Parked, WorldKey, reported, seen
+from gameai.bus_controller.secret import Credentials, SecretError, SecretName, credentials
 from gameai.cluster.api import ApiError, Server
 from gameai.cluster.keys import follow_keys
 from gameai.cluster.watch import OUR_GROUP, Watched, places
@@ -38,9 +42,9 @@ _LOOK_SECONDS = 0.1
 _STOP_SECONDS = 5.0
 # The user of the servers' own configuration that answers callouts.
 CALLOUT_USER = "callout"
-_NOT_FOUND = 404
-# What keeps a WorldView from being read.
-_UNREAD = (aiohttp.ClientError, OSError, TimeoutError, LookupError, TypeError, ValueError)
+_FORBIDDEN, _NOT_FOUND = 403, 404
+# A namespace that may not be read for so long is gone.
+_FORBIDDEN_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,8 +53,7 @@ class Options:
 
     server: Server
     namespaces: tuple[str, ...]
-    secret_namespace: str
-    secret_name: str
+    secret: SecretName
     url: str
     streams: tuple[Stream, ...]
     replicas: int
@@ -96,19 +99,22 @@ class App:
         self._metrics = ControllerMetrics()
         self._tokens = Tokens(BUS_AUDIENCE, options.token_hours)
         self._worlds = [
-            Watched(options.server, f"{each}/worldviews", "", grants, self._changed)
+            Watched(options.server, f"{each}/worldviews", "", seen, self._changed)
             for each in places(options.namespaces)
         ]
         self._directory: Directory | None = None
         self._credentials: Credentials | None = None
         self._connected = False
+        # Since when a namespace may not be read.
+        self._forbidden: dict[str, float] = {}
         self._declaring = Declaring(
             Declared(
                 url=options.url,
                 streams=options.streams,
                 replicas=options.replicas,
                 granted=lambda: self._found().all,
-                is_used=self._is_used,
+                current=self._current,
+                report=self._report,
                 unwanted_seconds=options.unwanted_seconds,
             ),
             self._metrics,
@@ -146,7 +152,7 @@ class App:
             # What is known of a namespace that may no longer be listed is no longer true.
             listed = [each for each in self._worlds if not each.refused]
             held = itertools.chain.from_iterable(each.objects.values() for each in listed)
-            self._directory = Directory(held)
+            self._directory = Directory(each.grants for each in held)
         return self._directory
 
     async def _brokers(self) -> None:
@@ -158,14 +164,14 @@ class App:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._callouts(callout, held))
             group.create_task(self._declaring.run(held.streams))
+            login = Password(user=STREAMS_USER, password=held.streams)
+            group.create_task(letters.serve(self._options.url, login))
 
     async def _read_credentials(self) -> Credentials:
         options = self._options
         while True:
             try:
-                return await credentials(
-                    options.server, options.secret_namespace, options.secret_name
-                )
+                return await credentials(options.server, options.secret)
             except (ApiError, SecretError, aiohttp.ClientError, OSError, TimeoutError) as error:
                 _LOG.warning("%s", error or type(error))
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -217,18 +223,34 @@ class App:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
 
-    async def _is_used(self, world: str, consumer: str) -> bool:
-        """Whether a world has a service with this consumer, as the API server says now; True where it does not say."""
+    async def _report(self, parked: Mapping[WorldKey, tuple[Parked, ...]]) -> None:
+        worlds = {key: world for each in self._worlds for key, world in each.objects.items()}
+        await reported(self._options.server, worlds, parked)
+
+    async def _current(self, world: str) -> Mapping[str, WorldGroup] | None:
+        """The consumers that a world wants, as the API server says now; None where it does not say."""
         namespace, _, name = world.partition("/")
+        if self._options.namespaces and namespace not in self._options.namespaces:
+            return {}
         path = f"{OUR_GROUP}/namespaces/{namespace}/worldviews/{name}"
         try:
             async with self._options.server.session() as session:
                 document = await self._options.server.document(session, path)
-            return consumer in wanted(grants(document) or ())
+            found = wanted(grants(document) or ())
         except ApiError as error:
-            if error.status == _NOT_FOUND:
-                return False
-            _LOG.warning("the consumer %s stays: %s", consumer, error)
-        except _UNREAD as error:
-            _LOG.warning("the consumer %s stays: %s: %r", consumer, path, error)
-        return True
+            _LOG.warning("%s", error)
+            return self._without(namespace, error.status)
+        except (aiohttp.ClientError, OSError, TimeoutError, *UNREADABLE) as error:
+            _LOG.warning("%s: %r", path, error)
+            return None
+        self._forbidden.pop(namespace, None)
+        return found
+
+    def _without(self, namespace: str, status: int) -> Mapping[str, WorldGroup] | None:
+        """What an answer without a WorldView says. The rights in a namespace go with it."""
+        if status == _NOT_FOUND:
+            return {}
+        if status != _FORBIDDEN:
+            return None
+        since = self._forbidden.setdefault(namespace, time.monotonic())
+        return {} if time.monotonic() - since > _FORBIDDEN_SECONDS else None

@@ -8,7 +8,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from gameai.bus_controller.credentials import Issuer, Request, RequestError, request
-from gameai.bus_controller.grants import MOST_SERVICES, Directory, permissions
+from gameai.bus_controller.grants import (
+    MOST_SERVICES,
+    Directory,
+    Permissions,
+    permissions,
+)
 from gameai.bus_controller.metrics import ControllerMetrics
 from gameai.errors import UnauthenticatedError
 from gameai.serving.identity import Caller, Tokens
@@ -18,6 +23,10 @@ SUBJECT = "$SYS.REQ.USER.AUTH"
 # Every replica of this program is in it: one of them answers.
 _QUEUE = "gameai-bus-controller"
 _SAY_SECONDS, _MOST_SAID = 60, 256
+# A server waits so long for an answer; then its client has tried again.
+_MOST_AGE_SECONDS = 5
+# Connections of an account: so many at once, and so many a second. Each of them is signed for.
+_BURST, _PER_SECOND, _MOST_ACCOUNTS = 400.0, 20.0, 4096
 
 
 class _NoGrantError(Exception):
@@ -43,6 +52,10 @@ class Callout:
         self._metrics, self._now = metrics, now
         # When each refusal was logged.
         self._said: dict[str, int] = {}
+        # The permissions of accounts, as the directory last was.
+        self._known: tuple[Directory, dict[str, Permissions]] = (Directory(), {})
+        # Connections that an account may still open, and when that was counted.
+        self._left: dict[str, tuple[float, float]] = {}
 
     def answer(self, asked: bytes) -> str | None:
         """The answer to a request of a server; None where it cannot be read. A token is in no message of a log."""
@@ -53,6 +66,9 @@ class Callout:
             _LOG.error("%s", error)
             return None
         now = int(self._now())
+        if now - given.asked_at > _MOST_AGE_SECONDS:
+            self._count("late")
+            return None
         try:
             user = self._user(given, now)
         except UnauthenticatedError as error:
@@ -65,7 +81,36 @@ class Callout:
     def _user(self, given: Request, now: int) -> str:
         caller = self._tokens.owner(given.token, "connect with")
         account = caller.name or ""
-        granted = self._directory().of(account)
+        self._take(account)
+        allowed = self._permissions(account)
+        return self._issuer.user(given, account, allowed, now=now, ends_at=_end(caller))
+
+    def _take(self, account: str) -> None:
+        """Count a connection. Raises `_NoGrantError` where an account opens too many."""
+        now = self._now()
+        left, at = self._left.get(account, (_BURST, now))
+        left = min(_BURST, left + (now - at) * _PER_SECOND)
+        if left < 1:
+            raise _NoGrantError(
+                f"account {account} opens more than {_PER_SECOND:g} connections a second",
+                "too_many_connections",
+            )
+        if len(self._left) >= _MOST_ACCOUNTS:
+            self._left.clear()
+        self._left[account] = (left - 1, now)
+
+    def _permissions(self, account: str) -> Permissions:
+        """What an account may do. Raises `_NoGrantError`."""
+        directory = self._directory()
+        if self._known[0] is not directory:
+            self._known = (directory, {})
+        known = self._known[1]
+        if account not in known:
+            known[account] = self._allowed(directory, account)
+        return known[account]
+
+    def _allowed(self, directory: Directory, account: str) -> Permissions:
+        granted = directory.of(account)
         services = sum(each.weight for each in granted)
         if services > MOST_SERVICES:
             raise _NoGrantError(
@@ -77,7 +122,7 @@ class Callout:
             raise _NoGrantError(
                 f"account {account} runs no service of a GameWorld that may use the bus", "no_grant"
             )
-        return self._issuer.user(given, account, allowed, now=now, ends_at=_end(caller))
+        return allowed
 
     def _refused(self, given: Request, now: int, result: str, why: str) -> str:
         self._count(result)

@@ -14,6 +14,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gameai.bus.streams import DEAD_LETTERS
 from gameai.bus_controller.grants import Permissions
 
 # The account of the servers for connections with a token. The streams are in another one, which takes events from it.
@@ -22,7 +23,8 @@ SEED_BYTES = 32
 _ACCOUNT_KEY = 0
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _VERSION = 2
-# Servers take limits from tokens of clients alone: those of connections are in their configuration.
+# Of a connection: a consumer and a publisher have four subscriptions, and a dead letter is the largest message.
+_MOST_SUBSCRIPTIONS, _MOST_PAYLOAD_BYTES = 16, DEAD_LETTERS.most_message_bytes
 _NO_LIMIT = -1
 _PARTS = 3
 
@@ -39,6 +41,8 @@ class Request:
     server: str
     token: str
     host: str
+    # When the server asked, in Unix seconds.
+    asked_at: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,9 +70,9 @@ class Issuer:
             "version": _VERSION,
             "pub": {"allow": list(allowed.publish)},
             "sub": {"allow": list(allowed.subscribe)},
-            "subs": _NO_LIMIT,
+            "subs": _MOST_SUBSCRIPTIONS,
             "data": _NO_LIMIT,
-            "payload": _NO_LIMIT,
+            "payload": _MOST_PAYLOAD_BYTES,
         }
         about = {"sub": request.user, "aud": WORLDS_ACCOUNT, "name": account, "exp": ends_at}
         return self._signed({**about, "iat": now, "nats": nats})
@@ -82,7 +86,8 @@ class Issuer:
 
     def _signed(self, claims: Mapping[str, Any]) -> str:
         named = {**claims, "iss": self.public_key}
-        number = hashlib.sha256(_json(named)).digest()
+        about = (named["sub"], named["aud"], named["iat"])
+        number = hashlib.sha256(_json({"about": about})).digest()
         text = b".".join(
             (_text(_json(_HEADER)), _text(_json({**named, "jti": _base32(number).decode()})))
         )
@@ -105,12 +110,14 @@ def request(token: str) -> Request:
         if len(parts) != _PARTS:
             raise ValueError("it is no JSON Web Token")
         padded = parts[1] + "=" * (-len(parts[1]) % 4)
-        nats = json.loads(base64.urlsafe_b64decode(padded))["nats"]
+        claims = json.loads(base64.urlsafe_b64decode(padded))
+        nats = claims["nats"]
         return Request(
             user=str(nats["user_nkey"]),
             server=str(nats["server_id"]["id"]),
             token=str(nats["connect_opts"].get("auth_token", "")),
             host=str(nats["client_info"].get("host", "")),
+            asked_at=int(claims.get("iat", 0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RequestError(f"a request of a server cannot be read: {error!r}") from error

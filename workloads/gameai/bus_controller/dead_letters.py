@@ -11,19 +11,20 @@ from gameai_contract.names import BUS_SECRET_ENVIRONMENT, BUS_URL_ENVIRONMENT
 
 from gameai.bus import subjects
 from gameai.bus.admin import NatsAdmin
-from gameai.bus.consumer import REASON, redrive
+from gameai.bus.consumer import redrive
+from gameai.bus.dead_letters import REASON
 from gameai.bus.log import BusError, Stored
 from gameai.bus.login import Password
 from gameai.bus.streams import DEAD_LETTERS
 from gameai.bus_controller.declaring import STREAMS_USER
-from gameai.bus_controller.secret import SecretError, credentials
+from gameai.bus_controller.secret import SecretError, existing, secret_name
 from gameai.cluster.api import ApiError
 from gameai.cluster.flags import NoServerError, add_server, server
 from gameai.serving import loop
 
 _PREFIX = "dlq."
 _MOST_ROWS = 1000
-_HEAD = ("ID", "LETTERS", "SINCE", "REASON")
+_HEAD = ("ID", "BATCHES", "FIRST", "SINCE", "REASON")
 _FAULTS = (
     ApiError,
     BusError,
@@ -52,8 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _done(given: argparse.Namespace) -> list[str]:
-    namespace, _, name = given.secret.partition("/")
-    held = await credentials(server(given), namespace, name)
+    held = await existing(server(given), given.secret)
     login = Password(user=STREAMS_USER, password=held.streams)
     async with NatsAdmin(given.bus, name="gameai-dead-letters", login=login) as log:
         match given.action:
@@ -62,7 +62,7 @@ async def _done(given: argparse.Namespace) -> list[str]:
             case "redrive":
                 return await ordered(log, given.id)
             case _:
-                return await discarded(log, given.id, first=given.first)
+                return await discarded(log, given.id, given.sequence)
 
 
 async def listed(log: NatsAdmin) -> list[str]:
@@ -87,14 +87,17 @@ async def ordered(log: NatsAdmin, named: str) -> list[str]:
     return [f"ordered: a replica of {address.service} handles them in order, up to one that fails"]
 
 
-async def discarded(log: NatsAdmin, named: str, *, first: bool) -> list[str]:
-    """Remove the dead letters of an ID, or the first of them alone. Raises `NoLettersError`."""
+async def discarded(log: NatsAdmin, named: str, sequence: int | None) -> list[str]:
+    """Remove the dead letters of an ID, or the one of a sequence alone. Raises `NoLettersError`."""
     subject = await _subject(log, named)
-    if not first:
+    if sequence is None:
         return [f"discarded {await log.purge(DEAD_LETTERS, subject)} batches"]
-    letter = await log.first(DEAD_LETTERS, subject)
-    if letter is not None:
-        await log.remove(DEAD_LETTERS, subject, letter.sequence)
+    letter = await log.first(DEAD_LETTERS, subject, sequence)
+    if letter is None or letter.sequence != sequence:
+        raise NoLettersError(
+            f"there is no dead letter {sequence} of {named}: it was handled or discarded"
+        )
+    await log.remove(DEAD_LETTERS, subject, sequence)
     return ["discarded 1 batch"]
 
 
@@ -115,6 +118,7 @@ def _row(subject: str, count: int, first: Stored) -> tuple[str, ...]:
     return (
         subject.removeprefix(_PREFIX),
         str(count),
+        str(first.sequence),
         since.strftime("%Y-%m-%dT%H:%M:%SZ"),
         # Of a foreign program: nothing that a terminal would act on.
         "".join(each if each.isprintable() else " " for each in reason),
@@ -144,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--secret",
+        type=secret_name,
         default=secret,
         required=secret is None,
         metavar="NAMESPACE/NAME",
@@ -156,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     discard = actions.add_parser("discard", help="remove them; they are lost for this consumer")
     for each in (again, discard):
         each.add_argument("id", help="as `list` shows it")
-    discard.add_argument("--first", action="store_true", help="the first one alone")
+    discard.add_argument("--sequence", type=int, help="this one alone; `list` shows the first")
     return parser
 
 

@@ -1,55 +1,67 @@
-"""EDGE: one connection to the brokers, on which streams and consumers of worlds are declared, and dead letters are given out."""
+"""EDGE: declares streams and consumers of worlds at the brokers."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 
 from gameai.bus import subjects
 from gameai.bus.admin import NatsAdmin
+from gameai.bus.group import WorldGroup
 from gameai.bus.log import BusError
 from gameai.bus.login import Password
-from gameai.bus.streams import LOG, ORDERS, ConsumerUse, Durable, Stream
-from gameai.bus_controller.consumers import Changes, changes, wanted
+from gameai.bus.streams import DEAD_LETTERS, LOG, ORDERS, ConsumerUse, Durable, Stream
+from gameai.bus_controller.consumers import Changes, again, changes, own_letters, wanted
 from gameai.bus_controller.grants import Grant
-from gameai.bus_controller.letters import Letters
 from gameai.bus_controller.metrics import ControllerMetrics
+from gameai.bus_controller.parked import Parked, WorldKey, observed
 
 _LOG = logging.getLogger(__name__)
 # The user of the servers' own configuration that may do everything.
 STREAMS_USER = "streams"
-_QUEUE = "gameai-bus-controller"
 _RETRY_SECONDS = 1.0
 # Between two comparisons with what is declared; worlds are looked at more often.
 _COMPARE_SECONDS, _LOOK_SECONDS = 10.0, 0.2
+# Worlds with dead letters of a consumer that metrics show.
+_MOST_PARKED = 1000
+# After so many that cannot be declared the rest waits for the next comparison.
+_MOST_FAILURES = 5
 # A consumer that no world wants is removed after this time, with its position.
 UNWANTED_SECONDS = 600.0
 
-# Whether a world still has a service that uses a consumer of this name, as the API server says now. Raises an error where
-# it does not say.
-IsUsed = Callable[[str, str], Awaitable[bool]]
+# The consumers that a world wants, by name, as the API server says now; None where it does not say.
+Current = Callable[[str], Awaitable[Mapping[str, WorldGroup] | None]]
+# Says in the cluster which services of each world have parked events.
+Report = Callable[[Mapping[WorldKey, tuple[Parked, ...]]], Awaitable[None]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declared:
-    """What is declared: the streams, and so many copies of each. `is_used` confirms that a consumer is not wanted."""
+    """What is declared: the streams, and so many copies of each. `current` confirms what a watch has seen, which may be late."""
 
     url: str
     streams: tuple[Stream, ...]
     replicas: int
     granted: Callable[[], Iterable[Grant]]
-    is_used: IsUsed
+    current: Current
+    report: Report
     unwanted_seconds: float = UNWANTED_SECONDS
 
 
 @dataclass(slots=True)
 class _Seen:
-    """The consumers of worlds as the brokers had them; `granted` is what was last declared."""
+    """The consumers of worlds as the brokers had them; `granted` is what was last declared.
+
+    `unwanted` says since when, `failed` and `refused` which are not declared and why they are not tried first, or at all.
+    """
 
     present: list[ConsumerUse] = field(default_factory=list)
     granted: Iterable[Grant] | None = None
     unwanted: dict[str, float] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
 
 
 class Declaring:
@@ -66,23 +78,23 @@ class Declaring:
         while True:
             try:
                 async with NatsAdmin(self._declared.url, name="gameai-streams", login=login) as log:
-                    await log.serve(f"{subjects.LETTERS}.>", _QUEUE, Letters(log).answer)
                     await self._compare(log)
             except BusError as error:
                 self.fault = str(error)
                 _LOG.warning("streams and consumers are not as declared: %s", error)
+                self._metrics.pending.clear()
+                self._metrics.dead_letters.clear()
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _compare(self, log: NatsAdmin) -> None:
         while True:
             await self._declare_streams(log)
             self._seen.present = [
-                each
-                for stream in (LOG, ORDERS)
-                for each in await log.consumers(stream)
-                if each.world
+                each for stream in (LOG, ORDERS) for each in await log.consumers(stream)
             ]
             self._seen.granted = None
+            await self._count_letters(log)
+            self._count_pending()
             end = monotonic() + _COMPARE_SECONDS
             while monotonic() < end:
                 await self._declare_consumers(log)
@@ -97,59 +109,107 @@ class Declaring:
             self._metrics.messages.labels(each.name).set(each.messages)
             self._metrics.consumers.labels(each.name).set(each.consumers)
 
+    async def _count_letters(self, log: NatsAdmin) -> None:
+        """Count dead letters, and say which worlds have some."""
+        counts = await log.counts(DEAD_LETTERS)
+        self._metrics.dead_letters.clear()
+        for subject in sorted(counts)[:_MOST_PARKED]:
+            with contextlib.suppress(ValueError):
+                of = subjects.parsed(subject)
+                labels = self._metrics.dead_letters.labels(of.namespace, of.world, of.service)
+                labels.inc(counts[subject])
+        groups = wanted(self._declared.granted()).values()
+        await self._declared.report(await observed(log, groups, counts))
+
     async def _declare_consumers(self, log: NatsAdmin) -> None:
-        """Create and change those of new and changed worlds at once, and remove those that were unwanted for a while."""
+        """Declare those of new and changed worlds at once, and remove those that were unwanted for a while.
+
+        One that cannot be declared keeps no other from it, and is tried again with the next comparison.
+        """
         granted = self._declared.granted()
         if granted is self._seen.granted:
             return
-        groups = wanted(granted)
-        found = changes(groups, self._seen.present)
-        for new, durables in ((True, found.create), (False, found.change)):
-            for each in durables:
-                await log.declare_consumer(each, new=new)
-                self._declare(each)
+        found = changes(wanted(granted), self._seen.present)
+        failures = 0
+        for each in sorted(
+            (*found.create, *found.change), key=lambda one: one.name in self._seen.failed
+        ):
+            try:
+                await self._declare(log, each, new=each in found.create)
+            except BusError as error:
+                _LOG.warning("a consumer is not as declared: %s", error)
+                self._seen.failed.add(each.name)
+                failures += 1
+                if failures == _MOST_FAILURES:
+                    break
+            else:
+                self._seen.failed.discard(each.name)
         await self._remove(log, found)
         self._seen.granted = granted
         self._report(found)
 
-    def _declare(self, durable: Durable) -> None:
-        """Remember a consumer that was just declared."""
+    async def _declare(self, log: NatsAdmin, durable: Durable, *, new: bool) -> None:
+        """Declare a consumer, and remember it. Raises `BusError`."""
         key = (durable.stream.name, durable.name)
+        pending = 0
+        if not new:
+            # What a late watch has seen would take events from a consumer that another controller has changed.
+            before = next(each for each in self._seen.present if (each.stream, each.name) == key)
+            current = await self._declared.current(durable.world)
+            found = again(current or {}, before)
+            if found is None:
+                return
+            durable, pending = found, before.pending
+        if not await log.declare_consumer(durable, new=new):
+            return
         rest = [each for each in self._seen.present if (each.stream, each.name) != key]
-        self._seen.present = [
-            *rest,
-            ConsumerUse(
-                name=durable.name,
-                stream=durable.stream.name,
-                filters=tuple(sorted(durable.filters)),
-                world=durable.world,
-                pending=0,
-            ),
-        ]
+        made = ConsumerUse(
+            name=durable.name,
+            stream=durable.stream.name,
+            world=durable.world,
+            digest=durable.digest,
+            pending=pending,
+        )
+        self._seen.present = [*rest, made]
 
     async def _remove(self, log: NatsAdmin, found: Changes) -> None:
-        """What no world has wanted for a while, if the API server says so too: a watch may be late."""
+        """What no world has wanted for a while, if the API server says so too."""
         now, before = monotonic(), self._seen.unwanted
         self._seen.unwanted = {each.name: before.get(each.name, now) for each in found.unwanted}
-        for each in found.unwanted:
-            if now - self._seen.unwanted[each.name] < self._declared.unwanted_seconds:
-                continue
-            if await self._declared.is_used(each.world, each.name):
+        due = [
+            each
+            for each in found.unwanted
+            if now - self._seen.unwanted[each.name] >= self._declared.unwanted_seconds
+        ]
+        for each in due:
+            current = await self._declared.current(each.world)
+            if current is None or each.name in current:
+                self._seen.unwanted[each.name] = now
                 continue
             await log.remove_consumer(each)
             self._seen.present.remove(each)
-            _LOG.info("removed the consumer %s of world %s", each.name, each.world)
+            # Nothing can handle them any more, and they would keep their room.
+            purged = await log.purge(DEAD_LETTERS, own_letters(each.name))
+            _LOG.info(
+                "removed the consumer %s of world %s, and %d dead letters",
+                *(each.name, each.world, purged),
+            )
 
     def _report(self, found: Changes) -> None:
         for each in found.refused:
-            _LOG.warning(
-                "the consumer of service %s in world %s/%s exceeds a limit and is not created",
-                *(each.consumer, each.world.namespace, each.world.name),
-            )
+            if each.name not in self._seen.refused:
+                _LOG.warning(
+                    "the consumer of service %s in world %s/%s exceeds a limit and is not created",
+                    *(each.consumer, each.world.namespace, each.world.name),
+                )
+        self._seen.refused = {each.name for each in found.refused}
         self._metrics.refused_consumers.set(len(found.refused))
+
+    def _count_pending(self) -> None:
+        groups = wanted(self._declared.granted())
         self._metrics.pending.clear()
-        for use in self._seen.present:
-            if use.stream == LOG.name:
-                namespace, _, world = use.world.partition("/")
-                service = use.name.rpartition("_")[2]
-                self._metrics.pending.labels(namespace, world, service).set(use.pending)
+        for each in self._seen.present:
+            if each.stream == LOG.name and (group := groups.get(each.name)):
+                of = group.world
+                labels = self._metrics.pending.labels(of.namespace, of.name, group.consumer)
+                labels.set(each.pending)

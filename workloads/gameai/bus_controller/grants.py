@@ -11,10 +11,12 @@ from gameai.bus.streams import DEAD_LETTERS
 from gameai.bus.subjects import World
 from gameai.cluster.world_views import is_current
 
-# An account with more services, of all its worlds, is refused: its permissions would not fit a message of the servers. A
-# service that consumes counts as five.
-MOST_SERVICES = 512
+# An account with more services, of all its worlds, is refused: its permissions would not fit a message of the servers, and
+# take long to sign. A service that consumes counts as five; a world has at most 32.
+MOST_SERVICES = 160
 _WEIGHT_OF_CONSUMER = 4
+# What `grants` raises for a WorldView that cannot be read.
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
 _ACCOUNT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
@@ -44,7 +46,7 @@ class Permissions:
 def grants(document: Mapping[str, Any]) -> tuple[Grant, ...] | None:
     """What a WorldView grants; None if it is being deleted, or is not owned by its GameWorld.
 
-    Raises `ValueError`, `KeyError`, `TypeError` or `AttributeError` where it cannot be read.
+    Raises one of `UNREADABLE` where it cannot be read.
     """
     if not is_current(document):
         return None
@@ -116,8 +118,12 @@ def _used_by(consumer: WorldGroup) -> list[str]:
     letters = consumer.own_letters
     return [
         *(f"$JS.API.CONSUMER.MSG.NEXT.{each}.{consumer.name}" for each in read),
-        *(f"$JS.ACK.{each}.{consumer.name}.>" for each in read),
+        # All of its parts: newer forms of these subjects have others before the names.
+        *(f"$JS.ACK.{each}.{consumer.name}.*.*.*.*.*" for each in read),
         letters,
         f"$JS.API.DIRECT.GET.{DEAD_LETTERS.name}.{letters}",
-        *(subjects.letter_request(each, letters) for each in (subjects.FIRST, subjects.REMOVE)),
+        *(
+            subjects.letter_request(each, letters)
+            for each in (subjects.FIRST, subjects.LAST, subjects.REMOVE)
+        ),
     ]

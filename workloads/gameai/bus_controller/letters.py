@@ -3,14 +3,18 @@
 A request has the subject of the dead letters in its own, and servers let a service ask for its own only.
 """
 
+import asyncio
 import datetime
 import logging
+import time
 from collections.abc import Mapping
 
 from nats.aio.msg import Msg
 
 from gameai.bus import subjects
+from gameai.bus.admin import NatsAdmin
 from gameai.bus.log import BusError, Log, Stored
+from gameai.bus.login import Login
 from gameai.bus.scoped import (
     DESCRIPTION,
     FAILED,
@@ -24,6 +28,22 @@ from gameai.bus.streams import DEAD_LETTERS
 
 _LOG = logging.getLogger(__name__)
 _MOST_SEQUENCE = 1 << 63
+_QUEUE = "gameai-bus-controller"
+_RETRY_SECONDS = 1.0
+# The same warning, at most once in this time.
+_SAY_SECONDS = 10.0
+
+
+async def serve(url: str, login: Login) -> None:
+    """Until cancelled. The connection is apart from others: its clients may send more than it takes."""
+    while True:
+        try:
+            async with NatsAdmin(url, name="gameai-letters", login=login) as log:
+                await log.serve(f"{subjects.LETTERS}.>", _QUEUE, Letters(log).answer)
+                await asyncio.Event().wait()
+        except BusError as error:
+            _LOG.warning("dead letters are not served: %s", error)
+            await asyncio.sleep(_RETRY_SECONDS)
 
 
 class Letters:
@@ -31,29 +51,37 @@ class Letters:
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self._said = -_SAY_SECONDS
 
     async def answer(self, request: Msg) -> tuple[bytes, Mapping[str, str]]:
         """The answer to a request: a message of the stream, or a status."""
         try:
             found = await self._found(request)
         except (BusError, ValueError) as error:
-            _LOG.warning("%s: %s", request.subject, error)
+            if time.monotonic() - self._said > _SAY_SECONDS:
+                self._said = time.monotonic()
+                _LOG.warning("%s: %s", request.subject, error)
             return b"", {STATUS: FAILED, DESCRIPTION: " ".join(str(error).split())}
         return (b"", {STATUS: NONE}) if found is None else (found.payload, _headers(found))
 
     async def _found(self, request: Msg) -> Stored | None:
-        """The first message from the sequence of a request on; to remove one leaves none. Raises `BusError`, ValueError."""
+        """The message that a request asks for; a removal answers none. Raises `BusError`, ValueError."""
         _, operation, rest = request.subject.split(".", 2)
         letters = f"dlq.{rest}"
         subjects.parsed(letters)
         sequence = _sequence(request.data)
-        if operation not in (subjects.FIRST, subjects.REMOVE):
-            raise ValueError(f"{operation!r} is no operation")
-        found = await self._log.first(DEAD_LETTERS, letters, sequence)
-        if operation == subjects.FIRST or found is None or found.sequence != sequence:
-            return found if operation == subjects.FIRST else None
-        await self._log.remove(DEAD_LETTERS, letters, sequence)
-        return None
+        match operation:
+            case subjects.LAST:
+                return await self._log.last(DEAD_LETTERS, letters)
+            case subjects.FIRST:
+                return await self._log.first(DEAD_LETTERS, letters, sequence)
+            case subjects.REMOVE:
+                found = await self._log.first(DEAD_LETTERS, letters, sequence)
+                if found and found.sequence == sequence:
+                    await self._log.remove(DEAD_LETTERS, letters, sequence)
+                return None
+            case _:
+                raise ValueError(f"{operation!r} is no operation")
 
 
 def _sequence(data: bytes) -> int:

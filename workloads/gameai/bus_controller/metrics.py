@@ -9,7 +9,7 @@ class ControllerMetrics:
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.connections = Counter(
             "gameai_bus_controller_connections",
-            "Connections to the bus that were decided on, by result: accepted, no_token, no_grant, too_many_services, unreadable.",
+            "Connections to the bus that were decided on, by result: accepted, no_token, no_grant, too_many_services, too_many_connections, late, unreadable.",
             ["result"],
             registry=registry,
         )
@@ -48,6 +48,12 @@ class ControllerMetrics:
             "gameai_bus_consumer_pending_batches",
             "Batches that a service which consumes events of its world has not handled.",
             ["namespace", "world", "service"],
+            registry=registry,
+        )
+        self.dead_letters = Gauge(
+            "gameai_bus_dead_letter_batches",
+            "Batches that a consumer could not handle, with those behind them; each of its worlds is parked.",
+            ["namespace", "world", "consumer"],
             registry=registry,
         )
         self.refused_consumers = Gauge(

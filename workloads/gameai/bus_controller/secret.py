@@ -1,5 +1,6 @@
 """EDGE: the Secret with the credentials of the bus's own servers and programs. It is created once, and never changed."""
 
+import argparse
 import base64
 import secrets  # noqa: TID251 - the edge: credentials are made here
 from dataclasses import dataclass
@@ -34,8 +35,38 @@ class SecretError(Exception):
     """The Secret is not what this program creates; the message says what to do."""
 
 
-async def credentials(server: Server, namespace: str, name: str) -> Credentials:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SecretName:
+    """Where the Secret is."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def secret_name(text: str) -> SecretName:
+    """For `type` of a flag: `namespace/name`."""
+    namespace, slash, name = text.partition("/")
+    if not namespace or not slash or not name or "/" in name:
+        raise argparse.ArgumentTypeError(f"{text!r} must be namespace/name")
+    return SecretName(namespace=namespace, name=name)
+
+
+async def existing(server: Server, name: SecretName) -> Credentials:
+    """Those of the Secret. Raises `SecretError` if it is missing, `ApiError`, and what connections raise."""
+    path = f"/api/v1/namespaces/{name.namespace}/secrets/{name.name}"
+    async with server.session() as session:
+        found = await _found(server, session, path)
+    if found is None:
+        raise SecretError(f"Secret {name} does not exist: the bus's controller creates it")
+    return _read(found, str(name))
+
+
+async def credentials(server: Server, of: SecretName) -> Credentials:
     """Those of the Secret, which is created if it is missing. Raises `SecretError`, `ApiError`, and what connections raise."""
+    namespace, name = of.namespace, of.name
     collection = f"/api/v1/namespaces/{namespace}/secrets"
     async with server.session() as session:
         found = await _found(server, session, f"{collection}/{name}")

@@ -83,6 +83,21 @@ class Server:
                 raise ApiError(f"POST {path} was answered {response.status}", response.status)
             return orjson.loads(await response.read())
 
+    async def merge(
+        self, session: aiohttp.ClientSession, path: str, document: Mapping[str, Any]
+    ) -> None:
+        """Merge fields into an object. Raises `ApiError`, and what connections raise."""
+        async with (
+            asyncio.timeout(_CALL_SECONDS),
+            session.patch(
+                f"{self.url}{path}",
+                data=orjson.dumps(document),
+                headers=self._headers("application/merge-patch+json"),
+            ) as response,
+        ):
+            if response.status != _OK:
+                raise ApiError(f"PATCH {path} was answered {response.status}", response.status)
+
     def _headers(self, content: str = "") -> dict[str, str]:
         held = {"Authorization": f"Bearer {self.token_file.read_text().strip()}"}
         return {**held, "Content-Type": content} if content else held

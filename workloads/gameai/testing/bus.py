@@ -100,6 +100,9 @@ class MemoryLog:
             raise DuplicateError("the broker has this message already")
         if after is not None and after != self._last_sequence(kept, message.subject):
             raise MovedError(f"the last message of {message.subject} is not {after}")
+        most = kept.stream.most_per_subject
+        if most and sum(s.subject == message.subject for _, s in kept.messages.values()) >= most:
+            raise BusError(f"{kept.stream.name} has {most} messages of {message.subject}")
         self._make_room(kept, len(message.payload))
         kept.sequence += 1
         stored = Stored(
