@@ -2,13 +2,14 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 from gameai.bus import subjects
 from gameai.bus.batches import Limits, parsed
 from gameai.bus.consumer import redrive
 from gameai.bus.dead_letters import REASON, TRIES
-from gameai.bus.group import PoisonError, Received, RetryError
+from gameai.bus.group import PoisonError, Received, RetryError, WorldGroup
 from gameai.bus.log import BusError, Log, MovedError, Outgoing, Start
 from gameai.bus.publisher import Publisher
 from gameai.bus.streams import DEAD_LETTERS, LOG, Durable
@@ -133,6 +134,25 @@ async def test_a_redrive_stops_at_what_fails_again(log: Log) -> None:
         await until(lambda: was_tried(handled, 3, 2))
     assert [first_victim(each) for each in await letters(log)] == [3, 4]
     assert handled.events == []
+
+
+async def test_a_consumer_of_one_world_reads_it_in_each_set_and_no_other_world(log: Log) -> None:
+    handled = Handled(fails_at(2, PoisonError("no"), times=1))
+    group = WorldGroup(world=MOOR, consumer="quests")
+    later = replace(MOOR, world_set="moor_lore")
+    async with consuming(log, handled, group=group, replicas=2):
+        await publish(log, 1, 2)
+        await publish(log, 3, world=later)
+        await publish(log, 4, world=worlds(1)[0])
+        async with asyncio.timeout(60):
+            while (last := await log.last(DEAD_LETTERS, group.own_letters)) is None or (
+                first_victim(last) != 3
+            ):
+                await asyncio.sleep(0.02)
+        await redrive(log, subjects.own(MOOR, "quests"), "quests")
+        await handled.reach(3)
+    assert handled.of(MOOR) == [1, 2, 3]
+    assert len(handled.events) == 3
 
 
 async def test_what_fails_five_times_is_a_dead_letter(

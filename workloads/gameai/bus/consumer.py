@@ -56,6 +56,8 @@ _MOST_LATER_US, _MOST_FOREIGN_US = 3_600_000_000, 60_000_000
 _FOREIGN_SECONDS = 1.0
 _FETCH_SECONDS = 5.0
 _LOST_SECONDS = 1.0
+# A request that took so long has used a part of the time that the broker waits for an answer to a batch.
+_LONG_SECONDS = 1.0
 # A consumer that is refused opens another connection after so long; each time after twice as long.
 _REFUSED_SECONDS, _MOST_REFUSED_SECONDS = 10.0, 300.0
 # What a consumer that ends still has for saying so.
@@ -104,8 +106,9 @@ class Consumer:
                 tasks.create_task(self._read(self._group.redrives(ack_seconds), self._redrive))
 
     async def _read(self, durable: Durable, handle: Callable[[Delivery], Awaitable[None]]) -> None:
-        pause = _REFUSED_SECONDS
+        now, pause = asyncio.get_running_loop().time, _REFUSED_SECONDS
         while True:
+            began = now()
             try:
                 subscription = await self._log.subscribe(durable)
                 try:
@@ -113,6 +116,8 @@ class Consumer:
                 finally:
                     await subscription.close()
             except RefusedError as error:
+                if now() - began > _MOST_REFUSED_SECONDS:
+                    pause = _REFUSED_SECONDS
                 _LOG.warning("%s connects again in %g s: %s", durable.name, pause, error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _MOST_REFUSED_SECONDS)
@@ -186,9 +191,12 @@ class Consumer:
 
     async def _settled(self, address: Address, letters: str, given: Delivery) -> bool:
         """Handle a batch, or store it as a dead letter; False: its world was parked or unparked meanwhile."""
+        now = asyncio.get_running_loop().time
+        began = now()
         last = await self._log.last(DEAD_LETTERS, letters)
-        # That may have taken long, and the time of the handler begins now.
-        await given.working()
+        if now() - began > _LONG_SECONDS:
+            # The handler has its whole time from now on.
+            await given.working()
         dead: Dead | None = Dead("its world is parked", 0)
         if last is None:
             dead = await self._tried(address, given)
