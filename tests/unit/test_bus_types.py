@@ -18,6 +18,7 @@ from gameai.bus.types import DamagedEventError, EventType, LaterSchemaError, Typ
 from gameai.bus.v1.bus_pb2 import Event, EventBatch, event
 from gameai.events.v1 import events_pb2
 from gameai.testing.bus import MemoryLog
+from gameai_devcluster import event_reference
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
@@ -358,3 +359,9 @@ def test_a_subject_of_what_belongs_to_one_world_is_read() -> None:
     assert subjects.parsed(subjects.dead_letters(own, "quests")) == own
     with pytest.raises(ValueError, match="part of a subject"):
         subjects.parsed("dlq.own.quests.moor.*.05c3ac51791a25e4")
+
+
+def test_the_reference_has_every_type_and_says_what_each_field_means() -> None:
+    found = event_reference.sections()
+    assert len(found) == len(TYPES)
+    assert all(meaning for _, rows in found for _, _, meaning in rows)

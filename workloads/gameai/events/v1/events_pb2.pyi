@@ -62,6 +62,7 @@ class WeatherChanged(_message.Message):
     region: _builtins.int
     """Name of the region."""
     sky: _weather_pb2.Sky.ValueType
+    """The sky from this time on."""
     centidegrees: _builtins.int
     """Hundredths of a degree Celsius."""
     wind: _builtins.int
@@ -102,7 +103,9 @@ class PhaseChanged(_message.Message):
     DAY_FIELD_NUMBER: _builtins.int
     NEXT_US_FIELD_NUMBER: _builtins.int
     phase: _time_pb2.Phase.ValueType
+    """The phase that has started."""
     season: _time_pb2.Season.ValueType
+    """The season of the day."""
     day: _builtins.int
     """Number of the day since the world's epoch, from 0."""
     next_us: _builtins.int
@@ -165,9 +168,11 @@ class DeadLettered(_message.Message):
     CONSUMER_FIELD_NUMBER: _builtins.int
     DELIVERIES_FIELD_NUMBER: _builtins.int
     batch_source: _builtins.int
-    """Source, epoch and first sequence number of the batch."""
+    """Source of the batch."""
     batch_epoch: _builtins.int
+    """Epoch of the batch."""
     batch_first_sequence: _builtins.int
+    """First sequence number of the batch."""
     consumer: _builtins.int
     """Number of the service that could not handle it."""
     deliveries: _builtins.int
