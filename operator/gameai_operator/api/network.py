@@ -64,7 +64,7 @@ class Network(Model):
     """Network access of a world's pods."""
 
     mode: NetworkMode = NetworkMode.ISOLATED
-    """Isolated or Open. Isolated allows ingress from the world itself, Prometheus and allowFrom, and egress to the world itself, DNS, Pod Identity, the gateway, the memory of knowledgeBaseRef and allowTo. Open has no restrictions."""
+    """Isolated or Open. Isolated allows ingress from the world itself, Prometheus and allowFrom, and egress to the world itself, DNS, Pod Identity, the gateway, the memory of knowledgeBaseRef, the event bus and allowTo. Open has no restrictions."""
     allow_from: Annotated[tuple[Peer, ...], Field(max_length=16)] = ()
     """Additional peers that may call the world's services. Default: none. Example: [{namespaceSelector: {matchLabels: {team: game-servers}}, ports: [50051]}]."""
     allow_to: Annotated[tuple[Peer, ...], Field(max_length=16)] = ()

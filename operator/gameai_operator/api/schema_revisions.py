@@ -17,7 +17,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
         8: {
             "KnowledgeBase": "8aaaba1d5de4e871",
             "ModelTier": "70dac0fc65beade5",
-            "GameWorld": "768b308b8078f822",
+            "GameWorld": "f1592ae3255dfe0f",
             "WorldView": "e0314489d1e7f68d",
         },
     }

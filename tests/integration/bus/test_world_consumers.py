@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from support.bus import (
 from support.live import world
 from support.managed_bus import Bus, controller, managed
 
+ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.usefixtures("operator")
 
 SERVER = {"name": "game-server", "image": "registry.example/server:1", "port": 9000}
@@ -237,6 +240,48 @@ async def test_the_client_needs_what_the_operator_gives_a_pod_and_nothing_else(
     consuming.cancel()
     await asyncio.gather(consuming, return_exceptions=True)
     assert handled.of(moor) == [0, 1, 2, 3, 4]
+
+
+async def test_the_example_prints_each_death_and_ends_with_sigterm(
+    bus: Bus, tmp_path: Path
+) -> None:
+    document = json.loads(
+        bus.api.get("ConfigMap", bus.namespace, "moor-world")["data"]["world.json"]
+    )
+    uid = bus.api.get("GameWorld", bus.namespace, "moor")["metadata"]["uid"]
+    place = {"endpoint": bus.url.removeprefix("nats://"), "world": uid}
+    file = tmp_path / "world.json"
+    file.write_text(json.dumps(document | {"bus": place}))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(ROOT / "examples/event-bus/rumours.py")),
+        env={
+            **os.environ,
+            "GAMEAI_CONFIG": str(file),
+            "GAMEAI_SERVICE": "quests",
+            "GAMEAI_BUS_TOKEN": str(bus.login("quests").file),
+        },
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout
+    try:
+        async with bus.connection() as log:
+            await publish(log, bus.world(), 17, 0, 18)
+        async with asyncio.timeout(60):
+            said = await process.stdout.readline()
+        assert said == b"rumour 1: 0000000000000011 is dead\n"
+        await until(lambda: _has_letters(bus))
+        found = await letters(bus, bus.world())
+        assert found[0] == (0, "PoisonError: event 2 has no victim")
+        process.terminate()
+        async with asyncio.timeout(20):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+
+async def _has_letters(bus: Bus) -> bool:
+    return len(await letters(bus, bus.world())) == 2
 
 
 async def test_a_service_that_consumes_later_needs_no_restart(

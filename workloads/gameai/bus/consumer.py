@@ -231,11 +231,16 @@ class Consumer:
                 self._count("handled")
                 return None
             failures, timeouts = failures + 1, timeouts + failed.overdue
+            # The first time with the trace: its text alone, as a dead letter has it, may say little.
+            trace = failed.__cause__ if failures == 1 else None
             if failed.final or timeouts >= _MOST_TIMEOUTS or failures >= MOST_TRIES:
+                if trace:
+                    _LOG.error("%s: %s", self._group.name, failed, exc_info=trace)
                 return Dead(str(failed), failures)
             _LOG.warning(
                 "%s did not handle batch %d (try %d): %s",
                 *(self._group.name, given.message.sequence, failures, failed),
+                exc_info=trace,
             )
             self._count("retried")
             await self._pause(given, BACKOFF[failures - 1])
@@ -340,7 +345,7 @@ class Consumer:
             original = subjects.parsed(letter.headers.get(SUBJECT, letter.subject))
             await self._handled(original, letter, order)
         except (_FailedError, ValueError) as error:
-            _LOG.error("the redrive of %s stopped: %s", letters, error)
+            _LOG.error("the redrive of %s stopped: %s", letters, error, exc_info=error.__cause__)
             self._count("retried")
             return False
         self._count("redriven")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Self
@@ -14,13 +14,13 @@ from gameai_contract.names import (
     CONFIG_ENVIRONMENT,
     SERVICE_ENVIRONMENT,
 )
-from gameai_contract.world_config import ConfigError, WorldConfig, parse
+from gameai_contract.world_config import ConfigError, parse
 from google.protobuf.message import Message
 
 from gameai.bus import subjects
 from gameai.bus.consumer import HANDLER_SECONDS, Consumer
 from gameai.bus.group import Handler, WorldGroup
-from gameai.bus.log import BusError
+from gameai.bus.log import BusError, Log
 from gameai.bus.login import TokenFile
 from gameai.bus.metrics import of_process
 from gameai.bus.nats import NatsLog
@@ -33,6 +33,8 @@ from gameai.events.v1 import events_pb2
 _LOG = logging.getLogger(__name__)
 # Before a bus that is away is tried again.
 _PAUSE_SECONDS = 5.0
+# Opens a connection, once there is one.
+Connected = Callable[[], contextlib.AbstractAsyncContextManager[tuple[Log, World]]]
 
 
 class WorldPublisher:
@@ -57,43 +59,45 @@ class WorldPublisher:
 class Bus:
     """What a service of a world does on the event bus. It holds no connection; each use has its own.
 
-    `types` are the modules of event types beside the built-in ones. Servers do not encrypt connections, so that `insecure`
-    must say that the network in between is trusted with the token.
+    Made by `of_world` in a pod, and by `of_log` in tests. `types` are the modules of event types beside the built-in ones.
     """
 
-    def __init__(
-        self,
-        config_file: Path,
-        *,
-        service: str,
-        token_file: Path,
-        types: Sequence[ModuleType] = (),
-        insecure: bool = False,
-    ) -> None:
+    def __init__(self, connected: Connected, service: str, types: Sequence[ModuleType]) -> None:
+        self._connected, self._service = connected, service
+        self._types = Types([events_pb2, *types])
+
+    @classmethod
+    def of_world(cls, *, types: Sequence[ModuleType] = (), insecure: bool = False) -> Self:
+        """The bus of the world whose service this pod is, from what the operator gives it.
+
+        The servers do not encrypt connections, so that `insecure` must say that the network in between is trusted with the
+        token. Raises `ConfigError` in a pod of a template older than revision 5, and ValueError without `insecure`.
+        """
         if not insecure:
             raise ValueError(
                 "the servers of the bus do not encrypt connections: the token would cross the network in clear. "
                 "Give insecure=True where you trust the network between here and the bus"
             )
-        self._file, self._service = config_file, service
-        self._login = TokenFile(file=token_file)
-        self._types = Types([events_pb2, *types])
-
-    @classmethod
-    def of_world(cls, *, types: Sequence[ModuleType] = (), insecure: bool = False) -> Self:
-        """The bus of the world whose service this pod is.
-
-        Raises `ConfigError` in a pod of a template older than revision 5, and ValueError without `insecure`.
-        """
         names = (CONFIG_ENVIRONMENT, SERVICE_ENVIRONMENT, BUS_TOKEN_ENVIRONMENT)
         file, service, token = (os.environ.get(each, "") for each in names)
         if not Path(file).is_file() or not service or not token:
             raise ConfigError(
                 f"{', '.join(names)} must be set, as the operator does for a world's services from template revision 5 on"
             )
-        return cls(
-            Path(file), service=service, token_file=Path(token), types=types, insecure=insecure
-        )
+        login = TokenFile(file=Path(token))
+        return cls(lambda: _connected(Path(file), service, login), service, types)
+
+    @classmethod
+    def of_log(
+        cls, log: Log, world: World, *, service: str, types: Sequence[ModuleType] = ()
+    ) -> Self:
+        """A bus on a log of a test, such as `gameai.testing.bus.MemoryLog`. `consume` gets the events of all services."""
+
+        @contextlib.asynccontextmanager
+        async def connected() -> AsyncIterator[tuple[Log, World]]:
+            yield log, world
+
+        return cls(connected, service, types)
 
     def message(self, event: Event) -> Message | None:
         """What an event says; None for a type that is not known here.
@@ -121,24 +125,30 @@ class Bus:
                 log, group, handler, metrics=of_process(), handler_seconds=handler_seconds
             ).run()
 
-    @contextlib.asynccontextmanager
-    async def _connected(self) -> AsyncIterator[tuple[NatsLog, World]]:
-        """A connection, once there is one."""
-        async with contextlib.AsyncExitStack() as stack:
-            while True:
-                try:
-                    endpoint, world = _place(parse(self._file.read_text()))
-                    log = NatsLog(endpoint, name=self._service, login=self._login)
-                    await stack.enter_async_context(log)
-                    break
-                except (BusError, ConfigError, OSError) as error:
-                    _LOG.warning("trying again in %d s: %s", _PAUSE_SECONDS, error)
-                    await asyncio.sleep(_PAUSE_SECONDS)
-            yield log, world
+
+@contextlib.asynccontextmanager
+async def _connected(
+    file: Path, service: str, login: TokenFile
+) -> AsyncIterator[tuple[Log, World]]:
+    """A connection, once there is one."""
+    async with contextlib.AsyncExitStack() as stack:
+        while True:
+            try:
+                endpoint, world = _place(file)
+                log = NatsLog(endpoint, name=service, login=login)
+                await stack.enter_async_context(log)
+                break
+            except (BusError, ConfigError, OSError) as error:
+                _LOG.warning(
+                    "no connection to the bus, trying again in %g s: %s", _PAUSE_SECONDS, error
+                )
+                await asyncio.sleep(_PAUSE_SECONDS)
+        yield log, world
 
 
-def _place(config: WorldConfig) -> tuple[str, World]:
-    """Where the bus is, and the world's identity there. Raises `BusError` where the cluster has none."""
+def _place(file: Path) -> tuple[str, World]:
+    """Where the bus is, and the world's identity there. Raises `BusError` where the cluster has none, `ConfigError`, `OSError`."""
+    config = parse(file.read_text())
     bus = config.bus
     if bus is None:
         raise BusError("the cluster has no event bus: set bus.mode of the operator's chart")
