@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 
 from gameai_devcluster.api import Api, Json
-from gameai_devcluster.testing.waiting import until
+from gameai_devcluster.testing.waiting import condition, until
 from support import real
 
 Kubectl = Callable[..., str]
@@ -35,18 +35,21 @@ asyncio.run(main())
 """
 
 
-# Runs in a pod of world moor, with its token, as the service that the variable names.
+# Runs in a pod of world moor, with its token, as the service that the variable names. With an argument it fails.
 CONSUME = """
-import asyncio
+import asyncio, sys
+from gameai.bus.group import PoisonError
 from gameai.client import Bus
 
 async def main():
     bus, done = Bus.of_world(insecure=True), asyncio.Event()
 
     async def handle(received):
+        done.set()
+        if sys.argv[1:]:
+            raise PoisonError(sys.argv[1])
         for event in received.batch.events:
             print(received.address.service, type(bus.message(event)).__name__)
-        done.set()
 
     consuming = asyncio.create_task(bus.consume(handle))
     async with asyncio.timeout(100):
@@ -122,15 +125,31 @@ def test_a_service_of_a_world_consumes_events_of_another(
     kubectl(
         *("-n", "eldermoor", "rollout", "status", "deployment/moor-time-manager"), "--timeout=120s"
     )
-    said = kubectl(
-        *("-n", "eldermoor", "exec", "deployment/moor-time-manager", "--"),
-        *("env", "GAMEAI_SERVICE=duel-judge", "python", "-c", CONSUME),
-    )
-    services_, types = zip(*(line.split() for line in said.splitlines()), strict=True)
-    assert set(services_) == {"time-manager"}
-    assert set(types) <= {"ClockChanged", "PhaseChanged"}
-    letters = kubectl(
-        *("-n", real.SYSTEM, "exec", f"deployment/{CONTROLLER}", "--"),
-        *("python", "-m", "gameai.bus_controller.dead_letters", "list"),
-    )
-    assert letters == "no dead letters\n"
+
+    def consume(*arguments: str) -> list[list[str]]:
+        said = kubectl(
+            *("-n", "eldermoor", "exec", "deployment/moor-time-manager", "--"),
+            *("env", "GAMEAI_SERVICE=duel-judge", "python", "-c", CONSUME, *arguments),
+        )
+        return [line.split() for line in said.splitlines()]
+
+    def letters(*arguments: str) -> str:
+        return kubectl(
+            *("-n", real.SYSTEM, "exec", f"deployment/{CONTROLLER}", "--"),
+            *("python", "-m", "gameai.bus_controller.dead_letters", *arguments),
+        )
+
+    def says(reason: str) -> bool:
+        found = condition(api.get("GameWorld", "eldermoor", "moor"), "ServicesReady")
+        return found.get("reason") == reason
+
+    consume("the duel has no judge")
+    until("the world says what is parked", lambda: says("EventsParked"), seconds=60)
+    _, row = letters("list").splitlines()
+    assert row.endswith("PoisonError: the duel has no judge")
+    letters("redrive", row.split()[0])
+    found = consume()
+    assert {service for service, _ in found} == {"time-manager"}
+    assert {type_ for _, type_ in found} <= {"ClockChanged", "PhaseChanged"}
+    until("the world is ready again", lambda: says("AllServicesReady"), seconds=60)
+    assert letters("list") == "no dead letters\n"
