@@ -20,6 +20,7 @@ NAMES = (
     "interruptions",
     "memory",
     "bus",
+    "inbox",
     "filters",
     "archives",
     "attacks",

@@ -10,6 +10,7 @@ def test_the_exported_names_of_the_client() -> None:
         "Bus",
         "ConflictError",
         "Gateway",
+        "Inbox",
         "Memory",
         "NoAnswerError",
         "QuestionError",

@@ -2,6 +2,7 @@
 
 from gameai.client.bus import Bus
 from gameai.client.gateway import Gateway
+from gameai.client.inbox import Inbox
 from gameai.client.memory import Memory
 from gameai.client.reply import (
     AccessError,
@@ -19,6 +20,7 @@ __all__ = [
     "Bus",
     "ConflictError",
     "Gateway",
+    "Inbox",
     "Memory",
     "NoAnswerError",
     "QuestionError",
