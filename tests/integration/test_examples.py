@@ -95,6 +95,8 @@ def test_an_example_becomes_ready(api: Api, kubectl: Kubectl, file: Path) -> Non
     for kind, namespace, name in roots:
         found = settled_root(api, kind, namespace, name)
         assert condition(found, "Ready")["status"] == "True"
-        assert condition(found, "Stalled")["status"] == "False"
+        stalled = condition(found, "Stalled")
+        # The operator of these tests knows no event bus.
+        assert stalled["status"] == "False" or stalled["reason"] == "BusMissing"
     for kind, namespace, name in reversed(roots):
         api.delete(kind, namespace, name)
