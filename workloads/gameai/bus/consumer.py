@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from gameai.bus import subjects
 from gameai.bus.batches import DamagedBatchError, parsed
+from gameai.bus.cancellation import end_if_cancelled
 from gameai.bus.dead_letters import MOST_REASON, SEQUENCE, SUBJECT, Dead, is_letter_of
 from gameai.bus.group import (
     WORLD_ACK_SECONDS,
@@ -125,6 +126,7 @@ class Consumer:
                 with contextlib.suppress(BusError):
                     await self._log.renew()
             except BusError as error:
+                end_if_cancelled()
                 _LOG.warning("%s waits for the bus: %s", durable.name, error)
                 await asyncio.sleep(_LOST_SECONDS)
                 pause = _REFUSED_SECONDS
@@ -138,7 +140,9 @@ class Consumer:
         while True:
             for each in await subscription.fetch(durable.most_pending, _FETCH_SECONDS):
                 async with _released(each):
+                    end_if_cancelled()
                     await handle(each)
+            end_if_cancelled()
 
     async def _one(self, given: Delivery) -> None:
         address = await _address(given)
@@ -246,6 +250,7 @@ class Consumer:
             await self._pause(given, BACKOFF[failures - 1])
 
     async def _pause(self, given: Delivery, seconds: float) -> None:
+        end_if_cancelled()
         await given.working()
         await asyncio.sleep(seconds)
         await given.working()
