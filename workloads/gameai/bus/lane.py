@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from gameai.bus.batches import Buffer, Limits, Loss, Occurrence, Queue, message_id
+from gameai.bus.cancellation import end_if_cancelled
 from gameai.bus.log import BusError, DuplicateError, Log, Outgoing, RefusedError
 from gameai.bus.metrics import BusMetrics
 from gameai.bus.subjects import World
@@ -196,6 +197,7 @@ class Lane:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_CHECK_SECONDS)
+            end_if_cancelled()
             now = loop.time()
             late = [
                 each
