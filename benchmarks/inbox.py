@@ -1,7 +1,7 @@
 """Events of the bus that take effect in PostgreSQL: publish, then ordered consumers with one transaction a batch.
 
 Batches of 16 events of 64 worlds, read by 4 consumers of 16 shards each; a transaction marks the batch in the inbox and adds
-to a row of its world. Beside them, in turns, one consumer of single JSON messages with the same transaction. The server of the bus,
+to a row of its world. In turns with them, one consumer of single JSON messages with the same transaction. The server of the bus,
 PostgreSQL and the consumers share the cores of this machine.
 """
 

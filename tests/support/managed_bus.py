@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 from gameai.bus import subjects
 from gameai.bus.admin import NatsAdmin
+from gameai.bus.group import WorldGroup
 from gameai.bus.login import Password, TokenFile
 from gameai.bus.nats import NatsLog
 from gameai.bus.subjects import World
@@ -25,7 +26,14 @@ from support.inference import program
 from support.live import world
 
 CONTROLLER, SECRET = "gameai-operator-bus-controller", "gameai-operator-bus"
-SERVICES = [{"name": "game-server", "image": "registry.example/server:1", "port": 9000}]
+SERVER = {"name": "game-server", "image": "registry.example/server:1", "port": 9000}
+SERVICES = [SERVER]
+QUESTS = {
+    "name": "quests",
+    "image": "registry.example/quests:1",
+    "serviceAccountName": "quests",
+    "consumes": ["game-server"],
+}
 
 
 @dataclass
@@ -147,6 +155,20 @@ async def managed(
             yield found
         finally:
             server.kill()
+
+
+@contextlib.asynccontextmanager
+async def with_quests(api: Api, namespace: str, tmp_path: Path) -> AsyncIterator[Bus]:
+    """The same with a service that consumes events of game servers, under an account of its own."""
+    account = {"name": "quests", "namespace": namespace}
+    api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+    async with managed(api, namespace, tmp_path, [SERVER, QUESTS]) as found:
+        yield found
+
+
+def group(of: World) -> WorldGroup:
+    """The consumer of the service in a world."""
+    return WorldGroup(world=of, consumer="quests")
 
 
 @contextlib.asynccontextmanager

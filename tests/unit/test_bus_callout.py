@@ -42,7 +42,7 @@ class Connections:
         self.token = token(aud=[BUS_AUDIENCE])
 
     def ask(self, age: float = 0.0, token: str | None = None) -> str:
-        """`accepted`, what the server is told, or `nothing`."""
+        """`accepted`, what the answer says instead, or `nothing`."""
         nats = {
             "user_nkey": "U",
             "server_id": {"id": "N"},

@@ -29,30 +29,16 @@ from support.bus import (
     until,
 )
 from support.live import world
-from support.managed_bus import Bus, controller, managed
+from support.managed_bus import QUESTS, SERVER, Bus, controller, group, with_quests
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.usefixtures("operator")
 
-SERVER = {"name": "game-server", "image": "registry.example/server:1", "port": 9000}
-QUESTS = {
-    "name": "quests",
-    "image": "registry.example/quests:1",
-    "serviceAccountName": "quests",
-    "consumes": ["game-server"],
-}
-
 
 @pytest.fixture
 async def bus(api: Api, namespace: str, tmp_path: Path) -> AsyncIterator[Bus]:
-    account = {"name": "quests", "namespace": namespace}
-    api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
-    async with managed(api, namespace, tmp_path, [SERVER, QUESTS]) as found:
+    async with with_quests(api, namespace, tmp_path) as found:
         yield found
-
-
-def group(of: World) -> WorldGroup:
-    return WorldGroup(world=of, consumer="quests")
 
 
 async def publish(log: Log, of: World, *victims: int) -> None:

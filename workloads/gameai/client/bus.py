@@ -59,7 +59,7 @@ class WorldPublisher:
 class Bus:
     """What a service of a world does on the event bus. It holds no connection; each use has its own.
 
-    Made by `of_world` in a pod, and by `of_log` in tests. `types` are the modules of event types beside the built-in ones.
+    Made by `of_world` in a pod, and by `of_log` in tests. `types` are the modules of event types other than the built-in ones.
     """
 
     def __init__(self, connected: Connected, service: str, types: Sequence[ModuleType]) -> None:
