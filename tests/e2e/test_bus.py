@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from functools import partial
 
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.testing.waiting import condition, until
@@ -75,11 +76,20 @@ def published(api: Api, kubectl: Kubectl, after: int, number: int) -> list[tuple
     return [(service, int(sequence)) for service, sequence in pairs]
 
 
+def pods(api: Api) -> dict[str, Json]:
+    """The pods of the bus and of its controller, by uid."""
+    selector = "app.kubernetes.io/name in (gameai-bus,gameai-bus-controller)"
+    return {each["metadata"]["uid"]: each for each in real.live(api, real.SYSTEM, selector)}
+
+
 def ready(api: Api) -> bool:
-    pods = real.live(
-        api, real.SYSTEM, "app.kubernetes.io/name in (gameai-bus,gameai-bus-controller)"
-    )
-    return len(pods) == 2 and all(map(real.is_ready, pods))
+    found = pods(api).values()
+    return len(found) == 2 and all(map(real.is_ready, found))
+
+
+def is_replaced(api: Api, before: set[str]) -> bool:
+    """Whether another pod has come, and all are ready."""
+    return ready(api) and set(pods(api)) != before
 
 
 def test_worlds_publish_and_go_on_after_each_part_was_replaced(
@@ -95,8 +105,9 @@ def test_worlds_publish_and_go_on_after_each_part_was_replaced(
         ("delete", "pod", "-l", "app.kubernetes.io/name=gameai-bus-controller"),
         ("rollout", "restart", f"statefulset/{BUS}"),
     ):
+        before = set(pods(api))
         kubectl("-n", real.SYSTEM, *replaced)
-        until("the bus is ready again", lambda: ready(api), seconds=300)
+        until("the bus is ready again", partial(is_replaced, api, before), seconds=300)
         kubectl("-n", "eldermoor", "rollout", "restart", "deployment/moor-time-manager")
         kubectl(
             *("-n", "eldermoor", "rollout", "status", "deployment/moor-time-manager"),

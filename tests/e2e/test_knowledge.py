@@ -199,7 +199,8 @@ def test_a_storyteller_answers_through_a_tier_from_the_memory(
 
     until("the tier answers", answered, seconds=60)
     assert "09-guide-trade.md" in said[-1]
-    assert "beat 1 False" in said[0]
+    # A first call whose answer was lost is repeated by its client.
+    assert "beat 1" in said[0]
     assert "beat 1 True" in kubectl("-n", NAMESPACE, *inside), "the same request"
     api.delete("GameWorld", NAMESPACE, "told")
     api.delete("ModelTier", NAMESPACE, "scribe")
