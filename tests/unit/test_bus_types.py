@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from gameai.bus import subjects
 from gameai.bus.consumer import Consumer
-from gameai.bus.dead_letters import Dead, is_letter_of
+from gameai.bus.dead_letters import Dead, is_letter_of, reason, since
 from gameai.bus.group import Group, Received, WorldGroup
 from gameai.bus.log import Stored
 from gameai.bus.streams import DEAD_LETTERS, LOG, STREAMS, Discard, Durable, streams
@@ -348,6 +348,8 @@ def test_a_dead_letter_says_why_and_of_which_message_it_is() -> None:
         "Gameai-Subject": "log.x",
     }
     kept = replace(message, subject="dlq.x", sequence=1, headers=letter.headers)
+    assert (reason(kept), since(kept)) == ("no stage 7 \\xe9", "1970-01-01T00:00:00Z")
+    assert reason(replace(kept, headers={"Gameai-Reason": "a\x1b[2J"})) == "a [2J"
     assert is_letter_of(kept, message)
     assert not is_letter_of(kept, replace(message, sequence=8))
     assert not is_letter_of(kept, replace(message, payload=b"2"))

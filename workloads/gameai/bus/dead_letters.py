@@ -1,5 +1,6 @@
 """PURE: batches that a consumer could not handle, as they are kept."""
 
+import datetime
 from dataclasses import dataclass
 
 from gameai.bus.log import Outgoing, Stored
@@ -30,6 +31,18 @@ class Dead:
             SUBJECT: message.subject,
         }
         return Outgoing(subject=subject, payload=message.payload, headers=headers)
+
+
+def reason(letter: Stored) -> str:
+    """Why it was not handled. A foreign program wrote that: nothing is left of it that a terminal would act on."""
+    text = letter.headers.get(REASON, "")
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
+def since(letter: Stored) -> str:
+    """When it was stored, in UTC: 2026-11-30T10:00:00Z."""
+    at = datetime.datetime.fromtimestamp(letter.at_us // 1_000_000, tz=datetime.UTC)
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def is_letter_of(letter: Stored, message: Stored) -> bool:

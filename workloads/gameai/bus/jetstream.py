@@ -154,12 +154,10 @@ def declaration(durable: Durable, stream: str, *, new: bool) -> tuple[str, bytes
 
 def declared(answer: Msg, name: str) -> bool:
     """Whether a consumer was declared; False: another replica was first. Raises `BusError`."""
-    error = orjson.loads(answer.data).get("error")
-    if error is None:
-        return True
-    if error.get("err_code") in _RACED:
+    if orjson.loads(answer.data).get("error", {}).get("err_code") in _RACED:
         return False
-    raise BusError(f"{name}: {error.get('description')} ({error.get('err_code')})")
+    _answer(answer, name)
+    return True
 
 
 def _limits(durable: Durable) -> dict[str, int]:

@@ -3,7 +3,7 @@
 import re
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 
 SHARDS = 64
@@ -103,7 +103,7 @@ def ambient(of: World, service: str) -> str:
 
 def events_of(of: World, service: str = "*") -> str:
     """The subjects of a world's kept events, of one service or all, in whichever set the world was."""
-    return f"log.*.*.{_world(_own(of))}.{service}"
+    return f"log.*.*.{_identity(of)}.{service}"
 
 
 def dead_letters(address: Address, consumer: str) -> str:
@@ -128,7 +128,13 @@ def redrives_of(world_set: str, consumer: str) -> str:
 
 def own(of: World, consumer: str) -> Address:
     """Where the dead letters and orders of a consumer that reads one world are."""
-    return replace(_own(of), service=consumer)
+    return Address(
+        world_set=OWN_SET,
+        namespace=of.namespace,
+        world=of.name,
+        number=of.number,
+        service=consumer,
+    )
 
 
 def letter_request(operation: str, letters: str) -> str:
@@ -173,14 +179,12 @@ def parsed(subject: str) -> Address:
     )
 
 
-def _own(of: World) -> Address:
-    return Address(
-        world_set=OWN_SET, namespace=of.namespace, world=of.name, number=of.number, service=""
-    )
-
-
 def _place(of: World) -> str:
-    return f"{of.world_set}.{of.shard}.{of.namespace}.{of.name}.{of.number:016x}"
+    return f"{of.world_set}.{of.shard}.{_identity(of)}"
+
+
+def _identity(of: World) -> str:
+    return f"{of.namespace}.{of.name}.{of.number:016x}"
 
 
 def _world(of: Address) -> str:

@@ -17,12 +17,11 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from gameai.bus.group import WorldGroup
-from gameai.bus.login import Password
 from gameai.bus.streams import Stream
 from gameai.bus_controller import letters
 from gameai.bus_controller.callout import Callout
 from gameai.bus_controller.consumers import wanted
-from gameai.bus_controller.declaring import STREAMS_USER, UNWANTED_SECONDS, Declared, Declaring
+from gameai.bus_controller.declaring import UNWANTED_SECONDS, Declared, Declaring
 from gameai.bus_controller.grants import UNREADABLE, Directory, grants
 from gameai.bus_controller.metrics import ControllerMetrics
 from gameai.bus_controller.parked import Parked, WorldKey, reported, seen
@@ -163,9 +162,8 @@ class App:
         callout = Callout(held.issuer, self._tokens, self._found, self._metrics, time.time)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._callouts(callout, held))
-            group.create_task(self._declaring.run(held.streams))
-            login = Password(user=STREAMS_USER, password=held.streams)
-            group.create_task(letters.serve(self._options.url, login))
+            group.create_task(self._declaring.run(held.login))
+            group.create_task(letters.serve(self._options.url, held.login))
 
     async def _read_credentials(self) -> Credentials:
         options = self._options

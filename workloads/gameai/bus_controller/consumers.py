@@ -16,6 +16,10 @@ MOST_CONSUMERS = 450
 MOST_OF_NAMESPACE = 100
 
 
+# Stream and name.
+ConsumerKey = tuple[str, str]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changes:
     """What is to be declared. `unwanted` may be wanted by a world that is not known yet; `refused` exceed a limit."""

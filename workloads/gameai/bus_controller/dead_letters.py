@@ -1,7 +1,6 @@
 """`python -m gameai.bus_controller.dead_letters`: batches that consumers could not handle: list them, redrive them, discard them."""
 
 import argparse
-import datetime
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,11 +11,9 @@ from gameai_contract.names import BUS_SECRET_ENVIRONMENT, BUS_URL_ENVIRONMENT
 from gameai.bus import subjects
 from gameai.bus.admin import NatsAdmin
 from gameai.bus.consumer import redrive
-from gameai.bus.dead_letters import REASON
+from gameai.bus.dead_letters import reason, since
 from gameai.bus.log import BusError, Stored
-from gameai.bus.login import Password
 from gameai.bus.streams import DEAD_LETTERS
-from gameai.bus_controller.declaring import STREAMS_USER
 from gameai.bus_controller.secret import SecretError, existing, secret_name
 from gameai.cluster.api import ApiError
 from gameai.cluster.flags import NoServerError, add_server, server
@@ -54,8 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 async def _done(given: argparse.Namespace) -> list[str]:
     held = await existing(server(given), given.secret)
-    login = Password(user=STREAMS_USER, password=held.streams)
-    async with NatsAdmin(given.bus, name="gameai-dead-letters", login=login) as log:
+    async with NatsAdmin(given.bus, name="gameai-dead-letters", login=held.login) as log:
         match given.action:
             case "list":
                 return await listed(log)
@@ -113,15 +109,12 @@ async def _subject(log: NatsAdmin, named: str) -> str:
 
 
 def _row(subject: str, count: int, first: Stored) -> tuple[str, ...]:
-    since = datetime.datetime.fromtimestamp(first.at_us // 1_000_000, tz=datetime.UTC)
-    reason = first.headers.get(REASON, "")
     return (
         subject.removeprefix(_PREFIX),
         str(count),
         str(first.sequence),
-        since.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        # Of a foreign program: nothing that a terminal would act on.
-        "".join(each if each.isprintable() else " " for each in reason),
+        since(first),
+        reason(first),
     )
 
 

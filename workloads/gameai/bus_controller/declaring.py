@@ -11,16 +11,21 @@ from gameai.bus import subjects
 from gameai.bus.admin import NatsAdmin
 from gameai.bus.group import WorldGroup
 from gameai.bus.log import BusError
-from gameai.bus.login import Password
+from gameai.bus.login import Login
 from gameai.bus.streams import DEAD_LETTERS, LOG, ORDERS, ConsumerUse, Durable, Stream
-from gameai.bus_controller.consumers import Changes, again, changes, own_letters, wanted
+from gameai.bus_controller.consumers import (
+    Changes,
+    ConsumerKey,
+    again,
+    changes,
+    own_letters,
+    wanted,
+)
 from gameai.bus_controller.grants import Grant
 from gameai.bus_controller.metrics import ControllerMetrics
 from gameai.bus_controller.parked import Parked, WorldKey, observed
 
 _LOG = logging.getLogger(__name__)
-# The user of the servers' own configuration that may do everything.
-STREAMS_USER = "streams"
 _RETRY_SECONDS = 1.0
 # Between two comparisons with what is declared; worlds are looked at more often.
 _COMPARE_SECONDS, _LOOK_SECONDS = 10.0, 0.2
@@ -57,7 +62,7 @@ class _Seen:
     `unwanted` says since when, `failed` and `refused` which are not declared and why they are not tried first, or at all.
     """
 
-    present: list[ConsumerUse] = field(default_factory=list)
+    present: dict[ConsumerKey, ConsumerUse] = field(default_factory=dict)
     granted: Iterable[Grant] | None = None
     unwanted: dict[str, float] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
@@ -72,9 +77,8 @@ class Declaring:
         self._seen = _Seen()
         self.fault = "the streams were not declared yet"
 
-    async def run(self, password: str) -> None:
+    async def run(self, login: Login) -> None:
         """Until cancelled."""
-        login = Password(user=STREAMS_USER, password=password)
         while True:
             try:
                 async with NatsAdmin(self._declared.url, name="gameai-streams", login=login) as log:
@@ -89,12 +93,15 @@ class Declaring:
     async def _compare(self, log: NatsAdmin) -> None:
         while True:
             await self._declare_streams(log)
-            self._seen.present = [
-                each for stream in (LOG, ORDERS) for each in await log.consumers(stream)
-            ]
+            self._seen.present = {
+                (each.stream, each.name): each
+                for stream in (LOG, ORDERS)
+                for each in await log.consumers(stream)
+            }
             self._seen.granted = None
-            await self._count_letters(log)
-            self._count_pending()
+            groups = wanted(self._declared.granted())
+            await self._count_letters(log, groups)
+            self._count_pending(groups)
             end = monotonic() + _COMPARE_SECONDS
             while monotonic() < end:
                 await self._declare_consumers(log)
@@ -109,7 +116,7 @@ class Declaring:
             self._metrics.messages.labels(each.name).set(each.messages)
             self._metrics.consumers.labels(each.name).set(each.consumers)
 
-    async def _count_letters(self, log: NatsAdmin) -> None:
+    async def _count_letters(self, log: NatsAdmin, groups: Mapping[str, WorldGroup]) -> None:
         """Count dead letters, and say which worlds have some."""
         counts = await log.counts(DEAD_LETTERS)
         self._metrics.dead_letters.clear()
@@ -118,8 +125,7 @@ class Declaring:
                 of = subjects.parsed(subject)
                 labels = self._metrics.dead_letters.labels(of.namespace, of.world, of.service)
                 labels.inc(counts[subject])
-        groups = wanted(self._declared.granted()).values()
-        await self._declared.report(await observed(log, groups, counts))
+        await self._declared.report(await observed(log, groups.values(), counts))
 
     async def _declare_consumers(self, log: NatsAdmin) -> None:
         """Declare those of new and changed worlds at once, and remove those that were unwanted for a while.
@@ -129,13 +135,13 @@ class Declaring:
         granted = self._declared.granted()
         if granted is self._seen.granted:
             return
-        found = changes(wanted(granted), self._seen.present)
+        found = changes(wanted(granted), tuple(self._seen.present.values()))
         failures = 0
         for each in sorted(
             (*found.create, *found.change), key=lambda one: one.name in self._seen.failed
         ):
             try:
-                await self._declare(log, each, new=each in found.create)
+                await self._declare(log, each)
             except BusError as error:
                 _LOG.warning("a consumer is not as declared: %s", error)
                 self._seen.failed.add(each.name)
@@ -148,29 +154,26 @@ class Declaring:
         self._seen.granted = granted
         self._report(found)
 
-    async def _declare(self, log: NatsAdmin, durable: Durable, *, new: bool) -> None:
+    async def _declare(self, log: NatsAdmin, durable: Durable) -> None:
         """Declare a consumer, and remember it. Raises `BusError`."""
         key = (durable.stream.name, durable.name)
-        pending = 0
-        if not new:
+        before = self._seen.present.get(key)
+        if before is not None:
             # What a late watch has seen would take events from a consumer that another controller has changed.
-            before = next(each for each in self._seen.present if (each.stream, each.name) == key)
             current = await self._declared.current(durable.world)
             found = again(current or {}, before)
             if found is None:
                 return
-            durable, pending = found, before.pending
-        if not await log.declare_consumer(durable, new=new):
+            durable = found
+        if not await log.declare_consumer(durable, new=before is None):
             return
-        rest = [each for each in self._seen.present if (each.stream, each.name) != key]
-        made = ConsumerUse(
+        self._seen.present[key] = ConsumerUse(
             name=durable.name,
             stream=durable.stream.name,
             world=durable.world,
             digest=durable.digest,
-            pending=pending,
+            pending=before.pending if before else 0,
         )
-        self._seen.present = [*rest, made]
 
     async def _remove(self, log: NatsAdmin, found: Changes) -> None:
         """What no world has wanted for a while, if the API server says so too."""
@@ -187,7 +190,7 @@ class Declaring:
                 self._seen.unwanted[each.name] = now
                 continue
             await log.remove_consumer(each)
-            self._seen.present.remove(each)
+            del self._seen.present[each.stream, each.name]
             # Nothing can handle them any more, and they would keep their room.
             purged = await log.purge(DEAD_LETTERS, own_letters(each.name))
             _LOG.info(
@@ -205,10 +208,9 @@ class Declaring:
         self._seen.refused = {each.name for each in found.refused}
         self._metrics.refused_consumers.set(len(found.refused))
 
-    def _count_pending(self) -> None:
-        groups = wanted(self._declared.granted())
+    def _count_pending(self, groups: Mapping[str, WorldGroup]) -> None:
         self._metrics.pending.clear()
-        for each in self._seen.present:
+        for each in self._seen.present.values():
             if each.stream == LOG.name and (group := groups.get(each.name)):
                 of = group.world
                 labels = self._metrics.pending.labels(of.namespace, of.name, group.consumer)

@@ -1,6 +1,5 @@
 """EDGE: says in the status of WorldViews which services of a world have parked events."""
 
-import datetime
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 import aiohttp
 
 from gameai.bus.admin import NatsAdmin
-from gameai.bus.dead_letters import REASON
+from gameai.bus.dead_letters import reason, since
 from gameai.bus.group import WorldGroup
 from gameai.bus.streams import DEAD_LETTERS
 from gameai.bus_controller.grants import Grant, grants
@@ -74,15 +73,11 @@ async def observed(
         letter = await log.first(DEAD_LETTERS, each.own_letters)
         if letter is None:
             continue
-        since = datetime.datetime.fromtimestamp(letter.at_us // 1_000_000, tz=datetime.UTC)
-        reason = "".join(
-            char if char.isprintable() else " " for char in letter.headers.get(REASON, "")
-        )
         found.setdefault((each.world.namespace, each.world.name), []).append(
             Parked(
                 service=each.consumer,
-                since=since.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                reason=reason[:_MOST_REASON],
+                since=since(letter),
+                reason=reason(letter)[:_MOST_REASON],
             )
         )
     return {

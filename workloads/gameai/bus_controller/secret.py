@@ -9,11 +9,14 @@ from typing import Any
 import aiohttp
 from gameai_contract.names import MANAGED_BY, PART_OF
 
+from gameai.bus.login import Password
 from gameai.bus_controller.credentials import SEED_BYTES, Issuer
 from gameai.cluster.api import ApiError, Server
 
 _NOT_FOUND, _CONFLICT = 404, 409
 _PASSWORD_BYTES = 32
+# The user of the servers' own configuration that may do everything.
+STREAMS_USER = "streams"
 # Keys of the Secret. Servers get the public key of the issuer and the passwords; the seed stays with this program.
 SEED, ISSUER = "issuer-seed", "issuer"
 CALLOUT, STREAMS, CLUSTER = "callout-password", "streams-password", "cluster-password"
@@ -26,6 +29,11 @@ class Credentials:
     issuer: Issuer
     callout: str
     streams: str
+
+    @property
+    def login(self) -> Password:
+        """Of the user that may do everything at the brokers."""
+        return Password(user=STREAMS_USER, password=self.streams)
 
     def __repr__(self) -> str:
         return f"Credentials({self.issuer.public_key})"
