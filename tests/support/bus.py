@@ -21,7 +21,7 @@ from gameai.bus.v1.bus_pb2 import OVERFLOW_DROP_OLDEST, Event, EventBatch
 from gameai.events.v1 import events_pb2
 from gameai.testing.bus import MemoryLog
 from gameai.weather.v1.weather_pb2 import SKY_CLEAR, Sky
-from gameai_devcluster.broker import SMALL
+from gameai_devcluster.broker import SMALL, Broker
 from google.protobuf.message import Message
 from prometheus_client import CollectorRegistry
 
@@ -193,6 +193,18 @@ async def was_tried(handled: Handled, victim: int, times: int) -> bool:
 
 async def is_longer(found: list[Received], number: int) -> bool:
     return len(found) > number
+
+
+@contextlib.asynccontextmanager
+async def emptied(server: Broker) -> AsyncIterator[NatsAdmin]:
+    """A connection to a server whose streams are empty."""
+    await asyncio.wait_for(server.answers(), 10)
+    async with NatsAdmin(server.url) as found:
+        for each in SMALL:
+            with contextlib.suppress(Exception):
+                await found._js.delete_stream(each.name)
+        await found.declare(SMALL)
+        yield found
 
 
 class Bus:

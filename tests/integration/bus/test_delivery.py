@@ -288,6 +288,25 @@ async def test_the_last_message_of_a_subject_must_be_the_expected_one(log: Log) 
     assert await log.store(message, after=0) > second
 
 
+async def test_the_broker_says_the_last_sequence_of_a_subject(log: Log) -> None:
+    subject = subjects.log(MOOR, "game-server")
+    assert await log.last_sequence(LOG, subject) == 0
+    first = await log.store(Outgoing(subject=subject, payload=b"1", message_id="a"), after=0)
+    assert await log.last_sequence(LOG, subject) == first
+    with pytest.raises(MovedError) as error:
+        await log.store(Outgoing(subject=subject, payload=b"2", message_id="b"), after=first + 7)
+    assert error.value.last == first
+
+
+async def test_a_message_that_is_stored_again_has_its_first_sequence(log: Log) -> None:
+    subject = subjects.log(MOOR, "game-server")
+    message = Outgoing(subject=subject, payload=b"1", message_id="a")
+    first = await log.store(message)
+    await log.store(Outgoing(subject=subject, payload=b"2"))
+    assert await log.store(message) == first
+    assert await log.last_sequence(LOG, subject) > first
+
+
 async def test_a_replay_begins_at_a_sequence_at_a_time_or_now(log: Log) -> None:
     await publish(log, 1, 2)
     await asyncio.sleep(0.05)

@@ -32,12 +32,19 @@ _MOST_WAITING, _MOST_EXPIRES = 256, 10.0
 _REVISION, _WORLD, _DIGEST = "gameai-revision", "gameai-world", "gameai-digest"
 # A consumer that is to be created exists, or one that is to be changed does not.
 _RACED = (10148, 10149)
+_LAST = re.compile(r"wrong last sequence: (\d+)")
 _REFUSED_SUBJECT = re.compile(r'permissions violation for \w+ to "([^"]+)"')
 
 
 def words(error: Exception) -> str:
     """What an error says; some of the client's say nothing."""
     return str(error) or type(error).__name__
+
+
+def last_sequence(error: str) -> int | None:
+    """The sequence of a subject's last message, from the error of one that expected another; None: the error has none."""
+    found = _LAST.search(error)
+    return int(found[1]) if found else None
 
 
 def refused_subject(text: str) -> str:

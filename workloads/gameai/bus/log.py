@@ -1,6 +1,6 @@
 """What the bus needs of a broker. `nats` is the real one; `gameai.testing` has one in memory with the same behaviour."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -21,7 +21,14 @@ class DuplicateError(BusError):
 
 
 class MovedError(BusError):
-    """The last message of the subject is not the one that was expected: it was changed since it was read."""
+    """The last message of the subject is not the one that was expected: it was changed since it was read.
+
+    `last` is the sequence of the last message, 0 where there is none; None: another message is just being stored.
+    """
+
+    def __init__(self, message: str, last: int | None) -> None:
+        super().__init__(message)
+        self.last = last
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +104,13 @@ class Log(Protocol):
     async def store(self, message: Outgoing, *, after: int | None = None) -> int:
         """Store a message and return its sequence; `after` is the sequence that the last one of its subject must have, 0 for none.
 
-        Raises `BusError`, `MovedError`.
+        Of a message whose id the broker has, it is the sequence of that one. Raises `BusError`, `MovedError`.
+        """
+
+    async def last_sequence(self, stream: Stream, subject: str) -> int:
+        """The sequence of the last message of a subject, 0 where there is none. The caller must be allowed to publish there.
+
+        Raises `BusError`.
         """
 
     async def last(self, stream: Stream, subject: str) -> Stored | None:
@@ -116,7 +129,7 @@ class Log(Protocol):
         with the same revision.
         """
 
-    def replay(self, stream: Stream, subject: str, start: Start) -> AsyncIterator[Stored]:
+    def replay(self, stream: Stream, subject: str, start: Start) -> AsyncGenerator[Stored, None]:
         """The messages of a subject, which may have wildcards, in order and without end. Raises `BusError`.
 
         After an error a replay can be opened behind the last message that came.

@@ -6,7 +6,7 @@ import functools
 import itertools
 import logging
 import secrets  # noqa: TID251 - the edge: subjects that others cannot foresee
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Self
 
 from nats.aio.client import Client
@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NotFoundError
 
-from gameai.bus import jetstream
+from gameai.bus import jetstream, scoped
 from gameai.bus.jetstream import EXPECTED_LAST, words
 from gameai.bus.log import (
     BusError,
@@ -191,11 +191,19 @@ class NatsLog:
             )
         except APIError as error:
             if error.err_code in _WRONG_LAST_SEQUENCE:
-                raise MovedError(words(error)) from error
+                said = words(error)
+                raise MovedError(said, jetstream.last_sequence(said)) from error
             raise BusError(words(error)) from error
         except _BROKEN as error:
             raise self._fault(error, message.subject) from error
         return answer.seq
+
+    async def last_sequence(self, stream: Stream, subject: str) -> int:
+        """The sequence of the last message of a subject."""
+        found = await scoped.last(self._ask, subject)
+        if found is None:
+            raise BusError(f"{stream.name} is full, and does not say its last message of {subject}")
+        return found
 
     async def last(self, stream: Stream, subject: str) -> Stored | None:
         """The last message of a subject."""
@@ -282,7 +290,9 @@ class NatsLog:
         answer = await self._client.request(*request, timeout=_REQUEST_SECONDS)
         return jetstream.declared(answer, name)
 
-    async def replay(self, stream: Stream, subject: str, start: Start) -> AsyncIterator[Stored]:
+    async def replay(
+        self, stream: Stream, subject: str, start: Start
+    ) -> AsyncGenerator[Stored, None]:
         """The messages of a subject, in order and without end, by a consumer that goes with this connection."""
         sequence = start.sequence or 0
         if not sequence and start.time is None:

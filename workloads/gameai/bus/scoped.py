@@ -7,21 +7,19 @@ and removes one. It gives the last one too where the stream is full, since a ful
 
 import asyncio
 import datetime
-import re
 from collections.abc import Awaitable, Callable, Mapping
 
 import orjson
 from nats.aio.msg import Msg
 
 from gameai.bus import subjects
-from gameai.bus.jetstream import EXPECTED_LAST, microseconds, texts
+from gameai.bus.jetstream import EXPECTED_LAST, last_sequence, microseconds, texts
 from gameai.bus.log import BusError, Stored
 from gameai.bus.streams import DEAD_LETTERS
 
 Ask = Callable[[str, bytes, Mapping[str, str]], Awaitable[Msg]]
 # No stream has so many messages, so that a message which expects it is never stored, and the refusal names the last one.
 _NEVER = {EXPECTED_LAST: str(1 << 63)}
-_LAST = re.compile(r"wrong last sequence: (\d+)")
 # JetStream's error codes: another message of the subject is just being stored; the stream is full.
 _IN_FLIGHT, _FULL = 10164, (10047, 10077)
 _TRIES, _PAUSE_SECONDS = 50, 0.02
@@ -40,7 +38,7 @@ class ScopedLetters:
     async def last(self, subject: str) -> Stored | None:
         """The last one. Raises `BusError`."""
         for _ in range(_TRIES):
-            sequence = await self._last_sequence(subject)
+            sequence = await last(self._ask, subject)
             if sequence is None:
                 return _message(await self._controller(subjects.LAST, subject, 1))
             if sequence == 0:
@@ -65,19 +63,24 @@ class ScopedLetters:
         request = subjects.letter_request(operation, subject)
         return await self._ask(request, str(sequence).encode(), {})
 
-    async def _last_sequence(self, subject: str) -> int | None:
-        """The sequence of the last one, as the stream's leader has it; 0: there is none; None: the stream is full and does not say."""
-        for _ in range(_TRIES):
-            answer = (await self._ask(subject, b"", _NEVER)).data
-            error = _error(answer)
-            if found := _LAST.search(str(error.get("description", ""))):
-                return int(found[1])
-            if error.get("err_code") in _FULL:
-                return None
-            if error.get("err_code") != _IN_FLIGHT:
-                raise BusError(f"{subject}: {error or answer!r}")
-            await asyncio.sleep(_PAUSE_SECONDS)
-        raise BusError(f"{subject}: the last message is being changed")
+
+async def last(ask: Ask, subject: str) -> int | None:
+    """The sequence of a subject's last message, as the stream's leader has it; 0: there is none; None: the stream is full and does not say.
+
+    Raises `BusError`.
+    """
+    for _ in range(_TRIES):
+        answer = (await ask(subject, b"", _NEVER)).data
+        error = _error(answer)
+        found = last_sequence(str(error.get("description", "")))
+        if found is not None:
+            return found
+        if error.get("err_code") in _FULL:
+            return None
+        if error.get("err_code") != _IN_FLIGHT:
+            raise BusError(f"{subject}: {error or answer!r}")
+        await asyncio.sleep(_PAUSE_SECONDS)
+    raise BusError(f"{subject}: the last message is being changed")
 
 
 def _error(answer: bytes) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 from gameai.bus.log import (
@@ -79,14 +79,19 @@ class MemoryLog:
 
     async def _answer(self, message: Outgoing, done: Done) -> None:
         try:
-            await self.store(message)
+            new, _ = await self._stored(message)
         except BusError as error:
             done(error)
         else:
-            done(None)
+            done(None if new else DuplicateError("the broker has this message already"))
 
     async def store(self, message: Outgoing, *, after: int | None = None) -> int:
         """Store a message. Raises `BusError`, `MovedError`."""
+        _, sequence = await self._stored(message, after)
+        return sequence
+
+    async def _stored(self, message: Outgoing, after: int | None = None) -> tuple[bool, int]:
+        """Whether the message is new, and its sequence."""
         kept = next((each for each in self._kept if _takes(each.stream, message.subject)), None)
         if kept is None:
             raise BusError(f"no stream takes the subject {message.subject}")
@@ -97,9 +102,10 @@ class MemoryLog:
         window = kept.stream.duplicate_seconds
         kept.known = {key: each for key, each in kept.known.items() if now - each[0] < window}
         if message.message_id in kept.known:
-            raise DuplicateError("the broker has this message already")
-        if after is not None and after != self._last_sequence(kept, message.subject):
-            raise MovedError(f"the last message of {message.subject} is not {after}")
+            return False, kept.known[message.message_id][1]
+        last = self._last_sequence(kept, message.subject)
+        if after is not None and after != last:
+            raise MovedError(f"the last message of {message.subject} is {last}, not {after}", last)
         most = kept.stream.most_per_subject
         if most and sum(s.subject == message.subject for _, s in kept.messages.values()) >= most:
             raise BusError(f"{kept.stream.name} has {most} messages of {message.subject}")
@@ -116,7 +122,7 @@ class MemoryLog:
         if message.message_id:
             kept.known[message.message_id] = (now, kept.sequence)
         await kept.notify()
-        return kept.sequence
+        return True, kept.sequence
 
     def _make_room(self, kept: _Kept, size: int) -> None:
         """As a full stream does. Raises `BusError`."""
@@ -126,6 +132,10 @@ class MemoryLog:
                 raise BusError(f"{stream.name} is full: it holds {kept.bytes} bytes")
             kept.forget(next(iter(kept.messages)))
         kept.bytes += size
+
+    async def last_sequence(self, stream: Stream, subject: str) -> int:
+        """The sequence of the last message of a subject, 0 where there is none."""
+        return self._last_sequence(self._of(stream), subject)
 
     async def last(self, stream: Stream, subject: str) -> Stored | None:
         """The last message of a subject."""
@@ -154,7 +164,9 @@ class MemoryLog:
             position.durable = durable
         return _Subscribed(self, self._of(durable.stream), position)
 
-    async def replay(self, stream: Stream, subject: str, start: Start) -> AsyncIterator[Stored]:
+    async def replay(
+        self, stream: Stream, subject: str, start: Start
+    ) -> AsyncGenerator[Stored, None]:
         """The messages of a subject, in order and without end."""
         kept = self._of(stream)
         sequence = start.sequence or kept.sequence + 1
