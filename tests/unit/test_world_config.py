@@ -184,6 +184,10 @@ def test_good_settings_of_a_process_are_taken() -> None:
         settings.check(Path("world.json"), by_hand(**{"weather-manager": given}), "weather-manager")
 
 
+def test_a_service_of_a_studio_has_any_settings() -> None:
+    settings.check(Path("world.json"), by_hand(duels={"settings": {"mood": "grim"}}), "duels")
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

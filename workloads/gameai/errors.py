@@ -43,6 +43,10 @@ class ConflictError(ServiceFault):
     """It was changed since the caller read it; the message says what it is now."""
 
 
+class RunningError(ServiceFault):
+    """The same request is being handled at this moment; called again, it gets the answer."""
+
+
 class ExhaustedError(ServiceFault):
     """The caller has as much as it may have; the message names the limit."""
 
@@ -64,6 +68,7 @@ _TABLE: Mapping[type[ServiceFault], tuple[int, str]] = MappingProxyType(
         UnauthenticatedError: (code_pb2.UNAUTHENTICATED, "CALLER_UNKNOWN"),
         FullError: (code_pb2.FAILED_PRECONDITION, "NO_ROOM"),
         ConflictError: (code_pb2.ABORTED, "VERSION_CONFLICT"),
+        RunningError: (code_pb2.ABORTED, "REQUEST_RUNNING"),
         ExhaustedError: (code_pb2.RESOURCE_EXHAUSTED, "LIMIT_REACHED"),
         UnavailableError: (code_pb2.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
         DrainingError: (code_pb2.UNAVAILABLE, "GOING_AWAY"),

@@ -32,7 +32,7 @@ class Interceptor(aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
         # Of grpc's own services (health, reflection) nothing is counted.
-        if handler is None or not method.startswith("/gameai."):
+        if handler is None or method.startswith("/grpc."):
             return handler
         self.heard = time.monotonic()
         return _wrapped(handler, method)

@@ -93,14 +93,8 @@ def main(service: GameService, arguments: list[str] | None = None) -> int:
 
 
 def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, str]:
-    row = CATALOGUE[service.name]
-    lines = [
-        f"  {name}: {each.text} Default: {each.default}." for name, each in row.settings.items()
-    ]
     parser = argparse.ArgumentParser(
-        prog=row.module,
-        description=row.text,
-        epilog="\n".join(["settings, from the world's configuration:", *lines]),
+        **_about(service),  # type: ignore[arg-type] # all of them are texts
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     config = os.environ.get(CONFIG_ENVIRONMENT, f"{CONFIG_FOLDER}/{CONFIG_KEY}")
@@ -149,6 +143,18 @@ def _parse(service: GameService, arguments: list[str] | None) -> tuple[Options, 
     return options, given.log_level
 
 
+def _about(service: GameService) -> dict[str, str]:
+    """What `--help` says of a service; the catalogue knows the built-in ones."""
+    row = CATALOGUE.get(service.name)
+    if row is None:
+        return {"description": f"The service {service.name} of a world."}
+    lines = [
+        f"  {name}: {each.text} Default: {each.default}." for name, each in row.settings.items()
+    ]
+    epilog = "\n".join(["settings, from the world's configuration:", *lines])
+    return {"prog": row.module, "description": row.text, "epilog": epilog}
+
+
 async def _run(service: GameService, options: Options) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -170,10 +176,10 @@ async def serve(
         options=_OPTIONS,
         maximum_concurrent_rpcs=_MOST_CALLS,
     )
-    row = CATALOGUE[service.name]
+    row, given = CATALOGUE.get(service.name), config.services[service.name].settings
     runtime = Runtime(
         world=world,
-        settings=row.with_defaults(config.services[service.name].settings),
+        settings=row.with_defaults(given) if row else given,
         server=server,
         background=Background(),
         readiness=Readiness(),

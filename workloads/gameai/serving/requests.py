@@ -61,7 +61,7 @@ class Requests(aio.ServerInterceptor):
         if handler is None:
             return None
         method = handler_call_details.method
-        ours = method.startswith("/gameai.")
+        ours = not method.startswith("/grpc.")
         # A stream of requests is read by its handler already, and the errors of ours are mapped there.
         if ours and handler.request_streaming:
             return handler

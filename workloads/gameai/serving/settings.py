@@ -16,6 +16,9 @@ def check(file: Path, config: WorldConfig, service: str) -> None:
         raise ConfigError(
             f'{file}: services has no {service} (it has: {others}): add "{service}": {{}} to it{_meant(service, config.services)}'
         )
+    if service not in CATALOGUE:
+        # A service of a studio has settings of its own, which it checks itself.
+        return
     where, known = f"services.{service}.settings", CATALOGUE[service].settings
     found = [setting_fault(where, name, value, known) for name, value in mine.settings.items()]
     faults = [each.message for each in found if each]
