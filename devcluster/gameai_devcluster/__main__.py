@@ -1,12 +1,14 @@
-"""`python -m gameai_devcluster up | down | status | postgres | story | build | images | missing-packages | secrets`."""
+"""`python -m gameai_devcluster up | down | status | postgres | bus | story | build | images | missing-packages | secrets`."""
 
 import argparse
+import asyncio
+import json
 import signal
 import sys
 import threading
 from pathlib import Path
 
-from gameai_devcluster import cluster, images, operators, postgres, secrets, story
+from gameai_devcluster import cluster, images, laptop_bus, operators, postgres, secrets, story
 from gameai_devcluster.api import Api, from_kubeconfig
 from gameai_devcluster.binary import (
     KARPENTER,
@@ -47,12 +49,49 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--folder", type=Path, default=DEFAULT_FOLDER, help="the cluster's folder"
         )
+    _add_servers(commands)
+    build = commands.add_parser("build", help="build the control plane's binary, or find it")
+    build.add_argument(
+        "--integrations", action="store_true", help="KEDA and Karpenter too: make test-integrations"
+    )
+    build.set_defaults(run=_build)
+    lacking = commands.add_parser(
+        "missing-packages", help="Debian packages a real node still takes"
+    )
+    lacking.set_defaults(run=_missing_packages)
+    made = commands.add_parser("images", help="build the images of operator and game services")
+    made.add_argument("--base", default=_BASE, help=f"base image, or local (default {_BASE})")
+    made.add_argument("--prefix", default="", help="what stands before their names")
+    made.add_argument("--double", action="store_true", help="the double of vLLM too: for make e2e")
+    made.add_argument("--tag", default="", help="their tag (default: a hash of what is in them)")
+    made.set_defaults(run=_images)
+    waits = commands.add_parser("secrets", help="(internal) play the kubelets' look at Secrets")
+    waits.add_argument("kubeconfig", type=Path)
+    waits.set_defaults(run=_secrets)
+    return parser
+
+
+def _add_servers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """What a laptop runs without a cluster."""
     database = commands.add_parser(
         "postgres", help="run Postgres with pgvector and a database named memory, until Ctrl-C"
     )
     database.add_argument("--folder", type=Path, default=Path(".dev/postgres"), help="its data")
     database.add_argument("--port", type=int, default=5433, help="its port (default 5433)")
     database.set_defaults(run=_postgres)
+    events = commands.add_parser(
+        "bus", help="run an event bus, and print what is published on it, until Ctrl-C"
+    )
+    events.add_argument("--folder", type=Path, default=Path(".dev/bus"), help="its data")
+    events.add_argument("--port", type=int, default=4222, help="its port (default 4222)")
+    events.add_argument(
+        "--types",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a generated module with event types of your own, such as guild_pb2; may be given more than once",
+    )
+    events.set_defaults(run=_bus)
     tale = commands.add_parser(
         "story", help="run a storyteller with a memory and a gateway, until Ctrl-C"
     )
@@ -73,25 +112,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     tale.add_argument("--model", default="", help="the model's name in --engine")
     tale.set_defaults(run=_story)
-    build = commands.add_parser("build", help="build the control plane's binary, or find it")
-    build.add_argument(
-        "--integrations", action="store_true", help="KEDA and Karpenter too: make test-integrations"
-    )
-    build.set_defaults(run=_build)
-    lacking = commands.add_parser(
-        "missing-packages", help="Debian packages a real node still takes"
-    )
-    lacking.set_defaults(run=_missing_packages)
-    made = commands.add_parser("images", help="build the images of operator and game services")
-    made.add_argument("--base", default=_BASE, help=f"base image, or local (default {_BASE})")
-    made.add_argument("--prefix", default="", help="what stands before their names")
-    made.add_argument("--double", action="store_true", help="the double of vLLM too: for make e2e")
-    made.add_argument("--tag", default="", help="their tag (default: a hash of what is in them)")
-    made.set_defaults(run=_images)
-    waits = commands.add_parser("secrets", help="(internal) play the kubelets' look at Secrets")
-    waits.add_argument("kubeconfig", type=Path)
-    waits.set_defaults(run=_secrets)
-    return parser
 
 
 def _say(text: str) -> None:
@@ -133,6 +153,21 @@ def _postgres(options: argparse.Namespace) -> int:
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
     finally:
         running.stop()
+    return 0
+
+
+def _bus(options: argparse.Namespace) -> int:
+    # As `python -m` has it: the modules are those of the folder from which this is called.
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        types = laptop_bus.types_of(options.types)
+    except (ImportError, ValueError) as error:
+        _say(f"error: --types: {error}")
+        return 2
+    with laptop_bus.running(options.folder.resolve(), options.port) as server:
+        place = json.dumps({"endpoint": f"127.0.0.1:{server.port}", "world": "laptop"})
+        _say(f'for world.json: "bus": {place}\nprinting events until Ctrl-C')
+        asyncio.run(laptop_bus.printed_until_stopped(server.url, types, _say))
     return 0
 
 

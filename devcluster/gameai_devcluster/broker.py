@@ -35,10 +35,15 @@ class Broker:
     """
 
     def __init__(
-        self, folder: Path, configuration: str = "", environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        configuration: str = "",
+        environment: Mapping[str, str] | None = None,
+        *,
+        port: int = 0,
     ) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self.status_port = free_port()
         self.cluster_port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"

@@ -2,11 +2,14 @@
 
 import argparse
 import asyncio
+import contextlib
+import datetime
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +17,7 @@ from typing import NamedTuple
 from gameai.client import Gateway
 from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
 
-from gameai_devcluster import cluster, inference, install, operators, story
+from gameai_devcluster import cluster, inference, install, laptop_bus, operators, story
 from gameai_devcluster.api import Api, Json, from_kubeconfig, path
 from gameai_devcluster.binary import BuildError
 from gameai_devcluster.services import Service, ServiceLaunch
@@ -35,6 +38,10 @@ _QUESTIONS = (
     "What does a cart pay at Tamrel bridge?",
     "Who killed the twin king under the black banner?",
 )
+# A day of the world, at six times the speed of one a minute, from five in the morning.
+_DAY_SECONDS, _DAWN_SECONDS = 10.0, 5 * 3600
+_PUBLISHERS = ("time-manager", "weather-manager")
+_EVENTS = ("PhaseChanged", "WeatherChanged")
 _PLAYERS = (300, 300, 900, 1600, 2400, 2400, 2400, 1200, 400, 300, 300, 300, 300, 300)
 
 
@@ -84,14 +91,14 @@ def _stage(other: Path | None) -> Stage:
     if other is not None:
         if not other.is_file():
             raise DemoError(f"CLUSTER={other} is not a file: set it to the path of a kubeconfig")
-        _say(f"1/9 using the cluster of {other}")
+        _say(f"1/10 using the cluster of {other}")
         return Stage(other.resolve(), simulated=False)
     folder = _DEV / "cluster"
     running = cluster.load(folder)
     if running is not None and running.ready():
-        _say("1/9 the local control plane runs already")
+        _say("1/10 the local control plane runs already")
     else:
-        _say("1/9 starting etcd, kube-apiserver, controllers, scheduler and simulated nodes")
+        _say("1/10 starting etcd, kube-apiserver, controllers, scheduler and simulated nodes")
         running = cluster.start(folder, cluster.Options(), lambda text: _say(f"    {text}"))
     kubeconfig = _DEV / "kubeconfig"
     kubeconfig.unlink(missing_ok=True)
@@ -101,27 +108,29 @@ def _stage(other: Path | None) -> Stage:
 
 def _play(stage: Stage) -> None:
     api = Api(from_kubeconfig(stage.kubeconfig))
-    _say("2/9 installing the CRDs and the operator's rights")
+    _say("2/10 installing the CRDs and the operator's rights")
     install.crds(api)
     install.rights(api)
-    _say("3/9 starting the operator under its own service account")
+    _say("3/10 starting the operator under its own service account")
     _start_operator(api)
-    _say("4/9 applying examples/; waiting until every tier and world is Ready")
+    _say("4/10 applying examples/; waiting until every tier and world is Ready")
     _wait_ready(api, _apply_examples(api))
     _kubectl(stage, "get", "gameai", "-A")
-    _say(f"5/9 kubectl scale modeltier/gold -n eldermoor --replicas={_SCALED}")
+    _say(f"5/10 kubectl scale modeltier/gold -n eldermoor --replicas={_SCALED}")
     _kubectl(stage, "scale", "modeltier/gold", "-n", "eldermoor", f"--replicas={_SCALED}")
     _wait_answering(api, "gold", _SCALED)
     _kubectl(stage, "get", "modeltier", "gold", "-n", "eldermoor")
-    _say("6/9 starting a weather-manager here, from the world's own configuration object")
+    _say("6/10 starting a weather-manager here, from the world's own configuration object")
     _ask_the_weather(api)
-    _say("7/9 a game loop asks Gold and Silver through a gateway on this machine")
+    _say("7/10 a day of the world in ten seconds: what its services publish on an event bus here")
+    _watch_a_day(api)
+    _say("8/10 a game loop asks Gold and Silver through a gateway on this machine")
     _say("    (two simulators stand for vLLM: no model, made-up words, latencies as declared)")
     with inference.laptop(_DEV / "inference") as laptop:
         _ask_the_gateway(laptop)
-        _say("8/9 players come and go: the scaler follows them (2 minutes of a game in seconds)")
+        _say("9/10 players come and go: the scaler follows them (2 minutes of a game in seconds)")
         _follow_players(api, laptop)
-    _say("9/9 the storyteller answers from lore and chronicle, with its sources")
+    _say("10/10 the storyteller answers from lore and chronicle, with its sources")
     _ask_the_storyteller(api)
     _kubectl(stage, "-n", "eldermoor", "get", "events", "--field-selector=reason=Scaled")
 
@@ -259,6 +268,54 @@ def _ask_the_weather(api: Api) -> None:
         f"{found.temperature_centidegrees / 100:.1f} °C, wind {found.wind_centimetres_per_second / 100:.1f} m/s, "
         f"until {found.ends_at.ToDatetime():%H:%M:%S} UTC"
     )
+
+
+def _watch_a_day(api: Api) -> None:
+    """The services of the world as processes here, a fast clock, and one subscriber that prints their events."""
+    folder = _DEV / "day"
+    seen: list[str] = []
+
+    def show(text: str) -> None:
+        seen.append(text)
+        _say(f"    {text}")
+
+    with laptop_bus.running(folder) as server, contextlib.ExitStack() as stack:
+        document = json.loads(api.get("ConfigMap", "eldermoor", "moor-world")["data"]["world.json"])
+        config = folder / "world.json"
+        config.write_text(json.dumps(_fast(document, server.port)))
+        for name in _PUBLISHERS:
+            launch = ServiceLaunch(name=name, config=config, log=folder / f"{name}.log")
+            stack.callback(Service(launch).wait_serving().close)
+        asyncio.run(_shown(server.url, show))
+    missing = [each for each in _EVENTS if not any(each in line for line in seen)]
+    if missing:
+        raise DemoError(f"no {missing[0]} was published; the logs are in {folder}")
+
+
+def _fast(document: Json, bus: int) -> Json:
+    """A world whose day takes ten seconds, and its bus."""
+    now = datetime.datetime.now(datetime.UTC)  # noqa: TID251 - the edge
+    clock = {"effectiveAt": f"{now:%Y-%m-%dT%H:%M:%SZ}", "worldSeconds": str(_DAWN_SECONDS)}
+    settings = {
+        "weather-manager": {"regions": "coast, moor", "stepMinutes": "360"},
+        "time-manager": {},
+    }
+    return {
+        **document,
+        "clock": {"anchors": [{**clock, "speed": "6", "dayLengthMinutes": 1}]},
+        "services": {
+            name: {"endpoint": "", "settings": given, "settingsHash": ""}
+            for name, given in settings.items()
+        },
+        "bus": {"endpoint": f"127.0.0.1:{bus}", "world": "demo", "knowledgeBase": ""},
+    }
+
+
+async def _shown(url: str, show: Callable[[str], None]) -> None:
+    """Print the events of a day."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DAY_SECONDS):
+            await laptop_bus.printed(url, laptop_bus.types_of([]), show)
 
 
 def _wait_answering(api: Api, name: str, replicas: int) -> None:

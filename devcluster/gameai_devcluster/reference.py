@@ -18,6 +18,7 @@ from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.snapshot import View
 from gameai.gateway.sources.cluster import Discovery, Scope
+from gameai.kit.metrics import KitMetrics
 from gameai.tier_agent import metrics as agent_metrics
 from gameai.tier_agent.load import Load
 from gameai.tier_agent.measurement import Capacity
@@ -249,6 +250,7 @@ def _metrics() -> str:
         "## Tier agent\n\n" + _table(header, _series(_of_agent())),
         "## Event bus: publishers and consumers\n\n"
         + _table(header, _series(_registered(BusMetrics))),
+        "## Services with state\n\n" + _table(header, _series(_registered(KitMetrics))),
         "## Event bus: controller\n\n" + _table(header, _series(_registered(ControllerMetrics))),
     )
 

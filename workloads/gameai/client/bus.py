@@ -13,6 +13,7 @@ from gameai_contract.names import (
     BUS_TOKEN_ENVIRONMENT,
     CONFIG_ENVIRONMENT,
     SERVICE_ENVIRONMENT,
+    SETTINGS_HASH_ENVIRONMENT,
 )
 from gameai_contract.world_config import ConfigError, parse
 from google.protobuf.message import Message
@@ -71,7 +72,8 @@ class Bus:
         """The bus of the world whose service this pod is, from what the operator gives it.
 
         The servers do not encrypt connections, so that `insecure` must say that the network in between is trusted with the
-        token. Raises `ConfigError` in a pod of a template older than revision 5, and ValueError without `insecure`.
+        token. Without an operator, on a laptop, there need be no token; `consume` then gets the events of all services.
+        Raises `ConfigError` in a pod of a template older than revision 5, and ValueError without `insecure`.
         """
         if not insecure:
             raise ValueError(
@@ -80,11 +82,11 @@ class Bus:
             )
         names = (CONFIG_ENVIRONMENT, SERVICE_ENVIRONMENT, BUS_TOKEN_ENVIRONMENT)
         file, service, token = (os.environ.get(each, "") for each in names)
-        if not Path(file).is_file() or not service or not token:
+        if not Path(file).is_file() or not service or not (token or _by_hand()):
             raise ConfigError(
                 f"{', '.join(names)} must be set, as the operator does for a world's services from template revision 5 on"
             )
-        login = TokenFile(file=Path(token))
+        login = TokenFile(file=Path(token)) if token else None
         return cls(lambda: _connected(Path(file), service, login), service, types)
 
     @classmethod
@@ -105,6 +107,10 @@ class Bus:
         Raises `DamagedEventError` and `LaterSchemaError`, which a handler passes on.
         """
         return self._types.message(event)
+
+    def connection(self) -> contextlib.AbstractAsyncContextManager[tuple[Log, World]]:
+        """A connection with what this pod may do, and the world as it is when it is opened; a bus that is away is waited for."""
+        return self._connected()
 
     @contextlib.asynccontextmanager
     async def publisher(self, source: int) -> AsyncIterator[WorldPublisher]:
@@ -128,7 +134,7 @@ class Bus:
 
 @contextlib.asynccontextmanager
 async def _connected(
-    file: Path, service: str, login: TokenFile
+    file: Path, service: str, login: TokenFile | None
 ) -> AsyncIterator[tuple[Log, World]]:
     """A connection, once there is one."""
     async with contextlib.AsyncExitStack() as stack:
@@ -146,9 +152,14 @@ async def _connected(
         yield log, world
 
 
+def _by_hand() -> bool:
+    """Whether no operator started this process: a person wrote its configuration, with what it needs alone."""
+    return not os.environ.get(SETTINGS_HASH_ENVIRONMENT)
+
+
 def _place(file: Path) -> tuple[str, World]:
     """Where the bus is, and the world's identity there. Raises `BusError` where the cluster has none, `ConfigError`, `OSError`."""
-    config = parse(file.read_text())
+    config = parse(file.read_text(), by_hand=_by_hand())
     bus = config.bus
     if bus is None:
         raise BusError("the cluster has no event bus: set bus.mode of the operator's chart")
