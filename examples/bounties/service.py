@@ -35,8 +35,8 @@ class Bounties(bounties_pb2_grpc.BountyServiceServicer):
     async def PostBounty(
         self, request: bounties_pb2.PostBountyRequest, call: Call
     ) -> bounties_pb2.PostBountyResponse:
-        if request.gold <= 0:
-            raise InvalidArgumentError("gold must be above 0", field="gold")
+        if not 0 < request.gold <= 1_000_000:
+            raise InvalidArgumentError("gold must be 1 to 1000000", field="gold")
         cursor = await call.db.execute(
             "INSERT INTO bounty VALUES (%s, %s, %s) ON CONFLICT (world, victim)"
             " DO UPDATE SET gold = bounty.gold + EXCLUDED.gold RETURNING gold",
@@ -74,10 +74,10 @@ async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
     kit = Kit.opened(
         NAME,
         SOURCE,
-        Database(os.environ["BOUNTIES_DATABASE"]),
+        Database(os.environ["BOUNTIES_DATABASE"], schema="bounties"),
         OneWorld(runtime.world),
         tables=[TABLE],
-        bus=Bus.of_world(types=[bounties_pb2], insecure=True),  # connections are not encrypted
+        bus=Bus.of_world(insecure=True),  # connections are not encrypted
         types=[bounties_pb2],
     )
     async with kit as opened:

@@ -16,8 +16,9 @@ from typing import Any
 import grpc
 from gameai.bus.subjects import World
 from gameai.client import Bus
-from gameai.kit import Database, Kit, KitWorld, handlers
+from gameai.kit import Database, Kit, handlers
 from gameai.serving.interceptor import Interceptor
+from gameai.testing.worlds import FixedWorlds
 from grpc import aio
 from grpc_tools import protoc  # type: ignore[import-untyped] # it has no types
 
@@ -58,26 +59,15 @@ def compiled(folder: Path) -> Iterator[Example]:
             sys.modules.pop(each, None)
 
 
-class Places:
+class Places(FixedWorlds):
     """Worlds of a process by name; those in `away` are not on the bus."""
 
     def __init__(self, *worlds: World) -> None:
-        self.worlds = {f"{each.namespace}/{each.name}": each for each in worlds}
+        super().__init__(*worlds, now_us=7_000_000)
         self.away: set[str] = set()
-        self.scope = next(iter(self.worlds), "")
 
-    def names(self) -> list[str]:
-        return list(self.worlds)
-
-    def find(self, name: str) -> KitWorld | None:
-        named = name or next(iter(self.worlds))
-        if named not in self.worlds:
-            return None
-
-        def on_bus() -> World | None:
-            return None if named in self.away else self.worlds[named]
-
-        return KitWorld(name=named, now_us=lambda: 7_000_000, on_bus=on_bus)
+    def on_bus(self, name: str) -> World | None:
+        return None if name in self.away else super().on_bus(name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,13 +148,14 @@ async def refused(call: Any) -> aio.AioRpcError:
     raise AssertionError(f"the call was answered: {answer}")
 
 
-async def until_answered(make: Any) -> Any:
+async def until_answered(make: Any, *, full: bool = False) -> Any:
     """The answer of a call that is made again while the service cannot answer it, as its clients do."""
-    again = (
+    again = [grpc.StatusCode.RESOURCE_EXHAUSTED] if full else []
+    again += [
         grpc.StatusCode.ABORTED,
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DEADLINE_EXCEEDED,
-    )
+    ]
     async with asyncio.timeout(60):
         while True:
             try:

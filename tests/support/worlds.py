@@ -82,6 +82,14 @@ def resource(status: Any = None, **spec: Any) -> dict[str, Any]:
     }
 
 
+DATABASE = {
+    "host": "games-rw.databases.svc",
+    "database": "games",
+    "secretRef": {"name": "games-app"},
+    "tls": {"mode": "Require"},
+}
+
+
 def world(**options: Any) -> GameWorld:
     """The same, parsed."""
     return GameWorld.model_validate(resource(**options))
@@ -94,7 +102,11 @@ def needs(service: str) -> dict[str, Any]:
     made: dict[str, Any] = {
         "roles": [{"name": each, "tierRef": {"name": "gold"}} for each in roles]
     }
-    return made | ({"knowledgeBaseRef": {"name": "lore"}} if row.needs_memory else {})
+    if row.needs_memory:
+        made["knowledgeBaseRef"] = {"name": "lore"}
+    if row.needs_database:
+        made["database"] = {"external": DATABASE}
+    return made
 
 
 def configuration(**spec: Any) -> str:

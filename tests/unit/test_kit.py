@@ -37,39 +37,66 @@ def request(request_id: str, gold: int = 1, *, name: str = "Post") -> Message:
 
 
 def row(
-    identity: int, world: str = "a/b", at_us: int = 0, *, size: int = 1, kind: int = 497
+    identity: int,
+    world: str = "a/b",
+    at_us: int = 0,
+    *,
+    size: int = 1,
+    kind: int = 497,
+    world_us: int = 0,
 ) -> Row:
-    body = b"x" * size
     return Row(
-        id=identity, world=world, type=kind, schema=1, at_us=at_us, world_us=identity, body=body
+        id=identity,
+        world=world,
+        type=kind,
+        schema=1,
+        at_us=at_us,
+        world_us=world_us or identity,
+        body=b"x" * size,
     )
 
 
+def key(
+    given: Message, *, service: str = "bounties", world: str = "a/b", method: str = "Post"
+) -> requests.RequestKey:
+    return requests.key(service, world, method, given)
+
+
 def test_a_request_is_known_by_its_world_its_id_and_what_it_asks_for() -> None:
-    known = requests.key("a/b", request(ID))
-    assert known == requests.key("a/b", request(ID))
-    assert known.lock != requests.key("a/c", request(ID)).lock
-    assert known.lock != requests.key("a/b", request(str(uuid.UUID(int=7)))).lock
-    requests.check_same(known.digest, requests.key("a/b", request(ID)))
-    for other in (request(ID, 2), request(ID, name="Take")):
+    known = key(request(ID))
+    assert known == key(request(ID))
+    others = (
+        key(request(ID), world="a/c"),
+        key(request(ID), service="quests"),
+        key(request(str(uuid.UUID(int=7)))),
+    )
+    assert known.lock not in {each.lock for each in others}
+    requests.check_same(known.digest, key(request(ID)))
+    for other in (
+        key(request(ID, 2)),
+        key(request(ID, name="Take")),
+        key(request(ID), method="Take"),
+    ):
         with pytest.raises(InvalidArgumentError, match="was used for another request"):
-            requests.check_same(known.digest, requests.key("a/b", other))
+            requests.check_same(known.digest, other)
 
 
 @pytest.mark.parametrize("given", ["", "7", "x" * 36])
 def test_a_request_id_must_be_a_uuid(given: str) -> None:
     with pytest.raises(InvalidArgumentError, match="must be a UUID"):
-        requests.key("a/b", request(given))
+        key(request(given))
 
 
 def test_the_request_of_a_mutation_must_have_an_id() -> None:
     with pytest.raises(TypeError, match="has no field request_id"):
-        requests.key("a/b", killed(1))
+        key(killed(1))
 
 
 def test_an_answer_is_kept_with_its_type() -> None:
     answer = knowledge_pb2.SearchResponse()
     assert requests.unpacked(requests.packed(answer)) == answer
+    with pytest.raises(TypeError, match="it returned None"):
+        requests.packed(None)  # type: ignore[arg-type] # a method without a return
     with pytest.raises(ValueError, match="are kept"):
         requests.packed(events_pb2.EntityKilled.FromString(b"\x7a\x80\x80\x10" + b"x" * 262_144))
 
@@ -95,6 +122,10 @@ def test_events_are_numbered_by_world_in_the_order_of_their_rows() -> None:
         ([row(1), row(2, at_us=1 << 32)], [1, 1]),
         # The clock of another replica is behind.
         ([row(1, at_us=5), row(2, at_us=3)], [2]),
+        # More than a second of the world's time after the first one, or before it.
+        ([row(1, world_us=1), row(2, world_us=1_000_001)], [2]),
+        ([row(1, world_us=1), row(2, world_us=1_000_002)], [1, 1]),
+        ([row(1, world_us=2_000_000), row(2, world_us=1)], [1, 1]),
         # A release with another source.
         ([row(1), row(2, kind=513)], [1, 1]),
     ],
@@ -179,10 +210,21 @@ def test_what_a_service_may_not_emit_is_refused() -> None:
     assert LOOSE.of(killed(1)).overflow == OVERFLOW_DROP_OLDEST
     with pytest.raises(ValueError, match="may be lost"):
         call(emitter(LOOSE)).emit(killed(1))
+    with pytest.raises(ValueError, match="a query emits nothing"):
+        Call(world="a/b", now_us=7, db=found.db, emitter=None).emit(killed(1))
     for _ in range(MOST_EVENTS):
         found.emit(killed(1))
-    with pytest.raises(ValueError, match="at most 1000 events"):
+    with pytest.raises(ValueError, match="at most 1000 events and 1048576 bytes"):
         found.emit(killed(1))
+
+
+def test_a_call_emits_a_bounded_number_of_bytes() -> None:
+    found = call(emitter())
+    large = events_pb2.EntityKilled.FromString(b"\x7a\x80\x80\x02" + b"x" * 32_768)
+    for _ in range(31):
+        found.emit(large)
+    with pytest.raises(ValueError, match="1048576 bytes"):
+        found.emit(large)
 
 
 def test_one_method_handles_a_type() -> None:

@@ -39,6 +39,10 @@ class FullError(ServiceFault):
     """There is no room, and calling again does not help; the message names the limit and what to remove."""
 
 
+class FailedPreconditionError(ServiceFault):
+    """The state of the world does not allow it now, and it is not for want of room; the message says what would."""
+
+
 class ConflictError(ServiceFault):
     """It was changed since the caller read it; the message says what it is now."""
 
@@ -67,6 +71,7 @@ _TABLE: Mapping[type[ServiceFault], tuple[int, str]] = MappingProxyType(
         PermissionDeniedError: (code_pb2.PERMISSION_DENIED, "CALLER_NOT_ADMITTED"),
         UnauthenticatedError: (code_pb2.UNAUTHENTICATED, "CALLER_UNKNOWN"),
         FullError: (code_pb2.FAILED_PRECONDITION, "NO_ROOM"),
+        FailedPreconditionError: (code_pb2.FAILED_PRECONDITION, "STATE_NOT_ALLOWED"),
         ConflictError: (code_pb2.ABORTED, "VERSION_CONFLICT"),
         RunningError: (code_pb2.ABORTED, "REQUEST_RUNNING"),
         ExhaustedError: (code_pb2.RESOURCE_EXHAUSTED, "LIMIT_REACHED"),

@@ -10,7 +10,7 @@ from gameai.bus.batches import Limits, parsed
 from gameai.bus.consumer import redrive
 from gameai.bus.dead_letters import REASON, TRIES
 from gameai.bus.group import PoisonError, Received, RetryError, WorldGroup
-from gameai.bus.log import BusError, Log, MovedError, Outgoing, Start
+from gameai.bus.log import BusError, DuplicateError, Log, MovedError, Outgoing, Start
 from gameai.bus.publisher import Publisher
 from gameai.bus.streams import DEAD_LETTERS, LOG, Durable
 from support.bus import (
@@ -298,12 +298,14 @@ async def test_the_broker_says_the_last_sequence_of_a_subject(log: Log) -> None:
     assert error.value.last == first
 
 
-async def test_a_message_that_is_stored_again_has_its_first_sequence(log: Log) -> None:
+async def test_a_message_that_is_stored_again_is_known_by_its_first_sequence(log: Log) -> None:
     subject = subjects.log(MOOR, "game-server")
     message = Outgoing(subject=subject, payload=b"1", message_id="a")
     first = await log.store(message)
     await log.store(Outgoing(subject=subject, payload=b"2"))
-    assert await log.store(message) == first
+    with pytest.raises(DuplicateError) as error:
+        await log.store(message)
+    assert error.value.sequence == first
     assert await log.last_sequence(LOG, subject) > first
 
 

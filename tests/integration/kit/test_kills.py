@@ -205,7 +205,7 @@ async def test_bounties_are_posted_and_paid_once_while_everything_is_killed(
                 await asyncio.sleep(1.0)
             async with await psycopg.AsyncConnection.connect(stage.database) as connection:
                 cursor = await connection.execute(
-                    "SELECT (SELECT count(*) FROM bounty), (SELECT count(*) FROM gameai_outbox)"
+                    "SELECT (SELECT count(*) FROM bounties.bounty), (SELECT count(*) FROM bounties.gameai_outbox)"
                 )
                 assert await cursor.fetchone() == (0, 0)
     finally:

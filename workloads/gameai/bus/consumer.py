@@ -95,7 +95,7 @@ class Consumer:
         if isinstance(group, WorldGroup) and handler_seconds > HANDLER_SECONDS:
             raise ValueError(f"a handler of a world's service has at most {HANDLER_SECONDS:g} s")
         self._log, self._group, self._handler = log, group, handler
-        self._metrics = metrics
+        self._metrics, self._parked = metrics, set[str]()
         self._handler_seconds, self._now_us = handler_seconds, now_us
 
     async def run(self) -> None:
@@ -195,15 +195,18 @@ class Consumer:
 
     async def _settled(self, address: Address, letters: str, given: Delivery) -> bool:
         """Handle a batch, or store it as a dead letter; False: its world was parked or unparked meanwhile."""
-        now = asyncio.get_running_loop().time
-        began = now()
+        began = asyncio.get_running_loop().time()
         last = await self._log.last(DEAD_LETTERS, letters)
-        if now() - began > _LONG_SECONDS:
+        if asyncio.get_running_loop().time() - began > _LONG_SECONDS:
             # The handler has its whole time from now on.
             await given.working()
         dead: Dead | None = Dead("its world is parked", 0)
         if last is None:
+            self._parked.discard(letters)
             dead = await self._tried(address, given)
+        elif letters not in self._parked:
+            self._parked.add(letters)
+            _LOG.warning("%s: a world is parked until a redrive: %s", self._group.name, letters)
         if dead is not None:
             try:
                 await self._bury(letters, given, dead, last)

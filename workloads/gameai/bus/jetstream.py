@@ -138,7 +138,7 @@ def fault(answer: Msg) -> BusError | None:
         stored = False
     if not stored:
         return BusError("the answer is none of a stream")
-    return DuplicateError("the broker has this message already") if said.get("duplicate") else None
+    return DuplicateError(int(said.get("seq", 0))) if said.get("duplicate") else None
 
 
 def beginning(sequence: int, time: float | None) -> ConsumerConfig:

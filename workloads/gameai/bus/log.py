@@ -17,7 +17,14 @@ class RefusedError(BusError):
 
 
 class DuplicateError(BusError):
-    """The broker has a message with this id already, and did not store this one."""
+    """The broker has stored a message with this id already, and did not store this one.
+
+    `sequence` is that of the first one. It may be gone: the broker remembers ids for a while.
+    """
+
+    def __init__(self, sequence: int) -> None:
+        super().__init__("the broker has this message already")
+        self.sequence = sequence
 
 
 class MovedError(BusError):
@@ -104,7 +111,7 @@ class Log(Protocol):
     async def store(self, message: Outgoing, *, after: int | None = None) -> int:
         """Store a message and return its sequence; `after` is the sequence that the last one of its subject must have, 0 for none.
 
-        Of a message whose id the broker has, it is the sequence of that one. Raises `BusError`, `MovedError`.
+        Raises `BusError`, `MovedError`, `DuplicateError`.
         """
 
     async def last_sequence(self, stream: Stream, subject: str) -> int:

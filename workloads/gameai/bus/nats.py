@@ -19,6 +19,7 @@ from gameai.bus.jetstream import EXPECTED_LAST, words
 from gameai.bus.log import (
     BusError,
     Done,
+    DuplicateError,
     MovedError,
     Outgoing,
     RefusedError,
@@ -196,6 +197,8 @@ class NatsLog:
             raise BusError(words(error)) from error
         except _BROKEN as error:
             raise self._fault(error, message.subject) from error
+        if answer.duplicate:
+            raise DuplicateError(answer.seq)
         return answer.seq
 
     async def last_sequence(self, stream: Stream, subject: str) -> int:

@@ -68,7 +68,7 @@ class Types:
         name = message.DESCRIPTOR.full_name
         if name not in self._by_name:
             raise ValueError(
-                f"{name} is not an event type of this program: its message needs option (gameai.bus.v1.event)"
+                f"{name} is not an event type of this program: give its generated module in `types`, and its message the option (gameai.bus.v1.event)"
             )
         return self._by_name[name]
 

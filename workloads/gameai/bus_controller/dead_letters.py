@@ -39,7 +39,10 @@ class NoLettersError(Exception):
 
 def main(arguments: list[str] | None = None) -> int:
     """0 once it is done; 1, with a message, where it cannot be."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.secret is None and not given.no_login:
+        parser.error("give --secret, or --no-login for a bus on a laptop")
     try:
         lines = loop.run(_done(given))
     except (*_FAULTS, NoLettersError) as error:
@@ -50,8 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _done(given: argparse.Namespace) -> list[str]:
-    held = await existing(server(given), given.secret)
-    async with NatsAdmin(given.bus, name="gameai-dead-letters", login=held.login) as log:
+    login = None if given.no_login else (await existing(server(given), given.secret)).login
+    async with NatsAdmin(given.bus, name="gameai-dead-letters", login=login) as log:
         match given.action:
             case "list":
                 return await listed(log)
@@ -143,9 +146,12 @@ def _parser() -> argparse.ArgumentParser:
         "--secret",
         type=secret_name,
         default=secret,
-        required=secret is None,
+        required=False,
         metavar="NAMESPACE/NAME",
         help=f"Secret with the brokers' credentials (default: ${BUS_SECRET_ENVIRONMENT})",
+    )
+    parser.add_argument(
+        "--no-login", action="store_true", help="connect without credentials, to a bus on a laptop"
     )
     add_server(parser)
     actions = parser.add_subparsers(dest="action", required=True)

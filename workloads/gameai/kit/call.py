@@ -10,7 +10,7 @@ from gameai.bus.batches import MOST_BODY_BYTES
 from gameai.bus.types import EventType, Types
 from gameai.bus.v1.bus_pb2 import OVERFLOW_DROP_OLDEST
 
-MOST_EVENTS = 1000
+MOST_EVENTS, MOST_EVENT_BYTES = 1000, 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,7 @@ class Emitter:
         return Emitted(type=kind, body=body, at_us=self._now_us(), world_us=world_us)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Call:
     """A request or an event of a world, and the transaction in which it takes effect.
 
@@ -70,17 +70,25 @@ class Call:
     world: str
     now_us: int
     db: AsyncConnection
-    emitter: Emitter
+    # None: it reads alone.
+    emitter: Emitter | None
     event: Occurred | None = None
     events: list[Emitted] = field(default_factory=list)
+    event_bytes: int = 0
 
     def emit(self, message: Message, *, world_us: int | None = None) -> None:
         """Publish an event once the transaction is committed; `world_us` is the world's time, now where it is absent.
 
-        Raises ValueError for a type of another source or one that may be lost, for more than 64 KiB, and for more than
-        1,000 events of one call.
+        Raises ValueError in a query, for a type of another source or one that may be lost, for more than 64 KiB, and for more
+        than 1,000 events or 1 MiB of one call.
         """
-        if len(self.events) >= MOST_EVENTS:
-            raise ValueError(f"a call emits at most {MOST_EVENTS} events")
+        if self.emitter is None:
+            raise ValueError("a query emits nothing: make it a mutation")
         at = self.now_us if world_us is None else world_us
-        self.events.append(self.emitter.emitted(message, at))
+        found = self.emitter.emitted(message, at)
+        self.event_bytes += len(found.body)
+        if len(self.events) >= MOST_EVENTS or self.event_bytes > MOST_EVENT_BYTES:
+            raise ValueError(
+                f"a call emits at most {MOST_EVENTS} events and {MOST_EVENT_BYTES} bytes"
+            )
+        self.events.append(found)

@@ -10,6 +10,7 @@ from typing import Any, LiteralString, Self, TypeVar, cast
 from google.protobuf.message import Message
 from grpc import aio
 from psycopg import AsyncConnection
+from psycopg.errors import ReadOnlySqlTransaction
 
 from gameai.bus.group import Handler, Received, RetryError
 from gameai.bus.types import Types
@@ -18,18 +19,21 @@ from gameai.client import Bus, Inbox
 from gameai.errors import (
     ConflictError,
     ExhaustedError,
+    InvalidArgumentError,
     NotFoundError,
     RunningError,
     UnavailableError,
 )
 from gameai.events.v1 import events_pb2
 from gameai.kit import requests
-from gameai.kit.call import Call, Emitter, Occurred
-from gameai.kit.database import AgainError, Database
+from gameai.kit.call import Call, Emitted, Emitter, Occurred
+from gameai.kit.database import AgainError, Database, OverdueError
 from gameai.kit.forgetting import forget
+from gameai.kit.guard import guarded
 from gameai.kit.limits import CallLimiter, CallLimits
 from gameai.kit.metrics import KitMetrics, of_process
 from gameai.kit.outbox import Outbox
+from gameai.kit.places import Places
 from gameai.kit.relay import Relay
 from gameai.kit.requests import RequestKey
 from gameai.kit.worlds import KitWorld, Worlds
@@ -41,8 +45,10 @@ A = TypeVar("A", bound=Message)
 T = TypeVar("T")
 # A transaction that met another one.
 _TRIES = 3
+_MOST_SHOWN = 130
 _KNOWN = "SELECT digest, answer FROM gameai_request WHERE world = %s AND request_id = %s"
 _KEEP = "INSERT INTO gameai_request (world, request_id, digest, answer) VALUES (%s, %s, %s, %s)"
+# Something else is needed: a handler tries again without an end. A transaction that takes too long is a failure.
 _AWAY = (UnavailableError, ExhaustedError, AgainError)
 
 
@@ -75,9 +81,10 @@ class Kit:
         self._worlds, self._bus = worlds, bus
         self._types = Types([events_pb2, *types])
         self._emitter = Emitter(self._types, source, now_us)
-        self._outbox = Outbox(self._metrics)
+        self._outbox, self._service = Outbox(worlds), service
         self._inbox = Inbox(service)
         self._limiter = CallLimiter(limits or CallLimits(), time.monotonic)
+        self._places = Places(database.connections, worlds)
         self._relay = (
             Relay(database.url, bus, worlds, service, metrics=self._metrics) if bus else None
         )
@@ -94,11 +101,12 @@ class Kit:
         tables: Sequence[LiteralString] = (),
         bus: Bus | None = None,
         types: Sequence[ModuleType] = (),
+        limits: CallLimits | None = None,
     ) -> AsyncIterator[Self]:
         """A kit whose database is open, and has its tables and those of the service. Waits for a database that is away."""
         async with database:
             await database.prepare(service, tables)
-            yield cls(service, source, database, worlds, bus=bus, types=types)
+            yield cls(service, source, database, worlds, bus=bus, types=types, limits=limits)
 
     async def run(
         self, handlers: Mapping[type[Message], Callable[[Any, Call], Awaitable[None]]]
@@ -116,11 +124,14 @@ class Kit:
                 tasks.create_task(self._bus.consume(self.handler(handlers)))
 
     async def mutate(
-        self, method: Callable[[Q, Call], Awaitable[A]], request: Q, context: Context
+        self, name: str, method: Callable[[Q, Call], Awaitable[A]], request: Q, context: Context
     ) -> A:
-        """The answer of a method to a request, once; a later one gets what was answered. Raises errors of `gameai.errors`."""
+        """The answer of the method of this name to a request, once; a later one gets what was answered.
+
+        Raises errors of `gameai.errors`.
+        """
         world = self._of(context)
-        key = requests.key(world.name, request)
+        key = requests.key(self._service, world.name, name, request)
         named = request.DESCRIPTOR.full_name
         try:
             with self._limiter.held(world.name):
@@ -135,15 +146,16 @@ class Kit:
         return answer
 
     async def ask(
-        self, method: Callable[[Q, Call], Awaitable[A]], request: Q, context: Context
-    ) -> A:
-        """The answer of a method that reads. Raises errors of `gameai.errors`."""
+        self, method: Callable[[Q, Call], Awaitable[T]], request: Q, context: Context
+    ) -> T:
+        """What a method reads; a stream reads each of its parts by a call. Raises errors of `gameai.errors`."""
         world = self._of(context)
 
-        async def read() -> A:
-            async with self.database.transaction() as connection:
+        async def read() -> T:
+            async with self._places.held(world.name), self.database.transaction() as connection:
                 await connection.execute("SET TRANSACTION READ ONLY")
-                return await method(request, self._call(world, connection))
+                async with guarded(connection) as guard:
+                    return await _reading(method(request, self._call(world, guard, reads=True)))
 
         with self._limiter.held(world.name):
             return await self._again(read)
@@ -151,7 +163,12 @@ class Kit:
     def handler(
         self, handlers: Mapping[type[Message], Callable[[Any, Call], Awaitable[None]]]
     ) -> Handler:
-        """Handles batches of events: each event takes effect once, and all of a batch together."""
+        """Handles batches of events: each event takes effect once, and all of a batch together.
+
+        Raises ValueError for a type that is not in `types`.
+        """
+        for each in handlers:
+            self._types.of(each())
 
         async def handle(received: Received) -> None:
             name = f"{received.address.namespace}/{received.address.world}"
@@ -159,7 +176,7 @@ class Kit:
             if world is None:
                 raise RetryError(f"{name} is not here")
             try:
-                async with self.database.transaction() as connection:
+                async with self._places.held(name), self.database.transaction() as connection:
                     await self._handle(handlers, received, world, connection)
             except _AWAY as error:
                 raise RetryError(str(error) or "transactions met") from error
@@ -179,10 +196,18 @@ class Kit:
             message = self._types.message(event)
             method = handlers.get(type(message)) if message is not None else None
             if method is not None:
-                call = self._call(world, connection, _occurred(received, number, event))
-                await method(message, call)
+                async with guarded(connection) as guard:
+                    call = self._call(world, guard, _occurred(received, number, event))
+                    await method(message, call)
                 events += call.events
-        await self._outbox.write(connection, world.name, events)
+        await self._write(connection, world, events)
+
+    async def _write(
+        self, connection: AsyncConnection, world: KitWorld, events: Sequence[Emitted]
+    ) -> None:
+        """Keep what was emitted, in a cluster that has an event bus."""
+        if world.on_bus() is not None:
+            await self._outbox.write(connection, world.name, events)
 
     async def _once(
         self,
@@ -192,7 +217,7 @@ class Kit:
         world: KitWorld,
     ) -> tuple[bool, A]:
         """Whether the request was answered before, and its answer."""
-        async with self.database.transaction() as connection:
+        async with self._places.held(world.name), self.database.transaction() as connection:
             cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (key.lock,))
             if await cursor.fetchone() != (True,):
                 raise RunningError(
@@ -204,45 +229,67 @@ class Kit:
             if known is not None:
                 requests.check_same(known[0], key)
                 return True, cast("A", requests.unpacked(known[1]))
-            call = self._call(world, connection)
-            answer = await method(request, call)
-            await self._outbox.write(connection, world.name, call.events)
+            async with guarded(connection) as guard:
+                call = self._call(world, guard)
+                answer = await method(request, call)
+            await self._write(connection, world, call.events)
             await connection.execute(
                 _KEEP, (key.world, key.request_id, key.digest, requests.packed(answer))
             )
         return False, answer
 
     async def _again(self, act: Callable[[], Awaitable[T]]) -> T:
-        """Act, again where transactions met. Raises `ConflictError` where they meet each time."""
+        """Act, again where transactions met. Raises `ConflictError` where they meet each time, `UnavailableError`."""
         for _ in range(_TRIES):
-            with contextlib.suppress(AgainError):
+            try:
                 return await act()
+            except AgainError:
+                continue
+            except OverdueError as error:
+                raise UnavailableError(f"{error}: call again") from error
         raise ConflictError("others change the same at this moment: call again")
 
     def _of(self, context: Context) -> KitWorld:
         """The world that a call is about. Raises `NotFoundError`."""
-        given = dict(context.invocation_metadata() or ()).get(WORLD_HEADER, "")
-        found = self._worlds.find(str(given))
+        given = [
+            str(value) for key, value in context.invocation_metadata() or () if key == WORLD_HEADER
+        ]
+        if len(given) > 1:
+            raise InvalidArgumentError(f"the header {WORLD_HEADER} is there {len(given)} times")
+        found = self._worlds.find(given[0] if given else "")
         if found is None:
             raise NotFoundError(
-                f"no world {given!r} here: set the header {WORLD_HEADER} to <namespace>/<name> of a world that this service runs in"
+                f"no world {given[0][:_MOST_SHOWN]!r} here: set the header {WORLD_HEADER} to <namespace>/<name> of a world that this service runs in"
             )
         return found
 
     def _call(
-        self, world: KitWorld, connection: AsyncConnection, event: Occurred | None = None
+        self,
+        world: KitWorld,
+        connection: AsyncConnection,
+        event: Occurred | None = None,
+        *,
+        reads: bool = False,
     ) -> Call:
         return Call(
             world=world.name,
             now_us=world.now_us(),
             db=connection,
-            emitter=self._emitter,
+            emitter=None if reads else self._emitter,
             event=event,
         )
 
     def _wake(self) -> None:
         if self._relay is not None:
             self._relay.wake()
+
+
+async def _reading(reads: Awaitable[T]) -> T:
+    """What a query reads. That it may not write is its own mistake, and not that of a database that is a standby."""
+    try:
+        return await reads
+    except ReadOnlySqlTransaction as error:
+        raise TypeError("a query writes: make it a mutation") from error
 
 
 def _occurred(received: Received, number: int, event: Event) -> Occurred:

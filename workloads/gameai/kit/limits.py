@@ -14,8 +14,8 @@ class CallLimits:
     """Of one world in one process: calls at a time, calls a second, and how many may come at once after a quiet time."""
 
     at_a_time: int = 64
-    per_second: float = 200.0
-    burst: int = 400
+    per_second: float = 1000.0
+    burst: int = 2000
 
 
 @dataclass(slots=True, kw_only=True)

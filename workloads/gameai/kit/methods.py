@@ -40,7 +40,8 @@ def mutation(
 
     @functools.wraps(method)
     async def handler(self: S, request: Q, context: Context) -> A:
-        return await self.kit.mutate(functools.partial(method, self), request, context)
+        act = functools.partial(method, self)
+        return await self.kit.mutate(method.__name__, act, request, context)
 
     return handler
 

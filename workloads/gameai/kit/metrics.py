@@ -15,9 +15,24 @@ class KitMetrics:
             ["request", "result"],
             registry=registry,
         )
+        self.publishing = Gauge(
+            "gameai_kit_outbox_publishing",
+            "1 while this replica publishes the outbox; one replica of a service does.",
+            registry=registry,
+        )
         self.waiting = Gauge(
             "gameai_kit_outbox_events",
-            "Events in the database that have no number yet, as of the last look; all replicas of a service show the same ones.",
+            "Events that have no number yet, up to 1,000,000; 0 at replicas that do not publish.",
+            registry=registry,
+        )
+        self.oldest = Gauge(
+            "gameai_kit_outbox_oldest_seconds",
+            "Age of the oldest event that is not stored by the bus; 0 without one, and at replicas that do not publish.",
+            registry=registry,
+        )
+        self.left_alone = Gauge(
+            "gameai_kit_outbox_worlds_left_alone",
+            "Worlds whose events the bus does not take at the moment; they are tried again after 10 s.",
             registry=registry,
         )
         self.stored = Counter(

@@ -12,6 +12,8 @@ from gameai.bus.batches import Limits
 from gameai.bus.v1.bus_pb2 import EventBatch
 
 _MOST_DELTA_US = (1 << 32) - 1
+# A batch has one world time: that of its events differs by at most one second.
+_MOST_WORLD_US = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +42,8 @@ def number(
 ) -> tuple[list[Numbered], dict[str, int]]:
     """The batches of these rows, and what number is next of each world that has some; `following` is what was next before.
 
-    `epoch` is drawn again by each relay: a database that was restored would give some numbers of an epoch a second time,
-    and consumers would pass over events that they do not know.
+    `epoch` and `following` are those of a process, and not of the database: one that was restored would give numbers a
+    second time, and consumers would pass over events that they do not know.
     """
     found: list[Numbered] = []
     numbers: dict[str, int] = {}
@@ -75,4 +77,5 @@ def _fits(batch: EventBatch, size: int, row: Row, limits: Limits) -> bool:
         and len(batch.events) < limits.batch_events
         and size + len(row.body) <= limits.batch_bytes
         and row.at_us - batch.at_us <= _MOST_DELTA_US
+        and abs(row.world_us - batch.world_us) <= _MOST_WORLD_US
     )

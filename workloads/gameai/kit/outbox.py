@@ -7,7 +7,7 @@ from psycopg import AsyncConnection
 
 from gameai.errors import ExhaustedError
 from gameai.kit.call import Emitted
-from gameai.kit.metrics import KitMetrics
+from gameai.kit.worlds import Worlds
 
 # Of all worlds together; one of them may have a quarter.
 MOST_WAITING, MOST_WAITING_BYTES = 1_000_000, 1 << 30
@@ -17,27 +17,27 @@ _MEASURE_SECONDS = 1.0
 _INSERT = """
 INSERT INTO gameai_outbox (world, type, schema, at_us, world_us, body)
 SELECT %s, type, schema, at_us, world_us, body
-FROM unnest(%s::integer[], %s::integer[], %s::bigint[], %s::bigint[], %s::bytea[])
+FROM unnest(%s::integer[], %s::integer[], %s::bigint[], %s::bigint[], %b::bytea[])
     WITH ORDINALITY AS event (type, schema, at_us, world_us, body, place)
 ORDER BY place
 """
 _MEASURE = """
 SELECT world, count(*), sum(octet_length(body))::bigint
-FROM (SELECT world, body FROM gameai_outbox LIMIT %s) AS waiting GROUP BY world
+FROM (SELECT world, body FROM gameai_outbox WHERE world = ANY(%s) LIMIT %s) AS waiting GROUP BY world
 """
 
 
 class Outbox:
-    """The outbox of a service. Replicas look about once a second how much waits, so that it may hold a little more."""
+    """The outbox of a service. Each replica looks once a second how much of its worlds waits; it may hold more by what comes in that time."""
 
     def __init__(
         self,
-        metrics: KitMetrics,
+        worlds: Worlds,
         *,
         most: int = MOST_WAITING,
         most_bytes: int = MOST_WAITING_BYTES,
     ) -> None:
-        self._metrics = metrics
+        self._worlds = worlds
         self._most, self._most_bytes = most, most_bytes
         self._measured_at = float("-inf")
         self._waiting: dict[str, tuple[int, int]] = {}
@@ -65,10 +65,11 @@ class Outbox:
         now = asyncio.get_running_loop().time()
         if now - self._measured_at > _MEASURE_SECONDS:
             self._measured_at = now
-            cursor = await connection.execute(_MEASURE, (self._most + 1,))
+            cursor = await connection.execute(
+                _MEASURE, (list(self._worlds.names()), self._most + 1)
+            )
             rows = await cursor.fetchall()
             self._waiting = {name: (events, size) for name, events, size in rows}
-            self._metrics.waiting.set(sum(each[0] for each in self._waiting.values()))
         self._require_room("all worlds", self._waiting.values(), 1)
         self._require_room(world, [self._waiting.get(world, (0, 0))], _SHARE)
 

@@ -1,37 +1,40 @@
-"""EDGE: publishes the events of an outbox: one replica at a time, in order for each world, each once.
+"""EDGE: publishes the events of an outbox: one replica at a time, in order for each world.
 
-Each batch names the sequence of the one before it, and the broker stores it behind that one alone. So a relay that was
-replaced cannot publish any more, and a broker that has lost its newest messages is noticed before anything else is stored.
+Each batch names the sequence of the one before it, and the broker stores it behind that one alone. So a broker that has lost
+its newest messages is noticed before anything else is stored, and a relay that has lost its lock stops before it stores
+behind messages of another one.
 """
 
 import asyncio
+import contextlib
 import logging
-import secrets  # noqa: TID251 - the edge: an epoch that no other database has drawn
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+import secrets  # noqa: TID251 - the edge: an epoch that no other process has drawn
+from collections.abc import Iterable
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
-from gameai.bus import subjects
-from gameai.bus.batches import Limits, message_id
+from gameai.bus.batches import Limits
 from gameai.bus.cancellation import end_if_cancelled
-from gameai.bus.log import BusError, Log, MovedError, Outgoing, RefusedError
-from gameai.bus.streams import LOG
-from gameai.bus.v1.bus_pb2 import EventBatch
+from gameai.bus.log import BusError, Log, RefusedError
+from gameai.bus.subjects import World
 from gameai.client import Bus
 from gameai.kit.database import connecting
 from gameai.kit.metrics import KitMetrics
 from gameai.kit.numbering import Row, number
+from gameai.kit.sending import Sender, Sent, Waiting
 from gameai.kit.statements import (
     FORGET_STORED,
     LOCK,
+    LOOK,
     LOST,
     MARK_STORED,
     MARK_STREAMS,
+    MEASURE,
     RETAINED,
     SAVE_BATCHES,
+    STREAMS_OF,
     TAKE,
     TAKEN,
     WAITING,
@@ -39,44 +42,24 @@ from gameai.kit.statements import (
 from gameai.kit.worlds import Worlds
 
 _LOG = logging.getLogger(__name__)
-# A look at an outbox without events. Not NOTIFY: it makes the commits of all writers wait for each other.
-_POLL_SECONDS = 0.05
-# Before a lock that another replica has, or a database or a bus that is away, is tried again.
-_LOCK_SECONDS, _RETRY_SECONDS = 1.0, 1.0
-# A world whose events the bus refuses, or that is not here, is tried again.
+# An outbox without events is looked at after these times, the longer the quieter it is. Not NOTIFY: it makes the commits of
+# all writers wait for each other.
+_LEAST_PAUSE, _MOST_PAUSE = 0.02, 0.25
+# Before a lock that another replica has is tried again; and a database or a bus that is away, longer, so that another
+# replica which reaches both takes its place.
+_LOCK_SECONDS, _RETRY_SECONDS = 1.0, 3.0
+# A world whose events the bus does not take, or that is not here, is tried again.
 _STUCK_SECONDS = 10.0
 _STATEMENT_SECONDS = 30.0
-_MOST_ROWS, _MOST_BATCHES, _AT_A_TIME = 4096, 512, 32
-# Another message of the subject is just being stored.
-_IN_FLIGHT_TRIES, _IN_FLIGHT_SECONDS = 20, 0.05
+# A relay that is paused loses its lock after this time; it looks at its outbox several times a second.
+_IDLE_SECONDS = 20.0
+# Of one world in a round, and of all together.
+_MOST_ROWS, _MOST_BATCHES, _OWN_BYTES, _ALL_BYTES = 1024, 64, 1 << 20, 8 << 20
+_AT_A_TIME = 32
 _MOST_EPOCH = (1 << 32) - 1
 # Longer than a server keeps what it has stored from its disk, and than it takes to notice that it was lost.
 _RETAINED_MINUTES = 10
-_FORGET_SECONDS = 10.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Waiting:
-    """A batch that is not stored, with what is known of its world's subject."""
-
-    id: int
-    world: str
-    payload: bytes
-    subject: str
-    last_stored: int
-
-
-@dataclass(slots=True, kw_only=True)
-class _Sent:
-    """What became of the batches of a world: ids and sequences of those that were stored, and whether the broker had lost some."""
-
-    world: str
-    subject: str = ""
-    last: int = 0
-    stored: list[tuple[int, int]] = field(default_factory=list)
-    events: int = 0
-    lost_behind: int | None = None
-    fault: BusError | None = None
+_TIDY_SECONDS, _MOST_FORGOTTEN, _MOST_COUNTED = 10.0, 10_000, 1_000_000
 
 
 class Relay:
@@ -96,11 +79,12 @@ class Relay:
         self._worlds, self._service = worlds, service
         self._metrics, self._limits = metrics, limits or Limits()
         self._wake = asyncio.Event()
-        # Worlds that are left alone until a time of the loop.
+        # Worlds that are left alone until a time of the loop, and worlds whose last events the broker may have lost.
         self._stuck: dict[str, float] = {}
-        self._forget_at = 0.0
+        self._unverified: set[str] = set()
+        self._tidy_at, self._blocked = 0.0, False
         # What numbers are counted in, and the next one of each world.
-        self._epoch, self._following = 0, dict[str, int]()
+        self._epoch, self._following = _drawn(), dict[str, int]()
 
     def wake(self) -> None:
         """There are events, most likely."""
@@ -108,161 +92,162 @@ class Relay:
 
     async def run(self) -> None:
         """Publish until cancelled; a database or a bus that is away is waited for."""
+        how = connecting(self._database, _STATEMENT_SECONDS, _IDLE_SECONDS)
         while True:
             try:
-                url, how = self._database, connecting(self._database, _STATEMENT_SECONDS)
-                async with await AsyncConnection.connect(url, **how) as connection:
-                    await self._held(connection, self._published)
-            except (psycopg.Error, BusError) as error:
+                # Who does not reach the bus must not hold the lock.
+                async with (
+                    self._bus.connection() as (log, _),
+                    await AsyncConnection.connect(self._database, **how) as connection,
+                ):
+                    await self._held(connection)
+                    await self._publish(connection, log)
+            except* (psycopg.Error, BusError) as errors:
                 end_if_cancelled()
-                _LOG.warning("the outbox waits: %s", error)
+                _LOG.warning("the outbox waits: %s", _first(errors))
+            finally:
+                for each in (self._metrics.publishing, self._metrics.waiting, self._metrics.oldest):
+                    each.set(0)
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _held(
-        self, connection: AsyncConnection, act: Callable[[AsyncConnection, Log], Awaitable[None]]
-    ) -> None:
-        """Act once this replica holds the lock, which goes with the connection."""
+    async def _held(self, connection: AsyncConnection) -> None:
+        """Wait until this replica holds the lock, which goes with the connection."""
         while True:
             cursor = await connection.execute(LOCK, (self._worlds.scope,))
-            row = await cursor.fetchone()
-            if row is not None and row[0]:
-                break
+            if await cursor.fetchone() == (True,):
+                return
             await asyncio.sleep(_LOCK_SECONDS)
-        async with self._bus.connection() as (log, _):
-            await act(connection, log)
 
-    async def _published(self, connection: AsyncConnection, log: Log) -> None:
-        await self._verify(connection, log)
-        self._epoch, self._following = secrets.randbelow(_MOST_EPOCH) + 1, {}
+    async def _publish(self, connection: AsyncConnection, log: Log) -> None:
+        self._metrics.publishing.set(1)
+        # A server that was lost may have taken its newest messages with it.
+        cursor = await connection.execute(RETAINED, (list(self._worlds.names()),))
+        self._unverified = {row[0] for row in await cursor.fetchall()}
         while True:
             self._wake.clear()
+            await self._verify(connection, log)
             moved = await self._number(connection)
             sent = await self._send(connection, log)
-            await self._forget(connection)
+            await self._tidy(connection)
             end_if_cancelled()
-            if not moved and not sent:
-                await self._idle()
+            if not (moved or sent or self._next_unverified()):
+                await self._idle(connection)
 
-    async def _idle(self) -> None:
-        try:
-            async with asyncio.timeout(_POLL_SECONDS):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+    async def _idle(self, connection: AsyncConnection) -> None:
+        """Wait until there is something to do. An event of this replica wakes it; those of others it finds.
+
+        Where something waits and was not stored, that is after a quarter of a second.
+        """
+        pause = _LEAST_PAUSE
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+                    return
+            cursor = await connection.execute(LOOK, {"worlds": self._open()})
+            if await cursor.fetchone() == (True,):
+                await asyncio.sleep(_MOST_PAUSE - pause if self._blocked else 0)
+                return
+            await self._tidy(connection)
+            pause = min(2 * pause, _MOST_PAUSE)
 
     async def _number(self, connection: AsyncConnection) -> bool:
         """Give numbers to events, in one transaction; False: there are none, or enough batches wait already."""
-        async with connection.transaction():
-            cursor = connection.cursor(row_factory=class_row(Row))
-            taken = {"worlds": self._open(), "batches": _MOST_BATCHES, "rows": _MOST_ROWS}
-            rows = await (await cursor.execute(TAKE, taken)).fetchall()
-            if not rows:
-                return False
-            batches, following = number(rows, self._epoch, self._following, self._limits)
-            await connection.execute(
-                SAVE_BATCHES,
-                (
-                    [each.world for each in batches],
-                    [each.batch.SerializeToString() for each in batches],
-                ),
-            )
-            await connection.execute(TAKEN, ([each.id for each in rows],))
+        taken = {
+            "worlds": self._open(),
+            "batches": _MOST_BATCHES,
+            "rows": _MOST_ROWS,
+            "own": _OWN_BYTES,
+            "all": _ALL_BYTES,
+        }
+        try:
+            async with connection.transaction():
+                cursor = connection.cursor(row_factory=class_row(Row))
+                rows = await (await cursor.execute(TAKE, taken, binary=True)).fetchall()
+                if not rows:
+                    return False
+                batches, following = number(rows, self._epoch, self._following, self._limits)
+                names = [each.world for each in batches]
+                payloads = [each.batch.SerializeToString() for each in batches]
+                await connection.execute(SAVE_BATCHES, (names, payloads))
+                await connection.execute(TAKEN, ([each.id for each in rows],))
+        except BaseException:
+            # It may have been committed: no number is given twice.
+            self._epoch, self._following = _drawn(), {}
+            raise
         self._following.update(following)
         return True
 
     async def _send(self, connection: AsyncConnection, log: Log) -> bool:
-        """Send batches that wait; False: there are none. Raises `BusError` once what was stored is marked."""
+        """Send batches that wait; False: none was stored. Raises `BusError` where no world gets on, once what was stored is marked."""
+        asked = {"worlds": self._open(), "batches": _MOST_BATCHES, "all": _ALL_BYTES}
         cursor = connection.cursor(row_factory=class_row(Waiting))
-        await cursor.execute(WAITING, (self._open(), _MOST_BATCHES))
+        await cursor.execute(WAITING, asked, binary=True)
         of_worlds: dict[str, list[Waiting]] = {}
         for each in await cursor.fetchall():
             of_worlds.setdefault(each.world, []).append(each)
         places = asyncio.Semaphore(_AT_A_TIME)
 
-        async def one(world: str, waiting: list[Waiting]) -> _Sent:
+        sender = self._sender(connection, log)
+
+        async def one(world: str, waiting: list[Waiting]) -> Sent:
+            place = self._place(world)
+            if place is None:
+                return Sent(world=world)
             async with places:
-                return await self._send_world(log, world, waiting)
+                return await sender.send(world, place, waiting)
 
-        found = await asyncio.gather(*(one(*each) for each in of_worlds.items()))
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(one(*each)) for each in of_worlds.items()]
+        found = [each.result() for each in running]
+        await self._met(connection, log, found)
+        stored = any(each.stored for each in found)
+        self._blocked = bool(found) and not stored
+        return stored
+
+    async def _met(self, connection: AsyncConnection, log: Log, found: list[Sent]) -> None:
+        """Mark what was stored. Worlds that do not get on are left alone; raises `BusError` where none gets on."""
         await self._mark(connection, found)
-        faults = [each.fault for each in found if each.fault is not None]
-        if faults:
-            await self._meet(log, faults[0])
-        return bool(of_worlds)
+        failed = [each for each in found if each.fault is not None]
+        for each in failed:
+            self._leave(each.world, str(each.fault))
+        faults = [each.fault for each in failed if each.fault is not None]
+        if any(isinstance(each, RefusedError) for each in faults):
+            # Permissions are those of the time at which a connection was opened.
+            await log.renew()
+        elif faults and len(faults) == len(found):
+            self._stuck.clear()
+            raise faults[0]
 
-    async def _send_world(self, log: Log, world: str, waiting: list[Waiting]) -> _Sent:
-        """Send the batches of one world in order, up to the first that is not stored."""
-        sent = _Sent(world=world)
+    def _sender(self, connection: AsyncConnection, log: Log) -> Sender:
+        async def require_lock() -> None:
+            await connection.execute("SELECT 1")
+
+        return Sender(log, self._service, require_lock)
+
+    def _place(self, world: str) -> World | None:
+        """Who a world is on the bus; one that is not there is left alone."""
         found = self._worlds.find(world)
         place = found.on_bus() if found else None
         if place is None:
-            self._leave(world)
-            return sent
-        sent.subject = subjects.log(place, self._service)
-        try:
-            # A world that got another knowledge base has another subject.
-            same = waiting[0].subject == sent.subject
-            sent.last = (
-                waiting[0].last_stored if same else await log.last_sequence(LOG, sent.subject)
-            )
-            for each in waiting:
-                batch = EventBatch.FromString(each.payload)
-                batch.world = place.number
-                if not await self._stored(log, sent, batch):
-                    break
-                sent.stored.append((each.id, sent.last))
-                sent.events += len(batch.events)
-        except RefusedError as error:
-            self._leave(world)
-            sent.fault = error
-        except BusError as error:
-            sent.fault = error
-        return sent
-
-    async def _stored(self, log: Log, sent: _Sent, batch: EventBatch) -> bool:
-        """Store a batch behind the last one of its world; False: the broker has lost that one. Raises `BusError`."""
-        message = Outgoing(
-            subject=sent.subject,
-            payload=batch.SerializeToString(),
-            message_id=message_id(batch),
-        )
-        for _ in range(_IN_FLIGHT_TRIES):
-            try:
-                sent.last = await log.store(message, after=sent.last)
-                return True
-            except MovedError as error:
-                if error.last is None:
-                    await asyncio.sleep(_IN_FLIGHT_SECONDS)
-                elif error.last < sent.last:
-                    sent.lost_behind = error.last
-                    return False
-                else:
-                    # Stored without an answer: the broker then knows the id. Or by a publisher without an outbox.
-                    sent.last = error.last
-        raise BusError(f"{sent.subject}: others publish there all the time")
+            self._leave(world, "it is not on the bus")
+        return place
 
     def _open(self) -> list[str]:
         """The worlds of this process that are not left alone now."""
         now = asyncio.get_running_loop().time()
         self._stuck = {world: until for world, until in self._stuck.items() if until > now}
+        self._metrics.left_alone.set(len(self._stuck))
         return [each for each in self._worlds.names() if each not in self._stuck]
 
-    def _leave(self, world: str) -> None:
+    def _leave(self, world: str, why: str) -> None:
         """Leave a world alone for a while: it holds up no other."""
+        _LOG.warning("events of %s wait, for %g s: %s", world, _STUCK_SECONDS, why)
         self._stuck[world] = asyncio.get_running_loop().time() + _STUCK_SECONDS
 
-    async def _meet(self, log: Log, fault: BusError) -> None:
-        """Raise the fault; where the bus refuses a world, open the connection again, which has the permissions of its time."""
-        if not isinstance(fault, RefusedError):
-            raise fault
-        _LOG.warning("the bus refuses events, trying again in %g s: %s", _STUCK_SECONDS, fault)
-        await log.renew()
-
-    async def _mark(self, connection: AsyncConnection, found: Iterable[_Sent]) -> None:
+    async def _mark(self, connection: AsyncConnection, found: Iterable[Sent]) -> None:
         """Note what was stored and what was lost, in one transaction."""
-        known = [
-            each for each in found if each.subject and (each.stored or each.lost_behind is not None)
-        ]
+        known = [each for each in found if each.stored or each.lost_behind is not None]
         if not known:
             return
         pairs = [pair for each in known for pair in each.stored]
@@ -290,22 +275,46 @@ class Relay:
             )
 
     async def _verify(self, connection: AsyncConnection, log: Log) -> None:
-        """Look whether the broker still has what it had stored lately: a server that was lost may have taken its newest with it."""
-        rows = await (await connection.execute(RETAINED, (list(self._worlds.names()),))).fetchall()
-        found: list[_Sent] = []
-        for world, subject, last_stored in rows:
-            known = self._worlds.find(world)
-            place = known.on_bus() if known else None
-            if place is None or subjects.log(place, self._service) != subject:
-                continue
-            last = await log.last_sequence(LOG, subject)
-            if last < last_stored:
-                found.append(_Sent(world=world, subject=subject, lost_behind=last))
-        await self._mark(connection, found)
+        """Look whether the broker still has what it had stored lately, of some worlds in each round."""
+        some = self._next_unverified()
+        if not some:
+            return
+        cursor = await connection.execute(STREAMS_OF, (some,))
+        rows, sender = await cursor.fetchall(), self._sender(connection, log)
+        known = {row[0]: place for row in rows if (place := self._place(row[0]))}
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(sender.verify(world, known[world], subject, last))
+                for world, subject, last in rows
+                if world in known
+            ]
+        found = [each.result() for each in running]
+        self._unverified -= {each.world for each in found if each.fault is None}
+        await self._met(connection, log, found)
 
-    async def _forget(self, connection: AsyncConnection) -> None:
-        """Forget batches that were stored a while ago."""
+    def _next_unverified(self) -> list[str]:
+        if not self._unverified:
+            return []
+        return [each for each in self._open() if each in self._unverified][:_AT_A_TIME]
+
+    async def _tidy(self, connection: AsyncConnection) -> None:
+        """Measure what waits, and forget batches that were stored a while ago."""
         now = asyncio.get_running_loop().time()
-        if now >= self._forget_at:
-            self._forget_at = now + _FORGET_SECONDS
-            await connection.execute(FORGET_STORED, (_RETAINED_MINUTES,))
+        if now < self._tidy_at:
+            return
+        self._tidy_at = now + _TIDY_SECONDS
+        asked = {"worlds": list(self._worlds.names()), "most": _MOST_COUNTED}
+        waiting, oldest = await (await connection.execute(MEASURE, asked)).fetchone() or (0, 0.0)
+        self._metrics.waiting.set(waiting)
+        self._metrics.oldest.set(oldest)
+        await connection.execute(FORGET_STORED, (_RETAINED_MINUTES, _MOST_FORGOTTEN))
+
+
+def _first(errors: BaseExceptionGroup[Exception]) -> Exception:
+    """The first error of a group of groups."""
+    found = errors.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+
+
+def _drawn() -> int:
+    return secrets.randbelow(_MOST_EPOCH) + 1

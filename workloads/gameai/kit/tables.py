@@ -4,11 +4,13 @@ from typing import LiteralString
 
 from gameai.client.inbox import CREATE_TABLE as INBOX
 
-# Who has them. Two services in one schema would publish each other's events.
+# Who has them: two services in one schema would publish each other's events. `digest` is that of the statements that were
+# run: they lock tables, also where there is nothing to create.
 SERVICE: LiteralString = """
 CREATE TABLE IF NOT EXISTS gameai_service (
     single boolean PRIMARY KEY DEFAULT true CHECK (single),
-    name text NOT NULL
+    name text NOT NULL,
+    digest text NOT NULL DEFAULT ''
 )
 """
 # Mutations that were answered. `answer` is a google.protobuf.Any.
@@ -57,10 +59,12 @@ CREATE TABLE IF NOT EXISTS gameai_outbox_batch (
     payload bytea NOT NULL,
     numbered_at timestamptz NOT NULL DEFAULT now(),
     stored_at timestamptz,
-    stored_sequence bigint
+    stored_sequence bigint,
+    losses integer NOT NULL DEFAULT 0
 )
 """,
     "CREATE INDEX IF NOT EXISTS gameai_outbox_batch_waiting ON gameai_outbox_batch (world, id) WHERE stored_at IS NULL",
     "CREATE INDEX IF NOT EXISTS gameai_outbox_batch_stored ON gameai_outbox_batch (stored_at) WHERE stored_at IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS gameai_outbox_batch_of ON gameai_outbox_batch (world, stored_sequence) WHERE stored_at IS NOT NULL",
 )
-TABLES: tuple[LiteralString, ...] = (SERVICE, *REQUESTS, INBOX, *OUTBOX, STREAMS, *BATCHES)
+TABLES: tuple[LiteralString, ...] = (*REQUESTS, INBOX, *OUTBOX, STREAMS, *BATCHES)

@@ -79,19 +79,14 @@ class MemoryLog:
 
     async def _answer(self, message: Outgoing, done: Done) -> None:
         try:
-            new, _ = await self._stored(message)
+            await self.store(message)
         except BusError as error:
             done(error)
         else:
-            done(None if new else DuplicateError("the broker has this message already"))
+            done(None)
 
     async def store(self, message: Outgoing, *, after: int | None = None) -> int:
-        """Store a message. Raises `BusError`, `MovedError`."""
-        _, sequence = await self._stored(message, after)
-        return sequence
-
-    async def _stored(self, message: Outgoing, after: int | None = None) -> tuple[bool, int]:
-        """Whether the message is new, and its sequence."""
+        """Store a message. Raises `BusError`, `MovedError`, `DuplicateError`."""
         kept = next((each for each in self._kept if _takes(each.stream, message.subject)), None)
         if kept is None:
             raise BusError(f"no stream takes the subject {message.subject}")
@@ -102,7 +97,7 @@ class MemoryLog:
         window = kept.stream.duplicate_seconds
         kept.known = {key: each for key, each in kept.known.items() if now - each[0] < window}
         if message.message_id in kept.known:
-            return False, kept.known[message.message_id][1]
+            raise DuplicateError(kept.known[message.message_id][1])
         last = self._last_sequence(kept, message.subject)
         if after is not None and after != last:
             raise MovedError(f"the last message of {message.subject} is {last}, not {after}", last)
@@ -122,7 +117,7 @@ class MemoryLog:
         if message.message_id:
             kept.known[message.message_id] = (now, kept.sequence)
         await kept.notify()
-        return True, kept.sequence
+        return kept.sequence
 
     def _make_room(self, kept: _Kept, size: int) -> None:
         """As a full stream does. Raises `BusError`."""
