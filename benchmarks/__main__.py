@@ -21,6 +21,7 @@ NAMES = (
     "memory",
     "bus",
     "inbox",
+    "state",
     "filters",
     "archives",
     "attacks",

@@ -49,7 +49,8 @@ class CatalogueService:
     """One built-in game service: its module, what a replica asks for, and its settings by name.
 
     `resources` are CPU and memory by the pod template's revision that brought them: a live world keeps those it has.
-    With `needs_memory` it keeps what it must not lose in the memory of a knowledge base, so that the world must have one.
+    With `needs_memory` it keeps what it must not lose in the memory of a knowledge base, and with `needs_database` in a
+    database, so that the world must have one.
     """
 
     module: str
@@ -57,6 +58,7 @@ class CatalogueService:
     resources: Mapping[int, tuple[str, str]]
     settings: Mapping[str, Setting]
     needs_memory: bool = False
+    needs_database: bool = False
 
     def resources_of(self, revision: int) -> tuple[str, str]:
         """CPU and memory under a template revision."""

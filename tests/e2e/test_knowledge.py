@@ -1,5 +1,6 @@
 """A knowledge base of real pods: its own database, the sample lore, and what stays when something goes."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -58,6 +59,25 @@ with grpc.insecure_channel("localhost:50051") as channel:
     request = pb.PlanBeatRequest(request_id="r1", arc="siege", situation="It is night.")
     planned = stories.PlanBeat(request, timeout=25)
     print("beat", planned.beat.version, planned.known)
+"""
+
+
+# Runs in the pod of a state-manager: writes an object where there is none, and reads it.
+SAVE = """
+import uuid
+import grpc
+from gameai.state.v1 import state_pb2 as pb
+from gameai.state.v1.state_pb2_grpc import StateServiceStub
+
+with grpc.insecure_channel("localhost:50051") as channel:
+    state = StateServiceStub(channel)
+    key = pb.ObjectKey(collection="saves", key="anna")
+    if not state.BatchGetObjects(pb.BatchGetObjectsRequest(keys=[key]), timeout=10).objects:
+        written = pb.Write(object=pb.Object(collection="saves", key="anna", value=b"gold"))
+        request = pb.BatchWriteObjectsRequest(request_id=str(uuid.uuid4()), writes=[written])
+        state.BatchWriteObjects(request, timeout=10)
+    (found,) = state.BatchGetObjects(pb.BatchGetObjectsRequest(keys=[key]), timeout=10).objects
+    print(found.value.decode(), found.version)
 """
 
 
@@ -204,6 +224,59 @@ def test_a_storyteller_answers_through_a_tier_from_the_memory(
     assert "beat 1 True" in kubectl("-n", NAMESPACE, *inside), "the same request"
     api.delete("GameWorld", NAMESPACE, "told")
     api.delete("ModelTier", NAMESPACE, "scribe")
+
+
+def test_a_state_manager_keeps_objects_in_a_database_of_its_world(
+    lore: Json, api: Api, kubectl: Kubectl
+) -> None:
+    password = base64.b64decode(api.get("Secret", NAMESPACE, f"{NAME}-db")["data"]["password"])
+    kubectl(
+        *("-n", NAMESPACE, "create", "secret", "generic", "games-app"),
+        *("--from-literal=username=gameai", f"--from-literal=password={password.decode()}"),
+    )
+    # The memory's own database admits its pods alone.
+    selected = api.get("NetworkPolicy", NAMESPACE, f"{NAME}-db")["spec"]["podSelector"][
+        "matchLabels"
+    ]
+    saver = {"podSelector": {"matchLabels": {"gameai.dev/world": "saver"}}}
+    policy = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "saver", "namespace": NAMESPACE},
+        "spec": {
+            "podSelector": {"matchLabels": selected},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [saver]}],
+        },
+    }
+    api.apply(policy, manager="kubectl")
+    saved = world(NAMESPACE, name="saver", services=[{"name": "state-manager"}])
+    saved["spec"]["database"] = {
+        "external": {
+            "host": f"{NAME}-db.{NAMESPACE}.svc",
+            "database": "memory",
+            "secretRef": {"name": "games-app"},
+            "tls": {"mode": "Disable"},
+        }
+    }
+    api.apply(saved, manager="kubectl")
+    real.wait_ready(api, "GameWorld", NAMESPACE, "saver")
+    inside = ("exec", "deployment/saver-state-manager", "--", "python", "-c", SAVE)
+    first = kubectl("-n", NAMESPACE, *inside)
+    assert first.startswith("gold ")
+    selector = "gameai.dev/world=saver"
+    uids = {each["metadata"]["uid"] for each in real.live(api, NAMESPACE, selector)}
+    kubectl("-n", NAMESPACE, "delete", "pod", "-l", selector)
+
+    def replaced() -> bool:
+        pods = real.live(api, NAMESPACE, selector)
+        return bool(pods) and all(
+            real.is_ready(each) and each["metadata"]["uid"] not in uids for each in pods
+        )
+
+    until("another pod serves", replaced, seconds=120)
+    assert kubectl("-n", NAMESPACE, *inside) == first, "the same version: it was written once"
+    api.delete("GameWorld", NAMESPACE, "saver")
 
 
 def test_a_password_is_in_a_secret_and_nowhere_else(lore: Json, api: Api, kubectl: Kubectl) -> None:

@@ -169,7 +169,13 @@ WORLD_RULES: dict[str, tuple[str, Any, Any]] = {
         [OWN | {"envFrom": [{"secretRef": {"name": "keys"}}]}],
     ),
 }
+EXTERNAL = {"host": "db.games.svc", "database": "games", "secretRef": {"name": "db"}}
 WORLD_RULES |= {
+    "caConfigMap is required with mode: VerifyFull": (
+        "spec.database",
+        {"external": EXTERNAL | {"tls": {"mode": "VerifyFull"}}},
+        {"external": EXTERNAL | {"tls": {"mode": "Require"}}},
+    ),
     "players.source.service must name a service of this world": (
         "spec",
         {"services": [OWN], "players": {"source": {"service": "gone", "gauge": "online"}}},

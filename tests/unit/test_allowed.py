@@ -24,6 +24,11 @@ def service(**given: Any) -> dict[str, Any]:
     return worlds.resource(services=[{"name": "duel", "image": "games/duel:1", **given}])
 
 
+def stateful(**database: Any) -> dict[str, Any]:
+    external = {**worlds.DATABASE, **database}
+    return worlds.resource(services=[{"name": "state-manager"}], database={"external": external})
+
+
 def reasons(root: dict[str, Any], policy: Policy, pods: PodSettings | None = None) -> list[str]:
     """Why a decision is not carried out, by its conditions' reasons; what is allowed renders Deployments."""
     settings = Settings(policy=policy, pods=pods or PodSettings())
@@ -64,6 +69,9 @@ def reasons(root: dict[str, Any], policy: Policy, pods: PodSettings | None = Non
         (service(serviceAccountName="admin"), {"service_accounts": ("duel",)}, ["ServiceAccountNotAllowed"]),
         (service(envFrom=[{"secretRef": {"name": "db"}}]), {"secrets": ()}, ["SecretNotAllowed"]),
         (service(envFrom=[{"configMapRef": {"name": "db"}}]), {"secrets": ()}, []),
+        (stateful(), {"secrets": ("games-app",), "open_networks": False}, []),
+        (stateful(), {"secrets": ()}, ["SecretNotAllowed"]),
+        (stateful(host="db.example.com"), {"open_networks": False}, ["NetworkNotAllowed"]),
         (worlds.resource(network={"mode": "Open"}), {"open_networks": False}, ["NetworkNotAllowed"]),
         (worlds.resource(network=TO_A_BLOCK), {"open_networks": False}, ["NetworkNotAllowed"]),
         (worlds.resource(network=FROM_PODS), {"open_networks": False}, []),

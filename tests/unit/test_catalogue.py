@@ -9,7 +9,7 @@ from gameai_devcluster.testing import rendering
 from gameai_operator.resources.deployment import TEMPLATE_HASH
 from gameai_operator.settings import Settings
 from gameai_operator.world.catalogue import effective, seed
-from gameai_operator.world.revisions import REVISIONS
+from gameai_operator.world.revisions import NEWEST, REVISIONS
 from support import worlds
 
 
@@ -31,12 +31,12 @@ def test_every_row_of_the_catalogue_can_be_started(row: CatalogueService) -> Non
         (
             {"name": "wether-manager"},
             "UnknownService",
-            "wether-manager is not in the catalogue (storyteller, time-manager, weather-manager); did you mean weather-manager?",
+            "wether-manager is not in the catalogue (state-manager, storyteller, time-manager, weather-manager); did you mean weather-manager?",
         ),
         (
             {"name": "zzz"},
             "UnknownService",
-            "(storyteller, time-manager, weather-manager): choose one",
+            "(state-manager, storyteller, time-manager, weather-manager): choose one",
         ),
         (
             {"name": "weather-manager", "settings": {"Climate": "Arid"}},
@@ -81,6 +81,20 @@ def test_what_cannot_be_honoured_is_named_with_what_to_write_instead(
     (fault,) = only(**service).faults
     assert fault.reason == reason
     assert words in fault.message
+
+
+def test_a_service_with_state_needs_a_database_and_pods_that_reach_the_bus() -> None:
+    missing, old = only(name="state-manager").faults
+    assert (missing.reason, missing.message) == (
+        "DatabaseMissing",
+        "spec.services: state-manager keeps its state in PostgreSQL: set spec.database",
+    )
+    assert old.reason == "TemplateRevisionTooOld"
+    assert "needs pods of template revision 5, and they have 1" in old.message
+    root = worlds.world(services=[{"name": "state-manager"}], **worlds.needs("state-manager"))
+    (found,) = effective(root, NEWEST)
+    assert found.faults == ()
+    assert found.database is not None
 
 
 def test_every_mistake_of_a_service_is_named_at_once() -> None:

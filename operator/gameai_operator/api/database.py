@@ -1,4 +1,4 @@
-"""PURE: the database of a KnowledgeBase: one that the operator runs, or one of the user's own."""
+"""PURE: the database of a KnowledgeBase or of a world: one that the operator runs, or one of the user's own."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -81,7 +81,7 @@ class CertificateReference(Model):
     """A key of a ConfigMap with the certificates of authorities, in PEM."""
 
     name: ObjectName
-    """Name of the ConfigMap, in the namespace of the knowledge base. Example: rds-ca."""
+    """Name of the ConfigMap, in the namespace of the object that names it. Example: rds-ca."""
     key: SecretKey = "ca.crt"
     """Key in it. Example: ca.crt."""
 
@@ -103,10 +103,10 @@ class DatabaseTls(Model):
 
 
 class DatabaseSecret(Model):
-    """A Secret with the role that migrates, ingests and reads."""
+    """A Secret with the role that connects."""
 
     name: ObjectName
-    """Name of the Secret, in the namespace of the knowledge base. Example: lore-app."""
+    """Name of the Secret, in the namespace of the object that names it. Example: lore-app."""
     username_key: SecretKey = "username"
     """Key of the role's name. Example: username."""
     password_key: SecretKey = "password"  # noqa: S105 - a key's name
@@ -141,3 +141,25 @@ class Database(Model):
             "exactly one of managed, external must be set",
         ),
     )
+
+
+class ServiceDatabase(Model):
+    """A database that exists already: PostgreSQL 15 or later, for example Aurora or CloudNativePG."""
+
+    host: Host
+    """Host name or IPv4 address. Example: games-rw.databases.svc."""
+    port: Annotated[int, Field(ge=1, le=65535)] = POSTGRES_PORT
+    """Port. A pooler must give each client a session of its own."""
+    database: DatabaseName
+    """Name of the database. Worlds may share one. Example: games."""
+    secret_ref: DatabaseSecret
+    """The role's name and password. It creates the schemas of services (svc_<service>) and must not be a superuser. Example: {name: games-app}."""
+    tls: DatabaseTls
+    """TLS of the connection. Example: {mode: VerifyFull, caConfigMap: {name: rds-ca}}."""
+
+
+class WorldDatabase(Model):
+    """Where built-in services of a world keep their state."""
+
+    external: ServiceDatabase
+    """A database of your own. Example: {host: games-rw.databases.svc, database: games, secretRef: {name: games-app}, tls: {mode: Require}}."""

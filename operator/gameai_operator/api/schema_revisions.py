@@ -15,9 +15,9 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
             "WorldView": "8a6f2b591de4739a",
         },
         8: {
-            "KnowledgeBase": "8aaaba1d5de4e871",
+            "KnowledgeBase": "a7574bd53340064f",
             "ModelTier": "70dac0fc65beade5",
-            "GameWorld": "f1592ae3255dfe0f",
+            "GameWorld": "1698ca38f199531f",
             "WorldView": "e0314489d1e7f68d",
         },
     }

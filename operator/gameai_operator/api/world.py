@@ -25,6 +25,7 @@ from gameai_operator.api.base import (
     Text,
     list_map,
 )
+from gameai_operator.api.database import WorldDatabase
 from gameai_operator.api.network import Network
 from gameai_operator.api.service import GameService, ServiceName
 
@@ -188,6 +189,8 @@ class GameWorldSpec(Model):
     """NPC archetypes: their default responses and cache rules. Absent: none; requests that name an archetype are rejected. Example: {configMap: {name: eldermoor-archetypes}}."""
     knowledge_base_ref: KnowledgeBaseReference | None = None
     """The memory of the world: lore of all worlds and the world's own history. Its services get the address and a token. Absent: none. Example: {name: lore, namespace: shared}."""
+    database: WorldDatabase | None = None
+    """The PostgreSQL database of built-in services that keep state, such as state-manager. A change restarts them. Absent: none; such services are refused. Example: {external: {host: games-rw.databases.svc, database: games, secretRef: {name: games-app}, tls: {mode: Require}}}."""
     callers: Annotated[
         tuple[Caller, ...],
         Field(max_length=64, json_schema_extra=list_map("namespace", "serviceAccount")),

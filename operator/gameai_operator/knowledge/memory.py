@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from urllib.parse import quote, urlencode
 
 from gameai_contract.archives import ARCHIVES_FOLDER
 from gameai_contract.knowledge import (
@@ -16,7 +15,6 @@ from gameai_contract.knowledge import (
 from gameai_contract.names import (
     ARCHIVES_LABEL,
     CONFIG_FOLDER,
-    DATABASE_ENVIRONMENT,
     EMBEDDING_DIMENSIONS_ENVIRONMENT,
     EMBEDDING_KEY_ENVIRONMENT,
     EMBEDDING_MODEL_ENVIRONMENT,
@@ -28,12 +26,12 @@ from gameai_contract.names import (
 )
 
 from gameai_operator.api.backups import Backup, Repository, Restore
-from gameai_operator.api.database import TlsMode
+from gameai_operator.api.database import DatabaseTls
 from gameai_operator.api.knowledge_base import KnowledgeBase, Source
 from gameai_operator.controller.manifest import Document, Key, digest, without_empty
 from gameai_operator.knowledge import naming, pods
 from gameai_operator.knowledge.naming import MEMORY, MEMORY_PART, ROLE
-from gameai_operator.resources import job
+from gameai_operator.resources import database, job
 from gameai_operator.resources.config_map import config_map
 from gameai_operator.resources.deployment import Strategy, annotations, build
 from gameai_operator.resources.pod_template import spread
@@ -43,8 +41,6 @@ from gameai_operator.resources.template_inputs import Inputs
 # The user of our own image.
 USER = 65532
 _PROGRESS_SECONDS = 600
-_CA_FOLDER = "/etc/gameai-database"
-_SSL = {TlsMode.VERIFY_FULL: "verify-full", TlsMode.REQUIRE: "require", TlsMode.DISABLE: "disable"}
 _MIGRATE = "migrate"
 # Programs that compute vectors; the others need no key for them. A migration asks a service how long they are.
 _EMBED = (_MIGRATE, "serve", "ingest", "restore")
@@ -231,12 +227,11 @@ def _template(
     volumes: Sequence[Document] = (),
 ) -> Document:
     tmp, _ = _tmp()
-    authority = [{"name": "database-ca", "configMap": _authority(kb)}] if _authority(kb) else []
     made: Document = without_empty(
         pods.template(
             labels,
             container,
-            [tmp, *authority, *volumes],
+            [tmp, *database.volumes(_tls(kb)), *volumes],
             inputs,
             account=naming.memory_name(kb),
             user=USER,
@@ -247,14 +242,13 @@ def _template(
 
 def _container(kb: KnowledgeBase, command: Sequence[str], inputs: Inputs) -> Document:
     _, tmp = _tmp()
-    ca = {"name": "database-ca", "mountPath": _CA_FOLDER, "readOnly": True}
     return {
         "name": MEMORY,
         "image": inputs.image,
         "command": list(command),
         "env": [*_environment(kb), *_embedding(kb, keyed=command[len(_MODULE)] in _EMBED)],
         "resources": pods.resources(kb.spec.service.cpu, kb.spec.service.memory),
-        "volumeMounts": [tmp, *([ca] if _authority(kb) else [])],
+        "volumeMounts": [tmp, *database.mounts(_tls(kb))],
     }
 
 
@@ -262,32 +256,22 @@ def _tmp() -> tuple[Document, Document]:
     return pods.scratch("tmp", "/tmp", "64Mi")  # noqa: S108 - a path inside the pod
 
 
-def _authority(kb: KnowledgeBase) -> Document | None:
+def _tls(kb: KnowledgeBase) -> DatabaseTls | None:
     external = kb.spec.database.external
-    given = external.tls.ca_config_map if external else None
-    if given is None:
-        return None
-    return {"name": given.name, "items": [{"key": given.key, "path": "ca.crt"}]}
+    return external.tls if external else None
 
 
 def _environment(kb: KnowledgeBase) -> list[Document]:
-    """The URL of the database; role and password come from variables that libpq reads, and so stand in no template."""
     external = kb.spec.database.external
     if external is None:
         user: Document = {"value": ROLE}
-        password = (naming.database_name(kb), PASSWORD_KEY)
+        password = database.from_secret(naming.database_name(kb), PASSWORD_KEY)
     else:
         secret = external.secret_ref
-        user = {"valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.username_key}}}
-        password = (secret.name, secret.password_key)
-    reference = {"secretKeyRef": {"name": password[0], "key": password[1]}}
-    return [
-        {"name": DATABASE_ENVIRONMENT, "value": _url(kb)},
-        {"name": "PGUSER", **user},
-        {"name": "PGPASSWORD", "valueFrom": reference},
-        # Its files are below the home of the image's user, which cannot be written.
-        {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a path inside the pod
-    ]
+        user = database.from_secret(secret.name, secret.username_key)
+        password = database.from_secret(secret.name, secret.password_key)
+    address = database.url(*naming.database_place(kb), _tls(kb))
+    return database.environment(address, user, password)
 
 
 def _embedding(kb: KnowledgeBase, *, keyed: bool) -> list[Document]:
@@ -307,15 +291,6 @@ def _embedding(kb: KnowledgeBase, *, keyed: bool) -> list[Document]:
         key = {"secretKeyRef": reference}
         found.append({"name": EMBEDDING_KEY_ENVIRONMENT, "valueFrom": key})
     return found
-
-
-def _url(kb: KnowledgeBase) -> str:
-    host, port, name = naming.database_place(kb)
-    external = kb.spec.database.external
-    options = {"sslmode": _SSL[external.tls.mode]} if external else {}
-    options |= {"sslrootcert": f"{_CA_FOLDER}/ca.crt"} if _authority(kb) else {}
-    query = f"?{urlencode(options)}" if options else ""
-    return f"postgresql://{host}:{port}/{quote(name)}{query}"
 
 
 def _probes() -> Document:

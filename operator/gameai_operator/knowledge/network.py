@@ -95,26 +95,12 @@ def _to_database(kb: KnowledgeBase) -> Document:
 
 
 def _to_host(kb: KnowledgeBase, host: str, port: int) -> Document:
-    """A policy knows no host names: of a host outside of the cluster it opens the port to every address.
-
-    It sees the port of the pods, which for a Service in the cluster must be that of the Service.
-    """
-    if namespace := service_namespace(kb, host):
-        peer = network_policy.pods(network_policy.namespaces(namespace))
-        return outwards([peer], ports(port))
-    everywhere = [
-        peer for each in network_policy.EVERYWHERE for peer in network_policy.outside(each)
-    ]
-    return outwards(everywhere, ports(port))
+    return network_policy.to_host(kb.metadata.namespace, host, port)
 
 
 def service_namespace(kb: KnowledgeBase, host: str) -> str:
-    """The namespace of the Service that has this host name, with the usual domain of a cluster or none; empty for another host."""
-    labels = host.rstrip(".").split(".")
-    if len(labels) == 1:
-        # A number is an address.
-        return kb.metadata.namespace if host[:1].isalpha() else ""
-    return labels[1] if labels[2:] in (["svc"], ["svc", "cluster", "local"]) else ""
+    """The namespace of the Service that has this host name; empty for another host."""
+    return network_policy.service_namespace(kb.metadata.namespace, host)
 
 
 def _database(kb: KnowledgeBase) -> Document:

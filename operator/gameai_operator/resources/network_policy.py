@@ -89,6 +89,27 @@ def to_bus(settings: NetworkSettings) -> Document:
     return outwards([servers], ports(BUS_PORT))
 
 
+def to_host(own: str, host: str, port: int) -> Document:
+    """To a host, as pods of the namespace `own` name it.
+
+    A policy knows no host names: of a host outside of the cluster it opens the port to every address. It sees the port of
+    the pods, which for a Service in the cluster must be that of the Service.
+    """
+    if namespace := service_namespace(own, host):
+        return outwards([pods(namespaces(namespace))], ports(port))
+    everywhere = [peer for each in EVERYWHERE for peer in outside(each)]
+    return outwards(everywhere, ports(port))
+
+
+def service_namespace(own: str, host: str) -> str:
+    """The namespace of the Service that has this host name, with the usual domain of a cluster or none; empty for another host."""
+    labels = host.rstrip(".").split(".")
+    if len(labels) == 1:
+        # A number is an address.
+        return own if host[:1].isalpha() else ""
+    return labels[1] if labels[2:] in (["svc"], ["svc", "cluster", "local"]) else ""
+
+
 def from_scaler(settings: NetworkSettings, port: int) -> Document:
     """The pods of the scaler may, on this port."""
     return inwards([pods(namespaces(settings.gateway_namespace), SCALER_LABELS)], ports(port))

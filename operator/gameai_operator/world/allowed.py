@@ -2,7 +2,7 @@
 
 from gameai_operator.api.network import NetworkMode
 from gameai_operator.api.world import GameWorld
-from gameai_operator.resources import tenant_policy
+from gameai_operator.resources import network_policy, tenant_policy
 from gameai_operator.resources.tenant_policy import NotAllowed
 from gameai_operator.settings import Policy
 
@@ -22,6 +22,9 @@ def pods_not_allowed(world: GameWorld, policy: Policy) -> tuple[NotAllowed, ...]
         found += [
             tenant_policy.secret(policy, f"{where}.envFrom.secretRef", each) for each in secrets
         ]
+    if world.spec.database:
+        secret = world.spec.database.external.secret_ref.name
+        found.append(tenant_policy.secret(policy, "spec.database.external.secretRef", secret))
     return tuple(each for each in found if each)
 
 
@@ -35,4 +38,9 @@ def network_not_allowed(world: GameWorld, policy: Policy) -> NotAllowed | None:
             if peer.ip_block:
                 field = f"spec.network.{name}: ipBlock {peer.ip_block.cidr}"
                 return tenant_policy.open_network(policy, field)
+    if world.spec.database:
+        host = world.spec.database.external.host
+        if not network_policy.service_namespace(world.metadata.namespace, host):
+            field = f"spec.database.external.host {host}, outside of the cluster,"
+            return tenant_policy.open_network(policy, field)
     return None

@@ -7,9 +7,11 @@ from gameai_contract.catalogue import CATALOGUE
 from gameai_contract.names import GRPC_PORT
 from gameai_contract.settings import CatalogueService, nearest, setting_fault
 
+from gameai_operator.api.database import ServiceDatabase
 from gameai_operator.api.service import GameService, Probe
 from gameai_operator.api.world import GameWorld
 from gameai_operator.controller.manifest import digest
+from gameai_operator.world.revisions import BUS_TOKEN_REVISION
 
 # What a replica of an own image asks for where it does not say.
 OWN_CPU, OWN_MEMORY = "50m", "128Mi"
@@ -28,7 +30,7 @@ class ServiceFault:
 class Effective:
     """A service with its defaults: `module` is None for an own image, `image` for one of the catalogue.
 
-    With `faults` it cannot be rendered; what runs of it is left as it is.
+    `database` is where it keeps its state. With `faults` it cannot be rendered; what runs of it is left as it is.
     """
 
     service: GameService
@@ -39,6 +41,7 @@ class Effective:
     cpu: str
     memory: str
     settings: Mapping[str, str]
+    database: ServiceDatabase | None = None
     faults: tuple[ServiceFault, ...] = ()
 
     @property
@@ -62,7 +65,7 @@ def effective(world: GameWorld, revision: int) -> tuple[Effective, ...]:
 
 def _effective(world: GameWorld, service: GameService, revision: int) -> Effective:
     row = CATALOGUE.get(service.name)
-    own = service.resources
+    own, database = service.resources, world.spec.database
     cpu, memory = row.resources_of(revision) if row else (OWN_CPU, OWN_MEMORY)
     return Effective(
         service=service,
@@ -73,7 +76,8 @@ def _effective(world: GameWorld, service: GameService, revision: int) -> Effecti
         cpu=own.cpu or cpu,
         memory=own.memory or memory,
         settings=service.settings,
-        faults=(*_faults(service, row), *_needs(world, service, row)),
+        database=database.external if database and row and row.needs_database else None,
+        faults=(*_faults(service, row), *_needs(world, service, row, revision)),
     )
 
 
@@ -95,9 +99,9 @@ def _faults(service: GameService, row: CatalogueService | None) -> Iterator[Serv
 
 
 def _needs(
-    world: GameWorld, service: GameService, row: CatalogueService | None
+    world: GameWorld, service: GameService, row: CatalogueService | None, revision: int
 ) -> Iterator[ServiceFault]:
-    """What a built-in service needs of its world."""
+    """What a built-in service needs of its world, and of the revision of its pods' template."""
     if row is None:
         return
     if row.needs_memory and world.spec.knowledge_base_ref is None:
@@ -105,6 +109,15 @@ def _needs(
             f"spec.services: {service.name} keeps its state in a memory: set spec.knowledgeBaseRef"
         )
         yield ServiceFault(reason="MemoryMissing", message=message)
+    if row.needs_database and world.spec.database is None:
+        message = f"spec.services: {service.name} keeps its state in PostgreSQL: set spec.database"
+        yield ServiceFault(reason="DatabaseMissing", message=message)
+    if row.needs_database and revision < BUS_TOKEN_REVISION:
+        message = (
+            f"spec.services: {service.name} needs pods of template revision {BUS_TOKEN_REVISION}, and they have {revision}: "
+            "set spec.templateRevision, which restarts them"
+        )
+        yield ServiceFault(reason="TemplateRevisionTooOld", message=message)
     roles = [each.name for each in world.spec.roles]
     for name, setting in row.settings.items():
         value = service.settings.get(name, setting.default)

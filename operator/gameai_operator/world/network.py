@@ -39,7 +39,7 @@ def _from_scaler(world: GameWorld, settings: NetworkSettings) -> list[Document]:
 
 
 def egress(world: GameWorld, settings: NetworkSettings, *, bus: bool) -> list[Document]:
-    """The world itself, DNS, Pod Identity, the gateway, the memory, the event bus if there is one, and the peers in the spec."""
+    """The world itself, DNS, Pod Identity, the gateway, the memory, the database, the event bus if there is one, and the peers in the spec."""
     given = [
         network_policy.outwards(peers, _ports(each))
         for each in _network(world)[1]
@@ -53,6 +53,7 @@ def egress(world: GameWorld, settings: NetworkSettings, *, bus: bool) -> list[Do
             [network_policy.gateway(settings)], network_policy.ports(GRPC_PORT)
         ),
         *_to_memory(world),
+        *_to_database(world),
         *([network_policy.to_bus(settings)] if bus else []),
         *given,
     ]
@@ -66,6 +67,14 @@ def _to_memory(world: GameWorld) -> list[Document]:
     labels = {KNOWLEDGE_LABEL: found.name, "app.kubernetes.io/name": MEMORY_NAME}
     peer = network_policy.pods(network_policy.namespaces(found.namespace), labels)
     return [network_policy.outwards([peer], network_policy.ports(GRPC_PORT))]
+
+
+def _to_database(world: GameWorld) -> list[Document]:
+    found = world.spec.database
+    if found is None:
+        return []
+    own, given = world.metadata.namespace, found.external
+    return [network_policy.to_host(own, given.host, given.port)]
 
 
 def faulty_keys(world: GameWorld) -> tuple[str, ...]:

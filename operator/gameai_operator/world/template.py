@@ -30,6 +30,7 @@ from gameai_contract.settings import settings_hash
 from gameai_operator.api.service import Probe
 from gameai_operator.api.world import GameWorld
 from gameai_operator.controller.manifest import Document
+from gameai_operator.resources import database
 from gameai_operator.resources.pod_template import RESTRICTED, spread
 from gameai_operator.resources.template_inputs import Inputs
 from gameai_operator.world.catalogue import Effective, seed
@@ -79,6 +80,7 @@ def template(
             "volumes": [
                 {"name": "world", "configMap": {"name": config_name(world)}},
                 *([_token(inputs)] if inputs.revision >= GATEWAY_TOKEN_REVISION else []),
+                *database.volumes(service.database.tls if service.database else None),
                 *({"name": n, "emptyDir": {"sizeLimit": limit}} for n, _, limit in _paths(service)),
             ],
             "topologySpreadConstraints": spread(selector(world, service)),
@@ -135,6 +137,7 @@ def _container(world: GameWorld, service: Effective, inputs: Inputs) -> Document
         "volumeMounts": [
             {"name": "world", "mountPath": CONFIG_FOLDER, "readOnly": True},
             *([_TOKEN_MOUNT] if inputs.revision >= GATEWAY_TOKEN_REVISION else []),
+            *database.mounts(service.database.tls if service.database else None),
             *({"name": name, "mountPath": path} for name, path, _ in _paths(service)),
         ],
     }
@@ -175,8 +178,22 @@ def _environment(world: GameWorld, service: Effective, inputs: Inputs) -> list[D
         values[MEMORY_TOKEN_ENVIRONMENT] = f"{TOKEN_FOLDER}/{MEMORY_TOKEN_KEY}"
     if inputs.revision >= BUS_TOKEN_REVISION:
         values[BUS_TOKEN_ENVIRONMENT] = f"{TOKEN_FOLDER}/{BUS_TOKEN_KEY}"
+    own = [{"name": name, "value": value} for name, value in values.items()]
     given = [{"name": each.name, "value": each.value} for each in service.service.env]
-    return [*({"name": name, "value": value} for name, value in values.items()), *given]
+    return [*own, *_database(service), *given]
+
+
+def _database(service: Effective) -> list[Document]:
+    """Of a service that keeps its state in one."""
+    found = service.database
+    if found is None:
+        return []
+    secret = found.secret_ref
+    return database.environment(
+        database.url(found.host, found.port, found.database, found.tls),
+        database.from_secret(secret.name, secret.username_key),
+        database.from_secret(secret.name, secret.password_key),
+    )
 
 
 def _probes(service: Effective) -> Document:

@@ -51,8 +51,6 @@ _GOAWAY_SECONDS = 0.2
 # A caller that received GOAWAY up to 5 s ago may reconnect once to a pod that is not ready any more, for one connection's lifetime.
 _DRAIN_SECONDS = 23.0
 _OPTIONS = (
-    # Requests are small; a large one is a mistake or an attack.
-    ("grpc.max_receive_message_length", 64 << 10),
     ("grpc.max_connection_age_ms", int(draining.CONNECTION_SECONDS * 1000)),
     ("grpc.max_connection_age_grace_ms", 300_000),
     # Clients may ask an idle connection every 20 s whether it lives; gRPC's own limit is 5 minutes.
@@ -173,7 +171,10 @@ async def serve(
     interceptor = Interceptor()
     server = aio.server(
         interceptors=[Requests(_MOST_CALLS), interceptor],
-        options=_OPTIONS,
+        options=[
+            *_OPTIONS,
+            ("grpc.max_receive_message_length", service.most_request_bytes),
+        ],
         maximum_concurrent_rpcs=_MOST_CALLS,
     )
     row, given = CATALOGUE.get(service.name), config.services[service.name].settings

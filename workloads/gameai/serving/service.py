@@ -39,3 +39,5 @@ class GameService:
     name: str
     wire_name: str
     lifespan: Lifespan
+    # Requests are small; a large one is a mistake or an attack.
+    most_request_bytes: int = 64 << 10

@@ -34,6 +34,7 @@ class _SourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Source.ValueTy
     SOURCE_WEATHER_MANAGER: _Source.ValueType  # 1
     SOURCE_TIME_MANAGER: _Source.ValueType  # 2
     SOURCE_EVENT_BUS: _Source.ValueType  # 4
+    SOURCE_STATE_MANAGER: _Source.ValueType  # 16
     SOURCE_GAME_SERVER: _Source.ValueType  # 31
 
 class Source(_Source, metaclass=_SourceEnumTypeWrapper):
@@ -43,6 +44,7 @@ SOURCE_UNSPECIFIED: Source.ValueType  # 0
 SOURCE_WEATHER_MANAGER: Source.ValueType  # 1
 SOURCE_TIME_MANAGER: Source.ValueType  # 2
 SOURCE_EVENT_BUS: Source.ValueType  # 4
+SOURCE_STATE_MANAGER: Source.ValueType  # 16
 SOURCE_GAME_SERVER: Source.ValueType  # 31
 Global___Source: _TypeAlias = Source  # noqa: Y015
 
@@ -193,6 +195,70 @@ class DeadLettered(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeadLettered: _TypeAlias = DeadLettered  # noqa: Y015
+
+@_typing.final
+class ObjectChanged(_message.Message):
+    """An object was written or deleted. Its value is not in the event: read it where it matters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    OBJECT_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    collection: _builtins.int
+    """Name of the collection."""
+    object: _builtins.int
+    """Name of its key."""
+    owner: _builtins.int
+    """Name of its owner; 0 for none."""
+    version: _builtins.int
+    """Its version now; 0 where it was deleted."""
+    bytes: _builtins.int
+    """Size of its value."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.int = ...,
+        object: _builtins.int = ...,
+        owner: _builtins.int = ...,
+        version: _builtins.int = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "collection", b"collection", "object", b"object", "owner", b"owner", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ObjectChanged: _TypeAlias = ObjectChanged  # noqa: Y015
+
+@_typing.final
+class OwnerDeleted(_message.Message):
+    """All objects of an owner were deleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    OBJECTS_FIELD_NUMBER: _builtins.int
+    owner: _builtins.int
+    """Name of the owner."""
+    objects: _builtins.int
+    """How many objects there were."""
+    def __init__(
+        self,
+        *,
+        owner: _builtins.int = ...,
+        objects: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["objects", b"objects", "owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OwnerDeleted: _TypeAlias = OwnerDeleted  # noqa: Y015
 
 @_typing.final
 class EntityKilled(_message.Message):

@@ -1,0 +1,84 @@
+"""The decisions of the state-manager."""
+
+import pytest
+from gameai.errors import ConflictError, InvalidArgumentError
+from gameai.services.state_manager.rules import checks, pages
+from gameai.services.state_manager.rules.checks import Key, Limits
+from gameai.services.state_manager.rules.decision import Decision, decide
+from gameai.state.v1 import state_pb2 as pb
+
+LIMITS = Limits(collections=("saves", "sheets"), value_bytes=10, owner_objects=5)
+A, B = Key(collection="saves", key="a"), Key(collection="saves", key="b")
+
+
+def write(key: Key, expected: int = -1, *, delete: bool = False, value: bytes = b"") -> pb.Write:
+    given = pb.Object(collection=key.collection, key=key.key, value=value)
+    return pb.Write(object=given, expected_version=expected, delete=delete)
+
+
+@pytest.mark.parametrize(
+    ("given", "versions", "found"),
+    [
+        (write(A), {}, Decision(created=(0,), replaced=(), deleted=())),
+        (write(A, 0), {}, Decision(created=(0,), replaced=(), deleted=())),
+        (write(A), {A: 7}, Decision(created=(), replaced=(0,), deleted=())),
+        (write(A, 7), {A: 7}, Decision(created=(), replaced=(0,), deleted=())),
+        (write(A, 7, delete=True), {A: 7}, Decision(created=(), replaced=(), deleted=(0,))),
+        # To delete what is not there is done already.
+        (write(A, delete=True), {}, Decision(created=(), replaced=(), deleted=())),
+    ],
+)
+def test_a_write_does_what_its_version_allows(
+    given: pb.Write, versions: dict[Key, int], found: Decision
+) -> None:
+    assert decide([given], [A], versions) == found
+
+
+@pytest.mark.parametrize(
+    ("expected", "versions", "says"),
+    [
+        (0, {A: 7}, "saves/a has version 7, and expected_version is 0"),
+        (6, {A: 7}, "saves/a has version 7, and expected_version is 6"),
+        (7, {}, "saves/a does not exist, and expected_version is 7"),
+    ],
+)
+def test_another_version_is_a_conflict(expected: int, versions: dict[Key, int], says: str) -> None:
+    with pytest.raises(ConflictError, match=says) as error:
+        decide([write(B), write(A, expected)], [B, A], versions)
+    assert error.value.field == "writes[1].expected_version"
+
+
+def test_a_token_is_good_for_its_own_list() -> None:
+    assert pages.after("", "saves") == ""
+    assert pages.after(pages.token("ümlaut", "saves", "x"), "saves", "x") == "ümlaut"
+    control = pages.token("a\0", "saves")
+    for given in (pages.token("a", "saves"), pages.token("", "sheets"), "!", "YQ==", control):
+        with pytest.raises(InvalidArgumentError, match="page_token is not of this list"):
+            pages.after(given, "sheets")
+
+
+def test_what_is_read_and_written_is_named_once_and_in_bounds() -> None:
+    named = [pb.ObjectKey(collection=each.collection, key=each.key) for each in (A, B)]
+    assert checks.keys(named, LIMITS) == [A, B]
+    assert checks.writes([write(A), write(B, value=b"x" * 10)], LIMITS) == [A, B]
+    assert checks.page_size(0) == 50
+    assert checks.page_size(200) == 200
+    with pytest.raises(InvalidArgumentError, match="page_size must be 0 to 200"):
+        checks.page_size(201)
+    with pytest.raises(InvalidArgumentError, match="keys must be 1 to 64"):
+        checks.keys([], LIMITS)
+    for each in (
+        [],
+        [write(A)] * 65,
+        [write(A), write(A)],
+        [write(A, -2)],
+        [write(A, 0, delete=True)],
+    ):
+        with pytest.raises(InvalidArgumentError):
+            checks.writes(each, LIMITS)
+    with pytest.raises(InvalidArgumentError, match="by the setting valueBytes"):
+        checks.writes([write(A, value=b"x" * 11)], LIMITS)
+    with pytest.raises(InvalidArgumentError, match="did you mean saves"):
+        checks.collection("save", "collection", LIMITS)
+    with pytest.raises(InvalidArgumentError, match="owner must have 1 to 128"):
+        checks.owner("", "owner")

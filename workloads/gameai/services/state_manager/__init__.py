@@ -1,0 +1,1 @@
+"""Objects of a world that belong to someone, in PostgreSQL."""

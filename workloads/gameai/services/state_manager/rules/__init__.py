@@ -1,0 +1,1 @@
+"""PURE: what requests may hold, and what a write comes to."""

@@ -1,0 +1,140 @@
+"""PURE: what requests may hold. All raise `InvalidArgumentError` with the field and what it takes."""
+
+import re
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+from gameai_contract.settings import nearest
+
+from gameai.errors import InvalidArgumentError
+from gameai.state.v1 import state_pb2 as pb
+
+MOST_KEYS = MOST_WRITES = 64
+PAGE, MOST_PAGE = 50, 200
+ANY_VERSION = -1
+_MOST_TEXT = 128
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """Settings of the service: its collections, the largest value in bytes, and how many objects an owner may have."""
+
+    collections: tuple[str, ...]
+    value_bytes: int
+    owner_objects: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Key:
+    """The key of an object."""
+
+    collection: str
+    key: str
+
+
+def keys(given: Sequence[pb.ObjectKey], limits: Limits) -> list[Key]:
+    """The keys of objects to read."""
+    if not 0 < len(given) <= MOST_KEYS:
+        raise InvalidArgumentError(f"keys must be 1 to {MOST_KEYS}, not {len(given)}", field="keys")
+    found = [
+        Key(
+            collection=collection(each.collection, f"keys[{place}].collection", limits),
+            key=key(each.key, f"keys[{place}].key"),
+        )
+        for place, each in enumerate(given)
+    ]
+    _different(found, "keys")
+    return found
+
+
+def writes(given: Sequence[pb.Write], limits: Limits) -> list[Key]:
+    """The keys of objects to write, whose other fields are checked too."""
+    if not 0 < len(given) <= MOST_WRITES:
+        raise InvalidArgumentError(
+            f"writes must be 1 to {MOST_WRITES}, not {len(given)}", field="writes"
+        )
+    found = [_write(each, f"writes[{place}]", limits) for place, each in enumerate(given)]
+    _different(found, "writes")
+    return found
+
+
+def collection(value: str, field: str, limits: Limits) -> str:
+    """The name of a collection."""
+    if value not in limits.collections:
+        known = ", ".join(limits.collections)
+        raise InvalidArgumentError(
+            f"{field}: {value[:_MOST_TEXT]!r} is not a collection ({known}){nearest(value[:_MOST_TEXT], limits.collections)}: "
+            "add it to the setting collections of the service",
+            field=field,
+        )
+    return value
+
+
+def key(value: str, field: str) -> str:
+    """The key of an object."""
+    return _text(value, field, 1)
+
+
+def owner(value: str, field: str) -> str:
+    """The owner of objects."""
+    return _text(value, field, 1)
+
+
+def optional(value: str, field: str) -> str:
+    """A text that may be empty."""
+    return _text(value, field, 0)
+
+
+def page_size(value: int) -> int:
+    """How many objects a page has."""
+    if not 0 <= value <= MOST_PAGE:
+        raise InvalidArgumentError(
+            f"page_size must be 0 to {MOST_PAGE}, not {value}", field="page_size"
+        )
+    return value or PAGE
+
+
+def _write(given: pb.Write, field: str, limits: Limits) -> Key:
+    found = Key(
+        collection=collection(given.object.collection, f"{field}.object.collection", limits),
+        key=key(given.object.key, f"{field}.object.key"),
+    )
+    if given.expected_version < ANY_VERSION:
+        raise InvalidArgumentError(
+            f"{field}.expected_version must be a version, 0 for an object that does not exist, or {ANY_VERSION} for any",
+            field=f"{field}.expected_version",
+        )
+    if given.delete and given.expected_version == 0:
+        raise InvalidArgumentError(
+            f"{field}.expected_version must be a version or {ANY_VERSION}: an object that does not exist cannot be deleted",
+            field=f"{field}.expected_version",
+        )
+    optional(given.object.owner, f"{field}.object.owner")
+    optional(given.object.type, f"{field}.object.type")
+    if len(given.object.value) > limits.value_bytes:
+        raise InvalidArgumentError(
+            f"{field}.object.value has {len(given.object.value)} bytes: at most {limits.value_bytes} are allowed, by the setting valueBytes",
+            field=f"{field}.object.value",
+        )
+    return found
+
+
+def _text(value: str, field: str, least: int) -> str:
+    if not least <= len(value) <= _MOST_TEXT or _CONTROL.search(value):
+        raise InvalidArgumentError(
+            f"{field} must have {least} to {_MOST_TEXT} characters, none of them a control character",
+            field=field,
+        )
+    return value
+
+
+def _different(found: Iterable[Hashable], field: str) -> None:
+    seen: set[Hashable] = set()
+    for place, each in enumerate(found):
+        if each in seen:
+            raise InvalidArgumentError(
+                f"{field}[{place}] names an object for the second time: name each object once",
+                field=f"{field}[{place}]",
+            )
+        seen.add(each)
