@@ -1,18 +1,21 @@
 """Three servers with the chart's configuration: what was acknowledged is handled, in order, while each of them is killed."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from gameai.bus import subjects
 from gameai.bus.consumer import redrive
-from gameai.bus.group import PoisonError, WorldGroup
+from gameai.bus.group import PoisonError, Received, WorldGroup
+from gameai.bus.log import BusError, Log
 from gameai.bus.publisher import Publisher
 from gameai.bus.streams import DEAD_LETTERS
+from gameai.bus.subjects import World
 from gameai_devcluster.api import Api
 from gameai_devcluster.testing.waiting import until as until_
-from support.bus import METRICS, REGISTRY, Handled, consuming, fails_at, killed, until
+from support.bus import METRICS, REGISTRY, Handled, consuming, killed, until
 from support.live import world
 from support.managed_bus import Bus, clustered
 
@@ -29,10 +32,31 @@ async def bus(api: Api, namespace: str, tmp_path: Path) -> AsyncIterator[Bus]:
         yield found
 
 
+async def until_redriven(received: Received, victim: int) -> None:
+    """The first dead letter may not be stored, and then the batch is tried once more."""
+    if victim == 50 and not received.redriven:
+        raise PoisonError("no")
+
+
+async def is_parked(admin: Log, group: WorldGroup, *, parked: bool) -> bool:
+    """Whether there is a dead letter, or none. A server that came back may not have found the others yet."""
+    with contextlib.suppress(BusError):
+        return (await admin.first(DEAD_LETTERS, group.own_letters) is not None) is parked
+    return False
+
+
+async def is_redriven(admin: Log, world: World, group: WorldGroup) -> bool:
+    """Order a redrive, and look."""
+    with contextlib.suppress(BusError):
+        await redrive(admin, subjects.own(world, group.consumer), group.consumer)
+        await asyncio.sleep(1.0)
+    return await is_parked(admin, group, parked=False)
+
+
 async def test_events_are_handled_in_order_while_each_server_is_killed(bus: Bus) -> None:
     moor = bus.world()
     group = WorldGroup(world=moor, consumer="quests")
-    handled = Handled(fails_at(50, PoisonError("no"), times=1))
+    handled = Handled(until_redriven)
 
     async def killing() -> None:
         for each in bus.servers:
@@ -59,14 +83,8 @@ async def test_events_are_handled_in_order_while_each_server_is_killed(bus: Bus)
         await kills
         # What came after the poison is parked behind it.
         async with bus.streams() as admin:
-            assert await admin.first(DEAD_LETTERS, group.own_letters) is not None
-
-            async def emptied() -> bool:
-                await redrive(admin, subjects.own(moor, "quests"), "quests")
-                await asyncio.sleep(1.0)
-                return await admin.first(DEAD_LETTERS, group.own_letters) is None
-
-            await until(emptied)
+            await until(lambda: is_parked(admin, group, parked=True))
+            await until(lambda: is_redriven(admin, moor, group))
 
         async def complete() -> bool:
             return set(handled.of(moor)) == set(range(EVENTS))

@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 from gameai.bus import subjects
 from gameai.bus.batches import DamagedBatchError, parsed
 from gameai.bus.cancellation import end_if_cancelled
 from gameai.bus.dead_letters import MOST_REASON, SEQUENCE, SUBJECT, Dead, is_letter_of
+from gameai.bus.deliveries import address_of, batch_of, released
 from gameai.bus.group import (
     WORLD_ACK_SECONDS,
     Group,
@@ -36,10 +37,10 @@ from gameai.bus.log import (
     Subscription,
 )
 from gameai.bus.metrics import BusMetrics
+from gameai.bus.parking import Parking
 from gameai.bus.streams import DEAD_LETTERS, Durable
 from gameai.bus.subjects import Address
 from gameai.bus.types import DamagedEventError, LaterSchemaError
-from gameai.bus.v1.bus_pb2 import EventBatch
 
 _LOG = logging.getLogger(__name__)
 # A handler that failed is called again after so many seconds each; then its batch is a dead letter.
@@ -61,8 +62,6 @@ _LOST_SECONDS = 1.0
 _LONG_SECONDS = 1.0
 # A consumer that is refused opens another connection after so long; each time after twice as long.
 _REFUSED_SECONDS, _MOST_REFUSED_SECONDS = 10.0, 300.0
-# What a consumer that ends still has for saying so.
-_LAST_SECONDS = 1.0
 _FINAL = (PoisonError, DamagedBatchError, DamagedEventError, LaterSchemaError)
 
 
@@ -95,7 +94,7 @@ class Consumer:
         if isinstance(group, WorldGroup) and handler_seconds > HANDLER_SECONDS:
             raise ValueError(f"a handler of a world's service has at most {HANDLER_SECONDS:g} s")
         self._log, self._group, self._handler = log, group, handler
-        self._metrics, self._parked = metrics, set[str]()
+        self._metrics, self._parking = metrics, Parking()
         self._handler_seconds, self._now_us = handler_seconds, now_us
 
     async def run(self) -> None:
@@ -139,13 +138,14 @@ class Consumer:
     ) -> None:
         while True:
             for each in await subscription.fetch(durable.most_pending, _FETCH_SECONDS):
-                async with _released(each):
+                async with released(each):
                     end_if_cancelled()
                     await handle(each)
             end_if_cancelled()
 
     async def _one(self, given: Delivery) -> None:
-        address = await _address(given)
+        self._parking.delivered(given.number)
+        address = await address_of(given)
         if address is None:
             return
         if not self._group.reads(address.service):
@@ -195,25 +195,31 @@ class Consumer:
 
     async def _settled(self, address: Address, letters: str, given: Delivery) -> bool:
         """Handle a batch, or store it as a dead letter; False: its world was parked or unparked meanwhile."""
-        began = asyncio.get_running_loop().time()
-        last = await self._log.last(DEAD_LETTERS, letters)
-        if asyncio.get_running_loop().time() - began > _LONG_SECONDS:
-            # The handler has its whole time from now on.
-            await given.working()
+        last = None if self._parking.is_open(letters) else await self._looked(letters, given)
         dead: Dead | None = Dead("its world is parked", 0)
         if last is None:
-            self._parked.discard(letters)
             dead = await self._tried(address, given)
-        elif letters not in self._parked:
-            self._parked.add(letters)
-            _LOG.warning("%s: a world is parked until a redrive: %s", self._group.name, letters)
         if dead is not None:
+            self._parking.parked(letters)
             try:
                 await self._bury(letters, given, dead, last)
             except MovedError:
                 return False
         await given.done()
         return True
+
+    async def _looked(self, letters: str, given: Delivery) -> Stored | None:
+        """The last dead letter of a world; None: it is not parked."""
+        began = asyncio.get_running_loop().time()
+        last = await self._log.last(DEAD_LETTERS, letters)
+        if asyncio.get_running_loop().time() - began > _LONG_SECONDS:
+            # The handler has its whole time from now on.
+            await given.working()
+        if last is None:
+            self._parking.opened(letters)
+        elif self._parking.parked(letters):
+            _LOG.warning("%s: a world is parked until a redrive: %s", self._group.name, letters)
+        return last
 
     def _is_late(self, message: Stored, most_us: int) -> bool:
         """Whether no replica will come that can handle a batch."""
@@ -261,7 +267,7 @@ class Consumer:
     async def _handled(self, address: Address, message: Stored, given: Delivery) -> None:
         """Call the handler, again and again while something that it needs is away. Raises `_FailedError`, `BusError`."""
         try:
-            batch = _batch(address, message)
+            batch = batch_of(address, message)
         except DamagedBatchError as error:
             raise _FailedError(error) from error
         redriven = given.message is not message
@@ -321,7 +327,7 @@ class Consumer:
 
     async def _redrive(self, order: Delivery) -> None:
         """Handle the dead letters of a world in order, up to the first that fails again."""
-        address = await _address(order)
+        address = await address_of(order)
         if address is None:
             return
         letters = self._group.letters(address)
@@ -367,34 +373,3 @@ class Consumer:
 async def redrive(log: Log, address: Address, consumer: str) -> None:
     """Order the consumer to handle the dead letters of this world again, in order. Raises `BusError`."""
     await log.store(Outgoing(subject=subjects.redrive(address, consumer), payload=b""))
-
-
-async def _address(given: Delivery) -> Address | None:
-    """What the subject of a message says; one that says nothing is passed over (None)."""
-    try:
-        return subjects.parsed(given.message.subject)
-    except ValueError:
-        _LOG.exception("a message is none of the bus, and is passed over")
-        await given.done()
-        return None
-
-
-def _batch(address: Address, message: Stored) -> EventBatch:
-    """The batch of a message. Raises `DamagedBatchError`, also for one that says that it is of another world."""
-    found = parsed(message.payload)
-    if found.world != address.number:
-        raise DamagedBatchError(
-            f"the batch is of world {found.world:016x}, and its subject is of {address.number:016x}"
-        )
-    return found
-
-
-@contextlib.asynccontextmanager
-async def _released(given: Delivery) -> AsyncIterator[None]:
-    """Where the block is cancelled, another replica gets the message at once, and not when the broker misses its end."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        with contextlib.suppress(BusError, TimeoutError):
-            await asyncio.wait_for(given.again(0.0), _LAST_SECONDS)
-        raise

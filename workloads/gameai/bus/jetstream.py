@@ -104,6 +104,7 @@ def delivery(message: Msg) -> Delivery:
     return Delivery(
         message=stored(message),
         deliveries=message.metadata.num_delivered,
+        number=message.metadata.sequence.consumer,
         done=done,
         again=again,
         working=working,

@@ -63,11 +63,14 @@ class Stored:
 class Delivery:
     """A message that a consumer has, until it calls one of the three. `deliveries` counts from 1.
 
+    `number` counts the deliveries of the consumer, to all its replicas; 0: the broker does not count them.
+
     `working` begins the time in which the broker waits again; it is for handlers that take long.
     """
 
     message: Stored
     deliveries: int
+    number: int
     done: Callable[[], Awaitable[None]]
     again: Callable[[float], Awaitable[None]]
     working: Callable[[], Awaitable[None]]

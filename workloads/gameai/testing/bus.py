@@ -60,6 +60,7 @@ class _Position:
 
     durable: Durable
     next_sequence: int = 1
+    deliveries: int = 0
     pending: dict[int, _Pending] = field(default_factory=dict)
 
 
@@ -241,6 +242,7 @@ class _Subscribed:
 
     def _delivery(self, pending: _Pending) -> Delivery:
         durable, sequence = self._position.durable, pending.stored.sequence
+        self._position.deliveries += 1
         pending.again_at = _now() + durable.ack_seconds
 
         async def done() -> None:
@@ -257,6 +259,7 @@ class _Subscribed:
         return Delivery(
             message=pending.stored,
             deliveries=pending.deliveries,
+            number=self._position.deliveries,
             done=done,
             again=again,
             working=working,
