@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psycopg
@@ -49,7 +50,7 @@ def drawn() -> str:
 
 
 @contextlib.asynccontextmanager
-async def serving(url: str) -> AsyncIterator[state_pb2_grpc.StateServiceAsyncStub]:
+async def serving(url: str) -> AsyncIterator[Any]:
     limits = Limits(collections=("saves",), value_bytes=65_536, owner_objects=100_000)
     server = aio.server(interceptors=[Interceptor()])
     opened = Kit.opened(
@@ -73,7 +74,7 @@ async def serving(url: str) -> AsyncIterator[state_pb2_grpc.StateServiceAsyncStu
         await server.stop(0)
 
 
-async def batches(stub: state_pb2_grpc.StateServiceAsyncStub) -> float:
+async def batches(stub: Any) -> float:
     """Objects a second, written in batches by several callers."""
 
     async def caller(number: int) -> None:
@@ -110,7 +111,7 @@ async def direct(url: str) -> float:
     return BATCHES * BATCH / (time.perf_counter() - began)
 
 
-async def add(stub: state_pb2_grpc.StateServiceAsyncStub, key: pb.ObjectKey) -> bool:
+async def add(stub: Any, key: pb.ObjectKey) -> bool:
     """Whether one more was added; False: another client was faster."""
     (found,) = (await stub.BatchGetObjects(pb.BatchGetObjectsRequest(keys=[key]))).objects
     raised = pb.Object(collection="saves", key=key.key, value=str(int(found.value) + 1).encode())
@@ -126,7 +127,7 @@ async def add(stub: state_pb2_grpc.StateServiceAsyncStub, key: pb.ObjectKey) -> 
     return True
 
 
-async def additions(stub: state_pb2_grpc.StateServiceAsyncStub, turn: int) -> float:
+async def additions(stub: Any, turn: int) -> float:
     """Additions a second of clients that read, add and write behind the version that they have read; the sum must be exact."""
     keys = [pb.ObjectKey(collection="saves", key=f"sum-{turn}-{each}") for each in range(100)]
     for key in keys:

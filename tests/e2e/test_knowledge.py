@@ -18,6 +18,7 @@ from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.testing.waiting import condition, knowledge_settled, until
 from support import real
 from support.live import manifest, world
+from support.pod_programs import ASK, SAVE, TELL
 
 Kubectl = Callable[..., str]
 NAMESPACE, NAME = "e2e", "lore"
@@ -26,59 +27,6 @@ REPOSITORY = {"persistentVolumeClaim": {"claimName": ARCHIVES}}
 LORE = install.ROOT / "examples/lore"
 DOCUMENTS = 13
 QUESTION = "What does a cart pay at Tamrel bridge?"
-# Runs in the pod of a service of a world.
-ASK = """
-import asyncio, sys
-from gameai.client import Memory
-from gameai.knowledge.v1.history_pb2 import Event
-
-async def main():
-    async with Memory.of_world(insecure=True) as memory:
-        for hit in (await memory.search(sys.argv[1], count=3, timeout_seconds=20)).hits:
-            print(hit.provenance.document)
-        event = Event(key="raid", kind="battle", summary="Riders burned Tamrel bridge.")
-        [written] = await memory.append_events(event, timeout_seconds=20)
-        print("event", written.sequence)
-
-asyncio.run(main())
-"""
-# Runs in the pod of a storyteller.
-TELL = """
-import sys
-import grpc
-from gameai.storyteller.v1 import storyteller_pb2 as pb
-from gameai.storyteller.v1.storyteller_pb2_grpc import StorytellerServiceStub
-
-with grpc.insecure_channel("localhost:50051") as channel:
-    stories = StorytellerServiceStub(channel)
-    found = stories.AnswerQuestion(pb.AnswerQuestionRequest(question=sys.argv[1]), timeout=25)
-    print("reason", found.degraded_reason)
-    print(*(each.chunk.document for each in found.citations))
-    arc = pb.Arc(name="siege", goal="Tamrel falls.", stages=["Scouts are seen."])
-    stories.WriteArc(pb.WriteArcRequest(arc=arc), timeout=10)
-    request = pb.PlanBeatRequest(request_id="r1", arc="siege", situation="It is night.")
-    planned = stories.PlanBeat(request, timeout=25)
-    print("beat", planned.beat.version, planned.known)
-"""
-
-
-# Runs in the pod of a state-manager: writes an object where there is none, and reads it.
-SAVE = """
-import uuid
-import grpc
-from gameai.state.v1 import state_pb2 as pb
-from gameai.state.v1.state_pb2_grpc import StateServiceStub
-
-with grpc.insecure_channel("localhost:50051") as channel:
-    state = StateServiceStub(channel)
-    key = pb.ObjectKey(collection="saves", key="anna")
-    if not state.BatchGetObjects(pb.BatchGetObjectsRequest(keys=[key]), timeout=10).objects:
-        written = pb.Write(object=pb.Object(collection="saves", key="anna", value=b"gold"))
-        request = pb.BatchWriteObjectsRequest(request_id=str(uuid.uuid4()), writes=[written])
-        state.BatchWriteObjects(request, timeout=10)
-    (found,) = state.BatchGetObjects(pb.BatchGetObjectsRequest(keys=[key]), timeout=10).objects
-    print(found.value.decode(), found.version)
-"""
 
 
 @pytest.fixture(scope="module")

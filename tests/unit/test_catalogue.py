@@ -95,6 +95,15 @@ def test_a_service_with_state_needs_a_database_and_pods_that_reach_the_bus() -> 
     (found,) = effective(root, NEWEST)
     assert found.faults == ()
     assert found.database is not None
+    env = [{"name": "TZ", "value": "UTC"}, {"name": "PGPASSWORD", "value": "x"}]
+    services = [{"name": "state-manager", "env": env}]
+    (found,) = effective(worlds.world(services=services, **worlds.needs("state-manager")), NEWEST)
+    assert [(each.reason, each.message) for each in found.faults] == [
+        (
+            "EnvironmentReserved",
+            "spec.services[state-manager].env: PGPASSWORD is set from spec.database: remove it",
+        )
+    ]
 
 
 def test_every_mistake_of_a_service_is_named_at_once() -> None:

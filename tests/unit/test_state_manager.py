@@ -4,7 +4,7 @@ import pytest
 from gameai.errors import ConflictError, InvalidArgumentError
 from gameai.services.state_manager.rules import checks, pages
 from gameai.services.state_manager.rules.checks import Key, Limits
-from gameai.services.state_manager.rules.decision import Decision, decide
+from gameai.services.state_manager.rules.decision import Decision, Known, decide
 from gameai.state.v1 import state_pb2 as pb
 
 LIMITS = Limits(collections=("saves", "sheets"), value_bytes=10, owner_objects=5)
@@ -21,15 +21,27 @@ def write(key: Key, expected: int = -1, *, delete: bool = False, value: bytes = 
     [
         (write(A), {}, Decision(created=(0,), replaced=(), deleted=())),
         (write(A, 0), {}, Decision(created=(0,), replaced=(), deleted=())),
-        (write(A), {A: 7}, Decision(created=(), replaced=(0,), deleted=())),
-        (write(A, 7), {A: 7}, Decision(created=(), replaced=(0,), deleted=())),
-        (write(A, 7, delete=True), {A: 7}, Decision(created=(), replaced=(), deleted=(0,))),
+        (
+            write(A),
+            {A: Known(version=7, owner="anna")},
+            Decision(created=(), replaced=(0,), deleted=()),
+        ),
+        (
+            write(A, 7),
+            {A: Known(version=7, owner="anna")},
+            Decision(created=(), replaced=(0,), deleted=()),
+        ),
+        (
+            write(A, 7, delete=True),
+            {A: Known(version=7, owner="anna")},
+            Decision(created=(), replaced=(), deleted=(0,)),
+        ),
         # To delete what is not there is done already.
         (write(A, delete=True), {}, Decision(created=(), replaced=(), deleted=())),
     ],
 )
 def test_a_write_does_what_its_version_allows(
-    given: pb.Write, versions: dict[Key, int], found: Decision
+    given: pb.Write, versions: dict[Key, Known], found: Decision
 ) -> None:
     assert decide([given], [A], versions) == found
 
@@ -37,15 +49,43 @@ def test_a_write_does_what_its_version_allows(
 @pytest.mark.parametrize(
     ("expected", "versions", "says"),
     [
-        (0, {A: 7}, "saves/a has version 7, and expected_version is 0"),
-        (6, {A: 7}, "saves/a has version 7, and expected_version is 6"),
+        (
+            0,
+            {A: Known(version=7, owner="anna")},
+            "saves/a has version 7, and expected_version is 0",
+        ),
+        (
+            6,
+            {A: Known(version=7, owner="anna")},
+            "saves/a has version 7, and expected_version is 6",
+        ),
         (7, {}, "saves/a does not exist, and expected_version is 7"),
     ],
 )
-def test_another_version_is_a_conflict(expected: int, versions: dict[Key, int], says: str) -> None:
+def test_another_version_is_a_conflict(
+    expected: int, versions: dict[Key, Known], says: str
+) -> None:
     with pytest.raises(ConflictError, match=says) as error:
         decide([write(B), write(A, expected)], [B, A], versions)
     assert error.value.field == "writes[1].expected_version"
+
+
+@pytest.mark.parametrize(
+    ("owner", "versions", "gaining"),
+    [
+        ("", {}, ()),
+        ("anna", {}, ("anna",)),
+        ("anna", {A: Known(version=7, owner="anna")}, ()),
+        ("bert", {A: Known(version=7, owner="anna")}, ("bert",)),
+        ("", {A: Known(version=7, owner="anna")}, ()),
+    ],
+)
+def test_an_owner_gains_what_was_not_its_own(
+    owner: str, versions: dict[Key, Known], gaining: tuple[str, ...]
+) -> None:
+    given = write(A)
+    given.object.owner = owner
+    assert decide([given], [A], versions).gaining == gaining
 
 
 def test_a_token_is_good_for_its_own_list() -> None:
@@ -76,6 +116,9 @@ def test_what_is_read_and_written_is_named_once_and_in_bounds() -> None:
     ):
         with pytest.raises(InvalidArgumentError):
             checks.writes(each, LIMITS)
+    large = Limits(collections=("saves",), value_bytes=262_144, owner_objects=5)
+    with pytest.raises(InvalidArgumentError, match="1048580 bytes together"):
+        checks.writes([write(A, value=b"x" * 209_716)] * 5, large)
     with pytest.raises(InvalidArgumentError, match="by the setting valueBytes"):
         checks.writes([write(A, value=b"x" * 11)], LIMITS)
     with pytest.raises(InvalidArgumentError, match="did you mean saves"):

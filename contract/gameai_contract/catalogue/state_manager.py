@@ -8,7 +8,7 @@ SERVICE = CatalogueService(
     module="gameai.services.state_manager",
     text="Saves, inventories and sheets: objects of an owner with versions, in the world's database.",
     needs_database=True,
-    resources=MappingProxyType({1: ("50m", "160Mi")}),
+    resources=MappingProxyType({1: ("50m", "384Mi")}),
     settings=MappingProxyType(
         {
             "collections": Setting(

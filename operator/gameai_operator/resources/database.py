@@ -18,6 +18,9 @@ _SSL: Mapping[TlsMode, str] = MappingProxyType(
     }
 )
 
+# What `environment` sets.
+VARIABLES = (DATABASE_ENVIRONMENT, "PGUSER", "PGPASSWORD", "HOME")
+
 
 def url(host: str, port: int, name: str, tls: DatabaseTls | None) -> str:
     """The URL of a database, without role and password."""

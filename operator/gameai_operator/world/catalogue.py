@@ -11,6 +11,7 @@ from gameai_operator.api.database import ServiceDatabase
 from gameai_operator.api.service import GameService, Probe
 from gameai_operator.api.world import GameWorld
 from gameai_operator.controller.manifest import digest
+from gameai_operator.resources.database import VARIABLES as DATABASE_VARIABLES
 from gameai_operator.world.revisions import BUS_TOKEN_REVISION
 
 # What a replica of an own image asks for where it does not say.
@@ -112,6 +113,12 @@ def _needs(
     if row.needs_database and world.spec.database is None:
         message = f"spec.services: {service.name} keeps its state in PostgreSQL: set spec.database"
         yield ServiceFault(reason="DatabaseMissing", message=message)
+    taken = [each.name for each in service.env if each.name in DATABASE_VARIABLES]
+    if row.needs_database and taken:
+        message = (
+            f"spec.services[{service.name}].env: {taken[0]} is set from spec.database: remove it"
+        )
+        yield ServiceFault(reason="EnvironmentReserved", message=message)
     if row.needs_database and revision < BUS_TOKEN_REVISION:
         message = (
             f"spec.services: {service.name} needs pods of template revision {BUS_TOKEN_REVISION}, and they have {revision}: "

@@ -15,6 +15,7 @@ from gameai.bus.subjects import World
 from gameai.client import Bus
 from gameai.kit import outbox, relay
 from gameai.kit.forgetting import forget_world
+from gameai.kit.measuring import measure_once
 from gameai.testing.bus import MemoryLog
 from support.bounties import Example, Places, bounties, refused, types_of
 from support.bus import MOOR, worlds
@@ -44,6 +45,33 @@ async def test_a_world_that_the_bus_does_not_take_holds_up_no_other(
         assert [gold for _, gold in found] == [1, 2, 3, 4, 5]
         assert len({epoch for epoch, _ in found} - epochs) == 1
         assert 1 <= log.asked < 5
+
+
+async def test_a_slow_bus_does_not_cost_the_lock_and_what_waits_is_measured(
+    example: Example, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "_ROUND_SECONDS", 0.5)
+    monkeypatch.setattr(relay, "_IDLE_SECONDS", 2.0)
+
+    class Slow(MemoryLog):
+        async def store(self, message: Outgoing, *, after: int | None = None) -> int:
+            await asyncio.sleep(0.2)
+            return await super().store(message, after=after)
+
+    log = Slow()
+    async with running(example, database, log, MOOR) as service:
+        # Each has a batch of its own.
+        for number in range(20):
+            service.kit._worlds.now_us = 7_000_000 + number * 2_000_000  # type: ignore[attr-defined] # those of tests
+            await posted(service, 1)
+        await measure_once(service.kit.database, service.kit._worlds, service.kit._metrics)
+        assert service.kit._metrics.oldest._value.get() > 0
+        found = await published(log, MOOR, 20, example)
+        assert [gold for _, gold in found] == list(range(1, 21))
+        assert len({epoch for epoch, _ in found}) == 1
+        await asyncio.sleep(1.0)
+        await measure_once(service.kit.database, service.kit._worlds, service.kit._metrics)
+        assert service.kit._metrics.oldest._value.get() == 0
 
 
 async def test_a_replica_that_does_not_reach_the_bus_leaves_the_outbox_to_others(

@@ -231,6 +231,21 @@ async def test_a_schema_has_the_tables_of_one_service(example: Example, database
         await other.prepare("quests")
 
 
+async def test_a_schema_of_another_role_is_named(
+    database_server: postgres.Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = database_server.database("kit-one"), database_server.database("kit-other")
+    with psycopg.connect(database_server.url("kit-one"), autocommit=True) as connection:
+        connection.execute('GRANT CREATE ON DATABASE "kit-one" TO "kit-other"')
+    async with Database(one, schema="shared") as first:
+        await first.prepare("bounties")
+    mine = f"{other.rpartition('/')[0]}/kit-one"
+    async with Database(mine, schema="shared") as second:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(second.prepare("bounties"), 1.0)
+    assert 'the schema shared belongs to the role "kit-one": connect as that role' in caplog.text
+
+
 async def test_replicas_that_start_at_a_time_create_the_tables_once(database: str) -> None:
 
     async def prepared() -> None:

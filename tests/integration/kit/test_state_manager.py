@@ -284,7 +284,7 @@ async def test_what_is_written_becomes_known_on_the_bus(state: State) -> None:
     found = await state.events(4)
     assert found[:2] == [
         ObjectChanged(collection=saves, object=anna, owner=player, version=version, bytes=3),
-        ObjectChanged(collection=saves, object=anna),
+        ObjectChanged(collection=saves, object=anna, owner=player),
     ]
     assert found[3] == OwnerDeleted(owner=player, objects=1)
 
@@ -301,7 +301,13 @@ async def test_an_owner_has_at_most_so_many_objects(state: State) -> None:
     await state.write(save("k0", b"again", owner="anna"))
     error = await refused(state.write(save("more", owner="anna")))
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert "owner 'anna' has 20 objects" in str(error.details())
+    assert "owner 'anna' would have more than 20 objects" in str(error.details())
+    given = pb.Object(collection="saves", key="free", owner="anna")
+    await state.write(save("free"))
+    assert "'anna'" in str(
+        (await refused(state.write(pb.Write(object=given, expected_version=-1)))).details()
+    )
+    await state.write(save("k1", b"again", owner="anna"), deletion("k0"), save("k2", owner="bert"))
     await state.write(*(save(f"n{number}") for number in range(40)))
 
 

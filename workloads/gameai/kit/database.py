@@ -164,9 +164,13 @@ class Database:
 
     async def _create_schema(self, connection: AsyncConnection) -> None:
         """`IF NOT EXISTS` would need the right to create one where it exists."""
-        known = "SELECT FROM pg_namespace WHERE nspname = %s"
-        cursor = await connection.execute(known, (self._schema,))
-        if self._schema and await cursor.fetchone() is None:
+        known = "SELECT nspowner::regrole::text, has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = %s"
+        row = await (await connection.execute(known, (self._schema,))).fetchone()
+        if row is not None and not row[1]:
+            raise errors.InsufficientPrivilege(
+                f"the schema {self._schema} belongs to the role {row[0]}: connect as that role; all worlds of a database do"
+            )
+        if self._schema and row is None:
             statement = sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(self._schema))
             await connection.execute(statement)
 

@@ -6,6 +6,7 @@ import random
 
 import psycopg
 
+from gameai.bus.cancellation import end_if_cancelled
 from gameai.client import Inbox
 from gameai.errors import ServiceFault
 from gameai.kit.database import AgainError, Database, OverdueError
@@ -41,6 +42,7 @@ async def forget(database: Database, inbox: Inbox) -> None:
                 await inbox.prune(connection)
         except (ServiceFault, AgainError, OverdueError, psycopg.Error) as error:
             _LOG.warning("old requests are kept for now: %s", error)
+        end_if_cancelled()
 
 
 async def forget_requests(database: Database) -> None:

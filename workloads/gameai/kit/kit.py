@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import ModuleType
@@ -31,6 +32,7 @@ from gameai.kit.database import AgainError, Database, OverdueError
 from gameai.kit.forgetting import forget
 from gameai.kit.guard import guarded
 from gameai.kit.limits import CallLimiter, CallLimits
+from gameai.kit.measuring import measure
 from gameai.kit.metrics import KitMetrics, of_process
 from gameai.kit.outbox import Outbox
 from gameai.kit.places import Places
@@ -38,6 +40,7 @@ from gameai.kit.relay import Relay
 from gameai.kit.requests import RequestKey
 from gameai.kit.worlds import KitWorld, Worlds
 
+_LOG = logging.getLogger(__name__)
 WORLD_HEADER = "gameai-world"
 Context = aio.ServicerContext[Any, Any]
 Q = TypeVar("Q", bound=Message)
@@ -46,6 +49,8 @@ T = TypeVar("T")
 # A transaction that met another one.
 _TRIES = 3
 _MOST_SHOWN = 130
+# A cluster without an event bus may get one.
+_BUS_SECONDS = 5.0
 _KNOWN = "SELECT digest, answer FROM gameai_request WHERE world = %s AND request_id = %s"
 _KEEP = "INSERT INTO gameai_request (world, request_id, digest, answer) VALUES (%s, %s, %s, %s)"
 # Something else is needed: a handler tries again without an end. A transaction that takes too long is a failure.
@@ -118,10 +123,27 @@ class Kit:
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(forget(self.database, self._inbox))
-            if self._relay is not None:
-                tasks.create_task(self._relay.run())
-            if self._bus is not None and handlers:
+            tasks.create_task(measure(self.database, self._worlds, self._metrics))
+            tasks.create_task(self._with_bus(handlers))
+
+    async def _with_bus(
+        self, handlers: Mapping[type[Message], Callable[[Any, Call], Awaitable[None]]]
+    ) -> None:
+        """What needs the event bus, once the cluster has one."""
+        if self._relay is None or self._bus is None:
+            return
+        if not self._on_bus():
+            _LOG.info("the cluster has no event bus: nothing is published or consumed")
+        while not self._on_bus():  # noqa: ASYNC110 - worlds say nothing when they change
+            await asyncio.sleep(_BUS_SECONDS)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._relay.run())
+            if handlers:
                 tasks.create_task(self._bus.consume(self.handler(handlers)))
+
+    def _on_bus(self) -> bool:
+        found = map(self._worlds.find, self._worlds.names())
+        return any(each is not None and each.on_bus() is not None for each in found)
 
     async def mutate(
         self, name: str, method: Callable[[Q, Call], Awaitable[A]], request: Q, context: Context

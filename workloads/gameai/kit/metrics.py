@@ -22,12 +22,12 @@ class KitMetrics:
         )
         self.waiting = Gauge(
             "gameai_kit_outbox_events",
-            "Events that have no number yet, up to 1,000,000; 0 at replicas that do not publish.",
+            "Events in the database that have no number yet, up to 1,000,000. All replicas of a service show the same.",
             registry=registry,
         )
         self.oldest = Gauge(
             "gameai_kit_outbox_oldest_seconds",
-            "Age of the oldest event that is not stored by the bus; 0 without one, and at replicas that do not publish.",
+            "Age of the oldest event that the bus has not stored; 0 without one. All replicas of a service show the same.",
             registry=registry,
         )
         self.left_alone = Gauge(

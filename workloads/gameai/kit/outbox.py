@@ -17,7 +17,7 @@ _MEASURE_SECONDS = 1.0
 _INSERT = """
 INSERT INTO gameai_outbox (world, type, schema, at_us, world_us, body)
 SELECT %s, type, schema, at_us, world_us, body
-FROM unnest(%s::integer[], %s::integer[], %s::bigint[], %s::bigint[], %b::bytea[])
+FROM unnest(%b::integer[], %b::integer[], %b::bigint[], %b::bigint[], %b::bytea[])
     WITH ORDINALITY AS event (type, schema, at_us, world_us, body, place)
 ORDER BY place
 """

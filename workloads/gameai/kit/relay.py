@@ -31,7 +31,6 @@ from gameai.kit.statements import (
     LOST,
     MARK_STORED,
     MARK_STREAMS,
-    MEASURE,
     RETAINED,
     SAVE_BATCHES,
     STREAMS_OF,
@@ -53,13 +52,15 @@ _STUCK_SECONDS = 10.0
 _STATEMENT_SECONDS = 30.0
 # A relay that is paused loses its lock after this time; it looks at its outbox several times a second.
 _IDLE_SECONDS = 20.0
+# A round sends for so long; then it marks what was stored.
+_ROUND_SECONDS = 5.0
 # Of one world in a round, and of all together.
 _MOST_ROWS, _MOST_BATCHES, _OWN_BYTES, _ALL_BYTES = 1024, 64, 1 << 20, 8 << 20
 _AT_A_TIME = 32
 _MOST_EPOCH = (1 << 32) - 1
 # Longer than a server keeps what it has stored from its disk, and than it takes to notice that it was lost.
 _RETAINED_MINUTES = 10
-_TIDY_SECONDS, _MOST_FORGOTTEN, _MOST_COUNTED = 10.0, 10_000, 1_000_000
+_TIDY_SECONDS, _MOST_FORGOTTEN = 10.0, 10_000
 
 
 class Relay:
@@ -106,8 +107,7 @@ class Relay:
                 end_if_cancelled()
                 _LOG.warning("the outbox waits: %s", _first(errors))
             finally:
-                for each in (self._metrics.publishing, self._metrics.waiting, self._metrics.oldest):
-                    each.set(0)
+                self._metrics.publishing.set(0)
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _held(self, connection: AsyncConnection) -> None:
@@ -189,13 +189,14 @@ class Relay:
         places = asyncio.Semaphore(_AT_A_TIME)
 
         sender = self._sender(connection, log)
+        until = asyncio.get_running_loop().time() + _ROUND_SECONDS
 
         async def one(world: str, waiting: list[Waiting]) -> Sent:
             place = self._place(world)
             if place is None:
                 return Sent(world=world)
             async with places:
-                return await sender.send(world, place, waiting)
+                return await sender.send(world, place, waiting, until)
 
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(one(*each)) for each in of_worlds.items()]
@@ -298,15 +299,11 @@ class Relay:
         return [each for each in self._open() if each in self._unverified][:_AT_A_TIME]
 
     async def _tidy(self, connection: AsyncConnection) -> None:
-        """Measure what waits, and forget batches that were stored a while ago."""
+        """Forget batches that were stored a while ago."""
         now = asyncio.get_running_loop().time()
         if now < self._tidy_at:
             return
         self._tidy_at = now + _TIDY_SECONDS
-        asked = {"worlds": list(self._worlds.names()), "most": _MOST_COUNTED}
-        waiting, oldest = await (await connection.execute(MEASURE, asked)).fetchone() or (0, 0.0)
-        self._metrics.waiting.set(waiting)
-        self._metrics.oldest.set(oldest)
         await connection.execute(FORGET_STORED, (_RETAINED_MINUTES, _MOST_FORGOTTEN))
 
 

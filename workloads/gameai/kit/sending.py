@@ -46,14 +46,17 @@ class Sender:
     def __init__(self, log: Log, service: str, require_lock: Callable[[], Awaitable[None]]) -> None:
         self._log, self._service, self._require_lock = log, service, require_lock
 
-    async def send(self, world: str, place: World, waiting: list[Waiting]) -> Sent:
-        """Send the batches of one world in order, up to the first that is not stored."""
+    async def send(self, world: str, place: World, waiting: list[Waiting], until: float) -> Sent:
+        """Send the batches of one world in order, up to the first that is not stored, or until a time of the loop."""
+        now = asyncio.get_running_loop().time
         sent = Sent(world=world, subject=subjects.log(place, self._service))
         try:
             # A world that got another knowledge base has another subject.
             same = waiting[0].subject == sent.subject
             sent.last = waiting[0].last_stored if same else await self._last(sent.subject)
             for each in waiting:
+                if now() > until:
+                    break
                 batch = EventBatch.FromString(each.payload)
                 batch.world = place.number
                 # The broker still knows the ids of batches that it has lost.

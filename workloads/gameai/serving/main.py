@@ -57,7 +57,6 @@ _OPTIONS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.so_reuseport", 0),
 )
-_MOST_CALLS = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,12 +169,12 @@ async def serve(
     world = LiveWorld(config, lambda: time.time_ns() // 1000)
     interceptor = Interceptor()
     server = aio.server(
-        interceptors=[Requests(_MOST_CALLS), interceptor],
+        interceptors=[Requests(service.most_calls), interceptor],
         options=[
             *_OPTIONS,
             ("grpc.max_receive_message_length", service.most_request_bytes),
         ],
-        maximum_concurrent_rpcs=_MOST_CALLS,
+        maximum_concurrent_rpcs=service.most_calls,
     )
     row, given = CATALOGUE.get(service.name), config.services[service.name].settings
     runtime = Runtime(

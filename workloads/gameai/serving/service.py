@@ -41,3 +41,5 @@ class GameService:
     lifespan: Lifespan
     # Requests are small; a large one is a mistake or an attack.
     most_request_bytes: int = 64 << 10
+    # Calls at a time: with their requests they must fit the memory of the pod.
+    most_calls: int = 1000

@@ -212,7 +212,7 @@ class ObjectChanged(_message.Message):
     object: _builtins.int
     """Name of its key."""
     owner: _builtins.int
-    """Name of its owner; 0 for none."""
+    """Name of its owner, of a deleted one the last; 0 for none."""
     version: _builtins.int
     """Its version now; 0 where it was deleted."""
     bytes: _builtins.int

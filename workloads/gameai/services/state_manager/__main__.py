@@ -68,17 +68,19 @@ class StateService(state_pb2_grpc.StateServiceServicer):
     ) -> pb.BatchWriteObjectsResponse:
         """Write and delete objects, all or none."""
         keys = checks.writes(request.writes, self._limits)
-        known = await objects.versions(call.db, call.world, keys)
+        known = await objects.known(call.db, call.world, keys)
         decision = decide(request.writes, keys, known)
         made = await objects.write(call.db, call.world, call.now_us, request.writes, keys, decision)
         written = [request.writes[each].object for each in (*decision.created, *decision.replaced)]
-        owners = sorted({each.owner for each in written})
-        await objects.require_room(call.db, call.world, owners, self._limits.owner_objects)
+        most = self._limits.owner_objects
+        await objects.require_room(call.db, call.world, decision.gaining, most)
         for each in written:
             version = made[Key(collection=each.collection, key=each.key)]
             call.emit(_changed(each, version))
         for place in decision.deleted:
-            call.emit(_changed(request.writes[place].object, 0))
+            key = keys[place]
+            gone = pb.Object(collection=key.collection, key=key.key, owner=known[key].owner)
+            call.emit(_changed(gone, 0))
         return pb.BatchWriteObjectsResponse(versions=[made.get(each, 0) for each in keys])
 
     async def ExportOwner(
@@ -119,9 +121,9 @@ def _changed(given: pb.Object, version: int) -> ObjectChanged:
     return ObjectChanged(
         collection=name_id(given.collection),
         object=name_id(given.key),
-        owner=name_id(given.owner) if given.owner and version else 0,
+        owner=name_id(given.owner) if given.owner else 0,
         version=version,
-        bytes=len(given.value) if version else 0,
+        bytes=len(given.value),
     )
 
 
@@ -158,7 +160,9 @@ SERVICE = GameService(
     name="state-manager",
     wire_name="gameai.state.v1.StateService",
     lifespan=lifespan,
-    most_request_bytes=1 << 20,
+    # Values, keys and owners.
+    most_request_bytes=checks.MOST_BYTES + (64 << 10),
+    most_calls=100,
 )
 
 if __name__ == "__main__":

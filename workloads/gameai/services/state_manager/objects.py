@@ -8,8 +8,8 @@ from psycopg.rows import class_row
 
 from gameai.errors import FullError, InvalidArgumentError
 from gameai.kit.database import AgainError
-from gameai.services.state_manager.rules.checks import Key
-from gameai.services.state_manager.rules.decision import Decision
+from gameai.services.state_manager.rules.checks import MOST_BYTES, Key
+from gameai.services.state_manager.rules.decision import Decision, Known
 from gameai.services.state_manager.statements import (
     COUNT,
     CREATE,
@@ -23,9 +23,6 @@ from gameai.services.state_manager.statements import (
     REPLACE,
 )
 from gameai.state.v1 import state_pb2 as pb
-
-# Of the values of an answer together.
-MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,10 +66,13 @@ async def read(db: AsyncConnection, world: str, keys: Sequence[Key]) -> list[Sto
     return sorted(found, key=lambda each: places[Key(collection=each.collection, key=each.key)])
 
 
-async def versions(db: AsyncConnection, world: str, keys: Sequence[Key]) -> dict[Key, int]:
-    """The versions of the objects that exist, which nobody else can write until the end of the transaction."""
+async def known(db: AsyncConnection, world: str, keys: Sequence[Key]) -> dict[Key, Known]:
+    """The objects that exist, which no other transaction can write until the end of this one."""
     cursor = await db.execute(LOCK, _named(world, keys))
-    return _versions(await cursor.fetchall())
+    return {
+        Key(collection=collection, key=key): Known(version=version, owner=owner)
+        for collection, key, version, owner in await cursor.fetchall()
+    }
 
 
 async def write(
@@ -107,11 +107,13 @@ async def write(
 
 async def require_room(db: AsyncConnection, world: str, owners: Sequence[str], most: int) -> None:
     """Raises `FullError` where one of the owners has more objects than it may have."""
-    asked = {"world": world, "owners": [each for each in owners if each], "most": most}
+    if not owners:
+        return
+    asked = {"world": world, "owners": list(owners), "most": most}
     row = await (await db.execute(COUNT, asked)).fetchone()
     if row is not None:
         raise FullError(
-            f"owner {row[0]!r} has {most} objects, which is the limit (setting ownerObjects): delete some"
+            f"owner {row[0]!r} would have more than {most} objects, which is the limit (setting ownerObjects): delete some first"
         )
 
 

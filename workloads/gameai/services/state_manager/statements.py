@@ -8,17 +8,17 @@ READ: LiteralString = """
 SELECT collection, key, owner, CASE WHEN total <= %(most)s THEN value ELSE '' END AS value, type, version, written_world_us, total
 FROM (
     SELECT object.*, sum(octet_length(value)) OVER () AS total
-    FROM object JOIN unnest(%(collections)s::text[], %(keys)s::text[]) AS asked (c, k) ON collection = c AND key = k COLLATE "C"
+    FROM object JOIN unnest(%(collections)b::text[], %(keys)b::text[]) AS asked (c, k) ON collection = c AND key = k COLLATE "C"
     WHERE world = %(world)s
 ) AS found
 """
 LOCK: LiteralString = """
-SELECT collection, key, version
-FROM object JOIN unnest(%(collections)s::text[], %(keys)s::text[]) AS asked (c, k) ON collection = c AND key = k COLLATE "C"
+SELECT collection, key, version, owner
+FROM object JOIN unnest(%(collections)b::text[], %(keys)b::text[]) AS asked (c, k) ON collection = c AND key = k COLLATE "C"
 WHERE world = %(world)s ORDER BY collection, key FOR UPDATE OF object
 """
 _GIVEN: LiteralString = """
-unnest(%(collections)s::text[], %(keys)s::text[], %(owners)s::text[], %(values)s::bytea[], %(types)s::text[]) AS given (c, k, o, v, t)
+unnest(%(collections)b::text[], %(keys)b::text[], %(owners)b::text[], %(values)b::bytea[], %(types)b::text[]) AS given (c, k, o, v, t)
 """
 CREATE: LiteralString = f"""
 INSERT INTO object (world, collection, key, owner, value, type, written_world_us)
@@ -30,11 +30,11 @@ UPDATE object SET owner = o, value = v, type = t, version = nextval('object_vers
 FROM {_GIVEN} WHERE world = %(world)s AND collection = c AND key = k COLLATE "C" RETURNING collection, key, version
 """
 DELETE: LiteralString = """
-DELETE FROM object USING unnest(%(collections)s::text[], %(keys)s::text[]) AS asked (c, k)
+DELETE FROM object USING unnest(%(collections)b::text[], %(keys)b::text[]) AS asked (c, k)
 WHERE world = %(world)s AND collection = c AND key = k COLLATE "C"
 """
 COUNT: LiteralString = """
-SELECT owner FROM unnest(%(owners)s::text[]) AS asked (owner) WHERE %(most)s < (
+SELECT owner FROM unnest(%(owners)b::text[]) AS asked (owner) WHERE %(most)s < (
     SELECT count(*) FROM (
         SELECT FROM object WHERE world = %(world)s AND object.owner = asked.owner AND object.owner <> '' LIMIT %(most)s + 1
     ) AS found
@@ -45,7 +45,7 @@ _PAGE: LiteralString = f"""
 SELECT {_FIELDS} FROM (
     SELECT *, sum(octet_length(value)) OVER (ORDER BY collection, key) - octet_length(value) AS before
     FROM (SELECT * FROM object WHERE %s ORDER BY collection, key LIMIT %%(count)s) AS found
-) AS counted WHERE before < %%(most)s ORDER BY collection, key
+) AS counted WHERE before = 0 OR before + octet_length(value) <= %%(most)s ORDER BY collection, key
 """
 _IN: LiteralString = 'world = %(world)s AND collection = %(collection)s AND key > %(after)s COLLATE "C" AND starts_with(key, %(prefix)s)'
 LIST: LiteralString = _PAGE % _IN

@@ -10,6 +10,8 @@ from gameai.errors import InvalidArgumentError
 from gameai.state.v1 import state_pb2 as pb
 
 MOST_KEYS = MOST_WRITES = 64
+# Of the values of a request or an answer together.
+MOST_BYTES = 1 << 20
 PAGE, MOST_PAGE = 50, 200
 ANY_VERSION = -1
 _MOST_TEXT = 128
@@ -53,6 +55,12 @@ def writes(given: Sequence[pb.Write], limits: Limits) -> list[Key]:
     if not 0 < len(given) <= MOST_WRITES:
         raise InvalidArgumentError(
             f"writes must be 1 to {MOST_WRITES}, not {len(given)}", field="writes"
+        )
+    size = sum(len(each.object.value) for each in given)
+    if size > MOST_BYTES:
+        raise InvalidArgumentError(
+            f"the values of writes have {size} bytes together: at most {MOST_BYTES} are allowed",
+            field="writes",
         )
     found = [_write(each, f"writes[{place}]", limits) for place, each in enumerate(given)]
     _different(found, "writes")

@@ -9,21 +9,35 @@ from gameai.state.v1 import state_pb2 as pb
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """An object that exists: its version, and to whom it belongs."""
+
+    version: int
+    owner: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """Places in the request of the objects to create, to replace, and to delete."""
+    """Places in the request of the objects to create, to replace, and to delete; and owners that get another object."""
 
     created: tuple[int, ...]
     replaced: tuple[int, ...]
     deleted: tuple[int, ...]
+    gaining: tuple[str, ...] = ()
 
 
-def decide(
-    writes: Sequence[pb.Write], keys: Sequence[Key], versions: Mapping[Key, int]
-) -> Decision:
-    """What each write does; `versions` are those of the objects that exist. Raises `ConflictError`: nothing may be written."""
-    created, replaced, deleted = [], [], []
+_NONE = Known(version=0, owner="")
+
+
+def decide(writes: Sequence[pb.Write], keys: Sequence[Key], known: Mapping[Key, Known]) -> Decision:
+    """What each write does; `known` are the objects that exist. Raises `ConflictError`: nothing may be written."""
+    created: list[int] = []
+    replaced: list[int] = []
+    deleted: list[int] = []
+    gaining: set[str] = set()
     for place, (write, key) in enumerate(zip(writes, keys, strict=True)):
-        version = versions.get(key, 0)
+        found = known.get(key, _NONE)
+        version = found.version
         if write.expected_version not in (ANY_VERSION, version):
             raise ConflictError(
                 f"writes[{place}]: {key.collection}/{key.key} {_is(version)}, and expected_version is {write.expected_version}: read it again",
@@ -31,11 +45,16 @@ def decide(
             )
         if write.delete:
             deleted += [place] if version else []
-        elif version:
-            replaced.append(place)
-        else:
-            created.append(place)
-    return Decision(created=tuple(created), replaced=tuple(replaced), deleted=tuple(deleted))
+            continue
+        (replaced if version else created).append(place)
+        if write.object.owner and write.object.owner != found.owner:
+            gaining.add(write.object.owner)
+    return Decision(
+        created=tuple(created),
+        replaced=tuple(replaced),
+        deleted=tuple(deleted),
+        gaining=tuple(sorted(gaining)),
+    )
 
 
 def _is(version: int) -> str:
