@@ -202,7 +202,7 @@ class Database:
             raise found from error
 
     def _replace_broken(self) -> None:
-        """Look at all connections, beside the calls: one that is silent may take long."""
+        """Look at all connections, in a task of its own: one that is silent may take long."""
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._checked())
 

@@ -38,7 +38,7 @@ class Object(_message.Message):
     key: _builtins.str
     """1 to 128 characters without control characters; unique in its collection."""
     owner: _builtins.str
-    """To whom it belongs, for ListObjects, ExportOwner and DeleteOwner; empty: to nobody. At most 128 characters."""
+    """Its owner, for ListObjects, ExportOwner and DeleteOwner; empty: none. At most 128 characters."""
     value: _builtins.bytes
     """At most as many bytes as the setting valueBytes says."""
     type: _builtins.str

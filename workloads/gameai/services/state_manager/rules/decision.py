@@ -10,7 +10,7 @@ from gameai.state.v1 import state_pb2 as pb
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Known:
-    """An object that exists: its version, and to whom it belongs."""
+    """An object that exists: its version and its owner."""
 
     version: int
     owner: str
