@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from gameai.bus import subjects
@@ -10,7 +10,7 @@ from gameai.bus.admin import NatsAdmin
 from gameai.bus.batches import Limits, parsed
 from gameai.bus.consumer import Consumer
 from gameai.bus.group import Group, Handler, Received, WorldGroup
-from gameai.bus.log import Log, Start, Stored
+from gameai.bus.log import BusError, Log, Start, Stored
 from gameai.bus.metrics import BusMetrics
 from gameai.bus.nats import NatsLog
 from gameai.bus.publisher import Publisher
@@ -203,8 +203,18 @@ async def emptied(server: Broker) -> AsyncIterator[NatsAdmin]:
         for each in SMALL:
             with contextlib.suppress(Exception):
                 await found._js.delete_stream(each.name)
-        await found.declare(SMALL)
+        await declared(found, SMALL)
         yield found
+
+
+async def declared(nats: NatsAdmin, streams: Sequence[Stream]) -> None:
+    """Declare streams. A server may not have removed the files of a stream that was just deleted."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(BusError):
+                await nats.declare(streams)
+                return
+            await asyncio.sleep(0.1)
 
 
 class Bus:
@@ -224,7 +234,7 @@ class Bus:
         if isinstance(self.log, MemoryLog):
             return MemoryLog([stream if each.name == stream.name else each for each in SMALL])
         assert isinstance(self.log, NatsAdmin)
-        await self.log.declare([stream])
+        await declared(self.log, [stream])
         return self.log
 
     async def made_again(self, stream: Stream) -> Log:

@@ -15,7 +15,7 @@ from gameai.kit import relay
 from gameai_devcluster import postgres
 from gameai_devcluster.broker import Broker
 from support.bounties import Example, Places, refused
-from support.bus import MOOR, worlds
+from support.bus import MOOR, declared, worlds
 from support.outbox import (
     KEPT,
     Refusing,
@@ -98,7 +98,7 @@ async def test_a_stream_that_was_lost_has_the_last_events_again(
         assert await golds(nats, MOOR, 4, example) == [1, 2, 3, 4]
         await asyncio.sleep(0.3)
         await nats._js.delete_stream(LOG.name)
-        await nats.declare([KEPT])
+        await declared(nats, [KEPT])
         await posted(service, 1)
         assert await golds(nats, MOOR, 5, example) == [1, 2, 3, 4, 5]
 
