@@ -32,7 +32,7 @@ class KitMetrics:
         )
         self.left_alone = Gauge(
             "gameai_kit_outbox_worlds_left_alone",
-            "Worlds whose events the bus does not take at the moment; they are tried again after 10 s.",
+            "Worlds whose events the bus does not take at the moment; they are tried again after 1 to 10 s.",
             registry=registry,
         )
         self.stored = Counter(

@@ -49,6 +49,8 @@ _LEAST_PAUSE, _MOST_PAUSE = 0.02, 0.25
 _LOCK_SECONDS, _RETRY_SECONDS = 1.0, 3.0
 # A world whose events the bus does not take, or that is not here, is tried again.
 _STUCK_SECONDS = 10.0
+# Of a bus that does not answer, a world is tried again sooner; and after so long another replica may try.
+_FAILED_SECONDS, _FAILING_SECONDS = 1.0, 15.0
 _STATEMENT_SECONDS = 30.0
 # A relay that is paused loses its lock after this time; it looks at its outbox several times a second.
 _IDLE_SECONDS = 20.0
@@ -84,6 +86,9 @@ class Relay:
         self._stuck: dict[str, float] = {}
         self._unverified: set[str] = set()
         self._tidy_at, self._blocked = 0.0, False
+        self._failing_since: float | None = None
+        # Worlds of which it was logged that their events wait.
+        self._said = set[str]()
         # What numbers are counted in, and the next one of each world.
         self._epoch, self._following = _drawn(), dict[str, int]()
 
@@ -120,6 +125,7 @@ class Relay:
 
     async def _publish(self, connection: AsyncConnection, log: Log) -> None:
         self._metrics.publishing.set(1)
+        self._failing_since = None
         # A server that was lost may have taken its newest messages with it.
         cursor = await connection.execute(RETAINED, (list(self._worlds.names()),))
         self._unverified = {row[0] for row in await cursor.fetchall()}
@@ -179,7 +185,7 @@ class Relay:
         return True
 
     async def _send(self, connection: AsyncConnection, log: Log) -> bool:
-        """Send batches that wait; False: none was stored. Raises `BusError` where no world gets on, once what was stored is marked."""
+        """Send batches that wait; False: none was stored. Raises `BusError`, once what was stored is marked."""
         asked = {"worlds": self._open(), "batches": _MOST_BATCHES, "all": _ALL_BYTES}
         cursor = connection.cursor(row_factory=class_row(Waiting))
         await cursor.execute(WAITING, asked, binary=True)
@@ -207,18 +213,29 @@ class Relay:
         return stored
 
     async def _met(self, connection: AsyncConnection, log: Log, found: list[Sent]) -> None:
-        """Mark what was stored. Worlds that do not get on are left alone; raises `BusError` where none gets on."""
+        """Mark what was stored, and leave worlds alone that do not get on.
+
+        Raises `BusError` where no world has got on for a while: another replica may reach the bus.
+        """
         await self._mark(connection, found)
+        now = asyncio.get_running_loop().time()
         failed = [each for each in found if each.fault is not None]
+        refused = [each for each in failed if isinstance(each.fault, RefusedError)]
         for each in failed:
-            self._leave(each.world, str(each.fault))
-        faults = [each.fault for each in failed if each.fault is not None]
-        if any(isinstance(each, RefusedError) for each in faults):
+            seconds = _STUCK_SECONDS if each in refused else _FAILED_SECONDS
+            self._leave(each.world, str(each.fault), seconds)
+        self._said -= {each.world for each in found if each.fault is None and each.subject}
+        if len(failed) < len(found):
+            self._failing_since = None
+        if refused:
             # Permissions are those of the time at which a connection was opened.
             await log.renew()
-        elif faults and len(faults) == len(found):
-            self._stuck.clear()
-            raise faults[0]
+        elif failed:
+            self._failing_since = self._failing_since or now
+            if now - self._failing_since > _FAILING_SECONDS:
+                raise BusError(
+                    f"the bus has taken no events for {_FAILING_SECONDS:g} s: {failed[0].fault}"
+                )
 
     def _sender(self, connection: AsyncConnection, log: Log) -> Sender:
         async def require_lock() -> None:
@@ -231,7 +248,7 @@ class Relay:
         found = self._worlds.find(world)
         place = found.on_bus() if found else None
         if place is None:
-            self._leave(world, "it is not on the bus")
+            self._leave(world, "it is not on the bus", _STUCK_SECONDS)
         return place
 
     def _open(self) -> list[str]:
@@ -241,10 +258,12 @@ class Relay:
         self._metrics.left_alone.set(len(self._stuck))
         return [each for each in self._worlds.names() if each not in self._stuck]
 
-    def _leave(self, world: str, why: str) -> None:
+    def _leave(self, world: str, why: str, seconds: float) -> None:
         """Leave a world alone for a while: it holds up no other."""
-        _LOG.warning("events of %s wait, for %g s: %s", world, _STUCK_SECONDS, why)
-        self._stuck[world] = asyncio.get_running_loop().time() + _STUCK_SECONDS
+        if world not in self._said:
+            self._said.add(world)
+            _LOG.warning("events of %s wait: %s", world, why)
+        self._stuck[world] = asyncio.get_running_loop().time() + seconds
 
     async def _mark(self, connection: AsyncConnection, found: Iterable[Sent]) -> None:
         """Note what was stored and what was lost, in one transaction."""
