@@ -12,7 +12,7 @@ import pytest
 from gameai.time.v1 import time_pb2, time_pb2_grpc
 from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
 from gameai_contract.catalogue import CATALOGUE
-from gameai_contract.names import SETTINGS_HASH_ENVIRONMENT
+from gameai_contract.names import DATABASE_ENVIRONMENT, SETTINGS_HASH_ENVIRONMENT
 from gameai_contract.settings import settings_hash
 from gameai_contract.world_time import format_time
 from gameai_devcluster.services import Service, ServiceLaunch
@@ -158,10 +158,16 @@ def test_a_watch_of_weather_goes_on_through_a_change_of_the_clock(
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_every_service_has_health_and_reflection(name: str, tmp_path: Path, start: Start) -> None:
+def test_every_service_has_health_and_reflection(
+    name: str, tmp_path: Path, start: Start, request: pytest.FixtureRequest
+) -> None:
     wire_name = import_module(f"{CATALOGUE[name].module}.__main__").SERVICE.wire_name
     config = write(tmp_path / "world.json", services=[{"name": name}], **needs(name))
-    service = start(name, config).wait_serving()
+    environment = {}
+    if CATALOGUE[name].needs_database:
+        server = request.getfixturevalue("database_server")
+        environment[DATABASE_ENVIRONMENT] = server.database(name)
+    service = start(name, config, **environment).wait_serving()
     channel = service.channel()
     health: Any = health_pb2_grpc.HealthStub(channel)
     for asked in ("", wire_name):

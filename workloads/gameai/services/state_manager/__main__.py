@@ -127,6 +127,17 @@ def _changed(given: pb.Object, version: int) -> ObjectChanged:
     )
 
 
+def _bus(runtime: Runtime) -> Bus | None:
+    """The bus of the world. By hand, without one, the service runs without what it would need there."""
+    try:
+        # Connections are not encrypted, as those of other built-in services.
+        return Bus.of_world(insecure=True)
+    except ConfigError:
+        if runtime.world.config.bus is not None:
+            raise
+        return None
+
+
 @asynccontextmanager
 async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
     """The database, and the relay of its events."""
@@ -146,8 +157,7 @@ async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
         Database(url, schema="svc_state_manager"),
         OneWorld(runtime.world),
         tables=TABLES,
-        # Connections to the bus are not encrypted, as those of other built-in services.
-        bus=Bus.of_world(insecure=True),
+        bus=_bus(runtime),
     )
     async with opened as kit:
         service = StateService(kit, limits)
