@@ -15,22 +15,32 @@ BUS, CONTROLLER = "gameai-operator-bus", "gameai-operator-bus-controller"
 READ = """
 import asyncio, sys
 from gameai.bus.batches import parsed
-from gameai.bus.log import Start
+from gameai.bus.log import BusError, Start
 from gameai.bus.login import Password
 from gameai.bus.nats import NatsLog
 from gameai.bus.streams import LOG
 
 async def main():
     address, password, world, after, number = sys.argv[1:]
-    login, left = Password(user="streams", password=password), int(number)
-    async with NatsLog(address, login=login) as log, asyncio.timeout(100):
-        subject = f"log.none.*.eldermoor.{world}.*.*"
-        async for each in log.replay(LOG, subject, Start(sequence=int(after) + 1)):
-            for event in parsed(each.payload).events:
-                print(each.subject.rpartition(".")[2], each.sequence)
-            left -= 1
-            if not left:
-                return
+    login = Password(user="streams", password=password)
+    async with asyncio.timeout(100):
+        while True:
+            try:
+                async with NatsLog(address, login=login) as log:
+                    return await read(log, world, int(after), int(number))
+            except BusError:
+                # The server that was killed is not back yet.
+                await asyncio.sleep(1)
+
+async def read(log, world, after, left):
+    said, subject = [], f"log.none.*.eldermoor.{world}.*.*"
+    async for each in log.replay(LOG, subject, Start(sequence=after + 1)):
+        for event in parsed(each.payload).events:
+            said.append((each.subject.rpartition(".")[2], each.sequence))
+        left -= 1
+        if not left:
+            print(*(f"{service} {sequence}" for service, sequence in said), sep="\\n")
+            return
 
 asyncio.run(main())
 """
