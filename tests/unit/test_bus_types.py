@@ -1,5 +1,6 @@
 """Event types, subjects and identities: what is on the wire stays what it is."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from gameai.bus.types import DamagedEventError, EventType, LaterSchemaError, Typ
 from gameai.bus.v1.bus_pb2 import Event, EventBatch, event
 from gameai.events.v1 import events_pb2
 from gameai.testing.bus import MemoryLog
+from gameai_contract.world_config import parse
 from gameai_devcluster import event_reference
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor
@@ -367,3 +369,19 @@ def test_the_reference_has_every_type_and_says_what_each_field_means() -> None:
     found = event_reference.sections()
     assert len(found) == len(TYPES)
     assert all(meaning for _, rows in found for _, _, meaning in rows)
+
+
+@pytest.mark.parametrize("base", ["", "studio/lore"])
+def test_a_configuration_says_who_its_world_is_on_the_bus(base: str) -> None:
+    anchor = {"effectiveAt": "2026-11-22T09:00:00Z", "worldSeconds": "0", "speed": "1"}
+    given: dict[str, Any] = {
+        "namespace": "studio",
+        "world": "duels",
+        "seed": 7,
+        "clock": {"anchors": [{**anchor, "dayLengthMinutes": 48}]},
+        "services": {},
+    }
+    assert subjects.configured(parse(json.dumps(given), by_hand=True)) is None
+    given["bus"] = {"endpoint": "bus:4222", "world": "uid", "knowledgeBase": base}
+    found = subjects.configured(parse(json.dumps(given), by_hand=True))
+    assert found == world("studio", "duels", "uid", base)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from gameai_contract.world_config import WorldConfig
+
 SHARDS = 64
 # Requests to the bus's controller about dead letters, and what they ask for.
 LETTERS, FIRST, LAST, REMOVE = "letters", "first", "last", "remove"
@@ -59,6 +61,14 @@ def world(namespace: str, name: str, uid: str, knowledge_base: str = "") -> Worl
         raise ValueError(f"{knowledge_base!r} is no knowledge base: write <namespace>/<name>")
     world_set = knowledge_base.replace("/", "_", 1) or NO_SET
     return World(namespace=namespace, name=name, number=name_id(uid), world_set=world_set)
+
+
+def configured(config: WorldConfig) -> World | None:
+    """The world of a configuration; None where its cluster has no event bus. Raises ValueError as `world` does."""
+    bus = config.bus
+    if bus is None:
+        return None
+    return world(config.namespace, config.world, bus.world, bus.knowledge_base)
 
 
 def label(text: str) -> str:

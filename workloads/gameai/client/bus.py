@@ -160,8 +160,7 @@ def _by_hand() -> bool:
 def _place(file: Path) -> tuple[str, World]:
     """Where the bus is, and the world's identity there. Raises `BusError` where the cluster has none, `ConfigError`, `OSError`."""
     config = parse(file.read_text(), by_hand=_by_hand())
-    bus = config.bus
-    if bus is None:
+    world = subjects.configured(config)
+    if config.bus is None or world is None:
         raise BusError("the cluster has no event bus: set bus.mode of the operator's chart")
-    world = subjects.world(config.namespace, config.world, bus.world, bus.knowledge_base)
-    return f"nats://{bus.endpoint}", world
+    return f"nats://{config.bus.endpoint}", world

@@ -46,6 +46,8 @@ Context = aio.ServicerContext[Any, Any]
 Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
 T = TypeVar("T")
+# What a service does with events, by their type.
+Handlers = Mapping[type[Message], Callable[[Any, Call], Awaitable[None]]]
 # A transaction that met another one.
 _TRIES = 3
 _MOST_SHOWN = 130
@@ -113,9 +115,7 @@ class Kit:
             await database.prepare(service, tables)
             yield cls(service, source, database, worlds, bus=bus, types=types, limits=limits)
 
-    async def run(
-        self, handlers: Mapping[type[Message], Callable[[Any, Call], Awaitable[None]]]
-    ) -> None:
+    async def run(self, handlers: Handlers) -> None:
         """Publish what the outbox has, handle events, and forget what is old, until cancelled.
 
         `handlers` come from `gameai.kit.methods.handlers`. Where there are some, the service must consume events: `consumes`
@@ -126,9 +126,7 @@ class Kit:
             tasks.create_task(measure(self.database, self._worlds, self._metrics))
             tasks.create_task(self._with_bus(handlers))
 
-    async def _with_bus(
-        self, handlers: Mapping[type[Message], Callable[[Any, Call], Awaitable[None]]]
-    ) -> None:
+    async def _with_bus(self, handlers: Handlers) -> None:
         """What needs the event bus, once the cluster has one."""
         if self._relay is None or self._bus is None:
             return
@@ -174,17 +172,15 @@ class Kit:
         world = self._of(context)
 
         async def read() -> T:
-            async with self._places.held(world.name), self.database.transaction() as connection:
+            async with self._transaction(world) as connection:
                 await connection.execute("SET TRANSACTION READ ONLY")
-                async with guarded(connection) as guard:
-                    return await _reading(method(request, self._call(world, guard, reads=True)))
+                async with self._call(world, connection, reads=True) as call:
+                    return await _reading(method(request, call))
 
         with self._limiter.held(world.name):
             return await self._again(read)
 
-    def handler(
-        self, handlers: Mapping[type[Message], Callable[[Any, Call], Awaitable[None]]]
-    ) -> Handler:
+    def handler(self, handlers: Handlers) -> Handler:
         """Handles batches of events: each event takes effect once, and all of a batch together.
 
         Raises ValueError for a type that is not in `types`.
@@ -198,7 +194,7 @@ class Kit:
             if world is None:
                 raise RetryError(f"{name} is not here")
             try:
-                async with self._places.held(name), self.database.transaction() as connection:
+                async with self._transaction(world) as connection:
                     await self._handle(handlers, received, world, connection)
             except _AWAY as error:
                 raise RetryError(str(error) or "transactions met") from error
@@ -208,7 +204,7 @@ class Kit:
 
     async def _handle(
         self,
-        handlers: Mapping[type[Message], Callable[[Any, Call], Awaitable[None]]],
+        handlers: Handlers,
         received: Received,
         world: KitWorld,
         connection: AsyncConnection,
@@ -218,8 +214,8 @@ class Kit:
             message = self._types.message(event)
             method = handlers.get(type(message)) if message is not None else None
             if method is not None:
-                async with guarded(connection) as guard:
-                    call = self._call(world, guard, _occurred(received, number, event))
+                occurred = _occurred(received, number, event)
+                async with self._call(world, connection, occurred) as call:
                     await method(message, call)
                 events += call.events
         await self._write(connection, world, events)
@@ -239,7 +235,7 @@ class Kit:
         world: KitWorld,
     ) -> tuple[bool, A]:
         """Whether the request was answered before, and its answer."""
-        async with self._places.held(world.name), self.database.transaction() as connection:
+        async with self._transaction(world) as connection:
             cursor = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (key.lock,))
             if await cursor.fetchone() != (True,):
                 raise RunningError(
@@ -251,8 +247,7 @@ class Kit:
             if known is not None:
                 requests.check_same(known[0], key)
                 return True, cast("A", requests.unpacked(known[1]))
-            async with guarded(connection) as guard:
-                call = self._call(world, guard)
+            async with self._call(world, connection) as call:
                 answer = await method(request, call)
             await self._write(connection, world, call.events)
             await connection.execute(
@@ -285,21 +280,30 @@ class Kit:
             )
         return found
 
-    def _call(
+    @contextlib.asynccontextmanager
+    async def _transaction(self, world: KitWorld) -> AsyncIterator[AsyncConnection]:
+        """A transaction, on one of the connections that the world may use."""
+        async with self._places.held(world.name), self.database.transaction() as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def _call(
         self,
         world: KitWorld,
         connection: AsyncConnection,
         event: Occurred | None = None,
         *,
         reads: bool = False,
-    ) -> Call:
-        return Call(
-            world=world.name,
-            now_us=world.now_us(),
-            db=connection,
-            emitter=None if reads else self._emitter,
-            event=event,
-        )
+    ) -> AsyncIterator[Call]:
+        """What a method gets; the connection is its own until the end of the block."""
+        async with guarded(connection) as guard:
+            yield Call(
+                world=world.name,
+                now_us=world.now_us(),
+                db=guard,
+                emitter=None if reads else self._emitter,
+                event=event,
+            )
 
     def _wake(self) -> None:
         if self._relay is not None:

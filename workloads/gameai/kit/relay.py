@@ -59,6 +59,8 @@ _ROUND_SECONDS = 5.0
 # Of one world in a round, and of all together.
 _MOST_ROWS, _MOST_BATCHES, _OWN_BYTES, _ALL_BYTES = 1024, 64, 1 << 20, 8 << 20
 _AT_A_TIME = 32
+# Of a batch.
+_LIMITS = Limits()
 _MOST_EPOCH = (1 << 32) - 1
 # Longer than a server keeps what it has stored from its disk, and than it takes to notice that it was lost.
 _RETAINED_MINUTES = 10
@@ -76,11 +78,10 @@ class Relay:
         service: str,
         *,
         metrics: KitMetrics,
-        limits: Limits | None = None,
     ) -> None:
         self._database, self._bus = database, bus
         self._worlds, self._service = worlds, service
-        self._metrics, self._limits = metrics, limits or Limits()
+        self._metrics = metrics
         self._wake = asyncio.Event()
         # Worlds that are left alone until a time of the loop, and worlds whose last events the broker may have lost.
         self._stuck: dict[str, float] = {}
@@ -172,7 +173,7 @@ class Relay:
                 rows = await (await cursor.execute(TAKE, taken, binary=True)).fetchall()
                 if not rows:
                     return False
-                batches, following = number(rows, self._epoch, self._following, self._limits)
+                batches, following = number(rows, self._epoch, self._following, _LIMITS)
                 names = [each.world for each in batches]
                 payloads = [each.batch.SerializeToString() for each in batches]
                 await connection.execute(SAVE_BATCHES, (names, payloads))
@@ -193,7 +194,6 @@ class Relay:
         for each in await cursor.fetchall():
             of_worlds.setdefault(each.world, []).append(each)
         places = asyncio.Semaphore(_AT_A_TIME)
-
         sender = self._sender(connection, log)
         until = asyncio.get_running_loop().time() + _ROUND_SECONDS
 

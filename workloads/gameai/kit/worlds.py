@@ -42,11 +42,10 @@ class OneWorld:
     """The world whose service this process is."""
 
     def __init__(self, live: LiveWorld) -> None:
-        self._live = live
         self._world = KitWorld(
             name=f"{live.config.namespace}/{live.config.world}",
             now_us=live.now,
-            on_bus=self._on_bus,
+            on_bus=lambda: subjects.configured(live.config),
         )
 
     @property
@@ -61,11 +60,3 @@ class OneWorld:
     def find(self, name: str) -> KitWorld | None:
         """The world, if it has this name, or none is given."""
         return self._world if name in ("", self._world.name) else None
-
-    def _on_bus(self) -> World | None:
-        config = self._live.config
-        if config.bus is None:
-            return None
-        return subjects.world(
-            config.namespace, config.world, config.bus.world, config.bus.knowledge_base
-        )
