@@ -13,6 +13,7 @@ import aiohttp
 from gameai.bus import subjects
 from gameai.bus.admin import NatsAdmin
 from gameai.bus.group import WorldGroup
+from gameai.bus.log import BusError
 from gameai.bus.login import Password, TokenFile
 from gameai.bus.nats import NatsLog
 from gameai.bus.subjects import World
@@ -67,6 +68,21 @@ class Bus:
 
     def connection(self, account: str = "moor-world") -> NatsLog:
         return NatsLog(self.url, login=self.login(account))
+
+    @contextlib.asynccontextmanager
+    async def later_connection(self, account: str) -> AsyncIterator[NatsLog]:
+        """The same while a server is away: the controller decides on no connection until it has another server."""
+        async with contextlib.AsyncExitStack() as stack, asyncio.timeout(60) as limit:
+            log = await self._tried(stack, account)
+            limit.reschedule(None)
+            yield log
+
+    async def _tried(self, stack: contextlib.AsyncExitStack, account: str) -> NatsLog:
+        while True:
+            try:
+                return await stack.enter_async_context(self.connection(account))
+            except BusError:
+                await asyncio.sleep(0.5)
 
     def streams(self) -> NatsAdmin:
         """A connection that may do everything."""

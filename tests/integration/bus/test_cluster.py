@@ -106,7 +106,7 @@ async def test_a_world_that_comes_while_a_server_is_away_is_served(bus: Bus) -> 
     fen, handled = bus.world("fen"), Handled()
     group = WorldGroup(world=fen, consumer="quests")
     async with (
-        bus.connection("fen-world") as log,
+        bus.later_connection("fen-world") as log,
         consuming(log, handled, group=group),
         Publisher(log, REGISTRY, "game-server", 31, metrics=METRICS) as events,
     ):
