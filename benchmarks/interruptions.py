@@ -17,6 +17,7 @@ from gameai.client import Gateway
 from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.snapshot import Endpoint, RoleView, TierView, View, WorldView
+from gameai.gateway.rpc.callers import Callers
 from gameai.gateway.rpc.players import Players
 from gameai.gateway.rpc.service import InferenceService
 from gameai.serving.identity import Anybody
@@ -101,7 +102,9 @@ async def gateway(first: View) -> AsyncIterator[tuple[Dispatcher, str]]:
     """A gateway in this process, and its address."""
     dispatcher = Dispatcher(first, Metrics())
     server = aio.server()
-    InferenceService(dispatcher, Anybody(), Players()).add_to(server)
+    InferenceService(dispatcher, Callers(Anybody(), lambda: dispatcher.view), Players()).add_to(
+        server
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     looking = asyncio.create_task(dispatcher.schedulers.look())

@@ -15,6 +15,7 @@ from gameai.cluster.api import Server
 from gameai.gateway import __main__ as gateway
 from gameai.gateway import app
 from gameai.gateway.dispatch.dispatcher import Dispatcher
+from gameai.gateway.jobs.metrics import JobMetrics
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.snapshot import View
 from gameai.gateway.sources.cluster import Discovery, Scope
@@ -283,7 +284,7 @@ async def _of_gateway() -> list[Any]:
     dispatcher = Dispatcher(View(), metrics)
     discovery = Discovery(Server(url=""), Scope(), metrics, dispatcher.take)
     gauges = [*metrics.gauges(), app.stream_gauge(0), app.player_gauge({}, metrics)]
-    metrics.gauges = lambda: [*gauges, *discovery.gauges()]
+    metrics.gauges = lambda: [*gauges, *discovery.gauges(), *JobMetrics().collect()]
     return list(metrics.collect())
 
 

@@ -90,6 +90,11 @@ RULES: dict[str, tuple[str, Any, Any]] = {
         {"minReplicas": 5, "maxReplicas": 4},
         {"minReplicas": 4, "maxReplicas": 4},
     ),
+    "scaling.minReplicas 0 needs class Bronze and scaling.driver BuiltIn: set it to 1 or more": (
+        "spec.scaling",
+        {"minReplicas": 0, "maxReplicas": 4},
+        {"minReplicas": 1, "maxReplicas": 4},
+    ),
     "schedule[].minReplicas must not be above maxReplicas": (
         "spec.scaling",
         {"maxReplicas": 4, "schedule": [{**EVENT, "minReplicas": 5}]},

@@ -16,6 +16,7 @@ from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.archetypes import Archetypes
 from gameai.gateway.routing.snapshot import Endpoint, RoleView, TierView, View, WorldView
+from gameai.gateway.rpc.callers import Callers
 from gameai.gateway.rpc.players import Players
 from gameai.gateway.rpc.service import InferenceService
 from gameai.inference.v1 import inference_pb2 as pb
@@ -140,7 +141,8 @@ async def gateway(
     seen: View, identity: Identity | None = None, port: int = 0
 ) -> AsyncIterator[Served]:
     dispatcher = Dispatcher(seen, Metrics())
-    service = InferenceService(dispatcher, identity or Anybody(), Players())
+    callers = Callers(identity or Anybody(), lambda: dispatcher.view)
+    service = InferenceService(dispatcher, callers, Players())
     server = aio.server(options=(("grpc.max_receive_message_length", 4 << 20),))
     service.add_to(server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")

@@ -16,6 +16,7 @@ from gameai.bus.group import WorldGroup
 from gameai.bus.log import BusError
 from gameai.bus.login import Password, TokenFile
 from gameai.bus.nats import NatsLog
+from gameai.bus.queue import NatsQueue
 from gameai.bus.subjects import World
 from gameai_contract.names import BUS_AUDIENCE
 from gameai_devcluster import charts, install
@@ -27,6 +28,7 @@ from support.inference import program
 from support.live import world
 
 CONTROLLER, SECRET = "gameai-operator-bus-controller", "gameai-operator-bus"
+GATEWAYS = "gameai-operator-gateway"
 SERVER = {"name": "game-server", "image": "registry.example/server:1", "port": 9000}
 SERVICES = [SERVER]
 QUESTS = {
@@ -83,6 +85,12 @@ class Bus:
                 return await stack.enter_async_context(self.connection(account))
             except BusError:
                 await asyncio.sleep(0.5)
+
+    def gateways(self) -> NatsQueue:
+        """A connection as a gateway has it."""
+        file = self.folder / "gateway.token"
+        file.write_text(install.token(self.api, install.NAMESPACE, GATEWAYS, audience=BUS_AUDIENCE))
+        return NatsQueue(self.url, login=TokenFile(file=file, scoped=False))
 
     def streams(self) -> NatsAdmin:
         """A connection that may do everything."""
@@ -150,6 +158,7 @@ async def controller(
         *(f"--secret={install.NAMESPACE}/{SECRET}", f"--namespaces={namespace}"),
         *(f"--bus=nats://127.0.0.1:{port}", "--disk-mib=1024", "--health-port=0"),
         *("--address=127.0.0.1", "--log-level=WARNING", *flags),
+        f"--gateway-account={install.NAMESPACE}/{GATEWAYS}",
     ) as (_, (health,)):
         yield f"http://127.0.0.1:{health}"
 

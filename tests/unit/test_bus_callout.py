@@ -23,7 +23,7 @@ MOOR = subjects.world("games", "moor", "u1")
 class Connections:
     """A callout with an account `games/server`, and its clock."""
 
-    def __init__(self, services: int = 1) -> None:
+    def __init__(self, services: int = 1, gateways: str = "") -> None:
         self.now = NOW
         self.registry = CollectorRegistry()
         tokens = Tokens(BUS_AUDIENCE)
@@ -38,11 +38,19 @@ class Connections:
             lambda: directory,
             ControllerMetrics(self.registry),
             lambda: self.now,
+            gateways,
         )
         self.token = token(aud=[BUS_AUDIENCE])
 
     def ask(self, age: float = 0.0, token: str | None = None) -> str:
         """`accepted`, what the answer says instead, or `nothing`."""
+        answer = self.answer(age, token)
+        if answer is None:
+            return "nothing"
+        said: dict[str, Any] = claims(answer)["nats"]
+        return str(said.get("error") or "accepted")
+
+    def answer(self, age: float = 0.0, token: str | None = None) -> str | None:
         nats = {
             "user_nkey": "U",
             "server_id": {"id": "N"},
@@ -51,14 +59,11 @@ class Connections:
         }
         body = json.dumps({"nats": nats, "iat": int(self.now - age)}).encode()
         text = base64.urlsafe_b64encode(body).decode().rstrip("=")
-        answer = self.callout.answer(f"e30.{text}.c2ln".encode())
-        if answer is None:
-            return "nothing"
-        said: dict[str, Any] = claims(answer)["nats"]
-        return str(said.get("error") or "accepted")
+        return self.callout.answer(f"e30.{text}.c2ln".encode())
 
 
-def claims(text: str) -> Any:
+def claims(text: str | None) -> Any:
+    assert text is not None
     part = text.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
 
@@ -87,3 +92,15 @@ def test_an_account_of_a_whole_world_is_accepted_and_of_more_refused(
 
 def test_a_client_without_a_token_is_refused() -> None:
     assert "ServiceAccount token of audience gameai-bus" in Connections().ask(token="")
+
+
+def test_gateways_are_with_the_streams_and_use_those_of_jobs_alone() -> None:
+    found = Connections(gateways="games/server")
+    user = claims(found.answer())["nats"]["jwt"]
+    assert claims(user)["aud"] == "GAME"
+    allowed = claims(user)["nats"]["pub"]["allow"]
+    assert {"job.>", "work.>"} < set(allowed)
+    assert not [each for each in allowed if "GAME_LOG" in each or each.startswith(("log", "dlq"))]
+    # Another account is a world's, whatever gateways may do.
+    other = Connections(gateways="games/gateway")
+    assert claims(claims(other.answer())["nats"]["jwt"])["aud"] == "WORLDS"

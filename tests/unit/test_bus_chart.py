@@ -117,3 +117,36 @@ def test_values_of_a_former_chart_have_no_bus() -> None:
     """As `helm upgrade --reuse-values` gives them."""
     documents = charts.rendered(values={"bus": None})
     assert not [each for each in documents if "bus" in each["metadata"]["name"]]
+
+
+def test_gateways_keep_jobs_on_the_bus_under_their_own_account() -> None:
+    documents = rendered()
+    deployment = named(documents, "Deployment", "gameai-operator-gateway")
+    pod = deployment["spec"]["template"]["spec"]
+    namespace = deployment["metadata"]["namespace"]
+    assert given(documents).gateway_account == f"{namespace}/{pod['serviceAccountName']}"
+    arguments = pod["containers"][0]["args"]
+    assert f"--bus={given(documents).bus}" in arguments
+    assert "--bus-token=/bus/token" in arguments
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "bus"]
+    (source,) = volume["projected"]["sources"]
+    assert source["serviceAccountToken"]["audience"] == "gameai-bus"
+    policy = named(documents, "NetworkPolicy", BUS)
+    admitted = policy["spec"]["ingress"][0]["from"]
+    labels = deployment["spec"]["selector"]["matchLabels"]
+    assert {"podSelector": {"matchLabels": labels}} in admitted
+
+
+def test_without_gateways_none_may_use_jobs() -> None:
+    values = {"bus": {"mode": "Managed"}, "gateway": {"enabled": False}}
+    documents = charts.rendered(values=values)
+    assert given(documents).gateway_account == ""
+    policy = named(documents, "NetworkPolicy", BUS)
+    assert "gateway" not in str(policy["spec"]["ingress"])
+
+
+def test_without_a_bus_gateways_take_no_jobs() -> None:
+    (container,) = named(charts.rendered(), "Deployment", "gameai-operator-gateway")["spec"][
+        "template"
+    ]["spec"]["containers"]
+    assert not [each for each in container["args"] if each.startswith("--bus")]

@@ -355,3 +355,17 @@ def test_every_mistake_of_an_event_is_named(fields: dict[str, Any], words: list[
     assert all(text in each for text, each in zip(words, found, strict=True))
     if words:
         assert schedule.minimum([row(**fields)], WALL) == (0, "")
+
+
+def test_a_tier_without_a_minimum_has_no_replica_while_nothing_waits() -> None:
+    none: dict[str, Any] = {"minReplicas": 0, "scaleIn": {"windowSeconds": 0}}
+    idle = signals(queued=0.0, in_flight=0.0, players=1000.0, capacity_per_second=20.0)
+    assert decided(idle, fleet(1), **none).desired == 0
+    assert wish(decided(idle, fleet(1), **none), "players") == (0, Freshness.NOT_USED)
+    assert decided(idle, fleet(0), **none).desired == 0
+    # Not known is not idle.
+    assert decided(Signals(), fleet(1), **none).desired == 1
+    waits = decided(signals(queued=1.0, in_flight=0.0), fleet(0), **none)
+    assert (waits.desired, waits.reason) == (1, "queue")
+    assert decided(signals(queued=100.0, in_flight=0.0), fleet(0), **none).desired == 4
+    assert decided(signals(queued=1.0, in_flight=0.0), fleet(1), **none).desired == 1

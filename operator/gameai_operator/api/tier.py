@@ -244,6 +244,11 @@ class ModelTierSpec(Model):
             "FieldValueForbidden",
         ),
         Rule(
+            "!has(self.scaling) || !has(self.scaling.minReplicas) || self.scaling.minReplicas > 0 || (self.class == 'Bronze' && (!has(self.scaling.driver) || self.scaling.driver == 'BuiltIn'))",
+            "scaling.minReplicas 0 needs class Bronze and scaling.driver BuiltIn: set it to 1 or more",
+            ".scaling.minReplicas",
+        ),
+        Rule(
             f"!has(self.podLabels) || self.podLabels.all(k, {_OWN_PREFIXES})",
             "podLabels must not use gameai.dev/ or app.kubernetes.io/: the operator sets them",
             ".podLabels",

@@ -228,7 +228,12 @@ def _gpu(scaling: Scaling, fleet: Fleet, signals: Signals, behavior: Behavior, n
 
 
 def _players(scaling: Scaling, fleet: Fleet, signals: Signals, now: float) -> Wish:
-    """The load of the players that will be there when a replica that is asked for now is ready."""
+    """The load of the players that will be there when a replica that is asked for now is ready.
+
+    A tier that may have no replica is there for jobs: players alone do not keep one.
+    """
+    if not scaling.min_replicas:
+        return Wish(name="players", value="not used", target="", wants=0, state=Freshness.NOT_USED)
     declared = float(scaling.players.requests_per_player_per_minute)
     learnt = declared if signals.requests_per_player is None else signals.requests_per_player
     per_minute = min(max(learnt, declared * _LEAST_LEARNT), declared * _MOST_LEARNT)

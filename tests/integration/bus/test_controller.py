@@ -55,6 +55,11 @@ async def test_every_subject_of_another_is_refused_by_its_name(bus: Bus) -> None
         "redrive.none.quests.a.b.0000000000000000",
         "$JS.API.STREAM.PURGE.GAME_LOG",
         "$SYS.REQ.USER.AUTH",
+        # Jobs are for gateways, which say what a caller may do.
+        "job.games.moor.00",
+        "work.games.bronze.games.moor.2",
+        "$JS.API.STREAM.MSG.GET.GAME_JOBS",
+        "$JS.API.CONSUMER.MSG.NEXT.GAME_WORK.games_bronze_games_moor_2",
     ]
     async with bus.connection() as log:
         assert await log.store(Outgoing(subject=subjects.log(own, "game-server"), payload=b"x"))

@@ -13,7 +13,7 @@ from nats.js.errors import NotFoundError
 
 from gameai.bus import jetstream
 from gameai.bus.login import Login
-from gameai.bus.nats import NatsLog
+from gameai.bus.queue import NatsQueue
 from gameai.bus.streams import ConsumerUse, Durable, Stream, StreamUse
 
 _LOG = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ _MOST_WAITING = 1024
 Answer = Callable[[Msg], Awaitable[tuple[bytes, Mapping[str, str]]]]
 
 
-class NatsAdmin(NatsLog):
+class NatsAdmin(NatsQueue):
     """A connection that may declare, and answers requests."""
 
     def __init__(self, url: str, *, name: str = "gameai", login: Login | None = None) -> None:
@@ -79,12 +79,6 @@ class NatsAdmin(NatsLog):
         """Create a durable consumer, or change it; False: another controller did so just now. Raises `BusError`."""
         subject, body = jetstream.declaration(durable, durable.stream.name, new=new)
         return jetstream.declared(await self._ask(subject, body, {}), durable.name)
-
-    async def counts(self, stream: Stream) -> dict[str, int]:
-        """How many messages each subject of a stream has. Raises `BusError`."""
-        with self._named(stream.name):
-            found = await self._js.stream_info(stream.name, subjects_filter=">")
-        return dict(found.state.subjects or {})
 
     async def purge(self, stream: Stream, subject: str) -> int:
         """Remove all messages of a subject; how many there were. Raises `BusError`."""

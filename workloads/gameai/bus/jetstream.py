@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -21,9 +22,18 @@ from nats.js.api import (
 )
 
 from gameai.bus.log import BusError, Delivery, DuplicateError, Outgoing, Stored
-from gameai.bus.streams import ConsumerUse, Discard, Durable, Stream
+from gameai.bus.streams import ConsumerUse, Discard, Durable, Keep, Stream
 
 MESSAGE_ID, EXPECTED_LAST = "Nats-Msg-Id", "Nats-Expected-Last-Subject-Sequence"
+# Seconds for which a message is kept.
+_KEPT = "Nats-TTL"
+_RETENTION = MappingProxyType(
+    {
+        Keep.ALL: RetentionPolicy.LIMITS,
+        Keep.LAST: RetentionPolicy.LIMITS,
+        Keep.UNHANDLED: RetentionPolicy.WORK_QUEUE,
+    }
+)
 # No message now; the request has ended.
 _ENDED = ("404", "408")
 # Requests for messages that wait at a consumer of a world, one or two of each replica, and seconds for which they may.
@@ -120,9 +130,12 @@ async def _answered(answer: Any) -> None:
 
 def headers(message: Outgoing) -> dict[str, str] | None:
     """The headers of a message to store."""
-    if not message.message_id:
-        return dict(message.headers) or None
-    return {**message.headers, MESSAGE_ID: message.message_id}
+    own = dict(message.headers)
+    if message.message_id:
+        own[MESSAGE_ID] = message.message_id
+    if message.kept_seconds:
+        own[_KEPT] = str(message.kept_seconds)
+    return own or None
 
 
 def fault(answer: Msg) -> BusError | None:
@@ -184,6 +197,7 @@ def _consumer(durable: Durable) -> ConsumerConfig:
         max_deliver=-1,
         filter_subjects=list(durable.filters) or None,
         deliver_policy=DeliverPolicy.ALL,
+        inactive_threshold=durable.idle_seconds or None,
         metadata={
             _REVISION: str(durable.revision),
             **({_WORLD: durable.world, _DIGEST: durable.digest} if durable.world else {}),
@@ -243,7 +257,7 @@ def stream(declared: Stream, replicas: int) -> StreamConfig:
     return StreamConfig(
         name=declared.name,
         subjects=list(declared.subjects),
-        retention=RetentionPolicy.LIMITS,
+        retention=_RETENTION[declared.keep],
         discard=DiscardPolicy.OLD if declared.discard is Discard.OLD else DiscardPolicy.NEW,
         storage=StorageType.FILE,
         max_age=declared.most_seconds,
@@ -251,8 +265,9 @@ def stream(declared: Stream, replicas: int) -> StreamConfig:
         max_msg_size=declared.most_message_bytes,
         duplicate_window=declared.duplicate_seconds,
         num_replicas=replicas if declared.replicated else 1,
-        max_msgs_per_subject=declared.most_per_subject or -1,
+        max_msgs_per_subject=1 if declared.keep is Keep.LAST else declared.most_per_subject or -1,
         discard_new_per_subject=bool(declared.most_per_subject),
+        allow_msg_ttl=True if declared.own_times else None,
         allow_direct=True,
     )
 

@@ -16,6 +16,10 @@ class RefusedError(BusError):
     """The broker refuses this caller: the message says what it may not do."""
 
 
+class StreamFullError(BusError):
+    """The stream, or its part for the subject, is full and refuses more."""
+
+
 class DuplicateError(BusError):
     """The broker has stored a message with this id already, and did not store this one.
 
@@ -46,6 +50,8 @@ class Outgoing:
     payload: bytes
     message_id: str = ""
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    # How long it is kept, where its stream allows that; 0: as long as its stream keeps it.
+    kept_seconds: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +120,7 @@ class Log(Protocol):
     async def store(self, message: Outgoing, *, after: int | None = None) -> int:
         """Store a message and return its sequence; `after` is the sequence that the last one of its subject must have, 0 for none.
 
-        Raises `BusError`, `MovedError`, `DuplicateError`.
+        Raises `BusError`, `MovedError`, `DuplicateError`, `StreamFullError`.
         """
 
     async def last_sequence(self, stream: Stream, subject: str) -> int:

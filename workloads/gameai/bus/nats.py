@@ -25,6 +25,7 @@ from gameai.bus.log import (
     RefusedError,
     Start,
     Stored,
+    StreamFullError,
     Subscription,
     other_filters,
 )
@@ -194,7 +195,8 @@ class NatsLog:
             if error.err_code in _WRONG_LAST_SEQUENCE:
                 said = words(error)
                 raise MovedError(said, jetstream.last_sequence(said)) from error
-            raise BusError(words(error)) from error
+            kind = StreamFullError if error.err_code in scoped.FULL else BusError
+            raise kind(words(error)) from error
         except _BROKEN as error:
             raise self._fault(error, message.subject) from error
         if answer.duplicate:

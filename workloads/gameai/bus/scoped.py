@@ -21,7 +21,7 @@ Ask = Callable[[str, bytes, Mapping[str, str]], Awaitable[Msg]]
 # No stream has so many messages, so that a message which expects it is never stored, and the refusal names the last one.
 _NEVER = {EXPECTED_LAST: str(1 << 63)}
 # JetStream's error codes: another message of the subject is just being stored; the stream is full.
-_IN_FLIGHT, _FULL = 10164, (10047, 10077)
+_IN_FLIGHT, FULL = 10164, (10047, 10077)
 _TRIES, _PAUSE_SECONDS = 50, 0.02
 # Headers of an answer that is a message of a stream, as servers give them, and of one that is none.
 STATUS, DESCRIPTION = "Status", "Description"
@@ -75,7 +75,7 @@ async def last(ask: Ask, subject: str) -> int | None:
         found = last_sequence(str(error.get("description", "")))
         if found is not None:
             return found
-        if error.get("err_code") in _FULL:
+        if error.get("err_code") in FULL:
             return None
         if error.get("err_code") != _IN_FLIGHT:
             raise BusError(f"{subject}: {error or answer!r}")

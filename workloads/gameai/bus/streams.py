@@ -8,6 +8,8 @@ from hashlib import blake2b
 DUPLICATE_SECONDS = 20.0
 # Twice the largest event.
 MOST_BATCH_BYTES = 131_072
+# A job with its question, or with its answer.
+MOST_JOB_BYTES = 131_072
 
 
 class Discard(Enum):
@@ -15,6 +17,14 @@ class Discard(Enum):
 
     OLD = "old"
     NEW = "new"
+
+
+class Keep(Enum):
+    """What a stream keeps: all messages up to its limits, the last one of each subject, or each one until a consumer has handled it."""
+
+    ALL = "all"
+    LAST = "last"
+    UNHANDLED = "unhandled"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,11 +45,14 @@ class Stream:
     duplicate_seconds: float = DUPLICATE_SECONDS
     # Further messages of a subject are refused; 0: any number.
     most_per_subject: int = 0
+    keep: Keep = Keep.ALL
+    # Whether a message may say how long it is kept.
+    own_times: bool = False
 
 
 _GIB = 1 << 30
 # Events that are kept for a day: consumers catch up with them, and replays read them.
-LOG = Stream(name="GAME_LOG", subjects=("log.>",), most_seconds=86_400, most_bytes=15 * _GIB)
+LOG = Stream(name="GAME_LOG", subjects=("log.>",), most_seconds=86_400, most_bytes=13 * _GIB)
 # Events that may be lost.
 AMBIENT = Stream(
     name="GAME_AMBIENT", subjects=("amb.>",), most_seconds=600, most_bytes=_GIB, replicated=False
@@ -59,7 +72,29 @@ DEAD_LETTERS = Stream(
 ORDERS = Stream(
     name="GAME_ORDERS", subjects=("redrive.>",), most_seconds=7 * 86_400, most_bytes=_GIB // 16
 )
-STREAMS = (LOG, AMBIENT, DEAD_LETTERS, ORDERS)
+# Jobs as they are, and the ids of those that wait, for gateways alone. An id that is left over names a job that has expired.
+JOBS = Stream(
+    name="GAME_JOBS",
+    subjects=("job.>",),
+    most_seconds=3 * 86_400,
+    most_bytes=2 * _GIB,
+    most_message_bytes=MOST_JOB_BYTES,
+    discard=Discard.NEW,
+    keep=Keep.LAST,
+    own_times=True,
+)
+WORK = Stream(
+    name="GAME_WORK",
+    subjects=("work.>",),
+    most_seconds=2 * 86_400,
+    most_bytes=_GIB // 16,
+    most_message_bytes=1024,
+    duplicate_seconds=120.0,
+    discard=Discard.NEW,
+    most_per_subject=1000,
+    keep=Keep.UNHANDLED,
+)
+STREAMS = (LOG, AMBIENT, DEAD_LETTERS, ORDERS, JOBS, WORK)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +133,8 @@ class Durable:
     most_pending: int = 1
     # `<namespace>/<world>` whose service it is for, where the bus's controller declares it.
     world: str = ""
+    # The broker removes it when no program has asked it for messages for this time; 0: it stays.
+    idle_seconds: float = 0.0
 
     @property
     def digest(self) -> str:

@@ -44,6 +44,7 @@ def _options(given: argparse.Namespace) -> Options:
         unwanted_seconds=given.consumer_retention_seconds,
         address=given.address,
         health_port=given.health_port,
+        gateways=given.gateway_account,
     )
 
 
@@ -66,6 +67,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="NAMESPACE/NAME",
         help="Secret with the brokers' credentials, created if it is missing",
+    )
+    add(
+        "--gateway-account",
+        type=_account,
+        default="",
+        metavar="NAMESPACE/NAME",
+        help="ServiceAccount of the gateways, which use the streams of jobs; empty: none may",
     )
     add("--namespaces", default="", help="comma-separated namespaces of worlds; empty: all")
     add(
@@ -101,6 +109,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_server(parser)
     flags.add_log_level(parser)
+
+
+def _account(text: str) -> str:
+    """For `type` of a flag: a ServiceAccount, or none."""
+    if text and (text.count("/") != 1 or not all(text.split("/"))):
+        raise argparse.ArgumentTypeError(f"{text!r} must be NAMESPACE/NAME")
+    return text
 
 
 def _number(least: int, most: int | None = None) -> Callable[[str], int]:

@@ -60,6 +60,8 @@ class Options:
     address: str
     health_port: int
     unwanted_seconds: float = UNWANTED_SECONDS
+    # The account of the gateways, `<namespace>/<name>`.
+    gateways: str = ""
 
 
 async def run(options: Options) -> None:
@@ -159,7 +161,10 @@ class App:
         # Who is not known yet must not be refused.
         while not self._tokens.ready or self._unlisted():  # noqa: ASYNC110 - several things together
             await asyncio.sleep(_LOOK_SECONDS)
-        callout = Callout(held.issuer, self._tokens, self._found, self._metrics, time.time)
+        callout = Callout(
+            *(held.issuer, self._tokens, self._found, self._metrics, time.time),
+            gateways=self._options.gateways,
+        )
         async with asyncio.TaskGroup() as group:
             group.create_task(self._callouts(callout, held))
             group.create_task(self._declaring.run(held.login))

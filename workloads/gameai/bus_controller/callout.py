@@ -12,6 +12,7 @@ from gameai.bus_controller.grants import (
     MOST_SERVICES,
     Directory,
     Permissions,
+    of_gateways,
     permissions,
 )
 from gameai.bus_controller.metrics import ControllerMetrics
@@ -47,9 +48,12 @@ class Callout:
         directory: Callable[[], Directory],
         metrics: ControllerMetrics,
         now: Callable[[], float],
+        gateways: str = "",
     ) -> None:
+        """`gateways` is the account of the gateways, `<namespace>/<name>`; empty: there are none."""
         self._issuer, self._tokens, self._directory = issuer, tokens, directory
         self._metrics, self._now = metrics, now
+        self._gateways = gateways
         # When each refusal was logged.
         self._said: dict[str, int] = {}
         # The permissions of accounts, as the directory last was.
@@ -101,6 +105,8 @@ class Callout:
 
     def _permissions(self, account: str) -> Permissions:
         """What an account may do. Raises `_NoGrantError`."""
+        if account and account == self._gateways:
+            return of_gateways(account)
         directory = self._directory()
         if self._known[0] is not directory:
             self._known = (directory, {})

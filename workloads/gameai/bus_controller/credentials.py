@@ -17,14 +17,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from gameai.bus.streams import DEAD_LETTERS
 from gameai.bus_controller.grants import Permissions
 
-# The account of the servers for connections with a token. The streams are in another one, which takes events from it.
-WORLDS_ACCOUNT = "WORLDS"
+# The accounts of the servers for connections with a token. The streams are in another one than pods of worlds, and it takes
+# events from theirs.
+WORLDS_ACCOUNT, STREAMS_ACCOUNT = "WORLDS", "GAME"
 SEED_BYTES = 32
 _ACCOUNT_KEY = 0
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _VERSION = 2
 # Of a connection: a consumer and a publisher have four subscriptions, and a dead letter is the largest message.
 _MOST_SUBSCRIPTIONS, _MOST_PAYLOAD_BYTES = 16, DEAD_LETTERS.most_message_bytes
+# Of a gateway: each request has a subscription.
+_MOST_INSIDE = 256
 _NO_LIMIT = -1
 _PARTS = 3
 
@@ -70,11 +73,12 @@ class Issuer:
             "version": _VERSION,
             "pub": {"allow": list(allowed.publish)},
             "sub": {"allow": list(allowed.subscribe)},
-            "subs": _MOST_SUBSCRIPTIONS,
+            "subs": _MOST_INSIDE if allowed.inside else _MOST_SUBSCRIPTIONS,
             "data": _NO_LIMIT,
             "payload": _MOST_PAYLOAD_BYTES,
         }
-        about = {"sub": request.user, "aud": WORLDS_ACCOUNT, "name": account, "exp": ends_at}
+        place = STREAMS_ACCOUNT if allowed.inside else WORLDS_ACCOUNT
+        about = {"sub": request.user, "aud": place, "name": account, "exp": ends_at}
         return self._signed({**about, "iat": now, "nats": nats})
 
     def answer(self, request: Request, *, now: int, user: str = "", error: str = "") -> str:

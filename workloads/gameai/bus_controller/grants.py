@@ -7,7 +7,7 @@ from typing import Any
 
 from gameai.bus import subjects
 from gameai.bus.group import WorldGroup
-from gameai.bus.streams import DEAD_LETTERS
+from gameai.bus.streams import DEAD_LETTERS, JOBS, WORK
 from gameai.bus.subjects import World
 from gameai.cluster.world_views import is_current
 
@@ -41,6 +41,28 @@ class Permissions:
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
+    # Whether the connection is with the streams themselves, and not with what worlds see of them.
+    inside: bool = False
+
+
+def of_gateways(account: str) -> Permissions:
+    """What gateways, which run as this account, may do: use jobs and their queues, and nothing else."""
+    work, jobs = WORK.name, JOBS.name
+    return Permissions(
+        publish=(
+            "job.>",
+            "work.>",
+            f"$JS.API.STREAM.INFO.{jobs}",
+            f"$JS.API.STREAM.MSG.GET.{jobs}",
+            f"$JS.API.STREAM.INFO.{work}",
+            f"$JS.API.CONSUMER.CREATE.{work}.>",
+            f"$JS.API.CONSUMER.INFO.{work}.*",
+            f"$JS.API.CONSUMER.MSG.NEXT.{work}.*",
+            f"$JS.ACK.{work}.>",
+        ),
+        subscribe=(f"{subjects.inbox(account)}.>",),
+        inside=True,
+    )
 
 
 def grants(document: Mapping[str, Any]) -> tuple[Grant, ...] | None:

@@ -3,6 +3,7 @@
 from gameai.client.bus import Bus
 from gameai.client.gateway import Gateway
 from gameai.client.inbox import Inbox
+from gameai.client.jobs import Job, Jobs, JobStatus
 from gameai.client.memory import Memory
 from gameai.client.reply import (
     AccessError,
@@ -21,6 +22,9 @@ __all__ = [
     "ConflictError",
     "Gateway",
     "Inbox",
+    "Job",
+    "JobStatus",
+    "Jobs",
     "Memory",
     "NoAnswerError",
     "QuestionError",

@@ -19,6 +19,7 @@ from gameai_contract.names import CONFIG_ENVIRONMENT, GATEWAY_CA_KEY, TOKEN_ENVI
 from gameai_contract.world_config import ConfigError, parse
 
 from gameai.client.asked import MISTAKES, Asked, CacheUse, check, question_of
+from gameai.client.jobs import Jobs
 from gameai.client.reply import Reply
 from gameai.client.stream import Access, Ended, Stream
 from gameai.inference.v1 import inference_pb2 as pb
@@ -77,6 +78,8 @@ class Gateway:
             ca_file=Path(ca_file) if ca_file else None,
             server_name=server_name,
         )
+        # Questions that may take minutes or hours.
+        self.jobs = Jobs(self._targets, self._access)
         self._addresses: list[str] = []
         self._seed = os.urandom(16)
         self._hosts: dict[str, str] = {}
@@ -146,6 +149,7 @@ class Gateway:
         for asked in self._homeless.values():
             asked.lost("the client was closed")
         self._homeless.clear()
+        await self.jobs.close()
 
     async def ask(  # noqa: PLR0913 - fields of a question, each with a default
         self,

@@ -40,13 +40,13 @@ class Access:
     ca_file: Path | None = None
     server_name: str = ""
 
-    def channel(self, address: str) -> aio.Channel:
-        """A channel to an address."""
+    def channel(self, address: str, more: Sequence[tuple[str, str]] = ()) -> aio.Channel:
+        """A channel to an address, with these options too."""
+        options: list[tuple[str, Any]] = [*_OPTIONS, *more]
         if self.ca_file is None:
-            return aio.insecure_channel(address, options=_OPTIONS)
-        options = list(_OPTIONS)
+            return aio.insecure_channel(address, options=options)
         if self.server_name:
-            options.append(("grpc.ssl_target_name_override", self.server_name))  # type: ignore[arg-type] # options are of both types
+            options.append(("grpc.ssl_target_name_override", self.server_name))
         credentials = grpc.ssl_channel_credentials(self.ca_file.read_bytes())
         return aio.secure_channel(address, credentials, options=options)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from gameai_contract.names import GRPC_PORT, HEALTH_PORT
 
+from gameai.bus.login import TokenFile
 from gameai.cluster.flags import NoServerError, add_server, server
-from gameai.gateway.app import Listening, Sources, StartError, run
+from gameai.gateway.app import Bus, Listening, Sources, StartError, run
 from gameai.gateway.sources.cluster import Scope
 from gameai.gateway.sources.view_file import ViewError
 from gameai.serving import flags, loop
@@ -71,7 +72,15 @@ def _sources(given: argparse.Namespace) -> Sources:
         token_hours=given.token_hours,
         endpoints=_endpoints(given.endpoint),
         identity=not given.insecure_no_identity,
+        bus=_bus(given),
     )
+
+
+def _bus(given: argparse.Namespace) -> Bus | None:
+    if not given.bus:
+        return None
+    token = given.bus_token
+    return Bus(url=given.bus, login=token and TokenFile(file=token, scoped=False))
 
 
 def _endpoints(given: list[str]) -> dict[str, list[str]]:
@@ -103,6 +112,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--tls-certificate and --tls-key go together")
     if given.endpoint and not given.view:
         parser.error("--endpoint needs --view")
+    if given.bus_token and not given.bus:
+        parser.error("--bus-token needs --bus")
     if given.own_service and given.own_service.count("/") != 1:
         parser.error("--own-service must be namespace/name")
     return given
@@ -112,6 +123,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """All flags."""
     _add_sources(parser)
     _add_callers(parser)
+    _add_jobs(parser)
     add = parser.add_argument
     add(
         "--address",
@@ -168,6 +180,21 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         help="namespace/name of the gateways' Service; the engine slots are divided among its pods",
     )
     add_server(group)
+
+
+def _add_jobs(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_argument_group("jobs").add_argument
+    where(
+        "--bus",
+        default="",
+        metavar="URL",
+        help="address of the event bus, which keeps jobs: nats://HOST:PORT; without it no jobs are taken",
+    )
+    where(
+        "--bus-token",
+        type=Path,
+        help="file with a ServiceAccount token for the bus, read again for each connection",
+    )
 
 
 def _add_callers(parser: argparse.ArgumentParser) -> None:

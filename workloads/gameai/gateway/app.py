@@ -20,11 +20,15 @@ from grpc import aio
 from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
 
+from gameai.bus.login import Login
 from gameai.cluster.api import Server
 from gameai.cluster.keys import BAD_KEYS, follow_key_file, follow_keys
 from gameai.gateway.dispatch.dispatcher import Dispatcher
+from gameai.gateway.jobs.connection import JobConnection
 from gameai.gateway.metrics import Metrics, gauge
 from gameai.gateway.routing.snapshot import View
+from gameai.gateway.rpc.callers import Callers
+from gameai.gateway.rpc.job_service import JobService
 from gameai.gateway.rpc.players import Players
 from gameai.gateway.rpc.server import new_server
 from gameai.gateway.rpc.service import NAME, InferenceService
@@ -59,6 +63,14 @@ class Listening:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Bus:
+    """The address of the event bus, `nats://host:port`, and the login there; None: without one, for laptops."""
+
+    url: str
+    login: Login | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sources:
     """Where tiers, worlds and keys come from: a file, or a cluster's API (`server`). Given keys stand before its own."""
 
@@ -72,6 +84,8 @@ class Sources:
     token_hours: float = MOST_HOURS
     # Addresses of engines by tier, for a view of manifests.
     endpoints: Endpoints = field(default_factory=dict)
+    # Where jobs are kept; None: no jobs are taken.
+    bus: Bus | None = None
 
 
 async def run(listening: Listening, sources: Sources) -> None:
@@ -81,7 +95,7 @@ async def run(listening: Listening, sources: Sources) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     app = App(sources)
-    server, port = _server(listening, app.service)
+    server, port = _server(listening, app)
     checks = GrpcHealth(server, NAME, streams=False)
 
     def ready() -> str:
@@ -103,7 +117,7 @@ async def run(listening: Listening, sources: Sources) -> None:
     try:
         done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
         _raise(done - {stopping})
-        await _drain(server, app.service, checks, listening.drain_seconds)
+        await _drain(server, app, checks, listening.drain_seconds)
     finally:
         for task in (stopping, *tasks):
             task.cancel()
@@ -139,9 +153,12 @@ class App:
                 functools.partial(_take, self._dispatcher),
             )
         self._identity = _identity(sources)
-        self.service = InferenceService(
-            self._dispatcher, self._identity, self._players, lambda: self.fault
-        )
+        callers = Callers(self._identity, lambda: self._dispatcher.view, lambda: self.fault)
+        self.service = InferenceService(self._dispatcher, callers, self._players)
+        self._jobs: JobConnection | None = None
+        if sources.bus is not None:
+            self._jobs = JobConnection(sources.bus.url, sources.bus.login, self._dispatcher)
+        self.job_service = JobService(self._dispatcher, callers, self._jobs)
         self._register()
 
     @property
@@ -153,6 +170,20 @@ class App:
             return "the keys of ServiceAccount tokens are not known yet"
         return ""
 
+    @property
+    def busy(self) -> bool:
+        """Whether streams are open, or jobs are being answered."""
+        return self.service.streams > 0 or (
+            self._jobs is not None and self._jobs.runner.running > 0
+        )
+
+    def drain(self) -> None:
+        """Ask all streams to leave, and take no more jobs."""
+        self.service.drain()
+        self.job_service.drain()
+        if self._jobs is not None:
+            self._jobs.runner.drain()
+
     def parts(self) -> list[Coroutine[Any, Any, None]]:
         """What runs forever beside the server."""
         sources = self._sources
@@ -161,6 +192,8 @@ class App:
             found.append(self._discovery.run())
         if sources.view is not None:
             found.append(follow_view(sources.view, self._dispatcher, sources.endpoints))
+        if self._jobs is not None:
+            found.append(self._jobs.run())
         if isinstance(self._identity, Tokens):
             if sources.keys is not None:
                 found.append(follow_key_file(sources.keys, sources.issuer, self._identity))
@@ -170,11 +203,14 @@ class App:
 
     def _register(self) -> None:
         """Metrics and present values to /metrics."""
-        inner = self.metrics.gauges
+        inner, jobs = self.metrics.gauges, self._jobs
+        if jobs is not None:
+            self._dispatcher.backlog = lambda: jobs.metrics.parts(self._dispatcher.view.gateways)
 
         def gauges() -> list[Metric]:
             return [
                 *inner(),
+                *(jobs.metrics.collect() if jobs else ()),
                 stream_gauge(self.service.streams),
                 player_gauge(self._players.worlds(monotonic()), self.metrics),
                 *(self._discovery.gauges() if self._discovery else ()),
@@ -233,15 +269,13 @@ async def _say_ready(checks: GrpcHealth, app: App) -> None:
     await asyncio.Event().wait()
 
 
-async def _drain(
-    server: aio.Server, service: InferenceService, checks: GrpcHealth, seconds: float
-) -> None:
+async def _drain(server: aio.Server, app: App, checks: GrpcHealth, seconds: float) -> None:
     """Ask all streams to leave. Open streams are served until their clients close them."""
     _LOG.info("draining")
     await checks.say(serving=False)
-    service.drain()
+    app.drain()
     end = monotonic() + seconds
-    await draining.quiet(lambda: service.heard, seconds, busy=lambda: service.streams > 0)
+    await draining.quiet(lambda: app.service.heard, seconds, busy=lambda: app.busy)
     await server.stop(max(0.0, end - monotonic()))
 
 
@@ -268,11 +302,11 @@ def _identity(sources: Sources) -> Identity:
     return tokens
 
 
-def _server(listening: Listening, service: InferenceService) -> tuple[aio.Server, int]:
+def _server(listening: Listening, app: App) -> tuple[aio.Server, int]:
     address = names.listening(listening.address, listening.port)
     certificate, key = listening.certificate, listening.key
     pair = None if certificate is None or key is None else (certificate, key)
     try:
-        return new_server(service, address, pair)
+        return new_server((app.service, app.job_service), address, pair)
     except OSError as error:
         raise StartError(f"{error.filename}: {error.strerror}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 from google.rpc import code_pb2
@@ -27,7 +28,7 @@ from gameai.gateway.job import Job, Reason, Sink
 from gameai.gateway.memory import QUESTION_BYTES, MemoryLedger, namespace
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.pacing import Pacer
-from gameai.gateway.routing.resolve import Planner, messages
+from gameai.gateway.routing.resolve import Plan, Planner, messages
 from gameai.gateway.routing.snapshot import ABSENT, View, WorldView
 from gameai.inference.v1 import inference_pb2 as pb
 
@@ -53,8 +54,10 @@ class Dispatcher:
         self._flights: Flights[Job] = Flights()
         self._loop = asyncio.get_running_loop()
         self._responses = Responses(metrics)
+        # Questions that wait elsewhere, by tier, and count as queued here: this gateway's part of the jobs.
+        self.backlog: Callable[[], Mapping[str, int]] = dict
         metrics.gauges = lambda: dispatcher_gauges(
-            self.schedulers, self.cache, self.ledger, self.open
+            self.schedulers, self.backlog(), self.cache, self.ledger, self.open
         )
         self.take(view)
 
@@ -68,6 +71,10 @@ class Dispatcher:
         self._planner = Planner(view)
         self.metrics.forget(view.worlds, {*view.tiers, ABSENT})
         self.schedulers.take(view)
+
+    def check(self, world: WorldView, question: pb.Question) -> Plan:
+        """What a question would amount to. Raises `NotFoundError` and `InvalidArgumentError`."""
+        return self._planner.plan(world, question)
 
     def ask(
         self,

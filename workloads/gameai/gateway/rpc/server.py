@@ -1,13 +1,13 @@
 """EDGE: the gRPC server of a gateway, with a certificate that may be replaced while it runs."""
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from grpc import aio
 
-from gameai.gateway.rpc.service import InferenceService
 from gameai.serving import draining
 from gameai.serving.opening import opening
 from gameai.serving.requests import Requests
@@ -30,14 +30,22 @@ OPTIONS = (
 )
 
 
+class Service(Protocol):
+    """A service of the gateway."""
+
+    def add_to(self, server: aio.Server) -> None:
+        """Serve its methods."""
+
+
 def new_server(
-    service: InferenceService, address: str, pair: tuple[Path, Path] | None
+    services: Iterable[Service], address: str, pair: tuple[Path, Path] | None
 ) -> tuple[aio.Server, int]:
     """A server and the port that it listens on; `pair`: files of a certificate and its key. Raises `OSError` and `PortError`."""
     server = aio.server(
         interceptors=[Requests(_MOST_CALLS)], options=OPTIONS, maximum_concurrent_rpcs=_MOST_CALLS
     )
-    service.add_to(server)
+    for each in services:
+        each.add_to(server)
     credentials = None if pair is None else _credentials(_Pair(*pair))
     host, _, port = address.rpartition(":")
     with opening("--port", host, int(port)):

@@ -4,37 +4,34 @@ import asyncio
 import itertools
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 from grpc import aio
 
 from gameai.errors import (
     DrainingError,
-    ExhaustedError,
     InvalidArgumentError,
-    NotFoundError,
-    PermissionDeniedError,
 )
 from gameai.gateway.dispatch.dispatcher import Dispatcher
+from gameai.gateway.dispatch.single import SingleAnswer
 from gameai.gateway.job import Job
 from gameai.gateway.memory import namespace
 from gameai.gateway.routing.snapshot import WorldView
 from gameai.gateway.rpc.call_status import CallStatus, Context
+from gameai.gateway.rpc.callers import Callers, only_message, within
 from gameai.gateway.rpc.garbage import Garbage
 from gameai.gateway.rpc.players import MOST_INSTANCE, Players, Report
 from gameai.gateway.rpc.sinks import (
-    SingleAnswer,
     TextStream,
     hold_until_sent,
 )
 from gameai.gateway.rpc.stream import Session
 from gameai.inference.v1 import inference_pb2 as pb
-from gameai.serving.identity import Caller, Identity
+from gameai.serving.identity import Caller
 from gameai.serving.requests import Arrivals
 
 NAME = "gameai.inference.v1.InferenceService"
@@ -46,7 +43,6 @@ _MOST_WAITING = 1000
 # Left of a call's own deadline for the way back: a tenth, 100 ms at most; but a fiftieth of a long one, for gRPC rounds
 # it up on its way here, by a hundredth at most.
 _WAY_BACK, _WAY_BACK_SECONDS, _LONG_WAY_BACK = 0.1, 0.1, 0.02
-_M = TypeVar("_M")
 # Clients are asked to open another stream after this time, so that new gateways get their share.
 STREAM_SECONDS = 300.0
 # And ended so long after.
@@ -63,13 +59,11 @@ class InferenceService:
     def __init__(
         self,
         dispatcher: Dispatcher,
-        identity: Identity,
+        callers: Callers,
         players: Players,
-        fault: Callable[[], str] = str,
     ) -> None:
-        self._fault = fault
         self._dispatcher = dispatcher
-        self._identity = identity
+        self._callers = callers
         self._players = players
         self._sessions: set[Session] = set()
         self._streams_of: Counter[str] = Counter()
@@ -111,14 +105,14 @@ class InferenceService:
     async def StreamAnswers(self, request_iterator: AsyncIterator[bytes], context: Context) -> None:
         """Frames in, as they came, and frames out."""
         with CallStatus(self._dispatcher.metrics, self._garbage) as mapped:
-            caller = self._caller(context)
-            _within(self._streams_of, caller, MOST_STREAMS, "streams", context)
+            caller = self._callers.of(context)
+            within(self._streams_of, caller, MOST_STREAMS, "streams", context)
             # At once, so that the client knows that it was accepted.
             await context.send_initial_metadata(())
             number = next(self._numbers)
             session = Session(
                 self._dispatcher,
-                lambda name: self._world(caller, name),
+                lambda name: self._callers.world(caller, name),
                 holder=_holder(caller),
                 reported=lambda world, players: self._report(world, players, caller, number),
             )
@@ -133,9 +127,9 @@ class InferenceService:
     ) -> pb.GenerateAnswerResponse:
         """One question, one answer."""
         with CallStatus(self._dispatcher.metrics, self._garbage) as mapped:
-            caller = self._caller(context)
-            _within(self._calls_of, caller, MOST_CALLS, "calls", context)
-            request = await _only_message(self._arrivals, request_iterator)
+            caller = self._callers.of(context)
+            within(self._calls_of, caller, MOST_CALLS, "calls", context)
+            request = await only_message(self._arrivals, request_iterator)
             answer = await self._infer(caller, request, context)
             if not answer.HasField("error"):
                 return pb.GenerateAnswerResponse(answer=answer)
@@ -148,7 +142,7 @@ class InferenceService:
         self, caller: Caller, request: pb.GenerateAnswerRequest, context: Context
     ) -> pb.Answer:
         self.heard = monotonic()
-        world = self._world(caller, request.world)
+        world = self._callers.world(caller, request.world)
         self._dispatcher.pacer.note(world.key)
         single = SingleAnswer()
         job = self._dispatcher.ask(world, request.question, single, within=_left(context))
@@ -166,11 +160,11 @@ class InferenceService:
     ) -> None:
         """Text as it is made."""
         with CallStatus(self._dispatcher.metrics, self._garbage) as mapped:
-            caller = self._caller(context)
-            _within(self._calls_of, caller, MOST_CALLS, "calls", context)
-            request = await _only_message(self._arrivals, request_iterator)
+            caller = self._callers.of(context)
+            within(self._calls_of, caller, MOST_CALLS, "calls", context)
+            request = await only_message(self._arrivals, request_iterator)
             self.heard = monotonic()
-            world = self._world(caller, request.world)
+            world = self._callers.world(caller, request.world)
             self._dispatcher.pacer.note(world.key)
             spoken = TextStream(self._dispatcher.ledger, _holder(caller) or world.key)
             left = _left(context)
@@ -235,37 +229,6 @@ class InferenceService:
         report = Report(players.online, players.lobby, monotonic(), instance, players.sequence)
         self._players.report(world.key, number, report)
 
-    def _caller(self, context: Context) -> Caller:
-        if fault := self._fault():
-            # Without a view every caller would be refused, and taken at its word.
-            raise DrainingError(f"this gateway cannot answer yet: {fault}")
-        return self._identity.caller(dict(context.invocation_metadata() or ()))
-
-    def _world(self, caller: Caller, name: str) -> WorldView:
-        """The world of a request, if the caller may use it. Raises a `ServiceFault` otherwise."""
-        worlds = self._dispatcher.view.worlds
-        if caller.name is None:
-            mine = list(worlds.values())
-        else:
-            mine = self._dispatcher.view.worlds_of(caller.name, caller.uid)
-        if name:
-            for world in mine:
-                if world.key == name:
-                    return world
-        elif (only := _only(mine, caller)) is not None:
-            return only
-        if caller.name is not None and (not mine or name):
-            raise PermissionDeniedError(
-                f"{caller.name} does not speak for {name[:64] or 'any world'}: add it to the world's callers"
-            )
-        if name or not mine:
-            raise NotFoundError(f"world {name[:64]!r} does not exist", field="world")
-        raise InvalidArgumentError(
-            "world must be named, unless it is the only one of the caller's own namespace: "
-            f"one of {', '.join(sorted(world.key for world in mine)[:10])}",
-            field="world",
-        )
-
 
 def _holder(caller: Caller) -> str:
     """The holder of a stream's memory: the namespace of its caller, or of the world without identity."""
@@ -296,47 +259,6 @@ def _wire(request: Any, response: Any) -> dict[str, Any]:
         "request_deserializer": request.FromString,
         "response_serializer": response.SerializeToString,
     }
-
-
-def _within(counts: Counter[str], caller: Caller, most: int, what: str, context: Context) -> None:
-    """One more call of a caller's namespace, until its answer is sent. Raises `ExhaustedError` beyond `most`.
-
-    Not until its handler returns: a client that takes no bytes holds the call, and the gateway has so many in all.
-    """
-    if caller.name is None:
-        return
-    space = namespace(caller.name)
-    if counts[space] >= most:
-        raise ExhaustedError(
-            f"namespace {space} has {most} {what} open at this gateway, and no more are taken: use fewer, or more gateways"
-        )
-    counts[space] += 1
-
-    def ended(_: object) -> None:
-        counts[space] -= 1
-        if not counts[space]:
-            del counts[space]
-
-    context.add_done_callback(ended)  # type: ignore[arg-type] # its stub wants a named protocol
-
-
-async def _only_message(arrivals: Arrivals, messages: AsyncIterator[_M]) -> _M:
-    """The only message of a call. Raises what `Arrivals.only` raises, and `InvalidArgumentError` if its bytes are no message."""
-    try:
-        return await arrivals.only(messages)
-    except DecodeError as error:
-        raise InvalidArgumentError(f"the request is not a message: {error}") from error
-
-
-def _only(mine: list[WorldView], caller: Caller) -> WorldView | None:
-    """The world that a caller means who names none: the only one of its own namespace.
-
-    A world of another namespace must be named: otherwise a world there that lists this caller would get its questions.
-    """
-    if caller.name is not None:
-        beside = f"{caller.name.partition('/')[0]}/"
-        mine = [world for world in mine if world.key.startswith(beside)]
-    return mine[0] if len(mine) == 1 else None
 
 
 def _left(context: Context) -> float:

@@ -1,0 +1,166 @@
+"""Jobs while gateways, engines and the bus fail, and what one tenant can take."""
+
+import asyncio
+import contextlib
+import random
+import time
+
+import pytest
+from gameai.bus.queue import NatsQueue
+from gameai.client import Gateway, NoAnswerError
+from gameai.client.jobs import Job
+from gameai.gateway.jobs import records
+from gameai.gateway.jobs.store import JobStore
+from gameai.gateway.rpc.job_service import MOST_KEPT
+from gameai.inference.v1 import inference_pb2
+from gameai.jobs.v1 import jobs_pb2
+from gameai_devcluster.broker import Broker
+from gameai_vllm.engine import Latency
+from support.inference import FAST, engine
+from support.jobs import View, gateway, unused_address
+
+WORKING = Latency(front_end_ms=0, first_token_ms=150)
+
+
+async def submitted(ai: Gateway, number: int) -> Job:
+    """Submit until it is accepted: it is one job, however often that is tried."""
+    while True:
+        try:
+            return await ai.jobs.submit(
+                role="chronicle", prompt=f"Tell {number}.", max_tokens=8, request_id=f"job-{number}"
+            )
+        except NoAnswerError:
+            await asyncio.sleep(0.2)
+
+
+async def answered(ai: Gateway, number: int) -> str:
+    job = await submitted(ai, number)
+    return (await job.result()).text
+
+
+@pytest.mark.parametrize(
+    ("jobs", "kills"), [(300, 8), pytest.param(10_000, 60, marks=pytest.mark.soak)]
+)
+async def test_each_job_is_answered_while_everything_is_killed(
+    bus: Broker, view: View, jobs: int, kills: int, unused_ports: list[int]
+) -> None:
+    chance = random.Random(4)
+    flags = [f"--port={each}" for each in unused_ports]
+    async with contextlib.AsyncExitStack() as gateways, engine("bronze", WORKING) as (_, address):
+        view.write([address])
+        running = [await gateways.enter_async_context(gateway(view, bus, flag)) for flag in flags]
+        where = ",".join(f"127.0.0.1:{each}" for each in unused_ports)
+
+        async def killing() -> None:
+            for number in range(kills):
+                await asyncio.sleep(chance.uniform(0.5, 2.0))
+                if number % 4 == 3:
+                    bus.kill()
+                    await asyncio.sleep(1.0)
+                    bus.start()
+                    continue
+                victim = chance.randrange(len(running))
+                running[victim].process.kill()
+                await running[victim].process.wait()
+                fresh = gateway(view, bus, flags[victim])
+                running[victim] = await gateways.enter_async_context(fresh)
+
+        async with Gateway(where, world="default/moor") as ai:
+            killed = asyncio.create_task(killing())
+            texts = await asyncio.gather(*(answered(ai, each) for each in range(jobs)))
+            await killed
+            assert all(texts)
+            # Each has ended once: what is read now is what was read then.
+            assert texts == await asyncio.gather(*(answered(ai, each) for each in range(jobs)))
+
+
+@pytest.fixture
+def unused_ports() -> list[int]:
+    return [int(unused_address().rpartition(":")[2]) for _ in range(2)]
+
+
+async def test_a_job_is_asked_again_after_its_engine_failed(bus: Broker, view: View) -> None:
+    slow = Latency(front_end_ms=0, first_token_ms=60_000)
+    async with gateway(view_of(view, []), bus) as served, served.client() as ai:
+        job = await ai.jobs.submit(role="chronicle", prompt="Tell.")
+        async with engine("bronze", slow) as (_, address):
+            view.write([address])
+            while (await job.status()).state != "running":
+                await asyncio.sleep(0.05)
+        # Its connection is broken now.
+        async with asyncio.timeout(20):
+            while (await job.status()).state != "waiting":
+                await asyncio.sleep(0.05)
+        found = await job.status()
+        assert "engine failed" in found.waiting_reason
+        async with engine("bronze", FAST) as (_, address):
+            view.write([address])
+            assert (await job.result(60)).text
+        assert (await job.status()).attempts == 2
+
+
+def view_of(view: View, bronze: list[str]) -> View:
+    view.write(bronze)
+    return view
+
+
+async def test_without_the_bus_jobs_are_refused_and_other_questions_answered(
+    bus: Broker, view: View
+) -> None:
+    async with engine("bronze", FAST) as (_, address):
+        view.write([address])
+        async with gateway(view, bus) as served, served.client() as ai:
+            job = await ai.jobs.submit(role="chronicle", prompt="Tell.")
+            await job.result(20)
+            bus.kill()
+            try:
+                reply = await ai.ask(role="chronicle", prompt="Now.", deadline_ms=5000)
+                assert reply.text
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(8):
+                        await ai.jobs.submit(role="chronicle", prompt="Later.")
+            finally:
+                bus.start()
+            await bus.answers()
+            assert (await (await submitted(ai, 1)).result(30)).text
+
+
+async def test_a_world_has_a_bounded_queue_and_takes_no_room_from_others(
+    bus: Broker, view: View
+) -> None:
+    view.write([])
+    async with (
+        gateway(view, bus) as served,
+        served.client() as moor,
+        served.client("default/fen") as fen,
+    ):
+        at_once = asyncio.Semaphore(32)
+
+        async def submit() -> str:
+            async with at_once:
+                try:
+                    await moor.jobs.submit(role="chronicle", prompt="x")
+                except NoAnswerError as error:
+                    return error.message
+                return ""
+
+        said = await asyncio.gather(*(submit() for _ in range(1010)))
+        refused = [each for each in said if each]
+        assert len(refused) == 10
+        assert "no more jobs are taken: 1,000 of a world and priority may wait" in refused[0]
+        await fen.jobs.submit(role="chronicle", prompt="x")
+
+
+async def test_a_namespace_keeps_a_bounded_number_of_jobs(bus: Broker, view: View) -> None:
+    view.write([])
+    async with NatsQueue(bus.url) as log:
+        store, now = JobStore(log), time.time_ns() // 1000
+        for number in range(MOST_KEPT):
+            request = jobs_pb2.SubmitJobRequest(
+                request_id=f"{number}", question=inference_pb2.Question(role="chronicle")
+            )
+            record = records.submitted("default/other", "default/bronze", request, now)
+            await store.create(record, now)
+    async with gateway(view, bus) as served, served.client() as ai:
+        with pytest.raises(NoAnswerError, match=f"has {MOST_KEPT} jobs"):
+            await ai.jobs.submit(role="chronicle", prompt="x")
