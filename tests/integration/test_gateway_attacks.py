@@ -219,8 +219,8 @@ async def test_a_text_that_is_not_read_ends_as_soon_as_memory_is_full() -> None:
             await call.initial_metadata()
             await eventually(lambda: ledger.total > 60_000)
             ledger.most = 1000
-            for job in {each.job for each in _attempts(served)}:
-                job.sink.append(job.question, "y" * 200_000)
+            for inquiry in {each.inquiry for each in _attempts(served)}:
+                inquiry.sink.append(inquiry.question, "y" * 200_000)
             # Long before the 30 s after which any unread text ends.
             await eventually(lambda: served.dispatcher.metrics.events["stream not read",] == 1, 5)
             await eventually(lambda: ledger.total == 0)

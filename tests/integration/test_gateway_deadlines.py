@@ -180,9 +180,9 @@ async def test_a_call_that_is_handed_on_counts_for_those_who_began_it() -> None:
         [replica] = served.dispatcher.schedulers["shared/gold"].replicas.values()
         attempt: Any = next(iter(replica._callers))
         attempt.holding(5000)
-        began, attempt.job.world = attempt.job.world, "games/other"
+        began, attempt.inquiry.world = attempt.inquiry.world, "games/other"
         attempt.holding(0)
-        attempt.job.world = began
+        attempt.inquiry.world = began
         first.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await first

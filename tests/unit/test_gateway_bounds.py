@@ -145,7 +145,7 @@ def test_groups_that_ended_are_forgotten() -> None:
 
 
 class Waiting:
-    """A job as far as a flight sees it."""
+    """An inquiry as far as a flight sees it."""
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
@@ -194,10 +194,10 @@ def test_a_flight_keeps_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(flights, "MOST_FOLLOWERS", 10)
     flight = Flight(b"k", Waiting(0.0))
     for number in range(200):
-        job = Waiting(float(number))
-        flight.follow(job)
+        inquiry = Waiting(float(number))
+        flight.follow(inquiry)
         if number >= 10:
-            flight.unfollow(job)
+            flight.unfollow(inquiry)
     assert flight.full
     assert len(flight._heap) <= 21
 

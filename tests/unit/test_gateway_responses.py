@@ -9,7 +9,7 @@ from gameai.gateway.dispatch.fallback import FallbackChain
 from gameai.gateway.dispatch.response_cache import Cache
 from gameai.gateway.dispatch.responses import ENGINES, Fault, Form, Responses, why_none
 from gameai.gateway.engines.chat_completions import Completion
-from gameai.gateway.job import Job, Reason
+from gameai.gateway.inquiry import Inquiry, Reason
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.resolve import Plan
 from gameai.inference.v1 import inference_pb2 as pb
@@ -35,15 +35,15 @@ class Collected:
         raise NotImplementedError
 
 
-def job(sink: Collected, found: Plan | None = None) -> Job:
-    return Job(7, found or plan(), sink, ASKED, BUDGET)
+def inquiry(sink: Collected, found: Plan | None = None) -> Inquiry:
+    return Inquiry(7, found or plan(), sink, ASKED, BUDGET)
 
 
 def sent(
     *, started: float = 0.0, now: float = 100.010, form: Form = ENGINES
 ) -> tuple[Metrics, Collected]:
     metrics, sink = Metrics(), Collected()
-    asked = job(sink)
+    asked = inquiry(sink)
     asked.queued, asked.started = ASKED, started
     Responses(metrics).answer(asked, pb.SOURCE_ENGINE, "patrol", form, now)
     return metrics, sink
@@ -59,12 +59,14 @@ def samples_of(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
 
 
 def test_a_job_keeps_a_sixteenth_of_its_time_for_the_way_back_within_bounds() -> None:
-    margins = [Job(1, plan(), Collected(), 0.0, each).margin for each in (0.008, 0.016, 0.08, 4.0)]
+    margins = [
+        Inquiry(1, plan(), Collected(), 0.0, each).margin for each in (0.008, 0.016, 0.08, 4.0)
+    ]
     assert margins == [0.001, 0.001, 0.005, 0.010]
 
 
 def test_a_job_follows_a_flight_that_it_does_not_lead() -> None:
-    leader, follower = job(Collected()), job(Collected())
+    leader, follower = inquiry(Collected()), inquiry(Collected())
     leader.flight = Flight(b"k", leader)
     leader.flight.follow(follower)
     assert (leader.follows, follower.follows) == (False, True)
@@ -85,7 +87,7 @@ def test_an_engines_answer_says_how_long_queue_and_engine_took() -> None:
 
 def test_an_answer_in_an_engines_place_says_how_long_it_was_queued() -> None:
     sink = Collected()
-    asked = job(sink)
+    asked = inquiry(sink)
     asked.queued, asked.started = ASKED, 100.004
     Responses(Metrics()).answer(asked, pb.SOURCE_DEFAULT, "flee", ENGINES, 100.010)
     assert sink.got[0][0].queue_us == pytest.approx(4000, abs=1)
@@ -113,7 +115,7 @@ def test_a_provisional_answer_is_not_the_last_and_says_why_it_is_degraded() -> N
 def test_nothing_is_sent_to_a_closed_sink_and_it_is_counted_nevertheless() -> None:
     metrics, sink = Metrics(), Collected(closed=True)
     responses = Responses(metrics)
-    responses.answer(job(sink), pb.SOURCE_DEFAULT, "x", ENGINES, ASKED)
+    responses.answer(inquiry(sink), pb.SOURCE_DEFAULT, "x", ENGINES, ASKED)
     responses.fault(sink, 7, Fault(status=status(code_pb2.UNAVAILABLE, "x", "Y"), tier=GOLD))
     assert sink.got == []
     assert samples_of(metrics, "gameai_gateway_responses_total") == {(GOLD, "DEFAULT"): 1}
@@ -146,7 +148,8 @@ def test_a_cached_answer_is_sent_at_once(waited: float, late: bool) -> None:
 def test_tokens_are_counted_for_the_world_that_asked() -> None:
     metrics = Metrics()
     Responses(metrics).tokens(
-        job(Collected()), Completion("x", truncated=False, prompt_tokens=20, completion_tokens=3)
+        inquiry(Collected()),
+        Completion("x", truncated=False, prompt_tokens=20, completion_tokens=3),
     )
     key = ("games/eldermoor", GOLD)
     counted = {(*key, "prompt"): 20.0, (*key, "completion"): 3.0}
@@ -154,10 +157,10 @@ def test_tokens_are_counted_for_the_world_that_asked() -> None:
 
 
 def test_a_question_without_any_answer_says_what_to_ask_instead() -> None:
-    late = why_none(job(Collected(), plan(max_tokens=64)), Reason.DEGRADED_REASON_TOO_LATE)
+    late = why_none(inquiry(Collected(), plan(max_tokens=64)), Reason.DEGRADED_REASON_TOO_LATE)
     assert late.code == code_pb2.DEADLINE_EXCEEDED
     assert "64 tokens in 16 ms; give a lower max_tokens or a longer deadline_ms" in late.message
-    gone = why_none(job(Collected(), guard()), Reason.DEGRADED_REASON_NO_REPLICA)
+    gone = why_none(inquiry(Collected(), guard()), Reason.DEGRADED_REASON_NO_REPLICA)
     assert gone.code == code_pb2.UNAVAILABLE
     assert "max_tokens" not in gone.message
 

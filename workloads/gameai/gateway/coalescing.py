@@ -42,48 +42,48 @@ class Flight(Generic[J]):
 
     @property
     def full(self) -> bool:
-        """Whether no further job may follow."""
+        """Whether no further inquiry may follow."""
         return len(self._followers) >= MOST_FOLLOWERS
 
-    def follow(self, job: J) -> None:
-        """A job waits for the leader's answer."""
-        job.flight = self
-        self._followers.add(job)
-        heapq.heappush(self._heap, (job.deadline, next(_NUMBERS), job))
+    def follow(self, inquiry: J) -> None:
+        """An inquiry waits for the leader's answer."""
+        inquiry.flight = self
+        self._followers.add(inquiry)
+        heapq.heappush(self._heap, (inquiry.deadline, next(_NUMBERS), inquiry))
         if len(self._heap) > 2 * MOST_FOLLOWERS:
             self._heap = [each for each in self._heap if each[2] in self._followers]
             heapq.heapify(self._heap)
 
-    def unfollow(self, job: J) -> None:
+    def unfollow(self, inquiry: J) -> None:
         """A follower waits no longer."""
-        job.flight = None
-        self._followers.discard(job)
+        inquiry.flight = None
+        self._followers.discard(inquiry)
 
-    def lead(self, job: J) -> J:
-        """Make a job that does not follow the leader. The former leader belongs to no flight."""
-        before, self.leader = self.leader, job
-        before.flight, job.flight = None, self
+    def lead(self, inquiry: J) -> J:
+        """Make an inquiry that does not follow the leader. The former leader belongs to no flight."""
+        before, self.leader = self.leader, inquiry
+        before.flight, inquiry.flight = None, self
         return before
 
-    def promote(self, job: J) -> None:
-        """Make the leader of a flight that has none of a job that followed."""
-        self.leader, job.flight = job, self
+    def promote(self, inquiry: J) -> None:
+        """Make the leader of a flight that has none of an inquiry that followed."""
+        self.leader, inquiry.flight = inquiry, self
 
     def first(self) -> J | None:
         """The follower with the earliest deadline, which follows no longer."""
         while self._heap:
-            job = heapq.heappop(self._heap)[2]
-            if job in self._followers:
-                self._followers.remove(job)
-                job.flight = None
-                return job
+            inquiry = heapq.heappop(self._heap)[2]
+            if inquiry in self._followers:
+                self._followers.remove(inquiry)
+                inquiry.flight = None
+                return inquiry
         return None
 
     def take_all(self) -> list[J]:
         """All followers, the earliest deadline first; none of them follows any longer."""
         found = []
-        while (job := self.first()) is not None:
-            found.append(job)
+        while (inquiry := self.first()) is not None:
+            found.append(inquiry)
         return found
 
 
@@ -104,41 +104,41 @@ class Flights(Generic[J]):
     def __len__(self) -> int:
         return len(self._flights)
 
-    def join(self, key: bytes, job: J) -> tuple[Join, J | None]:
-        """Have a job lead or follow.
+    def join(self, key: bytes, inquiry: J) -> tuple[Join, J | None]:
+        """Have an inquiry lead or follow.
 
         One with less time does not wait in the place of one with more: it leads, and the former leader, which is
         returned too, follows and must not wait for an engine any more.
         """
         flight = self._flights.get(key)
         if flight is None:
-            self._flights[key] = job.flight = Flight(key, job)
+            self._flights[key] = inquiry.flight = Flight(key, inquiry)
             return Join.LEADS, None
         if flight.full:
             return Join.FULL, None
         leader = flight.leader
-        if leader.waiting and job.deadline < leader.deadline:
-            flight.follow(flight.lead(job))
+        if leader.waiting and inquiry.deadline < leader.deadline:
+            flight.follow(flight.lead(inquiry))
             return Join.LEADS, leader
-        flight.follow(job)
+        flight.follow(inquiry)
         return Join.FOLLOWS, None
 
-    def leave(self, job: J) -> Flight[J] | None:
-        """A leader leaves its flight, which has no leader for a moment. None if the job led no flight."""
-        flight = job.flight
-        if flight is None or flight.leader is not job:
+    def leave(self, inquiry: J) -> Flight[J] | None:
+        """A leader leaves its flight, which has no leader for a moment. None if the inquiry led no flight."""
+        flight = inquiry.flight
+        if flight is None or flight.leader is not inquiry:
             return None
-        job.flight = None
+        inquiry.flight = None
         return flight
 
     def close(self, flight: Flight[J]) -> None:
-        """A flight has no jobs left."""
+        """A flight has no inquiries left."""
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
 
-    def disband(self, job: J) -> list[J]:
+    def disband(self, inquiry: J) -> list[J]:
         """The leader's answer is there: the flight is over; those who followed, the earliest deadline first."""
-        flight = self.leave(job)
+        flight = self.leave(inquiry)
         if flight is None:
             return []
         self.close(flight)

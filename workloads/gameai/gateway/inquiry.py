@@ -29,7 +29,7 @@ class Sink(Protocol):
 
 
 class Running(Protocol):
-    """A job's call of an engine."""
+    """An inquiry's call of an engine."""
 
     def cancel(self) -> None:
         """End it: its answer is not wanted any more."""
@@ -37,8 +37,8 @@ class Running(Protocol):
     def resume(self) -> None:
         """Read on: the sink has room again."""
 
-    def hand_to(self, job: Job) -> None:
-        """From now on it is another job's, which asks the same."""
+    def hand_to(self, inquiry: Inquiry) -> None:
+        """From now on it is another inquiry's, which asks the same."""
 
 
 class Timer(Protocol):
@@ -48,7 +48,7 @@ class Timer(Protocol):
         """Do not call."""
 
 
-class Job:
+class Inquiry:
     """A question with its time. Times are seconds of the monotonic clock."""
 
     __slots__ = (
@@ -110,9 +110,9 @@ class Job:
         self.streams = False
         self.text_started = False
         # Of the dispatcher: those who ask the same, and whether it is the second answer of another tier.
-        self.flight: Flight[Job] | None = None
+        self.flight: Flight[Inquiry] | None = None
         self.second = False
-        self.later: Job | None = None
+        self.later: Inquiry | None = None
         self.timer: Timer | None = None
         self.over = False
 

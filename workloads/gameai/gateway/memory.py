@@ -5,7 +5,7 @@ from dataclasses import dataclass
 # Of questions that are open, frames and answers that wait, and replies that are not whole yet. Beyond it each namespace
 # has an equal part of it, and its worlds of that; beyond three times as much no namespace gets any.
 MOST_BYTES = 32 << 20
-# A question with its job, timer and place in the queue takes 1.9 KiB beside its own text (measured with 98,304 of them).
+# A question with its inquiry, timer and place in the queue takes 1.9 KiB beside its own text (measured with 98,304 of them).
 QUESTION_BYTES = 2 << 10
 
 

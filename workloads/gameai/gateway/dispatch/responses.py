@@ -11,7 +11,7 @@ from google.rpc.status_pb2 import Status
 from gameai.errors import status
 from gameai.gateway.dispatch.response_cache import Kept
 from gameai.gateway.engines.chat_completions import Completion
-from gameai.gateway.job import Job, Reason, Sink
+from gameai.gateway.inquiry import Inquiry, Reason, Sink
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.resolve import Plan
 from gameai.inference.v1 import inference_pb2 as pb
@@ -62,7 +62,7 @@ class Responses:
     def at_once(
         self, question: pb.Question, plan: Plan, sink: Sink, kept: Kept, times: tuple[float, float]
     ) -> None:
-        """An answer from the fresh cache to a question that never became a job; `times`: seconds that it waited and had."""
+        """An answer from the fresh cache to a question that never became an inquiry; `times`: seconds that it waited and had."""
         labels = (plan.route.tier.label, "FRESH_CACHE")
         waited, had = times
         self._metrics.answers[labels] += 1
@@ -81,32 +81,32 @@ class Responses:
         sink.answer(answer, last=True)
 
     def answer(
-        self, job: Job, source: pb.Source.ValueType, text: str, form: Form, now: float
+        self, inquiry: Inquiry, source: pb.Source.ValueType, text: str, form: Form, now: float
     ) -> None:
-        """A job's answer."""
-        self._count(job, source, form, now)
-        if job.sink.closed:
+        """An inquiry's answer."""
+        self._count(inquiry, source, form, now)
+        if inquiry.sink.closed:
             return
         answer = pb.Answer(
-            id=job.question,
+            id=inquiry.question,
             text=text,
             source=source,
-            served_tier=job.plan.route.tier.key if form.tier is None else form.tier,
-            supersedes=job.second,
-            total_us=_micros(now - job.arrived),
+            served_tier=inquiry.plan.route.tier.key if form.tier is None else form.tier,
+            supersedes=inquiry.second,
+            total_us=_micros(now - inquiry.arrived),
         )
-        if job.started:
-            answer.queue_us = _micros(job.started - job.queued)
+        if inquiry.started:
+            answer.queue_us = _micros(inquiry.started - inquiry.queued)
             if source == pb.SOURCE_ENGINE:
-                answer.engine_us = _micros(now - job.started)
-        if now > job.deadline:
+                answer.engine_us = _micros(now - inquiry.started)
+        if now > inquiry.deadline:
             answer.late = True
         # Most answers need none of these fields, and setting a field takes time.
         if form is not ENGINES:
             answer.degraded_reason = form.reason
             answer.provisional = form.provisional
             answer.truncated = form.truncated
-        job.sink.answer(answer, last=not form.provisional)
+        inquiry.sink.answer(answer, last=not form.provisional)
 
     def fault(self, sink: Sink, question: int, fault: Fault) -> None:
         """Give an error instead of an answer."""
@@ -115,30 +115,30 @@ class Responses:
             answer = pb.Answer(id=question, error=fault.status, supersedes=fault.second)
             sink.answer(answer, last=True)
 
-    def tokens(self, job: Job, completion: Completion) -> None:
+    def tokens(self, inquiry: Inquiry, completion: Completion) -> None:
         """What an engine read and wrote for a world."""
-        route = job.plan.route
+        route = inquiry.plan.route
         world = self._metrics.world(route.world.key)
         self._metrics.tokens[world, route.tier.label, "prompt"] += completion.prompt_tokens
         self._metrics.tokens[world, route.tier.label, "completion"] += completion.completion_tokens
 
-    def _count(self, job: Job, source: pb.Source.ValueType, form: Form, now: float) -> None:
-        metrics, tier = self._metrics, job.plan.route.tier.label
+    def _count(self, inquiry: Inquiry, source: pb.Source.ValueType, form: Form, now: float) -> None:
+        metrics, tier = self._metrics, inquiry.plan.route.tier.label
         metrics.answers[tier, _SOURCES[source]] += 1
-        metrics.seconds[tier, _SOURCES[source]].observe(now - job.arrived)
+        metrics.seconds[tier, _SOURCES[source]].observe(now - inquiry.arrived)
         if form.reason:
             metrics.degraded[tier, _SHORT[form.reason]] += 1
-        if job.started:
-            metrics.queued[tier,].observe(max(0.0, job.started - job.queued))
-        if now > job.deadline:
+        if inquiry.started:
+            metrics.queued[tier,].observe(max(0.0, inquiry.started - inquiry.queued))
+        if now > inquiry.deadline:
             metrics.late[tier,] += 1
 
 
-def why_none(job: Job, reason: pb.DegradedReason.ValueType) -> Status:
+def why_none(inquiry: Inquiry, reason: pb.DegradedReason.ValueType) -> Status:
     """The status of a question without any answer."""
     code = _CODES.get(reason, code_pb2.UNAVAILABLE)
     why = _SHORT[reason].lower().replace("_", " ")
-    tier, plan = job.plan.route.tier.key, job.plan
+    tier, plan = inquiry.plan.route.tier.key, inquiry.plan
     message = f"{tier} gives no answer ({why}), and the role's fallback chain has none"
     if code == code_pb2.DEADLINE_EXCEEDED and not plan.actions:
         message += f": {plan.tokens} tokens in {plan.deadline_ms} ms; give a lower max_tokens or a longer deadline_ms"

@@ -1,4 +1,4 @@
-"""EDGE: a job at a replica, and what becomes of it."""
+"""EDGE: an inquiry at a replica, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gameai.gateway.engines import chat_completions
 from gameai.gateway.engines.chat_completions import Completion, Events, Flaw, Verdict
 from gameai.gateway.engines.http1 import Call, Failure
 from gameai.gateway.engines.replica import Replica
-from gameai.gateway.job import Job
+from gameai.gateway.inquiry import Inquiry
 from gameai.gateway.memory import MemoryLedger
 from gameai.gateway.pacing import Pacer
 
@@ -45,18 +45,20 @@ _AT_ONCE_BYTES = 16 << 10
 
 
 class Attempt:
-    """A job at a replica: receives the events of its HTTP call."""
+    """An inquiry at a replica: receives the events of its HTTP call."""
 
-    __slots__ = ("_pieces", "_replied_at", "_unread", "call", "events", "flow", "held", "job", "over", "replica", "scheduler", "world")  # fmt: skip
+    __slots__ = ("_pieces", "_replied_at", "_unread", "call", "events", "flow", "held", "inquiry", "over", "replica", "scheduler", "world")  # fmt: skip
 
-    def __init__(self, scheduler: Owner, job: Job, replica: Replica) -> None:
+    def __init__(self, scheduler: Owner, inquiry: Inquiry, replica: Replica) -> None:
         self.scheduler = scheduler
-        self.job = job
-        # Slot and memory count for the job that began the attempt, even if another job takes it over.
-        self.flow, self.world = job.flow, job.world
+        self.inquiry = inquiry
+        # Slot and memory count for the inquiry that began the attempt, even if another inquiry takes it over.
+        self.flow, self.world = inquiry.flow, inquiry.world
         self.replica = replica
         self.call: Call | None = None
-        self.events = Events(chat_completions.most_events(job.plan.tokens)) if job.streams else None
+        self.events = (
+            Events(chat_completions.most_events(inquiry.plan.tokens)) if inquiry.streams else None
+        )
         # Bytes of an unfinished reply, and of those the ones that wait for their turn.
         self.held = self._unread = 0
         # Parts of the reply that wait for their turn, and when the reply was whole.
@@ -75,15 +77,15 @@ class Attempt:
         if self.call is not None:
             self.call.resume()
 
-    def hand_to(self, job: Job) -> None:
-        """From now on it is another job's, which asked the same."""
-        self.job.attempt, job.attempt = None, self
-        job.started = self.job.started
-        self.job = job
+    def hand_to(self, inquiry: Inquiry) -> None:
+        """From now on it is another inquiry's, which asked the same."""
+        self.inquiry.attempt, inquiry.attempt = None, self
+        inquiry.started = self.inquiry.started
+        self.inquiry = inquiry
 
     def seconds(self, now: float) -> float:
         """Time of the engine: the wait for a turn of this gateway does not count."""
-        return (self._replied_at or now) - self.job.started
+        return (self._replied_at or now) - self.inquiry.started
 
     def settle(self) -> None:
         """The attempt is over; later events are ignored."""
@@ -145,8 +147,8 @@ class Attempt:
 
     def _speak(self, text: str) -> None:
         if text:
-            self.job.text_started = True
-            if not self.job.sink.append(self.job.question, text) and self.call is not None:
+            self.inquiry.text_started = True
+            if not self.inquiry.sink.append(self.inquiry.question, text) and self.call is not None:
                 self.call.pause()
 
     def replied(self, status: int, body: bytes) -> None:
@@ -162,7 +164,7 @@ class Attempt:
             self._speak(self.events.end())
             found = self.events.completion()
         else:
-            found = chat_completions.completion(body, self.job.plan.actions)
+            found = chat_completions.completion(body, self.inquiry.plan.actions)
         if found is Flaw.BLANK:
             # A blank answer is not a fault of the replica: otherwise the questions of one tenant could exclude it for all.
             self.scheduler.broke(self, found, Verdict.QUESTION)

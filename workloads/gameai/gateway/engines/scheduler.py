@@ -18,7 +18,7 @@ from gameai.gateway.engines.hash_ring import Ring, place
 from gameai.gateway.engines.http1 import ConnectionPool
 from gameai.gateway.engines.replica import Replica
 from gameai.gateway.engines.service_time import Estimate, Pace
-from gameai.gateway.job import Job, Reason
+from gameai.gateway.inquiry import Inquiry, Reason
 from gameai.gateway.memory import MemoryLedger
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.pacing import DISPATCH, Pacer
@@ -37,15 +37,15 @@ _LOG = logging.getLogger(__name__)
 
 
 class Outcome(Protocol):
-    """Receives the results of jobs."""
+    """Receives the results of inquiries."""
 
-    def answered(self, job: Job, completion: Completion, revision: str, now: float) -> None:
+    def answered(self, inquiry: Inquiry, completion: Completion, revision: str, now: float) -> None:
         """An engine answered it."""
 
-    def failed(self, job: Job, reason: pb.DegradedReason.ValueType, now: float) -> None:
+    def failed(self, inquiry: Inquiry, reason: pb.DegradedReason.ValueType, now: float) -> None:
         """No engine will, in time."""
 
-    def refused(self, job: Job, message: str) -> None:
+    def refused(self, inquiry: Inquiry, message: str) -> None:
         """An engine says that the question is wrong."""
 
 
@@ -58,7 +58,7 @@ class Scheduler:
         self.tier = tier
         self.ledger = ledger
         self.pacer = pacer
-        self.queue: FairQueue[Job] = FairQueue(MOST_QUEUED)
+        self.queue: FairQueue[Inquiry] = FairQueue(MOST_QUEUED)
         self.replicas: dict[str, Replica] = {}
         self.estimate, self.pace = Estimate(), Pace()
         self._outcome = outcome
@@ -114,20 +114,20 @@ class Scheduler:
         self._ring, self.slots, self.queue.slots = Ring(()), 0, 0
         self.look()
 
-    def submit(self, job: Job, now: float) -> pb.DegradedReason.ValueType | None:
-        """Queue a job; why not, if it is shed at once."""
-        if now >= job.deadline:
+    def submit(self, inquiry: Inquiry, now: float) -> pb.DegradedReason.ValueType | None:
+        """Queue an inquiry; why not, if it is shed at once."""
+        if now >= inquiry.deadline:
             return Reason.DEGRADED_REASON_TOO_LATE
-        # One job of each namespace is tried nevertheless: otherwise a faster engine would not be noticed.
-        if self.slots and self.queue.in_flight(job):
-            service = self.estimate.mean(job.size, now)
-            wait = service * self.queue.wait(job, self.slots)
-            if now + wait > self.latest(job, now):
+        # One inquiry of each namespace is tried nevertheless: otherwise a faster engine would not be noticed.
+        if self.slots and self.queue.in_flight(inquiry):
+            service = self.estimate.mean(inquiry.size, now)
+            wait = service * self.queue.wait(inquiry, self.slots)
+            if now + wait > self.latest(inquiry, now):
                 return Reason.DEGRADED_REASON_TOO_LATE
-        job.queued, job.waiting = now, True
-        gone = self.queue.push(job, now)
-        if gone is job:
-            job.waiting = False
+        inquiry.queued, inquiry.waiting = now, True
+        gone = self.queue.push(inquiry, now)
+        if gone is inquiry:
+            inquiry.waiting = False
             return Reason.DEGRADED_REASON_QUEUE_FULL
         if gone is not None:
             gone.waiting = False
@@ -136,22 +136,22 @@ class Scheduler:
         self.pump()
         return None
 
-    def _put_out(self, job: Job) -> None:
-        if not job.over:
-            self._outcome.failed(job, Reason.DEGRADED_REASON_QUEUE_FULL, monotonic())
+    def _put_out(self, inquiry: Inquiry) -> None:
+        if not inquiry.over:
+            self._outcome.failed(inquiry, Reason.DEGRADED_REASON_QUEUE_FULL, monotonic())
 
-    def latest(self, job: Job, now: float) -> float:
-        """When a job must have begun to be ready in time."""
-        needed = self.estimate.needed(job.size, job.budget, now)
-        return job.deadline - job.margin - needed
+    def latest(self, inquiry: Inquiry, now: float) -> float:
+        """When an inquiry must have begun to be ready in time."""
+        needed = self.estimate.needed(inquiry.size, inquiry.budget, now)
+        return inquiry.deadline - inquiry.margin - needed
 
-    def give_up(self, job: Job) -> None:
-        """The answer of this job is not wanted any more."""
-        if job.waiting:
-            job.waiting = False
+    def give_up(self, inquiry: Inquiry) -> None:
+        """The answer of this inquiry is not wanted any more."""
+        if inquiry.waiting:
+            inquiry.waiting = False
             self.queue.forget()
-        elif job.attempt is not None:
-            job.attempt.cancel()
+        elif inquiry.attempt is not None:
+            inquiry.attempt.cancel()
 
     def pump(self) -> None:
         """Send what may be sent. One that fails brings others here: they are sent by the same pass, not inside of it."""
@@ -175,16 +175,18 @@ class Scheduler:
                 self._resting = True
                 self.pacer.add(self._go_on, f"{DISPATCH}{self.tier.key}")
                 return
-            job = queue.pop(now)
-            if job is None:
+            inquiry = queue.pop(now)
+            if inquiry is None:
                 return
-            job.waiting = False
+            inquiry.waiting = False
             # It counts as in flight already.
-            if now >= job.deadline or (now > self.latest(job, now) and queue.in_flight(job) > 1):
-                self.queue.done(job.flow)
-                self._outcome.failed(job, Reason.DEGRADED_REASON_TOO_LATE, now)
+            if now >= inquiry.deadline or (
+                now > self.latest(inquiry, now) and queue.in_flight(inquiry) > 1
+            ):
+                self.queue.done(inquiry.flow)
+                self._outcome.failed(inquiry, Reason.DEGRADED_REASON_TOO_LATE, now)
                 continue
-            self._dispatch(job, now)
+            self._dispatch(inquiry, now)
 
     def _room(self, now: float) -> bool:
         for replica in self.replicas.values():  # noqa: SIM110 - a generator costs more than what it asks
@@ -202,56 +204,56 @@ class Scheduler:
                 del self.replicas[address]
         self.pump()
 
-    def _dispatch(self, job: Job, now: float) -> None:
-        replica = self._pick(job, now)
-        job.started = now
-        plan = job.plan
-        wanted = CompletionParameters(plan.actions, plan.tokens, plan.seed, streams=job.streams)
+    def _dispatch(self, inquiry: Inquiry, now: float) -> None:
+        replica = self._pick(inquiry, now)
+        inquiry.started = now
+        plan = inquiry.plan
+        wanted = CompletionParameters(plan.actions, plan.tokens, plan.seed, streams=inquiry.streams)
         request = chat_completions.request(
-            replica.address, plan.route.tier.model, job.messages, wanted
+            replica.address, plan.route.tier.model, inquiry.messages, wanted
         )
-        attempt = Attempt(self, job, replica)
-        job.attempt = attempt
+        attempt = Attempt(self, inquiry, replica)
+        inquiry.attempt = attempt
         self.in_flight += 1
         world = self._metrics.world(plan.route.world.key)
         self._metrics.requests[world, self.tier.label] += 1
-        most = chat_completions.most_bytes(plan.tokens, streams=job.streams)
-        replica.send(request, attempt, now, streams=job.streams, most=most)
+        most = chat_completions.most_bytes(plan.tokens, streams=inquiry.streams)
+        replica.send(request, attempt, now, streams=inquiry.streams, most=most)
 
-    def _pick(self, job: Job, now: float) -> Replica:
+    def _pick(self, inquiry: Inquiry, now: float) -> Replica:
         if len(self.replicas) == 1:
             return next(iter(self.replicas.values()))
 
         def room(address: str) -> bool:
-            return self.replicas[address].room(now) and address != job.avoid
+            return self.replicas[address].room(now) and address != inquiry.avoid
 
         def load(address: str) -> float:
             return self.replicas[address].load()
 
-        where = place(job.plan.affinity) if len(self._ring.addresses) > 1 else 0
+        where = place(inquiry.plan.affinity) if len(self._ring.addresses) > 1 else 0
         address = self._ring.pick(where, load, room)
         if address is None:
             # Only the one where it failed before has room.
             address = next(each for each, found in self.replicas.items() if found.room(now))
         return self.replicas[address]
 
-    def _ended(self, attempt: Attempt, now: float) -> Job:
+    def _ended(self, attempt: Attempt, now: float) -> Inquiry:
         """An attempt ended by itself: its slot is free."""
-        job = attempt.job
-        job.attempt = None
+        inquiry = attempt.inquiry
+        inquiry.attempt = None
         self._release(attempt)
         self._metrics.engine_seconds[self.tier.label,].observe(attempt.seconds(now))
-        return job
+        return inquiry
 
     def cancelled(self, attempt: Attempt) -> None:
         """An attempt was given up: the engine is still at it for a moment."""
-        job, now = attempt.job, monotonic()
-        job.attempt = None
+        inquiry, now = attempt.inquiry, monotonic()
+        inquiry.attempt = None
         attempt.settle()
-        passed = now - job.started
-        if passed > self.estimate.mean(job.size, now):
-            self.estimate.observe(job.size, passed, now)
-        self.pace.missed(job.plan.tokens, job.prompt_bytes, passed)
+        passed = now - inquiry.started
+        if passed > self.estimate.mean(inquiry.size, now):
+            self.estimate.observe(inquiry.size, passed, now)
+        self.pace.missed(inquiry.plan.tokens, inquiry.prompt_bytes, passed)
         self._loop.call_later(_CANCELLED_SECONDS, self._free, attempt)
 
     def _release(self, attempt: Attempt) -> None:
@@ -270,10 +272,10 @@ class Scheduler:
         now = monotonic()
         attempt.replica.breaker.succeeded()
         seconds = attempt.seconds(now)
-        job = self._ended(attempt, now)
-        self.estimate.observe(job.size, seconds, now)
-        self.pace.wrote(completion.completion_tokens, job.prompt_bytes, seconds)
-        self._outcome.answered(job, completion, attempt.replica.endpoint.revision, now)
+        inquiry = self._ended(attempt, now)
+        self.estimate.observe(inquiry.size, seconds, now)
+        self.pace.wrote(completion.completion_tokens, inquiry.prompt_bytes, seconds)
+        self._outcome.answered(inquiry, completion, attempt.replica.endpoint.revision, now)
         self.pump()
 
     def refused(self, attempt: Attempt, message: str) -> None:
@@ -291,15 +293,15 @@ class Scheduler:
             breaker.failed(now)
         elif verdict is Verdict.BUSY:
             breaker.busy(now)
-        job = attempt.job
-        job.attempt = None
+        inquiry = attempt.inquiry
+        inquiry.attempt = None
         self._release(attempt)
         retry = verdict is not Verdict.QUESTION
-        if retry and self._may_retry(job, attempt.replica.address, now):
-            job.avoid = attempt.replica.address
-            if self.submit(job, now) is None:
+        if retry and self._may_retry(inquiry, attempt.replica.address, now):
+            inquiry.avoid = attempt.replica.address
+            if self.submit(inquiry, now) is None:
                 return
-        self._outcome.failed(job, Reason.DEGRADED_REASON_ENGINE_FAILED, now)
+        self._outcome.failed(inquiry, Reason.DEGRADED_REASON_ENGINE_FAILED, now)
         self.pump()
 
     def tell(self, status: int, words: str) -> None:
@@ -309,12 +311,12 @@ class Scheduler:
             self._silent_until = now + _SILENT_SECONDS
             _LOG.warning("%s: an engine answered %d: %s", self.tier.key, status, words)
 
-    def _may_retry(self, job: Job, failed: str, now: float) -> bool:
+    def _may_retry(self, inquiry: Inquiry, failed: str, now: float) -> bool:
         """Once, on another replica, with time left; never for Gold, which has no time to lose."""
         return (
             self.tier.tier_class is not LatencyClass.GOLD
-            and not job.avoid
-            and not job.text_started
+            and not inquiry.avoid
+            and not inquiry.text_started
             and any(each != failed for each in self._ring.addresses)
-            and job.deadline - now >= _RETRY_PART * job.budget
+            and inquiry.deadline - now >= _RETRY_PART * inquiry.budget
         )

@@ -37,7 +37,7 @@ class Schedulers(Mapping[str, Scheduler]):
         return len(self._of)
 
     def of(self, tier: TierView) -> Scheduler:
-        """The tier's scheduler; of a tier that is gone, an empty one, where jobs wait for their deadlines."""
+        """The tier's scheduler; of a tier that is gone, an empty one, where inquiries wait for their deadlines."""
         if tier.key not in self._of:
             self._of[tier.key] = Scheduler(
                 tier, self._outcome, self._metrics, self._ledger, self._pacer

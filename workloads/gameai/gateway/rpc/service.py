@@ -18,7 +18,7 @@ from gameai.errors import (
 )
 from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.dispatch.single import SingleAnswer
-from gameai.gateway.job import Job
+from gameai.gateway.inquiry import Inquiry
 from gameai.gateway.memory import namespace
 from gameai.gateway.routing.snapshot import WorldView
 from gameai.gateway.rpc.call_status import CallStatus, Context
@@ -145,15 +145,15 @@ class InferenceService:
         world = self._callers.world(caller, request.world)
         self._dispatcher.pacer.note(world.key)
         single = SingleAnswer()
-        job = self._dispatcher.ask(world, request.question, single, within=_left(context))
+        inquiry = self._dispatcher.ask(world, request.question, single, within=_left(context))
         try:
             answer = await single.wait()
             hold_until_sent(context, self._dispatcher.ledger, _holder(caller) or world.key, answer)
             return answer
         finally:
             single.closed = True
-            if job is not None:
-                self._dispatcher.abandon(job)
+            if inquiry is not None:
+                self._dispatcher.abandon(inquiry)
 
     async def GenerateText(
         self, request_iterator: AsyncIterator[pb.GenerateTextRequest], context: Context
@@ -168,13 +168,15 @@ class InferenceService:
             self._dispatcher.pacer.note(world.key)
             spoken = TextStream(self._dispatcher.ledger, _holder(caller) or world.key)
             left = _left(context)
-            job = self._dispatcher.ask(world, request.question, spoken, streams=True, within=left)
+            inquiry = self._dispatcher.ask(
+                world, request.question, spoken, streams=True, within=left
+            )
             try:
-                mapped.fault(await _send_text(spoken, job, context))
+                mapped.fault(await _send_text(spoken, inquiry, context))
             finally:
                 spoken.close()
-                if job is not None:
-                    self._dispatcher.abandon(job)
+                if inquiry is not None:
+                    self._dispatcher.abandon(inquiry)
         await mapped.end(context)
 
     async def _serve(
@@ -242,14 +244,16 @@ async def _read(session: Session, frames: AsyncIterator[bytes]) -> None:
     await session.drained()
 
 
-async def _send_text(spoken: TextStream, job: Job | None, context: Context) -> Status | None:
+async def _send_text(
+    spoken: TextStream, inquiry: Inquiry | None, context: Context
+) -> Status | None:
     """Send the parts and the end. The error, where the text ends with one; it is not sent as a message."""
     async for message in spoken.messages():
         if message.end.HasField("error"):
             return message.end.error
         await spoken.send(context, message)
-        if job is not None and spoken.resumes() and job.attempt is not None:
-            job.attempt.resume()
+        if inquiry is not None and spoken.resumes() and inquiry.attempt is not None:
+            inquiry.attempt.resume()
     return None
 
 

@@ -11,7 +11,7 @@ from grpc import aio
 
 from gameai.errors import InvalidArgumentError, ServiceFault, status_of
 from gameai.gateway.dispatch.dispatcher import Dispatcher
-from gameai.gateway.job import Job
+from gameai.gateway.inquiry import Inquiry
 from gameai.gateway.memory import MemoryLedger
 from gameai.gateway.routing.snapshot import WorldView
 from gameai.gateway.rpc.frame_check import crowded
@@ -53,7 +53,7 @@ class Session:
         self._dispatcher = dispatcher
         self._world_of = world_of
         self._reported = reported
-        self._jobs: dict[int, Job] = {}
+        self._inquiries: dict[int, Inquiry] = {}
         self._open: set[int] = set()
         # Answers that wait, each with the bytes that are counted for it.
         self._ready: list[tuple[pb.Answer, int]] = []
@@ -78,7 +78,7 @@ class Session:
         self._ready.append((answer, size))
         if last:
             self._open.discard(answer.id)
-            self._jobs.pop(answer.id, None)
+            self._inquiries.pop(answer.id, None)
         self._wake.set()
 
     def _charge(self, size: int) -> None:
@@ -152,8 +152,8 @@ class Session:
         """Their answers are no longer wanted; one that is ready by now may still leave."""
         for number in numbers:
             self._open.discard(number)
-            if (job := self._jobs.pop(number, None)) is not None:
-                self._dispatcher.abandon(job)
+            if (inquiry := self._inquiries.pop(number, None)) is not None:
+                self._dispatcher.abandon(inquiry)
         if numbers:
             self._room.set()
 
@@ -171,9 +171,9 @@ class Session:
         if isinstance(world, ServiceFault):
             self._dispatcher.refuse(question, self, world)
             return
-        job = self._dispatcher.ask(world, question, self, arrived=arrived)
-        if job is not None and number in self._open:
-            self._jobs[number] = job
+        inquiry = self._dispatcher.ask(world, question, self, arrived=arrived)
+        if inquiry is not None and number in self._open:
+            self._inquiries[number] = inquiry
 
     async def write(self, context: aio.ServicerContext[Any, Any]) -> None:
         """Send what is ready, forever. Raises `StuckError` and `GoneError`."""
@@ -206,9 +206,9 @@ class Session:
     def close(self) -> None:
         """The client is gone: its open questions are not wanted any more."""
         self.closed = True
-        for job in list(self._jobs.values()):
-            self._dispatcher.abandon(job)
-        self._jobs.clear()
+        for inquiry in list(self._inquiries.values()):
+            self._dispatcher.abandon(inquiry)
+        self._inquiries.clear()
         self._discharge(self._ready)
         self._ready = []
         if self.stuck.done():
