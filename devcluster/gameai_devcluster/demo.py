@@ -91,14 +91,14 @@ def _stage(other: Path | None) -> Stage:
     if other is not None:
         if not other.is_file():
             raise DemoError(f"CLUSTER={other} is not a file: set it to the path of a kubeconfig")
-        _say(f"1/10 using the cluster of {other}")
+        _say(f"1/11 using the cluster of {other}")
         return Stage(other.resolve(), simulated=False)
     folder = _DEV / "cluster"
     running = cluster.load(folder)
     if running is not None and running.ready():
-        _say("1/10 the local control plane runs already")
+        _say("1/11 the local control plane runs already")
     else:
-        _say("1/10 starting etcd, kube-apiserver, controllers, scheduler and simulated nodes")
+        _say("1/11 starting etcd, kube-apiserver, controllers, scheduler and simulated nodes")
         running = cluster.start(folder, cluster.Options(), lambda text: _say(f"    {text}"))
     kubeconfig = _DEV / "kubeconfig"
     kubeconfig.unlink(missing_ok=True)
@@ -108,29 +108,34 @@ def _stage(other: Path | None) -> Stage:
 
 def _play(stage: Stage) -> None:
     api = Api(from_kubeconfig(stage.kubeconfig))
-    _say("2/10 installing the CRDs and the operator's rights")
+    _say("2/11 installing the CRDs and the operator's rights")
     install.crds(api)
     install.rights(api)
-    _say("3/10 starting the operator under its own service account")
+    _say("3/11 starting the operator under its own service account")
     _start_operator(api)
-    _say("4/10 applying examples/; waiting until every tier and world is Ready")
+    _say("4/11 applying examples/; waiting until every tier and world is Ready")
     _wait_ready(api, _apply_examples(api))
     _kubectl(stage, "get", "gameai", "-A")
-    _say(f"5/10 kubectl scale modeltier/gold -n eldermoor --replicas={_SCALED}")
+    _say(f"5/11 kubectl scale modeltier/gold -n eldermoor --replicas={_SCALED}")
     _kubectl(stage, "scale", "modeltier/gold", "-n", "eldermoor", f"--replicas={_SCALED}")
     _wait_answering(api, "gold", _SCALED)
     _kubectl(stage, "get", "modeltier", "gold", "-n", "eldermoor")
-    _say("6/10 starting a weather-manager here, from the world's own configuration object")
+    _say("6/11 starting a weather-manager here, from the world's own configuration object")
     _ask_the_weather(api)
-    _say("7/10 a day of the world in ten seconds: what its services publish on an event bus here")
+    _say("7/11 a day of the world in ten seconds: what its services publish on an event bus here")
     _watch_a_day(api)
-    _say("8/10 a game loop asks Gold and Silver through a gateway on this machine")
-    _say("    (two simulators stand for vLLM: no model, made-up words, latencies as declared)")
-    with inference.laptop(_DEV / "inference") as laptop:
+    _say("8/11 a game loop asks Gold and Silver through a gateway on this machine")
+    _say("    (simulators stand for vLLM: no model, made-up words, latencies as declared)")
+    with (
+        laptop_bus.running(_DEV / "jobs") as bus,
+        inference.laptop(_DEV / "inference", bus.url) as laptop,
+    ):
         _ask_the_gateway(laptop)
-        _say("9/10 players come and go: the scaler follows them (2 minutes of a game in seconds)")
+        _say("9/11 players come and go: the scaler follows them (2 minutes of a game in seconds)")
         _follow_players(api, laptop)
-    _say("10/10 the storyteller answers from lore and chronicle, with its sources")
+        _say("10/11 three jobs are stored on an event bus here, and Bronze answers them")
+        _write_the_chronicle(laptop)
+    _say("11/11 the storyteller answers from lore and chronicle, with its sources")
     _ask_the_storyteller(api)
     _kubectl(stage, "-n", "eldermoor", "get", "events", "--field-selector=reason=Scaled")
 
@@ -140,6 +145,13 @@ def _ask_the_gateway(laptop: inference.Laptop) -> None:
         laptop.play()
     except subprocess.CalledProcessError as error:
         raise DemoError(f"the game loop failed with exit code {error.returncode}") from error
+
+
+def _write_the_chronicle(laptop: inference.Laptop) -> None:
+    try:
+        laptop.write()
+    except subprocess.CalledProcessError as error:
+        raise DemoError(f"the jobs failed with exit code {error.returncode}") from error
 
 
 def _follow_players(api: Api, laptop: inference.Laptop) -> None:

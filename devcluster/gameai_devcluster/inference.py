@@ -1,4 +1,4 @@
-"""EDGE: the inference path on this machine: two doubles of vLLM, a gateway in front of them, and a game that asks."""
+"""EDGE: the inference path on this machine: a double of vLLM for each tier, a gateway in front of them, and programs that ask."""
 
 import contextlib
 import re
@@ -21,6 +21,7 @@ _START_SECONDS = 30.0
 _LATENCIES = {
     "gold": ("--front-end-ms=1", "--first-token-ms=4"),
     "silver": ("--front-end-ms=2", "--first-token-ms=20", "--token-ms=5"),
+    "bronze": ("--front-end-ms=2", "--first-token-ms=200", "--token-ms=20"),
 }
 
 
@@ -60,13 +61,19 @@ class Laptop:
 
     def play(self) -> None:
         """Let the example's game loop ask and print. Raises CalledProcessError."""
-        script = str(_EXAMPLE / "game_loop.py")
-        subprocess.run([sys.executable, script, self.gateway], check=True)
+        self._run("game_loop.py")
+
+    def write(self) -> None:
+        """Let the example submit jobs, and print their answers. Raises CalledProcessError."""
+        self._run("chronicle.py")
+
+    def _run(self, name: str) -> None:
+        subprocess.run([sys.executable, str(_EXAMPLE / name), self.gateway], check=True)
 
 
 @contextlib.contextmanager
-def laptop(folder: Path) -> Iterator[Laptop]:
-    """Two doubles of vLLM and a gateway in front of them, stopped at the end."""
+def laptop(folder: Path, bus: str = "") -> Iterator[Laptop]:
+    """Doubles of vLLM and a gateway in front of them, which keeps jobs on the bus at this address, if one is given; stopped at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     programs: list[Program] = []
     try:
@@ -80,7 +87,7 @@ def laptop(folder: Path) -> Iterator[Laptop]:
         file.write_text(yaml.safe_dump(view))
         (folder / "npcs.yaml").write_text((_EXAMPLE / "npcs.yaml").read_text())
         port = free_port()
-        flags = (f"--view={file}", "--address=127.0.0.1", f"--health-port={port}")
+        flags = (f"--view={file}", "--address=127.0.0.1", f"--health-port={port}", f"--bus={bus}")
         log = folder / "gateway.log"
         gateway = Program("gameai.gateway", *flags, "--insecure-no-identity", log=log)
         programs.append(gateway)
