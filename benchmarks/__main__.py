@@ -22,6 +22,7 @@ NAMES = (
     "bus",
     "inbox",
     "state",
+    "jobs",
     "filters",
     "archives",
     "attacks",

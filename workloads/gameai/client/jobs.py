@@ -55,6 +55,9 @@ class JobStatus:
     attempts: int
     submitted: datetime.datetime
     expires: datetime.datetime
+    # When an engine was first asked, and when the job ended.
+    started: datetime.datetime | None = None
+    ended_at: datetime.datetime | None = None
     waiting_reason: str = ""
     reply: Reply | None = None
 
@@ -245,6 +248,8 @@ def _status(job: jobs_pb2.Job) -> JobStatus:
         attempts=job.attempts,
         submitted=job.submit_time.ToDatetime(datetime.UTC),
         expires=job.expire_time.ToDatetime(datetime.UTC),
+        started=job.start_time.ToDatetime(datetime.UTC) if job.HasField("start_time") else None,
+        ended_at=job.end_time.ToDatetime(datetime.UTC) if job.HasField("end_time") else None,
         waiting_reason=job.waiting_reason,
         reply=from_answer(job.answer, _seconds(job)) if state == "succeeded" else None,
     )
