@@ -16,6 +16,8 @@ MOST_PLAYERS = 100_000
 MOST_ROLES = 32
 MOST_WEIGHT = 100
 MOST_IN_FLIGHT = 4096
+# Metrics of a gateway that the scaler reads, behind `gameai_gateway_`.
+PENDING_JOBS, RUNNING_JOBS, JOBS_CONNECTED = "pending_jobs", "running_jobs", "jobs_connected"
 
 
 class LatencyClass(StrEnum):

@@ -110,7 +110,7 @@ async def test_falling_deadlines_of_one_key_cost_no_more_than_equal_ones() -> No
         moor = served.dispatcher.view.worlds["games/eldermoor"]
 
         class Nowhere:
-            closed, defers = False, False
+            closed, defers, timed = False, False, True
 
             def answer(self, answer: pb.Answer, *, last: bool) -> None: ...
 

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import aiohttp
 from gameai.client import Gateway
@@ -27,12 +28,28 @@ class View:
     file: Path
     namespace: str = "default"
 
-    def write(self, bronze: Sequence[str], worlds: Sequence[str] = ("moor", "fen")) -> None:
+    def write(
+        self,
+        bronze: Sequence[str],
+        worlds: Sequence[str] = ("moor", "fen"),
+        *,
+        more: Sequence[tuple[str, str, str]] = (),
+        moved: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`more` are tiers with name, class and address; `moved` worlds have another tier for their jobs."""
         place = {"namespace": self.namespace}
-        tier = {"name": "bronze", "class": "Bronze", "slots": 4, "endpoints": list(bronze)}
+        tiers: list[dict[str, object]] = [
+            {"name": "bronze", "class": "Bronze", "slots": 4, "endpoints": list(bronze)},
+            {"name": "gold", "class": "Gold"},
+            *({"name": n, "class": c, "slots": 4, "endpoints": [a]} for n, c, a in more),
+        ]
         document = {
-            "tiers": [tier | place, {"name": "gold", "class": "Gold"} | place],
-            "worlds": [{"name": each, "roles": ROLES} | place for each in worlds],
+            "tiers": [each | place for each in tiers],
+            "worlds": [
+                {"name": each, "roles": [ROLES[0] | {"tier": moved.get(each, "bronze")}, ROLES[1]]}
+                | place
+                for each in worlds
+            ],
         }
         fresh = self.file.with_suffix(".new")
         fresh.write_text(json.dumps(document))

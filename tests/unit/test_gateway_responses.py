@@ -25,7 +25,7 @@ class Collected:
     """A sink that keeps what it gets."""
 
     def __init__(self, *, closed: bool = False) -> None:
-        self.closed, self.defers = closed, True
+        self.closed, self.defers, self.timed = closed, True, True
         self.got: list[tuple[pb.Answer, bool]] = []
 
     def answer(self, answer: pb.Answer, *, last: bool) -> None:
@@ -120,6 +120,18 @@ def test_nothing_is_sent_to_a_closed_sink_and_it_is_counted_nevertheless() -> No
     assert sink.got == []
     assert samples_of(metrics, "gameai_gateway_responses_total") == {(GOLD, "DEFAULT"): 1}
     assert samples_of(metrics, "gameai_gateway_errors_total") == {(GOLD, "UNAVAILABLE"): 1}
+
+
+def test_what_no_caller_waits_for_counts_as_an_answer_and_not_as_a_time() -> None:
+    metrics, sink = Metrics(), Collected()
+    sink.timed = False
+    asked = inquiry(sink)
+    asked.queued, asked.started = ASKED, ASKED + 60
+    Responses(metrics).answer(asked, pb.SOURCE_ENGINE, "Once", ENGINES, ASKED + 300)
+    assert samples_of(metrics, "gameai_gateway_responses_total") == {(GOLD, "ENGINE"): 1}
+    for name in ("request_duration_seconds_count", "queue_duration_seconds_count"):
+        assert samples_of(metrics, f"gameai_gateway_{name}") == {}
+    assert samples_of(metrics, "gameai_gateway_deadline_exceeded_total") == {}
 
 
 def test_an_error_says_whether_it_replaces_a_provisional_answer() -> None:

@@ -22,6 +22,7 @@ def request(**more: Any) -> pb.SubmitJobRequest:
 
 
 def record(**more: Any) -> records.Record:
+    records.check(request(**more))
     return records.submitted("games/moor", "games/bronze", request(**more), NOW)
 
 
@@ -30,7 +31,7 @@ def failure(reason: str, code: int = code_pb2.UNAVAILABLE) -> inference.Answer:
 
 
 def after(answer: inference.Answer, attempts: int = 1) -> records.Record:
-    begun = records.begun(record(), 7, NOW)
+    begun = records.begun(record(), NOW)
     begun.job.attempts = attempts
     return records.answered(begun, answer, NOW + SECOND)
 
@@ -53,6 +54,9 @@ def test_a_request_is_the_same_where_nothing_of_it_differs() -> None:
     assert records.is_same(record(), request(world="games/moor"))
     assert not records.is_same(record(), request(keep_seconds=9))
     assert not records.is_same(record(), request(priority=pb.JOB_PRIORITY_LOW))
+    # What is left out is the same as its default.
+    named = request(priority=pb.JOB_PRIORITY_NORMAL, expire_seconds=3600, keep_seconds=3600)
+    assert records.is_same(record(), named)
 
 
 LONG = inference.Question(role="chronicle", prompt=inference.Prompt(parts=["x" * 65_536]))
@@ -64,7 +68,7 @@ LONG = inference.Question(role="chronicle", prompt=inference.Prompt(parts=["x" *
         ({"request_id": ""}, "request_id", "1 to 128 characters"),
         ({"request_id": "x" * 129}, "request_id", "1 to 128 characters"),
         ({"question": None}, "question", "must be given"),
-        ({"question": inference.Question(id=1)}, "question.id", "leave it out"),
+        ({"question": inference.Question(id=1)}, "question.id", "an id of its own"),
         (
             {"question": inference.Question(deadline_ms=1)},
             "question.deadline_ms",
@@ -105,20 +109,31 @@ def test_a_record_is_kept_until_the_job_expires_and_then_as_long_as_it_says() ->
 
 
 def test_an_attempt_counts_and_the_first_one_is_the_start() -> None:
-    first = records.begun(record(), 7, NOW + SECOND)
-    second = records.begun(first, 8, NOW + 2 * SECOND)
+    first = records.begun(record(), NOW + SECOND)
+    second = records.begun(first, NOW + 2 * SECOND)
     assert (first.job.attempts, second.job.attempts) == (1, 2)
     assert second.job.start_time.ToMicroseconds() == NOW + SECOND
-    assert (first.message, second.message) == (7, 8)
     assert second.job.state == pb.JOB_STATE_RUNNING
 
 
-def test_a_message_is_left_over_where_another_one_is_answered_or_the_job_has_ended() -> None:
-    running = records.begun(record(), 7, NOW)
-    assert not records.is_left_over(record(), 7)
-    assert not records.is_left_over(running, 7)
-    assert records.is_left_over(running, 8)
-    assert records.is_left_over(records.cancelled(running, NOW), 7)
+def test_a_message_is_left_over_where_the_job_has_another_one_or_has_ended() -> None:
+    queued = records.queued(record(), "games/other", 7)
+    assert queued.tier == "games/other"
+    assert not records.is_left_over(queued, 7)
+    assert not records.is_left_over(records.begun(queued, NOW), 7)
+    assert records.is_left_over(queued, 8)
+    assert records.is_left_over(records.cancelled(queued, NOW), 7)
+    assert records.queued_seconds(record(), NOW) == 3600 + 60
+
+
+def test_a_caller_sees_that_a_job_has_expired_when_no_gateway_can_still_answer_it() -> None:
+    late = NOW + 3600 * SECOND
+    assert records.shown(record(), late + SECOND) == record()
+    assert records.shown(record(), late + 3 * SECOND).job.state == pb.JOB_STATE_EXPIRED
+    begun = records.begun(record(), NOW)
+    answer = records.answered(begun, ENGINE, late)
+    assert records.in_time(begun, answer, late - 1) == answer
+    assert records.in_time(begun, answer, late).job.state == pb.JOB_STATE_EXPIRED
 
 
 def test_an_answer_of_an_engine_or_the_fresh_cache_ends_a_job_and_its_question_is_forgotten() -> (
@@ -157,7 +172,7 @@ DEGRADED = inference.Answer(
 def test_a_job_waits_after_an_attempt_without_an_answer(
     answer: inference.Answer, attempts: int, pause: float, words: str
 ) -> None:
-    before = records.begun(record(), 7, NOW)
+    before = records.begun(record(), NOW)
     waiting = records.answered(before, answer, NOW)
     assert (waiting.job.state, waiting.job.attempts) == (pb.JOB_STATE_WAITING, attempts)
     assert waiting.job.waiting_reason == words
@@ -179,9 +194,9 @@ def test_the_fifth_failure_is_the_last() -> None:
 
 
 def test_a_job_whose_gateways_ended_five_times_fails_before_the_next() -> None:
-    worn = records.begun(record(), 7, NOW)
+    worn = records.begun(record(), NOW)
     worn.job.attempts = 5
-    ended = records.begun(worn, 7, NOW)
+    ended = records.begun(worn, NOW)
     assert ended.job.state == pb.JOB_STATE_FAILED
     assert "the gateway that asked ended each time" in ended.job.answer.error.message
 

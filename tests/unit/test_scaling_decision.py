@@ -204,7 +204,10 @@ def test_a_target_below_the_service_time_is_unreachable() -> None:
 def test_without_fresh_signals_no_replica_is_removed(seen: Signals) -> None:
     decision = decided(seen, fleet(9))
     assert (decision.desired, decision.reason, decision.blind) == (9, "blind", True)
-    assert decision.message == "9 → 9 replicas; not every gateway answers: replicas are kept"
+    assert (
+        decision.message
+        == "9 → 9 replicas; not every gateway answers, or knows the jobs that wait: replicas are kept"
+    )
 
 
 def test_a_blind_tier_still_follows_its_event() -> None:
@@ -363,6 +366,11 @@ def test_a_tier_without_a_minimum_has_no_replica_while_nothing_waits() -> None:
     assert decided(idle, fleet(1), **none).desired == 0
     assert wish(decided(idle, fleet(1), **none), "players") == (0, Freshness.NOT_USED)
     assert decided(idle, fleet(0), **none).desired == 0
+    blind = signals(queued=0.0, in_flight=0.0, without_bus=("b",))
+    assert (decided(blind, fleet(1), **none).desired, decided(blind, fleet(1), **none).blind) == (
+        1,
+        True,
+    )
     # Not known is not idle.
     assert decided(Signals(), fleet(1), **none).desired == 1
     waits = decided(signals(queued=1.0, in_flight=0.0), fleet(0), **none)

@@ -323,3 +323,42 @@ def test_a_reader_takes_the_bytes_of_any_address() -> None:
 def test_a_line_that_breaks_or_slows_the_parser_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match=r"no Prometheus format|a line has more than"):
         parse(f"{line}\n", 1.0, ("online",))
+
+
+def page(
+    gateway: Gateway, at: float, *, pending: float, running: float, connected: float = 1
+) -> Scrape:
+    """A page of a gateway that takes jobs."""
+    labels = (("tier", GOLD),)
+    values = {
+        **gateway.scrape(at).values,
+        Series("pending_jobs", labels): pending,
+        Series("running_jobs", labels): running,
+        Series("jobs_connected", ()): connected,
+    }
+    return Scrape(at, values)
+
+
+def test_each_job_that_waits_counts_once_however_many_gateways_know_it() -> None:
+    estimates, one, other = two()
+    one.queue, other.in_flight = 2.0, 3.0
+    # Ten jobs have not ended: three run at the second gateway, two wait in the first, and five on the bus.
+    estimates.take("a", page(one, 10.0, pending=10, running=2))
+    estimates.take("b", page(other, 10.0, pending=9, running=3))
+    found = seen(estimates, 10.0, takes_jobs=True)
+    assert (found.queued, found.in_flight) == (Sample(7.0, 10.0), Sample(3.0, 10.0))
+    assert found.without_bus == ()
+    assert seen(estimates, 10.0).queued == Sample(2.0, 10.0)
+    # A page that is older than another one knows fewer jobs than run now.
+    estimates.take("a", page(one, 20.0, pending=1, running=2))
+    estimates.take("b", page(other, 20.0, pending=1, running=3))
+    assert seen(estimates, 20.0, takes_jobs=True).queued == Sample(2.0, 20.0)
+
+
+def test_a_gateway_without_its_bus_does_not_know_that_no_job_waits() -> None:
+    estimates, one, other = two()
+    assert seen(estimates, 10.0, takes_jobs=True).queued is None
+    estimates.take("a", page(one, 10.0, pending=0, running=0))
+    estimates.take("b", page(other, 10.0, pending=0, running=0, connected=0))
+    assert seen(estimates, 10.0, takes_jobs=True).without_bus == ("b",)
+    assert seen(estimates, 10.0).without_bus == ()

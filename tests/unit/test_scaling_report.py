@@ -245,6 +245,14 @@ def test_a_silent_gateway_is_named() -> None:
     assert decision.desired == 8, "what is seen may still add replicas"
 
 
+def test_a_gateway_without_its_bus_is_named() -> None:
+    signals = dataclasses.replace(BUSY, without_bus=("10.0.0.7:8080",))
+    scaling, decision = decided(signals)
+    found = report.conditions(scaling, FLEET, decision, signals)[0]
+    assert (found.status, found.reason) == (False, "SignalsMissing")
+    assert found.message.startswith("10.0.0.7:8080 did not reach the event bus")
+
+
 def test_a_pause_is_read_off_the_tier() -> None:
     notes = {"gameai.dev/paused": "true"}
     tier = ModelTier.model_validate(tiers.resource())

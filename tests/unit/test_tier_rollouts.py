@@ -5,13 +5,14 @@ import pytest
 from gameai_devcluster.testing import rendering
 from gameai_devcluster.testing.rendering import NOW
 from gameai_operator.api import crd
+from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.kind import Decision, Observed, RejectedWrite
 from gameai_operator.controller.manifest import Key
 from gameai_operator.kinds import kinds
 from gameai_operator.resources.deployment import TEMPLATE_HASH, TEMPLATE_INPUTS
 from gameai_operator.settings import NetworkSettings, Policy, Settings
 from gameai_operator.tier.decide import decide
-from gameai_operator.tier.effective import target_ms
+from gameai_operator.tier.effective import takes_jobs, target_ms
 from gameai_operator.tier.objects import deployments
 from gameai_operator.tier.revisions import Inputs
 from support import tiers
@@ -241,3 +242,12 @@ def test_a_rollout_says_what_keeps_its_pods_from_being_ready() -> None:
     found = said(decided(live=live), "Reconciling")
     assert found.reason == "RollingOut"
     assert found.message.endswith(f"are ready yet; PodsRefused: API server: {words}")
+
+
+@pytest.mark.parametrize(
+    ("tier_class", "takes"), [("Gold", False), ("Silver", False), ("Bronze", True)]
+)
+def test_bronze_alone_takes_jobs(tier_class: str, takes: bool) -> None:
+    document = tiers.resource()
+    document["spec"]["class"] = tier_class
+    assert takes_jobs(ModelTier.model_validate(document)) is takes

@@ -111,7 +111,7 @@ class Scaling(Model):
     """None, In (the scaler removes no replica) or All (it changes nothing). For an event or an incident. The bounds hold
     all the same: a changed minReplicas or maxReplicas is applied at once."""
     min_replicas: Annotated[int, Field(ge=0, le=1000)] = 1
-    """Minimum number of replicas. 0, for class Bronze and driver BuiltIn: the tier has no replica while no job and no question waits, and players are not counted. Example: 1."""
+    """Minimum number of replicas. 0, for class Bronze and driver BuiltIn: the tier has no replica while no job and no question waits or runs (it goes after scaleIn.windowSeconds), and players are not counted. Example: 1."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)]
     """Maximum number of replicas. Example: 50."""
     queue: QueueSignal = QueueSignal()

@@ -148,7 +148,7 @@ def decide(
         players,
         _schedule(scaling, wall),
     )
-    blind = wishes[0].state is not Freshness.FRESH or bool(signals.silent)
+    blind = wishes[0].state is not Freshness.FRESH or bool(signals.silent or signals.without_bus)
     wanted, reason = _highest(wishes, behavior.minimum)
     guard = _guard(scaling, fleet, signals, max(wanted, fleet.current), now)
     if guard.wants > wanted:
@@ -329,7 +329,7 @@ def _sentence(
 ) -> str:
     by_name = {each.name: each for each in wishes}
     if reason == "blind":
-        why = "not every gateway answers: replicas are kept"
+        why = "not every gateway answers, or knows the jobs that wait: replicas are kept"
     elif reason in by_name:
         wish = by_name[reason]
         why = f"{reason}: {wish.value} for {wish.target} asks for {wanted}"

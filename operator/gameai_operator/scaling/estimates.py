@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from gameai_operator.scaling import jobs
 from gameai_operator.scaling.exposition import Scrape, Series
 from gameai_operator.scaling.signals import STALE_SECONDS, Sample, Signals
 
@@ -149,11 +150,12 @@ class Estimates:
         now: float,
         maximum: Mapping[str, int] = MappingProxyType({}),
         counts: Mapping[str, Sample] = MappingProxyType({}),
+        takes_jobs: bool = False,
     ) -> Signals:
         """The signals of a tier whose players are those of these worlds; learning begins with what is declared.
 
         A world counts with its `maximum` of players at most, whatever is reported of it. `counts` are the players of worlds
-        whose own services count them.
+        whose own services count them. Where the tier `takes_jobs`, those that wait on the bus are queued too.
         """
         kept = self._tiers[tier]
         total = _total(part for _, part in kept.parts if _ > now - WINDOW_SECONDS)
@@ -169,7 +171,8 @@ class Estimates:
             silent=tuple(
                 sorted(name for name, since in self._silent.items() if now - since > STALE_SECONDS)
             ),
-            queued=self._gauge("queue_depth", tier),
+            without_bus=jobs.unconnected(self._last) if takes_jobs else (),
+            queued=self._queued(tier, takes_jobs=takes_jobs),
             in_flight=in_flight,
             queue_wait_ms=_mean(total.queue_seconds, total.queue_count, at),
             p95_ms=_quantile(total.answers, 0.95, at),
@@ -182,6 +185,13 @@ class Estimates:
             starting_seconds=_high(kept.starts),
             expected_players=expected,
         )
+
+    def _queued(self, tier: str, *, takes_jobs: bool) -> Sample | None:
+        found = self._gauge("queue_depth", tier)
+        if found is None or not takes_jobs:
+            return found
+        pages = (*self._last.values(), *self._leaving.values())
+        return Sample(found.value + jobs.waiting(pages, tier), found.at)
 
     def _gauge(self, name: str, tier: str) -> Sample | None:
         """A sum over all gateways, as old as the oldest of them; None before the first one answered."""

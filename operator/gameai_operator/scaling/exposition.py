@@ -6,10 +6,19 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from gameai_contract.inference import JOBS_CONNECTED, PENDING_JOBS, RUNNING_JOBS
 from prometheus_client.parser import text_string_to_metric_families
 
 _PREFIX = "gameai_gateway_"
-GAUGES = ("queue_depth", "in_flight", "slots", "players")
+GAUGES = (
+    "queue_depth",
+    "in_flight",
+    "slots",
+    "players",
+    PENDING_JOBS,
+    RUNNING_JOBS,
+    JOBS_CONNECTED,
+)
 COUNTERS = ("engine_requests_total",)
 HISTOGRAMS = (
     "request_duration_seconds",

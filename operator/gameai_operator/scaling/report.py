@@ -124,6 +124,11 @@ def _active(
 
 
 def _missing(signals: Signals) -> str:
+    if signals.without_bus and not signals.silent:
+        return (
+            f"{', '.join(signals.without_bus[:3])} did not reach the event bus, so that the jobs that wait are not known: "
+            "no replica is removed; check the bus (docs/jobs.md)"
+        )
     names = ", ".join(signals.silent[:3]) or "a gateway, or all of them,"
     return f"{names} did not answer within 60 s: no replica is removed; check gateways, --gateways and NetworkPolicies"
 

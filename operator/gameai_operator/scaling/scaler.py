@@ -36,16 +36,14 @@ from gameai_operator.scaling.recommendations import Recommendation, Recommendati
 from gameai_operator.scaling.report import Change
 from gameai_operator.scaling.tier_agents import TierAgents, with_agents
 from gameai_operator.tier.autoscaling import by_keda
-from gameai_operator.tier.effective import effective, target_ms
+from gameai_operator.tier.effective import effective, takes_jobs, target_ms
 
 _LOG = logging.getLogger(__name__)
 FIELD_MANAGER = "gameai-scaler"
 # A report that says nothing new of the decision is written this seldom.
 REPORT_SECONDS = 30.0
-# So long KEDA's autoscaler may write after its tier has another driver; then it is a rival.
-_KEDA_ENDS_SECONDS = 60.0
-# Writes at the same time.
-_MOST_WRITES = 10
+# So long KEDA's autoscaler may write after its tier has another driver; then it is a rival. And writes at the same time.
+_KEDA_ENDS_SECONDS, _MOST_WRITES = 60.0, 10
 # So many foreign changes of the number within so long are a rival, not a hand.
 _RIVAL_CHANGES, _RIVAL_SECONDS = 3, 600.0
 
@@ -183,6 +181,7 @@ class Scaler:
             expected=sum(demand.expected.values()),
             requests_per_player=learned(tier, scaling),
             now=now,
+            takes_jobs=takes_jobs(tier),
         )
         seen = with_unknown(with_agents(seen, agents), demand, counted)
         signals = replace(seen, gpu_percent=self._gpus.percent(key.namespace, key.name))

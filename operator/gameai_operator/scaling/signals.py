@@ -49,10 +49,11 @@ class Signals:
     per player and minute; `starting_seconds` from the wish for a replica until it is ready. `silent` are gateways that do
     not answer: sums leave them out, so that they may add replicas and remove none. `engine_running` and `engine_waiting` are
     requests as the engines count them; `capacity_per_second` is the measured rate of a replica. `unknown_players` are worlds
-    whose own services should count their players and do not.
+    whose own services should count their players and do not. `without_bus` are gateways that do not know now which jobs wait.
     """
 
     silent: tuple[str, ...] = ()
+    without_bus: tuple[str, ...] = ()
     queued: Sample | None = None
     in_flight: Sample | None = None
     queue_wait_ms: Sample | None = None

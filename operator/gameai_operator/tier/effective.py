@@ -5,7 +5,7 @@ The one place that says what `spec.replicas` and the fields that split it come t
 
 from dataclasses import dataclass
 
-from gameai_contract.inference import TARGETS_MS
+from gameai_contract.inference import TARGETS_MS, LatencyClass
 
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.tier.split import Split, split
@@ -26,6 +26,11 @@ class Effective:
 def target_ms(tier: ModelTier) -> int:
     """The latency target, in milliseconds: that of the spec, else that of the class."""
     return tier.spec.latency.target_ms or TARGETS_MS[tier.spec.class_]
+
+
+def takes_jobs(tier: ModelTier) -> bool:
+    """Whether jobs may be asked of it."""
+    return tier.spec.class_ is LatencyClass.BRONZE
 
 
 def effective(tier: ModelTier, *, has_spot: bool = True) -> Effective:

@@ -33,34 +33,38 @@ async def bus(api: Api, namespace: str, tmp_path: Path) -> AsyncIterator[Bus]:
 
 async def kept_and_taken(store: JobStore) -> None:
     """The whole life of a job on the bus."""
-    first = record()
     now = time.time_ns() // 1000
-    kept = await store.create(first, now)
-    assert await store.create(record(), now) == kept
-    await store.enqueue(first)
-    await store.enqueue(first)
-    queue = queues.queue_of(first)
+    kept = await store.submit(record(), now)
+    # It was submitted by another call meanwhile: one job, and one message.
+    assert await store.submit(record(), now) == kept
+    queue = queues.queue_of(kept.record)
     assert await store.waiting("games/bronze") == {queue: 1}
-    assert await store.kept_of("games") == 1
+    assert (await store.usage("games")).jobs == 1
     delivery = await store.take(queue)
     assert delivery is not None
-    assert delivery.message.payload.decode() == first.job.id
+    assert delivery.message.payload.decode() == kept.record.job.id
+    assert delivery.message.sequence == kept.record.queue_sequence
     assert await store.take(queue) is None
     await delivery.again(0.0)
     async with asyncio.timeout(10):
         while (again := await store.take(queue)) is None:
             await asyncio.sleep(0.05)
     assert again.deliveries == 2
-    ended = await store.replace(kept, records.cancelled(first, now), now)
-    with pytest.raises(MovedError):
-        await store.replace(kept, first, now)
+    moved = await store.move(kept, "games/silver", now)
+    assert set(await store.waiting("games/silver")) == {queues.queue_of(moved.record)}
     await again.done()
+    cancelled = records.cancelled(moved.record, now)
+    ended = await store.end(moved, cancelled, now)
+    # A lost answer is found out, and what another program has changed is not.
+    assert await store.replace(moved, cancelled, now) == ended
+    with pytest.raises(MovedError):
+        await store.replace(moved, records.begun(moved.record, now), now)
     async with asyncio.timeout(20):
-        while await store.waiting("games/bronze"):
+        while await store.waiting("games/bronze") or await store.waiting("games/silver"):
             await asyncio.sleep(0.1)
-        assert await store.read("games/moor", first.job.id) == ended
+        assert await store.read("games/moor", kept.record.job.id) == ended
         # It is kept for a second after its end.
-        while await store.read("games/moor", first.job.id) is not None:
+        while await store.read("games/moor", kept.record.job.id) is not None:
             await asyncio.sleep(0.1)
 
 
@@ -72,7 +76,24 @@ async def test_a_gateway_keeps_jobs_and_takes_them(bus: Bus) -> None:
             message = Outgoing(subject=queues.queue_of(one).subject, payload=f"{number}".encode())
             await log.store(message)
         with pytest.raises(StreamFullError):
-            await store.enqueue(one)
+            await store.submit(one, time.time_ns() // 1000)
+        # What is refused leaves no record.
+        assert await store.read("games/moor", one.job.id) is None
+
+
+async def test_a_message_is_answered_after_its_connection_was_opened_again(bus: Bus) -> None:
+    async with bus.gateways() as log:
+        store, now = JobStore(log), time.time_ns() // 1000
+        kept = await store.submit(record(), now)
+        delivery = await store.take(queues.queue_of(kept.record))
+        assert delivery is not None
+        # As when its token ends.
+        await log.renew()
+        await delivery.working()
+        await delivery.done()
+        async with asyncio.timeout(10):
+            while await store.waiting("games/bronze"):
+                await asyncio.sleep(0.1)
 
 
 async def test_a_gateway_may_use_nothing_else(bus: Bus) -> None:

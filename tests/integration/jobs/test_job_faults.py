@@ -7,10 +7,9 @@ import time
 
 import pytest
 from gameai.bus.queue import NatsQueue
-from gameai.client import Gateway, NoAnswerError
-from gameai.client.jobs import Job
+from gameai.client import AccessError, Gateway, Job, JobStatus, NoAnswerError
 from gameai.gateway.jobs import records
-from gameai.gateway.jobs.store import JobStore
+from gameai.gateway.jobs.store import JobStore, Kept
 from gameai.gateway.rpc.job_service import MOST_KEPT
 from gameai.inference.v1 import inference_pb2
 from gameai.jobs.v1 import jobs_pb2
@@ -33,9 +32,19 @@ async def submitted(ai: Gateway, number: int) -> Job:
             await asyncio.sleep(0.2)
 
 
-async def answered(ai: Gateway, number: int) -> str:
+async def ended(ai: Gateway, number: int) -> JobStatus:
+    """A job at its end."""
     job = await submitted(ai, number)
-    return (await job.result()).text
+    await job.result()
+    return await status(job)
+
+
+async def status(job: Job) -> JobStatus:
+    while True:
+        try:
+            return await job.status()
+        except NoAnswerError:
+            await asyncio.sleep(0.2)
 
 
 @pytest.mark.parametrize(
@@ -67,11 +76,11 @@ async def test_each_job_is_answered_while_everything_is_killed(
 
         async with Gateway(where, world="default/moor") as ai:
             killed = asyncio.create_task(killing())
-            texts = await asyncio.gather(*(answered(ai, each) for each in range(jobs)))
+            found = await asyncio.gather(*(ended(ai, each) for each in range(jobs)))
             await killed
-            assert all(texts)
-            # Each has ended once: what is read now is what was read then.
-            assert texts == await asyncio.gather(*(answered(ai, each) for each in range(jobs)))
+            assert {each.state for each in found} == {"succeeded"}
+            # Each has ended once: when it ended, and what it came to, is what it was.
+            assert found == await asyncio.gather(*(ended(ai, each) for each in range(jobs)))
 
 
 @pytest.fixture
@@ -147,7 +156,7 @@ async def test_a_world_has_a_bounded_queue_and_takes_no_room_from_others(
         said = await asyncio.gather(*(submit() for _ in range(1010)))
         refused = [each for each in said if each]
         assert len(refused) == 10
-        assert "no more jobs are taken: 1,000 of a world and priority may wait" in refused[0]
+        assert "1000 jobs of default/moor and this priority wait for default/bronze" in refused[0]
         await fen.jobs.submit(role="chronicle", prompt="x")
 
 
@@ -160,7 +169,74 @@ async def test_a_namespace_keeps_a_bounded_number_of_jobs(bus: Broker, view: Vie
                 request_id=f"{number}", question=inference_pb2.Question(role="chronicle")
             )
             record = records.submitted("default/other", "default/bronze", request, now)
-            await store.create(record, now)
+            await store.replace(Kept(record, 0), record, now)
     async with gateway(view, bus) as served, served.client() as ai:
         with pytest.raises(NoAnswerError, match=f"has {MOST_KEPT} jobs"):
             await ai.jobs.submit(role="chronicle", prompt="x")
+
+
+async def test_jobs_of_a_world_that_sleeps_wait_for_it_and_wake_no_tier(
+    bus: Broker, view: View
+) -> None:
+    view.write([])
+    async with engine("bronze", FAST) as (surface, address), gateway(view, bus) as served:
+        async with served.client() as ai:
+            job = await ai.jobs.submit(role="chronicle", prompt="Tell.")
+        pending = 'gameai_gateway_pending_jobs{tier="default/bronze"}'
+        async with asyncio.timeout(10):
+            while await served.metric(pending) != 1:
+                await asyncio.sleep(0.1)
+        view.write([address], worlds=["fen"])
+        async with asyncio.timeout(10):
+            while await served.metric(pending):
+                await asyncio.sleep(0.1)
+        assert surface.number == 0
+        view.write([address])
+        # A gateway looks at its file once a second.
+        await asyncio.sleep(2.0)
+        async with served.client() as ai:
+            assert (await ai.jobs.job(job.id).result(60)).text
+
+
+async def test_a_job_goes_with_its_role_to_another_bronze_tier_and_to_no_other(
+    bus: Broker, view: View
+) -> None:
+    view.write([])
+    async with engine("copper", FAST) as (surface, address), gateway(view, bus) as served:
+        async with served.client() as moor, served.client("default/fen") as fen:
+            one = await moor.jobs.submit(role="chronicle", prompt="Tell 1.")
+            other = await fen.jobs.submit(role="chronicle", prompt="Tell 2.")
+        # Both tiers have engines now, and each role another tier.
+        view.write(
+            [address], more=[("copper", "Bronze", address)], moved={"moor": "copper", "fen": "gold"}
+        )
+        async with served.client() as moor, served.client("default/fen") as fen:
+            assert (await moor.jobs.job(one.id).result(30)).served_tier == "default/copper"
+            with pytest.raises(AccessError, match="a job needs a Bronze tier"):
+                await fen.jobs.job(other.id).result(30)
+        assert surface.number == 1
+
+
+async def test_jobs_that_expire_or_are_cancelled_leave_their_queue(bus: Broker, view: View) -> None:
+    view.write([])
+    async with gateway(view, bus) as served, served.client() as ai:
+        job = await ai.jobs.submit(role="chronicle", prompt="Tell 1.")
+        await ai.jobs.submit(role="chronicle", prompt="Tell 2.")
+        await job.cancel()
+        async with asyncio.timeout(10):
+            while await served.metric("gameai_gateway_pending_jobs") != 1:
+                await asyncio.sleep(0.1)
+
+
+async def test_a_hanging_engine_holds_no_job_and_its_tier_takes_no_more(
+    bus: Broker, view: View
+) -> None:
+    view.write([unused_address()])
+    async with gateway(view, bus) as served, served.client() as ai:
+        jobs = [await ai.jobs.submit(role="chronicle", prompt=f"{n}") for n in range(8)]
+        async with asyncio.timeout(60):
+            while {(await each.status()).state for each in jobs} != {"waiting"}:
+                await asyncio.sleep(0.2)
+        async with engine("bronze", FAST) as (_, address):
+            view.write([address])
+            assert all([(await each.result(90)).text for each in jobs])

@@ -5,7 +5,7 @@ import time
 
 import grpc
 import pytest
-from gameai.client import AccessError, ConflictError, Gateway, NoAnswerError, QuestionError
+from gameai.client import AccessError, Gateway, NoAnswerError, QuestionError
 from gameai_devcluster.broker import Broker
 from gameai_vllm.engine import Latency
 from support.inference import FAST, engine, gateway_program
@@ -31,12 +31,12 @@ async def test_a_job_is_answered_and_kept(bus: Broker, view: View) -> None:
                 role="chronicle", prompt="Tell the year.", max_tokens=40, request_id="year-7"
             )
             assert (await again.status()) == found
-            with pytest.raises(ConflictError, match="year-7"):
+            with pytest.raises(QuestionError, match="request_id 'year-7' was used for job"):
                 await ai.jobs.submit(role="chronicle", prompt="Other.", request_id="year-7")
             assert await served.metric("gameai_gateway_job_results_total") == 1
 
 
-async def test_jobs_wait_for_a_tier_that_has_no_replica_and_count_as_queued(
+async def test_jobs_wait_for_a_tier_that_has_no_replica_and_are_counted(
     bus: Broker, view: View
 ) -> None:
     view.write([])
@@ -44,12 +44,12 @@ async def test_jobs_wait_for_a_tier_that_has_no_replica_and_count_as_queued(
         jobs = [await ai.jobs.submit(role="chronicle", prompt=f"Tell {n}.") for n in range(3)]
         await asyncio.sleep(1.5)
         assert [(await each.status()).state for each in jobs] == ["waiting"] * 3
-        assert await served.metric('gameai_gateway_queue_depth{tier="default/bronze"}') == 3
+        assert await served.metric('gameai_gateway_pending_jobs{tier="default/bronze"}') == 3
         async with engine("bronze", FAST) as (_, address):
             view.write([address])
             assert all([(await each.result(20)).text for each in jobs])
         await asyncio.sleep(1.5)
-        assert await served.metric('gameai_gateway_queue_depth{tier="default/bronze"}') == 0
+        assert await served.metric('gameai_gateway_pending_jobs{tier="default/bronze"}') == 0
 
 
 async def test_a_job_that_is_cancelled_or_expires_is_not_answered(bus: Broker, view: View) -> None:

@@ -1,5 +1,8 @@
 """EDGE: queues on JetStream, for programs of the platform: each message is taken by one program, which answers it."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
 import orjson
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -12,6 +15,15 @@ from gameai.bus.nats import NatsLog
 from gameai.bus.streams import Durable, Stream
 
 _ANSWER_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Messages of each of some subjects, and the bytes of their whole stream."""
+
+    subjects: Mapping[str, int]
+    bytes: int
+    most_bytes: int
 
 
 class NatsQueue(NatsLog):
@@ -33,7 +45,26 @@ class NatsQueue(NatsLog):
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{durable.stream.name}.{durable.name}"
         answer = await self._next(durable.name, subject)
         jetstream.raise_for(answer, durable.name)
-        return jetstream.delivery(answer) if jetstream.is_delivery(answer) else None
+        return self._delivery(answer) if jetstream.is_delivery(answer) else None
+
+    def _delivery(self, message: Msg) -> Delivery:
+        """A message that is answered over the connection of that time: it may take longer than a token is valid."""
+
+        async def say(answer: bytes) -> None:
+            try:
+                await self._client.publish(message.reply, answer)
+            except (NatsError, OSError) as error:
+                raise BusError(words(error)) from error
+
+        async def again(seconds: float) -> None:
+            await say(b"-NAK " + orjson.dumps({"delay": int(seconds * 1e9)}))
+
+        return replace(
+            jetstream.delivery(message),
+            done=lambda: say(b"+ACK"),
+            again=again,
+            working=lambda: say(b"+WPI"),
+        )
 
     async def _next(self, name: str, subject: str) -> Msg:
         request = orjson.dumps({"batch": 1, "no_wait": True})
@@ -47,8 +78,16 @@ class NatsQueue(NatsLog):
         except (NatsError, OSError, TimeoutError) as error:
             raise BusError(f"{name}: {words(error)}") from error
 
-    async def counts(self, stream: Stream, subject: str = ">") -> dict[str, int]:
-        """How many messages each of these subjects has. Raises `BusError`."""
+    async def use(self, stream: Stream, subject: str = ">") -> Use:
+        """What a stream holds. Raises `BusError`."""
         with self._named(stream.name):
             found = await self._js.stream_info(stream.name, subjects_filter=subject)
-        return dict(found.state.subjects or {})
+        return Use(
+            subjects=dict(found.state.subjects or {}),
+            bytes=found.state.bytes,
+            most_bytes=found.config.max_bytes or 0,
+        )
+
+    async def counts(self, stream: Stream, subject: str = ">") -> dict[str, int]:
+        """How many messages each of these subjects has. Raises `BusError`."""
+        return dict((await self.use(stream, subject)).subjects)

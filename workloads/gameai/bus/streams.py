@@ -72,7 +72,7 @@ DEAD_LETTERS = Stream(
 ORDERS = Stream(
     name="GAME_ORDERS", subjects=("redrive.>",), most_seconds=7 * 86_400, most_bytes=_GIB // 16
 )
-# Jobs as they are, and the ids of those that wait, for gateways alone. An id that is left over names a job that has expired.
+# Jobs as they are, and the ids of those that wait, for gateways alone. Each is kept as long as its job says.
 JOBS = Stream(
     name="GAME_JOBS",
     subjects=("job.>",),
@@ -89,10 +89,10 @@ WORK = Stream(
     most_seconds=2 * 86_400,
     most_bytes=_GIB // 16,
     most_message_bytes=1024,
-    duplicate_seconds=120.0,
     discard=Discard.NEW,
     most_per_subject=1000,
     keep=Keep.UNHANDLED,
+    own_times=True,
 )
 STREAMS = (LOG, AMBIENT, DEAD_LETTERS, ORDERS, JOBS, WORK)
 

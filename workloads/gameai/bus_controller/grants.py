@@ -55,6 +55,7 @@ def of_gateways(account: str) -> Permissions:
             f"$JS.API.STREAM.INFO.{jobs}",
             f"$JS.API.STREAM.MSG.GET.{jobs}",
             f"$JS.API.STREAM.INFO.{work}",
+            f"$JS.API.STREAM.MSG.DELETE.{work}",
             f"$JS.API.CONSUMER.CREATE.{work}.>",
             f"$JS.API.CONSUMER.INFO.{work}.*",
             f"$JS.API.CONSUMER.MSG.NEXT.{work}.*",

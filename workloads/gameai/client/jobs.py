@@ -1,10 +1,12 @@
 """EDGE: jobs: questions that a Bronze tier answers in minutes or hours, also while this program does not run."""
 
 import asyncio
+import contextlib
 import datetime
 import json
+import logging
 import secrets  # noqa: TID251 - ids that no other program chooses
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -14,11 +16,19 @@ from grpc import aio
 
 from gameai.client import channel
 from gameai.client.asked import CacheUse, check, clean, question_of
-from gameai.client.reply import AskError, NoAnswerError, Reply, call_error, error_of, from_answer
+from gameai.client.reply import (
+    AskError,
+    NoAnswerError,
+    QuestionError,
+    Reply,
+    call_error,
+    error_of,
+    from_answer,
+)
 from gameai.client.stream import Access
-from gameai.inference.v1 import inference_pb2
 from gameai.jobs.v1 import jobs_pb2, jobs_pb2_grpc
 
+_LOG = logging.getLogger(__name__)
 _MOST_SECONDS = 86_400
 # Of one try, and of all tries of a call while no gateway answers.
 _TRY_SECONDS, _CALL_SECONDS = 10.0, 60.0
@@ -43,14 +53,20 @@ _STATES: Mapping[int, State] = MappingProxyType(
         jobs_pb2.JOB_STATE_EXPIRED: "expired",
     }
 )
+_NAMES: Mapping[int, str] = MappingProxyType({value: name for name, value in _PRIORITIES.items()})
 _ENDED = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobStatus:
-    """A job at some moment. `waiting_reason` says why its last attempt gave no answer; `reply` is that of one that succeeded."""
+    """A job at some moment. `waiting_reason` says why its last attempt gave no answer, while it waits for the next one.
+
+    `reply` is that of one that succeeded; `error` says why another one has ended without.
+    """
 
     id: str
+    role: str
+    priority: str
     state: State
     attempts: int
     submitted: datetime.datetime
@@ -60,6 +76,7 @@ class JobStatus:
     ended_at: datetime.datetime | None = None
     waiting_reason: str = ""
     reply: Reply | None = None
+    error: AskError | None = None
 
     @property
     def ended(self) -> bool:
@@ -91,22 +108,34 @@ class Job:
     async def result(self, timeout_seconds: float | None = None) -> Reply:
         """Wait for the end of the job. Raises `NoAnswerError` where it failed, was cancelled or has expired, or the time is over.
 
-        Without a time it waits until the job expires, while gateways come and go.
+        Without a time it waits while gateways and the bus come and go. Raises `AccessError` where the job is no longer kept.
         """
         try:
             async with asyncio.timeout(timeout_seconds):
                 return await self._ended()
         except TimeoutError as error:
-            message = f"job {self.id} has no answer within {timeout_seconds:g} s; it goes on"
+            why = self._calls.why or "it was not given up"
+            message = f"job {self.id} has no answer within {timeout_seconds:g} s: {why}"
             raise NoAnswerError(grpc.StatusCode.DEADLINE_EXCEEDED, message) from error
 
-    async def _ended(self) -> Reply:
+    async def watch(self) -> AsyncGenerator[JobStatus, None]:
+        """The job now, and whenever it changes, until it has ended. Raises `AccessError` where it is no longer kept."""
         request = jobs_pb2.WatchJobRequest(world=self._calls.world, id=self.id)
-        async for response in self._calls.watch(request):
-            found = _status(response.job)
-            if found.ended:
-                return _reply(found, response.job)
-        raise AssertionError("a watch ends with the end of its job")
+        async with contextlib.aclosing(self._calls.watch(request)) as responses:
+            async for response in responses:
+                yield _status(response.job)
+
+    async def _ended(self) -> Reply:
+        async with contextlib.aclosing(self.watch()) as changes:
+            async for found in changes:
+                if found.reply is not None:
+                    return found.reply
+                if found.error is not None:
+                    raise found.error
+        message = (
+            f"job {self.id} has ended in a way that this client does not know: use a newer one"
+        )
+        raise NoAnswerError(grpc.StatusCode.UNKNOWN, message)
 
 
 class Jobs:
@@ -136,7 +165,7 @@ class Jobs:
 
         Without a `request_id` each call is another job. It ends without an answer after `expire_seconds`, and is kept for
         `keep_seconds` after its end (0: an hour, at most a day). Raises `QuestionError` for an invalid job or a role without a Bronze tier,
-        `NoAnswerError` where no gateway takes it, `ConflictError` where the id was used for another job.
+        also where the id was used for another job, and `NoAnswerError` where no gateway takes it within a minute.
         """
         question = question_of(
             0,
@@ -152,6 +181,8 @@ class Jobs:
             expire_seconds=(expire_seconds, _MOST_SECONDS),
             keep_seconds=(keep_seconds, _MOST_SECONDS),
         )
+        if priority not in _PRIORITIES:
+            raise QuestionError(f"priority is one of {', '.join(_PRIORITIES)}: {priority!r}")
         request = jobs_pb2.SubmitJobRequest(
             world=self._calls.world,
             request_id=clean(request_id) or secrets.token_hex(16),
@@ -180,6 +211,8 @@ class JobCalls:
         self._targets, self._at = tuple(targets), 0
         self._access = access
         self._channels: dict[str, aio.Channel] = {}
+        # Why the last call was not answered; empty where it was.
+        self.why = ""
 
     async def call(self, method: str, request: Any) -> Any:
         """The response. Raises the kinds of `AskError`."""
@@ -187,25 +220,30 @@ class JobCalls:
         end, pause = loop.time() + _CALL_SECONDS, _PAUSE_SECONDS
         while True:
             try:
-                return await getattr(self._stub(), method)(
+                response = await getattr(self._stub(), method)(
                     request, timeout=_TRY_SECONDS, metadata=self._metadata()
                 )
             except aio.AioRpcError as error:
+                self._note(error)
                 if error.code() not in _AGAIN or loop.time() + pause > end:
                     raise call_error(error) from error
+            else:
+                self.why = ""
+                return response
             pause = await self._elsewhere(pause)
 
     async def watch(
         self, request: jobs_pb2.WatchJobRequest
-    ) -> AsyncIterator[jobs_pb2.WatchJobResponse]:
+    ) -> AsyncGenerator[jobs_pb2.WatchJobResponse, None]:
         """What a watch says, from one gateway after the other. Raises the kinds of `AskError`."""
         pause = _PAUSE_SECONDS
         while True:
             try:
                 async for response in self._stub().WatchJob(request, metadata=self._metadata()):
-                    pause = _PAUSE_SECONDS
+                    pause, self.why = _PAUSE_SECONDS, ""
                     yield response
             except aio.AioRpcError as error:
+                self._note(error)
                 if error.code() not in _AGAIN:
                     raise call_error(error) from error
             else:
@@ -223,6 +261,13 @@ class JobCalls:
         await asyncio.sleep(pause)
         self._at = (self._at + 1) % len(self._targets)
         return min(_MOST_PAUSE_SECONDS, 2 * pause)
+
+    def _note(self, error: aio.AioRpcError) -> None:
+        """The first of several equal reasons is logged."""
+        why = error.details() or error.code().name
+        if error.code() in _AGAIN and why != self.why:
+            _LOG.info("%s is asked again about jobs: %s", self._targets[self._at], why)
+        self.why = why
 
     def _metadata(self) -> list[tuple[str, str]]:
         try:
@@ -244,6 +289,8 @@ def _status(job: jobs_pb2.Job) -> JobStatus:
     state = _STATES.get(job.state, "unknown")
     return JobStatus(
         id=job.id,
+        role=job.role,
+        priority=_NAMES.get(job.priority, "unknown"),
         state=state,
         attempts=job.attempts,
         submitted=job.submit_time.ToDatetime(datetime.UTC),
@@ -252,6 +299,7 @@ def _status(job: jobs_pb2.Job) -> JobStatus:
         ended_at=job.end_time.ToDatetime(datetime.UTC) if job.HasField("end_time") else None,
         waiting_reason=job.waiting_reason,
         reply=from_answer(job.answer, _seconds(job)) if state == "succeeded" else None,
+        error=_error(job, state),
     )
 
 
@@ -260,20 +308,15 @@ def _seconds(job: jobs_pb2.Job) -> float:
     return (job.end_time.ToMicroseconds() - job.submit_time.ToMicroseconds()) / 1_000_000
 
 
-def _reply(found: JobStatus, job: jobs_pb2.Job) -> Reply:
-    """The reply of a job that has ended. Raises the kinds of `AskError` for one without."""
-    if found.reply is not None:
-        return found.reply
-    raise _error(found, job.answer)
-
-
-def _error(found: JobStatus, answer: inference_pb2.Answer) -> AskError:
-    match found.state:
+def _error(job: jobs_pb2.Job, state: State) -> AskError | None:
+    match state:
         case "failed":
-            return error_of(answer.error)
+            return error_of(job.answer.error)
         case "expired":
-            message = f"job {found.id} had no answer when it expired"
+            message = f"job {job.id} had no answer when it expired"
             return NoAnswerError(grpc.StatusCode.DEADLINE_EXCEEDED, message, "EXPIRED")
-        case _:
-            message = f"job {found.id} was cancelled"
+        case "cancelled":
+            message = f"job {job.id} was cancelled"
             return NoAnswerError(grpc.StatusCode.CANCELLED, message, "CANCELLED")
+        case _:
+            return None

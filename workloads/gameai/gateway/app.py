@@ -173,9 +173,7 @@ class App:
     @property
     def busy(self) -> bool:
         """Whether streams are open, or jobs are being answered."""
-        return self.service.streams > 0 or (
-            self._jobs is not None and self._jobs.runner.running > 0
-        )
+        return self.service.streams > 0 or (self._jobs is not None and self._jobs.runner.busy)
 
     def drain(self) -> None:
         """Ask all streams to leave, and take no more jobs."""
@@ -204,8 +202,6 @@ class App:
     def _register(self) -> None:
         """Metrics and present values to /metrics."""
         inner, jobs = self.metrics.gauges, self._jobs
-        if jobs is not None:
-            self._dispatcher.backlog = lambda: jobs.metrics.parts(self._dispatcher.view.gateways)
 
         def gauges() -> list[Metric]:
             return [

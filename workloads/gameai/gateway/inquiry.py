@@ -16,10 +16,11 @@ Reason = pb.DegradedReason
 
 
 class Sink(Protocol):
-    """Where answers go; `defers` where a second, better answer may follow."""
+    """Where answers go; `defers` where a second, better answer may follow, `timed` where someone waits for it."""
 
     closed: bool
     defers: bool
+    timed: bool
 
     def answer(self, answer: pb.Answer, *, last: bool) -> None:
         """Take an answer; after the last one nothing more comes for its question."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
 from time import monotonic
 
 from google.rpc import code_pb2
@@ -54,10 +53,8 @@ class Dispatcher:
         self._flights: Flights[Inquiry] = Flights()
         self._loop = asyncio.get_running_loop()
         self._responses = Responses(metrics)
-        # Questions that wait elsewhere, by tier, and count as queued here: this gateway's part of the jobs.
-        self.backlog: Callable[[], Mapping[str, int]] = dict
         metrics.gauges = lambda: dispatcher_gauges(
-            self.schedulers, self.backlog(), self.cache, self.ledger, self.open
+            self.schedulers, self.cache, self.ledger, self.open
         )
         self.take(view)
 

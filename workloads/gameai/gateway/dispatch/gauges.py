@@ -11,33 +11,20 @@ from gameai.gateway.metrics import gauge
 
 
 def dispatcher_gauges(
-    schedulers: Mapping[str, Scheduler],
-    backlog: Mapping[str, int],
-    cache: Cache,
-    ledger: MemoryLedger,
-    waiting: int,
+    schedulers: Mapping[str, Scheduler], cache: Cache, ledger: MemoryLedger, waiting: int
 ) -> Iterable[Metric]:
-    """Present values; `backlog` are jobs that wait for a tier, which may have no scheduler now."""
-    held = {key: each for key, each in list(schedulers.items()) if each.tier.model}
-    rows: list[tuple[str, str, Callable[[str], float]]] = [
-        (
-            "queue_depth",
-            "Questions in the queue, and this gateway's part of the jobs that wait.",
-            lambda key: backlog.get(key, 0) + (len(held[key].queue) if key in held else 0),
-        ),
-        (
-            "in_flight",
-            "Engine requests in flight.",
-            lambda key: held[key].in_flight if key in held else 0,
-        ),
-        (
-            "slots",
-            "Engine slots of this gateway.",
-            lambda key: held[key].slots if key in held else 0,
-        ),
+    """Present values."""
+    rows: list[tuple[str, str, Callable[[Scheduler], float]]] = [
+        ("queue_depth", "Questions in the queue.", lambda scheduler: len(scheduler.queue)),
+        ("in_flight", "Engine requests in flight.", lambda scheduler: scheduler.in_flight),
+        ("slots", "Engine slots of this gateway.", lambda scheduler: scheduler.slots),
     ]
     for name, text, value in rows:
-        values = [((key,), float(value(key))) for key in sorted({*held, *backlog})]
+        values = [
+            ((key,), float(value(scheduler)))
+            for key, scheduler in list(schedulers.items())
+            if scheduler.tier.model
+        ]
         yield gauge(f"gameai_gateway_{name}", text, ("tier",), values)
     single: list[tuple[str, str, float]] = [
         ("cache_entries", "Cached answers.", len(cache)),

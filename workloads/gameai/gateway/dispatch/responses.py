@@ -125,9 +125,11 @@ class Responses:
     def _count(self, inquiry: Inquiry, source: pb.Source.ValueType, form: Form, now: float) -> None:
         metrics, tier = self._metrics, inquiry.plan.route.tier.label
         metrics.answers[tier, _SOURCES[source]] += 1
-        metrics.seconds[tier, _SOURCES[source]].observe(now - inquiry.arrived)
         if form.reason:
             metrics.degraded[tier, _SHORT[form.reason]] += 1
+        if not inquiry.sink.timed:
+            return
+        metrics.seconds[tier, _SOURCES[source]].observe(now - inquiry.arrived)
         if inquiry.started:
             metrics.queued[tier,].observe(max(0.0, inquiry.started - inquiry.queued))
         if now > inquiry.deadline:

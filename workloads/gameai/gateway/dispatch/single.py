@@ -8,7 +8,7 @@ from gameai.inference.v1 import inference_pb2 as pb
 class SingleAnswer:
     """A sink for one question and one answer."""
 
-    defers = False
+    defers, timed = False, True
 
     def __init__(self) -> None:
         self.closed = False

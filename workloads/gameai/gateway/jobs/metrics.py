@@ -1,8 +1,8 @@
 """Metrics of jobs, as a gateway has them."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 
+from gameai_contract.inference import JOBS_CONNECTED, PENDING_JOBS, RUNNING_JOBS
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from gameai.gateway.metrics import gauge
@@ -14,9 +14,9 @@ class JobMetrics:
     def __init__(self) -> None:
         self.submitted: dict[str, int] = {}
         self.ended: dict[tuple[str, str], int] = {}
-        # Jobs of all gateways that wait or are answered, and those that this gateway answers, by tier.
-        self.queued: dict[str, int] = {}
-        self.running: dict[str, int] = {}
+        # By tier: jobs of all gateways that have not ended, and those that this gateway has taken.
+        self.pending: dict[str, int] = {}
+        self.running: Callable[[], Mapping[str, int]] = dict
         self.connected: Callable[[], bool] = bool
 
     def count_submitted(self, tier: str) -> None:
@@ -26,13 +26,6 @@ class JobMetrics:
     def count_ended(self, tier: str, result: str) -> None:
         """A job, or an attempt, came to a result."""
         self.ended[tier, result] = self.ended.get((tier, result), 0) + 1
-
-    def parts(self, gateways: int) -> dict[str, int]:
-        """This gateway's part of the jobs that wait, by tier: all gateways together count each once."""
-        return {
-            tier: max(0, math.ceil(queued / max(1, gateways) - self.running.get(tier, 0)))
-            for tier, queued in self.queued.items()
-        }
 
     def collect(self) -> Iterable[Metric]:
         """Every metric."""
@@ -53,15 +46,17 @@ class JobMetrics:
             family.add_metric(labels, count)
         yield family
         yield _by_tier(
-            "gameai_gateway_queued_jobs",
-            "Jobs that wait for an engine or are answered, of all gateways together.",
-            self.queued,
+            f"gameai_gateway_{PENDING_JOBS}",
+            "Jobs that wait or are answered, of all gateways together: take the maximum over gateways. Jobs of worlds that sleep are left out.",
+            self.pending,
         )
         yield _by_tier(
-            "gameai_gateway_running_jobs", "Jobs that this gateway answers.", self.running
+            f"gameai_gateway_{RUNNING_JOBS}",
+            "Jobs that this gateway has taken and that have not ended.",
+            self.running(),
         )
         yield gauge(
-            "gameai_gateway_jobs_connected",
+            f"gameai_gateway_{JOBS_CONNECTED}",
             "1 while this gateway is connected to the bus for jobs.",
             (),
             [((), float(self.connected()))],

@@ -8,9 +8,10 @@ from gameai.bus.subjects import label
 from gameai.gateway.jobs.records import PRIORITIES, Record
 
 # A gateway that does not say for so long that it is still at a job has ended: the next one takes it.
-LEASE_SECONDS = 30.0
+_LEASE_SECONDS = 30.0
 _MOST_LEASED = 1024
-_IDLE_SECONDS = 3600.0
+# A consumer that no gateway has asked for so long is forgotten, and declared again when it is needed.
+_UNUSED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,9 +34,9 @@ class Queue:
             name=name,
             stream=WORK,
             filters=(self.subject,),
-            ack_seconds=LEASE_SECONDS,
+            ack_seconds=_LEASE_SECONDS,
             most_pending=_MOST_LEASED,
-            idle_seconds=_IDLE_SECONDS,
+            idle_seconds=_UNUSED_SECONDS,
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from hashlib import blake2b
+from types import MappingProxyType
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import code_pb2
@@ -12,6 +13,14 @@ from gameai.inference.v1 import inference_pb2
 from gameai.jobs.v1 import jobs_pb2, record_pb2
 
 MOST_QUESTION_BYTES = 64 << 10
+# Fields of a question in time, and what is said of one in a job.
+_UNUSED = MappingProxyType(
+    {
+        "id": "the job has an id of its own",
+        "deadline_ms": "set expire_seconds",
+        "elapsed_us": "a job has no deadline",
+    }
+)
 MOST_REQUEST_ID = 128
 DEFAULT_SECONDS, MOST_SECONDS = 3600, 86_400
 # Then the job fails: a question that ends a gateway, or that no engine answers in time, must not come back for a day.
@@ -22,6 +31,8 @@ _NO_ROOM_PAUSE = 5.0
 _MOST_REASON = 300
 # What a gateway needs to write the end of a job that expires.
 _GRACE_SECONDS = 60
+# Clocks of gateways may differ by so much.
+_CLOCKS_US = 2_000_000
 # The reasons of answers, and of errors, that say nothing of the question: no engine was asked, or it had too little time left.
 _NOT_ASKED = frozenset({"NO_REPLICA", "TOO_LATE", "QUEUE_FULL"})
 # Asking again cannot help.
@@ -62,19 +73,21 @@ def identity(world: str, request_id: str) -> str:
 def checked_id(text: str) -> str:
     """The id itself. Raises `InvalidArgumentError` where it is none: it becomes a part of a subject."""
     if len(text) != 2 * 16 or set(text) - set("0123456789abcdef"):
-        raise InvalidArgumentError("id must be that of a job: 32 hexadecimal digits", field="id")
+        raise InvalidArgumentError(
+            "id must be that of a job: 32 hexadecimal digits in lower case", field="id"
+        )
     return text
 
 
-def submitted(world: str, tier: str, request: jobs_pb2.SubmitJobRequest, now_us: int) -> Record:
-    """The record of a new job. Raises `InvalidArgumentError`."""
+def check(request: jobs_pb2.SubmitJobRequest) -> None:
+    """Whether a request can be a job, its role apart. Raises `InvalidArgumentError`."""
     question = request.question
     if not request.HasField("question"):
         raise InvalidArgumentError("question must be given", field="question")
-    for name in ("id", "deadline_ms", "elapsed_us"):
+    for name, remedy in _UNUSED.items():
         if getattr(question, name):
             raise InvalidArgumentError(
-                f"question.{name} is not used by a job: leave it out, and set expire_seconds",
+                f"question.{name} must be empty in a job: {remedy}",
                 field=f"question.{name}",
             )
     if question.ByteSize() > MOST_QUESTION_BYTES:
@@ -84,25 +97,48 @@ def submitted(world: str, tier: str, request: jobs_pb2.SubmitJobRequest, now_us:
         )
     if request.priority not in (0, *PRIORITIES):
         raise InvalidArgumentError("priority must be LOW, NORMAL or HIGH", field="priority")
-    expire = _seconds("expire_seconds", request.expire_seconds)
-    kept = _seconds("keep_seconds", request.keep_seconds)
+    for name in ("expire_seconds", "keep_seconds"):
+        if getattr(request, name) > MOST_SECONDS:
+            raise InvalidArgumentError(f"{name} must be at most {MOST_SECONDS}", field=name)
+
+
+def submitted(world: str, tier: str, request: jobs_pb2.SubmitJobRequest, now_us: int) -> Record:
+    """The record of a new job. Raises `InvalidArgumentError` for its request id."""
+    priority, expire, kept = _given(request)
     job = jobs_pb2.Job(
         id=identity(world, request.request_id),
         world=world,
-        role=question.role,
-        priority=request.priority or jobs_pb2.JOB_PRIORITY_NORMAL,
+        role=request.question.role,
+        priority=priority,
         state=jobs_pb2.JOB_STATE_WAITING,
         submit_time=_time(now_us),
         expire_time=_time(now_us + expire * 1_000_000),
     )
-    return Record(job=job, question=question, digest=_digest(request), keep_seconds=kept, tier=tier)
+    return Record(
+        job=job,
+        question=request.question,
+        digest=_digest(request),
+        keep_seconds=kept,
+        tier=tier,
+    )
+
+
+def queued(record: Record, tier: str, sequence: int) -> Record:
+    """The job in the queue of a tier, where its message has this sequence."""
+    copy = Record()
+    copy.CopyFrom(record)
+    copy.tier, copy.queue_sequence = tier, sequence
+    return copy
+
+
+def queued_seconds(record: Record, now_us: int) -> int:
+    """For how long its message must be kept from now on, in whole seconds."""
+    return max(0, int(seconds_left(record, now_us))) + _GRACE_SECONDS
 
 
 def kept_seconds(record: Record, now_us: int) -> int:
     """For how long the record must be kept from now on, in whole seconds."""
-    left = 0
-    if record.job.state not in ENDED:
-        left = max(0, (_us(record.job.expire_time) - now_us) // 1_000_000) + _GRACE_SECONDS
+    left = 0 if record.job.state in ENDED else queued_seconds(record, now_us)
     return left + record.keep_seconds
 
 
@@ -111,8 +147,13 @@ def is_same(record: Record, request: jobs_pb2.SubmitJobRequest) -> bool:
     return record.digest == _digest(request)
 
 
+def shown(record: Record, now_us: int) -> Record:
+    """The record as a caller sees it now: expired once no gateway whose clock differs by little may still answer it."""
+    return seen(record, now_us - _CLOCKS_US)
+
+
 def seen(record: Record, now_us: int) -> Record:
-    """The record as of now: without an answer in time it has expired, also where no gateway has written so yet."""
+    """The record as of now: without an answer in time it has expired."""
     if record.job.state in ENDED or now_us < _us(record.job.expire_time):
         return record
     return _ended(record, jobs_pb2.JOB_STATE_EXPIRED, _us(record.job.expire_time))
@@ -123,14 +164,13 @@ def cancelled(record: Record, now_us: int) -> Record:
     return _ended(record, jobs_pb2.JOB_STATE_CANCELLED, now_us)
 
 
-def is_left_over(record: Record, message: int) -> bool:
-    """Whether this message of its queue is of no use: the job has ended, or is answered for another message."""
-    running = record.job.state == jobs_pb2.JOB_STATE_RUNNING
-    return record.job.state in ENDED or (running and record.message != message)
+def is_left_over(record: Record, sequence: int) -> bool:
+    """Whether a message of a queue is of no use: the job has ended, or has another message."""
+    return record.job.state in ENDED or record.queue_sequence != sequence
 
 
-def begun(record: Record, message: int, now_us: int) -> Record:
-    """An engine is asked for a message of the queue; or the job fails, because that was tried often enough."""
+def begun(record: Record, now_us: int) -> Record:
+    """A gateway has taken the job; or it fails, because that was tried often enough."""
     if record.job.attempts >= MOST_ATTEMPTS:
         return _given_up(record, "the gateway that asked ended each time", now_us)
 
@@ -140,16 +180,21 @@ def begun(record: Record, message: int, now_us: int) -> Record:
         if not job.HasField("start_time"):
             job.start_time.CopyFrom(_time(now_us))
 
-    changed = _changed(record, begin)
-    changed.message = message
-    return changed
+    return _changed(record, begin)
+
+
+def in_time(before: Record, after: Record, now_us: int) -> Record:
+    """What is stored in place of `before`: that it has expired, where `after` comes too late."""
+    if now_us < _us(before.job.expire_time):
+        return after
+    return seen(before, now_us)
 
 
 def answered(record: Record, answer: inference_pb2.Answer, now_us: int) -> Record:
     """What an attempt came to: the end of the job, or that it waits for the next attempt."""
     if answer.HasField("error"):
         if answer.error.code in _FINAL_CODES:
-            return _failed(record, answer.error, now_us)
+            return failed(record, answer.error, now_us)
         return _again(record, reason_of(answer.error), answer.error.message, now_us)
     if answer.source in _ANSWERS:
         ended = _ended(record, jobs_pb2.JOB_STATE_SUCCEEDED, now_us)
@@ -173,7 +218,7 @@ def _again(record: Record, reason: str, why: str, now_us: int) -> Record:
 
 def _given_up(record: Record, why: str, now_us: int) -> Record:
     message = f"{MOST_ATTEMPTS} attempts gave no answer: {why}"
-    return _failed(record, status(code_pb2.UNAVAILABLE, message, "ATTEMPTS_FAILED"), now_us)
+    return failed(record, status(code_pb2.UNAVAILABLE, message, "ATTEMPTS_FAILED"), now_us)
 
 
 def postponed(record: Record, why: str, *, counts: bool) -> Record:
@@ -200,7 +245,8 @@ def seconds_left(record: Record, now_us: int) -> float:
     return (_us(record.job.expire_time) - now_us) / 1_000_000
 
 
-def _failed(record: Record, error: Status, now_us: int) -> Record:
+def failed(record: Record, error: Status, now_us: int) -> Record:
+    """The job ends with an error."""
     ended = _ended(record, jobs_pb2.JOB_STATE_FAILED, now_us)
     ended.job.answer.error.CopyFrom(error)
     return ended
@@ -225,20 +271,20 @@ def _changed(record: Record, change: Callable[[jobs_pb2.Job], None]) -> Record:
     return copy
 
 
-def _seconds(name: str, given: int) -> int:
-    if given > MOST_SECONDS:
-        raise InvalidArgumentError(f"{name} must be at most {MOST_SECONDS}", field=name)
-    return given or DEFAULT_SECONDS
+def _given(
+    request: jobs_pb2.SubmitJobRequest,
+) -> tuple[jobs_pb2.JobPriority.ValueType, int, int]:
+    """Priority, and the seconds until it expires and for which it is kept, with their defaults."""
+    return (
+        request.priority or jobs_pb2.JOB_PRIORITY_NORMAL,
+        request.expire_seconds or DEFAULT_SECONDS,
+        request.keep_seconds or DEFAULT_SECONDS,
+    )
 
 
 def _digest(request: jobs_pb2.SubmitJobRequest) -> bytes:
     """Of all that was asked for. The world is in the id, and may be named or not."""
-    parts = (
-        request.question.SerializeToString(deterministic=True),
-        request.priority,
-        request.expire_seconds,
-        request.keep_seconds,
-    )
+    parts = (request.question.SerializeToString(deterministic=True), *_given(request))
     return blake2b(repr(parts).encode(), digest_size=16).digest()
 
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from gameai.bus.log import BusError, Delivery, DuplicateError, MovedError, Outgoing
+from gameai.bus.log import BusError, Delivery, MovedError, Outgoing, StreamFullError
 from gameai.bus.queue import NatsQueue
 from gameai.bus.streams import JOBS, WORK
 from gameai.gateway.jobs import queues, records
 from gameai.gateway.jobs.queues import Queue
 from gameai.gateway.jobs.records import Record
 
-# Consumers are declared again after this time: the broker forgets those that are not used.
+# Consumers that are known to be declared.
 _MOST_DECLARED = 4096
 
 
@@ -22,6 +22,14 @@ class Kept:
 
     record: Record
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Jobs that are kept of a namespace, and the part of the stream that all jobs take, from 0 to 1."""
+
+    jobs: int
+    part: float
 
 
 class JobStore:
@@ -42,35 +50,55 @@ class JobStore:
             raise BusError(f"job {job_id} of {world} cannot be read: {error}") from error
 
     async def replace(self, kept: Kept, record: Record, now_us: int) -> Kept:
-        """Store a record in place of the one that was read. Raises `MovedError` where it was changed since, and `BusError`."""
+        """Store a record in place of the one that was read. Raises `MovedError` where it was changed since, and `BusError`.
+
+        It may be repeated: what a lost answer did not say is found out.
+        """
         message = Outgoing(
             subject=queues.job_subject(record.job.world, record.job.id),
             payload=record.SerializeToString(),
             kept_seconds=records.kept_seconds(record, now_us),
         )
-        return Kept(record, await self._log.store(message, after=kept.sequence))
-
-    async def create(self, record: Record, now_us: int) -> Kept:
-        """Store a new job, or return the one of the same id. Raises `BusError`, `StreamFullError` where there is no room."""
         try:
-            return await self.replace(Kept(record, 0), record, now_us)
+            return Kept(record, await self._log.store(message, after=kept.sequence))
         except MovedError:
             found = await self.read(record.job.world, record.job.id)
-            if found is None:
-                # It was removed just now, at the end of its time.
-                return await self.replace(Kept(record, 0), record, now_us)
+            if found is None or found.record != record:
+                raise
             return found
 
-    async def enqueue(self, record: Record) -> None:
-        """Put a job in its queue, if it was not put there just before. Raises `BusError`, `StreamFullError` where there is no room."""
-        message = Outgoing(
-            subject=queues.queue_of(record).subject,
-            payload=record.job.id.encode(),
-            # A job that is submitted again after its record was removed is another one.
-            message_id=f"{record.job.id}-{record.job.submit_time.ToMicroseconds()}",
-        )
-        with contextlib.suppress(DuplicateError):
-            await self._log.store(message)
+    async def submit(self, record: Record, now_us: int) -> Kept:
+        """Queue a new job and store it; or return the one that was stored meanwhile. Raises `BusError`, `StreamFullError`.
+
+        Its message comes first, so that a queue without room leaves no record. A message without a record is dropped by the
+        gateway that takes it.
+        """
+        sequence = await self._enqueue(record, record.tier, now_us)
+        queued = records.queued(record, record.tier, sequence)
+        try:
+            return await self.replace(Kept(queued, 0), queued, now_us)
+        except (MovedError, StreamFullError) as error:
+            await self._unqueue(queued)
+            found = await self.read(record.job.world, record.job.id)
+            if found is None:
+                raise error from None
+            return found
+
+    async def move(self, kept: Kept, tier: str, now_us: int) -> Kept:
+        """Put a job into the queue of another tier. Raises as `replace` does, and `StreamFullError`."""
+        sequence = await self._enqueue(kept.record, tier, now_us)
+        moved = records.queued(kept.record, tier, sequence)
+        try:
+            return await self.replace(kept, moved, now_us)
+        except MovedError:
+            await self._unqueue(moved)
+            raise
+
+    async def end(self, kept: Kept, record: Record, now_us: int) -> Kept:
+        """Store the end of a job, and take it from its queue. Raises as `replace` does."""
+        ended = await self.replace(kept, record, now_us)
+        await self._unqueue(ended.record)
+        return ended
 
     async def waiting(self, tier: str) -> dict[Queue, int]:
         """How many jobs are in each queue of a tier, those that are being answered too. Raises `BusError`."""
@@ -78,9 +106,10 @@ class JobStore:
         found = ((queues.parsed(subject), count) for subject, count in counts.items())
         return {queue: count for queue, count in found if queue is not None}
 
-    async def kept_of(self, namespace: str) -> int:
-        """How many jobs are kept for a namespace. Raises `BusError`."""
-        return len(await self._log.counts(JOBS, queues.jobs_of(namespace)))
+    async def usage(self, namespace: str) -> Usage:
+        """How much is kept. Raises `BusError`."""
+        found = await self._log.use(JOBS, queues.jobs_of(namespace))
+        return Usage(len(found.subjects), found.bytes / max(1, found.most_bytes))
 
     async def take(self, queue: Queue) -> Delivery | None:
         """The next id of a queue; None where all are taken. Raises `BusError`."""
@@ -96,3 +125,17 @@ class JobStore:
             # It is declared with the next request.
             self._declared.discard(durable.name)
             return None
+
+    async def _enqueue(self, record: Record, tier: str, now_us: int) -> int:
+        queue = Queue(tier=tier, world=record.job.world, priority=record.job.priority)
+        message = Outgoing(
+            subject=queue.subject,
+            payload=record.job.id.encode(),
+            kept_seconds=records.queued_seconds(record, now_us),
+        )
+        return await self._log.store(message)
+
+    async def _unqueue(self, record: Record) -> None:
+        """A message that stays is noticed as left over by the gateway that takes it."""
+        with contextlib.suppress(BusError):
+            await self._log.remove(WORK, queues.queue_of(record).subject, record.queue_sequence)

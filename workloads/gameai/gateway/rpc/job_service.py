@@ -1,9 +1,12 @@
 """EDGE: JobService over gRPC."""
 
 import asyncio
+import contextlib
+import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -12,8 +15,8 @@ from gameai_contract.inference import LatencyClass
 from grpc import aio
 
 from gameai.bus.log import BusError, MovedError, StreamFullError
+from gameai.bus.streams import WORK
 from gameai.errors import (
-    ConflictError,
     DrainingError,
     ExhaustedError,
     FailedPreconditionError,
@@ -24,7 +27,7 @@ from gameai.errors import (
 from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.jobs import records
 from gameai.gateway.jobs.connection import JobConnection
-from gameai.gateway.jobs.store import JobStore, Kept
+from gameai.gateway.jobs.store import JobStore, Kept, Usage
 from gameai.gateway.memory import namespace
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.snapshot import WorldView
@@ -35,12 +38,14 @@ from gameai.gateway.rpc.sinks import send
 from gameai.jobs.v1 import jobs_pb2 as pb
 from gameai.serving.requests import Arrivals
 
-JOBS = "gameai.jobs.v1.JobService"
+NAME = "gameai.jobs.v1.JobService"
 # Of the accounts of one namespace at one gateway; and single calls of all namespaces that wait for their request.
 MOST_CALLS, MOST_WATCHES = 64, 128
 _MOST_ARRIVING = 200
-# Jobs that are kept for a namespace, and for how long a gateway goes by its last count.
-MOST_KEPT, _COUNT_SECONDS = 5000, 5.0
+# Jobs that are kept for a namespace, and the part of the stream from which on no new ones are taken.
+MOST_KEPT, _FULL = 5000, 0.85
+# For how long a gateway goes by its last count, and for how many namespaces.
+_COUNT_SECONDS, _MOST_SPACES = 5.0, 1000
 # Between two looks at a job that is watched: the first ones, and later ones.
 _FIRST_LOOK_SECONDS, _MOST_LOOK_SECONDS, _SLOWER = 0.25, 2.0, 1.2
 _WATCH_SECONDS = 300.0
@@ -60,7 +65,8 @@ class JobService:
         self._arrivals = Arrivals(_MOST_ARRIVING)
         self._calls_of: Counter[str] = Counter()
         self._watches_of: Counter[str] = Counter()
-        self._kept_of: dict[str, tuple[float, int]] = {}
+        # When a namespace was last counted, and what there was.
+        self._usage: dict[str, tuple[float, Usage]] = {}
         self._draining = False
 
     def add_to(self, server: aio.Server) -> None:
@@ -78,7 +84,7 @@ class JobService:
             request_deserializer=pb.WatchJobRequest.FromString,
             response_serializer=pb.WatchJobResponse.SerializeToString,
         )
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(JOBS, handlers),))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(NAME, handlers),))
 
     def drain(self) -> None:
         """Ask watchers to open another call."""
@@ -136,7 +142,9 @@ class JobService:
         return request, self._callers.world(caller, request.world)
 
     async def _submit(self, world: WorldView, request: pb.SubmitJobRequest) -> pb.Job:
-        tier = self._dispatcher.check(world, request.question).route.tier
+        records.check(request)
+        with _of_the_question():
+            tier = self._dispatcher.check(world, request.question).route.tier
         if tier.tier_class is not LatencyClass.BRONZE:
             raise InvalidArgumentError(
                 f"role {request.question.role!r} has the {tier.tier_class} tier {tier.key}: a job needs a role of a Bronze tier",
@@ -147,40 +155,47 @@ class JobService:
         try:
             kept = await store.read(world.key, record.job.id)
             if kept is None:
-                await self._check_kept(store, namespace(world.key))
-                kept = await store.create(record, now)
-            if not records.is_same(kept.record, request):
-                raise ConflictError(
-                    f"request_id {request.request_id!r} was used for another job of {world.key}"
-                )
-            if kept.record.job.state == pb.JOB_STATE_WAITING:
-                await store.enqueue(kept.record)
+                await self._check_room(store, namespace(world.key))
+                kept = await store.submit(record, now)
+                self._count_submitted(tier.key)
         except StreamFullError as error:
             raise ExhaustedError(
-                f"no more jobs are taken: 1,000 of a world and priority may wait for {tier.key}, and the bus keeps a limited number of bytes in all: submit it again later ({error})"
+                f"{WORK.most_per_subject} jobs of {world.key} and this priority wait for {tier.key}, and no more are taken: submit it again later ({error})"
             ) from error
         except BusError as error:
             raise _unavailable(error) from error
-        self._connection_metrics(tier.key)
-        return records.seen(kept.record, now).job
+        if not records.is_same(kept.record, request):
+            raise InvalidArgumentError(
+                f"request_id {request.request_id!r} was used for job {record.job.id} with another question, priority, "
+                "expire_seconds or keep_seconds: submit it with the same ones, or use another request_id",
+                field="request_id",
+            )
+        return records.shown(kept.record, now).job
 
-    def _connection_metrics(self, tier: str) -> None:
+    def _count_submitted(self, tier: str) -> None:
         if self._connection is not None:
             self._connection.metrics.count_submitted(tier)
 
-    async def _check_kept(self, store: JobStore, space: str) -> None:
-        """Raises `ExhaustedError` where a namespace has as many jobs as it may; `BusError`."""
-        now = monotonic()
-        at, count = self._kept_of.get(space, (-_COUNT_SECONDS, 0))
-        if now - at >= _COUNT_SECONDS:
-            if len(self._kept_of) >= MOST_KEPT:
-                self._kept_of.clear()
-            at, count = now, await store.kept_of(space)
-        if count >= MOST_KEPT:
+    async def _check_room(self, store: JobStore, space: str) -> None:
+        """Count one more job of a namespace. Raises `ExhaustedError` where no more may be kept; `BusError`."""
+        at, _ = self._usage.get(space, (-math.inf, None))
+        if monotonic() - at >= _COUNT_SECONDS:
+            if len(self._usage) >= _MOST_SPACES:
+                self._usage.clear()
+            # Calls that come meanwhile go by the last count.
+            self._usage[space] = (monotonic(), self._usage.get(space, (0.0, Usage(0, 0.0)))[1])
+            self._usage[space] = (monotonic(), await store.usage(space))
+        at, found = self._usage[space]
+        if found.jobs >= MOST_KEPT:
             raise ExhaustedError(
-                f"namespace {space} has {count} jobs, and at most {MOST_KEPT} are kept, ended ones too: use a lower keep_seconds"
+                f"namespace {space} has {found.jobs} jobs, and at most {MOST_KEPT} are kept, ended ones too: use a lower keep_seconds"
             )
-        self._kept_of[space] = (at, count + 1)
+        if found.part >= _FULL:
+            # What is left is for the answers of those that were accepted.
+            raise ExhaustedError(
+                f"the bus has {100 * found.part:.0f} % of the bytes that jobs may take: submit it again later"
+            )
+        self._usage[space] = (at, replace(found, jobs=found.jobs + 1))
 
     async def _cancel(self, world: WorldView, job_id: str) -> pb.Job:
         for _ in range(_MOST_TRIES):
@@ -188,7 +203,7 @@ class JobService:
             if kept.record.job.state in records.ENDED:
                 return kept.record.job
             try:
-                ended = await self._store().replace(kept, records.cancelled(kept.record, now), now)
+                ended = await self._store().end(kept, records.cancelled(kept.record, now), now)
             except MovedError:
                 continue
             except BusError as error:
@@ -210,7 +225,9 @@ class JobService:
                 return
             await asyncio.sleep(pause)
             pause = min(_MOST_LOOK_SECONDS, pause * _SLOWER)
-        raise DrainingError("this call has ended for a gateway change: watch the job again")
+        raise DrainingError(
+            "a watch ends after five minutes, or with its gateway: watch the job again"
+        )
 
     async def _found(self, world: WorldView, job_id: str) -> Kept:
         """A job as of now. Raises `NotFoundError`, `UnavailableError`."""
@@ -222,16 +239,26 @@ class JobService:
             raise NotFoundError(
                 f"job {job_id} of {world.key} does not exist, or is no longer kept", field="id"
             )
-        return Kept(records.seen(kept.record, _now_us()), kept.sequence)
+        return Kept(records.shown(kept.record, _now_us()), kept.sequence)
 
     def _store(self) -> JobStore:
         if self._connection is None:
             raise FailedPreconditionError(
-                "this gateway has no event bus, which keeps jobs: set bus.mode of the operator's chart to Managed"
+                "this gateway has no event bus, which keeps jobs: set bus.mode of the operator's chart to Managed, "
+                "or start it with --bus on a laptop"
             )
         if self._connection.store is None:
             raise UnavailableError("the gateway has no connection to the event bus now")
         return self._connection.store
+
+
+@contextlib.contextmanager
+def _of_the_question() -> Iterator[None]:
+    """What is wrong is a field of the request's question."""
+    try:
+        yield
+    except (InvalidArgumentError, NotFoundError) as error:
+        raise type(error)(str(error), field=f"question.{error.field}") from error
 
 
 def _unavailable(error: BusError) -> UnavailableError:

@@ -27,7 +27,7 @@ STUCK_SECONDS = 30.0
 class TextStream:
     """A sink for a streamed text: beyond a bound the engine is read no further, and what is not read counts as memory."""
 
-    defers = False
+    defers, timed = False, True
 
     def __init__(self, ledger: MemoryLedger, holder: str) -> None:
         """`holder` is the world for which memory is counted."""

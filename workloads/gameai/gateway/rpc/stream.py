@@ -36,7 +36,7 @@ _LEAST_STUCK, _LEAST_REFUSED = 256 << 10, 64 << 10
 class Session:
     """A sink that sends answers in frames: all that are ready in one pass of the loop are one frame."""
 
-    defers = True
+    defers = timed = True
 
     def __init__(
         self,

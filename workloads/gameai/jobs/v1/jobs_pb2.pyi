@@ -51,9 +51,9 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     DESCRIPTOR: _descriptor.EnumDescriptor
     JOB_STATE_UNSPECIFIED: _JobState.ValueType  # 0
     JOB_STATE_WAITING: _JobState.ValueType  # 1
-    """It is stored, and waits for an engine."""
+    """It is stored, and waits until an engine has room."""
     JOB_STATE_RUNNING: _JobState.ValueType  # 2
-    """An engine is asked."""
+    """A gateway has taken it: an engine is asked, or is asked next."""
     JOB_STATE_SUCCEEDED: _JobState.ValueType  # 3
     JOB_STATE_FAILED: _JobState.ValueType  # 4
     JOB_STATE_CANCELLED: _JobState.ValueType  # 5
@@ -63,9 +63,9 @@ class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper): ...
 
 JOB_STATE_UNSPECIFIED: JobState.ValueType  # 0
 JOB_STATE_WAITING: JobState.ValueType  # 1
-"""It is stored, and waits for an engine."""
+"""It is stored, and waits until an engine has room."""
 JOB_STATE_RUNNING: JobState.ValueType  # 2
-"""An engine is asked."""
+"""A gateway has taken it: an engine is asked, or is asked next."""
 JOB_STATE_SUCCEEDED: JobState.ValueType  # 3
 JOB_STATE_FAILED: JobState.ValueType  # 4
 JOB_STATE_CANCELLED: JobState.ValueType  # 5
@@ -86,7 +86,7 @@ class SubmitJobRequest(_message.Message):
     """`namespace/name` of the world. Optional where the caller's own namespace has one world that admits it."""
     request_id: _builtins.str
     """Identifies the job in its world: 1 to 128 characters, random or derived from what the job is for. The same id with
-    another question is refused.
+    another question, priority, expire_seconds or keep_seconds is refused.
     """
     priority: Global___JobPriority.ValueType
     expire_seconds: _builtins.int
@@ -95,7 +95,7 @@ class SubmitJobRequest(_message.Message):
     """The ended job is kept for this time: 1 to 86,400 s. 0: 3,600 s."""
     @_builtins.property
     def question(self) -> _inference_pb2.Question:
-        """What to ask, at most 64 KiB. Its role must have a Bronze tier. `id`, `deadline_ms` and `elapsed_us` are not used here."""
+        """What to ask, at most 64 KiB. Its role must have a Bronze tier. `id`, `deadline_ms` and `elapsed_us` must be empty."""
 
     def __init__(
         self,
@@ -292,14 +292,14 @@ class Job(_message.Message):
     priority: Global___JobPriority.ValueType
     state: Global___JobState.ValueType
     attempts: _builtins.int
-    """How often an engine was asked. After five failures the job ends as FAILED."""
+    """How often it was tried. After five failures the job ends as FAILED."""
     waiting_reason: _builtins.str
     """Why the last attempt gave no answer, while the job waits for the next one."""
     @_builtins.property
     def submit_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """When an engine was first asked. Absent: not yet."""
+        """When a gateway first took it. Absent: none has yet."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:

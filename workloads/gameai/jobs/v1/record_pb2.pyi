@@ -27,14 +27,14 @@ class JobRecord(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     KEEP_SECONDS_FIELD_NUMBER: _builtins.int
     TIER_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
+    QUEUE_SEQUENCE_FIELD_NUMBER: _builtins.int
     digest: _builtins.bytes
     """Of the request, so that another one with the same id is noticed."""
     keep_seconds: _builtins.int
     tier: _builtins.str
-    """`namespace/name` of the tier in whose queue it is."""
-    message: _builtins.int
-    """The message of the queue for which an engine is asked: its sequence. Another message of the same job is left over."""
+    """`namespace/name` of the tier in whose queue it is. Its role may have another one by then."""
+    queue_sequence: _builtins.int
+    """The sequence of its message in that queue. Another message with its id is of no use."""
     @_builtins.property
     def job(self) -> _jobs_pb2.Job: ...
     @_builtins.property
@@ -49,11 +49,11 @@ class JobRecord(_message.Message):
         digest: _builtins.bytes = ...,
         keep_seconds: _builtins.int = ...,
         tier: _builtins.str = ...,
-        message: _builtins.int = ...,
+        queue_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "question", b"question"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "job", b"job", "keep_seconds", b"keep_seconds", "message", b"message", "question", b"question", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "job", b"job", "keep_seconds", b"keep_seconds", "question", b"question", "queue_sequence", b"queue_sequence", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
