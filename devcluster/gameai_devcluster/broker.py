@@ -75,6 +75,11 @@ class Broker:
             self._process.kill()
             self._process.wait()
 
+    def signal(self, number: int) -> None:
+        """Send a signal to its process."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def connections(self) -> list[int]:
         """The subscriptions of each client that is connected."""
         url = f"http://127.0.0.1:{self.status_port}/connz"

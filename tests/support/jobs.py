@@ -33,20 +33,26 @@ class View:
         bronze: Sequence[str],
         worlds: Sequence[str] = ("moor", "fen"),
         *,
+        slots: int = 4,
         more: Sequence[tuple[str, str, str]] = (),
         moved: Mapping[str, str] = MappingProxyType({}),
+        callers: Sequence[str] = (),
     ) -> None:
         """`more` are tiers with name, class and address; `moved` worlds have another tier for their jobs."""
         place = {"namespace": self.namespace}
         tiers: list[dict[str, object]] = [
-            {"name": "bronze", "class": "Bronze", "slots": 4, "endpoints": list(bronze)},
+            {"name": "bronze", "class": "Bronze", "slots": slots, "endpoints": list(bronze)},
             {"name": "gold", "class": "Gold"},
             *({"name": n, "class": c, "slots": 4, "endpoints": [a]} for n, c, a in more),
         ]
         document = {
             "tiers": [each | place for each in tiers],
             "worlds": [
-                {"name": each, "roles": [ROLES[0] | {"tier": moved.get(each, "bronze")}, ROLES[1]]}
+                {
+                    "name": each,
+                    "roles": [ROLES[0] | {"tier": moved.get(each, "bronze")}, ROLES[1]],
+                    "callers": [f"{self.namespace}/{account}" for account in callers],
+                }
                 | place
                 for each in worlds
             ],
@@ -75,10 +81,12 @@ class Served:
 
 
 @asynccontextmanager
-async def gateway(view: View, server: Broker, *flags: str) -> AsyncIterator[Served]:
+async def gateway(
+    view: View, server: Broker, *flags: str, identity: str = "--insecure-no-identity"
+) -> AsyncIterator[Served]:
     arguments = ("--address=127.0.0.1", "--port=0", "--health-port=0", "--log-level=WARNING")
     async with program(
-        *("gameai.gateway", f"--view={view.file}", "--insecure-no-identity", *arguments),
+        *("gameai.gateway", f"--view={view.file}", identity, *arguments),
         *(f"--bus={server.url}", *flags),
     ) as (process, (port, health)):
         yield Served(process, f"127.0.0.1:{port}", f"http://127.0.0.1:{health}")

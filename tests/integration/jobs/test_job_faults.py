@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 from gameai.bus.queue import NatsQueue
@@ -15,10 +16,8 @@ from gameai.inference.v1 import inference_pb2
 from gameai.jobs.v1 import jobs_pb2
 from gameai_devcluster.broker import Broker
 from gameai_vllm.engine import Latency
-from support.inference import FAST, engine
+from support.inference import FAST, engine, program
 from support.jobs import View, gateway, unused_address
-
-WORKING = Latency(front_end_ms=0, first_token_ms=150)
 
 
 async def submitted(ai: Gateway, number: int) -> Job:
@@ -54,25 +53,35 @@ async def test_each_job_is_answered_while_everything_is_killed(
     bus: Broker, view: View, jobs: int, kills: int, unused_ports: list[int]
 ) -> None:
     chance = random.Random(4)
-    flags = [f"--port={each}" for each in unused_ports]
-    async with contextlib.AsyncExitStack() as gateways, engine("bronze", WORKING) as (_, address):
-        view.write([address])
-        running = [await gateways.enter_async_context(gateway(view, bus, flag)) for flag in flags]
-        where = ",".join(f"127.0.0.1:{each}" for each in unused_ports)
+    *gateways, at = unused_ports
+    flags = [f"--port={each}" for each in gateways]
+    view.write([f"127.0.0.1:{at}"])
+    async with contextlib.AsyncExitStack() as processes:
+        double = await processes.enter_async_context(engine_program(at))
+        running = [await processes.enter_async_context(gateway(view, bus, flag)) for flag in flags]
+        where = ",".join(f"127.0.0.1:{each}" for each in gateways)
 
-        async def killing() -> None:
-            for number in range(kills):
-                await asyncio.sleep(chance.uniform(0.5, 2.0))
-                if number % 4 == 3:
-                    bus.kill()
-                    await asyncio.sleep(1.0)
-                    bus.start()
-                    continue
+        async def kill(number: int) -> None:
+            nonlocal double
+            if number % 4 == 3:
+                bus.kill()
+                await asyncio.sleep(1.0)
+                bus.start()
+            elif number % 4 == 1:
+                double.kill()
+                await double.wait()
+                double = await processes.enter_async_context(engine_program(at))
+            else:
                 victim = chance.randrange(len(running))
                 running[victim].process.kill()
                 await running[victim].process.wait()
                 fresh = gateway(view, bus, flags[victim])
-                running[victim] = await gateways.enter_async_context(fresh)
+                running[victim] = await processes.enter_async_context(fresh)
+
+        async def killing() -> None:
+            for number in range(kills):
+                await asyncio.sleep(chance.uniform(0.5, 2.0))
+                await kill(number)
 
         async with Gateway(where, world="default/moor") as ai:
             killed = asyncio.create_task(killing())
@@ -85,7 +94,15 @@ async def test_each_job_is_answered_while_everything_is_killed(
 
 @pytest.fixture
 def unused_ports() -> list[int]:
-    return [int(unused_address().rpartition(":")[2]) for _ in range(2)]
+    return [int(unused_address().rpartition(":")[2]) for _ in range(3)]
+
+
+@contextlib.asynccontextmanager
+async def engine_program(port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A double of vLLM as a process, which takes 150 ms for an answer."""
+    flags = ("--served-model-name=bronze", "--first-token-ms=150", "--front-end-ms=0")
+    async with program("gameai_vllm", f"--port={port}", *flags) as (process, _):
+        yield process
 
 
 async def test_a_job_is_asked_again_after_its_engine_failed(bus: Broker, view: View) -> None:

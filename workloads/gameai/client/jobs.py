@@ -14,7 +14,6 @@ from typing import Any, Literal
 import grpc
 from grpc import aio
 
-from gameai.client import channel
 from gameai.client.asked import CacheUse, check, clean, question_of
 from gameai.client.reply import (
     AskError,
@@ -34,6 +33,11 @@ _MOST_SECONDS = 86_400
 _TRY_SECONDS, _CALL_SECONDS = 10.0, 60.0
 _PAUSE_SECONDS, _MOST_PAUSE_SECONDS = 0.2, 5.0
 _AGAIN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+# Further calls wait: a gateway takes 64 of a namespace. And 128 watches; one that finds no place tries again.
+_MOST_CALLS = 32
+_WATCH_AGAIN = (*_AGAIN, grpc.StatusCode.RESOURCE_EXHAUSTED)
+# Calls are repeated here, at another address where there is one.
+_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 Priority = Literal["low", "normal", "high"]
 _PRIORITIES: Mapping[Priority, jobs_pb2.JobPriority.ValueType] = MappingProxyType(
     {
@@ -211,6 +215,7 @@ class JobCalls:
         self._targets, self._at = tuple(targets), 0
         self._access = access
         self._channels: dict[str, aio.Channel] = {}
+        self._places = asyncio.Semaphore(_MOST_CALLS)
         # Why the last call was not answered; empty where it was.
         self.why = ""
 
@@ -219,10 +224,12 @@ class JobCalls:
         loop = asyncio.get_running_loop()
         end, pause = loop.time() + _CALL_SECONDS, _PAUSE_SECONDS
         while True:
+            at = self._at
             try:
-                response = await getattr(self._stub(), method)(
-                    request, timeout=_TRY_SECONDS, metadata=self._metadata()
-                )
+                async with self._places:
+                    response = await getattr(self._stub(), method)(
+                        request, timeout=_TRY_SECONDS, metadata=self._metadata()
+                    )
             except aio.AioRpcError as error:
                 self._note(error)
                 if error.code() not in _AGAIN or loop.time() + pause > end:
@@ -230,7 +237,7 @@ class JobCalls:
             else:
                 self.why = ""
                 return response
-            pause = await self._elsewhere(pause)
+            pause = await self._elsewhere(at, pause)
 
     async def watch(
         self, request: jobs_pb2.WatchJobRequest
@@ -238,17 +245,26 @@ class JobCalls:
         """What a watch says, from one gateway after the other. Raises the kinds of `AskError`."""
         pause = _PAUSE_SECONDS
         while True:
+            at = self._at
+            call = self._stub().WatchJob(request, metadata=self._metadata())
             try:
-                async for response in self._stub().WatchJob(request, metadata=self._metadata()):
+                # A gateway sends the first message at once, and later ones as they come.
+                response = await asyncio.wait_for(call.read(), _TRY_SECONDS)
+                while response is not aio.EOF:
                     pause, self.why = _PAUSE_SECONDS, ""
                     yield response
+                    response = await call.read()
+            except TimeoutError:
+                self.why = f"{self._targets[at]} does not answer"
             except aio.AioRpcError as error:
                 self._note(error)
-                if error.code() not in _AGAIN:
+                if error.code() not in _WATCH_AGAIN:
                     raise call_error(error) from error
             else:
                 return
-            pause = await self._elsewhere(pause)
+            finally:
+                call.cancel()
+            pause = await self._elsewhere(at, pause)
 
     async def close(self) -> None:
         """End all connections."""
@@ -256,10 +272,12 @@ class JobCalls:
         for each in former:
             await each.close()
 
-    async def _elsewhere(self, pause: float) -> float:
-        """Wait, and go to the next of several addresses; the next pause. gRPC follows a name with several addresses itself."""
+    async def _elsewhere(self, at: int, pause: float) -> float:
+        """Wait, and leave this one of several addresses; the next pause. gRPC follows a name with several addresses itself."""
+        if self._at == at:
+            # Calls that fail together leave it once.
+            self._at = (at + 1) % len(self._targets)
         await asyncio.sleep(pause)
-        self._at = (self._at + 1) % len(self._targets)
         return min(_MOST_PAUSE_SECONDS, 2 * pause)
 
     def _note(self, error: aio.AioRpcError) -> None:
@@ -278,8 +296,7 @@ class JobCalls:
     def _stub(self) -> Any:
         target = self._targets[self._at]
         if target not in self._channels:
-            config = json.dumps(channel.service_config([jobs_pb2.DESCRIPTOR]))
-            options = (("grpc.service_config", config),)
+            options = (("grpc.service_config", _CONFIG),)
             self._channels[target] = self._access.channel(target, options)
         # Asynchronous stubs have no types of their own at run time.
         return jobs_pb2_grpc.JobServiceStub(self._channels[target])

@@ -29,6 +29,7 @@ _RENEW_SECONDS, _CHECK_SECONDS = 10.0, 3.0
 _AWAY_SECONDS, _UNWRITTEN_SECONDS, _MOST_UNWRITTEN = 30.0, 0.5, 60
 # What came of an attempt is stored within this time, or the job is asked again.
 _STORE_SECONDS, _RETRY_SECONDS = 25.0, 1.0
+_GIVE_BACK_SECONDS = 5.0
 _NO_REPLICA = pb.Answer(
     error=status(code_pb2.UNAVAILABLE, "no replica of the tier may be asked now", "NO_REPLICA")
 )
@@ -63,6 +64,11 @@ class Attempt:
         self._job_id = delivery.message.payload.decode("ascii", "replace")
         # The record while an engine is asked for it.
         self._begun: Kept | None = None
+
+    async def adopt(self, delivery: Delivery) -> None:
+        """The same message came again, because the bus was away and its lease has ended: this attempt goes on with it."""
+        self._delivery = delivery
+        await self._renew()
 
     async def run(self) -> None:
         """Raises `BusError`; then its message comes again when the lease is over."""
@@ -216,11 +222,15 @@ class Attempt:
     async def give_back(self) -> None:
         """This gateway ends: another one takes the job at once, and the attempt does not count."""
         kept, now = self._begun, _now_us()
-        with contextlib.suppress(BusError):
-            if kept is not None:
-                waits = records.postponed(kept.record, "the gateway that asked ended", counts=False)
-                await self._store.replace(kept, waits, now)
-            await self._delivery.again(0.0)
+        with contextlib.suppress(BusError, TimeoutError):
+            async with asyncio.timeout(_GIVE_BACK_SECONDS):
+                await self._give_back(kept, now)
+
+    async def _give_back(self, kept: Kept | None, now: int) -> None:
+        if kept is not None:
+            waits = records.postponed(kept.record, "the gateway that asked ended", counts=False)
+            await self._store.replace(kept, waits, now)
+        await self._delivery.again(0.0)
 
 
 def _now_us() -> int:

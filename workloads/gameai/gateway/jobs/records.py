@@ -29,6 +29,8 @@ MOST_ATTEMPTS = 5
 _PAUSES = (1.0, 5.0, 30.0, 60.0)
 _NO_ROOM_PAUSE = 5.0
 _MOST_REASON = 300
+# More than a record grows by when its job is taken, or waits again.
+_RESERVE_BYTES = 512
 # What a gateway needs to write the end of a job that expires.
 _GRACE_SECONDS = 60
 # Clocks of gateways may differ by so much.
@@ -120,6 +122,7 @@ def submitted(world: str, tier: str, request: jobs_pb2.SubmitJobRequest, now_us:
         digest=_digest(request),
         keep_seconds=kept,
         tier=tier,
+        reserve=bytes(_RESERVE_BYTES),
     )
 
 
@@ -267,6 +270,7 @@ def _ended(record: Record, state: jobs_pb2.JobState.ValueType, now_us: int) -> R
 def _changed(record: Record, change: Callable[[jobs_pb2.Job], None]) -> Record:
     copy = Record()
     copy.CopyFrom(record)
+    copy.ClearField("reserve")
     change(copy.job)
     return copy
 

@@ -22,7 +22,7 @@ from gameai.gateway.jobs.store import JobStore
 _LOG = logging.getLogger(__name__)
 # Between two looks at the queues of a tier: while jobs were taken, and otherwise.
 _BUSY_SECONDS, _CALM_SECONDS = 0.1, 1.0
-# Jobs of a tier beyond its free slots, so that no slot waits for the bus; and of all tiers together, for memory.
+# Jobs of a tier beyond its free slots, so that no slot waits for the bus; and of a tier that alone has jobs, for memory.
 _AHEAD, MOST_RUNNING = 4, 256
 _SAY_SECONDS = 10.0
 
@@ -40,8 +40,9 @@ class Runner:
 
     def __init__(self, dispatcher: Dispatcher, metrics: JobMetrics) -> None:
         self._dispatcher, self._metrics = dispatcher, metrics
-        # Jobs that were taken, with their tiers.
+        # Jobs that were taken, with their tiers; and their attempts, by queue and message.
         self._tasks: dict[asyncio.Task[None], str] = {}
+        self._attempts: dict[tuple[Queue, int], Attempt] = {}
         self._tiers: dict[str, _Tier] = {}
         self._wake = asyncio.Event()
         self._draining = False
@@ -128,7 +129,7 @@ class Runner:
             if delivery is not None:
                 if tier in self._tiers:
                     self._tiers[tier].last_world = queue.world
-                self._start(store, queue, delivery)
+                await self._start(store, queue, delivery)
                 return True
             of_world.remove(queue)
         return False
@@ -140,14 +141,22 @@ class Runner:
             return 0
         here = self._running().get(tier, 0)
         used = max(here, scheduler.in_flight + len(scheduler.queue))
-        return min(scheduler.slots + _AHEAD - used, MOST_RUNNING - len(self._tasks))
+        # A tier that has taken all before others had jobs keeps none of their parts.
+        part = MOST_RUNNING // max(1, sum(map(bool, self._metrics.pending.values())))
+        return min(scheduler.slots + _AHEAD - used, part - here)
 
-    def _start(self, store: JobStore, queue: Queue, delivery: Delivery) -> None:
-        task = asyncio.create_task(self._attempt(store, queue, delivery))
+    async def _start(self, store: JobStore, queue: Queue, delivery: Delivery) -> None:
+        message = (queue, delivery.message.sequence)
+        if message in self._attempts:
+            await self._attempts[message].adopt(delivery)
+            return
+        attempt = Attempt(self._dispatcher, self._metrics, store, queue, delivery)
+        self._attempts[message] = attempt
+        task = asyncio.create_task(self._run(attempt, queue))
         self._tasks[task] = queue.tier
 
         def ended(task: asyncio.Task[None]) -> None:
-            del self._tasks[task]
+            del self._tasks[task], self._attempts[message]
             if queue.tier in self._tiers:
                 self._tiers[queue.tier].look_at = 0.0
             self._wake.set()
@@ -157,8 +166,7 @@ class Runner:
 
         task.add_done_callback(ended)
 
-    async def _attempt(self, store: JobStore, queue: Queue, delivery: Delivery) -> None:
-        attempt = Attempt(self._dispatcher, self._metrics, store, queue, delivery)
+    async def _run(self, attempt: Attempt, queue: Queue) -> None:
         try:
             await attempt.run()
         except BusError as error:

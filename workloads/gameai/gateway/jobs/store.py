@@ -26,10 +26,19 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Jobs that are kept of a namespace, and the part of the stream that all jobs take, from 0 to 1."""
+    """Jobs that are kept of a namespace, and the bytes of all jobs, of so many that they may have."""
 
     jobs: int
-    part: float
+    bytes: int
+    most_bytes: int
+
+    @property
+    def part(self) -> float:
+        """The part of the bytes that is taken; 0 where it is not known."""
+        return self.bytes / self.most_bytes if self.most_bytes else 0.0
+
+
+NO_USE = Usage(0, 0, 0)
 
 
 class JobStore:
@@ -109,7 +118,7 @@ class JobStore:
     async def usage(self, namespace: str) -> Usage:
         """How much is kept. Raises `BusError`."""
         found = await self._log.use(JOBS, queues.jobs_of(namespace))
-        return Usage(len(found.subjects), found.bytes / max(1, found.most_bytes))
+        return Usage(len(found.subjects), found.bytes, found.most_bytes)
 
     async def take(self, queue: Queue) -> Delivery | None:
         """The next id of a queue; None where all are taken. Raises `BusError`."""

@@ -27,7 +27,7 @@ from gameai.errors import (
 from gameai.gateway.dispatch.dispatcher import Dispatcher
 from gameai.gateway.jobs import records
 from gameai.gateway.jobs.connection import JobConnection
-from gameai.gateway.jobs.store import JobStore, Kept, Usage
+from gameai.gateway.jobs.store import NO_USE, JobStore, Kept, Usage
 from gameai.gateway.memory import namespace
 from gameai.gateway.metrics import Metrics
 from gameai.gateway.routing.snapshot import WorldView
@@ -45,7 +45,7 @@ _MOST_ARRIVING = 200
 # Jobs that are kept for a namespace, and the part of the stream from which on no new ones are taken.
 MOST_KEPT, _FULL = 5000, 0.85
 # For how long a gateway goes by its last count, and for how many namespaces.
-_COUNT_SECONDS, _MOST_SPACES = 5.0, 1000
+_COUNT_SECONDS, _MOST_SPACES = 2.0, 1000
 # Between two looks at a job that is watched: the first ones, and later ones.
 _FIRST_LOOK_SECONDS, _MOST_LOOK_SECONDS, _SLOWER = 0.25, 2.0, 1.2
 _WATCH_SECONDS = 300.0
@@ -155,7 +155,7 @@ class JobService:
         try:
             kept = await store.read(world.key, record.job.id)
             if kept is None:
-                await self._check_room(store, namespace(world.key))
+                await self._check_room(store, namespace(world.key), record.ByteSize())
                 kept = await store.submit(record, now)
                 self._count_submitted(tier.key)
         except StreamFullError as error:
@@ -176,14 +176,14 @@ class JobService:
         if self._connection is not None:
             self._connection.metrics.count_submitted(tier)
 
-    async def _check_room(self, store: JobStore, space: str) -> None:
-        """Count one more job of a namespace. Raises `ExhaustedError` where no more may be kept; `BusError`."""
+    async def _check_room(self, store: JobStore, space: str, size: int) -> None:
+        """Count one more job of a namespace, with so many bytes. Raises `ExhaustedError` where no more may be kept; `BusError`."""
         at, _ = self._usage.get(space, (-math.inf, None))
         if monotonic() - at >= _COUNT_SECONDS:
             if len(self._usage) >= _MOST_SPACES:
                 self._usage.clear()
             # Calls that come meanwhile go by the last count.
-            self._usage[space] = (monotonic(), self._usage.get(space, (0.0, Usage(0, 0.0)))[1])
+            self._usage[space] = (monotonic(), self._usage.get(space, (0.0, NO_USE))[1])
             self._usage[space] = (monotonic(), await store.usage(space))
         at, found = self._usage[space]
         if found.jobs >= MOST_KEPT:
@@ -195,7 +195,9 @@ class JobService:
             raise ExhaustedError(
                 f"the bus has {100 * found.part:.0f} % of the bytes that jobs may take: submit it again later"
             )
-        self._usage[space] = (at, replace(found, jobs=found.jobs + 1))
+        # Other gateways may accept as many meanwhile.
+        more = size * self._dispatcher.view.gateways
+        self._usage[space] = (at, replace(found, jobs=found.jobs + 1, bytes=found.bytes + more))
 
     async def _cancel(self, world: WorldView, job_id: str) -> pb.Job:
         for _ in range(_MOST_TRIES):

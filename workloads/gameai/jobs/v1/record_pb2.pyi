@@ -28,6 +28,7 @@ class JobRecord(_message.Message):
     KEEP_SECONDS_FIELD_NUMBER: _builtins.int
     TIER_FIELD_NUMBER: _builtins.int
     QUEUE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    RESERVE_FIELD_NUMBER: _builtins.int
     digest: _builtins.bytes
     """Of the request, so that another one with the same id is noticed."""
     keep_seconds: _builtins.int
@@ -35,6 +36,8 @@ class JobRecord(_message.Message):
     """`namespace/name` of the tier in whose queue it is. Its role may have another one by then."""
     queue_sequence: _builtins.int
     """The sequence of its message in that queue. Another message with its id is of no use."""
+    reserve: _builtins.bytes
+    """Bytes that a job which waits gives up when it changes: a full stream takes a record in place of a larger one."""
     @_builtins.property
     def job(self) -> _jobs_pb2.Job: ...
     @_builtins.property
@@ -50,10 +53,11 @@ class JobRecord(_message.Message):
         keep_seconds: _builtins.int = ...,
         tier: _builtins.str = ...,
         queue_sequence: _builtins.int = ...,
+        reserve: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "question", b"question"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "job", b"job", "keep_seconds", b"keep_seconds", "question", b"question", "queue_sequence", b"queue_sequence", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "job", b"job", "keep_seconds", b"keep_seconds", "question", b"question", "queue_sequence", b"queue_sequence", "reserve", b"reserve", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
