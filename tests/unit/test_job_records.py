@@ -1,16 +1,19 @@
 """The life of a job, from what was submitted to how it ended."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from gameai.errors import InvalidArgumentError, status
 from gameai.gateway.jobs import queues, records
 from gameai.gateway.jobs.queues import Queue
+from gameai.gateway.routing.snapshot import WorldView
 from gameai.inference.v1 import inference_pb2 as inference
 from gameai.jobs.v1 import jobs_pb2 as pb
 from google.rpc import code_pb2
 
 NOW = 1_000_000_000_000_000
+MOOR = WorldView(key="games/moor", epoch="u1", roles={})
 SECOND = 1_000_000
 QUESTION = inference.Question(role="chronicle", prompt=inference.Prompt(parts=["Tell."]))
 ENGINE = inference.Answer(text="Once", source=inference.SOURCE_ENGINE)
@@ -23,7 +26,7 @@ def request(**more: Any) -> pb.SubmitJobRequest:
 
 def record(**more: Any) -> records.Record:
     records.check(request(**more))
-    return records.submitted("games/moor", "games/bronze", request(**more), NOW)
+    return records.submitted(MOOR, "games/bronze", request(**more), NOW)
 
 
 def failure(reason: str, code: int = code_pb2.UNAVAILABLE) -> inference.Answer:
@@ -46,7 +49,11 @@ def test_a_job_waits_for_an_hour_at_normal_priority_unless_it_says_otherwise() -
 
 def test_the_id_of_a_job_is_that_of_its_request_and_world() -> None:
     assert record().job.id == record(expire_seconds=5).job.id
-    assert len({records.identity(w, i) for w in ("a/b", "a/c") for i in ("1", "2")}) == 4
+    again = replace(MOOR, epoch="u2")
+    worlds = (MOOR, replace(MOOR, key="games/fen"), again)
+    assert len({records.identity(w, i) for w in worlds for i in ("1", "2")}) == 6
+    assert records.is_of(record(), MOOR)
+    assert not records.is_of(record(), again)
     assert records.checked_id(record().job.id) == record().job.id
 
 

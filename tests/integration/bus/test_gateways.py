@@ -11,6 +11,7 @@ from gameai.bus.group import WorldGroup
 from gameai.bus.log import MovedError, Outgoing, RefusedError, StreamFullError
 from gameai.gateway.jobs import queues, records
 from gameai.gateway.jobs.store import JobStore
+from gameai.gateway.routing.snapshot import WorldView
 from gameai.inference.v1 import inference_pb2
 from gameai.jobs.v1 import jobs_pb2
 from gameai_devcluster.api import Api
@@ -22,7 +23,12 @@ pytestmark = pytest.mark.usefixtures("operator")
 def record(number: int = 1) -> records.Record:
     question = inference_pb2.Question(role="chronicle")
     request = jobs_pb2.SubmitJobRequest(request_id=f"{number}", question=question, keep_seconds=1)
-    return records.submitted("games/moor", "games/bronze", request, time.time_ns() // 1000)
+    return records.submitted(
+        WorldView(key="games/moor", epoch="1", roles={}),
+        "games/bronze",
+        request,
+        time.time_ns() // 1000,
+    )
 
 
 @pytest.fixture

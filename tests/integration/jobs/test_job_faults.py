@@ -11,6 +11,7 @@ from gameai.bus.queue import NatsQueue
 from gameai.client import AccessError, Gateway, Job, JobStatus, NoAnswerError
 from gameai.gateway.jobs import records
 from gameai.gateway.jobs.store import JobStore, Kept
+from gameai.gateway.routing.snapshot import WorldView
 from gameai.gateway.rpc.job_service import MOST_KEPT
 from gameai.inference.v1 import inference_pb2
 from gameai.jobs.v1 import jobs_pb2
@@ -185,7 +186,9 @@ async def test_a_namespace_keeps_a_bounded_number_of_jobs(bus: Broker, view: Vie
             request = jobs_pb2.SubmitJobRequest(
                 request_id=f"{number}", question=inference_pb2.Question(role="chronicle")
             )
-            record = records.submitted("default/other", "default/bronze", request, now)
+            record = records.submitted(
+                WorldView(key="default/other", epoch="1", roles={}), "default/bronze", request, now
+            )
             await store.replace(Kept(record, 0), record, now)
     async with gateway(view, bus) as served, served.client() as ai:
         with pytest.raises(NoAnswerError, match=f"has {MOST_KEPT} jobs"):

@@ -80,7 +80,9 @@ class Attempt:
         found = await self._store.read(self._queue.world, self._job_id)
         if found is None:
             await self._unwritten()
-        elif records.is_left_over(found.record, self._delivery.message.sequence):
+        elif records.is_left_over(
+            found.record, self._delivery.message.sequence
+        ) or not records.is_of(found.record, world):
             await self._delivery.done()
         else:
             await self._handle(found, world)

@@ -9,6 +9,7 @@ from google.rpc import code_pb2
 from google.rpc.status_pb2 import Status
 
 from gameai.errors import InvalidArgumentError, reason_of, status
+from gameai.gateway.routing.snapshot import WorldView
 from gameai.inference.v1 import inference_pb2
 from gameai.jobs.v1 import jobs_pb2, record_pb2
 
@@ -63,13 +64,14 @@ PRIORITIES = (
 Record = record_pb2.JobRecord
 
 
-def identity(world: str, request_id: str) -> str:
+def identity(world: WorldView, request_id: str) -> str:
     """The id of a job: 32 hexadecimal digits, the same for the same request. Raises `InvalidArgumentError`."""
     if not 1 <= len(request_id) <= MOST_REQUEST_ID:
         raise InvalidArgumentError(
             f"request_id must have 1 to {MOST_REQUEST_ID} characters", field="request_id"
         )
-    return blake2b(repr((world, request_id)).encode(), digest_size=16).hexdigest()
+    parts = (world.key, world.epoch, request_id)
+    return blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
 def checked_id(text: str) -> str:
@@ -104,12 +106,14 @@ def check(request: jobs_pb2.SubmitJobRequest) -> None:
             raise InvalidArgumentError(f"{name} must be at most {MOST_SECONDS}", field=name)
 
 
-def submitted(world: str, tier: str, request: jobs_pb2.SubmitJobRequest, now_us: int) -> Record:
+def submitted(
+    world: WorldView, tier: str, request: jobs_pb2.SubmitJobRequest, now_us: int
+) -> Record:
     """The record of a new job. Raises `InvalidArgumentError` for its request id."""
     priority, expire, kept = _given(request)
     job = jobs_pb2.Job(
         id=identity(world, request.request_id),
-        world=world,
+        world=world.key,
         role=request.question.role,
         priority=priority,
         state=jobs_pb2.JOB_STATE_WAITING,
@@ -123,6 +127,7 @@ def submitted(world: str, tier: str, request: jobs_pb2.SubmitJobRequest, now_us:
         keep_seconds=kept,
         tier=tier,
         reserve=bytes(_RESERVE_BYTES),
+        world_uid=world.epoch,
     )
 
 
@@ -165,6 +170,11 @@ def seen(record: Record, now_us: int) -> Record:
 def cancelled(record: Record, now_us: int) -> Record:
     """The job is given up."""
     return _ended(record, jobs_pb2.JOB_STATE_CANCELLED, now_us)
+
+
+def is_of(record: Record, world: WorldView) -> bool:
+    """Whether it is a job of this world, and not of a former one with its name."""
+    return record.job.world == world.key and record.world_uid == world.epoch
 
 
 def is_left_over(record: Record, sequence: int) -> bool:

@@ -151,7 +151,7 @@ class JobService:
                 field="question.role",
             )
         store, now = self._store(), _now_us()
-        record = records.submitted(world.key, tier.key, request, now)
+        record = records.submitted(world, tier.key, request, now)
         try:
             kept = await store.read(world.key, record.job.id)
             if kept is None:
@@ -237,7 +237,7 @@ class JobService:
             kept = await self._store().read(world.key, records.checked_id(job_id))
         except BusError as error:
             raise _unavailable(error) from error
-        if kept is None:
+        if kept is None or not records.is_of(kept.record, world):
             raise NotFoundError(
                 f"job {job_id} of {world.key} does not exist, or is no longer kept", field="id"
             )

@@ -26,7 +26,7 @@ from gameai.inference.v1 import inference_pb2 as gameai_dot_inference_dot_v1_dot
 from gameai.jobs.v1 import jobs_pb2 as gameai_dot_jobs_dot_v1_dot_jobs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgameai/jobs/v1/record.proto\x12\x0egameai.jobs.v1\x1a#gameai/inference/v1/inference.proto\x1a\x19gameai/jobs/v1/jobs.proto\"\xbb\x01\n\tJobRecord\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.gameai.jobs.v1.Job\x12/\n\x08question\x18\x02 \x01(\x0b\x32\x1d.gameai.inference.v1.Question\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x14\n\x0ckeep_seconds\x18\x04 \x01(\r\x12\x0c\n\x04tier\x18\x05 \x01(\t\x12\x16\n\x0equeue_sequence\x18\x06 \x01(\x04\x12\x0f\n\x07reserve\x18\x07 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bgameai/jobs/v1/record.proto\x12\x0egameai.jobs.v1\x1a#gameai/inference/v1/inference.proto\x1a\x19gameai/jobs/v1/jobs.proto\"\xce\x01\n\tJobRecord\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.gameai.jobs.v1.Job\x12/\n\x08question\x18\x02 \x01(\x0b\x32\x1d.gameai.inference.v1.Question\x12\x0e\n\x06\x64igest\x18\x03 \x01(\x0c\x12\x14\n\x0ckeep_seconds\x18\x04 \x01(\r\x12\x0c\n\x04tier\x18\x05 \x01(\t\x12\x16\n\x0equeue_sequence\x18\x06 \x01(\x04\x12\x0f\n\x07reserve\x18\x07 \x01(\x0c\x12\x11\n\tworld_uid\x18\x08 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,5 +34,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gameai.jobs.v1.record_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_JOBRECORD']._serialized_start=112
-  _globals['_JOBRECORD']._serialized_end=299
+  _globals['_JOBRECORD']._serialized_end=318
 # @@protoc_insertion_point(module_scope)

@@ -29,6 +29,7 @@ class JobRecord(_message.Message):
     TIER_FIELD_NUMBER: _builtins.int
     QUEUE_SEQUENCE_FIELD_NUMBER: _builtins.int
     RESERVE_FIELD_NUMBER: _builtins.int
+    WORLD_UID_FIELD_NUMBER: _builtins.int
     digest: _builtins.bytes
     """Of the request, so that another one with the same id is noticed."""
     keep_seconds: _builtins.int
@@ -38,6 +39,8 @@ class JobRecord(_message.Message):
     """The sequence of its message in that queue. Another message with its id is of no use."""
     reserve: _builtins.bytes
     """Bytes that a job which waits gives up when it changes: a full stream takes a record in place of a larger one."""
+    world_uid: _builtins.str
+    """Of the world: one that is made again with the same name has other jobs."""
     @_builtins.property
     def job(self) -> _jobs_pb2.Job: ...
     @_builtins.property
@@ -54,10 +57,11 @@ class JobRecord(_message.Message):
         tier: _builtins.str = ...,
         queue_sequence: _builtins.int = ...,
         reserve: _builtins.bytes = ...,
+        world_uid: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "question", b"question"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "job", b"job", "keep_seconds", b"keep_seconds", "question", b"question", "queue_sequence", b"queue_sequence", "reserve", b"reserve", "tier", b"tier"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "job", b"job", "keep_seconds", b"keep_seconds", "question", b"question", "queue_sequence", b"queue_sequence", "reserve", b"reserve", "tier", b"tier", "world_uid", b"world_uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
