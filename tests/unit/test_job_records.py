@@ -216,6 +216,7 @@ def test_a_queue_is_found_from_its_subject() -> None:
     assert queue.durable().name == "games_bronze_games_moor_2"
     assert queues.queues_of("games/bronze") == "work.games.bronze.>"
     assert queues.jobs_of("games") == "job.games.>"
+    assert queues.jobs_of_world("games/moor") == "job.games.moor.*"
     assert queues.job_subject("games/moor", "0a") == "job.games.moor.0a"
 
 
@@ -249,3 +250,23 @@ def test_worlds_take_turns_after_the_one_that_had_the_last() -> None:
     assert order("") == [first, second]
     assert order("g/a") == [second, first]
     assert order("g/b") == [first, second]
+
+
+def test_a_page_begins_after_the_last_id_of_the_one_before() -> None:
+    last = record().job.id
+    assert records.page(pb.ListJobsRequest()) == (50, "")
+    assert records.page(pb.ListJobsRequest(page_size=100, page_token=last)) == (100, last)
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"page_size": 101}, "page_size"),
+        ({"page_size": -1}, "page_size"),
+        ({"page_token": "x"}, "page_token"),
+    ],
+)
+def test_a_wrong_page_is_refused(more: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        records.page(pb.ListJobsRequest(**more))
+    assert caught.value.field == field

@@ -116,6 +116,22 @@ async def test_a_job_is_seen_in_its_own_world_alone(bus: Broker, view: View) -> 
         assert other.id != job.id
 
 
+async def test_the_jobs_of_a_world_are_listed_in_pages(bus: Broker, view: View) -> None:
+    view.write([])
+    async with (
+        gateway(view, bus) as served,
+        served.client() as moor,
+        served.client("default/fen") as fen,
+    ):
+        assert [each async for each in moor.jobs.list()] == []
+        jobs = [await moor.jobs.submit(role="chronicle", prompt=f"{n}") for n in range(60)]
+        await fen.jobs.submit(role="chronicle", prompt="other")
+        await jobs[0].cancel()
+        found = [each async for each in moor.jobs.list()]
+        assert [each.id for each in found] == sorted(each.id for each in jobs)
+        assert {each.id for each in found if each.state == "cancelled"} == {jobs[0].id}
+
+
 async def test_a_gateway_without_a_bus_names_the_remedy(view: View) -> None:
     view.write([])
     async with (

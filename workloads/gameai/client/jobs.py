@@ -198,6 +198,18 @@ class Jobs:
         response = await self._calls.call("SubmitJob", request)
         return Job(self._calls, response.job.id)
 
+    async def list(self) -> AsyncGenerator[JobStatus, None]:
+        """All jobs of the world that are kept, in order of their ids. Raises what `Job.status` raises."""
+        token = ""
+        while True:
+            request = jobs_pb2.ListJobsRequest(world=self._calls.world, page_token=token)
+            response = await self._calls.call("ListJobs", request)
+            for job in response.jobs:
+                yield _status(job)
+            token = response.next_page_token
+            if not token:
+                return
+
     def job(self, job_id: str) -> Job:
         """A job by the id that `submit` gave it, here or in another program."""
         return Job(self._calls, job_id)

@@ -68,6 +68,11 @@ def job_subject(world: str, job_id: str) -> str:
     return f"job.{_place(world)}.{job_id}"
 
 
+def jobs_of_world(world: str) -> str:
+    """The subjects of all jobs of a world, by its key."""
+    return job_subject(world, "*")
+
+
 def jobs_of(namespace: str) -> str:
     """The subjects of all jobs of the worlds of a namespace."""
     return f"job.{label(namespace)}.>"

@@ -22,7 +22,8 @@ _UNUSED = MappingProxyType(
         "elapsed_us": "a job has no deadline",
     }
 )
-MOST_REQUEST_ID = 128
+MOST_REQUEST_ID, _ID_BYTES = 128, 16
+MOST_PAGE, _PAGE = 100, 50
 DEFAULT_SECONDS, MOST_SECONDS = 3600, 86_400
 # Then the job fails: a question that ends a gateway, or that no engine answers in time, must not come back for a day.
 MOST_ATTEMPTS = 5
@@ -71,16 +72,20 @@ def identity(world: WorldView, request_id: str) -> str:
             f"request_id must have 1 to {MOST_REQUEST_ID} characters", field="request_id"
         )
     parts = (world.key, world.epoch, request_id)
-    return blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+    return blake2b(repr(parts).encode(), digest_size=_ID_BYTES).hexdigest()
 
 
 def checked_id(text: str) -> str:
     """The id itself. Raises `InvalidArgumentError` where it is none: it becomes a part of a subject."""
-    if len(text) != 2 * 16 or set(text) - set("0123456789abcdef"):
+    if not _is_id(text):
         raise InvalidArgumentError(
             "id must be that of a job: 32 hexadecimal digits in lower case", field="id"
         )
     return text
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == 2 * _ID_BYTES and not set(text) - set("0123456789abcdef")
 
 
 def check(request: jobs_pb2.SubmitJobRequest) -> None:
@@ -142,6 +147,17 @@ def queued(record: Record, tier: str, sequence: int) -> Record:
 def queued_seconds(record: Record, now_us: int) -> int:
     """For how long its message must be kept from now on, in whole seconds."""
     return max(0, int(seconds_left(record, now_us))) + _GRACE_SECONDS
+
+
+def page(request: jobs_pb2.ListJobsRequest) -> tuple[int, str]:
+    """How many jobs a page has, and the id after which it begins. Raises `InvalidArgumentError`."""
+    if not 0 <= request.page_size <= MOST_PAGE:
+        raise InvalidArgumentError(f"page_size must be 0 to {MOST_PAGE}", field="page_size")
+    if request.page_token and not _is_id(request.page_token):
+        raise InvalidArgumentError(
+            "page_token must be the next_page_token of another page", field="page_token"
+        )
+    return request.page_size or _PAGE, request.page_token
 
 
 def kept_seconds(record: Record, now_us: int) -> int:

@@ -120,6 +120,11 @@ class JobStore:
         found = await self._log.use(JOBS, queues.jobs_of(namespace))
         return Usage(len(found.subjects), found.bytes, found.most_bytes)
 
+    async def ids(self, world: str) -> list[str]:
+        """The ids of all jobs of a world, in order. Raises `BusError`."""
+        counts = await self._log.counts(JOBS, queues.jobs_of_world(world))
+        return sorted(subject.rpartition(".")[2] for subject in counts)
+
     async def take(self, queue: Queue) -> Delivery | None:
         """The next id of a queue; None where all are taken. Raises `BusError`."""
         durable = queue.durable()

@@ -49,6 +49,7 @@ _COUNT_SECONDS, _MOST_SPACES = 2.0, 1000
 # Between two looks at a job that is watched: the first ones, and later ones.
 _FIRST_LOOK_SECONDS, _MOST_LOOK_SECONDS, _SLOWER = 0.25, 2.0, 1.2
 _WATCH_SECONDS = 300.0
+_MOST_PAGE_BYTES = 1 << 20
 _MOST_TRIES = 5
 
 
@@ -77,7 +78,7 @@ class JobService:
                 request_deserializer=getattr(pb, f"{name}Request").FromString,
                 response_serializer=getattr(pb, f"{name}Response").SerializeToString,
             )
-            for name in ("SubmitJob", "GetJob", "CancelJob")
+            for name in ("SubmitJob", "GetJob", "ListJobs", "CancelJob")
         }
         handlers["WatchJob"] = grpc.stream_stream_rpc_method_handler(
             self.WatchJob,
@@ -109,6 +110,16 @@ class JobService:
             return pb.GetJobResponse(job=(await self._found(world, request.id)).record.job)
         await mapped.end(context)
         return pb.GetJobResponse()
+
+    async def ListJobs(
+        self, request_iterator: AsyncIterator[pb.ListJobsRequest], context: Context
+    ) -> pb.ListJobsResponse:
+        """A page of a world's jobs."""
+        with CallStatus(self._metrics, self._garbage) as mapped:
+            request, world = await self._request(request_iterator, context)
+            return await self._page(world, request)
+        await mapped.end(context)
+        return pb.ListJobsResponse()
 
     async def CancelJob(
         self, request_iterator: AsyncIterator[pb.CancelJobRequest], context: Context
@@ -198,6 +209,26 @@ class JobService:
         # Other gateways may accept as many meanwhile.
         more = size * self._dispatcher.view.gateways
         self._usage[space] = (at, replace(found, jobs=found.jobs + 1, bytes=found.bytes + more))
+
+    async def _page(self, world: WorldView, request: pb.ListJobsRequest) -> pb.ListJobsResponse:
+        """Jobs after that of the token; the next token is the id of the last one."""
+        size, after = records.page(request)
+        response, bytes_left = pb.ListJobsResponse(), _MOST_PAGE_BYTES
+        try:
+            ids = [each for each in await self._store().ids(world.key) if each > after]
+            for job_id in ids:
+                kept = await self._store().read(world.key, job_id)
+                if kept is None or not records.is_of(kept.record, world):
+                    continue
+                job = records.shown(kept.record, _now_us()).job
+                bytes_left -= job.ByteSize()
+                if response.jobs and (len(response.jobs) == size or bytes_left < 0):
+                    response.next_page_token = response.jobs[-1].id
+                    break
+                response.jobs.append(job)
+        except BusError as error:
+            raise _unavailable(error) from error
+        return response
 
     async def _cancel(self, world: WorldView, job_id: str) -> pb.Job:
         for _ in range(_MOST_TRIES):

@@ -26,7 +26,7 @@ from gameai.inference.v1 import inference_pb2 as gameai_dot_inference_dot_v1_dot
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gameai/jobs/v1/jobs.proto\x12\x0egameai.jobs.v1\x1a#gameai/inference/v1/inference.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n\x10SubmitJobRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12/\n\x08question\x18\x03 \x01(\x0b\x32\x1d.gameai.inference.v1.Question\x12-\n\x08priority\x18\x04 \x01(\x0e\x32\x1b.gameai.jobs.v1.JobPriority\x12\x16\n\x0e\x65xpire_seconds\x18\x05 \x01(\r\x12\x14\n\x0ckeep_seconds\x18\x06 \x01(\r\"5\n\x11SubmitJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.gameai.jobs.v1.Job\"*\n\rGetJobRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"2\n\x0eGetJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.gameai.jobs.v1.Job\"-\n\x10\x43\x61ncelJobRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"5\n\x11\x43\x61ncelJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.gameai.jobs.v1.Job\",\n\x0fWatchJobRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"4\n\x10WatchJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.gameai.jobs.v1.Job\"\x9d\x03\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05world\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12-\n\x08priority\x18\x04 \x01(\x0e\x32\x1b.gameai.jobs.v1.JobPriority\x12\'\n\x05state\x18\x05 \x01(\x0e\x32\x18.gameai.jobs.v1.JobState\x12/\n\x0bsubmit_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\n \x01(\r\x12+\n\x06\x61nswer\x18\x0b \x01(\x0b\x32\x1b.gameai.inference.v1.Answer\x12\x16\n\x0ewaiting_reason\x18\x0c \x01(\t*q\n\x0bJobPriority\x12\x1c\n\x18JOB_PRIORITY_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_PRIORITY_LOW\x10\x01\x12\x17\n\x13JOB_PRIORITY_NORMAL\x10\x02\x12\x15\n\x11JOB_PRIORITY_HIGH\x10\x03*\xb2\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_WAITING\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x12\x15\n\x11JOB_STATE_EXPIRED\x10\x06\x32\xde\x02\n\nJobService\x12U\n\tSubmitJob\x12 .gameai.jobs.v1.SubmitJobRequest\x1a!.gameai.jobs.v1.SubmitJobResponse\"\x03\x90\x02\x02\x12L\n\x06GetJob\x12\x1d.gameai.jobs.v1.GetJobRequest\x1a\x1e.gameai.jobs.v1.GetJobResponse\"\x03\x90\x02\x01\x12U\n\tCancelJob\x12 .gameai.jobs.v1.CancelJobRequest\x1a!.gameai.jobs.v1.CancelJobResponse\"\x03\x90\x02\x02\x12T\n\x08WatchJob\x12\x1f.gameai.jobs.v1.WatchJobRequest\x1a .gameai.jobs.v1.WatchJobResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19gameai/jobs/v1/jobs.proto\x12\x0egameai.jobs.v1\x1a#gameai/inference/v1/inference.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n\x10SubmitJobRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12/\n\x08question\x18\x03 \x01(\x0b\x32\x1d.gameai.inference.v1.Question\x12-\n\x08priority\x18\x04 \x01(\x0e\x32\x1b.gameai.jobs.v1.JobPriority\x12\x16\n\x0e\x65xpire_seconds\x18\x05 \x01(\r\x12\x14\n\x0ckeep_seconds\x18\x06 \x01(\r\"5\n\x11SubmitJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.gameai.jobs.v1.Job\"*\n\rGetJobRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"2\n\x0eGetJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.gameai.jobs.v1.Job\"G\n\x0fListJobsRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"N\n\x10ListJobsResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.gameai.jobs.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"-\n\x10\x43\x61ncelJobRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"5\n\x11\x43\x61ncelJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.gameai.jobs.v1.Job\",\n\x0fWatchJobRequest\x12\r\n\x05world\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"4\n\x10WatchJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.gameai.jobs.v1.Job\"\x9d\x03\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05world\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12-\n\x08priority\x18\x04 \x01(\x0e\x32\x1b.gameai.jobs.v1.JobPriority\x12\'\n\x05state\x18\x05 \x01(\x0e\x32\x18.gameai.jobs.v1.JobState\x12/\n\x0bsubmit_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\n \x01(\r\x12+\n\x06\x61nswer\x18\x0b \x01(\x0b\x32\x1b.gameai.inference.v1.Answer\x12\x16\n\x0ewaiting_reason\x18\x0c \x01(\t*q\n\x0bJobPriority\x12\x1c\n\x18JOB_PRIORITY_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_PRIORITY_LOW\x10\x01\x12\x17\n\x13JOB_PRIORITY_NORMAL\x10\x02\x12\x15\n\x11JOB_PRIORITY_HIGH\x10\x03*\xb2\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_WAITING\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x12\x15\n\x11JOB_STATE_EXPIRED\x10\x06\x32\xb2\x03\n\nJobService\x12U\n\tSubmitJob\x12 .gameai.jobs.v1.SubmitJobRequest\x1a!.gameai.jobs.v1.SubmitJobResponse\"\x03\x90\x02\x02\x12L\n\x06GetJob\x12\x1d.gameai.jobs.v1.GetJobRequest\x1a\x1e.gameai.jobs.v1.GetJobResponse\"\x03\x90\x02\x01\x12U\n\tCancelJob\x12 .gameai.jobs.v1.CancelJobRequest\x1a!.gameai.jobs.v1.CancelJobResponse\"\x03\x90\x02\x02\x12R\n\x08ListJobs\x12\x1f.gameai.jobs.v1.ListJobsRequest\x1a .gameai.jobs.v1.ListJobsResponse\"\x03\x90\x02\x01\x12T\n\x08WatchJob\x12\x1f.gameai.jobs.v1.WatchJobRequest\x1a .gameai.jobs.v1.WatchJobResponse\"\x03\x90\x02\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,12 +39,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBSERVICE'].methods_by_name['GetJob']._serialized_options = b'\220\002\001'
   _globals['_JOBSERVICE'].methods_by_name['CancelJob']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['CancelJob']._serialized_options = b'\220\002\002'
+  _globals['_JOBSERVICE'].methods_by_name['ListJobs']._loaded_options = None
+  _globals['_JOBSERVICE'].methods_by_name['ListJobs']._serialized_options = b'\220\002\001'
   _globals['_JOBSERVICE'].methods_by_name['WatchJob']._loaded_options = None
   _globals['_JOBSERVICE'].methods_by_name['WatchJob']._serialized_options = b'\220\002\001'
-  _globals['_JOBPRIORITY']._serialized_start=1082
-  _globals['_JOBPRIORITY']._serialized_end=1195
-  _globals['_JOBSTATE']._serialized_start=1198
-  _globals['_JOBSTATE']._serialized_end=1376
+  _globals['_JOBPRIORITY']._serialized_start=1235
+  _globals['_JOBPRIORITY']._serialized_end=1348
+  _globals['_JOBSTATE']._serialized_start=1351
+  _globals['_JOBSTATE']._serialized_end=1529
   _globals['_SUBMITJOBREQUEST']._serialized_start=116
   _globals['_SUBMITJOBREQUEST']._serialized_end=311
   _globals['_SUBMITJOBRESPONSE']._serialized_start=313
@@ -53,16 +55,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETJOBREQUEST']._serialized_end=410
   _globals['_GETJOBRESPONSE']._serialized_start=412
   _globals['_GETJOBRESPONSE']._serialized_end=462
-  _globals['_CANCELJOBREQUEST']._serialized_start=464
-  _globals['_CANCELJOBREQUEST']._serialized_end=509
-  _globals['_CANCELJOBRESPONSE']._serialized_start=511
-  _globals['_CANCELJOBRESPONSE']._serialized_end=564
-  _globals['_WATCHJOBREQUEST']._serialized_start=566
-  _globals['_WATCHJOBREQUEST']._serialized_end=610
-  _globals['_WATCHJOBRESPONSE']._serialized_start=612
-  _globals['_WATCHJOBRESPONSE']._serialized_end=664
-  _globals['_JOB']._serialized_start=667
-  _globals['_JOB']._serialized_end=1080
-  _globals['_JOBSERVICE']._serialized_start=1379
-  _globals['_JOBSERVICE']._serialized_end=1729
+  _globals['_LISTJOBSREQUEST']._serialized_start=464
+  _globals['_LISTJOBSREQUEST']._serialized_end=535
+  _globals['_LISTJOBSRESPONSE']._serialized_start=537
+  _globals['_LISTJOBSRESPONSE']._serialized_end=615
+  _globals['_CANCELJOBREQUEST']._serialized_start=617
+  _globals['_CANCELJOBREQUEST']._serialized_end=662
+  _globals['_CANCELJOBRESPONSE']._serialized_start=664
+  _globals['_CANCELJOBRESPONSE']._serialized_end=717
+  _globals['_WATCHJOBREQUEST']._serialized_start=719
+  _globals['_WATCHJOBREQUEST']._serialized_end=763
+  _globals['_WATCHJOBRESPONSE']._serialized_start=765
+  _globals['_WATCHJOBRESPONSE']._serialized_end=817
+  _globals['_JOB']._serialized_start=820
+  _globals['_JOB']._serialized_end=1233
+  _globals['_JOBSERVICE']._serialized_start=1532
+  _globals['_JOBSERVICE']._serialized_end=1966
 # @@protoc_insertion_point(module_scope)

@@ -41,6 +41,8 @@ class JobServiceStub:
     """A job as it is. NOT_FOUND where it was never submitted, or is no longer kept."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]
     """Give up a job. One that has ended stays as it is."""
+    ListJobs: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]
+    """The jobs of a world that are kept, in order of their ids, which is none of time."""
     WatchJob: _grpc.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.WatchJobResponse]
     """The job now, again whenever it changes, and last when it has ended."""
 
@@ -55,6 +57,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """A job as it is. NOT_FOUND where it was never submitted, or is no longer kept."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.CancelJobRequest, _jobs_pb2.CancelJobResponse]  # type: ignore[assignment]
     """Give up a job. One that has ended stays as it is."""
+    ListJobs: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ListJobsRequest, _jobs_pb2.ListJobsResponse]  # type: ignore[assignment]
+    """The jobs of a world that are kept, in order of their ids, which is none of time."""
     WatchJob: _aio.UnaryStreamMultiCallable[_jobs_pb2.WatchJobRequest, _jobs_pb2.WatchJobResponse]  # type: ignore[assignment]
     """The job now, again whenever it changes, and last when it has ended."""
 
@@ -84,6 +88,14 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.CancelJobResponse, _abc.Awaitable[_jobs_pb2.CancelJobResponse]]:
         """Give up a job. One that has ended stays as it is."""
+
+    @_abc_1.abstractmethod
+    def ListJobs(
+        self,
+        request: _jobs_pb2.ListJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_jobs_pb2.ListJobsResponse, _abc.Awaitable[_jobs_pb2.ListJobsResponse]]:
+        """The jobs of a world that are kept, in order of their ids, which is none of time."""
 
     @_abc_1.abstractmethod
     def WatchJob(
