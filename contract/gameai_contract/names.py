@@ -68,9 +68,12 @@ BUS_AUDIENCE = "gameai-bus"
 # Of the bus's controller: its servers, and the Secret with their credentials (`namespace/name`), for commands in its pod.
 BUS_URL_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}BUS_URL"
 BUS_SECRET_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}BUS_SECRET"
+BUS_CA_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}BUS_CA"
 CONFIG_KEY = "world.json"
 # Beside it: the certificate of the gateways' authority.
 GATEWAY_CA_KEY = "gateway-ca.crt"
+# In the same place: the certificate of the bus's authority.
+BUS_CA_KEY = "bus-ca.crt"
 # A world's archetypes, checked by the operator: all files in one document.
 ARCHETYPES_KEY = "archetypes.json"
 

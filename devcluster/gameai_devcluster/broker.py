@@ -31,7 +31,7 @@ class Broker:
     """A server that can be killed and started again on its files.
 
     `configuration` stands for its own one, which has no users: it names `port`, `http_port` and `store_dir` as the chart's does,
-    and of a cluster its `port`.
+    and of a cluster its `port`; `certificates` is the folder of those that it names below /tls.
     """
 
     def __init__(
@@ -41,12 +41,14 @@ class Broker:
         environment: Mapping[str, str] | None = None,
         *,
         port: int = 0,
+        certificates: Path | None = None,
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
         self.status_port = free_port()
         self.cluster_port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
+        self._certificates = certificates
         self._environment = {**os.environ, **(environment or {})}
         self._configuration = configuration or _OPEN
         self._process: subprocess.Popen[bytes] | None = None
@@ -60,6 +62,8 @@ class Broker:
             "port: 6222": f"listen: 127.0.0.1:{self.cluster_port}",
             "store_dir: /data": f"store_dir: {json.dumps(str(self.folder / 'data'))}",
         }
+        if self._certificates is not None:
+            own['"/tls/'] = f'"{self._certificates}/'
         text = self._configuration
         for given, replaced in own.items():
             text = text.replace(given, replaced)
@@ -99,10 +103,13 @@ class Broker:
 
 @contextlib.contextmanager
 def broker(
-    folder: Path, configuration: str = "", environment: Mapping[str, str] | None = None
+    folder: Path,
+    configuration: str = "",
+    environment: Mapping[str, str] | None = None,
+    certificates: Path | None = None,
 ) -> Iterator[Broker]:
     """A server that runs until the end of the block; its files go then."""
-    found = Broker(folder, configuration, environment)
+    found = Broker(folder, configuration, environment, certificates=certificates)
     found.start()
     try:
         yield found

@@ -77,7 +77,7 @@ async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
         Database(os.environ["BOUNTIES_DATABASE"], schema="bounties"),
         OneWorld(runtime.world),
         tables=[TABLE],
-        bus=Bus.of_world(insecure=True),  # connections are not encrypted
+        bus=Bus.of_world(),
         types=[bounties_pb2],
     )
     async with kit as opened:

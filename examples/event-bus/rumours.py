@@ -13,7 +13,7 @@ from gameai.client import Bus
 from gameai.events.v1 import events_pb2
 
 # Event types of your own: Bus.of_world(types=[guild_pb2]).
-BUS = Bus.of_world(insecure=True)  # connections are not encrypted
+BUS = Bus.of_world()
 
 
 async def handle(received: Received) -> None:

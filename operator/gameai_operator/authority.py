@@ -1,4 +1,4 @@
-"""EDGE: the certificate authority of the gateways, which worlds get beside their configuration; the file may change."""
+"""EDGE: certificate authorities, of the gateways or of the event bus, which worlds get beside their configuration; a file may change."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ _BEGINS = "-----BEGIN CERTIFICATE-----"
 
 
 class Authority:
-    """The certificates in a file; empty if the file does not exist, which means that gateways do not use TLS."""
+    """The certificates in a file; empty if the file does not exist, which means that there is no TLS."""
 
     def __init__(self, file: str, seconds: float = _SECONDS) -> None:
         self._file = Path(file) if file else None
@@ -26,7 +26,7 @@ class Authority:
             text = await asyncio.to_thread(self._read)
             # A Secret that is gone for a moment takes nothing from those who trust it.
             if text and text != self.text:
-                _LOG.info("the certificate authority of the gateways changed: updating the worlds")
+                _LOG.info("%s changed: updating the worlds", self._file)
                 self.text = text
                 changed()
 

@@ -69,6 +69,7 @@ def settings(options: argparse.Namespace) -> Settings:
         policy=_policy(options),
         gateway=GatewaySettings(endpoint=options.gateway_endpoint, ca_file=options.gateway_ca_file),
         bus_endpoint=options.bus_endpoint,
+        bus_ca_file=options.bus_ca_file,
         scaler=_scaler(options),
         keda=KedaSettings(options.keda_scaler_address, options.keda_authentication),
         headroom_priority_class=options.headroom_priority_class,

@@ -116,6 +116,7 @@ def _objects(default: Settings) -> dict[str, tuple[_Row, ...]]:
             ("--gateway-endpoint", "", "address of the gateways for worlds, host:port"),
             ("--gateway-ca-file", "", "file with the CA certificates of the gateways, for worlds; changes are picked up"),
             ("--bus-endpoint", "", "address of the event bus for worlds, host:port"),
+            ("--bus-ca-file", "", "file with the CA certificates of the event bus, for worlds; changes are picked up"),
             ("--headroom-priority-class", "", "PriorityClass of placeholders, for tiers with capacity.headroomReplicas"),
             ("--image-registry", "", "registry prefix of the default vLLM image"),
         ),

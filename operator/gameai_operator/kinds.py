@@ -59,7 +59,7 @@ from gameai_operator.world import status as world_status
 from gameai_operator.world.clock import published
 from gameai_operator.world.decide import Cluster
 from gameai_operator.world.decide import decide as decide_world
-from gameai_operator.world.objects import Gateway
+from gameai_operator.world.objects import Authorities, Places
 from gameai_operator.world.roles import refers
 from gameai_operator.world.shown import ShownTexts
 
@@ -68,11 +68,11 @@ MANAGED_SELECTOR = selector(MANAGED_BY)
 
 def kinds(
     settings: Settings,
-    authority: Callable[[], str] = str,
+    authorities: Callable[[], Authorities] = Authorities,
     token_keys: Callable[[], TokenKeys | None] = lambda: None,
 ) -> Mapping[str, Kind]:
-    """Our own kinds by name; `authority` gives the gateways' certificate authority as it is now, `token_keys` the keys of tokens."""
-    rows = (_tier(settings), _world(settings, authority), _knowledge(settings, token_keys))
+    """Our own kinds by name; `authorities` gives the certificates that worlds get as they are now, `token_keys` the keys of tokens."""
+    rows = (_tier(settings), _world(settings, authorities), _knowledge(settings, token_keys))
     return MappingProxyType({each.resource.kind: each for each in rows})
 
 
@@ -106,17 +106,19 @@ def _tier(settings: Settings) -> Kind:
     )
 
 
-def _world(settings: Settings, authority: Callable[[], str]) -> Kind:
+def _world(settings: Settings, authorities: Callable[[], Authorities]) -> Kind:
     image = settings.workloads_image
     current = Inputs(revision=world_revisions.NEWEST, image=image, pods=settings.pods)
 
     def decide(observed: Observed) -> Decision:
-        gateway = Gateway(endpoint=settings.gateway.endpoint, authority=authority())
         cluster = Cluster(
             network=settings.network,
             policy=settings.policy,
-            gateway=gateway,
-            bus=settings.bus_endpoint,
+            places=Places(
+                gateway=settings.gateway.endpoint,
+                bus=settings.bus_endpoint,
+                authorities=authorities(),
+            ),
         )
         return decide_world(observed, current=current, cluster=cluster)
 

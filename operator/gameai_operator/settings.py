@@ -167,6 +167,8 @@ class Settings:
     gateway: GatewaySettings = field(default_factory=GatewaySettings)
     # Where worlds find the event bus, `host:port`; empty: there is none.
     bus_endpoint: str = ""
+    # The file with the certificates of the bus's authority.
+    bus_ca_file: str = ""
     scaler: ScalerSettings = field(default_factory=ScalerSettings)
     keda: KedaSettings = field(default_factory=KedaSettings)
     headroom_priority_class: str = ""

@@ -13,7 +13,8 @@ Kubectl = Callable[..., str]
 BUS, CONTROLLER = "gameai-operator-bus", "gameai-operator-bus-controller"
 # Runs in the pod of the controller, as the user that may read all. Types of events of a world after a sequence, and the last sequence.
 READ = """
-import asyncio, sys
+import asyncio, os, sys
+from pathlib import Path
 from gameai.bus.batches import parsed
 from gameai.bus.log import BusError, Start
 from gameai.bus.login import Password
@@ -22,7 +23,7 @@ from gameai.bus.streams import LOG
 
 async def main():
     address, password, world, after, number = sys.argv[1:]
-    login = Password(user="streams", password=password)
+    login = Password(user="streams", password=password, ca_file=Path(os.environ["GAMEAI_BUS_CA"]))
     async with asyncio.timeout(100):
         while True:
             try:
@@ -53,7 +54,7 @@ from gameai.bus.group import PoisonError
 from gameai.client import Bus
 
 async def main():
-    bus, done = Bus.of_world(insecure=True), asyncio.Event()
+    bus, done = Bus.of_world(), asyncio.Event()
 
     async def handle(received):
         done.set()

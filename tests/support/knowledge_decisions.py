@@ -17,6 +17,7 @@ from gameai_operator.kinds import kinds
 from gameai_operator.resources.job import Job
 from gameai_operator.resources.stateful_set import StatefulSet
 from gameai_operator.settings import Settings
+from gameai_operator.world.objects import Authorities
 
 from support import tiers, worlds
 from support.tier_decisions import a_pod
@@ -65,7 +66,7 @@ class Life:
         observed = Observed(
             root=self.root, children=self.children, now=self.now, **(seen | self.seen)
         )
-        kind = kinds(self.settings, str, lambda: self.tokens)["KnowledgeBase"]
+        kind = kinds(self.settings, Authorities, lambda: self.tokens)["KnowledgeBase"]
         decision = kind.decide(observed)
         before = self.root.get("status", {}).get("conditions", ())
         self.root["status"] = {

@@ -19,6 +19,7 @@ from gameai.bus.nats import NatsLog
 from gameai.bus.queue import NatsQueue
 from gameai.bus.subjects import World
 from gameai_contract.names import BUS_AUDIENCE
+from gameai_devcluster import certificates as pki
 from gameai_devcluster import charts, install
 from gameai_devcluster.api import Api, Json
 from gameai_devcluster.broker import Broker
@@ -66,7 +67,12 @@ class Bus:
     def login(self, account: str, audience: str = BUS_AUDIENCE) -> TokenFile:
         file = self.folder / f"{account}.token"
         file.write_text(install.token(self.api, self.namespace, account, audience=audience))
-        return TokenFile(file=file)
+        return TokenFile(file=file, ca_file=self.ca_file)
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of the servers' authority."""
+        return self.folder / "tls" / "ca.crt"
 
     def connection(self, account: str = "moor-world") -> NatsLog:
         return NatsLog(self.url, login=self.login(account))
@@ -90,12 +96,12 @@ class Bus:
         """A connection as a gateway has it."""
         file = self.folder / "gateway.token"
         file.write_text(install.token(self.api, install.NAMESPACE, GATEWAYS, audience=BUS_AUDIENCE))
-        return NatsQueue(self.url, login=TokenFile(file=file, scoped=False))
+        return NatsQueue(self.url, login=TokenFile(file=file, scoped=False, ca_file=self.ca_file))
 
     def streams(self) -> NatsAdmin:
         """A connection that may do everything."""
         held = variables(self.api.get("Secret", install.NAMESPACE, SECRET))
-        login = Password(user="streams", password=held["STREAMS_PASSWORD"])
+        login = Password(user="streams", password=held["STREAMS_PASSWORD"], ca_file=self.ca_file)
         return NatsAdmin(self.url, login=login)
 
     async def dead_letters(self, *arguments: str) -> tuple[int, str]:
@@ -105,7 +111,8 @@ class Bus:
             *(sys.executable, "-m", "gameai.bus_controller.dead_letters"),
             *(f"--api-server={credentials.server}", f"--api-ca={credentials.ca_file}"),
             f"--api-token={self.folder / 'controller.token'}",
-            *(f"--bus={self.url}", f"--secret={install.NAMESPACE}/{SECRET}", *arguments),
+            *(f"--bus={self.url}", f"--bus-ca={self.ca_file}"),
+            *(f"--secret={install.NAMESPACE}/{SECRET}", *arguments),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -142,7 +149,24 @@ def variables(secret: Json) -> dict[str, str]:
         "ISSUER": held["issuer"],
         "CALLOUT_PASSWORD": held["callout-password"],
         "STREAMS_PASSWORD": held["streams-password"],
+        "SYSTEM_PASSWORD": held["system-password"],
     }
+
+
+def certificates(folder: Path) -> Path:
+    """The folder with the servers' certificate, as the chart mounts it."""
+    tls = folder / "tls"
+    if not tls.is_dir():
+        made = folder / "pki"
+        pki.write(made)
+        tls.mkdir()
+        for name, file in (
+            ("tls.crt", "server.crt"),
+            ("tls.key", "server.key"),
+            ("ca.crt", "ca.crt"),
+        ):
+            (tls / name).write_bytes((made / file).read_bytes())
+    return tls
 
 
 @contextlib.asynccontextmanager
@@ -150,6 +174,7 @@ async def controller(
     api: Api, namespace: str, folder: Path, port: int, *flags: str, server: str = ""
 ) -> AsyncIterator[str]:
     """The address of its health port."""
+    tls = certificates(folder)
     token = folder / "controller.token"
     token.write_text(install.token(api, install.NAMESPACE, CONTROLLER))
     async with program(
@@ -157,6 +182,7 @@ async def controller(
         *(f"--api-token={token}", f"--api-ca={api.credentials.ca_file}"),
         *(f"--secret={install.NAMESPACE}/{SECRET}", f"--namespaces={namespace}"),
         *(f"--bus=nats://127.0.0.1:{port}", "--disk-mib=1024", "--health-port=0"),
+        *(f"--bus-ca={tls / 'ca.crt'}", f"--bus-certificate={tls / 'tls.crt'}"),
         *("--address=127.0.0.1", "--log-level=WARNING", *flags),
         f"--gateway-account={install.NAMESPACE}/{GATEWAYS}",
     ) as (_, (health,)):
@@ -170,7 +196,7 @@ async def managed(
     """Worlds moor and barrow with these services, and their bus."""
     applied(api, namespace, services)
     # Its Secret is what the server is started with, so that its port is chosen here.
-    server = Broker(tmp_path, configuration())
+    server = Broker(tmp_path, configuration(), certificates=certificates(tmp_path))
     async with controller(api, namespace, tmp_path, server.port) as health:
         server._environment |= variables(secret(api))
         server.start()
@@ -206,7 +232,8 @@ async def clustered(
     for number in range(3):
         folder = tmp_path / f"bus-{number}"
         folder.mkdir()
-        servers.append(Broker(folder, configuration(3)))
+        tls = certificates(tmp_path)
+        servers.append(Broker(folder, configuration(3), certificates=tls))
     async with (
         service([each.port for each in servers]) as port,
         controller(api, namespace, tmp_path, port, "--stream-replicas=3") as health,

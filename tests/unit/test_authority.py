@@ -7,22 +7,30 @@ from typing import Any
 
 import pytest
 from gameai.client import Gateway
-from gameai_contract.names import CONFIG_ENVIRONMENT, CONFIG_KEY, GATEWAY_CA_KEY, TOKEN_ENVIRONMENT
+from gameai_contract.names import (
+    BUS_CA_KEY,
+    CONFIG_ENVIRONMENT,
+    CONFIG_KEY,
+    GATEWAY_CA_KEY,
+    TOKEN_ENVIRONMENT,
+)
 from gameai_contract.world_config import ConfigError
 from gameai_devcluster.testing.rendering import NOW
 from gameai_operator.authority import Authority
 from gameai_operator.controller.kind import Observed
 from gameai_operator.kinds import kinds
 from gameai_operator.settings import GatewaySettings, Settings
+from gameai_operator.world.objects import Authorities
 from support import worlds
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 ENDPOINT = "gameai-operator-gateway.gameai-system.svc:50051"
 
 
-def data_of_world(authority: str) -> dict[str, str]:
+def data_of_world(gateway: str, bus: str = "") -> dict[str, str]:
     settings = Settings(gateway=GatewaySettings(endpoint=ENDPOINT))
-    decide = kinds(settings, lambda: authority)["GameWorld"].decide
+    authorities = Authorities(gateway=gateway, bus=bus)
+    decide = kinds(settings, lambda: authorities)["GameWorld"].decide
     references = worlds.READY_TIERS
     observed = Observed(
         root=worlds.resource(), children={}, pods=(), now=NOW, references=references
@@ -40,7 +48,12 @@ def test_a_world_gets_the_authority_beside_its_configuration() -> None:
     data = data_of_world(PEM)
     assert data[GATEWAY_CA_KEY] == PEM
     assert json.loads(data[CONFIG_KEY])["gateway"] == {"endpoint": ENDPOINT}
-    assert GATEWAY_CA_KEY not in data_of_world("")
+    assert set(data) == {CONFIG_KEY, GATEWAY_CA_KEY}
+    assert set(data_of_world("")) == {CONFIG_KEY}
+
+
+def test_a_world_gets_the_authority_of_the_bus_too() -> None:
+    assert data_of_world("", PEM)[BUS_CA_KEY] == PEM
 
 
 @pytest.mark.parametrize(

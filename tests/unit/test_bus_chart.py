@@ -40,6 +40,7 @@ def test_worlds_and_the_controller_are_given_the_address_of_the_service() -> Non
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert {each["name"]: each["value"] for each in container["env"]} == {
         "GAMEAI_BUS_URL": given(documents).bus,
+        "GAMEAI_BUS_CA": str(given(documents).bus_ca),
         "GAMEAI_BUS_SECRET": str(given(documents).secret),
     }
 
@@ -129,8 +130,9 @@ def test_gateways_keep_jobs_on_the_bus_under_their_own_account() -> None:
     assert f"--bus={given(documents).bus}" in arguments
     assert "--bus-token=/bus/token" in arguments
     (volume,) = [each for each in pod["volumes"] if each["name"] == "bus"]
-    (source,) = volume["projected"]["sources"]
+    source, authority = volume["projected"]["sources"]
     assert source["serviceAccountToken"]["audience"] == "gameai-bus"
+    assert authority["secret"]["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
     policy = named(documents, "NetworkPolicy", BUS)
     admitted = policy["spec"]["ingress"][0]["from"]
     labels = deployment["spec"]["selector"]["matchLabels"]
@@ -150,3 +152,90 @@ def test_without_a_bus_gateways_take_no_jobs() -> None:
         "template"
     ]["spec"]["containers"]
     assert not [each for each in container["args"] if each.startswith("--bus")]
+
+
+def encrypted(**tls: Any) -> list[dict[str, Any]]:
+    return charts.rendered(values={"bus": {"mode": "Managed", "tls": tls}})
+
+
+def secrets_of(documents: list[dict[str, Any]], kind: str, name: str) -> set[str]:
+    """The Secrets with certificates that the pods of an object mount."""
+    volumes = named(documents, kind, name)["spec"]["template"]["spec"]["volumes"]
+    sources = [each.get("secret") for each in volumes]
+    sources += [
+        each.get("secret")
+        for volume in volumes
+        for each in volume.get("projected", {}).get("sources", ())
+    ]
+    found = {each.get("secretName") or each.get("name") for each in sources if each}
+    return {each for each in found if "bus" in each or each == "mine"}
+
+
+PODS = [
+    ("StatefulSet", BUS),
+    ("Deployment", CONTROLLER),
+    ("Deployment", "gameai-operator-gateway"),
+    ("Deployment", "gameai-operator"),
+]
+
+
+@pytest.mark.parametrize(
+    ("tls", "secret", "kinds"),
+    [
+        ({}, f"{BUS}-tls", {"Secret"}),
+        (
+            {"mode": "CertManager", "issuerRef": {"name": "internal"}},
+            f"{BUS}-cert",
+            {"Certificate"},
+        ),
+        ({"secretName": "mine"}, "mine", set()),
+    ],
+)
+def test_connections_to_the_bus_are_encrypted(
+    tls: dict[str, Any], secret: str, kinds: set[str]
+) -> None:
+    documents = encrypted(**tls)
+    found = [each for each in documents if each["kind"] in {"Secret", "Certificate"}]
+    assert {each["kind"] for each in found if BUS in each["metadata"]["name"]} == kinds
+    for kind, name in PODS:
+        assert secrets_of(documents, kind, name) == {secret}
+    configuration = named(documents, "ConfigMap", BUS)["data"]["nats.conf"]
+    assert "handshake_first: true" in configuration
+    assert configuration.count("/tls/tls.key") == 2
+    assert str(given(documents).bus_certificate) == "/bus-tls/tls.crt"
+    gateway = named(documents, "Deployment", "gameai-operator-gateway")["spec"]["template"]["spec"]
+    assert "--bus-ca=/bus/ca.crt" in gateway["containers"][0]["args"]
+    assert (
+        operator_settings({"bus": {"mode": "Managed", "tls": tls}}).bus_ca_file == "/bus-ca/ca.crt"
+    )
+
+
+def test_the_certificate_is_for_clients_and_for_servers_among_themselves() -> None:
+    documents = encrypted(mode="CertManager", issuerRef={"name": "internal"}, dnsNames=["bus.x"])
+    [made] = [
+        each["spec"]
+        for each in documents
+        if each["kind"] == "Certificate" and BUS in each["metadata"]["name"]
+    ]
+    host = f"{BUS}.gameai-system.svc"
+    assert {host, f"*.{host}", "bus.x"} < set(made["dnsNames"])
+    assert {"server auth", "client auth"} < set(made["usages"])
+
+
+def test_the_key_of_the_certificate_stays_with_the_servers() -> None:
+    documents = encrypted()
+    for kind, name in PODS[1:]:
+        text = str(named(documents, kind, name)["spec"]["template"]["spec"]["volumes"])
+        assert f"{BUS}-tls" in text
+        assert "tls.key" not in text
+
+
+def test_without_encryption_nothing_of_it_is_there() -> None:
+    documents = encrypted(mode="Off")
+    assert not [each for each in documents if each["metadata"]["name"] == f"{BUS}-tls"]
+    assert "tls" not in named(documents, "ConfigMap", BUS)["data"]["nats.conf"]
+    assert given(documents).bus_ca is None
+    for kind, name in PODS:
+        assert secrets_of(documents, kind, name) == set()
+    with pytest.raises(Exception, match=r"bus\.tls\.issuerRef\.name must name an Issuer"):
+        encrypted(mode="CertManager")

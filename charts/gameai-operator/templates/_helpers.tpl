@@ -107,6 +107,11 @@ server_name: $POD_NAME
 port: 4222
 http_port: 8222
 max_payload: 512KB
+{{- $secret := include "gameai.bus.tlsSecret" . }}
+{{- if $secret }}
+# A client encrypts before anything is said, so that none can be made to go without.
+tls { cert_file: "/tls/tls.crt", key_file: "/tls/tls.key", timeout: 5, handshake_first: true }
+{{- end }}
 # Of a connection: subscriptions, and bytes that wait for a client that does not read.
 max_subscriptions: 256
 max_pending: 8MB
@@ -128,6 +133,9 @@ cluster {
   name: gameai
   port: 6222
   no_advertise: true
+  {{- if $secret }}
+  tls { cert_file: "/tls/tls.crt", key_file: "/tls/tls.key", ca_file: "/tls/ca.crt", timeout: 5 }
+  {{- end }}
   authorization { user: bus, password: $CLUSTER_PASSWORD, timeout: 5 }
   routes: [{{ range $number := until $replicas }}{{ if $number }}, {{ end }}$ROUTE_{{ $number }}{{ end }}]
 }
@@ -166,12 +174,13 @@ accounts {
       {service: {account: GAME, subject: "letters.*.own.>"}}
     ]
   }
-  SYS {}
+  # Has servers read a renewed certificate.
+  SYS { users: [{user: system, password: $SYSTEM_PASSWORD}] }
 }
 system_account: SYS
 authorization {
   timeout: 5
-  auth_callout { issuer: $ISSUER, account: AUTH, auth_users: [callout, streams] }
+  auth_callout { issuer: $ISSUER, account: AUTH, auth_users: [callout, streams, system] }
 }
 {{- end }}
 
@@ -201,22 +210,14 @@ runAsGroup: 65532
 {{- end }}
 {{- end }}
 
-{{/* How the gateway's connections are encrypted; a Secret that is named goes before everything else. */}}
-{{- define "gameai.gateway.tlsMode" -}}
-{{- $tls := .Values.gateway.tls }}
-{{- if $tls.secretName }}Secret{{ else }}
-{{- $mode := $tls.mode | default "SelfSigned" }}
-{{- if and (eq $mode "CertManager") (not ($tls.issuerRef | default dict).name) }}{{ fail "gateway.tls.issuerRef.name must name an Issuer where gateway.tls.mode is CertManager" }}{{ end }}
-{{- $mode }}{{ end }}
+{{/* The Secret with the gateways' certificate; none where connections are not encrypted. */}}
+{{- define "gameai.gateway.tlsSecret" -}}
+{{- include "gameai.tls.secret" (dict "service" (printf "%s-gateway" (include "gameai.name" .)) "setting" "gateway.tls" "tls" .Values.gateway.tls) }}
 {{- end }}
 
-{{/* The Secret with its certificate; none where connections are not encrypted. */}}
-{{- define "gameai.gateway.tlsSecret" -}}
-{{- if .Values.gateway.tls.secretName }}{{ .Values.gateway.tls.secretName }}
-{{- else }}
-{{- /* One for each mode: Helm would not take over cert-manager's. */}}
-{{- $mode := include "gameai.gateway.tlsMode" . }}
-{{- if eq $mode "SelfSigned" }}{{ printf "%s-gateway-tls" (include "gameai.name" .) }}{{ end }}
-{{- if eq $mode "CertManager" }}{{ printf "%s-gateway-cert" (include "gameai.name" .) }}{{ end }}
+{{/* The same of the event bus; none where there is no bus. */}}
+{{- define "gameai.bus.tlsSecret" -}}
+{{- if eq ((.Values.bus | default dict).mode | default "None") "Managed" }}
+{{- include "gameai.tls.secret" (dict "service" (printf "%s-bus" (include "gameai.name" .)) "setting" "bus.tls" "tls" (.Values.bus.tls | default dict)) }}
 {{- end }}
 {{- end }}

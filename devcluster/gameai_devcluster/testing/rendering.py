@@ -10,6 +10,7 @@ from gameai_operator.controller.manifest import Owner, key_of, owned_by
 from gameai_operator.controller.scale import with_replicas
 from gameai_operator.kinds import kinds
 from gameai_operator.settings import Settings
+from gameai_operator.world.objects import Authorities
 
 TOKENS = TokenKeys(issuer="https://kubernetes.default.svc", keys={"keys": [{"kid": "one"}]})
 NOW = datetime.datetime(2026, 11, 22, 10, 0, tzinfo=datetime.UTC)
@@ -17,7 +18,7 @@ NOW = datetime.datetime(2026, 11, 22, 10, 0, tzinfo=datetime.UTC)
 
 def decided(root: Mapping[str, Any], settings: Settings | None = None, **seen: Any) -> Decision:
     """The decision for a resource without children, except those in `seen`, in a cluster whose keys of tokens are known."""
-    kind = kinds(settings or Settings(), str, lambda: TOKENS)[root["kind"]]
+    kind = kinds(settings or Settings(), Authorities, lambda: TOKENS)[root["kind"]]
     nothing: dict[str, Any] = {"root": root, "children": {}, "pods": (), "now": NOW}
     return kind.decide(Observed(**(nothing | seen)))
 

@@ -22,6 +22,7 @@ from gameai_operator.run.leadership import Leadership
 from gameai_operator.run.observer import Observer
 from gameai_operator.run.process import Part, now, together
 from gameai_operator.settings import Settings
+from gameai_operator.world.objects import Authorities
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,9 +32,14 @@ class Operator:
 
     def __init__(self, settings: Settings, client: Client, gate: WriteGate) -> None:
         self._settings = settings
-        self._authority = Authority(settings.gateway.ca_file)
+        self._gateway_ca = Authority(settings.gateway.ca_file)
+        self._bus_ca = Authority(settings.bus_ca_file)
         self._token_keys = KnownKeys(client)
-        self._kinds = kinds(settings, lambda: self._authority.text, lambda: self._token_keys.keys)
+        self._kinds = kinds(
+            settings,
+            lambda: Authorities(gateway=self._gateway_ca.text, bus=self._bus_ca.text),
+            lambda: self._token_keys.keys,
+        )
         self._observer = Observer(
             settings,
             client,
@@ -110,7 +116,8 @@ class Operator:
             **self._observer.parts(),
             "events": self._recorder.run(),
             "lag": self._heartbeat.run(),
-            "authority": self._authority.follow(self._look_at_all),
+            "gateway authority": self._gateway_ca.follow(self._look_at_all),
+            "bus authority": self._bus_ca.follow(self._look_at_all),
             "token keys": self._token_keys.follow(self._look_at_all),
         }
 

@@ -21,8 +21,8 @@ from gameai_operator.world.catalogue import Effective, effective
 from gameai_operator.world.clock import Turning, reported, started, turning
 from gameai_operator.world.network import faulty_keys
 from gameai_operator.world.objects import (
-    Gateway,
     Parts,
+    Places,
     deployment_name,
     isolated,
     objects,
@@ -76,9 +76,7 @@ class Cluster:
 
     network: NetworkSettings
     policy: Policy = field(default_factory=Policy)
-    gateway: Gateway = field(default_factory=Gateway)
-    # Where the event bus is, `host:port`; empty: there is none.
-    bus: str = ""
+    places: Places = field(default_factory=Places)
 
 
 def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision:
@@ -102,8 +100,7 @@ def decide(observed: Observed, *, current: Inputs, cluster: Cluster) -> Decision
         anchors=turned.anchors,
         inputs=read.inputs,
         network=cluster.network if closed else None,
-        gateway=cluster.gateway,
-        bus=cluster.bus,
+        places=cluster.places,
         knowledge=memory,
         archetypes=files.document,
         shown_archetypes=shown if _stays(files) else files.document,
@@ -200,7 +197,7 @@ def _read(world: GameWorld, observed: Observed, current: Inputs, cluster: Cluste
     ]
     used = None if faults or pods or bare else found
     revision = used.revision if used else world.status.template_revision
-    if reason := bus.unmet(world, cluster.bus, revision):
+    if reason := bus.unmet(world, cluster.places.bus, revision):
         rejections.append(RejectedWrite(key=own, reason=reason[0], message=reason[1]))
     return _Reading(
         services=services,

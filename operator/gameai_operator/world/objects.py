@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from gameai_contract.names import (
     ARCHETYPES_KEY,
+    BUS_CA_KEY,
     CONFIG_KEY,
     GATEWAY_CA_KEY,
     SERVICE_LABEL,
@@ -37,11 +38,25 @@ _PROGRESS_SECONDS = 600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Gateway:
-    """Where the gateways are (`host:port`), and the certificates of their authority; each empty if absent."""
+class Authorities:
+    """The certificates of the authorities of gateways and event bus; each empty where connections are not encrypted."""
 
-    endpoint: str = ""
-    authority: str = ""
+    gateway: str = ""
+    bus: str = ""
+
+    def files(self) -> dict[str, str]:
+        """Those that a world gets beside its configuration, by the names of their files."""
+        found = {GATEWAY_CA_KEY: self.gateway, BUS_CA_KEY: self.bus}
+        return {name: text for name, text in found.items() if text}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Places:
+    """Where worlds find the gateways and the event bus, `host:port`; empty: there are none."""
+
+    gateway: str = ""
+    bus: str = ""
+    authorities: Authorities = field(default_factory=Authorities)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,10 +75,8 @@ class Parts:
     network: NetworkSettings | None
     archetypes: str = ""
     shown_archetypes: str = ""
-    gateway: Gateway = field(default_factory=Gateway)
     knowledge: KnowledgeSight | None = None
-    # Where the event bus is, `host:port`; empty: there is none.
-    bus: str = ""
+    places: Places = field(default_factory=Places)
 
 
 def objects(world: GameWorld, parts: Parts) -> tuple[Document, ...]:
@@ -77,7 +90,7 @@ def objects(world: GameWorld, parts: Parts) -> tuple[Document, ...]:
     if parts.inputs:
         made.append(_config(world, parts))
     if parts.network:
-        made.append(_network_policy(world, parts.network, bus=bool(parts.bus)))
+        made.append(_network_policy(world, parts.network, bus=bool(parts.places.bus)))
     for service in parts.services:
         made.append(_service(world, service))
         made += [_deployment(world, service, parts.inputs)] if parts.inputs else []
@@ -131,13 +144,12 @@ def _account(world: GameWorld, inputs: Inputs) -> Document:
 
 
 def _config(world: GameWorld, parts: Parts) -> Document:
-    gateway = parts.gateway
     text = configuration(
-        *(world, parts.services, parts.roles, parts.anchors, gateway.endpoint, parts.knowledge),
-        bus=parts.bus,
+        *(world, parts.services, parts.roles, parts.anchors, parts.places.gateway, parts.knowledge),
+        bus=parts.places.bus,
     )
-    authority = {GATEWAY_CA_KEY: gateway.authority} if gateway.authority else {}
-    return config_map(_metadata(world, config_name(world)), {CONFIG_KEY: text, **authority})
+    files = parts.places.authorities.files()
+    return config_map(_metadata(world, config_name(world)), {CONFIG_KEY: text, **files})
 
 
 def _archetypes(world: GameWorld, document: str) -> Document:

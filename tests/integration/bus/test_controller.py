@@ -112,7 +112,7 @@ async def test_a_connection_without_a_decision_is_no_connection(
     held = variables(bus.api.get("Secret", install.NAMESPACE, SECRET))
     folder = tmp_path / "silent"
     folder.mkdir()
-    with broker(folder, configuration(), held) as silent:
+    with broker(folder, configuration(), held, bus.folder / "tls") as silent:
         await asyncio.wait_for(silent.answers(), 10)
         with pytest.raises(BusError, match="no connection to the bus"):
             async with NatsLog(silent.url, login=bus.login("moor-world")):

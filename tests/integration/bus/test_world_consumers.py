@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from gameai.bus.publisher import Publisher
 from gameai.bus.streams import DEAD_LETTERS, LOG, ORDERS
 from gameai.bus.subjects import World
 from gameai.client import Bus as Client
+from gameai_contract.names import BUS_CA_KEY
 from gameai_devcluster.api import Api
 from support.bus import (
     METRICS,
@@ -209,7 +211,7 @@ async def test_the_client_needs_what_the_operator_gives_a_pod_and_nothing_else(
         monkeypatch.setenv("GAMEAI_CONFIG", str(file))
         monkeypatch.setenv("GAMEAI_SERVICE", service)
         monkeypatch.setenv("GAMEAI_BUS_TOKEN", str(bus.login(account).file))
-        return Client.of_world(insecure=True)
+        return Client.of_world()
 
     monkeypatch.setattr("gameai.client.bus._PAUSE_SECONDS", 0.2)
     consuming = asyncio.create_task(client("quests", "quests").consume(handled))
@@ -218,6 +220,7 @@ async def test_the_client_needs_what_the_operator_gives_a_pod_and_nothing_else(
     uid = bus.api.get("GameWorld", bus.namespace, "moor")["metadata"]["uid"]
     place = {"endpoint": bus.url.removeprefix("nats://"), "world": uid}
     file.write_text(json.dumps(document | {"bus": place}))
+    shutil.copy(bus.ca_file, tmp_path / BUS_CA_KEY)
     async with client("game-server", "moor-world").publisher(31) as events:
         for each in range(5):
             await events.publish(killed(each), world_us=each)
@@ -238,6 +241,7 @@ async def test_the_example_prints_each_death_and_ends_with_sigterm(
     place = {"endpoint": bus.url.removeprefix("nats://"), "world": uid}
     file = tmp_path / "world.json"
     file.write_text(json.dumps(document | {"bus": place}))
+    shutil.copy(bus.ca_file, tmp_path / BUS_CA_KEY)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(ROOT / "examples/event-bus/rumours.py")),
         env={

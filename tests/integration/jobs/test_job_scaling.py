@@ -26,6 +26,11 @@ SCALING = {
 def running(api: Api, operator_kubeconfig: Path, folder: Path) -> Iterator[Operator]:
     with processes(api, operator_kubeconfig, folder, scaler={}, operator={}) as made:
         yield made
+        # Other tests count the tiers of this namespace.
+        api.delete("ModelTier", NAMESPACE, "bronze")
+        until(
+            "the tier is gone", lambda: not api.find("ModelTier", NAMESPACE, "bronze"), seconds=30
+        )
 
 
 def tier(api: Api) -> Json:

@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gameai_contract.names import BUS_TOKEN_ENVIRONMENT
+from gameai_contract.names import BUS_CA_KEY, BUS_TOKEN_ENVIRONMENT, CONFIG_ENVIRONMENT
 from gameai_contract.world_config import BusConfig
 from google.protobuf.message import Message
 
 from gameai.bus import subjects
 from gameai.bus.log import BusError
-from gameai.bus.login import TokenFile
+from gameai.bus.login import WorldToken
 from gameai.bus.metrics import of_process
 from gameai.bus.nats import NatsLog
 from gameai.bus.publisher import Publisher
@@ -81,7 +81,10 @@ class Announcer:
         config = world.config
         named = subjects.world(config.namespace, config.world, bus.world, bus.knowledge_base)
         file = os.environ.get(BUS_TOKEN_ENVIRONMENT)
-        login = TokenFile(file=Path(file)) if file else None
+        login = None
+        if file:
+            authority = Path(os.environ.get(CONFIG_ENVIRONMENT, "")).with_name(BUS_CA_KEY)
+            login = WorldToken(file=Path(file), authority=authority, insecure=True)
         async with (
             NatsLog(f"nats://{bus.endpoint}", name=self.service, login=login) as log,
             Publisher(log, TYPES, self.service, self.source, metrics=of_process()) as publisher,

@@ -35,10 +35,13 @@ from gameai.bus.scoped import ScopedLetters
 from gameai.bus.streams import DEAD_LETTERS, Durable, Stream
 
 _LOG = logging.getLogger(__name__)
+# asyncio says so at the end of each connection that the client has encrypted, and nothing follows from it.
+_NOISE = "returning true from eof_received() has no effect when using ssl"
+logging.getLogger("asyncio").addFilter(lambda record: record.getMessage() != _NOISE)
 # What the client raises where the connection or the server does not do its part.
 _BROKEN = (NatsError, OSError, TimeoutError)
 _CONNECT_SECONDS = 5.0
-_REQUEST_SECONDS = 5.0
+_REQUEST_SECONDS, _CLOSE_SECONDS = 5.0, 2.0
 _RECONNECT_SECONDS = 0.5
 _REOPEN_SECONDS = 1.0
 _PING_SECONDS = 10
@@ -82,7 +85,7 @@ class NatsLog:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
-        await _close(self._client)
+        await close(self._client)
 
     async def _connect(self) -> None:
         client, self._heard = _Client(), []
@@ -118,7 +121,7 @@ class NatsLog:
             raise BusError(f"no connection to the bus at {self._url}: {why}") from error
         finally:
             if self._client is not client:
-                await _close(client)
+                await close(client)
 
     async def _prepare(self, client: Client) -> None:
         """What else a new connection needs."""
@@ -343,7 +346,7 @@ class NatsLog:
                 return
             await self._connect()
             self._unanswered.clear()
-            await _close(former)
+            await close(former)
 
     @contextlib.contextmanager
     def _named(self, *what: str) -> Iterator[None]:
@@ -389,7 +392,9 @@ def _precedes(message: Msg, sequence: int, time: float | None) -> bool:
     return time is not None and metadata.timestamp.timestamp() < time
 
 
-async def _close(client: Client) -> None:
-    # A client that never tried to connect fails with an assertion.
+async def close(client: Client) -> None:
+    """Close a client's connection, whatever became of it."""
+    # A client that never tried to connect fails with an assertion, and one that was not encrypted waits without end.
     with contextlib.suppress(*_BROKEN, AssertionError):
-        await client.close()
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await client.close()

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from gameai_contract.names import HEALTH_PORT
 
@@ -45,6 +46,8 @@ def _options(given: argparse.Namespace) -> Options:
         address=given.address,
         health_port=given.health_port,
         gateways=given.gateway_account,
+        ca_file=given.bus_ca,
+        certificate=given.bus_certificate,
     )
 
 
@@ -59,7 +62,35 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """All flags."""
+    _add_brokers(parser)
     add = parser.add_argument
+    add(
+        "--gateway-account",
+        type=_account,
+        default="",
+        metavar="NAMESPACE/NAME",
+        help="ServiceAccount of the gateways, which use the streams of jobs; empty: none may",
+    )
+    add("--namespaces", default="", help="comma-separated namespaces of worlds; empty: all")
+    add(
+        "--token-hours",
+        type=float,
+        default=MOST_HOURS,
+        help="maximum validity of accepted tokens, in hours (default: %(default)s)",
+    )
+    add("--address", default="", help="listen address of the health port (default: all interfaces)")
+    add(
+        "--health-port",
+        type=flags.port,
+        default=HEALTH_PORT,
+        help=f"port of /livez, /readyz, /metrics (default {HEALTH_PORT}); 0: a free one",
+    )
+    add_server(parser)
+    flags.add_log_level(parser)
+
+
+def _add_brokers(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("brokers").add_argument
     add("--bus", required=True, metavar="URL", help="address of the brokers: nats://HOST:PORT")
     add(
         "--secret",
@@ -69,13 +100,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="Secret with the brokers' credentials, created if it is missing",
     )
     add(
-        "--gateway-account",
-        type=_account,
-        default="",
-        metavar="NAMESPACE/NAME",
-        help="ServiceAccount of the gateways, which use the streams of jobs; empty: none may",
+        "--bus-ca",
+        type=Path,
+        help="file with the certificates of the brokers' authority (PEM); without it connections are not encrypted",
     )
-    add("--namespaces", default="", help="comma-separated namespaces of worlds; empty: all")
+    add(
+        "--bus-certificate",
+        type=Path,
+        help="file with the brokers' certificate (PEM): they read theirs again when it changes",
+    )
     add(
         "--stream-replicas",
         type=_number(1, _MOST_REPLICAS),
@@ -89,26 +122,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="disk of each server for streams, in MiB; a tenth stays free",
     )
     add(
-        "--token-hours",
-        type=float,
-        default=MOST_HOURS,
-        help="maximum validity of accepted tokens, in hours (default: %(default)s)",
-    )
-    add(
         "--consumer-retention-seconds",
         type=_number(0),
         default=int(UNWANTED_SECONDS),
         help="how long the position of a consumer is kept that no world wants (default %(default)s)",
     )
-    add("--address", default="", help="listen address of the health port (default: all interfaces)")
-    add(
-        "--health-port",
-        type=flags.port,
-        default=HEALTH_PORT,
-        help=f"port of /livez, /readyz, /metrics (default {HEALTH_PORT}); 0: a free one",
-    )
-    add_server(parser)
-    flags.add_log_level(parser)
 
 
 def _account(text: str) -> str:

@@ -1,7 +1,6 @@
 """EDGE: one run of the bus's controller: keys, worlds and the Secret from the cluster; callouts and streams at the brokers."""
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import signal
@@ -9,6 +8,7 @@ import sys
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,8 +17,10 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from gameai.bus.group import WorldGroup
+from gameai.bus.login import encryption
+from gameai.bus.nats import close
 from gameai.bus.streams import Stream
-from gameai.bus_controller import letters
+from gameai.bus_controller import letters, reloading
 from gameai.bus_controller.callout import Callout
 from gameai.bus_controller.consumers import wanted
 from gameai.bus_controller.declaring import UNWANTED_SECONDS, Declared, Declaring
@@ -62,6 +64,9 @@ class Options:
     unwanted_seconds: float = UNWANTED_SECONDS
     # The account of the gateways, `<namespace>/<name>`.
     gateways: str = ""
+    # The certificates of the servers' authority, and the servers' own, which may be renewed; None: connections are not encrypted.
+    ca_file: Path | None = None
+    certificate: Path | None = None
 
 
 async def run(options: Options) -> None:
@@ -167,8 +172,14 @@ class App:
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(self._callouts(callout, held))
-            group.create_task(self._declaring.run(held.login))
-            group.create_task(letters.serve(self._options.url, held.login))
+            login = held.login(self._options.ca_file)
+            group.create_task(self._declaring.run(login))
+            group.create_task(letters.serve(self._options.url, login))
+            if self._options.certificate is not None:
+                system = held.system_login(self._options.ca_file)
+                group.create_task(
+                    reloading.run(self._options.url, system, self._options.certificate)
+                )
 
     async def _read_credentials(self) -> Credentials:
         options = self._options
@@ -191,8 +202,7 @@ class App:
                 )
             finally:
                 self._connected = False
-                with contextlib.suppress(NatsError, OSError, TimeoutError):
-                    await client.close()
+                await close(client)
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _answering(
@@ -209,6 +219,7 @@ class App:
             name="gameai-bus-controller",
             user=CALLOUT_USER,
             password=held.callout,
+            **encryption(self._options.ca_file),
             connect_timeout=_CONNECT_SECONDS,
             allow_reconnect=False,
             # A server that is gone without a word must not keep callouts that others could answer.

@@ -4,9 +4,14 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import aiohttp
-from gameai_contract.names import BUS_SECRET_ENVIRONMENT, BUS_URL_ENVIRONMENT
+from gameai_contract.names import (
+    BUS_CA_ENVIRONMENT,
+    BUS_SECRET_ENVIRONMENT,
+    BUS_URL_ENVIRONMENT,
+)
 
 from gameai.bus import subjects
 from gameai.bus.admin import NatsAdmin
@@ -53,7 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _done(given: argparse.Namespace) -> list[str]:
-    login = None if given.no_login else (await existing(server(given), given.secret)).login
+    login = (
+        None
+        if given.no_login
+        else (await existing(server(given), given.secret)).login(given.bus_ca)
+    )
     async with NatsAdmin(given.bus, name="gameai-dead-letters", login=login) as log:
         match given.action:
             case "list":
@@ -149,6 +158,12 @@ def _parser() -> argparse.ArgumentParser:
         required=False,
         metavar="NAMESPACE/NAME",
         help=f"Secret with the brokers' credentials (default: ${BUS_SECRET_ENVIRONMENT})",
+    )
+    parser.add_argument(
+        "--bus-ca",
+        type=Path,
+        default=environment.get(BUS_CA_ENVIRONMENT),
+        help=f"file with the certificates of the brokers' authority (default: ${BUS_CA_ENVIRONMENT})",
     )
     parser.add_argument(
         "--no-login", action="store_true", help="connect without credentials, to a bus on a laptop"

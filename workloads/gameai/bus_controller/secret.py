@@ -4,6 +4,7 @@ import argparse
 import base64
 import secrets  # noqa: TID251 - the edge: credentials are made here
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,23 +18,30 @@ _NOT_FOUND, _CONFLICT = 404, 409
 _PASSWORD_BYTES = 32
 # The user of the servers' own configuration that may do everything.
 STREAMS_USER = "streams"
+SYSTEM_USER = "system"
 # Keys of the Secret. Servers get the public key of the issuer and the passwords; the seed stays with this program.
 SEED, ISSUER = "issuer-seed", "issuer"
 CALLOUT, STREAMS, CLUSTER = "callout-password", "streams-password", "cluster-password"
+SYSTEM = "system-password"
+_PASSWORDS = (CALLOUT, STREAMS, CLUSTER, SYSTEM)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """The issuer of users, and the passwords with which this program connects as `callout` and as `streams`."""
+    """The issuer of users, and the passwords with which this program connects as `callout`, `streams` and `system`."""
 
     issuer: Issuer
     callout: str
     streams: str
+    system: str
 
-    @property
-    def login(self) -> Password:
-        """Of the user that may do everything at the brokers."""
-        return Password(user=STREAMS_USER, password=self.streams)
+    def login(self, ca_file: Path | None) -> Password:
+        """Of the user that may do everything with the streams."""
+        return Password(user=STREAMS_USER, password=self.streams, ca_file=ca_file)
+
+    def system_login(self, ca_file: Path | None) -> Password:
+        """Of the user that may ask servers to read their files again."""
+        return Password(user=SYSTEM_USER, password=self.system, ca_file=ca_file)
 
     def __repr__(self) -> str:
         return f"Credentials({self.issuer.public_key})"
@@ -112,7 +120,7 @@ def _new(namespace: str, name: str) -> dict[str, Any]:
         SEED: seed.hex(),
         ISSUER: Issuer.of(seed).public_key,
         # The servers read passwords as values of their configuration, where a text must not look like a number.
-        **{each: f"p{secrets.token_hex(_PASSWORD_BYTES)}" for each in (CALLOUT, STREAMS, CLUSTER)},
+        **{each: f"p{secrets.token_hex(_PASSWORD_BYTES)}" for each in _PASSWORDS},
     }
     return {
         "apiVersion": "v1",
@@ -133,9 +141,11 @@ def _read(document: dict[str, Any], name: str) -> Credentials:
         issuer = Issuer.of(bytes.fromhex(held[SEED]))
         if issuer.public_key != held[ISSUER]:
             raise ValueError(f"{ISSUER} does not belong to {SEED}")
-        if min(len(held[each]) for each in (CALLOUT, STREAMS, CLUSTER)) < _PASSWORD_BYTES:
+        if min(len(held[each]) for each in _PASSWORDS) < _PASSWORD_BYTES:
             raise ValueError("a password is too short")
-        return Credentials(issuer=issuer, callout=held[CALLOUT], streams=held[STREAMS])
+        return Credentials(
+            issuer=issuer, callout=held[CALLOUT], streams=held[STREAMS], system=held[SYSTEM]
+        )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise SecretError(
             f"Secret {name} cannot be used ({type(error).__name__}): delete it, and restart the bus's servers once it exists again"

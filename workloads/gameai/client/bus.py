@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Self
 
 from gameai_contract.names import (
+    BUS_CA_KEY,
     BUS_TOKEN_ENVIRONMENT,
     CONFIG_ENVIRONMENT,
     SERVICE_ENVIRONMENT,
@@ -22,7 +23,7 @@ from gameai.bus import subjects
 from gameai.bus.consumer import HANDLER_SECONDS, Consumer
 from gameai.bus.group import Handler, WorldGroup
 from gameai.bus.log import BusError, Log
-from gameai.bus.login import TokenFile
+from gameai.bus.login import WorldToken
 from gameai.bus.metrics import of_process
 from gameai.bus.nats import NatsLog
 from gameai.bus.publisher import Publisher
@@ -71,22 +72,20 @@ class Bus:
     def of_world(cls, *, types: Sequence[ModuleType] = (), insecure: bool = False) -> Self:
         """The bus of the world whose service this pod is, from what the operator gives it.
 
-        The servers do not encrypt connections, so that `insecure` must say that the network in between is trusted with the
-        token. Without an operator, on a laptop, there need be no token; `consume` then gets the events of all services.
-        Raises `ConfigError` in a pod of a template older than revision 5, and ValueError without `insecure`.
+        Connections are encrypted where the operator gives the pod the certificate of the servers' authority. Where it does not,
+        `insecure` must say that the network in between is trusted with the token, or no connection is made. Without an operator, on a laptop, there need be no token; `consume` then gets the events of all services.
+        Raises `ConfigError` in a pod of a template older than revision 5.
         """
-        if not insecure:
-            raise ValueError(
-                "the servers of the bus do not encrypt connections: the token would cross the network in clear. "
-                "Give insecure=True where you trust the network between here and the bus"
-            )
         names = (CONFIG_ENVIRONMENT, SERVICE_ENVIRONMENT, BUS_TOKEN_ENVIRONMENT)
         file, service, token = (os.environ.get(each, "") for each in names)
         if not Path(file).is_file() or not service or not (token or _by_hand()):
             raise ConfigError(
                 f"{', '.join(names)} must be set, as the operator does for a world's services from template revision 5 on"
             )
-        login = TokenFile(file=Path(token)) if token else None
+        authority = Path(file).with_name(BUS_CA_KEY)
+        login = None
+        if token:
+            login = WorldToken(file=Path(token), authority=authority, insecure=insecure)
         return cls(lambda: _connected(Path(file), service, login), service, types)
 
     @classmethod
@@ -134,7 +133,7 @@ class Bus:
 
 @contextlib.asynccontextmanager
 async def _connected(
-    file: Path, service: str, login: TokenFile | None
+    file: Path, service: str, login: WorldToken | None
 ) -> AsyncIterator[tuple[Log, World]]:
     """A connection, once there is one."""
     async with contextlib.AsyncExitStack() as stack:

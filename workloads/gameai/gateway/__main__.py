@@ -80,7 +80,10 @@ def _bus(given: argparse.Namespace) -> Bus | None:
     if not given.bus:
         return None
     token = given.bus_token
-    return Bus(url=given.bus, login=token and TokenFile(file=token, scoped=False))
+    if token is None:
+        return Bus(url=given.bus, login=None)
+    login = TokenFile(file=token, scoped=False, ca_file=given.bus_ca)
+    return Bus(url=given.bus, login=login)
 
 
 def _endpoints(given: list[str]) -> dict[str, list[str]]:
@@ -112,10 +115,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         parser.error("--tls-certificate and --tls-key go together")
     if given.endpoint and not given.view:
         parser.error("--endpoint needs --view")
-    if given.bus_token and not given.bus:
-        parser.error("--bus-token needs --bus")
-    if given.own_service and given.own_service.count("/") != 1:
-        parser.error("--own-service must be namespace/name")
+    for flag, needed in (("bus_token", "bus"), ("bus_ca", "bus_token")):
+        if getattr(given, flag) and not getattr(given, needed):
+            parser.error(f"--{flag.replace('_', '-')} needs --{needed.replace('_', '-')}")
     return given
 
 
@@ -176,10 +178,18 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
     where("--namespaces", default="", help="comma-separated namespaces; empty: all")
     where(
         "--own-service",
+        type=_own_service,
         default="",
         help="namespace/name of the gateways' Service; the engine slots are divided among its pods",
     )
     add_server(group)
+
+
+def _own_service(text: str) -> str:
+    """For `type` of a flag: a Service, or none."""
+    if text and text.count("/") != 1:
+        raise argparse.ArgumentTypeError("it must be namespace/name")
+    return text
 
 
 def _add_jobs(parser: argparse.ArgumentParser) -> None:
@@ -194,6 +204,11 @@ def _add_jobs(parser: argparse.ArgumentParser) -> None:
         "--bus-token",
         type=Path,
         help="file with a ServiceAccount token for the bus, read again for each connection",
+    )
+    where(
+        "--bus-ca",
+        type=Path,
+        help="file with the certificates of the bus's authority (PEM); without it the token crosses the network in clear",
     )
 
 

@@ -55,7 +55,7 @@ class Callers:
                 f"{caller.name} does not speak for {name[:64] or 'any world'}: add it to the world's callers"
             )
         if name or not mine:
-            remedy = "" if "/" in name else ": write namespace/name"
+            remedy = ": write namespace/name" if name and "/" not in name else ""
             raise NotFoundError(f"world {name[:64]!r} does not exist{remedy}", field="world")
         raise InvalidArgumentError(
             "world must be named, unless it is the only one of the caller's own namespace: "
