@@ -27,6 +27,22 @@ def write(folder: Path, *addresses: str) -> None:
     """Write, for a server at these addresses too: ca, server, admin, front-proxy (`.crt`, `.key`) and service-account (`.key`, `.pub`)."""
     folder.mkdir(parents=True, exist_ok=True)
     issuer = _authority(folder)
+    _issue_server(folder, issuer, *addresses)
+    _issue(folder / "admin", _name("devcluster-admin", "system:masters"), issuer)
+    _issue(folder / "front-proxy", _name("front-proxy"), issuer)
+    _service_account_key(folder)
+
+
+def renew(folder: Path, *addresses: str) -> None:
+    """Write another certificate of the same authority for the server."""
+    key = serialization.load_pem_private_key((folder / "ca.key").read_bytes(), None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError(f"{folder / 'ca.key'} is no key of ours")
+    certificate = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
+    _issue_server(folder, Issuer(key=key, name=certificate.subject), *addresses)
+
+
+def _issue_server(folder: Path, issuer: Issuer, *addresses: str) -> None:
     alternatives = x509.SubjectAlternativeName(
         [
             *map(x509.DNSName, _SERVER_NAMES),
@@ -37,9 +53,6 @@ def write(folder: Path, *addresses: str) -> None:
         ]
     )
     _issue(folder / "server", _name("kube-apiserver"), issuer, alternatives)
-    _issue(folder / "admin", _name("devcluster-admin", "system:masters"), issuer)
-    _issue(folder / "front-proxy", _name("front-proxy"), issuer)
-    _service_account_key(folder)
 
 
 def _authority(folder: Path) -> Issuer:

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gameai.bus import subjects
 from gameai.bus.batches import Limits
 from gameai.bus.log import BusError, Outgoing, RefusedError, Start
+from gameai.bus.login import encryption
 from gameai.bus.nats import NatsLog
 from gameai.bus.publisher import Publisher
 from gameai.bus.streams import LOG, STREAMS
@@ -147,11 +149,22 @@ async def test_nothing_of_others_can_be_listened_to(bus: Bus) -> None:
             await found.unsubscribe()
 
 
+@dataclass(frozen=True)
+class Anonymous:
+    """A client that shows nothing."""
+
+    ca_file: Path
+    scoped: bool = True
+
+    def options(self) -> dict[str, Any]:
+        return encryption(self.ca_file)
+
+
 async def test_who_has_no_grant_does_not_connect(bus: Bus) -> None:
     logins = [
         bus.login("stranger"),
         bus.login("moor-world", "gameai-gateway"),
-        None,
+        Anonymous(bus.ca_file),
     ]
     tried = [NatsLog(bus.server.url, login=login).__aenter__() for login in logins]
     for found in await asyncio.gather(*tried, return_exceptions=True):

@@ -78,11 +78,11 @@ def shown(port: int, authority: Path) -> int:
     return x509.load_pem_x509_certificate(text.encode()).serial_number
 
 
-def renewed(tls: Path, tmp_path: Path) -> int:
-    """Another certificate of another authority in the place of the first; its serial number."""
-    made = tmp_path / "renewed"
-    pki.write(made)
-    for name, file in (("tls.key", "server.key"), ("tls.crt", "server.crt"), ("ca.crt", "ca.crt")):
+def renewed(folder: Path) -> int:
+    """Another certificate in the place of the first; its serial number."""
+    tls, made = folder / "tls", folder / "pki"
+    pki.renew(made)
+    for name, file in (("tls.key", "server.key"), ("tls.crt", "server.crt")):
         shutil.copy(made / file, tls / name)
     return x509.load_pem_x509_certificate((tls / "tls.crt").read_bytes()).serial_number
 
@@ -93,7 +93,7 @@ async def test_servers_take_up_a_renewed_certificate_and_connections_stay(
     async with clustered(api, namespace, tmp_path) as bus, bus.streams() as streams:
         tls = bus.folder / "tls"
         before = [await asyncio.to_thread(shown, each.port, tls / "ca.crt") for each in bus.servers]
-        serial = renewed(tls, tmp_path)
+        serial = renewed(bus.folder)
         assert serial not in before
         held = variables(api.get("Secret", install.NAMESPACE, SECRET))
         login = Password(user="system", password=held["SYSTEM_PASSWORD"], ca_file=bus.ca_file)
@@ -105,16 +105,14 @@ async def test_servers_take_up_a_renewed_certificate_and_connections_stay(
             assert await again.counts(LOG) == {}
 
 
-async def test_the_controller_asks_the_servers_when_the_certificate_changes(
-    bus: Bus, tmp_path: Path
-) -> None:
+async def test_the_controller_asks_the_servers_when_the_certificate_changes(bus: Bus) -> None:
     held = variables(bus.api.get("Secret", install.NAMESPACE, SECRET))
     tls = bus.folder / "tls"
     login = Password(user="system", password=held["SYSTEM_PASSWORD"], ca_file=bus.ca_file)
     running = asyncio.create_task(reloading.run(bus.url, login, tls / "tls.crt", (0.5,)))
     # That after its start.
     await asyncio.sleep(2.0)
-    serial = renewed(tls, tmp_path)
+    serial = renewed(bus.folder)
     async with asyncio.timeout(20):
         while await asyncio.to_thread(shown, bus.server.port, bus.ca_file) != serial:
             await asyncio.sleep(0.2)

@@ -35,13 +35,12 @@ from gameai.bus.scoped import ScopedLetters
 from gameai.bus.streams import DEAD_LETTERS, Durable, Stream
 
 _LOG = logging.getLogger(__name__)
-# asyncio says so at the end of each connection that the client has encrypted, and nothing follows from it.
+# Of asyncio, at the end of each connection that the client has encrypted; nothing follows from it.
 _NOISE = "returning true from eof_received() has no effect when using ssl"
 logging.getLogger("asyncio").addFilter(lambda record: record.getMessage() != _NOISE)
 # What the client raises where the connection or the server does not do its part.
 _BROKEN = (NatsError, OSError, TimeoutError)
-_CONNECT_SECONDS = 5.0
-_REQUEST_SECONDS, _CLOSE_SECONDS = 5.0, 2.0
+_CONNECT_SECONDS, _REQUEST_SECONDS, _CLOSE_SECONDS = 5.0, 5.0, 2.0
 _RECONNECT_SECONDS = 0.5
 _REOPEN_SECONDS = 1.0
 _PING_SECONDS = 10
@@ -95,7 +94,8 @@ class NatsLog:
                 await client.connect(
                     self._url,
                     name=self._name,
-                    connect_timeout=int(_CONNECT_SECONDS),
+                    # Less than all tries: `wait_for` may lose a cancellation that comes together with its own end.
+                    connect_timeout=max(1, int(0.8 * _CONNECT_SECONDS)),
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=_RECONNECT_SECONDS,  # type: ignore[arg-type] # it takes fractions of a second
                     ping_interval=_PING_SECONDS,
