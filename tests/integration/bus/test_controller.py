@@ -10,7 +10,7 @@ import pytest
 from gameai.bus import subjects
 from gameai.bus.batches import Limits
 from gameai.bus.log import BusError, Outgoing, RefusedError, Start
-from gameai.bus.login import encryption
+from gameai.bus.login import Login, encryption
 from gameai.bus.nats import NatsLog
 from gameai.bus.publisher import Publisher
 from gameai.bus.streams import LOG, STREAMS
@@ -161,7 +161,7 @@ class Anonymous:
 
 
 async def test_who_has_no_grant_does_not_connect(bus: Bus) -> None:
-    logins = [
+    logins: list[Login] = [
         bus.login("stranger"),
         bus.login("moor-world", "gameai-gateway"),
         Anonymous(bus.ca_file),
