@@ -1,4 +1,4 @@
-"""EDGE: certificate authorities, of the gateways or of the event bus, which worlds get beside their configuration; a file may change."""
+"""EDGE: certificate authorities, of the gateways or of the event bus, which worlds get with their configuration; a file may change."""
 
 import asyncio
 import logging

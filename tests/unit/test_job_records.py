@@ -34,9 +34,9 @@ def failure(reason: str, code: int = code_pb2.UNAVAILABLE) -> inference.Answer:
 
 
 def after(answer: inference.Answer, attempts: int = 1) -> records.Record:
-    begun = records.begun(record(), NOW)
-    begun.job.attempts = attempts
-    return records.answered(begun, answer, NOW + SECOND)
+    started = records.started(record(), NOW)
+    started.job.attempts = attempts
+    return records.answered(started, answer, NOW + SECOND)
 
 
 def test_a_job_waits_for_an_hour_at_normal_priority_unless_it_says_otherwise() -> None:
@@ -116,8 +116,8 @@ def test_a_record_is_kept_until_the_job_expires_and_then_as_long_as_it_says() ->
 
 
 def test_an_attempt_counts_and_the_first_one_is_the_start() -> None:
-    first = records.begun(record(), NOW + SECOND)
-    second = records.begun(first, NOW + 2 * SECOND)
+    first = records.started(record(), NOW + SECOND)
+    second = records.started(first, NOW + 2 * SECOND)
     assert (first.job.attempts, second.job.attempts) == (1, 2)
     assert second.job.start_time.ToMicroseconds() == NOW + SECOND
     assert second.job.state == pb.JOB_STATE_RUNNING
@@ -127,7 +127,7 @@ def test_a_message_is_left_over_where_the_job_has_another_one_or_has_ended() -> 
     queued = records.queued(record(), "games/other", 7)
     assert queued.tier == "games/other"
     assert not records.is_left_over(queued, 7)
-    assert not records.is_left_over(records.begun(queued, NOW), 7)
+    assert not records.is_left_over(records.started(queued, NOW), 7)
     assert records.is_left_over(queued, 8)
     assert records.is_left_over(records.cancelled(queued, NOW), 7)
     assert records.queued_seconds(record(), NOW) == 3600 + 60
@@ -137,10 +137,10 @@ def test_a_caller_sees_that_a_job_has_expired_when_no_gateway_can_still_answer_i
     late = NOW + 3600 * SECOND
     assert records.shown(record(), late + SECOND) == record()
     assert records.shown(record(), late + 3 * SECOND).job.state == pb.JOB_STATE_EXPIRED
-    begun = records.begun(record(), NOW)
-    answer = records.answered(begun, ENGINE, late)
-    assert records.in_time(begun, answer, late - 1) == answer
-    assert records.in_time(begun, answer, late).job.state == pb.JOB_STATE_EXPIRED
+    started = records.started(record(), NOW)
+    answer = records.answered(started, ENGINE, late)
+    assert records.in_time(started, answer, late - 1) == answer
+    assert records.in_time(started, answer, late).job.state == pb.JOB_STATE_EXPIRED
 
 
 def test_an_answer_of_an_engine_or_the_fresh_cache_ends_a_job_and_its_question_is_forgotten() -> (
@@ -179,7 +179,7 @@ DEGRADED = inference.Answer(
 def test_a_job_waits_after_an_attempt_without_an_answer(
     answer: inference.Answer, attempts: int, pause: float, words: str
 ) -> None:
-    before = records.begun(record(), NOW)
+    before = records.started(record(), NOW)
     waiting = records.answered(before, answer, NOW)
     assert (waiting.job.state, waiting.job.attempts) == (pb.JOB_STATE_WAITING, attempts)
     assert waiting.job.waiting_reason == words
@@ -201,9 +201,9 @@ def test_the_fifth_failure_is_the_last() -> None:
 
 
 def test_a_job_whose_gateways_ended_five_times_fails_before_the_next() -> None:
-    worn = records.begun(record(), NOW)
+    worn = records.started(record(), NOW)
     worn.job.attempts = 5
-    ended = records.begun(worn, NOW)
+    ended = records.started(worn, NOW)
     assert ended.job.state == pb.JOB_STATE_FAILED
     assert "the gateway that asked ended each time" in ended.job.answer.error.message
 

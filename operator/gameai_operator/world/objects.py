@@ -45,7 +45,7 @@ class Authorities:
     bus: str = ""
 
     def files(self) -> dict[str, str]:
-        """Those that a world gets beside its configuration, by the names of their files."""
+        """Those that a world gets with its configuration, by the names of their files."""
         found = {GATEWAY_CA_KEY: self.gateway, BUS_CA_KEY: self.bus}
         return {name: text for name, text in found.items() if text}
 

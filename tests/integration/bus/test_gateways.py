@@ -64,7 +64,7 @@ async def kept_and_taken(store: JobStore) -> None:
     # A lost answer is found out, and what another program has changed is not.
     assert await store.replace(moved, cancelled, now) == ended
     with pytest.raises(MovedError):
-        await store.replace(moved, records.begun(moved.record, now), now)
+        await store.replace(moved, records.started(moved.record, now), now)
     async with asyncio.timeout(20):
         while await store.waiting("games/bronze") or await store.waiting("games/silver"):
             await asyncio.sleep(0.1)

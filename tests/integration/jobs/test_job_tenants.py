@@ -1,4 +1,4 @@
-"""Jobs of one tenant, tier or client beside those of others."""
+"""Jobs of one tenant, tier or client, and what others keep."""
 
 import asyncio
 import json

@@ -63,7 +63,7 @@ class Attempt:
         self._store, self._queue, self._delivery = store, queue, delivery
         self._job_id = delivery.message.payload.decode("ascii", "replace")
         # The record while an engine is asked for it.
-        self._begun: Kept | None = None
+        self._started: Kept | None = None
 
     async def adopt(self, delivery: Delivery) -> None:
         """The same message came again, because the bus was away and its lease has ended: this attempt goes on with it."""
@@ -124,20 +124,20 @@ class Attempt:
             await self._settle(found, records.failed(found.record, error, _now_us()))
 
     async def _ask(self, found: Kept, world: WorldView) -> None:
-        begun = records.begun(found.record, _now_us())
-        if begun.job.state in records.ENDED:
-            await self._settle(found, begun)
+        started = records.started(found.record, _now_us())
+        if started.job.state in records.ENDED:
+            await self._settle(found, started)
             return
         try:
-            self._begun = await self._replaced(found, begun)
+            self._started = await self._replaced(found, started)
         except MovedError:
             await self._leave()
             return
-        answer = await self._answer(self._begun, world)
+        answer = await self._answer(self._started, world)
         if answer is None:
             await self._leave()
             return
-        await self._settle(self._begun, records.answered(begun, answer, _now_us()))
+        await self._settle(self._started, records.answered(started, answer, _now_us()))
 
     async def _answer(self, kept: Kept, world: WorldView) -> pb.Answer | None:
         """The answer of the tier; None where the job was cancelled, or another gateway has it."""
@@ -191,7 +191,7 @@ class Attempt:
         except MovedError:
             await self._leave()
             return
-        self._begun = None
+        self._started = None
         if stored.job.state in records.ENDED:
             self._metrics.count_ended(self._queue.tier, _RESULTS[stored.job.state])
             await self._delivery.done()
@@ -223,7 +223,7 @@ class Attempt:
 
     async def give_back(self) -> None:
         """This gateway ends: another one takes the job at once, and the attempt does not count."""
-        kept, now = self._begun, _now_us()
+        kept, now = self._started, _now_us()
         with contextlib.suppress(BusError, TimeoutError):
             async with asyncio.timeout(_GIVE_BACK_SECONDS):
                 await self._give_back(kept, now)

@@ -198,7 +198,7 @@ def is_left_over(record: Record, sequence: int) -> bool:
     return record.job.state in ENDED or record.queue_sequence != sequence
 
 
-def begun(record: Record, now_us: int) -> Record:
+def started(record: Record, now_us: int) -> Record:
     """A gateway has taken the job; or it fails, because that was tried often enough."""
     if record.job.attempts >= MOST_ATTEMPTS:
         return _given_up(record, "the gateway that asked ended each time", now_us)
