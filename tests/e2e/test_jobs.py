@@ -1,6 +1,6 @@
 """Jobs from a pod to engines' pods of a Bronze tier that had none, while gateways and the bus are replaced."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from gameai_devcluster import e2e
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
-def archive(api: Api, release: dict[str, float], environment: e2e.Environment) -> Json:
+def archive(api: Api, release: dict[str, float], environment: e2e.Environment) -> Iterator[Json]:
     """A Bronze tier without a replica, and a world that may use it."""
     tier = manifest(
         "e2e",
@@ -31,7 +31,7 @@ def archive(api: Api, release: dict[str, float], environment: e2e.Environment) -
     )
     tier["spec"]["class"] = "Bronze"
     del tier["spec"]["replicas"]
-    account = {"name": "scribe", "namespace": "e2e"}
+    account = {"name": "archivist", "namespace": "e2e"}
     api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
     api.apply(tier, manager="kubectl")
     made = world(
@@ -39,10 +39,17 @@ def archive(api: Api, release: dict[str, float], environment: e2e.Environment) -
         name="archive",
         services=[],
         roles=[{"name": "chronicle", "tierRef": {"name": "scribes"}}],
-        callers=[{"namespace": "e2e", "serviceAccount": "scribe"}],
+        callers=[{"namespace": "e2e", "serviceAccount": "archivist"}],
     )
     api.apply(made, manager="kubectl")
-    return real.wait_ready(api, "GameWorld", "e2e", "archive")
+    yield real.wait_ready(api, "GameWorld", "e2e", "archive")
+    api.delete("GameWorld", "e2e", "archive")
+    api.delete("ModelTier", "e2e", "scribes")
+    until("the tier is gone", lambda: not deployments(api), seconds=120)
+
+
+def deployments(api: Api) -> list[Json]:
+    return api.list("Deployment", "e2e", selector="gameai.dev/tier=scribes")
 
 
 def replicas(api: Api) -> int:
@@ -62,7 +69,7 @@ def test_jobs_wake_a_tier_and_are_answered_while_gateways_and_the_bus_are_replac
 ) -> None:
     until("the tier has no pod", lambda: asleep(api), seconds=180)
     image = f"{environment.registry}/gameai-workloads:{environment.workloads_tag}"
-    scribe = real.Caller(api, "e2e", image, (), name="scribe", account="scribe", world="archive")
+    scribe = real.Caller(api, "e2e", image, (), name="scribe", account="archivist", world="archive")
     scribe.wait_said("all submitted")
     kubectl("-n", real.SYSTEM, "delete", "pod", f"{BUS}-0", "--force", "--grace-period=0")
     kubectl("-n", real.SYSTEM, "rollout", "restart", f"deployment/{GATEWAY}")
