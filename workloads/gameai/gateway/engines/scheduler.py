@@ -141,7 +141,7 @@ class Scheduler:
             self._outcome.failed(inquiry, Reason.DEGRADED_REASON_QUEUE_FULL, monotonic())
 
     def latest(self, inquiry: Inquiry, now: float) -> float:
-        """When an inquiry must have begun to be ready in time."""
+        """When an inquiry must have started to be ready in time."""
         needed = self.estimate.needed(inquiry.size, inquiry.budget, now)
         return inquiry.deadline - inquiry.margin - needed
 

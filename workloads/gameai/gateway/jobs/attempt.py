@@ -23,7 +23,7 @@ from gameai.gateway.routing.snapshot import TierView, WorldView
 from gameai.inference.v1 import inference_pb2 as pb
 from gameai.jobs.v1 import jobs_pb2
 
-# While a job is answered: the bus is told that it is, and whether it was cancelled is looked up.
+# While a job is answered: its lease is renewed, and its record is read, since it may have been cancelled.
 _RENEW_SECONDS, _CHECK_SECONDS = 10.0, 3.0
 # Until a job is looked at again whose world or role is not there; and whose record is not there yet, and how often.
 _AWAY_SECONDS, _UNWRITTEN_SECONDS, _MOST_UNWRITTEN = 30.0, 0.5, 60
@@ -66,7 +66,7 @@ class Attempt:
         self._started: Kept | None = None
 
     async def adopt(self, delivery: Delivery) -> None:
-        """The same message came again, because the bus was away and its lease has ended: this attempt goes on with it."""
+        """The same message came again, because the bus was away and its lease has ended: this attempt continues with it."""
         self._delivery = delivery
         await self._renew()
 
