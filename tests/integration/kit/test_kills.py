@@ -21,6 +21,7 @@ from gameai.bus.admin import NatsAdmin
 from gameai.bus.batches import parsed
 from gameai.bus.group import WorldGroup
 from gameai.bus.log import Start
+from gameai.bus.login import Password
 from gameai.bus.publisher import Publisher
 from gameai.bus.streams import LOG
 from gameai.events.v1.events_pb2 import EntityKilled
@@ -30,8 +31,16 @@ from gameai_devcluster.processes import free_port
 from grpc import aio
 from support.bounties import Example
 from support.bus import METRICS, MOOR, REGISTRY
+from support.managed_bus import certificates
 
 AGAIN = (grpc.StatusCode.ABORTED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+# Encrypted as in a cluster; anyone may connect.
+OPEN = """\
+port: 4222
+http_port: 8222
+jetstream { store_dir: /data, max_file: 4G, max_mem: 1G }
+tls { cert_file: "/tls/tls.crt", key_file: "/tls/tls.key", timeout: 5, handshake_first: true }
+"""
 GROUP = WorldGroup(world=MOOR, consumer="bounties", services=("game-server",))
 
 
@@ -62,6 +71,7 @@ class Stage:
         }
         (self.folder / "world.json").write_text(json.dumps(config))
         claims = {"sub": f"system:serviceaccount:{MOOR.namespace}:bounties"}
+        (self.folder / "bus-ca.crt").write_bytes((self.folder / "tls" / "ca.crt").read_bytes())
         (self.folder / "token").write_text(jwt.encode(claims, "k" * 32, "HS256"))
 
     async def replica(self, port: int) -> asyncio.subprocess.Process:
@@ -166,13 +176,15 @@ async def test_bounties_are_posted_and_paid_once_while_everything_is_killed(
     chance = random.Random(seed)
     database = postgres.start(tmp_path / "postgres")
     try:
-        with broker(tmp_path) as server:
+        tls = certificates(tmp_path)
+        login = Password(user="test", password="", ca_file=tls / "ca.crt")
+        with broker(tmp_path, OPEN, certificates=tls) as server:
             await asyncio.wait_for(server.answers(), 10)
             stage = Stage(
                 example=example, folder=tmp_path, database=database.database("kit"), server=server
             )
             stage.write()
-            async with NatsAdmin(server.url) as nats, killed_often(stage, chance):
+            async with NatsAdmin(server.url, login=login) as nats, killed_often(stage, chance):
                 await nats.declare(SMALL)
                 # As the bus's controller does.
                 for durable in (GROUP.durable(3.0), GROUP.redrives(3.0)):
