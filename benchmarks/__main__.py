@@ -21,6 +21,7 @@ NAMES = (
     "memory",
     "bus",
     "inbox",
+    "settings",
     "state",
     "jobs",
     "filters",

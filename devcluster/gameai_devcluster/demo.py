@@ -2,14 +2,11 @@
 
 import argparse
 import asyncio
-import contextlib
-import datetime
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +14,7 @@ from typing import NamedTuple
 from gameai.client import Gateway
 from gameai.weather.v1 import weather_pb2, weather_pb2_grpc
 
-from gameai_devcluster import cluster, inference, install, laptop_bus, operators, story
+from gameai_devcluster import cluster, day, inference, install, laptop_bus, operators, story
 from gameai_devcluster.api import Api, Json, from_kubeconfig, path
 from gameai_devcluster.binary import BuildError
 from gameai_devcluster.services import Service, ServiceLaunch
@@ -38,10 +35,6 @@ _QUESTIONS = (
     "What does a cart pay at Tamrel bridge?",
     "Who killed the twin king under the black banner?",
 )
-# A day of the world, at six times the speed of one a minute, from five in the morning.
-_DAY_SECONDS, _DAWN_SECONDS = 10.0, 5 * 3600
-_PUBLISHERS = ("time-manager", "weather-manager")
-_EVENTS = ("PhaseChanged", "WeatherChanged")
 _PLAYERS = (300, 300, 900, 1600, 2400, 2400, 2400, 1200, 400, 300, 300, 300, 300, 300)
 
 
@@ -123,7 +116,7 @@ def _play(stage: Stage) -> None:
     _say("6/11 starting a weather-manager here, from the world's own configuration object")
     _ask_the_weather(api)
     _say("7/11 a day of the world in ten seconds: what its services publish on an event bus here")
-    _watch_a_day(api)
+    _play_a_day(api)
     _say("8/11 a game loop asks Gold and Silver through a gateway on this machine")
     _say("    (simulators stand for vLLM: no model, made-up words, latencies as declared)")
     with (
@@ -282,52 +275,12 @@ def _ask_the_weather(api: Api) -> None:
     )
 
 
-def _watch_a_day(api: Api) -> None:
-    """The services of the world as processes here, a fast clock, and one subscriber that prints their events."""
-    folder = _DEV / "day"
-    seen: list[str] = []
-
-    def show(text: str) -> None:
-        seen.append(text)
-        _say(f"    {text}")
-
-    with laptop_bus.running(folder) as server, contextlib.ExitStack() as stack:
-        document = json.loads(api.get("ConfigMap", "eldermoor", "moor-world")["data"]["world.json"])
-        config = folder / "world.json"
-        config.write_text(json.dumps(_fast(document, server.port)))
-        for name in _PUBLISHERS:
-            launch = ServiceLaunch(name=name, config=config, log=folder / f"{name}.log")
-            stack.callback(Service(launch).wait_serving().close)
-        asyncio.run(_shown(server.url, show))
-    missing = [each for each in _EVENTS if not any(each in line for line in seen)]
-    if missing:
-        raise DemoError(f"no {missing[0]} was published; the logs are in {folder}")
-
-
-def _fast(document: Json, bus: int) -> Json:
-    """A world whose day takes ten seconds, and its bus."""
-    now = datetime.datetime.now(datetime.UTC)  # noqa: TID251 - the edge
-    clock = {"effectiveAt": f"{now:%Y-%m-%dT%H:%M:%SZ}", "worldSeconds": str(_DAWN_SECONDS)}
-    settings = {
-        "weather-manager": {"regions": "coast, moor", "stepMinutes": "360"},
-        "time-manager": {},
-    }
-    return {
-        **document,
-        "clock": {"anchors": [{**clock, "speed": "6", "dayLengthMinutes": 1}]},
-        "services": {
-            name: {"endpoint": "", "settings": given, "settingsHash": ""}
-            for name, given in settings.items()
-        },
-        "bus": {"endpoint": f"127.0.0.1:{bus}", "world": "demo", "knowledgeBase": ""},
-    }
-
-
-async def _shown(url: str, show: Callable[[str], None]) -> None:
-    """Print the events of a day."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_DAY_SECONDS):
-            await laptop_bus.printed(url, laptop_bus.types_of([]), show)
+def _play_a_day(api: Api) -> None:
+    document = json.loads(api.get("ConfigMap", "eldermoor", "moor-world")["data"]["world.json"])
+    try:
+        day.play(_DEV / "day", document, lambda text: _say(f"    {text}"))
+    except day.DayError as error:
+        raise DemoError(str(error)) from error
 
 
 def _wait_answering(api: Api, name: str, replicas: int) -> None:

@@ -18,7 +18,7 @@ from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.testing.waiting import condition, knowledge_settled, until
 from support import real
 from support.live import manifest, world
-from support.pod_programs import ASK, SAVE, TELL
+from support.pod_programs import ASK, SAVE, TELL, TURN
 
 Kubectl = Callable[..., str]
 NAMESPACE, NAME = "e2e", "lore"
@@ -174,7 +174,7 @@ def test_a_storyteller_answers_through_a_tier_from_the_memory(
     api.delete("ModelTier", NAMESPACE, "scribe")
 
 
-def test_a_state_manager_keeps_objects_in_a_database_of_its_world(
+def test_state_and_settings_are_kept_in_a_database_of_their_world(
     lore: Json, api: Api, kubectl: Kubectl
 ) -> None:
     password = base64.b64decode(api.get("Secret", NAMESPACE, f"{NAME}-db")["data"]["password"])
@@ -198,7 +198,9 @@ def test_a_state_manager_keeps_objects_in_a_database_of_its_world(
         },
     }
     api.apply(policy, manager="kubectl")
-    saved = world(NAMESPACE, name="saver", services=[{"name": "state-manager"}])
+    saved = world(
+        NAMESPACE, name="saver", services=[{"name": "state-manager"}, {"name": "settings"}]
+    )
     saved["spec"]["database"] = {
         "external": {
             "host": f"{NAME}-db.{NAMESPACE}.svc",
@@ -212,18 +214,21 @@ def test_a_state_manager_keeps_objects_in_a_database_of_its_world(
     inside = ("exec", "deployment/saver-state-manager", "--", "python", "-c", SAVE)
     first = kubectl("-n", NAMESPACE, *inside)
     assert first.startswith("gold ")
+    turned = ("exec", "deployment/saver-settings", "--", "python", "-c", TURN)
+    assert kubectl("-n", NAMESPACE, *turned).split() == ["5", "2"]
     selector = "gameai.dev/world=saver"
     uids = {each["metadata"]["uid"] for each in real.live(api, NAMESPACE, selector)}
     kubectl("-n", NAMESPACE, "delete", "pod", "-l", selector)
 
     def replaced() -> bool:
         pods = real.live(api, NAMESPACE, selector)
-        return bool(pods) and all(
+        return len(pods) == len(uids) and all(
             real.is_ready(each) and each["metadata"]["uid"] not in uids for each in pods
         )
 
-    until("another pod serves", replaced, seconds=120)
+    until("other pods serve", replaced, seconds=120)
     assert kubectl("-n", NAMESPACE, *inside) == first, "the same version: it was written once"
+    assert kubectl("-n", NAMESPACE, *turned).split() == ["5", "2"]
     api.delete("GameWorld", NAMESPACE, "saver")
 
 

@@ -53,3 +53,23 @@ with grpc.insecure_channel("localhost:50051") as channel:
     (found,) = state.BatchGetObjects(pb.BatchGetObjectsRequest(keys=[key]), timeout=10).objects
     print(found.value.decode(), found.version)
 """
+# Runs in the pod of the settings service: declares a key and sets its value where there is none, and reads it.
+TURN = """
+import uuid
+import grpc
+from gameai.settings.v1 import settings_pb2 as pb
+from gameai.settings.v1.settings_pb2_grpc import SettingsServiceStub
+
+said = {"author": "test", "reason": "end to end"}
+with grpc.insecure_channel("localhost:50051") as channel:
+    settings = SettingsServiceStub(channel)
+    if not settings.GetEffective(pb.GetEffectiveRequest(), timeout=10).settings:
+        spawn = pb.Declaration(key="spawn", description="Spawns.", default=pb.Value(whole=1))
+        request = pb.DeclareSettingsRequest(request_id=str(uuid.uuid4()), declarations=[spawn], **said)
+        settings.DeclareSettings(request, timeout=10)
+        change = pb.Change(key="spawn", layer=pb.LAYER_WORLD, value=pb.Value(whole=5))
+        request = pb.UpdateSettingsRequest(request_id=str(uuid.uuid4()), changes=[change], **said)
+        settings.UpdateSettings(request, timeout=10)
+    (found,) = settings.GetEffective(pb.GetEffectiveRequest(keys=["spawn"]), timeout=10).settings
+    print(found.value.whole, found.revision)
+"""

@@ -4,6 +4,7 @@ from gameai.kit.call import Call, Occurred
 from gameai.kit.database import Database
 from gameai.kit.kit import Kit
 from gameai.kit.methods import handlers, mutation, on, query
+from gameai.kit.opening import kit_of
 from gameai.kit.worlds import KitWorld, OneWorld, Worlds
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "OneWorld",
     "Worlds",
     "handlers",
+    "kit_of",
     "mutation",
     "on",
     "query",

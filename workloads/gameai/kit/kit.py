@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, LiteralString, Self, TypeVar, cast
 
@@ -150,7 +150,7 @@ class Kit:
 
         Raises errors of `gameai.errors`.
         """
-        world = self._of(context)
+        world = self.world_of(context)
         key = requests.key(self._service, world.name, name, request)
         named = request.DESCRIPTOR.full_name
         try:
@@ -169,7 +169,7 @@ class Kit:
         self, method: Callable[[Q, Call], Awaitable[T]], request: Q, context: Context
     ) -> T:
         """What a method reads; a stream reads each of its parts by a call. Raises errors of `gameai.errors`."""
-        world = self._of(context)
+        world = self.world_of(context)
 
         async def read() -> T:
             async with self._transaction(world) as connection:
@@ -266,8 +266,18 @@ class Kit:
                 raise UnavailableError(f"{error}: call again") from error
         raise ConflictError("others change the same at this moment: call again")
 
-    def _of(self, context: Context) -> KitWorld:
-        """The world that a call is about. Raises `NotFoundError`."""
+    @contextlib.contextmanager
+    def from_memory(self, context: Context) -> Iterator[KitWorld]:
+        """The world of a call that is answered without the database, within the limits of the world.
+
+        Raises `NotFoundError`, `InvalidArgumentError`, `ExhaustedError`.
+        """
+        world = self.world_of(context)
+        with self._limiter.held(world.name):
+            yield world
+
+    def world_of(self, context: Context) -> KitWorld:
+        """The world that a call is about. Raises `NotFoundError`, `InvalidArgumentError`."""
         given = [
             str(value) for key, value in context.invocation_metadata() or () if key == WORLD_HEADER
         ]

@@ -44,15 +44,15 @@ class LiveWorld:
     def take(self, config: WorldConfig) -> None:
         """Replace the configuration and wake all waiters."""
         self.config = config
-        self._notify()
+        self.notify()
 
     def drain(self) -> None:
         """End every stream: its caller finds another replica."""
         self.draining = True
-        self._notify()
+        self.notify()
 
     async def wait_for_change(self, until: int | None) -> None:
-        """Sleep until a wall time in µs, or until the configuration changes. Raises `DrainingError`."""
+        """Sleep until a wall time in µs, or until something changes. Raises `DrainingError`."""
         if self.draining:
             raise DrainingError("this replica is going away: call again")
         left = _MOST_SLEEP_SECONDS
@@ -64,7 +64,8 @@ class LiveWorld:
         if self.draining:
             raise DrainingError("this replica is going away: call again")
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
+        """Wake all waiters: something that they look at has changed."""
         self._changed.set()
         self._changed = asyncio.Event()
 

@@ -34,6 +34,7 @@ class _SourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Source.ValueTy
     SOURCE_WEATHER_MANAGER: _Source.ValueType  # 1
     SOURCE_TIME_MANAGER: _Source.ValueType  # 2
     SOURCE_EVENT_BUS: _Source.ValueType  # 4
+    SOURCE_SETTINGS: _Source.ValueType  # 15
     SOURCE_STATE_MANAGER: _Source.ValueType  # 16
     SOURCE_GAME_SERVER: _Source.ValueType  # 31
 
@@ -44,6 +45,7 @@ SOURCE_UNSPECIFIED: Source.ValueType  # 0
 SOURCE_WEATHER_MANAGER: Source.ValueType  # 1
 SOURCE_TIME_MANAGER: Source.ValueType  # 2
 SOURCE_EVENT_BUS: Source.ValueType  # 4
+SOURCE_SETTINGS: Source.ValueType  # 15
 SOURCE_STATE_MANAGER: Source.ValueType  # 16
 SOURCE_GAME_SERVER: Source.ValueType  # 31
 Global___Source: _TypeAlias = Source  # noqa: Y015
@@ -259,6 +261,70 @@ class OwnerDeleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OwnerDeleted: _TypeAlias = OwnerDeleted  # noqa: Y015
+
+@_typing.final
+class SettingChanged(_message.Message):
+    """A declaration or a value of a setting was changed or removed. The value is not in the event: read it where it matters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SETTING_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    setting: _builtins.int
+    """Name of the key."""
+    layer: _builtins.int
+    """Number of the layer: 1 declaration, 2 world, 3 region, 4 rollout, 5 player."""
+    scope: _builtins.int
+    """Name of the region or of the player; 0 for the other layers."""
+    revision: _builtins.int
+    """The revision of the change; 0 for layer player."""
+    def __init__(
+        self,
+        *,
+        setting: _builtins.int = ...,
+        layer: _builtins.int = ...,
+        scope: _builtins.int = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["layer", b"layer", "revision", b"revision", "scope", b"scope", "setting", b"setting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettingChanged: _TypeAlias = SettingChanged  # noqa: Y015
+
+@_typing.final
+class SettingsRestored(_message.Message):
+    """Declarations and values of settings were restored as they were at a revision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    RESTORED_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """The revision of the change."""
+    restored: _builtins.int
+    """The revision that was restored."""
+    changed: _builtins.int
+    """How many declarations and values changed."""
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        restored: _builtins.int = ...,
+        changed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "restored", b"restored", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettingsRestored: _TypeAlias = SettingsRestored  # noqa: Y015
 
 @_typing.final
 class EntityKilled(_message.Message):

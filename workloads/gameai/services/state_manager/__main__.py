@@ -1,18 +1,14 @@
 """StateService over gRPC: objects of the world in the database of its `spec.database`."""
 
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gameai_contract.names import DATABASE_ENVIRONMENT
 from gameai_contract.settings import split_words
-from gameai_contract.world_config import ConfigError
 
 from gameai.bus.subjects import name_id
-from gameai.client import Bus
 from gameai.events.v1.events_pb2 import SOURCE_STATE_MANAGER, ObjectChanged, OwnerDeleted
-from gameai.kit import Call, Database, Kit, OneWorld, handlers, mutation, query
+from gameai.kit import Call, Kit, handlers, kit_of, mutation, query
 from gameai.kit.methods import Context
 from gameai.services.state_manager import objects
 from gameai.services.state_manager.rules import checks, pages
@@ -127,39 +123,15 @@ def _changed(given: pb.Object, version: int) -> ObjectChanged:
     )
 
 
-def _bus(runtime: Runtime) -> Bus | None:
-    """The bus of the world. By hand, without one, the service runs without what it would need there."""
-    try:
-        # Connections are not encrypted, as those of other built-in services.
-        return Bus.of_world(insecure=True)
-    except ConfigError:
-        if runtime.world.config.bus is not None:
-            raise
-        return None
-
-
 @asynccontextmanager
 async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
     """The database, and the relay of its events."""
-    url = os.environ.get(DATABASE_ENVIRONMENT, "")
-    if not url:
-        raise ConfigError(
-            f"{DATABASE_ENVIRONMENT} must be the URL of a PostgreSQL database; the operator sets it from spec.database"
-        )
     limits = Limits(
         collections=split_words(runtime.settings["collections"]),
         value_bytes=int(runtime.settings["valueBytes"]),
         owner_objects=int(runtime.settings["ownerObjects"]),
     )
-    opened = Kit.opened(
-        SERVICE.name,
-        SOURCE_STATE_MANAGER,
-        Database(url, schema="svc_state_manager"),
-        OneWorld(runtime.world),
-        tables=TABLES,
-        bus=_bus(runtime),
-    )
-    async with opened as kit:
+    async with kit_of(runtime.world, SERVICE.name, SOURCE_STATE_MANAGER, tables=TABLES) as kit:
         service = StateService(kit, limits)
         state_pb2_grpc.add_StateServiceServicer_to_server(service, runtime.server)
         runtime.background.start("kit", kit.run(handlers(service)))

@@ -1,0 +1,151 @@
+"""The settings service on a real database, with calls of it."""
+
+import asyncio
+import contextlib
+import random
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from gameai.bus import subjects
+from gameai.bus.batches import parsed
+from gameai.bus.log import Start
+from gameai.bus.streams import LOG
+from gameai.bus.subjects import World
+from gameai.client import Bus
+from gameai.events.v1.events_pb2 import SOURCE_SETTINGS
+from gameai.kit import Database, Kit
+from gameai.services.settings.__main__ import SettingsService
+from gameai.services.settings.cache import Cache
+from gameai.services.settings.tables import TABLES
+from gameai.serving.interceptor import Interceptor
+from gameai.serving.live import LiveWorld
+from gameai.settings.v1 import settings_pb2 as pb
+from gameai.settings.v1 import settings_pb2_grpc
+from gameai.testing.bus import MemoryLog
+from gameai_contract.world_config import parse
+from google.protobuf.message import Message
+from grpc import aio
+
+from support.bounties import Places
+from support.bus import REGISTRY
+from support.worlds import configuration
+
+AUTHOR: dict[str, Any] = {"author": "anna", "reason": "a test"}
+
+
+def whole(given: int) -> pb.Value:
+    return pb.Value(whole=given)
+
+
+def declaration(key: str, default: pb.Value | None = None, **fields: Any) -> pb.Declaration:
+    """A declaration of a whole number unless another default is given."""
+    return pb.Declaration(
+        key=key, default=default or whole(1), **{"description": f"What {key} does.", **fields}
+    )
+
+
+def change(
+    key: str,
+    value: pb.Value | None,
+    layer: "pb.Layer.ValueType" = pb.LAYER_WORLD,
+    region: str = "",
+    permille: int = 0,
+) -> pb.Change:
+    return pb.Change(key=key, value=value, layer=layer, region=region, permille=permille)
+
+
+def drawn() -> str:
+    return str(uuid.UUID(int=random.getrandbits(128)))
+
+
+def of(world: str) -> tuple[tuple[str, str], ...]:
+    return (("gameai-world", world),) if world else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The service, and calls of it; a call without `world` is of the first one."""
+
+    stub: Any
+    log: MemoryLog
+    live: LiveWorld
+    kit: Kit
+
+    async def declare(self, *given: pb.Declaration, world: str = "", **fields: Any) -> int:
+        request = pb.DeclareSettingsRequest(
+            **{"request_id": drawn(), "declarations": given, **AUTHOR, **fields}
+        )
+        return int((await self.stub.DeclareSettings(request, metadata=of(world))).revision)
+
+    async def update(self, *given: pb.Change, world: str = "", **fields: Any) -> int:
+        request = pb.UpdateSettingsRequest(
+            **{"request_id": drawn(), "changes": given, **AUTHOR, **fields}
+        )
+        return int((await self.stub.UpdateSettings(request, metadata=of(world))).revision)
+
+    async def roll_back(self, revision: int, **fields: Any) -> int:
+        request = pb.RollbackToRequest(
+            **{"request_id": drawn(), "revision": revision, **AUTHOR, **fields}
+        )
+        return int((await self.stub.RollbackTo(request, timeout=20)).revision)
+
+    async def of_player(self, player: str, **values: pb.Value | None) -> None:
+        changes = [pb.PlayerChange(key=key, value=value) for key, value in values.items()]
+        request = pb.UpdatePlayerSettingsRequest(request_id=drawn(), player=player, changes=changes)
+        await self.stub.UpdatePlayerSettings(request, timeout=20)
+
+    async def read(self, *keys: str, world: str = "", **context: str) -> pb.GetEffectiveResponse:
+        request = pb.GetEffectiveRequest(keys=keys, context=pb.Context(**context))
+        found: pb.GetEffectiveResponse = await self.stub.GetEffective(
+            request, metadata=of(world), timeout=20
+        )
+        return found
+
+    async def value(self, key: str, world: str = "", **context: str) -> int:
+        (found,) = (await self.read(key, world=world, **context)).settings
+        return found.value.whole
+
+    async def events(self, number: int, world: World) -> list[Message]:
+        found: list[Message] = []
+        subject = subjects.log(world, "settings")
+        async with asyncio.timeout(20):
+            async for message in self.log.replay(LOG, subject, Start(sequence=1)):
+                events = parsed(message.payload).events
+                found += [each for each in map(REGISTRY.message, events) if each is not None]
+                if len(found) >= number:
+                    return found
+        raise AssertionError(found)
+
+
+@contextlib.asynccontextmanager
+async def serving(url: str, *given: World, revisions: int = 1000) -> AsyncIterator[Settings]:
+    """The service of these worlds."""
+    log, worlds = MemoryLog(), Places(*given)
+    server = aio.server(interceptors=[Interceptor()])
+    opened = Kit.opened(
+        "settings",
+        SOURCE_SETTINGS,
+        Database(url, schema="svc_settings", connections=4),
+        worlds,
+        tables=TABLES,
+        bus=Bus.of_log(log, given[0], service="settings"),
+    )
+    live = LiveWorld(parse(configuration()), lambda: 0)
+    async with opened as kit:
+        cache = Cache(kit.database, worlds, live.notify)
+        service = SettingsService(kit, cache, live, revisions)
+        settings_pb2_grpc.add_SettingsServiceServicer_to_server(service, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        running = [asyncio.create_task(kit.run({})), asyncio.create_task(cache.run())]
+        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = settings_pb2_grpc.SettingsServiceStub(channel)
+            try:
+                yield Settings(stub=stub, log=log, live=live, kit=kit)
+            finally:
+                for each in running:
+                    each.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+                await server.stop(0)

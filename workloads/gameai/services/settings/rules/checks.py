@@ -1,0 +1,206 @@
+"""PURE: what requests may hold. All raise `InvalidArgumentError` with the field and what it takes."""
+
+import re
+from collections.abc import Collection, Hashable, Iterable, Sequence
+
+from gameai_contract.settings import nearest
+
+from gameai.errors import InvalidArgumentError, NotFoundError
+from gameai.services.settings.rules import values
+from gameai.settings.v1 import settings_pb2 as pb
+
+MOST_CHANGES = MOST_KEYS = 100
+# Of a request, with its values.
+MOST_REQUEST_BYTES = 256 << 10
+PAGE, MOST_PAGE = 50, 200
+_MOST_AUTHOR, _MOST_TEXT, _MOST_REGION, _MOST_PLAYER, _MOST_UNIT = 128, 512, 64, 128, 32
+_MOST_CHOICES, _MOST_CHOICE = 64, 128
+_MOST_PERMILLE = 1000
+_KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+LAYERS = (pb.LAYER_WORLD, pb.LAYER_REGION, pb.LAYER_ROLLOUT)
+
+
+def author(given: str, reason: str) -> None:
+    """Who makes a change, and why."""
+    _text(given, "author", 1, _MOST_AUTHOR)
+    _text(reason, "reason", 1, _MOST_TEXT)
+
+
+def context(given: pb.Context) -> None:
+    """Where and for which player settings are read."""
+    _text(given.region, "context.region", 0, _MOST_REGION)
+    _text(given.player, "context.player", 0, _MOST_PLAYER)
+
+
+def player(given: str) -> str:
+    """A player."""
+    return _text(given, "player", 1, _MOST_PLAYER)
+
+
+def page_size(value: int) -> int:
+    """How much a page has."""
+    if not 0 <= value <= MOST_PAGE:
+        raise InvalidArgumentError(
+            f"page_size must be 0 to {MOST_PAGE}, not {value}", field="page_size"
+        )
+    return value or PAGE
+
+
+def key(value: str, field: str) -> str:
+    """The form of a key."""
+    if not _KEY.fullmatch(value):
+        raise InvalidArgumentError(
+            f"{field} must be 1 to 64 lower-case letters, digits, '.', '_' or '-', and begin with a letter or a digit",
+            field=field,
+        )
+    return value
+
+
+def undeclared(value: str, field: str, known: Iterable[str]) -> NotFoundError:
+    """The error of a key that is not declared."""
+    hint = nearest(value[:64], known)
+    return NotFoundError(
+        f"{field}: {value[:64]!r} is not declared{hint}: declare it first (DeclareSettings)",
+        field=field,
+    )
+
+
+def asked(given: Sequence[str], known: Collection[str]) -> None:
+    """Keys to read. Raises `NotFoundError` too."""
+    _count(given, "keys", 0, MOST_KEYS)
+    _different(given, "keys")
+    for place, each in enumerate(given):
+        if each not in known:
+            raise undeclared(each, f"keys[{place}]", known)
+
+
+def declarations(request: pb.DeclareSettingsRequest) -> None:
+    """Declarations, and keys to remove."""
+    author(request.author, request.reason)
+    _count(request.declarations, "declarations", 0, MOST_CHANGES)
+    _count(request.removed_keys, "removed_keys", 0, MOST_CHANGES)
+    if not request.declarations and not request.removed_keys:
+        raise InvalidArgumentError(
+            "the request changes nothing: give declarations or removed_keys", field="declarations"
+        )
+    for place, each in enumerate(request.declarations):
+        _declaration(each, f"declarations[{place}]")
+    for place, removed in enumerate(request.removed_keys):
+        key(removed, f"removed_keys[{place}]")
+    _different(
+        [each.key for each in request.declarations] + list(request.removed_keys), "declarations"
+    )
+
+
+def changes(request: pb.UpdateSettingsRequest) -> None:
+    """Values to set and remove, as far as they need no declaration."""
+    author(request.author, request.reason)
+    _count(request.changes, "changes", 1, MOST_CHANGES)
+    for place, each in enumerate(request.changes):
+        _change(each, f"changes[{place}]")
+    _different([(each.layer, each.region, each.key) for each in request.changes], "changes")
+
+
+def player_changes(request: pb.UpdatePlayerSettingsRequest) -> None:
+    """Values of a player, as far as they need no declaration."""
+    player(request.player)
+    _count(request.changes, "changes", 1, MOST_CHANGES)
+    for place, each in enumerate(request.changes):
+        key(each.key, f"changes[{place}].key")
+    _different([each.key for each in request.changes], "changes")
+
+
+def _change(given: pb.Change, field: str) -> None:
+    key(given.key, f"{field}.key")
+    if given.layer not in LAYERS:
+        raise InvalidArgumentError(
+            f"{field}.layer must be LAYER_WORLD, LAYER_REGION or LAYER_ROLLOUT; a default is in the declaration, and a value of "
+            "a player is set by UpdatePlayerSettings",
+            field=f"{field}.layer",
+        )
+    regional = given.layer == pb.LAYER_REGION
+    _text(given.region, f"{field}.region", int(regional), _MOST_REGION if regional else 0)
+    share = given.layer == pb.LAYER_ROLLOUT and given.HasField("value")
+    if share != bool(given.permille) or given.permille > _MOST_PERMILLE:
+        raise InvalidArgumentError(
+            f"{field}.permille must be 1 to {_MOST_PERMILLE} for a value of LAYER_ROLLOUT, and 0 otherwise",
+            field=f"{field}.permille",
+        )
+
+
+def _declaration(given: pb.Declaration, field: str) -> None:
+    key(given.key, f"{field}.key")
+    _text(given.description, f"{field}.description", 1, _MOST_TEXT)
+    _text(given.unit, f"{field}.unit", 0, _MOST_UNIT)
+    kind = values.kind(given.default)
+    if not kind:
+        raise InvalidArgumentError(
+            f"{field}.default must have a value: its type is that of the key",
+            field=f"{field}.default",
+        )
+    _bounds(given, field, kind)
+    _texts(given, field, kind)
+    found = values.fault(given.default, given)
+    if found is not None:
+        raise InvalidArgumentError(f"{field}.default {found}", field=f"{field}.default")
+
+
+def _bounds(given: pb.Declaration, field: str, kind: str) -> None:
+    """Bounds of numbers: of the same type, and in order."""
+    unbounded = pb.Declaration(default=given.default)
+    for name in ("minimum", "maximum"):
+        bound = getattr(given, name)
+        if not values.kind(bound):
+            continue
+        if kind not in ("whole", "number"):
+            raise InvalidArgumentError(
+                f"{field}.{name} is for defaults of type whole or number", field=f"{field}.{name}"
+            )
+        found = values.fault(bound, unbounded)
+        if found is not None:
+            raise InvalidArgumentError(f"{field}.{name} {found}", field=f"{field}.{name}")
+
+
+def _texts(given: pb.Declaration, field: str, kind: str) -> None:
+    """Bounds of texts."""
+    if given.choices and kind != "text":
+        raise InvalidArgumentError(
+            f"{field}.choices is for defaults of type text", field=f"{field}.choices"
+        )
+    _count(given.choices, f"{field}.choices", 0, _MOST_CHOICES)
+    _different(given.choices, f"{field}.choices")
+    for place, each in enumerate(given.choices):
+        _text(each, f"{field}.choices[{place}]", 1, _MOST_CHOICE)
+    if given.max_bytes and (kind not in ("text", "json") or given.max_bytes > values.MAX_BYTES):
+        raise InvalidArgumentError(
+            f"{field}.max_bytes must be 0 to {values.MAX_BYTES}, and is for defaults of type text or json",
+            field=f"{field}.max_bytes",
+        )
+
+
+def _text(value: str, field: str, least: int, most: int) -> str:
+    if not least <= len(value) <= most or _CONTROL.search(value):
+        wanted = f"have {least} to {most} characters, none of them a control character"
+        raise InvalidArgumentError(
+            f"{field} must {wanted if most else 'be empty here'}", field=field
+        )
+    return value
+
+
+def _count(given: Sequence[object], field: str, least: int, most: int) -> None:
+    if not least <= len(given) <= most:
+        raise InvalidArgumentError(
+            f"{field} must be {least} to {most}, not {len(given)}", field=field
+        )
+
+
+def _different(found: Iterable[Hashable], field: str) -> None:
+    seen: set[Hashable] = set()
+    for place, each in enumerate(found):
+        if each in seen:
+            raise InvalidArgumentError(
+                f"{field}[{place}] comes for the second time: name each once",
+                field=f"{field}[{place}]",
+            )
+        seen.add(each)
