@@ -15,6 +15,8 @@ PORT_PATTERN = (
     "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 )
 VLLM_CONTAINER = "vllm"
+# In pods of a tier whose engine is elsewhere.
+EXTERNAL_CONTAINER = "external"
 # The `app.kubernetes.io/name` of engine pods of every tier.
 VLLM_NAME = "vllm"
 # The same of the pods of a memory, and the name of their container.
@@ -49,6 +51,8 @@ EMBEDDING_URL_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}EMBEDDING_URL"
 EMBEDDING_MODEL_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}EMBEDDING_MODEL"
 EMBEDDING_DIMENSIONS_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}EMBEDDING_DIMENSIONS"
 EMBEDDING_REQUEST_DIMENSIONS_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}EMBEDDING_REQUEST_DIMENSIONS"
+# API key of a service elsewhere that answers for a tier.
+EXTERNAL_KEY_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}EXTERNAL_API_KEY"
 EMBEDDING_KEY_ENVIRONMENT = f"{ENVIRONMENT_PREFIX}EMBEDDING_API_KEY"
 
 # The folder, not the file: a file mounted alone is never updated.

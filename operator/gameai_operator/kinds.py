@@ -9,6 +9,7 @@ from typing import Any
 from gameai_contract.knowledge import TokenKeys
 from gameai_contract.names import (
     CAPACITY_LABEL,
+    EXTERNAL_CONTAINER,
     KNOWLEDGE_LABEL,
     MANAGED_BY,
     PART_LABEL,
@@ -199,7 +200,9 @@ def _root(definition: crd.Definition) -> Resource:
 
 
 def _engine_pod(document: Mapping[str, Any]) -> Pod:
-    return pod(document, CAPACITY_LABEL, VLLM_CONTAINER)
+    names = {each["name"] for each in document["spec"].get("containers", ())}
+    main = EXTERNAL_CONTAINER if EXTERNAL_CONTAINER in names else VLLM_CONTAINER
+    return pod(document, CAPACITY_LABEL, main)
 
 
 def _service_pod(document: Mapping[str, Any]) -> Pod:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_operator.api import crd
-from support.admission import attempt, changed, sentences
+from support.admission import MODEL, attempt, changed, external, sentences
 from support.live import manifest, world
 
 HUB = {"huggingFace": {"repository": "a/b"}}
@@ -17,6 +17,36 @@ NAME_SENTENCE = crd.NAME_RULE.message
 EVENT = {"name": "raid", "cron": "0 19 * * 5", "durationMinutes": 60}
 RULES: dict[str, tuple[str, Any, Any]] = {
     NAME_SENTENCE: ("metadata.name", "a" * 31, "a" * 30),
+    "exactly one of vllm, external must be set": (
+        "spec",
+        {"class": "Bronze", "model": MODEL, "engine": {"vllm": {}, **external()["engine"]}},
+        external(),
+    ),
+    "model is required, and must be absent with engine.external, which names its own model": (
+        "spec",
+        {**external(), "model": MODEL},
+        external(),
+    ),
+    "engine.external needs class Bronze: answers of other networks take seconds": (
+        "spec",
+        {**external(), "class": "Silver"},
+        external(),
+    ),
+    "scaling does not go with engine.external": (
+        "spec",
+        {**external(), "scaling": {"maxReplicas": 3}},
+        {**external(), "replicas": 3},
+    ),
+    "capacity.headroomReplicas does not go with engine.external": (
+        "spec",
+        {**external(), "capacity": {"headroomReplicas": 1}},
+        {**external(), "capacity": {"spotPercent": 50}},
+    ),
+    "with secretRef the url must begin with https://, or name a Service of this cluster": (
+        "spec",
+        external(url="http://engines.example/v1"),
+        external(url="http://engines.studio.svc/v1"),
+    ),
     "exactly one of huggingFace, persistentVolumeClaim must be set": (
         "spec.model.source",
         HUB | CLAIM,
@@ -264,7 +294,7 @@ FORMS: list[tuple[str, Any, str]] = [
         'Unsupported value: "gold": supported values: "Gold", "Silver", "Bronze"',
     ),
     ("spec.class", None, "spec.class: Required value"),
-    ("spec.model", None, "spec.model: Required value"),
+    ("spec.model", None, "spec.model: Invalid value: model is required"),
     ("spec.model.source", {}, "exactly one of huggingFace, persistentVolumeClaim must be set"),
     ("spec.replicas", -1, "should be greater than or equal to 0"),
     ("spec.replicas", 1001, "should be less than or equal to 1000"),

@@ -36,3 +36,12 @@ def sentences(schema: Json) -> list[str]:
     own = [rule["message"] for rule in schema.get("x-kubernetes-validations", ())]
     below = [*schema.get("properties", {}).values(), schema.get("items")]
     return own + [text for each in below if each for text in sentences(each)]
+
+
+MODEL = {"source": {"huggingFace": {"repository": "a/b"}}}
+
+
+def external(url: str = "https://api.example/v1") -> Json:
+    """The spec of a tier whose engine is elsewhere."""
+    service = {"url": url, "model": "large", "secretRef": {"name": "large"}}
+    return {"class": "Bronze", "engine": {"external": {"openAI": service}}}

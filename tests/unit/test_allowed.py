@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from gameai_devcluster.testing.rendering import decided
-from gameai_operator.api.tier import DEFAULT_IMAGE
+from gameai_operator.api.engine import DEFAULT_IMAGE
 from gameai_operator.controller.manifest import Key
 from gameai_operator.controller.plan import Child
 from gameai_operator.settings import NetworkSettings, PodSettings, Policy, Settings

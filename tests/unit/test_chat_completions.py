@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 HTTP = Path(__file__).parents[1] / "data/vllm/http"
 
 
-UNFINISHED, BLANK = Flaw.UNFINISHED, Flaw.BLANK
+UNFINISHED, BLANK, FILTERED = Flaw.UNFINISHED, Flaw.BLANK, Flaw.FILTERED
 
 
 TOO_LONG = b'{"error": {"message": "max_tokens=600 cannot be greater than max_model_len=512."}}'
@@ -98,6 +98,7 @@ def reply(text: Any, finish: Any, **more: object) -> bytes:
         ("A", "abort", ["patrol"], UNFINISHED),
         ("A", None, ["patrol"], UNFINISHED),
         ("A", "error", ["patrol"], UNFINISHED),
+        ("Ha", "content_filter", [], FILTERED),
         ("Hail.", "stop", [], "Hail."),
         ("Hail", "abort", [], UNFINISHED),
         (["Hail"], "stop", [], UNFINISHED),

@@ -30,6 +30,18 @@ _FIXED = f"cannot change: {ANOTHER_MODEL}"
 _IN_CLUSTER = f"^http://{SERVICE_PATTERN}(:[0-9]+)?(/.*)?$"
 
 
+KEY_IN_CLEAR = "with secretRef the url must begin with https://, or name a Service of this cluster: a key is not sent in clear over other networks"
+
+
+def key_rule(message: str) -> Rule:
+    """The rule of a type with `url` and `secretRef`."""
+    return Rule(
+        f"!has(self.secretRef) || self.url.startsWith('https://') || self.url.matches('{_IN_CLUSTER}')",
+        message,
+        ".url",
+    )
+
+
 class EmbeddingSecret(Model):
     """A Secret with the API key of an embedding service."""
 
@@ -55,11 +67,7 @@ class OpenAIEmbedding(Model):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("self.model == oldSelf.model", f"model {_FIXED}", ".model"),
         Rule("self.dimensions == oldSelf.dimensions", f"dimensions {_FIXED}", ".dimensions"),
-        Rule(
-            f"!has(self.secretRef) || self.url.startsWith('https://') || self.url.matches('{_IN_CLUSTER}')",
-            "with secretRef the url must begin with https://, or name a Service of this cluster: a key is not sent in clear over other networks",
-            ".url",
-        ),
+        key_rule(KEY_IN_CLEAR),
     )
 
 

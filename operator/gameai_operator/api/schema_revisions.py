@@ -16,7 +16,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
         },
         8: {
             "KnowledgeBase": "a7574bd53340064f",
-            "ModelTier": "f5492e880c137fc5",
+            "ModelTier": "412a4dc1c8cb4afb",
             "GameWorld": "1698ca38f199531f",
             "WorldView": "e0314489d1e7f68d",
         },

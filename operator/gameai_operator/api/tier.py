@@ -10,7 +10,6 @@ from gameai_operator.api.access import Access
 from gameai_operator.api.base import (
     LIST_SET,
     Condition,
-    EnvironmentVariable,
     LabelValue,
     LocalReference,
     Metadata,
@@ -20,66 +19,13 @@ from gameai_operator.api.base import (
     Quantity,
     Rule,
     Text,
-    image_rule,
     list_map,
 )
+from gameai_operator.api.engine import Engine, Vllm
 from gameai_operator.api.model_files import ModelFiles
 from gameai_operator.api.scaling import Scaling, ScalingStatus
 
-DEFAULT_IMAGE = "vllm/vllm-openai:v0.32.0"
 DEFAULT_GPU_RESOURCE = "nvidia.com/gpu"
-
-# Names that the operator sets itself, or that would bypass a field of the spec.
-RESERVED_ENVIRONMENT = (
-    "HF_ENDPOINT",
-    "HF_HOME",
-    "HF_HUB_OFFLINE",
-    "HF_TOKEN",
-    "HOME",
-    "VLLM_API_KEY",
-    "VLLM_ENGINE_READY_TIMEOUT_S",
-    "VLLM_HTTP_TIMEOUT_KEEP_ALIVE",
-    "VLLM_NO_USAGE_STATS",
-)
-
-
-def _reserved_rule() -> Rule:
-    names = ", ".join(f"'{name}'" for name in RESERVED_ENVIRONMENT)
-    return Rule(
-        f"!has(self.env) || self.env.all(e, !e.name.startsWith('GAMEAI_') && !e.name.startsWith('NVIDIA_') && !(e.name in [{names}]))",
-        "env must not set GAMEAI_*, NVIDIA_* (which could show a pod GPUs that it did not ask for), HOME, HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE, VLLM_API_KEY or a VLLM_* "
-        "variable that the operator sets: use model.source, model.cache and startTimeoutSeconds",
-        ".env",
-        "FieldValueForbidden",
-    )
-
-
-class Vllm(Model):
-    """vLLM pods managed by the operator."""
-
-    image: Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^\S+$")] = (
-        DEFAULT_IMAGE
-    )
-    """Container image; the known flags follow from its tag. Example: vllm/vllm-openai:v0.32.0."""
-    args: Annotated[tuple[Annotated[str, Field(max_length=1024)], ...], Field(max_length=64)] = ()
-    """Additional arguments of `vllm serve`, in order. Arguments that have a field in this spec are rejected. Default: none. Example: [--max-num-seqs=64]."""
-    env: Annotated[
-        tuple[EnvironmentVariable, ...], Field(max_length=64, json_schema_extra=list_map("name"))
-    ] = ()
-    """Environment variables, identified by name. Default: none. Example: [{name: VLLM_LOGGING_LEVEL, value: DEBUG}]."""
-    start_timeout_seconds: Annotated[int, Field(ge=30, le=7200)] = 1500
-    """Time that a pod may take to load (download, weights, compilation), in seconds. After that it is restarted. Example: 1500."""
-    rules: ClassVar[tuple[Rule, ...]] = (
-        _reserved_rule(),
-        image_rule("vllm/vllm-openai:v0.32.0"),
-    )
-
-
-class Engine(Model):
-    """The inference engine."""
-
-    vllm: Vllm = Vllm()
-    """vLLM pods managed by the operator. Default: the image of the vLLM project, no additional arguments."""
 
 
 class TolerationOperator(StrEnum):
@@ -190,6 +136,7 @@ class InstancePrice(Model):
     """Spot price, in USD per hour. Absent: the on-demand price. Example: "0.48"."""
 
 
+_HAS_EXTERNAL = "(has(self.engine) && has(self.engine.external))"
 _OWN_PREFIXES = "!k.startsWith('gameai.dev/') && !k.startsWith('app.kubernetes.io/')"
 
 
@@ -198,9 +145,9 @@ class ModelTierSpec(Model):
 
     class_: Annotated[LatencyClass, Field(alias="class")]
     """Latency class: Gold (real-time, under 16 ms), Silver (interactive, under 250 ms), Bronze (asynchronous). Immutable."""
-    model: ModelFiles
-    """The model and its files."""
-    engine: Engine = Engine()
+    model: ModelFiles | None = None
+    """The model and its files. Required, unless engine.external is set. Example: {source: {huggingFace: {repository: Qwen/Qwen2.5-3B-Instruct-AWQ}}}."""
+    engine: Engine = Engine(vllm=Vllm())
     """The inference engine. Default: vLLM with the image of the vLLM project."""
     hardware: Hardware = Hardware()
     """Hardware of one replica. Default: one GPU; CPU and memory by class."""
@@ -249,6 +196,26 @@ class ModelTierSpec(Model):
             ".scaling.minReplicas",
         ),
         Rule(
+            "has(self.model) != (has(self.engine) && has(self.engine.external))",
+            "model is required, and must be absent with engine.external, which names its own model",
+            ".model",
+        ),
+        Rule(
+            f"!{_HAS_EXTERNAL} || self.class == 'Bronze'",
+            "engine.external needs class Bronze: answers of other networks take seconds",
+            ".engine.external",
+        ),
+        Rule(
+            f"!{_HAS_EXTERNAL} || !has(self.scaling)",
+            "scaling does not go with engine.external: set replicas and engine.external.maxConcurrentRequests",
+            ".scaling",
+        ),
+        Rule(
+            f"!{_HAS_EXTERNAL} || !has(self.capacity) || !has(self.capacity.headroomReplicas) || self.capacity.headroomReplicas == 0",
+            "capacity.headroomReplicas does not go with engine.external, whose pods need no GPU: remove it",
+            ".capacity.headroomReplicas",
+        ),
+        Rule(
             f"!has(self.podLabels) || self.podLabels.all(k, {_OWN_PREFIXES})",
             "podLabels must not use gameai.dev/ or app.kubernetes.io/: the operator sets them",
             ".podLabels",
@@ -261,6 +228,17 @@ class ModelTierSpec(Model):
             "FieldValueForbidden",
         ),
     )
+
+    @property
+    def files(self) -> ModelFiles:
+        """The model's files, of a tier of vLLM. The schema requires them there."""
+        assert self.model is not None  # noqa: S101 - the schema allows it with engine.external alone
+        return self.model
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return 0 if self.engine.external else self.hardware.gpus
 
 
 class CapacityStatus(Model):

@@ -114,7 +114,7 @@ def _planned(tier: ModelTier, players: int, capacity: Mapping[LatencyClass, floa
         replicas=replicas,
         on_demand=shares.on_demand,
         spot=shares.spot,
-        gpus=(replicas + placeholders) * spec.hardware.gpus,
+        gpus=(replicas + placeholders) * spec.gpus,
         capacity=f"{rate:.3g}/s {source}",
         limited=bool(limited),
         fixed=spec.scaling is None,

@@ -63,7 +63,7 @@ _RELEASE = re.compile(r"v?(\d+\.\d+\.\d+)")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What is to be said of a tier's arguments.
+    """What is to be said of a tier's arguments; `applies` is False where the engine is elsewhere and takes none.
 
     `faults` are reasons and messages where they are not accepted; `checked` says whether the flag list fits the image.
     """
@@ -71,6 +71,7 @@ class Verdict:
     checked: bool
     version: str
     faults: tuple[tuple[str, str], ...] = ()
+    applies: bool = True
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from gameai_contract.names import CAPACITY_LABEL
 
 from gameai_operator.api.base import is_true
-from gameai_operator.api.tier import ModelTier
+from gameai_operator.api.tier import ModelTier, ModelTierSpec
 from gameai_operator.controller.kind import Decision, Observed, RejectedWrite
 from gameai_operator.controller.manifest import Document, Key
 from gameai_operator.controller.pod_facts import Pod
@@ -15,9 +15,10 @@ from gameai_operator.resources import tenant_policy
 from gameai_operator.resources.deployment import Deployment, changes, unfinished
 from gameai_operator.resources.pod_faults import Fault, Words, fault
 from gameai_operator.resources.template_revision import UnknownRevisionError
+from gameai_operator.resources.tenant_policy import NotAllowed
 from gameai_operator.settings import KedaSettings, NetworkSettings, Policy
-from gameai_operator.tier import autoscaling, headroom, scaler_watch, schedule, template
-from gameai_operator.tier.arguments import judge
+from gameai_operator.tier import autoscaling, external, headroom, scaler_watch, schedule, template
+from gameai_operator.tier.arguments import Verdict, judge
 from gameai_operator.tier.effective import effective
 from gameai_operator.tier.handover import Limits, Seen, handover
 from gameai_operator.tier.headroom import HEADROOM
@@ -46,6 +47,11 @@ _WORDS = Words(
         ("Insufficient amd", "spec.hardware.gpus"),
     ),
 )
+_EXTERNAL_WORDS = replace(
+    _WORDS,
+    secret_field="spec.engine.external.openAI.secretRef",  # noqa: S106 - a field's name
+    program="the program that forwards to the service",
+)
 # The image that vLLM publishes is built for GPUs; an engine in it ends at once without one.
 _GPU_IMAGE = "vllm/vllm-openai"
 
@@ -67,7 +73,7 @@ def decide(
     """
     tier = ModelTier.model_validate(observed.root)
     live, keda = _live(observed, tier.metadata.name), keda or KedaSettings()
-    verdict = judge(tier.spec.engine.vllm.args, tier.spec.engine.vllm.image)
+    verdict = _verdict(tier.spec)
     revision, unknown = _revision(tier, live, current)
     faults = (*unknown, *_not_allowed(tier, policy or Policy(), revision or current))
     rendered: tuple[Document, ...] = ()
@@ -112,13 +118,24 @@ def decide(
 
 def _fault(tier: ModelTier, live: Live, pods: tuple[Pod, ...], revision: Inputs) -> Fault | None:
     """What is wrong with the pods. Where no node has room, with what a replica requests: defaults stand nowhere in the spec."""
-    found = _needs_gpu(tier, live) or fault(pods, (live.on_demand, live.spot), _WORDS)
+    elsewhere = tier.spec.engine.external is not None
+    words = _EXTERNAL_WORDS if elsewhere else _WORDS
+    found = _needs_gpu(tier, live) or fault(pods, (live.on_demand, live.spot), words)
+    if found is None and elsewhere:
+        return external.fault(pods)
     if found is None or found.reason != "InsufficientCapacity":
         return found
     profile = REVISIONS[revision.revision][tier.spec.class_]
     wanted = template.resources(tier.spec, profile)["requests"]
-    words = ", ".join(f"{name} {value}" for name, value in wanted.items())
-    return replace(found, message=f"{found.message}; one replica requests {words}")
+    requested = ", ".join(f"{name} {value}" for name, value in wanted.items())
+    return replace(found, message=f"{found.message}; one replica requests {requested}")
+
+
+def _verdict(spec: ModelTierSpec) -> Verdict:
+    """What is to be said of the arguments of vLLM."""
+    if spec.engine.external is not None:
+        return Verdict(checked=True, version="", applies=False)
+    return judge(spec.engine.effective_vllm.args, spec.engine.effective_vllm.image)
 
 
 def _own_faults(
@@ -159,10 +176,15 @@ def _with_new_agent(tier: ModelTier, live: Live, used: Inputs, current: Inputs) 
 
 def _needs_gpu(tier: ModelTier, live: Live) -> Fault | None:
     """A tier without GPUs and without an image of its own cannot start; one that answers has proven us wrong."""
-    named = tier.spec.engine.vllm.image
+    named = tier.spec.engine.effective_vllm.image
     repository = named.partition("@")[0].rpartition(":")[0] or named
     answers = any(each.ready and not each.rolling for each in (live.on_demand, live.spot) if each)
-    if tier.spec.hardware.gpus or answers or not repository.endswith(_GPU_IMAGE):
+    if (
+        tier.spec.engine.external
+        or tier.spec.gpus
+        or answers
+        or not repository.endswith(_GPU_IMAGE)
+    ):
         return None
     message = (
         f"spec.hardware.gpus is 0, but {named} needs a GPU: set spec.engine.vllm.image to a build of vLLM for CPUs, "
@@ -207,20 +229,48 @@ def _replicas(tier: ModelTier, live: Live, wanted: Split, pods: Sequence[Pod]) -
     }
 
 
-def _not_allowed(tier: ModelTier, policy: Policy, revision: Inputs) -> tuple[RejectedWrite, ...]:
-    """What the cluster's owner does not let a tier ask for."""
-    spec, key = tier.spec, Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
-    host, hub = spec.model.effective_cache.host_path, spec.model.source.hugging_face
-    token = hub.token_secret_ref if hub else None
-    account, source = spec.service_account_name, "spec.model.source.huggingFace"
-    found = (
-        host and tenant_policy.host_path(policy, "spec.model.cache.hostPath.path", host.path),
-        tenant_policy.image(policy, "spec.engine.vllm.image", image(spec, revision)),
-        hub and tenant_policy.hub(policy, f"{source}.endpoint", hub_host(hub.endpoint)),
-        token and tenant_policy.secret(policy, f"{source}.tokenSecretRef.name", token.name),
-        account and tenant_policy.service_account(policy, "spec.serviceAccountName", account),
+def _too_old(tier: ModelTier, revision: Inputs) -> NotAllowed | None:
+    """An external engine is a program of our image, which templates have since a revision."""
+    if tier.spec.engine.external is None or revision.revision >= external.SINCE:
+        return None
+    message = (
+        f"spec.engine.external needs pods of template revision {external.SINCE}, and spec.templateRevision is "
+        f"{revision.revision}: set it to {external.SINCE}, or remove it"
     )
+    return NotAllowed("TemplateRevisionTooOld", message)
+
+
+def _not_allowed(tier: ModelTier, policy: Policy, revision: Inputs) -> tuple[RejectedWrite, ...]:
+    """What a tier may not ask for: of this template, or by the cluster's owner."""
+    spec, key = tier.spec, Key("ModelTier", tier.metadata.namespace, tier.metadata.name)
+    found: tuple[NotAllowed | None, ...] = (
+        _too_old(tier, revision),
+        *_engine_not_allowed(tier, policy, revision),
+    )
+    account = spec.service_account_name
+    if account:
+        found += (tenant_policy.service_account(policy, "spec.serviceAccountName", account),)
     return tuple(RejectedWrite(key=key, reason=e.reason, message=e.message) for e in found if e)
+
+
+def _engine_not_allowed(
+    tier: ModelTier, policy: Policy, revision: Inputs
+) -> tuple[NotAllowed | None, ...]:
+    spec = tier.spec
+    if spec.engine.external is not None:
+        return external.not_allowed(tier.metadata.namespace, spec.engine.external, policy)
+    host, hub = spec.files.effective_cache.host_path, spec.files.source.hugging_face
+    token = hub.token_secret_ref if hub else None
+    source = "spec.model.source.huggingFace"
+    found: list[NotAllowed | None] = []
+    if host:
+        found.append(tenant_policy.host_path(policy, "spec.model.cache.hostPath.path", host.path))
+    found.append(tenant_policy.image(policy, "spec.engine.vllm.image", image(spec, revision)))
+    if hub:
+        found.append(tenant_policy.hub(policy, f"{source}.endpoint", hub_host(hub.endpoint)))
+    if token:
+        found.append(tenant_policy.secret(policy, f"{source}.tokenSecretRef.name", token.name))
+    return tuple(found)
 
 
 def _live(observed: Observed, name: str) -> Live:

@@ -9,6 +9,7 @@ from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.manifest import Document
 from gameai_operator.resources import network_policy
 from gameai_operator.settings import NetworkSettings
+from gameai_operator.tier import external
 
 _HTTPS = 443
 _HTTP = 80
@@ -32,7 +33,10 @@ def ingress(tier: ModelTier, settings: NetworkSettings) -> list[Document]:
 
 
 def egress(tier: ModelTier, settings: NetworkSettings) -> list[Document]:
-    """Names, credentials, and the hub that the model comes from."""
+    """Names, credentials, and the hub that the model comes from, or the service that answers instead."""
+    if tier.spec.engine.external is not None:
+        elsewhere = external.egress(tier.metadata.namespace, tier.spec.engine.external)
+        return [*network_policy.basics(settings), *elsewhere]
     return [*network_policy.basics(settings), *_downloads(tier)]
 
 
@@ -42,7 +46,7 @@ def _downloads(tier: ModelTier) -> list[Document]:
     A policy sees a pod's own port, which a Service's need not be: in the cluster that is the URL's port, or one that is
     named after its scheme.
     """
-    hub = tier.spec.model.source.hugging_face
+    hub = tier.spec.files.source.hugging_face
     if hub is None:
         return []
     host, port = _place(hub.endpoint) if hub.endpoint else ("", _HTTPS)

@@ -21,7 +21,7 @@ from gameai_operator.resources.service_account import service_account
 from gameai_operator.settings import KedaSettings, NetworkSettings
 from gameai_operator.tier import autoscaling, network
 from gameai_operator.tier.revisions import Inputs, model_revision
-from gameai_operator.tier.template import ON_DEMAND, SPOT, Group, template
+from gameai_operator.tier.template import ON_DEMAND, SPOT, Group, start_seconds, template
 
 # How long a node and an image may take before a roll-out counts as stuck, on top of the start itself.
 _NODE_AND_IMAGE_SECONDS = 600
@@ -94,7 +94,7 @@ def _deployment(tier: ModelTier, capacity: str, inputs: Inputs) -> Document:
     strategy = Strategy(
         surge=spec.rollout.max_surge,
         unavailable=spec.rollout.max_unavailable,
-        deadline_seconds=spec.engine.vllm.start_timeout_seconds + _NODE_AND_IMAGE_SECONDS,
+        deadline_seconds=start_seconds(spec) + _NODE_AND_IMAGE_SECONDS,
         paused=False,
     )
     about = metadata(tier.metadata.namespace, f"{tier.metadata.name}-{capacity}", own, notes)

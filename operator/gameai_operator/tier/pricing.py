@@ -60,7 +60,7 @@ def price(spec: ModelTierSpec) -> Price | None:
         for row in spec.pricing
     }
     prices = {**PRICES, **own}
-    usual = (USUAL[spec.class_],) if spec.hardware.gpus else ()
+    usual = (USUAL[spec.class_],) if spec.gpus else ()
     candidates = spec.hardware.instance_types or usual
     name = next((each for each in candidates if each in prices), None)
     if name is None:

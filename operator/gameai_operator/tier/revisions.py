@@ -131,9 +131,13 @@ class Inputs:
 
 
 def model_revision(spec: ModelTierSpec) -> str:
-    """A short hash of model and image: what makes another engine of a tier."""
-    source = spec.model.source.model_dump(mode="json", exclude_none=True)
-    return digest([source, spec.engine.vllm.image])[:10]
+    """A short hash of model and image, or of the service elsewhere: what makes another engine of a tier."""
+    if spec.engine.external is not None:
+        return digest([spec.engine.external.open_ai.model_dump(mode="json", exclude_none=True)])[
+            :10
+        ]
+    source = spec.files.source.model_dump(mode="json", exclude_none=True)
+    return digest([source, spec.engine.effective_vllm.image])[:10]
 
 
 def inputs(

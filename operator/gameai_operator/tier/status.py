@@ -181,6 +181,11 @@ def _arguments_checked(stall: Verdict) -> Condition:
         message = "; ".join(text for _, text in stall.faults)
         reason = stall.faults[0][0]
         return Condition(type="ArgumentsChecked", status=False, reason=reason, message=message)
+    if not stall.applies:
+        message = "the engine is elsewhere, and takes no arguments"
+        return Condition(
+            type="ArgumentsChecked", status=True, reason="ExternalEngine", message=message
+        )
     if stall.checked:
         message = f"checked against the flags of vLLM {VLLM_VERSION}"
         return Condition(

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from gameai_contract.names import TIER_LABEL, VLLM_CONTAINER, VLLM_PORT
 
+from gameai_operator.api.engine import DEFAULT_IMAGE
 from gameai_operator.api.model_files import EmptyDirectory
-from gameai_operator.api.tier import DEFAULT_IMAGE, ModelTier, ModelTierSpec
+from gameai_operator.api.tier import ModelTier, ModelTierSpec
 from gameai_operator.controller.manifest import Document
 from gameai_operator.resources.pod_template import RESTRICTED, spread
-from gameai_operator.tier import agent
+from gameai_operator.tier import agent, external
 from gameai_operator.tier.revisions import (
     AGENT_SINCE,
     REVISIONS,
@@ -71,7 +72,8 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
     common = inputs.pods.labels if settings else {}
     fixed = inputs.pods.fixed_ids or not settings
     ids = {"runAsUser": USER, "runAsGroup": USER, "fsGroup": USER} if fixed else {}
-    engine = _container(tier, profile, inputs)
+    engine = _engine(tier, profile, inputs)
+    elsewhere = spec.engine.external is not None
     return {
         "metadata": {
             "labels": {**common, **spec.pod_labels, **group.labels},
@@ -91,12 +93,14 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
                 **ids,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "initContainers": [
+            "initContainers": []
+            if elsewhere
+            else [
                 *(_cache_owner(spec, inputs) if settings and fixed else []),
                 *_sidecars(tier, profile, inputs, engine),
             ],
             "containers": [engine],
-            "volumes": _volumes(tier, inputs),
+            "volumes": [] if elsewhere else _volumes(tier, inputs),
             **placement(spec, group, inputs),
         },
     }
@@ -105,7 +109,7 @@ def template(tier: ModelTier, group: Group, inputs: Inputs) -> Document:
 def arguments(tier: ModelTier, profile: Profile) -> list[str]:
     """The arguments after `vllm serve`: the model, what the operator owns, then the user's."""
     spec = tier.spec
-    hub = spec.model.source.hugging_face
+    hub = spec.files.source.hugging_face
     buckets = {
         "request_latency": profile.latency_buckets,
         "time_to_first_token": profile.latency_buckets,
@@ -115,21 +119,21 @@ def arguments(tier: ModelTier, profile: Profile) -> list[str]:
         "--served-model-name": tier.metadata.name,
         "--port": VLLM_PORT,
         "--revision": hub.revision if hub else None,
-        "--quantization": spec.model.quantization,
-        "--max-model-len": spec.model.max_context_tokens,
-        "--tensor-parallel-size": spec.hardware.gpus if spec.hardware.gpus > 1 else None,
+        "--quantization": spec.files.quantization,
+        "--max-model-len": spec.files.max_context_tokens,
+        "--tensor-parallel-size": spec.gpus if spec.gpus > 1 else None,
         "--max-num-queued-reqs": profile.queued_requests,
         "--shutdown-timeout": profile.shutdown_seconds,
         "--custom-histogram-buckets": json.dumps(buckets, separators=(",", ":")),
     }
     given = [f"{flag}={value}" for flag, value in owned.items() if value is not None]
     # A kubelet would expand `$(NAME)` from the environment into a flag that was not checked.
-    users = [each.replace("$(", "$$(") for each in spec.engine.vllm.args]
+    users = [each.replace("$(", "$$(") for each in spec.engine.effective_vllm.args]
     return [_model(spec), *given, *users]
 
 
 def _model(spec: ModelTierSpec) -> str:
-    source = spec.model.source
+    source = spec.files.source
     if source.persistent_volume_claim:
         return f"{_SOURCE}/{source.persistent_volume_claim.path}"
     assert source.hugging_face is not None  # noqa: S101 - the schema allows one of two
@@ -148,9 +152,23 @@ def pull_secrets(spec: ModelTierSpec, inputs: Inputs) -> list[str]:
 
 def image(spec: ModelTierSpec, inputs: Inputs) -> str:
     """The tier's own image, or ours from the chart's registry."""
-    named = spec.engine.vllm.image
+    named = spec.engine.effective_vllm.image
     ours = inputs.revision >= TENANTS_SINCE and named == DEFAULT_IMAGE
     return f"{inputs.pods.registry}/{named}" if ours and inputs.pods.registry else named
+
+
+def start_seconds(spec: ModelTierSpec) -> int:
+    """How long a pod may take to be ready, in seconds, from the start of its container."""
+    if spec.engine.external is not None:
+        return external.START_SECONDS
+    return spec.engine.effective_vllm.start_timeout_seconds
+
+
+def _engine(tier: ModelTier, profile: Profile, inputs: Inputs) -> Document:
+    given = tier.spec.engine.external
+    if given is None:
+        return _container(tier, profile, inputs)
+    return external.container(tier, given, inputs.agent_image, profile.shutdown_seconds)
 
 
 def _container(tier: ModelTier, profile: Profile, inputs: Inputs) -> Document:
@@ -163,7 +181,7 @@ def _container(tier: ModelTier, profile: Profile, inputs: Inputs) -> Document:
         "env": _environment(spec, inputs),
         "ports": [{"name": "http", "containerPort": VLLM_PORT, "protocol": "TCP"}],
         "resources": resources(spec, profile),
-        **_probes(spec.engine.vllm.start_timeout_seconds),
+        **_probes(spec.engine.effective_vllm.start_timeout_seconds),
         **({"terminationMessagePolicy": "FallbackToLogsOnError"} if profile.last_words else {}),
         "lifecycle": {"preStop": _pre_stop(profile, inputs)},
         "securityContext": dict(RESTRICTED),
@@ -181,7 +199,7 @@ def _sidecars(
 
 def _cache_owner(spec: ModelTierSpec, inputs: Inputs) -> list[Document]:
     """A kubelet makes a folder of a node for root alone, where an engine without rights could keep nothing."""
-    if not spec.model.effective_cache.host_path:
+    if not spec.files.effective_cache.host_path:
         return []
     return [
         {
@@ -215,14 +233,14 @@ def _pre_stop(profile: Profile, inputs: Inputs) -> Document:
 
 
 def _environment(spec: ModelTierSpec, inputs: Inputs) -> list[Document]:
-    hub = spec.model.source.hugging_face
-    no_gpu = inputs.revision >= TENANTS_SINCE and not spec.hardware.gpus
+    hub = spec.files.source.hugging_face
+    no_gpu = inputs.revision >= TENANTS_SINCE and not spec.gpus
     values = {
         "HOME": _HOME,
         "HF_HOME": _MODELS,
         "HF_HUB_OFFLINE": None if hub else "1",
         "HF_ENDPOINT": hub.endpoint if hub else None,
-        "VLLM_ENGINE_READY_TIMEOUT_S": str(spec.engine.vllm.start_timeout_seconds),
+        "VLLM_ENGINE_READY_TIMEOUT_S": str(spec.engine.effective_vllm.start_timeout_seconds),
         "VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(KEEP_ALIVE_SECONDS),
         "VLLM_NO_USAGE_STATS": "1",
         # Images of vLLM ask for all of a node's GPUs, which some runtimes give to pods that asked for none.
@@ -232,11 +250,15 @@ def _environment(spec: ModelTierSpec, inputs: Inputs) -> list[Document]:
     if hub and hub.token_secret_ref:
         reference = {"name": hub.token_secret_ref.name, "key": hub.token_secret_ref.key}
         entries.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}})
-    return entries + [{"name": each.name, "value": each.value} for each in spec.engine.vllm.env]
+    return entries + [
+        {"name": each.name, "value": each.value} for each in spec.engine.effective_vllm.env
+    ]
 
 
 def resources(spec: ModelTierSpec, profile: Profile) -> Document:
     """Requests and limits of an engine. CPU is a request only, unless a limit is asked for: it would throttle the loop that feeds the GPU."""
+    if spec.engine.external is not None:
+        return external.resources(spec)
     hardware = spec.hardware
     memory = hardware.memory or profile.memory
     gpus = {hardware.gpu_resource: str(hardware.gpus)} if hardware.gpus else {}
@@ -264,7 +286,7 @@ def _host_folder(path: str, namespace: str, inputs: Inputs) -> str:
 
 def _volumes(tier: ModelTier, inputs: Inputs) -> list[Document]:
     spec = tier.spec
-    cache, claim = spec.model.effective_cache, spec.model.source.persistent_volume_claim
+    cache, claim = spec.files.effective_cache, spec.files.source.persistent_volume_claim
     files: Document
     if cache.persistent_volume_claim:
         files = {"persistentVolumeClaim": {"claimName": cache.persistent_volume_claim.claim_name}}
@@ -284,7 +306,7 @@ def _volumes(tier: ModelTier, inputs: Inputs) -> list[Document]:
 
 
 def _mounts(spec: ModelTierSpec) -> list[Document]:
-    source = spec.model.source.persistent_volume_claim
+    source = spec.files.source.persistent_volume_claim
     return [
         {"name": "models", "mountPath": _MODELS},
         {"name": "home", "mountPath": _HOME},
@@ -314,7 +336,7 @@ def _tolerations(spec: ModelTierSpec) -> list[Document]:
         }
         for each in spec.hardware.tolerations
     ]
-    if not spec.hardware.gpus:
+    if not spec.gpus:
         return own
     gpu = {"key": spec.hardware.gpu_resource, "operator": "Exists", "effect": "NoSchedule"}
     return [gpu, *own]

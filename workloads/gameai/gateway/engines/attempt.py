@@ -165,8 +165,8 @@ class Attempt:
             found = self.events.completion()
         else:
             found = chat_completions.completion(body, self.inquiry.plan.actions)
-        if found is Flaw.BLANK:
-            # A blank answer is not a fault of the replica: otherwise the questions of one tenant could exclude it for all.
+        if found in (Flaw.BLANK, Flaw.FILTERED):
+            # Not a fault of the replica: otherwise the questions of one tenant could exclude it for all.
             self.scheduler.broke(self, found, Verdict.QUESTION)
         elif isinstance(found, Flaw):
             self.scheduler.broke(self, found, Verdict.REPLICA)

@@ -11,6 +11,7 @@ import orjson
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # A finish reason that is a success; "abort" came with a 200, and a stream may end without any.
 _FINISHED = frozenset({"stop", "length", "tool_calls"})
+_FILTERED = "content_filter"
 _TEMPERATURE = 0.8
 # No engine counts more; a hostile one may.
 _MOST_TOKENS_REPORTED = 10_000_000
@@ -99,9 +100,10 @@ class Completion:
 
 
 class Flaw(StrEnum):
-    """Why a 200 is not an answer: BLANK if the text is empty, UNFINISHED if the engine failed."""
+    """Why a 200 is not an answer: BLANK if the text is empty, FILTERED if a service elsewhere withheld it, UNFINISHED if the engine failed."""
 
     BLANK = "blank"
+    FILTERED = "filtered"
     UNFINISHED = "unfinished"
 
 
@@ -111,7 +113,7 @@ def completion(body: bytes, actions: Sequence[str]) -> Completion | Flaw:
         document = orjson.loads(body)
         choice = document["choices"][0]
         if choice["finish_reason"] not in _FINISHED:
-            return Flaw.UNFINISHED
+            return Flaw.FILTERED if choice["finish_reason"] == _FILTERED else Flaw.UNFINISHED
         text = choice["message"]["content"]
         if actions:
             text = actions[_label(text, len(actions))]
@@ -275,7 +277,8 @@ class Events:
     def completion(self) -> Completion | Flaw:
         """The completion without its text, which was delivered in parts; a flaw if the stream did not end correctly."""
         if not self.succeeded():
-            return Flaw.UNFINISHED
+            filtered = self.finish == _FILTERED and not self.faulty
+            return Flaw.FILTERED if filtered else Flaw.UNFINISHED
         if self.blank:
             return Flaw.BLANK
         prompt, completion = self.tokens

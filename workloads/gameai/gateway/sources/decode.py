@@ -97,14 +97,16 @@ def tier(document: Object) -> TierFound | None:
     if spec["class"] not in set(LatencyClass):
         return None
     tier_class = LatencyClass(spec["class"])
-    arguments = spec.get("engine", {}).get("vllm", {}).get("args") or ()
+    engine = spec.get("engine", {})
+    elsewhere = engine.get("external")
+    arguments = engine.get("vllm", {}).get("args") or ()
     view = TierView(
         key=f"{metadata['namespace']}/{metadata['name']}",
         tier_class=tier_class,
         # As the operator serves it: always the tier's name.
         model=metadata["name"],
         target_ms=spec.get("latency", {}).get("targetMs") or TARGETS_MS[tier_class],
-        slots=slots(arguments),
+        slots=elsewhere["maxConcurrentRequests"] if elsewhere else slots(arguments),
         context_tokens=spec.get("model", {}).get("maxContextTokens") or DEFAULT_CONTEXT_TOKENS,
     )
     return TierFound(view, closed=spec.get("access", {}).get("from", "Same") == "Same")
