@@ -50,7 +50,10 @@ async def serving(url: str) -> AsyncIterator[Any]:
         bus=Bus.of_log(MemoryLog(), MOOR, service="settings"),
         limits=CallLimits(at_a_time=200, per_second=1e6, burst=10**6),
     )
-    live = LiveWorld(parse(story.configuration(story.world("moor/aldermoor"), "", "")), lambda: 0)
+    live = LiveWorld(
+        parse(story.configuration(story.world("moor/aldermoor"), "", "")),
+        lambda: time.time_ns() // 1000,
+    )
     async with opened as kit:
         cache = Cache(kit.database, worlds, live.notify)
         service = SettingsService(kit, cache, live, 1000)
@@ -73,6 +76,10 @@ async def declare(stub: Any) -> None:
     declared = [pb.Declaration(key=each, description="One.", default=one) for each in keys]
     await stub.DeclareSettings(
         pb.DeclareSettingsRequest(request_id=drawn(), declarations=declared, **SAID)
+    )
+    volume = pb.Declaration(key="volume", description="One.", default=one, per_player=True)
+    await stub.DeclareSettings(
+        pb.DeclareSettingsRequest(request_id=drawn(), declarations=[volume], **SAID)
     )
     layers = (
         [pb.Change(key=each, layer=pb.LAYER_WORLD, value=one) for each in keys[:50]],
@@ -122,7 +129,9 @@ async def changes(stub: Any) -> float:
 
 
 async def measure(url: str) -> list[Row]:
-    found: dict[str, list[float]] = {"empty": [], "read": [], "ratio": [], "written": []}
+    found: dict[str, list[float]] = {
+        "empty": [], "read": [], "ratio": [], "own": [], "written": []
+    }  # fmt: skip
     context = pb.Context(region="north", player="player-7")
     keys = [f"key-{each}" for each in range(KEYS)]
     async with serving(url) as stub:
@@ -130,6 +139,7 @@ async def measure(url: str) -> list[Row]:
             pb.ListDeclarationsRequest(page_token="z"),  # noqa: S106 - a place in a list
             pb.GetEffectiveRequest(keys=keys, context=context),
         )
+        with_own = pb.GetEffectiveRequest(keys=[*keys[1:], "volume"], context=context)
         await declare(stub)
         for _ in range(ROUNDS):
             alone = await timed(lambda: stub.ListDeclarations(empty))
@@ -137,11 +147,17 @@ async def measure(url: str) -> list[Row]:
             found["empty"].append(alone)
             found["read"].append(read)
             found["ratio"].append(read / alone)
+            found["own"].append(await timed(lambda: stub.GetEffective(with_own)))
             found["written"].append(await changes(stub))
     return [
         median("an empty call", found["empty"], limit=None, unit="us"),
-        median("100 settings for a region and a player", found["read"], limit=None, unit="us"),
+        median(
+            "100 settings of a region, ten with a rollout", found["read"], limit=None, unit="us"
+        ),
         median("the second / the first", found["ratio"], limit=2.0, unit="x"),
+        median(
+            "the same with one more, a value of the player", found["own"], limit=None, unit="us"
+        ),
         median("changes of 20 writers", found["written"], limit=None, unit="/s"),
     ]
 

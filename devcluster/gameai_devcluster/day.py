@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 from gameai.settings.v1 import settings_pb2 as pb
 from gameai.settings.v1 import settings_pb2_grpc
 from gameai_contract.names import (
@@ -30,11 +31,11 @@ _KEY, _REGION, _VALUE, _AUTHOR = "combat.damage", "moor", 120, "designer"
 
 
 class DayError(Exception):
-    """An event did not come; the message says which, and where the logs are."""
+    """An event did not come, or a service did not answer; the message says which."""
 
 
 def play(folder: Path, document: Json, say: Callable[[str], None]) -> None:
-    """Play the day of a world with this configuration. Raises `DayError`, TimeoutError, `grpc.RpcError`."""
+    """Play the day of a world with this configuration. Raises `DayError`, TimeoutError."""
     seen: list[str] = []
 
     def show(text: str) -> None:
@@ -68,7 +69,10 @@ def play(folder: Path, document: Json, say: Callable[[str], None]) -> None:
         for each in services:
             each.wait_serving()
         stub = settings_pb2_grpc.SettingsServiceStub(services[-1].channel())
-        asyncio.run(_played(bus.url, show, lambda: _change(stub, say)))
+        try:
+            asyncio.run(_played(bus.url, show, lambda: _change(stub, say)))
+        except grpc.RpcError as error:
+            raise DayError(f"the settings service did not answer: {error}") from error
     missing = [each for each in _EVENTS if not any(each in line for line in seen)]
     if missing:
         raise DayError(f"no {missing[0]} was published; the logs are in {folder}")
@@ -134,4 +138,5 @@ async def _played(url: str, show: Callable[[str], None], change: Callable[[], No
         await asyncio.sleep(_DAY_SECONDS - _CHANGE_SECONDS)
     finally:
         printing.cancel()
-        await asyncio.gather(printing, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await printing

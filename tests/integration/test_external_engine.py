@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -139,6 +140,12 @@ async def test_a_choice_is_answered_with_its_label(service: Elsewhere) -> None:
         (refused(400, "too long: context length"), 400, "too long: context length", "ok"),
         (refused(400, f"bad key {KEY}"), 400, "bad key …", "ok"),
         (refused(401, f"wrong key {KEY}"), 429, "the service refuses the API key (401)", "refuses"),
+        (
+            refused(400, "Unsupported parameter: use 'max_completion_tokens' instead"),
+            429,
+            "set tokenLimit of engine.external.openAI to MaxCompletionTokens",
+            "tokenLimit",
+        ),
         (refused(404), 429, "knows neither the path nor the model (404)", "(404)"),
         (refused(429, "slow", **{"Retry-After": "120"}), 429, "asks for 120 s", "120 s"),
         (refused(302, "", Location="http://127.0.0.1:9/"), 502, "the service answered 302", "ok"),
@@ -240,6 +247,67 @@ async def _whole(found: Engine, body: dict[str, Any]) -> bytes:
         return await answer.read()
 
 
+async def test_a_large_request_does_not_close_the_budget_for_others(service: Elsewhere) -> None:
+    flags = ("--usd-per-hour=0.2", "--input-usd=10", "--output-usd=1000")
+    async with engine(service.url, *flags) as found:
+        assert (await found.ask())[0] == HTTPStatus.OK
+        assert (await found.ask(max_tokens=180))[0] == HTTPStatus.TOO_MANY_REQUESTS
+        assert (await found.get("/health"))[0] == HTTPStatus.OK
+        assert (await found.ask())[0] == HTTPStatus.OK
+
+
+async def test_a_service_that_cannot_be_reached_costs_nothing(service: Elsewhere) -> None:
+    flags = ("--usd-per-hour=1", "--output-usd=1000")
+    async with engine("http://127.0.0.1:9/v1", *flags) as found:
+        assert (await found.ask())[0] == HTTPStatus.BAD_GATEWAY
+        assert await found.metric("gameai_external_engine_budget_left_usd") == 1
+
+
+async def test_the_key_is_in_no_answer_and_cookies_are_not_kept(
+    service: Elsewhere, key: None
+) -> None:
+    first = answered(f"Your key is {KEY}.")
+    first.set_cookie("session", "1")
+    cookies = []
+
+    async def second(request: web.Request) -> web.Response:
+        cookies.append(request.headers.get("Cookie"))
+        return answered()
+
+    service.answers = [first, second]
+    async with engine(service.url) as found:
+        _, answer = await found.ask()
+        assert KEY not in str(answer)
+        await found.ask()
+    assert cookies == [None]
+
+
+async def test_a_caller_that_never_finishes_its_request_holds_no_place(service: Elsewhere) -> None:
+    async with engine(service.url, "--concurrent=1") as found:
+        host, port = found.url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
+        )
+        await writer.drain()
+        assert (await found.ask())[0] == HTTPStatus.OK
+        writer.close()
+
+
+async def test_a_key_of_several_lines_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(EXTERNAL_KEY_ENVIRONMENT, "sk-1\nsk-2")
+    command = (sys.executable, "-m", "gameai.external_engine", "--model=a", "--url=http://a/v1")
+    process = await asyncio.create_subprocess_exec(
+        *command, "--service-model=b", stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 2
+    assert b"must be one word of visible ASCII characters" in said
+    assert b"sk-" not in said
+
+
 async def test_a_spent_budget_makes_the_replica_not_ready(service: Elsewhere) -> None:
     # 40 tokens of an answer may cost 0.04, and the prompt some 0.01; an answer of 50 tokens costs 0.051.
     flags = ("--usd-per-hour=0.12", "--input-usd=10", "--output-usd=1000")
@@ -251,7 +319,7 @@ async def test_a_spent_budget_makes_the_replica_not_ready(service: Elsewhere) ->
         assert "the budget has no room now" in answer["error"]["message"]
         state, text = await found.get("/health")
         assert state == HTTPStatus.SERVICE_UNAVAILABLE
-        assert "the budget is spent: room in 36" in text
+        assert "the budget is spent: room in 3" in text
         assert len(service.seen) == 2
         assert round(await found.metric("gameai_external_engine_cost_usd_total"), 6) == 0.102
         assert round(await found.metric("gameai_external_engine_budget_left_usd"), 6) == 0.018

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ async def serving(url: str, *given: World, revisions: int = 1000) -> AsyncIterat
         tables=TABLES,
         bus=Bus.of_log(log, given[0], service="settings"),
     )
-    live = LiveWorld(parse(configuration()), lambda: 0)
+    live = LiveWorld(parse(configuration()), lambda: time.time_ns() // 1000)
     async with opened as kit:
         cache = Cache(kit.database, worlds, live.notify)
         service = SettingsService(kit, cache, live, revisions)

@@ -58,19 +58,37 @@ def test_a_budget_says_when_there_is_room_for_a_sum() -> None:
 def test_a_service_that_fails_again_and_again_is_asked_less_often() -> None:
     gate = Gate()
     for _ in range(4):
-        gate.failed("no answer", 0.0)
+        gate.failed("no answer", 0.0, 0.0)
     assert gate.fault(0.0) == ""
-    gate.failed("no answer", 0.0)
-    assert (gate.fault(4.9), gate.seconds(4.0)) == ("no answer", 1.0)
-    assert (gate.fault(5.0), gate.seconds(6.0)) == ("", 0.0)
-    gate.failed("no answer", 5.0)
-    assert gate.seconds(5.0) == 10.0
+    gate.failed("no answer", 0.0, 1.0)
+    assert (gate.fault(5.9), gate.seconds(5.0)) == ("no answer", 1.0)
+    # They began before it was closed.
     for _ in range(20):
-        gate.failed("no answer", 5.0)
-    assert gate.seconds(5.0) == 60.0
+        gate.failed("no answer", 1.0, 2.0)
+    assert (gate.fault(6.0), gate.seconds(7.0)) == ("", 0.0)
+    gate.failed("no answer", 6.0, 6.0)
+    assert gate.seconds(6.0) == 10.0
+    for each in range(20):
+        gate.failed("no answer", 100.0 * each + 50.0, 100.0 * each + 50.0)
+    assert gate.seconds(1950.0) == 60.0
     gate.answered()
-    gate.failed("no answer", 100.0)
-    assert gate.fault(100.0) == ""
+    gate.failed("no answer", 3000.0, 3000.0)
+    assert gate.fault(3000.0) == ""
+
+
+def test_a_large_request_says_nothing_of_the_budget() -> None:
+    budget = Budget(Decimal(1), PRICES)
+    assert budget.fault(0.0) == ""
+    assert budget.reserve(NANO // 4, 0.0)
+    budget.settle(NANO // 4, NANO // 4, 0.0)
+    assert not budget.reserve(NANO, 0.0)
+    assert budget.fault(0.0) == ""
+    for _ in range(3):
+        assert budget.reserve(NANO // 4, 0.0)
+    assert budget.fault(0.0) == "", "what runs may cost less"
+    for _ in range(3):
+        budget.settle(NANO // 4, NANO // 4, 60.0)
+    assert budget.fault(60.0) == "the budget is spent: room in 3600 s"
 
 
 def test_a_longer_time_that_a_service_asked_for_stays() -> None:
@@ -97,6 +115,11 @@ def test_reasoning_models_take_their_limit_by_another_name() -> None:
     assert orjson.loads(found.body) == {
         "model": "gpt", "messages": [], "max_completion_tokens": 40,
     }  # fmt: skip
+    # They think before they choose, at their own temperature.
+    given = request(structured_outputs={"choice": ["A"]}, temperature=0)
+    found = translation.outgoing(given, "gpt", completion_limit=True)
+    assert found.most_tokens == 4096
+    assert "temperature" not in orjson.loads(found.body)
     given = orjson.dumps({"max_completion_tokens": 5})
     assert translation.outgoing(given, "gpt", completion_limit=True).most_tokens == 5
     assert translation.outgoing(b"{}", "gpt", completion_limit=True).most_tokens == 2048
@@ -135,6 +158,7 @@ def test_a_choice_is_asked_for_by_a_schema_and_answered_by_its_label() -> None:
     [
         (b"[", "the body must be a JSON object"),
         (b"7", "the body must be a JSON object"),
+        (b"[[1, 2]]", "the body must be a JSON object"),
         (request(structured_outputs={"json": {}}), "structured_outputs must have a choice"),
         (request(structured_outputs=7), "structured_outputs must have a choice"),
         (request(structured_outputs={"choice": [7]}), "structured_outputs must have a choice"),
@@ -161,7 +185,6 @@ def answer(content: Any, **fields: Any) -> bytes:
         (None, (), None),
         ('{"choice": "B"}', ("A", "B"), "B"),
         (" B\n", ("A", "B"), "B"),
-        (None, ("A", "B"), None),
     ],
 )
 def test_an_answer_has_the_tiers_model_name(
@@ -180,6 +203,13 @@ def test_an_answer_has_the_tiers_model_name(
         (b'{"choices": [{"message": 7}]}', "has no message"),
         (answer('{"choice": "C"}'), "chose none of the labels"),
         (answer([7]), "chose none of the labels"),
+        (answer(None), "chose none of the labels"),
+        (b"[[1, 2]]", "no JSON object"),
+        (b'{"choices": [[1]]}', "has no message"),
+        (
+            b'{"choices": [{"message": {}, "finish_reason": "length"}]}',
+            "limit of tokens is too small",
+        ),
     ],
 )
 def test_an_answer_that_is_none_is_a_failure(given: bytes, says: str) -> None:
@@ -203,8 +233,24 @@ def test_tokens_are_counted_where_they_are_reported(
     assert translation.usage(given) == found
 
 
+@pytest.mark.parametrize("labels", [(), ("A", "B")])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"finish_reason": "content_filter", "message": {"content": ""}},
+        {"finish_reason": "stop", "message": {"content": None, "refusal": "I cannot."}},
+    ],
+)
+def test_an_answer_that_is_withheld_is_no_failure(choice: Any, labels: tuple[str, ...]) -> None:
+    given = orjson.dumps({"choices": [choice]})
+    found = orjson.loads(translation.incoming(given, "scribe", labels))
+    assert found["choices"][0]["finish_reason"] == "content_filter"
+
+
 def test_an_error_is_passed_on_without_the_key() -> None:
     given = translation.error("Incorrect API key: sk-1234.", "auth")
-    assert translation.said(given, "sk-1234") == "Incorrect API key: …."
-    assert translation.said(given, "") == "Incorrect API key: sk-1234."
-    assert translation.said(b"<html>", "sk-1234") == ""
+    assert translation.said(given, "sk-1234") == ("Incorrect API key: ….", "")
+    assert translation.said(given, "")[0] == "Incorrect API key: sk-1234."
+    assert translation.said(b"<html>", "sk-1234") == ("", "")
+    quota = b'{"error": {"message": "no", "code": "insufficient_quota"}}'
+    assert translation.said(quota, "")[1] == "insufficient_quota"

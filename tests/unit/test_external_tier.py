@@ -44,6 +44,12 @@ def test_a_missing_key_is_the_secret_of_the_external_engine() -> None:
     assert "change spec.engine.external.openAI.secretRef" in found.message
 
 
+def test_pods_without_a_node_name_what_they_request() -> None:
+    found = ready(a_pod(unschedulable="0/3 nodes: Insufficient cpu"), live={"ready": 0})
+    assert found.reason == "InsufficientCapacity"
+    assert found.message.endswith("one replica requests cpu 50m, memory 224Mi")
+
+
 def test_an_old_template_is_refused() -> None:
     decision = decided(**elsewhere(), templateRevision=4)
     stalled = said(decision, "Stalled")
@@ -87,7 +93,7 @@ def test_a_service_without_a_key_needs_no_secret() -> None:
     made = external.container(tier, given, "image", 300)
     assert made["env"] == []
     assert "--usd-per-hour" not in " ".join(made["args"])
-    assert made["resources"]["limits"] == {"memory": "192Mi", "cpu": "1"}
+    assert made["resources"]["limits"] == {"memory": "224Mi", "cpu": "1"}
     assert external.not_allowed("studio", given, Policy(secrets=())) == (None, None)
     [rule] = external.egress("studio", given)
     assert rule["ports"] == [{"protocol": "TCP", "port": 80}]

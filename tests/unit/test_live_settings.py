@@ -4,15 +4,11 @@ from typing import Any
 
 import pytest
 from gameai.errors import (
-    ConflictError,
-    FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
 )
-from gameai.services.settings.rules import checks, decision, table, values
-from gameai.services.settings.rules.decision import Delta
+from gameai.services.settings.rules import checks, table, values
 from gameai.services.settings.rules.table import Place, Row
-from gameai.services.settings.rules.watch import Watch
 from gameai.settings.v1 import settings_pb2 as pb
 from support.live_settings import AUTHOR, change, declaration, whole
 
@@ -48,10 +44,16 @@ def place(key: str, layer: int = pb.LAYER_DEFAULT, scope: str = "") -> Place:
             pb.Value(text="z"),
             "must be one of x, y, not 'z'",
         ),
+        (
+            declaration("a", pb.Value(text="c-1"), choices=[f"c-{each}" for each in range(12)]),
+            pb.Value(text="z"),
+            "c-9 or 2 others, not 'z'",
+        ),
         (declaration("a", JSON), pb.Value(json=b'{"a": [1, null]}'), None),
+        (declaration("a", JSON, max_bytes=8192), pb.Value(json=b"9" * 5000), None),
         (declaration("a", JSON), pb.Value(json=b"{a}"), "must be a JSON text: Expecting property"),
         (declaration("a", JSON), pb.Value(json=b"\xff"), "must be a JSON text: 'utf-8' codec"),
-        (declaration("a", JSON), pb.Value(json=b"NaN"), "must be a JSON text: NaN is no JSON"),
+        (declaration("a", JSON), pb.Value(json=b"NaN"), "must be a JSON text: NaN is not JSON"),
         (
             declaration("a", JSON, max_bytes=8192),
             pb.Value(json=b"[" * 8000),
@@ -90,6 +92,10 @@ def test_a_value_is_short_in_a_message(value: pb.Value, shown: str) -> None:
         (pb.Declaration(key="a", description="A."), "declarations[0].default must have a value"),
         (declaration("a", maximum=whole(0)), "declarations[0].default must be at most 0, not 1"),
         (
+            declaration("a", minimum=whole(5), maximum=whole(2)),
+            "declarations[0].minimum is 5, above maximum 2",
+        ),
+        (
             declaration("a", maximum=pb.Value(number=3.0)),
             "declarations[0].maximum must have the type whole, not number",
         ),
@@ -100,12 +106,12 @@ def test_a_value_is_short_in_a_message(value: pb.Value, shown: str) -> None:
         (declaration("a", choices=["x"]), "declarations[0].choices is for defaults of type text"),
         (
             declaration("a", TEXT, choices=["x", "x"]),
-            "declarations[0].choices[1] comes for the second time",
+            "declarations[0].choices[1] repeats an earlier one",
         ),
         (declaration("a", TEXT, choices=["x" * 129]), "declarations[0].choices[0] must have 1"),
         (
             declaration("a", TEXT, choices=[str(each) for each in range(65)]),
-            "declarations[0].choices must be 0 to 64, not 65",
+            "declarations[0].choices must have 0 to 64 entries, not 65",
         ),
         (declaration("a", max_bytes=5), "declarations[0].max_bytes must be 0 to 8192, and is for"),
         (declaration("a", JSON, max_bytes=8193), "declarations[0].max_bytes must be 0 to 8192"),
@@ -126,9 +132,10 @@ def test_a_declaration_that_cannot_be_is_refused(given: pb.Declaration, says: st
         ({"removed_keys": ["A"]}, "removed_keys[0] must be 1 to 64 lower-case letters"),
         (
             {"declarations": [declaration("a")], "removed_keys": ["a"]},
-            "declarations[1] comes for the second time",
+            "removed_keys[0]: a is among declarations too: declare it or remove it",
         ),
-        ({"removed_keys": ["a"] * 101}, "removed_keys must be 0 to 100, not 101"),
+        ({"removed_keys": ["a", "a"]}, "removed_keys[1] repeats an earlier one"),
+        ({"removed_keys": ["a"] * 101}, "removed_keys must have 0 to 100 entries, not 101"),
         ({"removed_keys": ["a"], "author": ""}, "author must have 1 to 128 characters"),
         ({"removed_keys": ["a"], "reason": "\n"}, "reason must have 1 to 512 characters"),
     ],
@@ -144,20 +151,23 @@ def test_declaring_needs_something_to_declare_an_author_and_a_reason(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ([], "changes must be 1 to 100, not 0"),
+        ([], "changes must have 1 to 100 entries, not 0"),
         ([change("A", None)], "changes[0].key must be 1 to 64"),
         ([change("a", None, pb.LAYER_DEFAULT)], "changes[0].layer must be LAYER_WORLD, LAYER_R"),
         (
             [change("a", None, pb.LAYER_PLAYER)],
             "a value of a player is set by UpdatePlayerSettings",
         ),
-        ([change("a", None, region="north")], "changes[0].region must be empty here"),
+        (
+            [change("a", None, region="north")],
+            "changes[0].region is for LAYER_REGION alone: leave it out",
+        ),
         ([change("a", None, REGION)], "changes[0].region must have 1 to 64 characters"),
         ([change("a", whole(1), ROLLOUT)], "changes[0].permille must be 1 to 1000"),
         ([change("a", whole(1), ROLLOUT, permille=1001)], "changes[0].permille must be 1 to 1000"),
         ([change("a", None, ROLLOUT, permille=5)], "changes[0].permille must be 1 to 1000"),
         ([change("a", whole(1), permille=5)], "changes[0].permille must be 1 to 1000"),
-        ([change("a", None)] * 2, "changes[1] comes for the second time"),
+        ([change("a", None)] * 2, "changes[1] repeats an earlier one"),
     ],
 )
 def test_a_change_that_cannot_be_is_refused(given: list[pb.Change], says: str) -> None:
@@ -174,14 +184,14 @@ def test_what_is_read_is_bounded() -> None:
     checks.asked(["a"], ["a", "b"])
     with pytest.raises(NotFoundError, match=r"keys\[0\]: 'c' is not declared"):
         checks.asked(["c"], ["a", "b"])
-    with pytest.raises(InvalidArgumentError, match="keys must be 0 to 100, not 101"):
+    with pytest.raises(InvalidArgumentError, match="keys must have 0 to 100 entries, not 101"):
         checks.asked(["a"] * 101, ["a"])
     assert checks.page_size(0) == 50
     with pytest.raises(InvalidArgumentError, match="page_size must be 0 to 200, not 201"):
         checks.page_size(201)
     with pytest.raises(InvalidArgumentError, match="player must have 1 to 128 characters"):
         checks.player_changes(pb.UpdatePlayerSettingsRequest())
-    with pytest.raises(InvalidArgumentError, match=r"changes\[1\] comes for the second time"):
+    with pytest.raises(InvalidArgumentError, match=r"changes\[1\] repeats an earlier one"):
         checks.player_changes(
             pb.UpdatePlayerSettingsRequest(player="anna", changes=[pb.PlayerChange(key="a")] * 2)
         )
@@ -244,6 +254,7 @@ def test_a_rollout_reaches_its_share_of_the_players_and_a_larger_one_keeps_them(
 def test_values_of_a_player_apply_as_long_as_they_are_allowed() -> None:
     assert table.allowed(TABLE, {"a": whole(3), "b": whole(3), "c": whole(3)}) == {"a": whole(3)}
     assert table.allowed(TABLE, {"a": TEXT}) == {}
+    assert TABLE.version == (5, "")
     assert table.has_values_of_players(TABLE, [])
     assert table.has_values_of_players(TABLE, ["x", "a"])
     assert not table.has_values_of_players(TABLE, ["b", "x"])
@@ -256,106 +267,17 @@ def test_declarations_come_in_pages() -> None:
     assert (second.key, token) == ("b", "")
 
 
-def test_what_is_as_it_should_be_is_not_written() -> None:
-    body = declaration("a").SerializeToString(deterministic=True)
-    request = pb.DeclareSettingsRequest(
-        declarations=[declaration("a"), declaration("b")], removed_keys=["c"]
+def test_a_rollback_names_its_revision_and_a_page_its_token() -> None:
+    checks.require_revision_given(pb.RollbackToRequest(revision=0))
+    with pytest.raises(InvalidArgumentError, match="revision is missing: give one that"):
+        checks.require_revision_given(pb.RollbackToRequest())
+    assert (checks.page_token(""), checks.page_token("a")) == ("", "a")
+    with pytest.raises(InvalidArgumentError, match="page_token must be next_page_token"):
+        checks.page_token("?")
+
+
+def test_a_hint_is_looked_for_among_keys_that_are_like_it() -> None:
+    assert "did you mean spawn?" in str(checks.undeclared("spwan", "keys[0]", ["loot", "spawn"]))
+    assert str(checks.undeclared("spawn", "keys[0]", ["a" * 60])).endswith(
+        "is not declared: declare it with DeclareSettings"
     )
-    (made,) = decision.declare(request, {place("a"): body})
-    assert made == Delta(
-        place=place("b"), before=None, after=declaration("b").SerializeToString(deterministic=True)
-    )
-    assert made.size == len(made.after or b"")
-    assert decision.restore({place("a"): body, place("x"): None}, {place("a"): body}) == []
-
-
-def test_values_of_a_player_need_a_declaration() -> None:
-    given = [pb.PlayerChange(key="a", value=whole(2)), pb.PlayerChange(key="gone")]
-    declarations = {"a": declaration("a", per_player=True)}
-    written, removed = decision.of_player(given, declarations)
-    assert (list(written), removed) == (["a"], ["gone"])
-    with pytest.raises(NotFoundError, match=r"changes\[0\].key: 'a' is not declared"):
-        decision.of_player(given, {})
-
-
-def test_a_watcher_is_sent_what_has_changed_and_nothing_twice() -> None:
-    watch = Watch()
-    first = table.effective(TABLE, [], pb.Context(player="anna"), {"a": whole(7)})
-    answer = watch.next(first, 5)
-    assert answer is not None
-    assert [each.key for each in answer.settings] == ["a", "b"]
-    assert watch.next(first, 6) is None
-    answer = watch.next(table.effective(TABLE, [], pb.Context(), {"a": whole(8)}), 7)
-    assert answer is not None
-    assert [(each.key, each.value.whole) for each in answer.settings] == [("a", 8)]
-    answer = watch.next(table.effective(TABLE, ["b"]), 8)
-    assert answer is not None
-    assert (list(answer.settings), list(answer.removed_keys), answer.revision) == ([], ["a"], 8)
-
-
-def bodies(*given: pb.Declaration | pb.Change) -> dict[Place, bytes]:
-    return {
-        place(each.key)
-        if isinstance(each, pb.Declaration)
-        else place(each.key, each.layer, each.region): each.SerializeToString(deterministic=True)
-        for each in given
-    }
-
-
-@pytest.mark.parametrize(
-    ("asked", "says"),
-    [
-        (
-            pb.DeclareSettingsRequest(declarations=[declaration("b"), declaration("a", TEXT)]),
-            "declarations[1]: the value 3 in layer world must have the type text, not whole: change",
-        ),
-        (
-            pb.DeclareSettingsRequest(declarations=[declaration("a", maximum=whole(3))]),
-            "declarations[0]: the value 4 in layer region, region north must be at most 3, not 4",
-        ),
-        (
-            pb.DeclareSettingsRequest(removed_keys=["b", "a"]),
-            "removed_keys[1]: a has a value in layer world: remove it first",
-        ),
-    ],
-)
-def test_a_declaration_cannot_contradict_values(
-    asked: pb.DeclareSettingsRequest, says: str
-) -> None:
-    known = bodies(
-        declaration("b"),
-        declaration("a"),
-        change("a", whole(3)),
-        change("a", whole(4), REGION, "north"),
-    )
-    with pytest.raises(FailedPreconditionError) as error:
-        decision.declare(asked, known)
-    assert says in str(error.value)
-    assert str(error.value).startswith(error.value.field)
-
-
-def test_a_change_of_a_value_needs_a_declaration_that_it_fits() -> None:
-    known = bodies(declaration("a", maximum=whole(5)), change("a", whole(3)))
-    given = [change("a", None), change("a", whole(4), REGION, "north")]
-    removed, made = decision.update(given, known, ["a"])
-    assert (removed.before, removed.after) == (known[place("a", WORLD)], None)
-    assert (made.place, made.before) == (place("a", REGION, "north"), None)
-    with pytest.raises(InvalidArgumentError, match=r"changes\[0\].value of a must be at most 5"):
-        decision.update([change("a", whole(6))], known, ["a"])
-    with pytest.raises(NotFoundError, match=r"changes\[0\].key: 'aa' is not declared; did you"):
-        decision.update([change("aa", whole(6))], known, ["a"])
-
-
-def test_a_player_can_set_what_is_declared_for_players() -> None:
-    given = [pb.PlayerChange(key="a", value=whole(2))]
-    with pytest.raises(FailedPreconditionError, match="a has no values of players"):
-        decision.of_player(given, {"a": declaration("a")})
-    with pytest.raises(InvalidArgumentError, match=r"changes\[0\].value of a must be at most 1"):
-        decision.of_player(given, {"a": declaration("a", maximum=whole(1), per_player=True)})
-
-
-def test_a_caller_may_expect_a_revision() -> None:
-    decision.require_revision(None, 4)
-    decision.require_revision(4, 4)
-    with pytest.raises(ConflictError, match="the settings have revision 4"):
-        decision.require_revision(0, 4)

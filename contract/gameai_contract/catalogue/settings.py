@@ -8,7 +8,7 @@ SERVICE = CatalogueService(
     module="gameai.services.settings",
     text="Typed settings that people change while the world runs: by region, player and rollout, with history and rollback.",
     needs_database=True,
-    resources=MappingProxyType({1: ("50m", "256Mi")}),
+    resources=MappingProxyType({1: ("50m", "384Mi")}),
     settings=MappingProxyType(
         {
             "revisions": Setting(

@@ -58,5 +58,7 @@ class External(Model):
     """A service with the chat completions API of OpenAI. Example: {url: https://api.openai.com/v1, model: gpt-4.1-mini, secretRef: {name: openai}}."""
     max_concurrent_requests: Annotated[int, Field(ge=1, le=256)] = 16
     """Requests that one replica sends at a time. Example: 16."""
+    max_context_tokens: Annotated[int, Field(ge=256, le=1_048_576)] = 32_768
+    """Maximum length of prompt plus completion of the service's model, in tokens. Gateways refuse longer prompts. Example: 131072."""
     budget: Budget | None = None
     """What each replica may spend. Absent: no limit."""

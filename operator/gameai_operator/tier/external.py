@@ -23,7 +23,8 @@ from gameai_operator.settings import Policy
 START_SECONDS = 120
 # The first revision whose pods have an image of ours.
 SINCE = 5
-_CPU, _MEMORY = "50m", "192Mi"
+# A request and its answer, several times over.
+_CPU, _MEMORY_MIB, _REQUEST_MIB = "50m", 160, 4
 _HTTPS, _HTTP = 443, 80
 _WHERE = "spec.engine.external.openAI"
 
@@ -37,7 +38,7 @@ def container(tier: ModelTier, given: External, image: str, drain_seconds: int) 
         "args": _arguments(tier, given, drain_seconds),
         "env": _environment(given),
         "ports": [{"name": "http", "containerPort": VLLM_PORT, "protocol": "TCP"}],
-        "resources": resources(tier.spec),
+        "resources": resources(tier.spec, given),
         **_probes(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
@@ -45,10 +46,10 @@ def container(tier: ModelTier, given: External, image: str, drain_seconds: int) 
     }
 
 
-def resources(spec: ModelTierSpec) -> Document:
+def resources(spec: ModelTierSpec, given: External) -> Document:
     """Requests and limits: `hardware.cpu` and `hardware.memory`, or what forwarding needs."""
     hardware = spec.hardware
-    memory = hardware.memory or _MEMORY
+    memory = hardware.memory or f"{_MEMORY_MIB + given.max_concurrent_requests * _REQUEST_MIB}Mi"
     limit = {"cpu": hardware.cpu_limit} if hardware.cpu_limit else {}
     return {
         "requests": {"cpu": hardware.cpu or _CPU, "memory": memory},

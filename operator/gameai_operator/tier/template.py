@@ -258,7 +258,7 @@ def _environment(spec: ModelTierSpec, inputs: Inputs) -> list[Document]:
 def resources(spec: ModelTierSpec, profile: Profile) -> Document:
     """Requests and limits of an engine. CPU is a request only, unless a limit is asked for: it would throttle the loop that feeds the GPU."""
     if spec.engine.external is not None:
-        return external.resources(spec)
+        return external.resources(spec, spec.engine.external)
     hardware = spec.hardware
     memory = hardware.memory or profile.memory
     gpus = {hardware.gpu_resource: str(hardware.gpus)} if hardware.gpus else {}

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from gameai.bus.subjects import name_id
 from gameai.events.v1.events_pb2 import SettingChanged, SettingsRestored
+from gameai.services.settings import store
 from gameai.settings.v1 import settings_pb2 as pb
 from support.bounties import refused, until_answered
 from support.bus import MOOR, worlds
@@ -71,7 +72,7 @@ async def test_worlds_have_their_own_settings(settings: Settings) -> None:
         (
             {"changes": [change("spwan", whole(3))]},
             "NOT_FOUND",
-            "changes[0].key: 'spwan' is not declared; did you mean spawn?: declare it first",
+            "changes[0].key: 'spwan' is not declared; did you mean spawn?",
         ),
         (
             {"changes": [change("spawn", whole(11))]},
@@ -91,7 +92,7 @@ async def test_worlds_have_their_own_settings(settings: Settings) -> None:
         (
             {"changes": [change("spawn", whole(3))], "expected_revision": 7},
             "ABORTED",
-            "the settings have revision 1, and expected_revision is 7: read them again",
+            "the settings are at revision 1, and expected_revision is 7: read them again (GetEffective)",
         ),
     ],
 )
@@ -227,7 +228,9 @@ async def test_a_player_has_values_of_declared_keys_alone(settings: Settings) ->
     )
     await settings.of_player("anna", volume=whole(7))
     error = await refused(settings.of_player("anna", spawn=whole(3)))
-    assert "spawn has no values of players: declare it with per_player" in str(error.details())
+    assert "spawn takes no values of players: set per_player in its declaration" in str(
+        error.details()
+    )
     error = await refused(settings.of_player("anna", volume=whole(11)))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert await settings.value("volume", player="anna") == 7
@@ -257,7 +260,7 @@ async def test_the_settings_of_a_player_have_a_limit(settings: Settings) -> None
 
 async def test_the_settings_of_a_world_have_limits(settings: Settings) -> None:
     text = pb.Value(text="x" * 8000)
-    for each in range(4):
+    for each in range(2):
         await settings.declare(
             *(declaration(f"a-{each}-{n}", text, max_bytes=8192) for n in range(31))
         )
@@ -265,7 +268,14 @@ async def test_the_settings_of_a_world_have_limits(settings: Settings) -> None:
         settings.declare(*(declaration(f"b-{n}", text, max_bytes=8192) for n in range(10)))
     )
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert "bytes, and the limit is 1048576: remove some first" in str(error.details())
+    assert "bytes, and the limit is 524288: remove some first" in str(error.details())
+    await settings.roll_back(0)
+    await settings.declare(declaration("wide"))
+    for each in range(50):
+        regions = [f"r-{each}-{n}" for n in range(100)]
+        await settings.update(*(change("wide", whole(2), REGION, region) for region in regions))
+    error = await refused(settings.update(change("wide", whole(2), REGION, "one-more")))
+    assert "the world would have 5001 values, and the limit is 5000" in str(error.details())
     await settings.roll_back(0)
     for each in range(20):
         await settings.declare(*(declaration(f"k-{each}-{n}") for n in range(100)))
@@ -297,3 +307,43 @@ async def test_events_name_what_was_changed(settings: Settings) -> None:
         SettingChanged(setting=spawn, layer=5, scope=name_id("anna")),
         SettingsRestored(revision=3, restored=1, changed=1),
     ]
+
+
+async def test_fields_that_are_not_known_are_not_kept(settings: Settings) -> None:
+    await settings.declare(declaration("spawn"))
+    value = whole(2)
+    value.MergeFromString(b"\xa2\x06\x80\x08" + b"x" * 1024)
+    assert value.ByteSize() > 1000
+    await settings.update(change("spawn", value))
+    assert (await settings.read("spawn")).ByteSize() < 100
+
+
+async def test_a_rollback_without_a_revision_changes_nothing(settings: Settings) -> None:
+    await settings.declare(declaration("spawn"))
+    request = pb.RollbackToRequest(request_id=drawn(), **AUTHOR)
+    error = await refused(settings.stub.RollbackTo(request))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert await settings.value("spawn") == 1
+
+
+async def test_what_a_player_has_already_is_no_change(settings: Settings) -> None:
+    await settings.declare(declaration("volume", per_player=True))
+    await settings.of_player("anna", volume=whole(7), gone=None)
+    await settings.of_player("anna", volume=whole(7))
+    await settings.of_player("anna", volume=None)
+    found = await settings.events(3, MOOR)
+    assert [each for each in found if isinstance(each, SettingChanged) and each.layer == 5] == [
+        SettingChanged(setting=name_id("volume"), layer=5, scope=name_id("anna"))
+    ] * 2
+
+
+async def test_a_large_history_is_forgotten_by_its_size(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MOST_HISTORY_BYTES", 800)
+    await settings.declare(declaration("spawn"))
+    for each in range(2, 12):
+        await settings.update(change("spawn", whole(each)))
+    answer = await settings.stub.ListRevisions(pb.ListRevisionsRequest(page_size=200))
+    assert 2 <= len(answer.revisions) <= 5
+    assert answer.revisions[0].revision == 11

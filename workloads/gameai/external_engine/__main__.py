@@ -23,7 +23,7 @@ from gameai.serving.telemetry import configure_logging
 
 _MOST_CONCURRENT = 256
 _LIMITS = ("MaxTokens", "MaxCompletionTokens")
-_MOST_REQUEST_BYTES = 4 << 20
+_MOST_REQUEST_BYTES = 1 << 20
 # A gateway drops idle connections after 60 s.
 _KEEP_ALIVE_SECONDS = 75.0
 _STOP_SECONDS = 2.0
@@ -64,7 +64,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     given = parser.parse_args(arguments)
     if not 1 <= given.concurrent <= _MOST_CONCURRENT:
         parser.error(f"--concurrent must be from 1 to {_MOST_CONCURRENT}")
+    if not all("!" <= each <= "~" for each in _key()):
+        parser.error(f"{EXTERNAL_KEY_ENVIRONMENT} must be one word of visible ASCII characters")
     return given
+
+
+def _key() -> str:
+    return os.environ.get(EXTERNAL_KEY_ENVIRONMENT, "").strip()
 
 
 def _usd(text: str) -> Decimal:
@@ -82,7 +88,9 @@ async def _run(given: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     connector = aiohttp.TCPConnector(limit=given.concurrent)
-    async with aiohttp.ClientSession(connector=connector) as session:
+    # Cookies would tie requests of different callers together.
+    cookies = aiohttp.DummyCookieJar()
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=cookies) as session:
         relay = _relay(given, session)
         runner = await _serve(given, relay)
         try:
@@ -94,9 +102,7 @@ async def _run(given: argparse.Namespace) -> None:
 
 
 def _relay(given: argparse.Namespace, session: aiohttp.ClientSession) -> Relay:
-    place = Place(
-        url=given.url.rstrip("/"), key=os.environ.get(EXTERNAL_KEY_ENVIRONMENT, "").strip()
-    )
+    place = Place(url=given.url.rstrip("/"), key=_key())
     options = Options(
         model=given.model,
         service_model=given.service_model,
@@ -109,7 +115,7 @@ def _relay(given: argparse.Namespace, session: aiohttp.ClientSession) -> Relay:
         budget = Budget(given.usd_per_hour, prices)
     gate = Gate()
     service = Service(session, place, gate, time.monotonic)
-    return Relay(service, options, gate, budget, time.monotonic)
+    return Relay(service, options, gate, budget, time.monotonic, place.key)
 
 
 async def _serve(given: argparse.Namespace, relay: Relay) -> web.AppRunner:

@@ -31,13 +31,20 @@ class Budget:
         self.prices = prices
         self._spent: deque[tuple[float, int]] = deque()
         self._reserved = 0
+        self._usual = 0
 
     def reserve(self, most: int, now: float) -> bool:
         """Set the largest price of a request aside; False where there is no room."""
         if most > self.left(now):
             return False
         self._reserved += most
+        self._usual = most if not self._usual else (7 * self._usual + most) // 8
         return True
+
+    def fault(self, now: float) -> str:
+        """Why no usual request has room, apart from what runs; empty where one has. A large request alone says nothing of it."""
+        seconds = self.seconds_until(min(self._usual, self.whole), now)
+        return f"the budget is spent: room in {seconds:.0f} s" if seconds else ""
 
     def settle(self, reserved: int, spent: int, now: float) -> None:
         """A request that was given room has ended, and has cost this."""

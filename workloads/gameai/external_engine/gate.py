@@ -5,12 +5,13 @@ _FIRST_SECONDS, _MOST_SECONDS = 5.0, 60.0
 
 
 class Gate:
-    """Closed for some time after errors; then the next request says whether the service is well."""
+    """Closed for some time after errors; then the next requests say whether the service is well."""
 
     def __init__(self) -> None:
         self._until = 0.0
         self._why = ""
         self._failures = 0
+        self._closed_at = float("-inf")
 
     def fault(self, now: float) -> str:
         """Why the service is not asked; empty while it is."""
@@ -24,8 +25,13 @@ class Gate:
         """The service is well."""
         self._failures = 0
 
-    def failed(self, why: str, now: float) -> None:
-        """No answer, or an error of the service itself. The fifth in a row closes the gate, and each one after it for longer."""
+    def failed(self, why: str, began: float, now: float) -> None:
+        """No answer to a request, or an error of the service itself. The fifth in a row closes the gate, and each one after it for longer.
+
+        Requests that began before the gate was closed say nothing new.
+        """
+        if began <= self._closed_at:
+            return
         self._failures += 1
         beyond = self._failures - _FAILURES
         if beyond >= 0:
@@ -34,4 +40,4 @@ class Gate:
     def close(self, why: str, seconds: float, now: float) -> None:
         """Do not ask for so long; a longer time that was given before stays."""
         if now + seconds > self._until:
-            self._until, self._why = now + seconds, why
+            self._until, self._why, self._closed_at = now + seconds, why, now

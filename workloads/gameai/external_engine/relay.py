@@ -11,11 +11,13 @@ from aiohttp import ClientError, ClientResponse, web
 from gameai.external_engine import metrics, translation
 from gameai.external_engine.budget import NANO, Budget
 from gameai.external_engine.gate import Gate
-from gameai.external_engine.service import MOST_ANSWER_BYTES, RefusedError, Service
+from gameai.external_engine.service import RefusedError, Service
 from gameai.external_engine.translation import Outgoing, StreamUsage, UnacceptableError
 
 _LOG = logging.getLogger(__name__)
 _JSON = "application/json"
+_REQUEST_SECONDS = 30.0
+_ANSWER_BYTES, _TOKEN_BYTES = 64 << 10, 512
 
 
 class CallerGoneError(Exception):
@@ -50,8 +52,10 @@ class Relay:
         gate: Gate,
         budget: Budget | None,
         now: Callable[[], float],
+        key: str = "",
     ) -> None:
         self._service, self._options, self._gate = service, options, gate
+        self._key = key.encode()
         self._budget, self._now = budget, now
         self.running = 0
         self.draining = False
@@ -66,10 +70,12 @@ class Relay:
 
     def fault(self) -> str:
         """Why it takes no requests; empty while it does."""
-        found = "draining" if self.draining else self._gate.fault(self._now())
+        now, budget = self._now(), self._budget
+        found = "draining" if self.draining else self._gate.fault(now)
+        if budget is not None:
+            found = found or budget.fault(now)
+            metrics.BUDGET_LEFT.set(budget.left(now) / NANO)
         metrics.READY.set(0 if found else 1)
-        if self._budget is not None:
-            metrics.BUDGET_LEFT.set(self._budget.left(self._now()) / NANO)
         return found
 
     async def health(self, _: web.Request) -> web.Response:
@@ -84,23 +90,30 @@ class Relay:
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """Forward a chat completion."""
-        result = "cancelled"
+        result = "failed"
         try:
             answer = await self._complete(request)
             result = "answered"
             return answer
+        except asyncio.CancelledError:
+            result = "cancelled"
+            raise
         except UnacceptableError as error:
             result = "unacceptable"
             return _error(HTTPStatus.BAD_REQUEST, str(error))
         except RefusedError as error:
             result = error.result
             return _error(error.status, str(error))
-        except CallerGoneError:
-            return web.Response()
+        except (CallerGoneError, TimeoutError):
+            result = "cancelled"
+            return web.Response(status=HTTPStatus.REQUEST_TIMEOUT)
         finally:
             metrics.REQUESTS.labels(result).inc()
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
+        # A caller that does not finish its request holds no place.
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            body = await request.read()
         if self.running >= self._options.concurrent:
             busy = f"{self.running} requests are running: the replica is busy"
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, busy, "busy")
@@ -112,7 +125,7 @@ class Relay:
         try:
             options = self._options
             sent = translation.outgoing(
-                await request.read(),
+                body,
                 options.service_model,
                 completion_limit=options.completion_limit,
             )
@@ -136,7 +149,10 @@ class Relay:
             self._settle(bill)
 
     async def _whole(self, answer: ClientResponse, sent: Outgoing, bill: _Bill) -> web.Response:
-        body = await _read(answer)
+        body = await _read(answer, sent.most_tokens)
+        if self._key:
+            # A service that repeats it makes it known to its callers.
+            body = body.replace(self._key, b"")
         self._count(translation.usage(body), bill)
         try:
             text = translation.incoming(body, self._options.model, sent.labels)
@@ -175,11 +191,8 @@ class Relay:
             message = "the request may cost more than the whole budget of an hour: raise engine.external.budget.usdPerHour"
             raise RefusedError(HTTPStatus.BAD_REQUEST, message, "budget")
         if not budget.reserve(most, now):
-            seconds = budget.seconds_until(most, now)
-            if seconds:
-                why = f"the budget is spent: room in {seconds:.0f} s"
-                _LOG.warning("%s", why)
-                self._gate.close(why, seconds, now)
+            if fault := budget.fault(now):
+                _LOG.warning("%s", fault)
             raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, "the budget has no room now", "budget")
         return _Bill(most)
 
@@ -217,13 +230,13 @@ async def _said(writing: Awaitable[object]) -> None:
         raise CallerGoneError from error
 
 
-async def _read(answer: ClientResponse) -> bytes:
-    """The whole answer. Raises `RefusedError` where it is too large."""
-    parts, size = [], 0
+async def _read(answer: ClientResponse, tokens: int) -> bytes:
+    """The whole answer. Raises `RefusedError` where it is larger than one of so many tokens is."""
+    parts, size, most = [], 0, _ANSWER_BYTES + tokens * _TOKEN_BYTES
     async for part in answer.content.iter_any():
         size += len(part)
-        if size > MOST_ANSWER_BYTES:
-            message = f"the service's answer has more than {MOST_ANSWER_BYTES} bytes"
+        if size > most:
+            message = f"the service's answer has more than {most} bytes"
             raise RefusedError(HTTPStatus.BAD_GATEWAY, message, "failed", charged=True)
         parts.append(part)
     return b"".join(parts)

@@ -1,5 +1,6 @@
 """EDGE: the service elsewhere: requests with its key, and what its errors mean for the next ones."""
 
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,6 @@ from gameai.external_engine.gate import Gate
 _LOG = logging.getLogger(__name__)
 # Of the largest deadline of a question, and for connections.
 _ANSWER_SECONDS, _CONNECT_SECONDS = 600.0, 10.0
-MOST_ANSWER_BYTES = 16 << 20
 _REFUSED_SECONDS, _BUSY_SECONDS, _MOST_BUSY_SECONDS = 30.0, 5.0, 600.0
 # The key, the model or the account must be corrected first.
 _OURS = {
@@ -24,6 +24,12 @@ _OURS = {
     HTTPStatus.NOT_FOUND: "the service knows neither the path nor the model (404): check url and model of engine.external.openAI",
 }
 _MOST_DIGITS = 6
+_ERROR_BYTES = 64 << 10
+_NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_NO_QUOTA = "insufficient_quota"
+# What OpenAI says of max_tokens for a reasoning model.
+_OTHER_LIMIT = "max_completion_tokens"
+_WRONG_LIMIT = "the service's model takes max_completion_tokens: set tokenLimit of engine.external.openAI to MaxCompletionTokens"
 _OF_QUESTION = frozenset({400, 413, 422})
 
 
@@ -57,6 +63,7 @@ class Service:
     @asynccontextmanager
     async def asked(self, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer of status 200 to a request. Raises `RefusedError`, also for what goes wrong in the block."""
+        began = self._now()
         headers = {"Content-Type": "application/json"}
         if self._place.key:
             headers["Authorization"] = f"Bearer {self._place.key}"
@@ -70,19 +77,23 @@ class Service:
                 timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             ) as answer:
                 if answer.status != HTTPStatus.OK:
-                    raise await self._refusal(answer)
+                    raise await self._refusal(answer, began)
                 yield answer
                 self._gate.answered()
         except (aiohttp.ClientError, TimeoutError) as error:
             # What has a connection may have been computed.
-            charged = not isinstance(error, aiohttp.ClientConnectorError)
+            charged = not isinstance(error, _NO_CONNECTION)
             why = f"no answer of the service: {type(error).__name__}"
-            raise self._failed(why, charged=charged) from error
+            raise self._failed(why, began, charged=charged) from error
 
-    async def _refusal(self, answer: aiohttp.ClientResponse) -> RefusedError:
+    async def _refusal(self, answer: aiohttp.ClientResponse, began: float) -> RefusedError:
         """What follows from another status."""
         status = answer.status
-        said = translation.said(await answer.content.read(64 << 10), self._place.key)
+        said, code = translation.said(await _beginning(answer), self._place.key)
+        if status in _OF_QUESTION and _OTHER_LIMIT in said:
+            return self._closed(_WRONG_LIMIT, _REFUSED_SECONDS)
+        if code == _NO_QUOTA:
+            return self._closed("the account of the API key has no quota left", _REFUSED_SECONDS)
         if status in _OF_QUESTION:
             self._gate.answered()
             return RefusedError(
@@ -94,7 +105,7 @@ class Service:
             return self._closed(why, seconds)
         if status in _OURS:
             return self._closed(_OURS[HTTPStatus(status)], _REFUSED_SECONDS)
-        return self._failed(f"the service answered {status}")
+        return self._failed(f"the service answered {status}", began)
 
     def _closed(self, why: str, seconds: float) -> RefusedError:
         if not self._gate.fault(self._now()):
@@ -102,12 +113,21 @@ class Service:
         self._gate.close(why, seconds, self._now())
         return RefusedError(HTTPStatus.TOO_MANY_REQUESTS, why, "refused")
 
-    def _failed(self, why: str, *, charged: bool = False) -> RefusedError:
+    def _failed(self, why: str, began: float, *, charged: bool = False) -> RefusedError:
         was_open = not self._gate.fault(self._now())
-        self._gate.failed(why, self._now())
+        self._gate.failed(why, began, self._now())
         if was_open and self._gate.fault(self._now()):
             _LOG.warning("%s; trying again in %g s", why, self._gate.seconds(self._now()))
         return RefusedError(HTTPStatus.BAD_GATEWAY, why, "failed", charged=charged)
+
+
+async def _beginning(answer: aiohttp.ClientResponse) -> bytes:
+    """The body of an error, as far as it is read."""
+    found = b""
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+        while len(found) < _ERROR_BYTES and (part := await answer.content.readany()):
+            found += part
+    return found
 
 
 def _seconds(text: str) -> float:

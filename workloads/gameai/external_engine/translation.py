@@ -6,8 +6,10 @@ from typing import Any
 
 import orjson
 
-# An answer by a schema is an object with one label.
-CHOICE_TOKENS = 32
+# An answer by a schema is an object with one label; where the limit is one of reasoning too, that needs room.
+CHOICE_TOKENS, REASONED_CHOICE_TOKENS = 32, 4096
+# A service withheld the answer, which is no fault of it.
+_WITHHELD = "content_filter"
 _KEY = "choice"
 # Where a request names no limit. Gateways always do.
 _DEFAULT_TOKENS = 2048
@@ -29,10 +31,7 @@ class Outgoing:
 
 def outgoing(given: bytes, model: str, *, completion_limit: bool) -> Outgoing:
     """The request for the service's model. `completion_limit`: it takes max_completion_tokens. Raises `UnacceptableError`."""
-    try:
-        body = dict(orjson.loads(given))
-    except (ValueError, TypeError) as error:
-        raise UnacceptableError("the body must be a JSON object") from error
+    body = _object(given, "the body must be a JSON object")
     labels = _labels(body.pop("structured_outputs", None))
     streams = body.get("stream") is True
     if labels and streams:
@@ -43,8 +42,11 @@ def outgoing(given: bytes, model: str, *, completion_limit: bool) -> Outgoing:
     if type(tokens) is not int or tokens < 1:
         raise UnacceptableError("max_tokens must be a whole number of at least 1")
     if labels:
-        tokens = CHOICE_TOKENS
+        tokens = REASONED_CHOICE_TOKENS if completion_limit else CHOICE_TOKENS
         body["response_format"] = _schema(labels)
+    if completion_limit:
+        # Reasoning models take no other than their own.
+        body.pop("temperature", None)
     body["max_completion_tokens" if completion_limit else "max_tokens"] = tokens
     if streams:
         body["stream_options"] = {"include_usage": True}
@@ -54,10 +56,16 @@ def outgoing(given: bytes, model: str, *, completion_limit: bool) -> Outgoing:
 
 def incoming(answer: bytes, model: str, labels: Sequence[str]) -> bytes:
     """The answer under the tier's own model name, of a choice with its label alone. Raises `UnacceptableError`."""
-    document = _document(answer)
+    document = _object(answer, "the service's answer is no JSON object")
     document["model"] = model
-    if labels:
-        message = _message(document)
+    choice, message = _message(document)
+    if choice.get("finish_reason") == _WITHHELD or message.get("refusal"):
+        choice["finish_reason"] = _WITHHELD
+    elif labels:
+        if choice.get("finish_reason") == "length":
+            raise UnacceptableError(
+                "the service's answer ended before a label: its limit of tokens is too small"
+            )
         message["content"] = _chosen(message.get("content"), labels)
     return orjson.dumps(document)
 
@@ -96,13 +104,14 @@ def error(message: str, kind: str) -> bytes:
     return orjson.dumps({"error": {"message": message, "type": kind, "code": None}})
 
 
-def said(answer: bytes, secret: str) -> str:
-    """The message of a service's error, without the key; empty where it has none."""
+def said(answer: bytes, secret: str) -> tuple[str, str]:
+    """Message and code of a service's error, without the key; empty where it has none."""
     try:
-        found = str(orjson.loads(answer)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return ""
-    return (found.replace(secret, "…") if secret else found)[:500]
+        found = orjson.loads(answer)["error"]
+        message, code = str(found["message"]), str(found.get("code") or "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "", ""
+    return (message.replace(secret, "…") if secret else message)[:500], code
 
 
 def _labels(given: Any) -> tuple[str, ...]:
@@ -131,27 +140,29 @@ def _schema(labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _document(answer: bytes) -> dict[str, Any]:
+def _object(text: bytes, otherwise: str) -> dict[str, Any]:
     try:
-        return dict(orjson.loads(answer))
-    except (ValueError, TypeError) as error:
-        raise UnacceptableError("the service's answer is no JSON object") from error
+        found = orjson.loads(text)
+    except ValueError as error:
+        raise UnacceptableError(otherwise) from error
+    if not isinstance(found, dict):
+        raise UnacceptableError(otherwise)
+    return found
 
 
-def _message(document: dict[str, Any]) -> dict[str, Any]:
+def _message(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
-        message = document["choices"][0]["message"]
+        choice = document["choices"][0]
+        message = choice["message"]
     except (KeyError, IndexError, TypeError) as error:
         raise UnacceptableError("the service's answer has no message") from error
-    if not isinstance(message, dict):
+    if not (isinstance(choice, dict) and isinstance(message, dict)):
         raise UnacceptableError("the service's answer has no message")
-    return message
+    return choice, message
 
 
-def _chosen(content: Any, labels: Sequence[str]) -> str | None:
-    """The label that was chosen; None where the model refused to choose."""
-    if content is None:
-        return None
+def _chosen(content: Any, labels: Sequence[str]) -> str:
+    """The label that was chosen."""
     try:
         label = orjson.loads(content)[_KEY]
     except (ValueError, KeyError, TypeError):

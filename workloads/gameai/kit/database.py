@@ -25,6 +25,7 @@ _CREATE_SECONDS, _CREATE_LOCK = 1800.0, "SET LOCAL lock_timeout = '3s'"
 # More wait in vain: the database has work for longer than a caller would wait.
 _MOST_WAITING = 200
 _SPARE_SECONDS = 2.0
+_RECONNECT_SECONDS = 5.0
 # Of both ends: a connection that is silent for 20 s is closed, and the locks of its session go with it.
 _ALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2 -c tcp_user_timeout=20000"
 # SQLSTATEs of a database that is away or restarts: connection errors, operator intervention, too many connections, and a
@@ -102,6 +103,8 @@ class Database:
             max_size=connections,
             timeout=wait_seconds,
             max_waiting=_MOST_WAITING,
+            # It tries at growing distances. After this time a call that needs a connection begins again.
+            reconnect_timeout=_RECONNECT_SECONDS,
             reset=_reset,
             kwargs=connecting(self.url, statement_seconds),
         )

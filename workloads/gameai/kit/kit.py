@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, LiteralString, Self, TypeVar, cast
 
@@ -50,6 +51,7 @@ T = TypeVar("T")
 Handlers = Mapping[type[Message], Callable[[Any, Call], Awaitable[None]]]
 # A transaction that met another one.
 _TRIES = 3
+_FROM_MEMORY = 1000
 _MOST_SHOWN = 130
 # A cluster without an event bus may get one.
 _BUS_SECONDS = 5.0
@@ -90,7 +92,11 @@ class Kit:
         self._emitter = Emitter(self._types, source, now_us)
         self._outbox, self._service = Outbox(worlds), service
         self._inbox = Inbox(service)
-        self._limiter = CallLimiter(limits or CallLimits(), time.monotonic)
+        limits = limits or CallLimits()
+        self._limiter = CallLimiter(limits, time.monotonic)
+        # They hold no connection: calls that wait for the database must not shut them out.
+        from_memory = replace(limits, at_a_time=_FROM_MEMORY)
+        self._memory_limiter = CallLimiter(from_memory, time.monotonic)
         self._places = Places(database.connections, worlds)
         self._relay = (
             Relay(database.url, bus, worlds, service, metrics=self._metrics) if bus else None
@@ -273,7 +279,7 @@ class Kit:
         Raises `NotFoundError`, `InvalidArgumentError`, `ExhaustedError`.
         """
         world = self.world_of(context)
-        with self._limiter.held(world.name):
+        with self._memory_limiter.held(world.name):
             yield world
 
     def world_of(self, context: Context) -> KitWorld:

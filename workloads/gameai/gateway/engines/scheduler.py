@@ -301,7 +301,13 @@ class Scheduler:
             inquiry.avoid = attempt.replica.address
             if self.submit(inquiry, now) is None:
                 return
-        self._outcome.failed(inquiry, Reason.DEGRADED_REASON_ENGINE_FAILED, now)
+        # One that is full has not looked at the question: a job loses no attempt by it.
+        reason = (
+            Reason.DEGRADED_REASON_QUEUE_FULL
+            if verdict is Verdict.BUSY
+            else Reason.DEGRADED_REASON_ENGINE_FAILED
+        )
+        self._outcome.failed(inquiry, reason, now)
         self.pump()
 
     def tell(self, status: int, words: str) -> None:

@@ -107,7 +107,8 @@ def tier(document: Object) -> TierFound | None:
         model=metadata["name"],
         target_ms=spec.get("latency", {}).get("targetMs") or TARGETS_MS[tier_class],
         slots=elsewhere["maxConcurrentRequests"] if elsewhere else slots(arguments),
-        context_tokens=spec.get("model", {}).get("maxContextTokens") or DEFAULT_CONTEXT_TOKENS,
+        context_tokens=(elsewhere or spec.get("model", {})).get("maxContextTokens")
+        or DEFAULT_CONTEXT_TOKENS,
     )
     return TierFound(view, closed=spec.get("access", {}).get("from", "Same") == "Same")
 

@@ -3,17 +3,18 @@
 from typing import LiteralString
 
 CREATE_HEAD: LiteralString = "INSERT INTO head (world) VALUES (%s) ON CONFLICT DO NOTHING"
+# A replica that stands still in its change must not hold up the others of this one for long.
+LOCK_TIMEOUT: LiteralString = "SET LOCAL lock_timeout = '2s'"
 LOCK_HEAD: LiteralString = "SELECT revision FROM head WHERE world = %s FOR UPDATE"
-HEADS: LiteralString = "SELECT world, revision FROM head WHERE world = ANY(%b::text[])"
+HEADS: LiteralString = "SELECT world, revision, token::text FROM head WHERE world = ANY(%b::text[])"
 # One statement, so that revision and rows are of one moment.
 LOAD: LiteralString = """
-SELECT head.revision, layer, scope, key, body, entry.revision
+SELECT head.revision, head.token::text, layer, scope, key, body, entry.revision
 FROM head LEFT JOIN entry USING (world) WHERE world = %s
 """
 KNOWN: LiteralString = """
 SELECT layer, scope, key, body FROM entry WHERE world = %(world)s AND key = ANY(%(keys)b::text[])
 """
-KEYS: LiteralString = "SELECT key FROM entry WHERE world = %s AND layer = 1 ORDER BY key"
 _GIVEN: LiteralString = """
 unnest(%(layers)b::smallint[], %(scopes)b::text[], %(keys)b::text[], %(befores)b::bytea[], %(afters)b::bytea[])
     AS given (l, s, k, old, new)
@@ -28,16 +29,18 @@ DELETE FROM entry USING {_GIVEN}
 WHERE new IS NULL AND world = %(world)s AND layer = l AND scope = s COLLATE "C" AND key = k COLLATE "C"
 """
 RECORD: LiteralString = f"""
-INSERT INTO change (world, revision, layer, scope, key, before, after)
-SELECT %(world)s, %(revision)s, l, s, k, old, new FROM {_GIVEN}
+INSERT INTO change (world, revision, layer, scope, key, before)
+SELECT %(world)s, %(revision)s, l, s, k, old FROM {_GIVEN}
 """
 RECORD_REVISION: LiteralString = """
-INSERT INTO revision (world, revision, author, reason, world_us, restored, bytes)
-VALUES (%(world)s, %(revision)s, %(author)s, %(reason)s, %(world_us)s, %(restored)s, %(bytes)s)
+INSERT INTO revision (world, revision, author, reason, created, world_us, restored, bytes)
+VALUES (%(world)s, %(revision)s, %(author)s, %(reason)s, clock_timestamp(), %(world_us)s, %(restored)s, %(bytes)s)
 """
-MOVE_HEAD: LiteralString = "UPDATE head SET revision = %(revision)s WHERE world = %(world)s"
+MOVE_HEAD: LiteralString = (
+    "UPDATE head SET revision = %(revision)s, token = gen_random_uuid() WHERE world = %(world)s"
+)
 USE: LiteralString = """
-SELECT count(*) FILTER (WHERE layer = 1), coalesce(sum(octet_length(body)), 0)::bigint FROM entry WHERE world = %s
+SELECT count(*) FILTER (WHERE layer = 1), count(*) FILTER (WHERE layer <> 1), coalesce(sum(octet_length(body)), 0)::bigint FROM entry WHERE world = %s
 """
 # The oldest ones, where there are more than are kept or they are too large together. The newest stays always.
 FORGET: LiteralString = """

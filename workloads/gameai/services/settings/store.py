@@ -10,12 +10,14 @@ from psycopg.rows import dict_row
 from gameai.errors import FullError, NotFoundError
 from gameai.services.settings import statements
 from gameai.services.settings.rules.decision import Delta
-from gameai.services.settings.rules.table import Place, Row, Table, table
+from gameai.services.settings.rules.table import Place, Row, Table, Version
 from gameai.settings.v1 import settings_pb2 as pb
 
 MOST_KEYS = 2000
+# In the layers world, region and rollout.
+MOST_VALUES = 5000
 # Of all declarations and values of a world, of the history of a world, and of the values of a player.
-MOST_BYTES, MOST_HISTORY_BYTES, MOST_PLAYER_BYTES = 1 << 20, 64 << 20, 64 << 10
+MOST_BYTES, MOST_HISTORY_BYTES, MOST_PLAYER_BYTES = 512 << 10, 64 << 20, 64 << 10
 _SHOWN_KEYS = 20
 
 
@@ -31,6 +33,7 @@ class Written:
 
 async def lock(db: AsyncConnection, world: str) -> int:
     """The present revision, which no other transaction can change until the end of this one."""
+    await db.execute(statements.LOCK_TIMEOUT)
     await db.execute(statements.CREATE_HEAD, (world,))
     row = await (await db.execute(statements.LOCK_HEAD, (world,))).fetchone()
     return int(row[0]) if row is not None else 0
@@ -40,11 +43,6 @@ async def known(db: AsyncConnection, world: str, keys: Sequence[str]) -> dict[Pl
     """All that is there of these keys."""
     cursor = await db.execute(statements.KNOWN, {"world": world, "keys": list(keys)})
     return _bodies(await cursor.fetchall())
-
-
-async def declared_keys(db: AsyncConnection, world: str) -> list[str]:
-    """All declared keys, in order."""
-    return [key for (key,) in await (await db.execute(statements.KEYS, (world,))).fetchall()]
 
 
 async def present(db: AsyncConnection, world: str) -> dict[Place, bytes]:
@@ -109,21 +107,23 @@ async def revisions(db: AsyncConnection, world: str, under: int, count: int) -> 
     return [pb.Revision(**row) for row in await cursor.fetchall()]
 
 
-async def heads(db: AsyncConnection, worlds: Sequence[str]) -> dict[str, int]:
-    """The present revisions of worlds; of those that have none, 0."""
+async def heads(db: AsyncConnection, worlds: Sequence[str]) -> dict[str, Version]:
+    """The present versions of worlds."""
     cursor = await db.execute(statements.HEADS, (list(worlds),))
-    found: dict[str, int] = dict(await cursor.fetchall())
-    return {each: found.get(each, 0) for each in worlds}
+    found = {world: (revision, token) for world, revision, token in await cursor.fetchall()}
+    return {each: found.get(each, Table().version) for each in worlds}
 
 
-async def load(db: AsyncConnection, world: str) -> Table:
-    """All settings of a world."""
+async def load(db: AsyncConnection, world: str) -> tuple[int, str, list[Row]]:
+    """Revision, token and all settings of a world."""
     rows = await (await db.execute(statements.LOAD, (world,))).fetchall()
-    return table(
-        rows[0][0] if rows else 0,
+    revision, token = rows[0][:2] if rows else Table().version
+    return (
+        revision,
+        token,
         [
-            Row(place=Place(layer=layer, scope=scope, key=key), body=bytes(body), revision=revision)
-            for _, layer, scope, key, body, revision in rows
+            Row(place=Place(layer=layer, scope=scope, key=key), body=bytes(body), revision=since)
+            for _, _, layer, scope, key, body, since in rows
             if layer is not None
         ],
     )
@@ -135,6 +135,14 @@ async def of_player(db: AsyncConnection, world: str, player: str) -> dict[str, p
     return {key: pb.Value.FromString(body) for key, body in await cursor.fetchall()}
 
 
+async def locked_player(db: AsyncConnection, world: str, player: str) -> dict[str, bytes]:
+    """All values of a player, which no other transaction can change until the end of this one."""
+    digest = blake2b(f"{world}\0{player}".encode(), digest_size=8).digest()
+    await db.execute(statements.LOCK_PLAYER, (int.from_bytes(digest, signed=True),))
+    cursor = await db.execute(statements.OF_PLAYER, (world, player))
+    return {key: bytes(body) for key, body in await cursor.fetchall()}
+
+
 async def write_player(
     db: AsyncConnection,
     world: str,
@@ -142,9 +150,7 @@ async def write_player(
     values: Mapping[str, bytes],
     removed: Sequence[str],
 ) -> None:
-    """Set and remove values of a player. Raises `FullError`."""
-    digest = blake2b(f"{world}\0{player}".encode(), digest_size=8).digest()
-    await db.execute(statements.LOCK_PLAYER, (int.from_bytes(digest, signed=True),))
+    """Set and remove values of a player that is locked. Raises `FullError`."""
     named = {"world": world, "player": player}
     if removed:
         await db.execute(statements.DELETE_OF_PLAYER, {**named, "keys": list(removed)})
@@ -165,7 +171,11 @@ async def delete_player(db: AsyncConnection, world: str, player: str) -> int:
 
 async def _require_room(db: AsyncConnection, world: str) -> None:
     row = await (await db.execute(statements.USE, (world,))).fetchone()
-    keys, size = row if row is not None else (0, 0)
+    keys, values, size = row if row is not None else (0, 0, 0)
+    if values > MOST_VALUES:
+        raise FullError(
+            f"the world would have {values} values, and the limit is {MOST_VALUES}: remove some first"
+        )
     if keys > MOST_KEYS:
         raise FullError(
             f"the world would have {keys} keys, and the limit is {MOST_KEYS}: remove some first"

@@ -3,8 +3,15 @@
 from typing import LiteralString
 
 TABLES: tuple[LiteralString, ...] = (
-    # The present revision of a world; its row is locked by each change, so that changes are one after the other.
-    "CREATE TABLE IF NOT EXISTS head (world text PRIMARY KEY, revision bigint NOT NULL DEFAULT 0)",
+    # The present revision of a world, with a token that is drawn at each change: a restored database comes to the same numbers with
+    # other values. Its row is locked by each change, so that changes are one after the other.
+    """
+CREATE TABLE IF NOT EXISTS head (
+    world text PRIMARY KEY,
+    revision bigint NOT NULL DEFAULT 0,
+    token uuid NOT NULL DEFAULT gen_random_uuid()
+)
+""",
     # What is there now: declarations (layer 1) and values. Regions and keys in the order of their bytes.
     """
 CREATE TABLE IF NOT EXISTS entry (
@@ -24,7 +31,7 @@ CREATE TABLE IF NOT EXISTS revision (
     revision bigint NOT NULL,
     author text NOT NULL,
     reason text NOT NULL,
-    created timestamptz NOT NULL DEFAULT now(),
+    created timestamptz NOT NULL,
     world_us bigint NOT NULL,
     restored bigint,
     bytes bigint NOT NULL,
@@ -39,7 +46,6 @@ CREATE TABLE IF NOT EXISTS change (
     scope text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
     before bytea,
-    after bytea,
     PRIMARY KEY (world, revision, layer, scope, key)
 )
 """,

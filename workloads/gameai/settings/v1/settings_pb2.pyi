@@ -72,7 +72,7 @@ class Value(_message.Message):
     """Finite."""
     text: _builtins.str
     json: _builtins.bytes
-    """A JSON text (RFC 8259)."""
+    """A JSON text (RFC 8259), in UTF-8."""
     def __init__(
         self,
         *,
@@ -161,7 +161,7 @@ class Context(_message.Message):
     REGION_FIELD_NUMBER: _builtins.int
     PLAYER_FIELD_NUMBER: _builtins.int
     region: _builtins.str
-    """A region of the world; empty: none. At most 64 characters."""
+    """A region, as changes name it; empty: none. At most 64 characters."""
     player: _builtins.str
     """A player; empty: none, and no rollout applies. At most 128 characters."""
     def __init__(
@@ -226,7 +226,7 @@ class Change(_message.Message):
     layer: Global___Layer.ValueType
     """World, region or rollout."""
     region: _builtins.str
-    """The region of layer region, 1 to 64 characters; empty for the others."""
+    """The region of layer region: 1 to 64 characters, as readers give it in Context; empty for the others. It is not checked."""
     permille: _builtins.int
     """Share of the players of layer rollout, in thousandths: 1 to 1000. The same players for the same key at each time, and a
     larger share keeps those of a smaller one.
@@ -263,20 +263,22 @@ class DeclareSettingsRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     EXPECTED_REVISION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """A UUID that the caller draws."""
+    """A UUID that the caller draws for this change, and sends again when it calls again."""
     author: _builtins.str
     """Who makes the change. 1 to 128 characters."""
     reason: _builtins.str
     """Why. 1 to 512 characters."""
     expected_revision: _builtins.int
-    """The revision that the world must have; absent: any."""
+    """The revision that the settings must be at; absent: any."""
     @_builtins.property
     def declarations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Declaration]:
-        """At most 100. A key that is declared gets this declaration; its values must fit."""
+        """At most 100. Each replaces the whole declaration of a key that is declared: what is absent is removed. Values must fit."""
 
     @_builtins.property
     def removed_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Keys to remove, at most 100. They must have no values in the layers world, region and rollout."""
+        """Keys to remove, at most 100. They must have no values in the layers world, region and rollout; values of players stay, and
+        apply again where the key is declared again. A key that is not declared is passed over.
+        """
 
     def __init__(
         self,
@@ -304,7 +306,7 @@ class DeclareSettingsResponse(_message.Message):
 
     REVISION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """The revision of the change; the present one where nothing changed."""
+    """The revision that this change made; the present one if it changed nothing."""
     def __init__(
         self,
         *,
@@ -402,7 +404,7 @@ class GetEffectiveResponse(_message.Message):
     revision: _builtins.int
     """The revision that they were read at."""
     stale: _builtins.bool
-    """True while the database has not answered for 5 s: the values may be older than 1 s, and those of the player are missing."""
+    """True where the database has not answered for 5 s, or values of the player could not be read and are missing."""
     @_builtins.property
     def settings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Setting]:
         """In the order of the keys; of all, in alphabetic order."""
@@ -455,11 +457,16 @@ class WatchEffectiveResponse(_message.Message):
     SETTINGS_FIELD_NUMBER: _builtins.int
     REMOVED_KEYS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Never below that of the message before, unless the database was restored from a backup."""
+    stale: _builtins.bool
+    """True while values of the player cannot be read: those that were sent before stay, or are missing. A later message has them."""
     @_builtins.property
     def settings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Setting]:
-        """All at first, then those that changed. Changes of the player's own values come with the next revision."""
+        """All at first, then those with another value or revision. A change of the player's own values alone is sent with the next
+        revision of the world.
+        """
 
     @_builtins.property
     def removed_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -471,10 +478,11 @@ class WatchEffectiveResponse(_message.Message):
         settings: _abc.Iterable[Global___Setting] | None = ...,
         removed_keys: _abc.Iterable[_builtins.str] | None = ...,
         revision: _builtins.int = ...,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed_keys", b"removed_keys", "revision", b"revision", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["removed_keys", b"removed_keys", "revision", b"revision", "settings", b"settings", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -490,16 +498,16 @@ class UpdateSettingsRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     EXPECTED_REVISION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """A UUID that the caller draws."""
+    """A UUID that the caller draws for this change, and sends again when it calls again."""
     author: _builtins.str
     """Who makes the change. 1 to 128 characters."""
     reason: _builtins.str
     """Why. 1 to 512 characters."""
     expected_revision: _builtins.int
-    """The revision that the world must have; absent: any."""
+    """The revision that the settings must be at; absent: any."""
     @_builtins.property
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
-        """1 to 100, of different values."""
+        """1 to 100. No two may have the same key, layer and region."""
 
     def __init__(
         self,
@@ -526,7 +534,7 @@ class UpdateSettingsResponse(_message.Message):
 
     REVISION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """The revision of the change; the present one where nothing changed."""
+    """The revision that this change made; the present one if it changed nothing."""
     def __init__(
         self,
         *,
@@ -649,31 +657,38 @@ class RollbackToRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     EXPECTED_REVISION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """A UUID that the caller draws."""
+    """A UUID that the caller draws for this change, and sends again when it calls again."""
     revision: _builtins.int
-    """One of those that ListRevisions returns, or the one before the oldest of them."""
+    """Required. One of those that ListRevisions returns, or the one before the oldest of them; 0: before the first change, which
+    removes all declarations and values.
+    """
     author: _builtins.str
     """Who makes the change. 1 to 128 characters."""
     reason: _builtins.str
     """Why. 1 to 512 characters."""
     expected_revision: _builtins.int
-    """The revision that the world must have; absent: any."""
+    """The revision that the settings must be at; absent: any."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
-        revision: _builtins.int = ...,
+        revision: _builtins.int | None = ...,
         author: _builtins.str = ...,
         reason: _builtins.str = ...,
         expected_revision: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "expected_revision", b"expected_revision"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "_revision", b"_revision", "expected_revision", b"expected_revision", "revision", b"revision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "author", b"author", "expected_revision", b"expected_revision", "reason", b"reason", "request_id", b"request_id", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision", "_revision", b"_revision", "author", b"author", "expected_revision", b"expected_revision", "reason", b"reason", "request_id", b"request_id", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_revision: _TypeAlias = _typing.Literal["expected_revision"]  # noqa: Y015
     _WhichOneofArgType__expected_revision: _TypeAlias = _typing.Literal["_expected_revision", b"_expected_revision"]  # noqa: Y015
+    _WhichOneofReturnType__revision: _TypeAlias = _typing.Literal["revision"]  # noqa: Y015
+    _WhichOneofArgType__revision: _TypeAlias = _typing.Literal["_revision", b"_revision"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_revision) -> _WhichOneofReturnType__expected_revision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
 
 Global___RollbackToRequest: _TypeAlias = RollbackToRequest  # noqa: Y015
 
@@ -683,7 +698,7 @@ class RollbackToResponse(_message.Message):
 
     REVISION_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """The revision of the change; the present one where nothing changed."""
+    """The revision that this change made; the present one if it changed nothing."""
     def __init__(
         self,
         *,
@@ -732,7 +747,7 @@ class UpdatePlayerSettingsRequest(_message.Message):
     PLAYER_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """A UUID that the caller draws."""
+    """A UUID that the caller draws for this change, and sends again when it calls again."""
     player: _builtins.str
     """1 to 128 characters."""
     @_builtins.property
@@ -776,7 +791,7 @@ class DeletePlayerSettingsRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     PLAYER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """A UUID that the caller draws."""
+    """A UUID that the caller draws for this change, and sends again when it calls again."""
     player: _builtins.str
     """1 to 128 characters."""
     def __init__(

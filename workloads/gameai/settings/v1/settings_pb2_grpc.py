@@ -99,7 +99,7 @@ class SettingsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetEffective(self, request, context):
-        """Values as they apply in a context. At most 1 s behind the last change.
+        """Values as they apply in a context. While the database answers, at most 1 s behind the last change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,7 +134,7 @@ class SettingsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdatePlayerSettings(self, request, context):
-        """Set and remove values of one player, of keys that are declared for it. They have no revision and no history. The same
+        """Set and remove values of one player, of keys that are declared with per_player. They have no revision and no history. The same
         request id takes effect once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

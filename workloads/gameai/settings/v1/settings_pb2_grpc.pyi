@@ -39,7 +39,7 @@ class SettingsServiceStub:
     ListDeclarations: _grpc.UnaryUnaryMultiCallable[_settings_pb2.ListDeclarationsRequest, _settings_pb2.ListDeclarationsResponse]
     """The declared keys in order."""
     GetEffective: _grpc.UnaryUnaryMultiCallable[_settings_pb2.GetEffectiveRequest, _settings_pb2.GetEffectiveResponse]
-    """Values as they apply in a context. At most 1 s behind the last change."""
+    """Values as they apply in a context. While the database answers, at most 1 s behind the last change."""
     WatchEffective: _grpc.UnaryStreamMultiCallable[_settings_pb2.WatchEffectiveRequest, _settings_pb2.WatchEffectiveResponse]
     """Values as they apply in a context, then those that change."""
     UpdateSettings: _grpc.UnaryUnaryMultiCallable[_settings_pb2.UpdateSettingsRequest, _settings_pb2.UpdateSettingsResponse]
@@ -49,7 +49,7 @@ class SettingsServiceStub:
     RollbackTo: _grpc.UnaryUnaryMultiCallable[_settings_pb2.RollbackToRequest, _settings_pb2.RollbackToResponse]
     """Restore declarations and values as they were at a revision, as a new revision. The same request id takes effect once."""
     UpdatePlayerSettings: _grpc.UnaryUnaryMultiCallable[_settings_pb2.UpdatePlayerSettingsRequest, _settings_pb2.UpdatePlayerSettingsResponse]
-    """Set and remove values of one player, of keys that are declared for it. They have no revision and no history. The same
+    """Set and remove values of one player, of keys that are declared with per_player. They have no revision and no history. The same
     request id takes effect once.
     """
     DeletePlayerSettings: _grpc.UnaryUnaryMultiCallable[_settings_pb2.DeletePlayerSettingsRequest, _settings_pb2.DeletePlayerSettingsResponse]
@@ -63,7 +63,7 @@ class SettingsServiceAsyncStub(SettingsServiceStub):
     ListDeclarations: _aio.UnaryUnaryMultiCallable[_settings_pb2.ListDeclarationsRequest, _settings_pb2.ListDeclarationsResponse]  # type: ignore[assignment]
     """The declared keys in order."""
     GetEffective: _aio.UnaryUnaryMultiCallable[_settings_pb2.GetEffectiveRequest, _settings_pb2.GetEffectiveResponse]  # type: ignore[assignment]
-    """Values as they apply in a context. At most 1 s behind the last change."""
+    """Values as they apply in a context. While the database answers, at most 1 s behind the last change."""
     WatchEffective: _aio.UnaryStreamMultiCallable[_settings_pb2.WatchEffectiveRequest, _settings_pb2.WatchEffectiveResponse]  # type: ignore[assignment]
     """Values as they apply in a context, then those that change."""
     UpdateSettings: _aio.UnaryUnaryMultiCallable[_settings_pb2.UpdateSettingsRequest, _settings_pb2.UpdateSettingsResponse]  # type: ignore[assignment]
@@ -73,7 +73,7 @@ class SettingsServiceAsyncStub(SettingsServiceStub):
     RollbackTo: _aio.UnaryUnaryMultiCallable[_settings_pb2.RollbackToRequest, _settings_pb2.RollbackToResponse]  # type: ignore[assignment]
     """Restore declarations and values as they were at a revision, as a new revision. The same request id takes effect once."""
     UpdatePlayerSettings: _aio.UnaryUnaryMultiCallable[_settings_pb2.UpdatePlayerSettingsRequest, _settings_pb2.UpdatePlayerSettingsResponse]  # type: ignore[assignment]
-    """Set and remove values of one player, of keys that are declared for it. They have no revision and no history. The same
+    """Set and remove values of one player, of keys that are declared with per_player. They have no revision and no history. The same
     request id takes effect once.
     """
     DeletePlayerSettings: _aio.UnaryUnaryMultiCallable[_settings_pb2.DeletePlayerSettingsRequest, _settings_pb2.DeletePlayerSettingsResponse]  # type: ignore[assignment]
@@ -102,7 +102,7 @@ class SettingsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _settings_pb2.GetEffectiveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_settings_pb2.GetEffectiveResponse, _abc.Awaitable[_settings_pb2.GetEffectiveResponse]]:
-        """Values as they apply in a context. At most 1 s behind the last change."""
+        """Values as they apply in a context. While the database answers, at most 1 s behind the last change."""
 
     @_abc_1.abstractmethod
     def WatchEffective(
@@ -142,7 +142,7 @@ class SettingsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _settings_pb2.UpdatePlayerSettingsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_settings_pb2.UpdatePlayerSettingsResponse, _abc.Awaitable[_settings_pb2.UpdatePlayerSettingsResponse]]:
-        """Set and remove values of one player, of keys that are declared for it. They have no revision and no history. The same
+        """Set and remove values of one player, of keys that are declared with per_player. They have no revision and no history. The same
         request id takes effect once.
         """
 

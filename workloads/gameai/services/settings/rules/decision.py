@@ -11,6 +11,7 @@ from gameai.services.settings.rules.table import Place
 from gameai.settings.v1 import settings_pb2 as pb
 
 Bodies = Mapping[Place, bytes]
+_ROW_BYTES = 150
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,29 +24,38 @@ class Delta:
 
     @property
     def size(self) -> int:
-        """Bytes of both."""
-        return len(self.before or b"") + len(self.after or b"")
+        """Bytes that the history keeps of it, with what a row takes."""
+        return _ROW_BYTES + len(self.before or b"")
 
 
 def require_revision(expected: int | None, present: int) -> None:
     """Raises `ConflictError` where a caller has read another revision."""
     if expected not in (None, present):
         raise ConflictError(
-            f"the settings have revision {present}, and expected_revision is {expected}: read them again",
+            f"the settings are at revision {present}, and expected_revision is {expected}: read them again (GetEffective), and send "
+            "the change with the revision of that answer and a new request_id",
             field="expected_revision",
         )
 
 
 def declare(request: pb.DeclareSettingsRequest, known: Bodies) -> list[Delta]:
-    """What declarations change; `known` is all that is there of their keys. Raises `FailedPreconditionError`, `NotFoundError`."""
+    """What declarations change; `known` is all that is there of their keys. Raises `FailedPreconditionError`.
+
+    A key to remove that is not declared is passed over.
+    """
     found = []
+    of_key: dict[str, list[Place]] = {}
+    for place in known:
+        if place.layer != pb.LAYER_DEFAULT:
+            of_key.setdefault(place.key, []).append(place)
     for number, each in enumerate(request.declarations):
-        _require_fitting(each, f"declarations[{number}]", known)
+        values_of_key = {place: known[place] for place in of_key.get(each.key, ())}
+        _require_fitting(each, f"declarations[{number}]", values_of_key)
         place = Place(layer=pb.LAYER_DEFAULT, scope="", key=each.key)
         found.append(_delta(place, known, each))
     for number, key in enumerate(request.removed_keys):
         place = Place(layer=pb.LAYER_DEFAULT, scope="", key=key)
-        left = [each for each in known if each.key == key and each != place]
+        left = of_key.get(key)
         if left:
             raise FailedPreconditionError(
                 f"removed_keys[{number}]: {key} has a value in {_named(left[0])}: remove it first (UpdateSettings without value)",
@@ -82,32 +92,43 @@ def restore(before: Mapping[Place, bytes | None], present: Bodies) -> list[Delta
 def of_player(
     changes: Sequence[pb.PlayerChange],
     declarations: Mapping[str, pb.Declaration],
-) -> tuple[dict[str, bytes], list[str]]:
-    """Values to write by key, and keys to remove. Raises `NotFoundError`, `InvalidArgumentError`, `FailedPreconditionError`."""
-    written: dict[str, bytes] = {}
-    removed: list[str] = []
+    keys: Iterable[str],
+) -> dict[str, bytes | None]:
+    """Values that are wanted by key; None: none. `keys` are all declared ones.
+
+    Raises `NotFoundError`, `InvalidArgumentError`, `FailedPreconditionError`.
+    """
+    wanted: dict[str, bytes | None] = {}
     for number, each in enumerate(changes):
         if not each.HasField("value"):
-            removed.append(each.key)
+            wanted[each.key] = None
             continue
         declared = declarations.get(each.key)
         if declared is None:
-            raise checks.undeclared(each.key, f"changes[{number}].key", declarations)
+            raise checks.undeclared(each.key, f"changes[{number}].key", keys)
         if not declared.per_player:
             raise FailedPreconditionError(
-                f"changes[{number}]: {each.key} has no values of players: declare it with per_player",
+                f"changes[{number}]: {each.key} takes no values of players: set per_player in its declaration",
                 field=f"changes[{number}].key",
             )
         _require_fit(each.value, declared, f"changes[{number}].value")
-        written[each.key] = each.value.SerializeToString(deterministic=True)
-    return written, removed
+        wanted[each.key] = each.value.SerializeToString(deterministic=True)
+    return wanted
+
+
+def player_changes(
+    wanted: Mapping[str, bytes | None], present: Mapping[str, bytes]
+) -> tuple[dict[str, bytes], list[str]]:
+    """Values to write, and keys to remove: those that are not as they should be already."""
+    written = {
+        key: body for key, body in wanted.items() if body is not None and body != present.get(key)
+    }
+    return written, [key for key, body in wanted.items() if body is None and key in present]
 
 
 def _require_fitting(declared: pb.Declaration, field: str, known: Bodies) -> None:
-    """Values that are there must fit a new declaration. Raises `FailedPreconditionError`."""
+    """Values of the key that are there must fit a new declaration. Raises `FailedPreconditionError`."""
     for place, body in known.items():
-        if place.key != declared.key or place.layer == pb.LAYER_DEFAULT:
-            continue
         value = pb.Change.FromString(body).value
         fault = values.fault(value, declared)
         if fault is not None:

@@ -9,6 +9,8 @@ from gameai.settings.v1 import settings_pb2 as pb
 
 _PERMILLE = 1000
 _NONE = pb.Context()
+# A revision, and its token.
+Version = tuple[int, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,13 +39,19 @@ class Table:
     """
 
     revision: int = 0
+    token: str = ""
     declarations: Mapping[str, pb.Declaration] = field(default_factory=dict)
     layers: Mapping[tuple[int, str], Mapping[str, pb.Setting]] = field(default_factory=dict)
     shares: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def version(self) -> Version:
+        """What no other state has, also not after the database was restored."""
+        return self.revision, self.token
 
-def table(revision: int, rows: Iterable[Row]) -> Table:
-    """The table of these rows."""
+
+def table(revision: int, rows: Iterable[Row], token: str = "") -> Table:
+    """The table of these rows; `token` is drawn at each change."""
     declarations: dict[str, pb.Declaration] = {}
     layers: dict[tuple[int, str], dict[str, pb.Setting]] = {}
     shares: dict[str, int] = {}
@@ -65,6 +73,7 @@ def table(revision: int, rows: Iterable[Row]) -> Table:
         )
     return Table(
         revision=revision,
+        token=token,
         declarations=dict(sorted(declarations.items())),
         layers=layers,
         shares=shares,

@@ -8,6 +8,7 @@ from gameai.settings.v1 import settings_pb2 as pb
 
 MAX_BYTES, DEFAULT_BYTES = 8192, 1024
 _MOST_SHOWN = 40
+_SHOWN_CHOICES = 10
 
 
 class _ConstantError(ValueError):
@@ -65,7 +66,9 @@ def _number_fault(value: pb.Value, declared: pb.Declaration, name: str) -> str |
 
 def _text_fault(value: str, declared: pb.Declaration) -> str | None:
     if declared.choices and value not in declared.choices:
-        return f"must be one of {', '.join(declared.choices)}, not {value[:_MOST_SHOWN]!r}"
+        first, more = declared.choices[:_SHOWN_CHOICES], len(declared.choices) - _SHOWN_CHOICES
+        rest = f" or {more} others" if more > 0 else ""
+        return f"must be one of {', '.join(first)}{rest}, not {value[:_MOST_SHOWN]!r}"
     return _size_fault(len(value.encode()), declared)
 
 
@@ -74,7 +77,7 @@ def _json_fault(value: bytes, declared: pb.Declaration) -> str | None:
     if too_large is not None:
         return too_large
     try:
-        json.loads(value.decode(), parse_constant=_refused)
+        json.loads(value.decode(), parse_int=str, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
         return f"must be a JSON text: {error}"
     return None
@@ -86,4 +89,4 @@ def _size_fault(size: int, declared: pb.Declaration) -> str | None:
 
 
 def _refused(name: str) -> Any:
-    raise _ConstantError(f"{name} is no JSON")
+    raise _ConstantError(f"{name} is not JSON")

@@ -1,0 +1,28 @@
+"""A stored tier of vLLM becomes an external one, and back."""
+
+from gameai_devcluster.api import Api, path
+from support.admission import external
+from support.live import manifest
+
+
+def test_a_tier_of_vllm_becomes_external_and_back_by_a_merge_patch(
+    api: Api, namespace: str
+) -> None:
+    made = manifest(namespace, name="turned")
+    made["spec"]["class"] = "Bronze"
+    made["spec"]["replicas"] = 0
+    api.apply(made, manager="kubectl")
+    where = path("ModelTier", namespace, "turned")
+    engine = {"vllm": None, **external()["engine"]}
+    found = api.patch(
+        "ModelTier",
+        namespace,
+        "turned",
+        {"spec": {"model": None, "scaling": None, "engine": engine}},
+    )
+    assert "vllm" not in found["spec"]["engine"]
+    assert found["spec"]["engine"]["external"]["maxContextTokens"] == 32_768
+    back = {"vllm": {}, "external": None}
+    found = api.patch(where, {"spec": {"model": made["spec"]["model"], "engine": back}})
+    assert found["spec"]["engine"]["vllm"]["image"].startswith("vllm/")
+    api.delete("ModelTier", namespace, "turned")
