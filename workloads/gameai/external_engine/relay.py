@@ -175,7 +175,7 @@ class Relay:
             self._count(usage.found, bill)
             await _said(found.write_eof())
         except (ClientError, TimeoutError):
-            # A stream that has begun can say that it failed by its end alone.
+            # After the first part, only a broken connection can report a failure.
             if request.transport is not None:
                 request.transport.abort()
             raise
@@ -212,7 +212,7 @@ class Relay:
         metrics.COST.inc(spent / NANO)
 
     async def drained(self, seconds: float) -> None:
-        """Take no more requests, and wait for those that run."""
+        """Say that it is not ready, and wait for the requests that run."""
         self.draining = True
         try:
             async with asyncio.timeout(seconds):
