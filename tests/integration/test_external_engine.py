@@ -146,6 +146,12 @@ async def test_a_choice_is_answered_with_its_label(service: Elsewhere) -> None:
             "set tokenLimit of engine.external.openAI to MaxCompletionTokens",
             "tokenLimit",
         ),
+        (
+            refused(400, "'max_tokens' or 'max_completion_tokens' is too large: 9000."),
+            400,
+            "is too large: 9000",
+            "ok",
+        ),
         (refused(404), 429, "knows neither the path nor the model (404)", "(404)"),
         (refused(429, "slow", **{"Retry-After": "120"}), 429, "asks for 120 s", "120 s"),
         (refused(302, "", Location="http://127.0.0.1:9/"), 502, "the service answered 302", "ok"),

@@ -61,12 +61,12 @@ class Vllm(Model):
 
 
 class Engine(Model):
-    """The inference engine: vLLM, or a service elsewhere."""
+    """The inference engine: vLLM, or an external service."""
 
     vllm: Vllm | None = None
     """vLLM pods managed by the operator. Example: {image: "vllm/vllm-openai:v0.32.0"}."""
     external: External | None = None
-    """A service elsewhere. It needs class Bronze. Example: {openAI: {url: https://api.openai.com/v1, model: gpt-4.1-mini, secretRef: {name: openai}}}."""
+    """An external, OpenAI-compatible service instead of vLLM. Requires class Bronze. Example: {openAI: {url: https://api.openai.com/v1, model: gpt-4.1-mini, secretRef: {name: openai}}}."""
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.vllm) != has(self.external)",

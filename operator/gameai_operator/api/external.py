@@ -1,4 +1,4 @@
-"""PURE: the engine of a tier that is a service elsewhere."""
+"""PURE: the engine of a tier that is an external service."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -44,7 +44,7 @@ class Budget(Model):
     """What each replica may spend. A request counts with its largest price until its answer says what it used. A replica that restarts begins with the whole budget."""
 
     usd_per_hour: Price
-    """Largest sum of one replica within 60 minutes, in USD. A replica that has spent it is not ready until enough minutes have passed, and jobs wait. Example: "5"."""
+    """Most that one replica may spend in any 60 minutes, in USD. A replica that has spent it is not ready until enough minutes have passed, and jobs wait. Example: "5"."""
     input_usd_per_million_tokens: Price
     """Price of a million tokens of prompts, in USD. Example: "0.4"."""
     output_usd_per_million_tokens: Price
@@ -52,7 +52,7 @@ class Budget(Model):
 
 
 class External(Model):
-    """An engine elsewhere. Each replica of the tier is a pod without a GPU that forwards requests to it and holds its API key."""
+    """An external service. Each replica of the tier is a pod without a GPU: a proxy that forwards requests and holds the API key."""
 
     open_ai: Annotated[OpenAIEngine, Field(alias="openAI")]
     """A service with the chat completions API of OpenAI. Example: {url: https://api.openai.com/v1, model: gpt-4.1-mini, secretRef: {name: openai}}."""

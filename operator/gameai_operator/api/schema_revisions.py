@@ -16,7 +16,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
         },
         8: {
             "KnowledgeBase": "a7574bd53340064f",
-            "ModelTier": "07efa46eb13c987e",
+            "ModelTier": "1e4d2ae92809f4a1",
             "GameWorld": "1698ca38f199531f",
             "WorldView": "e0314489d1e7f68d",
         },

@@ -114,7 +114,9 @@ def _relay(given: argparse.Namespace, session: aiohttp.ClientSession) -> Relay:
         prices = Prices(input_usd=given.input_usd, output_usd=given.output_usd)
         budget = Budget(given.usd_per_hour, prices)
     gate = Gate()
-    service = Service(session, place, gate, time.monotonic)
+    service = Service(
+        session, place, gate, time.monotonic, completion_limit=options.completion_limit
+    )
     return Relay(service, options, gate, budget, time.monotonic, place.key)
 
 

@@ -53,12 +53,22 @@ class RefusedError(Exception):
 
 
 class Service:
-    """Asks the service, and closes the gate by what it answers. `now` is a clock in seconds that only rises."""
+    """Asks the service, and closes the gate by what it answers.
+
+    `now` is a clock in seconds that only rises; `completion_limit`: requests have max_completion_tokens.
+    """
 
     def __init__(
-        self, session: aiohttp.ClientSession, place: Place, gate: Gate, now: Callable[[], float]
+        self,
+        session: aiohttp.ClientSession,
+        place: Place,
+        gate: Gate,
+        now: Callable[[], float],
+        *,
+        completion_limit: bool,
     ) -> None:
         self._session, self._place, self._gate, self._now = session, place, gate, now
+        self._completion_limit = completion_limit
 
     @asynccontextmanager
     async def asked(self, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -90,7 +100,7 @@ class Service:
         """What follows from another status."""
         status = answer.status
         said, code = translation.said(await _beginning(answer), self._place.key)
-        if status in _OF_QUESTION and _OTHER_LIMIT in said:
+        if status in _OF_QUESTION and self._wrong_limit(said):
             return self._closed(_WRONG_LIMIT, _REFUSED_SECONDS)
         if code == _NO_QUOTA:
             return self._closed("the account of the API key has no quota left", _REFUSED_SECONDS)
@@ -106,6 +116,10 @@ class Service:
         if status in _OURS:
             return self._closed(_OURS[HTTPStatus(status)], _REFUSED_SECONDS)
         return self._failed(f"the service answered {status}", began)
+
+    def _wrong_limit(self, said: str) -> bool:
+        """Whether the model takes its limit by the other name. Requests that are too long are refused with the same names."""
+        return not self._completion_limit and _OTHER_LIMIT in said and "unsupported" in said.lower()
 
     def _closed(self, why: str, seconds: float) -> RefusedError:
         if not self._gate.fault(self._now()):
