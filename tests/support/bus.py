@@ -47,6 +47,18 @@ def worlds(number: int) -> list[World]:
     return [world("moor", f"world-{each}", f"uid-{each}") for each in range(number)]
 
 
+async def published(log: Log, of: World, service: str, number: int) -> list[Message]:
+    """The first events of a service in a world, once there are so many."""
+    found: list[Message] = []
+    async with asyncio.timeout(20):
+        async for message in log.replay(LOG, subjects.log(of, service), Start(sequence=1)):
+            events = parsed(message.payload).events
+            found += [each for each in map(REGISTRY.message, events) if each is not None]
+            if len(found) >= number:
+                return found
+    raise AssertionError(found)
+
+
 def victim_of(event: Event) -> int:
     """Who was killed."""
     found = REGISTRY.message(event)

@@ -9,16 +9,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from gameai.bus import subjects
-from gameai.bus.batches import parsed
-from gameai.bus.log import Start
-from gameai.bus.streams import LOG
 from gameai.bus.subjects import World
 from gameai.client import Bus
 from gameai.events.v1.events_pb2 import SOURCE_SETTINGS
 from gameai.kit import Database, Kit
 from gameai.services.settings.__main__ import SettingsService
 from gameai.services.settings.cache import Cache
+from gameai.services.settings.rules import table
+from gameai.services.settings.rules.table import Place, Row
 from gameai.services.settings.tables import TABLES
 from gameai.serving.interceptor import Interceptor
 from gameai.serving.live import LiveWorld
@@ -30,7 +28,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from support.bounties import Places
-from support.bus import REGISTRY
+from support.bus import published
 from support.worlds import configuration
 
 AUTHOR: dict[str, Any] = {"author": "anna", "reason": "a test"}
@@ -55,6 +53,28 @@ def change(
     permille: int = 0,
 ) -> pb.Change:
     return pb.Change(key=key, value=value, layer=layer, region=region, permille=permille)
+
+
+def place(key: str, layer: int = pb.LAYER_DEFAULT, scope: str = "") -> Place:
+    return Place(layer=layer, scope=scope, key=key)
+
+
+def row(
+    key: str, body: pb.Declaration | pb.Change, revision: int, layer: int, scope: str = ""
+) -> Row:
+    return Row(place=place(key, layer, scope), body=body.SerializeToString(), revision=revision)
+
+
+TABLE = table.table(
+    5,
+    [
+        row("b", declaration("b"), 1, pb.LAYER_DEFAULT),
+        row("a", declaration("a", whole(10), per_player=True), 1, pb.LAYER_DEFAULT),
+        row("a", change("a", whole(11)), 2, pb.LAYER_WORLD),
+        row("a", change("a", whole(12), pb.LAYER_REGION, "north"), 3, pb.LAYER_REGION, "north"),
+        row("a", change("a", whole(13), pb.LAYER_ROLLOUT, permille=500), 4, pb.LAYER_ROLLOUT),
+    ],
+)
 
 
 def drawn() -> str:
@@ -109,15 +129,7 @@ class Settings:
         return found.value.whole
 
     async def events(self, number: int, world: World) -> list[Message]:
-        found: list[Message] = []
-        subject = subjects.log(world, "settings")
-        async with asyncio.timeout(20):
-            async for message in self.log.replay(LOG, subject, Start(sequence=1)):
-                events = parsed(message.payload).events
-                found += [each for each in map(REGISTRY.message, events) if each is not None]
-                if len(found) >= number:
-                    return found
-        raise AssertionError(found)
+        return await published(self.log, world, "settings", number)
 
 
 @contextlib.asynccontextmanager

@@ -9,36 +9,14 @@ from gameai.errors import (
 )
 from gameai.services.settings.rules import decision, table
 from gameai.services.settings.rules.decision import Delta
-from gameai.services.settings.rules.table import Place, Row
+from gameai.services.settings.rules.table import Place
 from gameai.services.settings.rules.watch import Watch
 from gameai.settings.v1 import settings_pb2 as pb
-from support.live_settings import change, declaration, whole
+from support.live_settings import TABLE, change, declaration, place, whole
 
 WORLD, REGION, ROLLOUT = pb.LAYER_WORLD, pb.LAYER_REGION, pb.LAYER_ROLLOUT
 NAN = pb.Value(number=float("nan"))
 TEXT, JSON = pb.Value(text=""), pb.Value(json=b"null")
-
-
-def place(key: str, layer: int = pb.LAYER_DEFAULT, scope: str = "") -> Place:
-    return Place(layer=layer, scope=scope, key=key)
-
-
-def row(
-    key: str, body: pb.Declaration | pb.Change, revision: int, layer: int, scope: str = ""
-) -> Row:
-    return Row(place=place(key, layer, scope), body=body.SerializeToString(), revision=revision)
-
-
-TABLE = table.table(
-    5,
-    [
-        row("b", declaration("b"), 1, pb.LAYER_DEFAULT),
-        row("a", declaration("a", whole(10), per_player=True), 1, pb.LAYER_DEFAULT),
-        row("a", change("a", whole(11)), 2, WORLD),
-        row("a", change("a", whole(12), REGION, "north"), 3, REGION, "north"),
-        row("a", change("a", whole(13), ROLLOUT, permille=500), 4, ROLLOUT),
-    ],
-)
 
 
 def test_what_is_as_it_should_be_is_not_written() -> None:

@@ -1,7 +1,5 @@
 """PURE: who may reach a knowledge base's pods, and what they may reach."""
 
-from urllib.parse import urlsplit
-
 from gameai_contract.names import ARCHIVES_LABEL, GRPC_PORT, HEALTH_PORT, POSTGRES_PORT
 
 from gameai_operator.api.backups import Repository, S3Repository
@@ -10,10 +8,8 @@ from gameai_operator.controller.manifest import Document
 from gameai_operator.knowledge import naming
 from gameai_operator.knowledge.naming import DATABASE, MEMORY
 from gameai_operator.resources import network_policy
-from gameai_operator.resources.network_policy import inwards, outwards, policy, ports
+from gameai_operator.resources.network_policy import HTTPS, inwards, outwards, place, policy, ports
 from gameai_operator.settings import NetworkSettings
-
-_HTTP, _HTTPS = 80, 443
 
 
 def repositories(kb: KnowledgeBase) -> tuple[tuple[str, Repository], ...]:
@@ -58,13 +54,7 @@ def _archives(kb: KnowledgeBase) -> tuple[Document, ...]:
 
 def _server(given: S3Repository) -> tuple[str, int]:
     """Host and port; an empty host is that of AWS."""
-    return ("", _HTTPS) if given.endpoint is None else _place(given.endpoint)
-
-
-def _place(text: str) -> tuple[str, int]:
-    """Host and port of a URL."""
-    url = urlsplit(text)
-    return url.hostname or "", url.port or (_HTTP if url.scheme == "http" else _HTTPS)
+    return ("", HTTPS) if given.endpoint is None else place(given.endpoint)
 
 
 def outside_servers(kb: KnowledgeBase) -> tuple[str, ...]:
@@ -78,13 +68,13 @@ def outside_servers(kb: KnowledgeBase) -> tuple[str, ...]:
 
 def embedding_host(kb: KnowledgeBase) -> str:
     """Host name of the embedding service; empty without one."""
-    return _place(kb.spec.embedding.open_ai.url)[0] if kb.spec.embedding else ""
+    return place(kb.spec.embedding.open_ai.url)[0] if kb.spec.embedding else ""
 
 
 def _to_embedding(kb: KnowledgeBase) -> tuple[Document, ...]:
     if kb.spec.embedding is None:
         return ()
-    return (_to_host(kb, *_place(kb.spec.embedding.open_ai.url)),)
+    return (_to_host(kb, *place(kb.spec.embedding.open_ai.url)),)
 
 
 def _to_database(kb: KnowledgeBase) -> Document:

@@ -6,6 +6,7 @@ rendered: a namespace is named by the label that every namespace carries.
 
 import ipaddress
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
 from gameai_contract.names import BUS_LABELS, BUS_PORT, GATEWAY_LABELS, SCALER_LABELS
 
@@ -18,6 +19,7 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 METADATA_ADDRESSES = ("169.254.0.0/16", "168.63.129.16/32", "fe80::/10", "fd00:ec2::/32", "fd20:ce::254/128")  # fmt: skip
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 _IDENTITY_PORT = 80
+_HTTP, HTTPS = 80, 443
 
 
 def namespaces(*names: str) -> Document:
@@ -99,6 +101,12 @@ def to_host(own: str, host: str, port: int) -> Document:
         return outwards([pods(namespaces(namespace))], ports(port))
     everywhere = [peer for each in EVERYWHERE for peer in outside(each)]
     return outwards(everywhere, ports(port))
+
+
+def place(url: str) -> tuple[str, int]:
+    """Host and port of a URL; the host is empty where it has none. Raises ValueError for an invalid URL."""
+    found = urlsplit(url)
+    return found.hostname or "", found.port or (_HTTP if found.scheme == "http" else HTTPS)
 
 
 def service_namespace(own: str, host: str) -> str:

@@ -1,7 +1,6 @@
 """PURE: the pod of a tier whose engine is a service elsewhere: it forwards requests, and holds the key."""
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from gameai_contract.names import (
     EXTERNAL_CONTAINER,
@@ -25,7 +24,6 @@ START_SECONDS = 120
 SINCE = 5
 # A request and its answer, several times over.
 _CPU, _MEMORY_MIB, _REQUEST_MIB = "50m", 160, 4
-_HTTPS, _HTTP = 443, 80
 _WHERE = "spec.engine.external.openAI"
 
 
@@ -59,7 +57,7 @@ def resources(spec: ModelTierSpec, given: External) -> Document:
 
 def egress(namespace: str, given: External) -> list[Document]:
     """The service, and nothing else."""
-    return [network_policy.to_host(namespace, *_place(given.open_ai.url))]
+    return [network_policy.to_host(namespace, *network_policy.place(given.open_ai.url))]
 
 
 def fault(pods: Iterable[Pod]) -> Fault | None:
@@ -78,7 +76,7 @@ def not_allowed(namespace: str, given: External, policy: Policy) -> tuple[NotAll
     """What the cluster's owner does not let a tier ask for."""
     service = given.open_ai
     key = service.secret_ref
-    host, _ = _place(service.url)
+    host, _ = network_policy.place(service.url)
     outside = not network_policy.service_namespace(namespace, host)
     where = f"{_WHERE}.url {service.url}, outside of the cluster,"
     return (
@@ -121,9 +119,3 @@ def _probes() -> Document:
         "readinessProbe": {**ready, **every, "failureThreshold": 1},
         "livenessProbe": {**live, **every, "failureThreshold": 6},
     }
-
-
-def _place(url: str) -> tuple[str, int]:
-    """Host and port of a URL, whose form the schema checks."""
-    found = urlsplit(url)
-    return found.hostname or "", found.port or (_HTTP if found.scheme == "http" else _HTTPS)

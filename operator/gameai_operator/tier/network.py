@@ -1,18 +1,16 @@
 """PURE: who may call a tier's engines, and what they may call."""
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from gameai_contract.names import AGENT_PORT, VLLM_CALLERS, VLLM_PORT
 
 from gameai_operator.api.tier import ModelTier
 from gameai_operator.controller.manifest import Document
 from gameai_operator.resources import network_policy
+from gameai_operator.resources.network_policy import HTTPS
 from gameai_operator.settings import NetworkSettings
 from gameai_operator.tier import external
 
-_HTTPS = 443
-_HTTP = 80
 _PUBLIC_HUB = "huggingface.co"
 
 
@@ -49,7 +47,7 @@ def _downloads(tier: ModelTier) -> list[Document]:
     hub = tier.spec.files.source.hugging_face
     if hub is None:
         return []
-    host, port = _place(hub.endpoint) if hub.endpoint else ("", _HTTPS)
+    host, port = _place(hub.endpoint) if hub.endpoint else ("", HTTPS)
     labels = host.rstrip(".").split(".")
     if host and ":" not in host and (len(labels) == 1 or labels[2:3] == ["svc"]):
         name = labels[1] if len(labels) > 1 else tier.metadata.namespace
@@ -68,7 +66,7 @@ def _downloads(tier: ModelTier) -> list[Document]:
     everywhere = [
         peer for each in network_policy.EVERYWHERE for peer in network_policy.outside(each)
     ]
-    return [network_policy.outwards(everywhere, network_policy.ports(*sorted({port, _HTTPS})))]
+    return [network_policy.outwards(everywhere, network_policy.ports(*sorted({port, HTTPS})))]
 
 
 def hub_host(endpoint: str | None) -> str:
@@ -84,7 +82,6 @@ def hub_host(endpoint: str | None) -> str:
 def _place(endpoint: str) -> tuple[str, int]:
     """Host and port of a URL. An invalid URL, stored before the schema refused it, counts as the public hub."""
     try:
-        url = urlsplit(endpoint)
-        return url.hostname or "", url.port or (_HTTP if url.scheme == "http" else _HTTPS)
+        return network_policy.place(endpoint)
     except ValueError:
-        return "", _HTTPS
+        return "", HTTPS

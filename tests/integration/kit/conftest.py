@@ -10,7 +10,8 @@ from gameai.testing.bus import MemoryLog
 from gameai_devcluster.broker import Broker, broker
 from gameai_devcluster.postgres import Postgres
 from support.bounties import Example, compiled
-from support.bus import emptied
+from support.bus import MOOR, emptied, worlds
+from support.live_settings import Settings, serving
 
 _NUMBERS = itertools.count()
 
@@ -50,3 +51,9 @@ def new_database(database_server: Postgres) -> Callable[[], str]:
 @pytest.fixture
 def database(new_database: Callable[[], str]) -> str:
     return new_database()
+
+
+@pytest.fixture
+async def settings(database: str) -> AsyncIterator[Settings]:
+    async with serving(database, MOOR, *worlds(1)) as found:
+        yield found

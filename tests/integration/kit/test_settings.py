@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -25,12 +24,6 @@ from support.live_settings import (
 )
 
 REGION, ROLLOUT = pb.LAYER_REGION, pb.LAYER_ROLLOUT
-
-
-@pytest.fixture
-async def settings(database: str) -> AsyncIterator[Settings]:
-    async with serving(database, MOOR, *worlds(1)) as found:
-        yield found
 
 
 async def test_a_later_layer_replaces_the_value_of_an_earlier_one(settings: Settings) -> None:

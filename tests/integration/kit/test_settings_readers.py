@@ -1,17 +1,15 @@
 """Readers of SettingsService: watches, replicas, and a database that is away."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 import psycopg
-import pytest
 from gameai.settings.v1 import settings_pb2 as pb
 from gameai_devcluster import postgres
 from support.bounties import refused, until_answered
-from support.bus import MOOR, worlds
+from support.bus import MOOR
 from support.live_settings import (
     Settings,
     change,
@@ -21,12 +19,6 @@ from support.live_settings import (
 )
 
 REGION, ROLLOUT = pb.LAYER_REGION, pb.LAYER_ROLLOUT
-
-
-@pytest.fixture
-async def settings(database: str) -> AsyncIterator[Settings]:
-    async with serving(database, MOOR, *worlds(1)) as found:
-        yield found
 
 
 async def test_a_watcher_sees_every_key_and_never_an_older_revision(settings: Settings) -> None:

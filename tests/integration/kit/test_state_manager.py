@@ -11,10 +11,6 @@ from typing import Any
 
 import grpc
 import pytest
-from gameai.bus import subjects
-from gameai.bus.batches import parsed
-from gameai.bus.log import Start
-from gameai.bus.streams import LOG
 from gameai.bus.subjects import World, name_id
 from gameai.client import Bus
 from gameai.events.v1.events_pb2 import SOURCE_STATE_MANAGER, ObjectChanged, OwnerDeleted
@@ -29,7 +25,7 @@ from gameai.testing.bus import MemoryLog
 from google.protobuf.message import Message
 from grpc import aio
 from support.bounties import Places, refused, until_answered
-from support.bus import MOOR, REGISTRY, worlds
+from support.bus import MOOR, published, worlds
 
 LIMITS = Limits(collections=("saves", "guild-banks"), value_bytes=65_536, owner_objects=20)
 
@@ -79,15 +75,7 @@ class State:
         return [(each.collection, each.key) for page in pages for each in page.objects]
 
     async def events(self, number: int, world: World = MOOR) -> list[Message]:
-        found: list[Message] = []
-        subject = subjects.log(world, "state-manager")
-        async with asyncio.timeout(20):
-            async for message in self.log.replay(LOG, subject, Start(sequence=1)):
-                events = parsed(message.payload).events
-                found += [each for each in map(REGISTRY.message, events) if each is not None]
-                if len(found) >= number:
-                    return found
-        raise AssertionError(found)
+        return await published(self.log, world, "state-manager", number)
 
 
 def of(world: str) -> tuple[tuple[str, str], ...]:

@@ -11,19 +11,18 @@ from decimal import Decimal, InvalidOperation
 import aiohttp
 from aiohttp import web
 from gameai_contract.names import EXTERNAL_KEY_ENVIRONMENT, VLLM_PORT
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gameai.external_engine.budget import Budget, Prices
 from gameai.external_engine.gate import Gate
 from gameai.external_engine.relay import Options, Relay
 from gameai.external_engine.service import Place, Service
 from gameai.serving import flags
+from gameai.serving.health import serve
 from gameai.serving.opening import PortError, opening
 from gameai.serving.telemetry import configure_logging
 
 _MOST_CONCURRENT = 256
 _LIMITS = ("MaxTokens", "MaxCompletionTokens")
-_MOST_REQUEST_BYTES = 1 << 20
 # A gateway drops idle connections after 60 s.
 _KEEP_ALIVE_SECONDS = 75.0
 _STOP_SECONDS = 2.0
@@ -122,27 +121,17 @@ def _relay(given: argparse.Namespace, session: aiohttp.ClientSession) -> Relay:
 
 async def _serve(given: argparse.Namespace, relay: Relay) -> web.AppRunner:
     """Listen. Raises `PortError`."""
-
-    async def livez(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def metrics(_: web.Request) -> web.Response:
-        relay.fault()
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    app = web.Application(client_max_size=_MOST_REQUEST_BYTES)
-    app.add_routes([*relay.routes(), web.get("/livez", livez), web.get("/metrics", metrics)])
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        # A caller that is gone wants no answer, and pays for none.
-        handler_cancellation=True,
-        keepalive_timeout=_KEEP_ALIVE_SECONDS,
-        shutdown_timeout=_STOP_SECONDS,
-    )
-    await runner.setup()
     with opening("--port", given.address, given.port):
-        await web.TCPSite(runner, given.address or None, given.port).start()
+        runner = await serve(
+            relay.fault,
+            given.address,
+            given.port,
+            relay.routes(),
+            # A caller that is gone wants no answer, and pays for none.
+            handler_cancellation=True,
+            keepalive_timeout=_KEEP_ALIVE_SECONDS,
+            shutdown_timeout=_STOP_SECONDS,
+        )
     sys.stdout.write(f"listening on {runner.addresses[0][1]}\n")
     sys.stdout.flush()
     return runner

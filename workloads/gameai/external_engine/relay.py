@@ -59,6 +59,10 @@ class Relay:
         self._budget, self._now = budget, now
         self.running = 0
         self.draining = False
+        metrics.RUNNING.set_function(lambda: self.running)
+        metrics.READY.set_function(lambda: not self.fault())
+        if budget is not None:
+            metrics.BUDGET_LEFT.set_function(lambda: budget.left(now()) / NANO)
 
     def routes(self) -> list[web.RouteDef]:
         """What it answers."""
@@ -70,13 +74,9 @@ class Relay:
 
     def fault(self) -> str:
         """Why it takes no requests; empty while it does."""
-        now, budget = self._now(), self._budget
+        now = self._now()
         found = "draining" if self.draining else self._gate.fault(now)
-        if budget is not None:
-            found = found or budget.fault(now)
-            metrics.BUDGET_LEFT.set(budget.left(now) / NANO)
-        metrics.READY.set(0 if found else 1)
-        return found
+        return found or (self._budget.fault(now) if self._budget is not None else "")
 
     async def health(self, _: web.Request) -> web.Response:
         """For kubelets."""
@@ -121,7 +121,6 @@ class Relay:
         if fault:
             raise RefusedError(HTTPStatus.TOO_MANY_REQUESTS, fault, "closed")
         self.running += 1
-        metrics.RUNNING.set(self.running)
         try:
             options = self._options
             sent = translation.outgoing(
@@ -132,7 +131,6 @@ class Relay:
             return await self._forward(request, sent)
         finally:
             self.running -= 1
-            metrics.RUNNING.set(self.running)
 
     async def _forward(self, request: web.Request, sent: Outgoing) -> web.StreamResponse:
         bill = self._reserved(sent)

@@ -1,15 +1,23 @@
 """/livez, /readyz and /metrics over HTTP, for kubelets and Prometheus."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 
 async def serve(
-    ready: Callable[[], str], address: str, port: int, routes: Iterable[web.RouteDef] = ()
+    ready: Callable[[], str],
+    address: str,
+    port: int,
+    routes: Iterable[web.RouteDef] = (),
+    **options: Any,
 ) -> web.AppRunner:
-    """Start serving, and `routes` too; `ready` says why not, or nothing. Port 0 takes a free one. Raises OSError."""
+    """Start serving, and `routes` too; `ready` says why not, or nothing. Port 0 takes a free one. Raises OSError.
+
+    `options` are those of aiohttp's runner.
+    """
 
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -30,7 +38,7 @@ async def serve(
             *routes,
         ]
     )
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, **options)
     await runner.setup()
     await web.TCPSite(runner, address or None, port).start()
     return runner
