@@ -22,6 +22,7 @@ NAMES = (
     "bus",
     "inbox",
     "settings",
+    "facts",
     "state",
     "jobs",
     "filters",

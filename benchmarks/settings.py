@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from gameai.services.settings.__main__ import SettingsService
 from gameai.services.settings.cache import Cache
 from gameai.services.settings.tables import TABLES
 from gameai.serving import LiveWorld
-from gameai.serving.interceptor import Interceptor
 from gameai.settings.v1 import settings_pb2 as pb
 from gameai.settings.v1 import settings_pb2_grpc
 from gameai.testing.bus import MemoryLog
+from gameai.testing.hosting import hosted
 from gameai.testing.worlds import FixedWorlds
 from gameai_contract.world_config import parse
 from gameai_devcluster import postgres, story
@@ -40,7 +40,7 @@ SAID: dict[str, Any] = {"author": "bench", "reason": "bench"}
 
 @contextlib.asynccontextmanager
 async def serving(url: str) -> AsyncIterator[Any]:
-    server, worlds = aio.server(interceptors=[Interceptor()]), FixedWorlds(MOOR)
+    worlds = FixedWorlds(MOOR)
     opened = Kit.opened(
         "settings",
         SOURCE_SETTINGS,
@@ -57,16 +57,13 @@ async def serving(url: str) -> AsyncIterator[Any]:
     async with opened as kit:
         cache = Cache(kit.database, worlds, live.notify)
         service = SettingsService(kit, cache, live, 1000)
-        settings_pb2_grpc.add_SettingsServiceServicer_to_server(service, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        running = [asyncio.create_task(kit.run({})), asyncio.create_task(cache.run())]
-        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+
+        def start(server: aio.Server) -> list[Coroutine[Any, Any, None]]:
+            settings_pb2_grpc.add_SettingsServiceServicer_to_server(service, server)
+            return [kit.run({}), cache.run()]
+
+        async with hosted(start) as channel:
             yield settings_pb2_grpc.SettingsServiceStub(channel)
-        for each in running:
-            each.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        await server.stop(0)
 
 
 async def declare(stub: Any) -> None:

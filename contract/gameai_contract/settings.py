@@ -50,7 +50,7 @@ class CatalogueService:
 
     `resources` are CPU and memory by the pod template's revision that brought them: a live world keeps those it has.
     With `needs_memory` it keeps what it must not lose in the memory of a knowledge base, and with `needs_database` in a
-    database, so that the world must have one.
+    database, so that the world must have one. With `consumes_events` it handles events of the services that `consumes` names.
     """
 
     module: str
@@ -59,6 +59,7 @@ class CatalogueService:
     settings: Mapping[str, Setting]
     needs_memory: bool = False
     needs_database: bool = False
+    consumes_events: bool = False
 
     def resources_of(self, revision: int) -> tuple[str, str]:
         """CPU and memory under a template revision."""

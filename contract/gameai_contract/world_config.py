@@ -35,6 +35,8 @@ class ServiceConfig:
     endpoint: str
     settings: Mapping[str, str]
     settings_hash: str
+    # Names of the services whose events it consumes.
+    consumes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +95,7 @@ class _Service(_Part):
     endpoint: str = ""
     settings: dict[str, Annotated[str, BeforeValidator(_text)]] = {}
     settings_hash: str = ""
+    consumes: tuple[str, ...] = ()
 
 
 class _Place(_Part):
@@ -145,7 +148,10 @@ def parse(text: str, *, by_hand: bool = False) -> WorldConfig:
 
 def _service(found: _Service) -> ServiceConfig:
     return ServiceConfig(
-        endpoint=found.endpoint, settings=found.settings, settings_hash=found.settings_hash
+        endpoint=found.endpoint,
+        settings=found.settings,
+        settings_hash=found.settings_hash,
+        consumes=found.consumes,
     )
 
 

@@ -170,13 +170,15 @@ def _rules(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[
 
 def _services() -> str:
     parts = []
+    # The proto of world-state is world_state, that of time-manager is time.
+    wires = {name: name.removesuffix("-manager").replace("-", "_") for name in CATALOGUE}
     for name, service in sorted(CATALOGUE.items()):
         cpu, memory = service.resources_of(max(service.resources))
         rows = [
             [f"`{key}`", _setting(each), f"`{each.default}`", each.text]
             for key, each in service.settings.items()
         ]
-        wire = name.split("-")[0]
+        wire = wires[name]
         parts.append(
             f"## {name}\n\n{service.text} Requests {cpu} CPU and {memory} memory. "
             f"API: [`proto/gameai/{wire}/v1`](../../proto/gameai/{wire}/v1).\n\n"

@@ -18,7 +18,7 @@ from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.testing.waiting import condition, knowledge_settled, until
 from support import real
 from support.live import manifest, world
-from support.pod_programs import ASK, SAVE, TELL, TURN
+from support.pod_programs import ASK, LOOK, SAVE, TELL, TURN
 
 Kubectl = Callable[..., str]
 NAMESPACE, NAME = "e2e", "lore"
@@ -174,7 +174,7 @@ def test_a_storyteller_answers_through_a_tier_from_the_memory(
     api.delete("ModelTier", NAMESPACE, "scribe")
 
 
-def test_state_and_settings_are_kept_in_a_database_of_their_world(
+def test_state_settings_and_facts_are_kept_in_a_database_of_their_world(
     lore: Json, api: Api, kubectl: Kubectl
 ) -> None:
     password = base64.b64decode(api.get("Secret", NAMESPACE, f"{NAME}-db")["data"]["password"])
@@ -198,9 +198,9 @@ def test_state_and_settings_are_kept_in_a_database_of_their_world(
         },
     }
     api.apply(policy, manager="kubectl")
-    saved = world(
-        NAMESPACE, name="saver", services=[{"name": "state-manager"}, {"name": "settings"}]
-    )
+    services = [{"name": "state-manager"}, {"name": "settings"}]
+    watching = {"name": "world-state", "consumes": ["settings"]}
+    saved = world(NAMESPACE, name="saver", services=[*services, watching])
     saved["spec"]["database"] = {
         "external": {
             "host": f"{NAME}-db.{NAMESPACE}.svc",
@@ -214,8 +214,15 @@ def test_state_and_settings_are_kept_in_a_database_of_their_world(
     inside = ("exec", "deployment/saver-state-manager", "--", "python", "-c", SAVE)
     first = kubectl("-n", NAMESPACE, *inside)
     assert first.startswith("gold ")
+    looked = ("exec", "deployment/saver-world-state", "--", "python", "-c", LOOK)
+    assert kubectl("-n", NAMESPACE, *looked).split() == ["0"]
     turned = ("exec", "deployment/saver-settings", "--", "python", "-c", TURN)
     assert kubectl("-n", NAMESPACE, *turned).split() == ["5", "2"]
+
+    def counted() -> bool:
+        return kubectl("-n", NAMESPACE, *looked).split() == ["2", "SettingChanged"]
+
+    until("events have changed the fact", counted, seconds=60)
     selector = "gameai.dev/world=saver"
     uids = {each["metadata"]["uid"] for each in real.live(api, NAMESPACE, selector)}
     kubectl("-n", NAMESPACE, "delete", "pod", "-l", selector)
@@ -229,6 +236,7 @@ def test_state_and_settings_are_kept_in_a_database_of_their_world(
     until("other pods serve", replaced, seconds=120)
     assert kubectl("-n", NAMESPACE, *inside) == first, "the same version: it was written once"
     assert kubectl("-n", NAMESPACE, *turned).split() == ["5", "2"]
+    assert counted(), "each event once"
     api.delete("GameWorld", NAMESPACE, "saver")
 
 

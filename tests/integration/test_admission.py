@@ -216,7 +216,7 @@ WORLD_RULES |= {
         {"services": [OWN], "players": {"source": {"service": "gone", "gauge": "online"}}},
         {"services": [OWN], "players": {"source": {"service": "duel", "gauge": "online"}}},
     ),
-    "consumes is only valid with image: built-in services consume no events": (
+    "consumes is only valid with image, or for world-state: other built-in services consume no events": (
         "spec.services",
         [WEATHER | {"consumes": ["weather-manager"]}],
         [WEATHER, OWN | {"consumes": ["weather-manager"]}],

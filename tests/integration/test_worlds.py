@@ -207,7 +207,7 @@ def test_a_service_that_is_unknown_is_named_and_what_runs_goes_on(api: Api, name
     api.apply(world(namespace, services=[{"name": "wether-manager"}]), manager="kubectl")
     message = says(api, namespace, "Stalled", "UnknownService")
     assert message == (
-        "spec.services: wether-manager is not in the catalogue (settings, state-manager, storyteller, time-manager, weather-manager); "
+        "spec.services: wether-manager is not in the catalogue (settings, state-manager, storyteller, time-manager, weather-manager, world-state); "
         "did you mean weather-manager?: choose one of these, or set image"
     )
     wrong = [{"name": "weather-manager", "settings": {"climat": "Arid"}}]

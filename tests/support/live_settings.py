@@ -1,11 +1,10 @@
 """The settings service on a real database, with calls of it."""
 
-import asyncio
 import contextlib
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +17,11 @@ from gameai.services.settings.cache import Cache
 from gameai.services.settings.rules import table
 from gameai.services.settings.rules.table import Place, Row
 from gameai.services.settings.tables import TABLES
-from gameai.serving.interceptor import Interceptor
 from gameai.serving.live import LiveWorld
 from gameai.settings.v1 import settings_pb2 as pb
 from gameai.settings.v1 import settings_pb2_grpc
 from gameai.testing.bus import MemoryLog
+from gameai.testing.hosting import hosted
 from gameai_contract.world_config import parse
 from google.protobuf.message import Message
 from grpc import aio
@@ -136,7 +135,6 @@ class Settings:
 async def serving(url: str, *given: World, revisions: int = 1000) -> AsyncIterator[Settings]:
     """The service of these worlds."""
     log, worlds = MemoryLog(), Places(*given)
-    server = aio.server(interceptors=[Interceptor()])
     opened = Kit.opened(
         "settings",
         SOURCE_SETTINGS,
@@ -149,16 +147,11 @@ async def serving(url: str, *given: World, revisions: int = 1000) -> AsyncIterat
     async with opened as kit:
         cache = Cache(kit.database, worlds, live.notify)
         service = SettingsService(kit, cache, live, revisions)
-        settings_pb2_grpc.add_SettingsServiceServicer_to_server(service, server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        running = [asyncio.create_task(kit.run({})), asyncio.create_task(cache.run())]
-        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+
+        def start(server: aio.Server) -> list[Coroutine[Any, Any, None]]:
+            settings_pb2_grpc.add_SettingsServiceServicer_to_server(service, server)
+            return [kit.run({}), cache.run()]
+
+        async with hosted(start) as channel:
             stub = settings_pb2_grpc.SettingsServiceStub(channel)
-            try:
-                yield Settings(stub=stub, log=log, live=live, kit=kit)
-            finally:
-                for each in running:
-                    each.cancel()
-                await asyncio.gather(*running, return_exceptions=True)
-                await server.stop(0)
+            yield Settings(stub=stub, log=log, live=live, kit=kit)

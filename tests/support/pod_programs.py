@@ -36,6 +36,24 @@ with grpc.insecure_channel("localhost:50051") as channel:
 """
 
 
+# Runs in the pod of world-state: declares a fact that counts changes of settings, and prints it.
+LOOK = """
+import uuid
+import grpc
+from gameai.world_state.v1 import world_state_pb2 as pb
+from gameai.world_state.v1.world_state_pb2_grpc import WorldStateServiceStub
+
+turns = pb.FactRule(name="turns", description="Changes of settings.", maximum=9)
+turns.reactions.add(event="SettingChanged", add=1)
+with grpc.insecure_channel("localhost:50051") as channel:
+    world = WorldStateServiceStub(channel)
+    request = pb.DeclareFactsRequest(request_id=str(uuid.uuid4()), rules=[turns])
+    world.DeclareFacts(request, timeout=10)
+    (found,) = world.GetSnapshot(pb.GetSnapshotRequest(), timeout=10).facts
+    print(found.present, found.cause)
+"""
+
+
 # Runs in the pod of a state-manager: writes an object where there is none, and reads it.
 SAVE = """
 import uuid

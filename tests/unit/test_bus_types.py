@@ -42,7 +42,8 @@ def filled(message: Message) -> Message:
         # A world that is 100,000 years old.
         FieldDescriptor.TYPE_INT64: 3_155_760_000_000_000_000,
         FieldDescriptor.TYPE_SINT32: -(2**31),
-        FieldDescriptor.TYPE_SINT64: -(2**53),
+        # Values of facts are within 10^12.
+        FieldDescriptor.TYPE_SINT64: -(2**40),
         FieldDescriptor.TYPE_ENUM: 15,
     }
     for each in message.DESCRIPTOR.fields:

@@ -31,12 +31,12 @@ def test_every_row_of_the_catalogue_can_be_started(row: CatalogueService) -> Non
         (
             {"name": "wether-manager"},
             "UnknownService",
-            "wether-manager is not in the catalogue (settings, state-manager, storyteller, time-manager, weather-manager); did you mean weather-manager?",
+            "wether-manager is not in the catalogue (settings, state-manager, storyteller, time-manager, weather-manager, world-state); did you mean weather-manager?",
         ),
         (
             {"name": "zzz"},
             "UnknownService",
-            "(settings, state-manager, storyteller, time-manager, weather-manager): choose one",
+            "(settings, state-manager, storyteller, time-manager, weather-manager, world-state): choose one",
         ),
         (
             {"name": "weather-manager", "settings": {"Climate": "Arid"}},

@@ -181,9 +181,6 @@ def test_what_is_read_is_bounded() -> None:
         checks.asked(["c"], ["a", "b"])
     with pytest.raises(InvalidArgumentError, match="keys must have 0 to 100 entries, not 101"):
         checks.asked(["a"] * 101, ["a"])
-    assert checks.page_size(0) == 50
-    with pytest.raises(InvalidArgumentError, match="page_size must be 0 to 200, not 201"):
-        checks.page_size(201)
     with pytest.raises(InvalidArgumentError, match="player must have 1 to 128 characters"):
         checks.player_changes(pb.UpdatePlayerSettingsRequest())
     with pytest.raises(InvalidArgumentError, match=r"changes\[1\] repeats an earlier one"):
@@ -244,13 +241,10 @@ def test_declarations_come_in_pages() -> None:
     assert (second.key, token) == ("b", "")
 
 
-def test_a_rollback_names_its_revision_and_a_page_its_token() -> None:
+def test_a_rollback_names_its_revision() -> None:
     checks.require_revision_given(pb.RollbackToRequest(revision=0))
     with pytest.raises(InvalidArgumentError, match="revision is missing: give one that"):
         checks.require_revision_given(pb.RollbackToRequest())
-    assert (checks.page_token(""), checks.page_token("a")) == ("", "a")
-    with pytest.raises(InvalidArgumentError, match="page_token must be next_page_token"):
-        checks.page_token("?")
 
 
 def test_a_hint_is_looked_for_among_keys_that_are_like_it() -> None:

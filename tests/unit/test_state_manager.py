@@ -101,10 +101,6 @@ def test_what_is_read_and_written_is_named_once_and_in_bounds() -> None:
     named = [pb.ObjectKey(collection=each.collection, key=each.key) for each in (A, B)]
     assert checks.keys(named, LIMITS) == [A, B]
     assert checks.writes([write(A), write(B, value=b"x" * 10)], LIMITS) == [A, B]
-    assert checks.page_size(0) == 50
-    assert checks.page_size(200) == 200
-    with pytest.raises(InvalidArgumentError, match="page_size must be 0 to 200"):
-        checks.page_size(201)
     with pytest.raises(InvalidArgumentError, match="keys must be 1 to 64"):
         checks.keys([], LIMITS)
     for each in (

@@ -3,6 +3,9 @@
 from typing import Any
 
 import pytest
+from gameai.services.world_state.__main__ import consumes
+from gameai.serving import LiveWorld
+from gameai_contract.world_config import WorldConfig, parse
 from gameai_devcluster.testing.rendering import decided
 from gameai_operator.controller.kind import Decision
 from gameai_operator.controller.manifest import Key
@@ -37,6 +40,24 @@ def test_the_view_of_a_world_says_which_services_consume() -> None:
         {"name": "quests", "services": ["quests"]},
     ]
     assert not stalled(decision)[0]
+
+
+def test_services_read_what_they_consume() -> None:
+    found = parse(worlds.configuration(services=SERVICES)).services
+    assert {name: each.consumes for name, each in found.items() if each.consumes} == {
+        "rumours": ("time-manager",)
+    }
+
+
+def test_world_state_consumes_once_its_world_says_so() -> None:
+    def configured(**service: Any) -> WorldConfig:
+        given = {"services": [{"name": "world-state", **service}, {"name": "time-manager"}]}
+        return parse(worlds.configuration(**given, **worlds.needs("world-state")))
+
+    live = LiveWorld(configured(), lambda: 0)
+    assert not consumes(live)
+    live.take(configured(consumes=["time-manager"]))
+    assert consumes(live)
 
 
 def test_a_world_that_consumes_without_a_bus_says_so_and_runs() -> None:

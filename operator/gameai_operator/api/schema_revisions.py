@@ -17,7 +17,7 @@ REVISIONS: Mapping[int, Mapping[str, str]] = MappingProxyType(
         8: {
             "KnowledgeBase": "a7574bd53340064f",
             "ModelTier": "1e4d2ae92809f4a1",
-            "GameWorld": "1698ca38f199531f",
+            "GameWorld": "36cea1d9cc669099",
             "WorldView": "e0314489d1e7f68d",
         },
     }

@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
+from gameai_contract.catalogue import CATALOGUE
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from gameai_operator.api.base import (
@@ -77,6 +78,10 @@ def _with_image(field: str, remedy: str) -> Rule:
     )
 
 
+# Built-in services that may consume events.
+_CONSUMING = tuple(name for name, each in CATALOGUE.items() if each.consumes_events)
+
+
 class GameService(Model):
     """One service of a world."""
 
@@ -111,7 +116,7 @@ class GameService(Model):
     consumes: Annotated[
         tuple[ServiceName, ...], Field(max_length=16, json_schema_extra=LIST_SET)
     ] = ()
-    """Services of this world whose events this service consumes from the event bus. It needs a custom image that reads them, and a bus in the cluster. Default: none. Example: [time-manager]."""
+    """Services of this world whose events this service consumes from the event bus. It needs a custom image that reads them or the built-in service world-state, and a bus in the cluster. Default: none. Example: [time-manager]."""
     api_token: bool = False
     """Mounts a token for the Kubernetes API with the permissions of the ServiceAccount. Before pod template revision 3 it is also mounted if serviceAccountName is set. Default: false."""
     image_pull_secrets: Annotated[
@@ -123,7 +128,11 @@ class GameService(Model):
         _with_image("port", "built-in services listen on 50051"),
         _with_image("probe", "built-in services define their own probes"),
         _with_image("writablePaths", "built-in services write to /tmp only"),
-        _with_image("consumes", "built-in services consume no events"),
+        Rule(
+            f"has(self.image) || !has(self.consumes) || self.name in [{', '.join(map(repr, _CONSUMING))}]",
+            f"consumes is only valid with image, or for {', '.join(_CONSUMING)}: other built-in services consume no events",
+            ".consumes",
+        ),
         Rule(
             "!has(self.env) || self.env.all(e, !e.name.startsWith('GAMEAI_'))",
             "env must not set GAMEAI_*: the operator sets these variables from the spec",

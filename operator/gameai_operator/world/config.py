@@ -54,6 +54,7 @@ def configuration(
                 "endpoint": endpoint(world, each),
                 "settings": dict(each.settings),
                 "settingsHash": settings_hash(chance, each.settings),
+                **({"consumes": list(each.service.consumes)} if each.service.consumes else {}),
             }
             for each in services
         },

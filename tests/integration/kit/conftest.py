@@ -9,9 +9,11 @@ from gameai.bus.log import Log
 from gameai.testing.bus import MemoryLog
 from gameai_devcluster.broker import Broker, broker
 from gameai_devcluster.postgres import Postgres
+from support import live_world_state
 from support.bounties import Example, compiled
 from support.bus import MOOR, emptied, worlds
 from support.live_settings import Settings, serving
+from support.live_world_state import WorldState
 
 _NUMBERS = itertools.count()
 
@@ -51,6 +53,12 @@ def new_database(database_server: Postgres) -> Callable[[], str]:
 @pytest.fixture
 def database(new_database: Callable[[], str]) -> str:
     return new_database()
+
+
+@pytest.fixture
+async def facts(database: str, log: Log) -> AsyncIterator[WorldState]:
+    async with live_world_state.serving(database, log, MOOR, *worlds(1)) as found:
+        yield found
 
 
 @pytest.fixture

@@ -121,18 +121,18 @@ class Kit:
             await database.prepare(service, tables)
             yield cls(service, source, database, worlds, bus=bus, types=types, limits=limits)
 
-    async def run(self, handlers: Handlers) -> None:
+    async def run(self, handlers: Handlers, *, consumes: Callable[[], bool] = lambda: True) -> None:
         """Publish what the outbox has, handle events, and forget what is old, until cancelled.
 
         `handlers` come from `gameai.kit.methods.handlers`. Where there are some, the service must consume events: `consumes`
-        of its GameWorld.
+        of its GameWorld. They are not called before the argument `consumes` returns True.
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(forget(self.database, self._inbox))
             tasks.create_task(measure(self.database, self._worlds, self._metrics))
-            tasks.create_task(self._with_bus(handlers))
+            tasks.create_task(self._with_bus(handlers, consumes))
 
-    async def _with_bus(self, handlers: Handlers) -> None:
+    async def _with_bus(self, handlers: Handlers, consumes: Callable[[], bool]) -> None:
         """What needs the event bus, once the cluster has one."""
         if self._relay is None or self._bus is None:
             return
@@ -142,6 +142,8 @@ class Kit:
             await asyncio.sleep(_BUS_SECONDS)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._relay.run())
+            while handlers and not consumes():  # noqa: ASYNC110 - as above
+                await asyncio.sleep(_BUS_SECONDS)
             if handlers:
                 tasks.create_task(self._bus.consume(self.handler(handlers)))
 

@@ -36,6 +36,7 @@ class _SourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Source.ValueTy
     SOURCE_EVENT_BUS: _Source.ValueType  # 4
     SOURCE_SETTINGS: _Source.ValueType  # 15
     SOURCE_STATE_MANAGER: _Source.ValueType  # 16
+    SOURCE_WORLD_STATE: _Source.ValueType  # 17
     SOURCE_GAME_SERVER: _Source.ValueType  # 31
 
 class Source(_Source, metaclass=_SourceEnumTypeWrapper):
@@ -47,6 +48,7 @@ SOURCE_TIME_MANAGER: Source.ValueType  # 2
 SOURCE_EVENT_BUS: Source.ValueType  # 4
 SOURCE_SETTINGS: Source.ValueType  # 15
 SOURCE_STATE_MANAGER: Source.ValueType  # 16
+SOURCE_WORLD_STATE: Source.ValueType  # 17
 SOURCE_GAME_SERVER: Source.ValueType  # 31
 Global___Source: _TypeAlias = Source  # noqa: Y015
 
@@ -325,6 +327,44 @@ class SettingsRestored(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SettingsRestored: _TypeAlias = SettingsRestored  # noqa: Y015
+
+@_typing.final
+class FactChanged(_message.Message):
+    """An event or a proposal has changed the value of a fact. Drift alone publishes nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACT_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    fact: _builtins.int
+    """Name of the fact."""
+    region: _builtins.int
+    """Name of the region; 0 for a fact of the world."""
+    value: _builtins.int
+    """The new value."""
+    previous: _builtins.int
+    """The value before, with its drift."""
+    revision: _builtins.int
+    """The revision of the change."""
+    def __init__(
+        self,
+        *,
+        fact: _builtins.int = ...,
+        region: _builtins.int = ...,
+        value: _builtins.int = ...,
+        previous: _builtins.int = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fact", b"fact", "previous", b"previous", "region", b"region", "revision", b"revision", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FactChanged: _TypeAlias = FactChanged  # noqa: Y015
 
 @_typing.final
 class EntityKilled(_message.Message):

@@ -1,13 +1,15 @@
 """SettingsService over gRPC: settings of the world in the database of its `spec.database`, and in memory for readers."""
 
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from gameai.errors import ExhaustedError, InvalidArgumentError, NotFoundError
+from gameai import fields
+from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.events.v1.events_pb2 import SOURCE_SETTINGS
 from gameai.kit import Call, Kit, OneWorld, handlers, kit_of, mutation, query
 from gameai.kit.methods import Context
+from gameai.kit.serial import Serial
 from gameai.services.settings import store
 from gameai.services.settings.cache import Cache
 from gameai.services.settings.changes import Changes
@@ -19,7 +21,6 @@ from gameai.serving import GameService, LiveWorld, Runtime, main
 from gameai.settings.v1 import settings_pb2 as pb
 from gameai.settings.v1 import settings_pb2_grpc
 
-_MOST_WATCHES = 100
 # Before values of a player that could not be read are read again.
 _AGAIN_US = 2_000_000
 
@@ -30,36 +31,33 @@ class SettingsService(settings_pb2_grpc.SettingsServiceServicer):
     def __init__(self, kit: Kit, cache: Cache, live: LiveWorld, revisions: int) -> None:
         self.kit = kit
         self._cache, self._live = cache, live
-        self._changes = Changes(kit, cache, revisions)
-        self._watches = 0
+        self._changes, self._serial = Changes(cache, revisions), Serial(kit, cache)
 
     async def DeclareSettings(
         self, request: pb.DeclareSettingsRequest, context: Context
     ) -> pb.DeclareSettingsResponse:
         """Declare keys."""
-        changes = self._changes
-        return await changes.made("DeclareSettings", changes.declare, request, context)
+        act = self._changes.declare
+        return await self._serial.mutate("DeclareSettings", act, request, context)
 
     async def UpdateSettings(
         self, request: pb.UpdateSettingsRequest, context: Context
     ) -> pb.UpdateSettingsResponse:
         """Set and remove values."""
-        changes = self._changes
-        return await changes.made("UpdateSettings", changes.update, request, context)
+        return await self._serial.mutate("UpdateSettings", self._changes.update, request, context)
 
     async def RollbackTo(
         self, request: pb.RollbackToRequest, context: Context
     ) -> pb.RollbackToResponse:
         """Restore what was at a revision."""
-        changes = self._changes
-        return await changes.made("RollbackTo", changes.roll_back, request, context)
+        return await self._serial.mutate("RollbackTo", self._changes.roll_back, request, context)
 
     async def ListDeclarations(
         self, request: pb.ListDeclarationsRequest, context: Context
     ) -> pb.ListDeclarationsResponse:
         """A page of the declarations."""
-        size = checks.page_size(request.page_size)
-        after = checks.page_token(request.page_token)
+        size = fields.page_size(request.page_size)
+        after = fields.page_token(request.page_token)
         with self.kit.from_memory(context) as world:
             found, token = table.page(await self._cache.of(world.name), after, size)
             return pb.ListDeclarationsResponse(declarations=found, next_page_token=token)
@@ -86,7 +84,7 @@ class SettingsService(settings_pb2_grpc.SettingsServiceServicer):
         with self.kit.from_memory(context) as world:
             await self._known(world.name, request)
         watch = Watch()
-        with self._watching():
+        with self._cache.watching():
             while True:
                 # While a slow reader takes a message nothing else is held for it.
                 if (answer := await self._message(world.name, request, watch)) is not None:
@@ -98,7 +96,7 @@ class SettingsService(settings_pb2_grpc.SettingsServiceServicer):
         self, request: pb.ListRevisionsRequest, call: Call
     ) -> pb.ListRevisionsResponse:
         """The last changes."""
-        size = checks.page_size(request.page_size)
+        size = fields.page_size(request.page_size)
         if request.before < 0:
             raise InvalidArgumentError("before must be 0 or a revision", field="before")
         found = await store.revisions(call.db, call.world, request.before, size + 1)
@@ -163,18 +161,6 @@ class SettingsService(settings_pb2_grpc.SettingsServiceServicer):
             return {}
         read = await self._cache.of_player(world, player)
         return None if read is None else table.allowed(found, read)
-
-    @contextmanager
-    def _watching(self) -> Iterator[None]:
-        if self._watches >= _MOST_WATCHES:
-            raise ExhaustedError(
-                f"{_MOST_WATCHES} watches are open here: close one, or run more replicas"
-            )
-        self._watches += 1
-        try:
-            yield
-        finally:
-            self._watches -= 1
 
 
 @asynccontextmanager

@@ -1,16 +1,13 @@
 """EDGE: what requests change, in the transactions of their calls. Changes of a world are one after the other."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from google.protobuf.message import Message
 
 from gameai.bus.subjects import name_id
 from gameai.errors import InvalidArgumentError
 from gameai.events.v1.events_pb2 import SettingChanged, SettingsRestored
-from gameai.kit import Call, Kit
-from gameai.kit.methods import Context
+from gameai.kit import Call
 from gameai.services.settings import store
 from gameai.services.settings.cache import Cache
 from gameai.services.settings.rules import checks, decision
@@ -18,27 +15,14 @@ from gameai.services.settings.rules.decision import Delta
 from gameai.services.settings.store import Written
 from gameai.settings.v1 import settings_pb2 as pb
 
-Q = TypeVar("Q", bound=Message)
-A = TypeVar("A", pb.DeclareSettingsResponse, pb.UpdateSettingsResponse, pb.RollbackToResponse)
 Made = pb.DeclareSettingsRequest | pb.UpdateSettingsRequest | pb.RollbackToRequest
 
 
 class Changes:
     """Changes of the worlds of a process; `revisions` of each world are kept."""
 
-    def __init__(self, kit: Kit, cache: Cache, revisions: int) -> None:
-        self._kit, self._cache, self._revisions = kit, cache, revisions
-        self._turns: dict[str, asyncio.Lock] = {}
-
-    async def made(
-        self, name: str, method: Callable[[Q, Call], Awaitable[A]], request: Q, context: Context
-    ) -> A:
-        """The answer to a change, which this process has then. Those of a world wait here, and not on connections that others need."""
-        with self._kit.from_memory(context) as world:
-            async with self._turns.setdefault(world.name, asyncio.Lock()):
-                answer = await self._kit.mutate(name, method, request, context)
-            await self._cache.reach(world.name, answer.revision)
-            return answer
+    def __init__(self, cache: Cache, revisions: int) -> None:
+        self._cache, self._revisions = cache, revisions
 
     async def declare(
         self, request: pb.DeclareSettingsRequest, call: Call

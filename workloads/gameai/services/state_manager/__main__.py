@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from gameai_contract.settings import split_words
 
+from gameai import fields
 from gameai.bus.subjects import name_id
 from gameai.events.v1.events_pb2 import SOURCE_STATE_MANAGER, ObjectChanged, OwnerDeleted
 from gameai.kit import Call, Kit, handlers, kit_of, mutation, query
@@ -46,7 +47,7 @@ class StateService(state_pb2_grpc.StateServiceServicer):
         collection = checks.collection(request.collection, "collection", self._limits)
         owner = checks.optional(request.owner, "owner")
         prefix = checks.optional(request.key_prefix, "key_prefix")
-        size = checks.page_size(request.page_size)
+        size = fields.page_size(request.page_size)
         after = pages.after(request.page_token, collection, owner, prefix)
         found = await objects.page(
             call.db, call.world, collection, after, owner=owner, prefix=prefix, count=size

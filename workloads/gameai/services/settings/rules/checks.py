@@ -1,10 +1,10 @@
 """PURE: what requests may hold. All raise `InvalidArgumentError` with the field and what it takes."""
 
-import re
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from gameai_contract.settings import nearest
 
+from gameai import fields
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.services.settings.rules import values
 from gameai.settings.v1 import settings_pb2 as pb
@@ -12,49 +12,28 @@ from gameai.settings.v1 import settings_pb2 as pb
 MOST_CHANGES = MOST_KEYS = 100
 # Of a request, with its values.
 MOST_REQUEST_BYTES = 256 << 10
-PAGE, MOST_PAGE = 50, 200
 _MOST_AUTHOR, _MOST_TEXT, _MOST_REGION, _MOST_PLAYER, _MOST_UNIT = 128, 512, 64, 128, 32
 _MOST_CHOICES, _MOST_CHOICE = 64, 128
 _MOST_PERMILLE = 1000
 _NEAR, _MOST_LIKE = 3, 100
-_KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 LAYERS = (pb.LAYER_WORLD, pb.LAYER_REGION, pb.LAYER_ROLLOUT)
 
 
 def author(given: str, reason: str) -> None:
     """Who makes a change, and why."""
-    _text(given, "author", 1, _MOST_AUTHOR)
-    _text(reason, "reason", 1, _MOST_TEXT)
+    fields.text(given, "author", 1, _MOST_AUTHOR)
+    fields.text(reason, "reason", 1, _MOST_TEXT)
 
 
 def context(given: pb.Context) -> None:
     """Where and for which player settings are read."""
-    _text(given.region, "context.region", 0, _MOST_REGION)
-    _text(given.player, "context.player", 0, _MOST_PLAYER)
+    fields.text(given.region, "context.region", 0, _MOST_REGION)
+    fields.text(given.player, "context.player", 0, _MOST_PLAYER)
 
 
 def player(given: str) -> str:
     """A player."""
-    return _text(given, "player", 1, _MOST_PLAYER)
-
-
-def page_size(value: int) -> int:
-    """How much a page has."""
-    if not 0 <= value <= MOST_PAGE:
-        raise InvalidArgumentError(
-            f"page_size must be 0 to {MOST_PAGE}, not {value}", field="page_size"
-        )
-    return value or PAGE
-
-
-def page_token(value: str) -> str:
-    """The key behind which a page begins; empty: the first page."""
-    if value and not _KEY.fullmatch(value):
-        raise InvalidArgumentError(
-            "page_token must be next_page_token of the page before, or empty", field="page_token"
-        )
-    return value
+    return fields.text(given, "player", 1, _MOST_PLAYER)
 
 
 def require_revision_given(request: pb.RollbackToRequest) -> None:
@@ -64,16 +43,6 @@ def require_revision_given(request: pb.RollbackToRequest) -> None:
             "revision is missing: give one that ListRevisions returns, or 0 to remove all declarations and values",
             field="revision",
         )
-
-
-def key(value: str, field: str) -> str:
-    """The form of a key."""
-    if not _KEY.fullmatch(value):
-        raise InvalidArgumentError(
-            f"{field} must be 1 to 64 lower-case letters, digits, '.', '_' or '-', and begin with a letter or a digit",
-            field=field,
-        )
-    return value
 
 
 def undeclared(value: str, field: str, known: Iterable[str]) -> NotFoundError:
@@ -89,8 +58,8 @@ def undeclared(value: str, field: str, known: Iterable[str]) -> NotFoundError:
 
 def asked(given: Sequence[str], known: Collection[str]) -> None:
     """Keys to read. Raises `NotFoundError` too."""
-    _count(given, "keys", 0, MOST_KEYS)
-    _different(given, "keys")
+    fields.count(given, "keys", 0, MOST_KEYS)
+    fields.different(given, "keys")
     for place, each in enumerate(given):
         if each not in known:
             raise undeclared(each, f"keys[{place}]", known)
@@ -99,8 +68,8 @@ def asked(given: Sequence[str], known: Collection[str]) -> None:
 def declarations(request: pb.DeclareSettingsRequest) -> None:
     """Declarations, and keys to remove."""
     author(request.author, request.reason)
-    _count(request.declarations, "declarations", 0, MOST_CHANGES)
-    _count(request.removed_keys, "removed_keys", 0, MOST_CHANGES)
+    fields.count(request.declarations, "declarations", 0, MOST_CHANGES)
+    fields.count(request.removed_keys, "removed_keys", 0, MOST_CHANGES)
     if not request.declarations and not request.removed_keys:
         raise InvalidArgumentError(
             "the request changes nothing: give declarations or removed_keys", field="declarations"
@@ -109,36 +78,36 @@ def declarations(request: pb.DeclareSettingsRequest) -> None:
         _declaration(each, f"declarations[{place}]")
     declared = [each.key for each in request.declarations]
     for place, removed in enumerate(request.removed_keys):
-        key(removed, f"removed_keys[{place}]")
+        fields.name(removed, f"removed_keys[{place}]")
         if removed in declared:
             raise InvalidArgumentError(
                 f"removed_keys[{place}]: {removed} is among declarations too: declare it or remove it",
                 field=f"removed_keys[{place}]",
             )
-    _different(declared, "declarations")
-    _different(request.removed_keys, "removed_keys")
+    fields.different(declared, "declarations")
+    fields.different(request.removed_keys, "removed_keys")
 
 
 def changes(request: pb.UpdateSettingsRequest) -> None:
     """Values to set and remove, as far as they need no declaration."""
     author(request.author, request.reason)
-    _count(request.changes, "changes", 1, MOST_CHANGES)
+    fields.count(request.changes, "changes", 1, MOST_CHANGES)
     for place, each in enumerate(request.changes):
         _change(each, f"changes[{place}]")
-    _different([(each.layer, each.region, each.key) for each in request.changes], "changes")
+    fields.different([(each.layer, each.region, each.key) for each in request.changes], "changes")
 
 
 def player_changes(request: pb.UpdatePlayerSettingsRequest) -> None:
     """Values of a player, as far as they need no declaration."""
     player(request.player)
-    _count(request.changes, "changes", 1, MOST_CHANGES)
+    fields.count(request.changes, "changes", 1, MOST_CHANGES)
     for place, each in enumerate(request.changes):
-        key(each.key, f"changes[{place}].key")
-    _different([each.key for each in request.changes], "changes")
+        fields.name(each.key, f"changes[{place}].key")
+    fields.different([each.key for each in request.changes], "changes")
 
 
 def _change(given: pb.Change, field: str) -> None:
-    key(given.key, f"{field}.key")
+    fields.name(given.key, f"{field}.key")
     if given.layer not in LAYERS:
         raise InvalidArgumentError(
             f"{field}.layer must be LAYER_WORLD, LAYER_REGION or LAYER_ROLLOUT; a default is in the declaration, and a value of "
@@ -146,7 +115,11 @@ def _change(given: pb.Change, field: str) -> None:
             field=f"{field}.layer",
         )
     regional = given.layer == pb.LAYER_REGION
-    _text(given.region, f"{field}.region", int(regional), _MOST_REGION if regional else 0)
+    if given.region and not regional:
+        raise InvalidArgumentError(
+            f"{field}.region is for LAYER_REGION alone: leave it out", field=f"{field}.region"
+        )
+    fields.text(given.region, f"{field}.region", int(regional), _MOST_REGION)
     share = given.layer == pb.LAYER_ROLLOUT and given.HasField("value")
     if share != bool(given.permille) or given.permille > _MOST_PERMILLE:
         raise InvalidArgumentError(
@@ -157,9 +130,9 @@ def _change(given: pb.Change, field: str) -> None:
 
 
 def _declaration(given: pb.Declaration, field: str) -> None:
-    key(given.key, f"{field}.key")
-    _text(given.description, f"{field}.description", 1, _MOST_TEXT)
-    _text(given.unit, f"{field}.unit", 0, _MOST_UNIT)
+    fields.name(given.key, f"{field}.key")
+    fields.text(given.description, f"{field}.description", 1, _MOST_TEXT)
+    fields.text(given.unit, f"{field}.unit", 0, _MOST_UNIT)
     kind = values.kind(given.default)
     if not kind:
         raise InvalidArgumentError(
@@ -205,39 +178,12 @@ def _texts(given: pb.Declaration, field: str, kind: str) -> None:
         raise InvalidArgumentError(
             f"{field}.choices is for defaults of type text", field=f"{field}.choices"
         )
-    _count(given.choices, f"{field}.choices", 0, _MOST_CHOICES)
-    _different(given.choices, f"{field}.choices")
+    fields.count(given.choices, f"{field}.choices", 0, _MOST_CHOICES)
+    fields.different(given.choices, f"{field}.choices")
     for place, each in enumerate(given.choices):
-        _text(each, f"{field}.choices[{place}]", 1, _MOST_CHOICE)
+        fields.text(each, f"{field}.choices[{place}]", 1, _MOST_CHOICE)
     if given.max_bytes and (kind not in ("text", "json") or given.max_bytes > values.MAX_BYTES):
         raise InvalidArgumentError(
             f"{field}.max_bytes must be 0 to {values.MAX_BYTES}, and is for defaults of type text or json",
             field=f"{field}.max_bytes",
         )
-
-
-def _text(value: str, field: str, least: int, most: int) -> str:
-    if not least <= len(value) <= most or _CONTROL.search(value):
-        wanted = f"must have {least} to {most} characters, none of them a control character"
-        raise InvalidArgumentError(
-            f"{field} {wanted if most else 'is for LAYER_REGION alone: leave it out'}", field=field
-        )
-    return value
-
-
-def _count(given: Sequence[object], field: str, least: int, most: int) -> None:
-    if not least <= len(given) <= most:
-        raise InvalidArgumentError(
-            f"{field} must have {least} to {most} entries, not {len(given)}", field=field
-        )
-
-
-def _different(found: Iterable[Hashable], field: str) -> None:
-    seen: set[Hashable] = set()
-    for place, each in enumerate(found):
-        if each in seen:
-            raise InvalidArgumentError(
-                f"{field}[{place}] repeats an earlier one: name each once",
-                field=f"{field}[{place}]",
-            )
-        seen.add(each)

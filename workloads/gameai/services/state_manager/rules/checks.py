@@ -1,21 +1,19 @@
 """PURE: what requests may hold. All raise `InvalidArgumentError` with the field and what it takes."""
 
-import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gameai_contract.settings import nearest
 
+from gameai import fields
 from gameai.errors import InvalidArgumentError
 from gameai.state.v1 import state_pb2 as pb
 
 MOST_KEYS = MOST_WRITES = 64
 # Of the values of a request or an answer together.
 MOST_BYTES = 1 << 20
-PAGE, MOST_PAGE = 50, 200
 ANY_VERSION = -1
 _MOST_TEXT = 128
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +44,7 @@ def keys(given: Sequence[pb.ObjectKey], limits: Limits) -> list[Key]:
         )
         for place, each in enumerate(given)
     ]
-    _different(found, "keys")
+    fields.different(found, "keys")
     return found
 
 
@@ -63,7 +61,7 @@ def writes(given: Sequence[pb.Write], limits: Limits) -> list[Key]:
             field="writes",
         )
     found = [_write(each, f"writes[{place}]", limits) for place, each in enumerate(given)]
-    _different(found, "writes")
+    fields.different(found, "writes")
     return found
 
 
@@ -81,26 +79,17 @@ def collection(value: str, field: str, limits: Limits) -> str:
 
 def key(value: str, field: str) -> str:
     """The key of an object."""
-    return _text(value, field, 1)
+    return fields.text(value, field, 1, _MOST_TEXT)
 
 
 def owner(value: str, field: str) -> str:
     """The owner of objects."""
-    return _text(value, field, 1)
+    return fields.text(value, field, 1, _MOST_TEXT)
 
 
 def optional(value: str, field: str) -> str:
     """A text that may be empty."""
-    return _text(value, field, 0)
-
-
-def page_size(value: int) -> int:
-    """How many objects a page has."""
-    if not 0 <= value <= MOST_PAGE:
-        raise InvalidArgumentError(
-            f"page_size must be 0 to {MOST_PAGE}, not {value}", field="page_size"
-        )
-    return value or PAGE
+    return fields.text(value, field, 0, _MOST_TEXT)
 
 
 def _write(given: pb.Write, field: str, limits: Limits) -> Key:
@@ -126,23 +115,3 @@ def _write(given: pb.Write, field: str, limits: Limits) -> Key:
             field=f"{field}.object.value",
         )
     return found
-
-
-def _text(value: str, field: str, least: int) -> str:
-    if not least <= len(value) <= _MOST_TEXT or _CONTROL.search(value):
-        raise InvalidArgumentError(
-            f"{field} must have {least} to {_MOST_TEXT} characters, none of them a control character",
-            field=field,
-        )
-    return value
-
-
-def _different(found: Iterable[Hashable], field: str) -> None:
-    seen: set[Hashable] = set()
-    for place, each in enumerate(found):
-        if each in seen:
-            raise InvalidArgumentError(
-                f"{field}[{place}] names an object for the second time: name each object once",
-                field=f"{field}[{place}]",
-            )
-        seen.add(each)

@@ -1,0 +1,1 @@
+"""What world-state decides, without a clock, a database or a network."""
