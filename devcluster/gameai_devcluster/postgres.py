@@ -83,6 +83,9 @@ def start(folder: Path, port: int = 0) -> Postgres:
     binaries, data = _places(folder)
     log = folder / "postgres.log"
     secret = folder / "password"
+    if not secret.exists() and not data.is_relative_to(folder):
+        # The folder was deleted, and made again at the same path.
+        _empty(data)
     if not (data / "PG_VERSION").exists():
         secret.unlink(missing_ok=True)
         secret.touch(mode=0o600)
@@ -109,6 +112,11 @@ def _answers(server: Postgres) -> bool:
     except psycopg.Error:
         return False
     return row is not None and Path(str(row[0])) == server.folder
+
+
+def _empty(folder: Path) -> None:
+    for each in folder.iterdir():
+        shutil.rmtree(each) if each.is_dir() else each.unlink()
 
 
 def _initialise(binaries: Path, data: Path, password: str) -> None:
