@@ -18,9 +18,12 @@ from gameai.events.v1.events_pb2 import (
 )
 from gameai.kit import Database, Kit
 from gameai.kit.cache import WorldCache
+from gameai.kit.kit import Together
 from gameai.services.world_state.__main__ import WorldStateService
 from gameai.services.world_state.cache import SOURCE
+from gameai.services.world_state.rules.drift import Dated
 from gameai.services.world_state.rules.reactions import EVENTS
+from gameai.services.world_state.rules.table import Rule, Stored
 from gameai.services.world_state.tables import TABLES
 from gameai.serving.live import LiveWorld
 from gameai.testing.hosting import hosted
@@ -68,6 +71,18 @@ def declared(*given: pb.FactRule, **fields: Any) -> pb.DeclareFactsRequest:
 
 def proposal(region: str = "moor", fact: str = "danger", **given: Any) -> pb.Proposal:
     return pb.Proposal(**{"fact": fact, "region": region, "cause": "a test", **given})
+
+
+def dated(value: int, at_us: int = 0) -> Dated:
+    return Dated(value=value, at_us=at_us)
+
+
+def stored(value: int, revision: int = 5, at_us: int = 0, cause: str = "a test") -> Stored:
+    return Stored(dated=dated(value, at_us), revision=revision, cause=cause)
+
+
+def rules(*given: pb.FactRule) -> dict[str, Rule]:
+    return {each.name: Rule(body=each, base=dated(each.initial), revision=1) for each in given}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +139,15 @@ class WorldState:
         found = await published(self.log, self.place, "world-state", number)
         return [each for each in found if isinstance(each, FactChanged)]
 
+    async def chain(self, first: int, last: int) -> list[FactChanged]:
+        """The events of one fact, once the last one is there: each begins where the one before it ends."""
+        found: list[FactChanged] = []
+        async with asyncio.timeout(20):
+            while not found or found[-1].value != last:
+                found = await self.events(len(found) + 1)
+        assert [each.previous for each in found] == [first, *(each.value for each in found[:-1])]
+        return found
+
 
 @contextlib.asynccontextmanager
 async def serving(
@@ -143,7 +167,8 @@ async def serving(
     async with opened as kit:
         cache = WorldCache(kit.database, worlds, SOURCE, live.notify)
         service = WorldStateService(kit, cache, live, REGIONS)
-        handlers = dict.fromkeys((each.message for each in EVENTS.values()), service.changes.react)
+        types = [each.message for each in EVENTS.values()]
+        handlers = Together(types=types, method=service.changes.react)
 
         def start(server: aio.Server) -> list[Coroutine[Any, Any, None]]:
             world_state_pb2_grpc.add_WorldStateServiceServicer_to_server(service, server)

@@ -35,3 +35,9 @@ def test_a_list_is_bounded_and_repeats_nothing() -> None:
     fields.different(["a", "b"], "keys")
     with pytest.raises(InvalidArgumentError, match=r"keys\[2\] repeats an earlier one"):
         fields.different(["a", "b", "a"], "keys")
+
+
+def test_a_hint_is_looked_for_among_few_names() -> None:
+    assert fields.hint("spwan", ["loot", "spawn"]) == "; did you mean spawn?"
+    assert fields.hint("spawn", ["a" * 60]) == ""
+    assert fields.hint("spwan", ["spann", "spawn"], most=0) == ""

@@ -214,7 +214,7 @@ def test_what_a_service_may_not_emit_is_refused() -> None:
         Call(world="a/b", now_us=7, db=found.db, emitter=None).emit(killed(1))
     for _ in range(MOST_EVENTS):
         found.emit(killed(1))
-    with pytest.raises(ValueError, match="at most 1000 events and 1048576 bytes"):
+    with pytest.raises(ValueError, match="at most 10000 events and 1048576 bytes"):
         found.emit(killed(1))
 
 

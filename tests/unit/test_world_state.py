@@ -14,35 +14,28 @@ from gameai.events.v1.events_pb2 import (
     PhaseChanged,
     WeatherChanged,
 )
-from gameai.services.world_state.rules import decision, drift, reactions, table
+from gameai.services.world_state.rules import decision, drift, reactions
 from gameai.services.world_state.rules.decision import Step, Written
 from gameai.services.world_state.rules.drift import Dated, Drift
-from gameai.services.world_state.rules.table import Filter, Rule, Stored, Table, Target
-from gameai.services.world_state.rules.watch import Deltas, Watch
+from gameai.services.world_state.rules.table import Stored, Target
 from gameai.weather.v1.weather_pb2 import SKY_CLEAR, SKY_STORM
 from gameai.world_state.v1 import world_state_pb2 as pb
-from support.live_world_state import HOUR, REGIONS, declared, killed, killing, proposal, rule
+from support.live_world_state import (
+    HOUR,
+    REGIONS,
+    dated,
+    declared,
+    killed,
+    killing,
+    proposal,
+    rule,
+    rules,
+    stored,
+)
 
 MOOR = Target(fact="danger", region="moor")
 COAST = Target(fact="danger", region="coast")
 NUMBERS = {name_id(each): each for each in REGIONS}
-
-
-def dated(value: int, at_us: int = 0) -> Dated:
-    return Dated(value=value, at_us=at_us)
-
-
-def stored(value: int, revision: int = 5, at_us: int = 0, cause: str = "a test") -> Stored:
-    return Stored(dated=dated(value, at_us), revision=revision, cause=cause)
-
-
-def rules(*given: pb.FactRule) -> dict[str, Rule]:
-    return {each.name: Rule(body=each, base=dated(each.initial), revision=1) for each in given}
-
-
-def facts(*given: pb.FactRule, revision: int = 5, **values: int) -> Table:
-    of = {Target(fact="danger", region=region): stored(value) for region, value in values.items()}
-    return Table(revision=revision, token="t", rules_revision=1, rules=rules(*given), values=of)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +118,10 @@ def test_a_value_that_is_set_drifts_from_that_time() -> None:
     [
         (proposal(fact="x", add=1), "fact 'x' is not declared: declare it with DeclareFacts"),
         (proposal("", add=1), "danger has a value for each region: name one"),
-        (proposal("north", add=1), "region 'north' is not in the setting regions of the service"),
+        (
+            proposal("north", add=1),
+            "region 'north' is not in the setting regions of the service (coast, moor)",
+        ),
         (
             proposal("moor", "bridge", add=1),
             "bridge is a fact of the world: leave region empty",
@@ -135,8 +131,8 @@ def test_a_value_that_is_set_drifts_from_that_time() -> None:
             proposal(add=1, expected_revision=4),
             "danger has the revision 5, not 4: read it again",
         ),
-        (proposal(set=19), "danger is 3: a proposal may change it by 10, not by 16"),
-        (proposal(add=-11), "danger is 3: a proposal may change it by 10, not by 11"),
+        (proposal(set=19), "danger is 3: a proposal may change it by at most 10, not by 16"),
+        (proposal(add=-11), "danger is 3: a proposal may change it by at most 10, not by 11"),
     ],
 )
 def test_a_proposal_is_refused_with_a_reason(given: pb.Proposal, reason: str) -> None:
@@ -153,6 +149,7 @@ def test_a_proposal_is_refused_with_a_reason(given: pb.Proposal, reason: str) ->
         (proposal(add=3, expected_revision=5), pb.OUTCOME_CHANGED, 6, 6),
         (proposal(set=200), pb.OUTCOME_CLAMPED, 100, 6),
         (proposal(set=3), pb.OUTCOME_UNCHANGED, 3, 5),
+        (proposal("coast", add=-1), pb.OUTCOME_UNCHANGED, 0, 1),
     ],
 )
 def test_a_verdict_has_the_fact_as_it_is_then(
@@ -312,18 +309,31 @@ def test_regions_that_the_world_lacks_are_known_where_a_rule_reads_them() -> Non
     assert reactions.unknown_regions(known, killed("north"), NUMBERS) == {name_id("north")}
     assert reactions.unknown_regions(known, killed(), NUMBERS) == set()
     assert reactions.unknown_regions(known, PhaseChanged(), NUMBERS) == set()
+    strict = rules(rule(reactions=[killing(1, pb.Condition(field="weapon", equals="3"))]))
+    assert reactions.unknown_regions(strict, killed("north"), NUMBERS) == set()
+
+
+def test_a_field_of_a_later_release_names_no_region() -> None:
+    later = pb.Reaction(event="EntityKilled", region_field="place", add=1)
+    known = rules(rule(reactions=[later]))
+    assert reactions.steps(known, killed(), NUMBERS) == []
+    assert reactions.unknown_regions(known, killed(), NUMBERS) == {0}
 
 
 @pytest.mark.parametrize(
     ("event", "field", "text", "value"),
     [
         (EntityKilled, "region", "moor", name_id("moor")),
+        (EntityKilled, "victim_archetype", "0", 0),
         (EntityKilled, "weapon", "3", 3),
         (EntityKilled, "weapon", "3.5", None),
         (EntityKilled, "weapon", "9" * 20, None),
         (WeatherChanged, "centidegrees", "-50", -50),
         (WeatherChanged, "sky", "SKY_STORM", SKY_STORM),
         (WeatherChanged, "sky", "storm", None),
+        (EntityKilled, "weapon", "-5", None),
+        (EntityKilled, "weapon", str(2**32), None),
+        (ClockChanged, "effective_us", "moor", None),
         (pb.FactRule, "per_region", "true", 1),
         (pb.FactRule, "per_region", "yes", None),
         (pb.FactRule, "description", "x", None),
@@ -335,50 +345,6 @@ def test_the_value_of_a_condition_is_read_by_the_type_of_its_field(
     assert reactions.expected(reactions.fields_of(event)[field], text) == value
 
 
-def test_events_of_the_service_itself_cause_no_reactions() -> None:
+def test_events_of_the_service_itself_and_of_the_bus_cause_no_reactions() -> None:
     assert {"EntityKilled", "WeatherChanged", "PhaseChanged"} <= reactions.EVENTS.keys()
-    assert "FactChanged" not in reactions.EVENTS
-
-
-def test_facts_are_found_by_region_and_name_in_order() -> None:
-    given = facts(rule(), rule("bridge", per_region=False), moor=3)
-    assert [(each.name, each.region) for each in table.found(given, REGIONS, Filter(), 0)] == [
-        ("bridge", ""),
-        ("danger", "coast"),
-        ("danger", "moor"),
-    ]
-    only = Filter(regions=("moor",), facts=("danger", "gone"))
-    (found,) = table.found(given, REGIONS, only, 0)
-    assert (found.region, found.present, found.cause, found.revision) == ("moor", 3, "a test", 5)
-    assert [each.region for each in table.found(given, REGIONS, Filter(), 0, since=4)] == ["moor"]
-
-
-def test_rules_come_in_pages() -> None:
-    given = facts(rule("b"), rule("a"), rule("c"))
-    (first, second), token = table.page(given, "", 2)
-    assert (first.name, second.name, token) == ("a", "b", "b")
-    (third,), token = table.page(given, token, 2)
-    assert (third.name, token) == ("c", "")
-
-
-def test_a_watcher_gets_everything_at_first_and_after_a_restore() -> None:
-    watch = Watch()
-    first, later = facts(rule(), revision=5), facts(rule(), revision=7)
-    assert watch.since(first) == -1
-    assert watch.since(later) == 5
-    assert watch.since(facts(rule(), revision=6)) == -1
-    other = Table(revision=8, token="t", rules_revision=8, rules=rules(rule("fog")))
-    assert watch.since(other) == -1
-
-
-def test_watchers_that_know_the_same_share_a_message() -> None:
-    deltas, given = Deltas(), facts(rule(), moor=3)
-    first = deltas.message(given, REGIONS, Filter(), 4, 0)
-    assert [(each.region, each.value) for each in first.facts] == [("moor", 3)]
-    assert (first.revision, first.complete) == (5, False)
-    assert deltas.message(given, REGIONS, Filter(), 4, 9) is first
-    assert not deltas.message(given, REGIONS, Filter(regions=("coast",)), 4, 0).facts
-    whole = deltas.message(given, REGIONS, Filter(), -1, 9)
-    assert (len(whole.facts), whole.complete, whole.world_us) == (2, True, 9)
-    other = facts(rule(), moor=4)
-    assert deltas.message(other, REGIONS, Filter(), 4, 0) is not first
+    assert not {"FactChanged", "DeadLettered"} & reactions.EVENTS.keys()

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from gameai.errors import InvalidArgumentError, NotFoundError
 from gameai.services.world_state.rules import checks
-from gameai.services.world_state.rules.table import Filter
+from gameai.services.world_state.rules.drift import Dated
+from gameai.services.world_state.rules.table import Filter, Rule, Target
 from gameai.world_state.v1 import world_state_pb2 as pb
 from support.live_world_state import REGIONS, declared, killing, proposal, rule
 
@@ -43,6 +44,10 @@ def reacting(**given: Any) -> pb.FactRule:
             declared(rule(drift_per_hour=1, drift_to=101)),
             "rules[0].drift_to must be 0 to 100, within the bounds, not 101",
         ),
+        (
+            declared(rule(drift_per_hour=10**6 + 1)),
+            "rules[0].drift_per_hour must be 0 to 1000000, not 1000001",
+        ),
         (declared(rule(drift_to=5)), "rules[0].drift_to needs drift_per_hour: set it, or leave"),
         (
             declared(rule(proposals=False, max_step=5)),
@@ -51,7 +56,7 @@ def reacting(**given: Any) -> pb.FactRule:
         (declared(rule(reactions=[killing()] * 17)), "rules[0].reactions must have 0 to 16"),
         (
             declared(reacting(event="EntityKiled")),
-            "DeadLettered, EntityKilled, ObjectChanged",
+            "ClockChanged, EntityKilled, ObjectChanged",
         ),
         (
             declared(reacting(region_field="weapon")),
@@ -75,7 +80,7 @@ def reacting(**given: Any) -> pb.FactRule:
         ),
         (
             declared(reacting(conditions=[pb.Condition(field="weapon", equals="axe")])),
-            "rules[0].reactions[0].conditions[0].equals must be a value of the field, not 'axe'",
+            "rules[0].reactions[0].conditions[0].equals must be a whole number that the field holds, true or false, not 'axe'",
         ),
         (
             declared(
@@ -88,6 +93,10 @@ def reacting(**given: Any) -> pb.FactRule:
         (
             declared(rule(reactions=[pb.Reaction(event="PhaseChanged")])),
             "rules[0].reactions[0] changes nothing: give add or set",
+        ),
+        (
+            declared(rule(reactions=[pb.Reaction(event="PhaseChanged", set=101)])),
+            "rules[0].reactions[0].set must be 0 to 100, within the bounds, not 101",
         ),
         (
             declared(reacting(add=10**13)),
@@ -126,44 +135,45 @@ def test_a_proposal_that_cannot_be_is_refused(given: list[pb.Proposal], says: st
     assert says in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        (
-            pb.GetSnapshotRequest(regions=["mor"]),
-            "regions[0]: 'mor' is not known; did you mean moor?",
-        ),
-        (
-            pb.GetSnapshotRequest(facts=["x"]),
-            "facts[0]: 'x' is not known: declare it with DeclareFacts",
-        ),
-    ],
-)
-def test_a_reader_is_shown_what_is_not_known(given: pb.GetSnapshotRequest, says: str) -> None:
-    with pytest.raises(NotFoundError) as error:
-        checks.wanted(given, REGIONS, ["danger"])
-    assert says in str(error.value)
+def test_a_reader_is_shown_what_is_not_known() -> None:
+    with pytest.raises(NotFoundError, match=r"regions\[0\]: 'mor' is not known; did you mean moor"):
+        checks.regions_of(pb.GetSnapshotRequest(regions=["mor"]), REGIONS)
+    with pytest.raises(NotFoundError, match=r"facts\[0\]: 'x' is not known: declare it with Decl"):
+        checks.wanted(pb.GetSnapshotRequest(facts=["x"]), ["danger"])
 
 
 def test_a_reader_names_each_region_and_fact_once() -> None:
     asked = pb.WatchFactsRequest(regions=["moor", "coast"], facts=["danger"])
-    assert checks.wanted(asked, REGIONS, ["danger"]) == Filter(
-        regions=("coast", "moor"), facts=("danger",)
-    )
-    for twice in (
-        pb.GetSnapshotRequest(regions=["moor", "moor"]),
-        pb.GetSnapshotRequest(facts=["danger", "danger"]),
-    ):
-        with pytest.raises(InvalidArgumentError, match="repeats an earlier one"):
-            checks.wanted(twice, REGIONS, ["danger"])
+    checks.regions_of(asked, REGIONS)
+    assert checks.wanted(asked, ["danger"]) == Filter(regions=("coast", "moor"), facts=("danger",))
+    with pytest.raises(InvalidArgumentError, match=r"regions\[1\] repeats an earlier one"):
+        checks.regions_of(pb.GetSnapshotRequest(regions=["moor", "moor"]), REGIONS)
+    with pytest.raises(InvalidArgumentError, match=r"facts\[1\] repeats an earlier one"):
+        checks.wanted(pb.GetSnapshotRequest(facts=["danger", "danger"]), ["danger"])
 
 
 def test_changes_are_those_of_a_known_fact() -> None:
-    checks.target(pb.ListChangesRequest(fact="danger", region="moor"), REGIONS, ["danger"])
-    checks.target(pb.ListChangesRequest(fact="danger"), REGIONS, ["danger"])
-    for given, says in (
-        (pb.ListChangesRequest(fact="x"), "fact: 'x' is not known"),
-        (pb.ListChangesRequest(fact="danger", region="x"), "region: 'x' is not known"),
+    known = {
+        each.name: Rule(body=each, base=Dated(value=0, at_us=0), revision=1)
+        for each in (rule(), rule("bridge", per_region=False))
+    }
+    request = pb.ListChangesRequest(fact="danger", region="moor")
+    assert checks.target(request, REGIONS, known) == Target(fact="danger", region="moor")
+    request = pb.ListChangesRequest(fact="bridge")
+    assert checks.target(request, REGIONS, known) == Target(fact="bridge", region="")
+    for given, kind, says in (
+        (pb.ListChangesRequest(fact="x"), NotFoundError, "fact: 'x' is not known"),
+        (
+            pb.ListChangesRequest(fact="danger", region="mor"),
+            InvalidArgumentError,
+            r"region 'mor' is not in the setting regions of the service \(coast, moor\); did you",
+        ),
+        (pb.ListChangesRequest(fact="danger"), InvalidArgumentError, "for each region: name one"),
+        (
+            pb.ListChangesRequest(fact="bridge", region="moor"),
+            InvalidArgumentError,
+            "leave region empty",
+        ),
     ):
-        with pytest.raises(NotFoundError, match=says):
-            checks.target(given, REGIONS, ["danger"])
+        with pytest.raises(kind, match=says):
+            checks.target(given, REGIONS, known)

@@ -9,7 +9,7 @@ SERVICE = CatalogueService(
     text="Facts of the world's present, such as the danger of a region: changed by events and proposals, watched by all.",
     needs_database=True,
     consumes_events=True,
-    resources=MappingProxyType({1: ("50m", "384Mi")}),
+    resources=MappingProxyType({1: ("50m", "512Mi")}),
     settings=MappingProxyType(
         {
             "regions": Setting(

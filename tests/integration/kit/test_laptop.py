@@ -70,5 +70,14 @@ async def test_a_pod_without_a_token_is_refused(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GAMEAI_SETTINGS_HASH", "0123")
-    with pytest.raises(ConfigError, match="GAMEAI_BUS_TOKEN must be set"):
+    with pytest.raises(ConfigError, match=r"^GAMEAI_BUS_TOKEN must be set"):
         Bus.of_world(insecure=True)
+
+
+async def test_a_program_of_one_service_needs_no_name_in_its_environment(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GAMEAI_SERVICE")
+    with pytest.raises(ConfigError, match=r"^GAMEAI_SERVICE must be set"):
+        Bus.of_world(insecure=True)
+    Bus.of_world(insecure=True, service="game-server")

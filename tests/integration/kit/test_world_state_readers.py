@@ -13,6 +13,7 @@ from gameai.bus.log import Log
 from gameai.testing.bus import MemoryLog
 from gameai.world_state.v1 import world_state_pb2 as pb
 from gameai_devcluster import postgres
+from grpc import aio
 from support.bounties import refused, until_answered
 from support.bus import MOOR
 from support.live_world_state import WorldState, killed, killing, proposal, rule, serving
@@ -87,7 +88,7 @@ async def test_who_joins_during_many_changes_has_the_facts_of_each_revision(
         reference = {revision: dict.fromkeys(names, 0)}
 
         async def write() -> None:
-            for _ in range(40):
+            for _ in range(120):
                 values = {each: chance.randrange(10**6) for each in names}
                 given = [proposal("", each, set=value) for each, value in values.items()]
                 reference[(await facts.propose(*given)).revision] = values
@@ -97,7 +98,7 @@ async def test_who_joins_during_many_changes_has_the_facts_of_each_revision(
             seen: list[tuple[int, dict[str, int]]] = []
             values: dict[str, int] = {}
             watch = facts.stub.WatchFacts(pb.WatchFactsRequest())
-            while not seen or seen[-1][0] < revision + 40:
+            while not seen or seen[-1][0] < revision + 120:
                 message = await asyncio.wait_for(watch.read(), 20)
                 values.update({each.name: each.value for each in message.facts})
                 seen.append((message.revision, dict(values)))
@@ -108,7 +109,7 @@ async def test_who_joins_during_many_changes_has_the_facts_of_each_revision(
         joined = await asyncio.gather(*(join(chance.uniform(0.0, 2.0)) for _ in range(10)))
         await writing
     found = [each for seen in joined for each in seen]
-    assert len(found) > 20
+    assert len(found) > 50
     assert all(values == reference[at] for at, values in found)
 
 
@@ -118,6 +119,27 @@ async def test_a_drain_ends_watches(facts: WorldState) -> None:
     facts.live.drain()
     error = await refused(watch.read())
     assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_drain_ends_watches_though_facts_change_all_the_time(facts: WorldState) -> None:
+    await facts.declare(rule(maximum=10_000))
+
+    async def change() -> None:
+        while True:
+            await facts.propose(proposal(add=1))
+
+    changing = asyncio.create_task(change())
+    watch = facts.stub.WatchFacts(pb.WatchFactsRequest())
+    await watch.read()
+    facts.live.drain()
+
+    async def ended() -> None:
+        while await watch.read() is not aio.EOF:
+            pass
+
+    error = await asyncio.wait_for(refused(ended()), 20)
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    changing.cancel()
 
 
 async def test_another_replica_has_a_fact_that_was_declared_just_now(database: str) -> None:
@@ -143,6 +165,8 @@ async def test_readers_are_answered_while_the_database_is_away_and_events_wait(
         async with serving(server.database("kit"), MemoryLog(), MOOR) as facts:
             await facts.declare(rule(reactions=[killing(1)]))
             await facts.propose(proposal(set=3))
+            watch = facts.stub.WatchFacts(pb.WatchFactsRequest(regions=["moor"]))
+            assert (await watch.read()).complete
             server.kill()
             assert await facts.present() == 3
             error = await refused(facts.propose(proposal(add=1)))
@@ -162,7 +186,12 @@ async def test_readers_are_answered_while_the_database_is_away_and_events_wait(
             async def propose() -> Any:
                 return await facts.propose(proposal("coast", add=1))
 
+            stale = await asyncio.wait_for(watch.read(), 20)
+            assert (stale.stale, len(stale.facts)) == (True, 0)
             await until_answered(propose)
+            # It has a value of a higher revision than what was restored.
+            restored = await asyncio.wait_for(watch.read(), 20)
+            assert restored.complete
             await facts.until(51)
             assert not (await facts.snapshot()).stale
     finally:

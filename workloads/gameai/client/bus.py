@@ -33,6 +33,8 @@ from gameai.bus.v1.bus_pb2 import Event
 from gameai.events.v1 import events_pb2
 
 _LOG = logging.getLogger(__name__)
+# The file with the configuration of the world, the name of the service, and the file with its token.
+_VARIABLES = (CONFIG_ENVIRONMENT, SERVICE_ENVIRONMENT, BUS_TOKEN_ENVIRONMENT)
 # Before a bus that is away is tried again.
 _PAUSE_SECONDS = 5.0
 # Opens a connection, once there is one.
@@ -69,18 +71,23 @@ class Bus:
         self._types = Types([events_pb2, *types])
 
     @classmethod
-    def of_world(cls, *, types: Sequence[ModuleType] = (), insecure: bool = False) -> Self:
+    def of_world(
+        cls, *, types: Sequence[ModuleType] = (), insecure: bool = False, service: str = ""
+    ) -> Self:
         """The bus of the world whose service this pod is, from what the operator gives it.
 
         Connections are encrypted where the operator gives the pod the certificate of the servers' authority. Where it does not,
         `insecure` must say that the network in between is trusted with the token, or no connection is made. Without an operator, on a laptop, there need be no token; `consume` then gets the events of all services.
-        Raises `ConfigError` in a pod of a template older than revision 5.
+        `service` is the name of a program that has only one, where the environment names none. Raises `ConfigError` in a pod of
+        a template older than revision 5.
         """
-        names = (CONFIG_ENVIRONMENT, SERVICE_ENVIRONMENT, BUS_TOKEN_ENVIRONMENT)
-        file, service, token = (os.environ.get(each, "") for each in names)
-        if not Path(file).is_file() or not service or not (token or _by_hand()):
+        file, named, token = map(os.environ.get, _VARIABLES, ("", service, ""))
+        service = named or service
+        needed = (Path(file or "").is_file(), service, token or _by_hand())
+        missing = [name for name, found in zip(_VARIABLES, needed, strict=True) if not found]
+        if missing or file is None:
             raise ConfigError(
-                f"{', '.join(names)} must be set, as the operator does for a world's services from template revision 5 on"
+                f"{', '.join(missing)} must be set, as the operator does for a world's services from template revision 5 on"
             )
         authority = Path(file).with_name(BUS_CA_KEY)
         login = None

@@ -10,7 +10,7 @@ from gameai.bus.batches import MOST_BODY_BYTES
 from gameai.bus.types import EventType, Types
 from gameai.bus.v1.bus_pb2 import OVERFLOW_DROP_OLDEST
 
-MOST_EVENTS, MOST_EVENT_BYTES = 1000, 1 << 20
+MOST_EVENTS, MOST_EVENT_BYTES = 10_000, 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +80,7 @@ class Call:
         """Publish an event once the transaction is committed; `world_us` is the world's time, now where it is absent.
 
         Raises ValueError in a query, for a type of another source or one that may be lost, for more than 64 KiB, and for more
-        than 1,000 events or 1 MiB of one call.
+        than 10,000 events or 1 MiB of one call.
         """
         if self.emitter is None:
             raise ValueError("a query emits nothing: make it a mutation")

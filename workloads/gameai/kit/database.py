@@ -77,6 +77,10 @@ class OverdueError(Exception):
     """A statement, or the transaction, took longer than it may."""
 
 
+class LockedError(OverdueError):
+    """Another transaction has held a lock for longer than this one may wait."""
+
+
 class Database:
     """At most `connections` of this process, each with a time for a statement. An async context manager.
 
@@ -242,7 +246,8 @@ def _named(error: psycopg.Error, *, well: bool) -> Exception | None:
         case errors.SerializationFailure() | errors.DeadlockDetected():
             return AgainError()
         case errors.QueryCanceled() | errors.LockNotAvailable():
-            return OverdueError("a statement took too long")
+            locked = isinstance(error, errors.LockNotAvailable)
+            return (LockedError if locked else OverdueError)("a statement took too long")
         case _ if error.sqlstate in _IDLE:
             return OverdueError("the transaction was idle for too long")
         case _ if is_away(error) and not (well and error.sqlstate is None):

@@ -5,7 +5,8 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import Any, LiteralString, Self, TypeVar, cast
 
@@ -29,7 +30,7 @@ from gameai.errors import (
 from gameai.events.v1 import events_pb2
 from gameai.kit import requests
 from gameai.kit.call import Call, Emitted, Emitter, Occurred
-from gameai.kit.database import AgainError, Database, OverdueError
+from gameai.kit.database import AgainError, Database, LockedError, OverdueError
 from gameai.kit.forgetting import forget
 from gameai.kit.guard import guarded
 from gameai.kit.limits import CallLimiter, CallLimits
@@ -49,6 +50,16 @@ A = TypeVar("A", bound=Message)
 T = TypeVar("T")
 # What a service does with events, by their type.
 Handlers = Mapping[type[Message], Callable[[Any, Call], Awaitable[None]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Together:
+    """A method that handles the events of these types, all of a batch in one call, in their order. `Call.event` is the first one's."""
+
+    types: Sequence[type[Message]]
+    method: Callable[[Sequence[Message], Call], Awaitable[None]]
+
+
 # A transaction that met another one.
 _TRIES = 3
 _FROM_MEMORY = 1000
@@ -58,7 +69,7 @@ _BUS_SECONDS = 5.0
 _KNOWN = "SELECT digest, answer FROM gameai_request WHERE world = %s AND request_id = %s"
 _KEEP = "INSERT INTO gameai_request (world, request_id, digest, answer) VALUES (%s, %s, %s, %s)"
 # Something else is needed: a handler tries again without an end. A transaction that takes too long is a failure.
-_AWAY = (UnavailableError, ExhaustedError, AgainError)
+_AWAY = (UnavailableError, ExhaustedError, AgainError, LockedError)
 
 
 def now_us() -> int:
@@ -121,7 +132,9 @@ class Kit:
             await database.prepare(service, tables)
             yield cls(service, source, database, worlds, bus=bus, types=types, limits=limits)
 
-    async def run(self, handlers: Handlers, *, consumes: Callable[[], bool] = lambda: True) -> None:
+    async def run(
+        self, handlers: Handlers | Together, *, consumes: Callable[[], bool] = lambda: True
+    ) -> None:
         """Publish what the outbox has, handle events, and forget what is old, until cancelled.
 
         `handlers` come from `gameai.kit.methods.handlers`. Where there are some, the service must consume events: `consumes`
@@ -132,7 +145,7 @@ class Kit:
             tasks.create_task(measure(self.database, self._worlds, self._metrics))
             tasks.create_task(self._with_bus(handlers, consumes))
 
-    async def _with_bus(self, handlers: Handlers, consumes: Callable[[], bool]) -> None:
+    async def _with_bus(self, handlers: Handlers | Together, consumes: Callable[[], bool]) -> None:
         """What needs the event bus, once the cluster has one."""
         if self._relay is None or self._bus is None:
             return
@@ -188,12 +201,12 @@ class Kit:
         with self._limiter.held(world.name):
             return await self._again(read)
 
-    def handler(self, handlers: Handlers) -> Handler:
+    def handler(self, handlers: Handlers | Together) -> Handler:
         """Handles batches of events: each event takes effect once, and all of a batch together.
 
         Raises ValueError for a type that is not in `types`.
         """
-        for each in handlers:
+        for each in handlers.types if isinstance(handlers, Together) else handlers:
             self._types.of(each())
 
         async def handle(received: Received) -> None:
@@ -212,20 +225,21 @@ class Kit:
 
     async def _handle(
         self,
-        handlers: Handlers,
+        handlers: Handlers | Together,
         received: Received,
         world: KitWorld,
         connection: AsyncConnection,
     ) -> None:
-        events = []
-        for number, event in await self._inbox.fresh(connection, received):
-            message = self._types.message(event)
-            method = handlers.get(type(message)) if message is not None else None
-            if method is not None:
-                occurred = _occurred(received, number, event)
-                async with self._call(world, connection, occurred) as call:
-                    await method(message, call)
-                events += call.events
+        fresh = [
+            (message, _occurred(received, number, event))
+            for number, event in await self._inbox.fresh(connection, received)
+            if (message := self._types.message(event)) is not None
+        ]
+        events: list[Emitted] = []
+        for act, occurred in _calls(handlers, fresh):
+            async with self._call(world, connection, occurred) as call:
+                await act(call)
+            events += call.events
         await self._write(connection, world, events)
 
     async def _write(
@@ -334,6 +348,21 @@ async def _reading(reads: Awaitable[T]) -> T:
         return await reads
     except ReadOnlySqlTransaction as error:
         raise TypeError("a query writes: make it a mutation") from error
+
+
+def _calls(
+    handlers: Handlers | Together, events: Sequence[tuple[Message, Occurred]]
+) -> list[tuple[Callable[[Call], Awaitable[None]], Occurred]]:
+    """What is called for the events of a batch, one after the other, and the event that each call is about."""
+    if not isinstance(handlers, Together):
+        return [
+            (partial(handlers[type(message)], message), occurred)
+            for message, occurred in events
+            if type(message) in handlers
+        ]
+    wanted = [each for each in events if type(each[0]) in handlers.types]
+    messages = [message for message, _ in wanted]
+    return [(partial(handlers.method, messages), occurred) for _, occurred in wanted[:1]]
 
 
 def _occurred(received: Received, number: int, event: Event) -> Occurred:

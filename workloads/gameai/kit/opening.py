@@ -29,16 +29,18 @@ async def kit_of(
             f"{DATABASE_ENVIRONMENT} must be the URL of a PostgreSQL database; the operator sets it from spec.database"
         )
     database = Database(url, schema=f"svc_{service.replace('-', '_')}")
-    opened = Kit.opened(service, source, database, OneWorld(world), tables=tables, bus=_bus(world))
+    opened = Kit.opened(
+        service, source, database, OneWorld(world), tables=tables, bus=_bus(world, service)
+    )
     async with opened as kit:
         yield kit
 
 
-def _bus(world: LiveWorld) -> Bus | None:
+def _bus(world: LiveWorld, service: str) -> Bus | None:
     """The bus of the world. By hand, without one, the service runs without what it would need there."""
     try:
         # Like other built-in services, it also connects where the bus is not encrypted.
-        return Bus.of_world(insecure=True)
+        return Bus.of_world(insecure=True, service=service)
     except ConfigError:
         if world.config.bus is not None:
             raise

@@ -51,18 +51,21 @@ class LiveWorld:
         self.draining = True
         self.notify()
 
-    async def wait_for_change(self, until: int | None) -> None:
-        """Sleep until a wall time in µs, or until something changes. Raises `DrainingError`."""
+    def require_serving(self) -> None:
+        """Raises `DrainingError` where this replica goes away: its streams end, however much they have to send."""
         if self.draining:
             raise DrainingError("this replica is going away: call again")
+
+    async def wait_for_change(self, until: int | None) -> None:
+        """Sleep until a wall time in µs, or until something changes. Raises `DrainingError`."""
+        self.require_serving()
         left = _MOST_SLEEP_SECONDS
         if until is not None:
             left = min(left, max(0.0, (until - self._clock()) / MICROSECOND))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(left):
                 await self._changed.wait()
-        if self.draining:
-            raise DrainingError("this replica is going away: call again")
+        self.require_serving()
 
     def notify(self) -> None:
         """Wake all waiters: something that they look at has changed."""

@@ -89,6 +89,7 @@ class SettingsService(settings_pb2_grpc.SettingsServiceServicer):
                 # While a slow reader takes a message nothing else is held for it.
                 if (answer := await self._message(world.name, request, watch)) is not None:
                     yield answer
+                self._live.require_serving()
                 await self._change(world.name, watch)
 
     @query

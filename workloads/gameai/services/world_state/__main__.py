@@ -1,6 +1,7 @@
 """WorldStateService over gRPC: facts of the world in the database of its `spec.database`, and in memory for readers."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -12,22 +13,27 @@ from gameai.errors import NotFoundError
 from gameai.events.v1.events_pb2 import SOURCE_WORLD_STATE
 from gameai.kit import Call, Kit, OneWorld, kit_of, query
 from gameai.kit.cache import WorldCache
+from gameai.kit.kit import Together
 from gameai.kit.methods import Context
 from gameai.kit.serial import Serial
+from gameai.kit.worlds import KitWorld
 from gameai.services.world_state import store
 from gameai.services.world_state.cache import SOURCE
 from gameai.services.world_state.changes import Changes
 from gameai.services.world_state.rules import checks, table
 from gameai.services.world_state.rules.reactions import EVENTS
-from gameai.services.world_state.rules.table import Filter, Table, Target
-from gameai.services.world_state.rules.watch import Deltas, Watch
+from gameai.services.world_state.rules.table import Filter, Table
+from gameai.services.world_state.rules.watch import Answers, Watch
 from gameai.services.world_state.tables import TABLES
 from gameai.serving import GameService, LiveWorld, Runtime, main
 from gameai.world_state.v1 import world_state_pb2 as pb
 from gameai.world_state.v1 import world_state_pb2_grpc
 
+_LOG = logging.getLogger(__name__)
 # Between two messages of a watch.
 _LEAST_SECONDS = 0.1
+# Whether the database still answers is looked at so often.
+_STALE_US = 1_000_000
 
 
 class WorldStateService(world_state_pb2_grpc.WorldStateServiceServicer):
@@ -39,7 +45,7 @@ class WorldStateService(world_state_pb2_grpc.WorldStateServiceServicer):
         self.kit = kit
         self._cache, self._live, self._regions = cache, live, regions
         self.changes, self._serial = Changes(cache, regions), Serial(kit, cache)
-        self._deltas: dict[str, Deltas] = {}
+        self._answers: dict[str, Answers] = {}
 
     async def DeclareFacts(
         self, request: pb.DeclareFactsRequest, context: Context
@@ -69,14 +75,13 @@ class WorldStateService(world_state_pb2_grpc.WorldStateServiceServicer):
         """What is now."""
         with self.kit.from_memory(context) as world:
             found, wanted = await self._asked(world.name, request)
-            now = world.now_us()
-            async with self._cache.turn():
-                return pb.GetSnapshotResponse(
-                    facts=table.found(found, self._regions, wanted, now),
-                    revision=found.revision,
-                    world_us=now,
-                    stale=self._cache.is_stale(),
-                )
+            at_us, facts = await self._facts(world, found, wanted)
+            return pb.GetSnapshotResponse(
+                facts=facts,
+                revision=found.revision,
+                world_us=at_us,
+                stale=self._cache.is_stale(),
+            )
 
     async def WatchFacts(
         self, request: pb.WatchFactsRequest, context: Context
@@ -84,17 +89,17 @@ class WorldStateService(world_state_pb2_grpc.WorldStateServiceServicer):
         """What is now, then what changes."""
         with self.kit.from_memory(context) as world:
             _, wanted = await self._asked(world.name, request)
-        watch, deltas = Watch(), self._deltas.setdefault(world.name, Deltas())
+        watch = Watch()
         with self._cache.watching():
             while True:
-                found = await self._cache.of(world.name)
-                since = watch.since(found)
-                async with self._cache.turn():
-                    answer = deltas.message(found, self._regions, wanted, since, world.now_us())
-                if answer.facts or answer.complete:
+                answer = await self._message(world, wanted, watch)
+                if answer is not None:
                     yield answer
+                    # Large ones of many watches are not kept while these wait.
+                    del answer
                     # What changes meanwhile comes in one message.
                     await asyncio.sleep(_LEAST_SECONDS)
+                self._live.require_serving()
                 await self._change(world.name, watch)
 
     @query
@@ -102,26 +107,58 @@ class WorldStateService(world_state_pb2_grpc.WorldStateServiceServicer):
         self, request: pb.ListChangesRequest, call: Call
     ) -> pb.ListChangesResponse:
         """The last changes of a fact."""
-        rules = await store.rules(call.db, call.world)
-        checks.target(request, self._regions, rules)
-        target = Target(fact=request.fact, region=request.region)
+        found = await self._cache.of(call.world)
+        try:
+            target = checks.target(request, self._regions, found.rules)
+        except NotFoundError:
+            found = await self._cache.fresh(call.world)
+            target = checks.target(request, self._regions, found.rules)
         return pb.ListChangesResponse(changes=await store.changes(call.db, call.world, target))
+
+    async def _message(
+        self, world: KitWorld, wanted: Filter, watch: Watch
+    ) -> pb.WatchFactsResponse | None:
+        """What a watcher is to know; None: nothing."""
+        found, stale = await self._cache.of(world.name), self._cache.is_stale()
+        since = watch.since(found)
+        at_us, facts = await self._facts(world, found, wanted, since)
+        turned, watch.stale = stale != watch.stale, stale
+        if not (facts or turned) and since >= 0:
+            return None
+        return pb.WatchFactsResponse(
+            facts=facts, revision=found.revision, world_us=at_us, complete=since < 0, stale=stale
+        )
+
+    async def _facts(
+        self, world: KitWorld, found: Table, wanted: Filter, since: int = -1
+    ) -> tuple[int, list[pb.Fact]]:
+        """The world time, and facts that were changed after a revision; -1: all of them."""
+        answers = self._answers.setdefault(world.name, Answers(self._regions))
+        now = world.now_us()
+        async with self._cache.turn():
+            if since >= 0:
+                return answers.facts(found, wanted, since, now)
+            # All facts of a large world take long; others have their turn meanwhile.
+            return await asyncio.to_thread(answers.facts, found, wanted, since, now)
 
     async def _asked(
         self, world: str, request: pb.GetSnapshotRequest | pb.WatchFactsRequest
     ) -> tuple[Table, Filter]:
         """The facts of a world, and those of them that a caller reads; another replica may have declared them just now."""
+        checks.regions_of(request, self._regions)
         found = await self._cache.of(world)
         try:
-            return found, checks.wanted(request, self._regions, found.rules)
+            return found, checks.wanted(request, found.rules)
         except NotFoundError:
             found = await self._cache.fresh(world)
-            return found, checks.wanted(request, self._regions, found.rules)
+            return found, checks.wanted(request, found.rules)
 
     async def _change(self, world: str, watch: Watch) -> None:
         """Wait until the facts are others than those that were sent. Raises `DrainingError`."""
         while (await self._cache.of(world)).version == watch.version:
-            await self._live.wait_for_change(None)
+            if self._cache.is_stale() != watch.stale:
+                return
+            await self._live.wait_for_change(self._live.wall() + _STALE_US)
 
 
 def consumes(live: LiveWorld) -> bool:
@@ -138,7 +175,10 @@ async def lifespan(runtime: Runtime) -> AsyncIterator[None]:
         cache = WorldCache(kit.database, OneWorld(live), SOURCE, live.notify)
         service = WorldStateService(kit, cache, live, split_words(runtime.settings["regions"]))
         world_state_pb2_grpc.add_WorldStateServiceServicer_to_server(service, runtime.server)
-        handlers = dict.fromkeys((each.message for each in EVENTS.values()), service.changes.react)
+        if not consumes(live):
+            _LOG.info("no event changes facts: consumes of the service is empty")
+        types = [each.message for each in EVENTS.values()]
+        handlers = Together(types=types, method=service.changes.react)
         runtime.background.start("kit", kit.run(handlers, consumes=lambda: consumes(live)))
         runtime.background.start("cache", cache.run())
         yield

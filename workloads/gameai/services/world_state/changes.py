@@ -1,5 +1,6 @@
 """EDGE: what requests and events change, in the transactions of their calls. Changes of a world are one after the other."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -62,17 +63,25 @@ class Changes:
             revision=revision + bool(changes),
         )
 
-    async def react(self, event: Message, call: Call) -> None:
-        """Change what the rules say of an event: those that are declared now, whatever this process knows."""
+    async def react(self, events: Sequence[Message], call: Call) -> None:
+        """Change what the rules say of events: those that are declared now, whatever this process knows."""
         now = await store.rules_revision(call.db, call.world)
-        rules = await self._rules(call, now)
-        self._note_unknown(rules, event)
-        if not reactions.steps(rules, event, self._numbers):
+        if not await self._steps(await self._rules(call, now), events):
             return
         revision, rules = await self._locked(call)
-        steps = reactions.steps(rules, event, self._numbers)
+        steps = await self._steps(rules, events)
         values = await store.known(call.db, call.world, {each.target for each in steps})
         await self._write(call, steps, rules, values, revision)
+
+    async def _steps(self, rules: Rules, events: Sequence[Message]) -> list[Step]:
+        """What the rules change by events, in their order."""
+        found: list[Step] = []
+        for each in events:
+            # Many rules take long; others have their turn meanwhile.
+            await asyncio.sleep(0)
+            self._note_unknown(rules, each)
+            found += reactions.steps(rules, each, self._numbers)
+        return found
 
     async def _locked(self, call: Call) -> tuple[int, Rules]:
         """The present revision and the rules, which stay until the end of the transaction."""
@@ -113,7 +122,7 @@ class Changes:
             if len(self._unknown) < _MOST_NAMED:
                 self._unknown.add(number)
                 _LOG.warning(
-                    "%s is about region number %d, which is none of the setting regions: it changes no fact of a region",
+                    "%s names the region %d (0: none), which is not in the setting regions: it changes no fact of a region",
                     event.DESCRIPTOR.name,
                     number,
                 )

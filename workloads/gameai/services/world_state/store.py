@@ -31,7 +31,9 @@ async def lock(db: AsyncConnection, world: str) -> tuple[int, int]:
         await db.execute(statements.LOCK_TIMEOUT)
         await db.execute(statements.CREATE_HEAD, (world,))
         row = await (await db.execute(statements.LOCK_HEAD, (world,))).fetchone()
-    return (int(row[0]), int(row[1])) if row is not None else (0, 0)
+    if row is None:
+        raise LookupError(f"the head of {world} is gone")
+    return int(row[0]), int(row[1])
 
 
 async def heads(db: AsyncConnection, worlds: Sequence[str]) -> dict[str, Version]:
@@ -141,6 +143,8 @@ async def load(db: AsyncConnection, world: str, before: Table | None) -> Table:
     return Table(
         revision=revision,
         token=token,
+        # An empty world has no token.
+        loaded=token or "none",
         rules_revision=of_rules,
         rules=await rules(db, world),
         values=await changed(db, world, -1),

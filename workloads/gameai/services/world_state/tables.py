@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS rule (
     PRIMARY KEY (world, name)
 )
 """,
-    # Facts that were changed. `changes` counts them.
+    # Facts that were changed. `changes` counts them. An index of revisions would be written with each change.
     """
 CREATE TABLE IF NOT EXISTS fact (
     world text NOT NULL,
@@ -39,7 +39,6 @@ CREATE TABLE IF NOT EXISTS fact (
     PRIMARY KEY (world, name, region)
 ) WITH (fillfactor = 70)
 """,
-    "CREATE INDEX IF NOT EXISTS fact_revision ON fact (world, revision)",
     # The last changes of a fact: a new one takes the place (slot) of the oldest.
     """
 CREATE TABLE IF NOT EXISTS change (

@@ -32,7 +32,7 @@ class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.Value
     OUTCOME_CHANGED: _Outcome.ValueType  # 1
     """The value is as proposed."""
     OUTCOME_CLAMPED: _Outcome.ValueType  # 2
-    """The value is at the bound that the proposal exceeded."""
+    """The value has changed, to the bound that the proposal exceeded."""
     OUTCOME_UNCHANGED: _Outcome.ValueType  # 3
     """The value was so before."""
     OUTCOME_REFUSED: _Outcome.ValueType  # 4
@@ -44,7 +44,7 @@ OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
 OUTCOME_CHANGED: Outcome.ValueType  # 1
 """The value is as proposed."""
 OUTCOME_CLAMPED: Outcome.ValueType  # 2
-"""The value is at the bound that the proposal exceeded."""
+"""The value has changed, to the bound that the proposal exceeded."""
 OUTCOME_UNCHANGED: Outcome.ValueType  # 3
 """The value was so before."""
 OUTCOME_REFUSED: Outcome.ValueType  # 4
@@ -83,7 +83,7 @@ class FactRule(_message.Message):
     initial: _builtins.int
     """The value before the first change."""
     drift_per_hour: _builtins.int
-    """The value moves toward drift_to by so much in each hour of world time, in whole steps. 0: it stays."""
+    """The value moves toward drift_to by so much in each hour of world time, in whole steps. At most 10^6; 0: it stays."""
     drift_to: _builtins.int
     """Where the drift ends."""
     proposals: _builtins.bool
@@ -170,8 +170,8 @@ class Condition(_message.Message):
     EQUALS_FIELD_NUMBER: _builtins.int
     field: _builtins.str
     equals: _builtins.str
-    """Value of the field: a whole number, true or false, the name of an enum's value, or the name that a fixed64 field stands for.
-    At most 128 characters.
+    """Value of the field: a whole number, true or false, the name of an enum's value, or the name that a fixed64 field stands for,
+    0 for no name. At most 128 characters.
     """
     def __init__(
         self,
@@ -214,7 +214,7 @@ class Fact(_message.Message):
     drift_per_hour: _builtins.int
     drift_to: _builtins.int
     revision: _builtins.int
-    """Revision of the last change of the value, or of the rule."""
+    """Revision of the last change of the value, its bounds or its drift."""
     cause: _builtins.str
     """The cause of the last change: what a proposal gave, or the type of the event; empty before the first one."""
     def __init__(
@@ -382,7 +382,7 @@ class GetSnapshotResponse(_message.Message):
     """The database has not answered for some seconds: there may be later changes."""
     @_builtins.property
     def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fact]:
-        """In the order of their names and regions."""
+        """In the order of their names, and of the regions in the setting."""
 
     def __init__(
         self,
@@ -436,12 +436,15 @@ class WatchFactsResponse(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     WORLD_US_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """Counts the changes of the world's facts."""
     world_us: _builtins.int
     """World time of this message, microseconds since the world's epoch."""
     complete: _builtins.bool
     """The facts are all there are: forget those of earlier messages. Set in the first message, and after rules have changed."""
+    stale: _builtins.bool
+    """The database has not answered for some seconds: there may be later changes. A message follows when it answers again."""
     @_builtins.property
     def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fact]: ...
     def __init__(
@@ -451,10 +454,11 @@ class WatchFactsResponse(_message.Message):
         revision: _builtins.int = ...,
         world_us: _builtins.int = ...,
         complete: _builtins.bool = ...,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "facts", b"facts", "revision", b"revision", "world_us", b"world_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "facts", b"facts", "revision", b"revision", "stale", b"stale", "world_us", b"world_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

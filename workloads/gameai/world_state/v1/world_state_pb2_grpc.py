@@ -84,7 +84,7 @@ class WorldStateServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSnapshot(self, request, context):
-        """Facts as they are now. While the database answers, at most 0.5 s behind the last change.
+        """Facts as they are now. While the database answers, about 0.5 s behind the last change at most.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,7 @@ class WorldStateServiceStub:
     ListRules: _grpc.UnaryUnaryMultiCallable[_world_state_pb2.ListRulesRequest, _world_state_pb2.ListRulesResponse]
     """The rules of the declared facts, in the order of their names."""
     GetSnapshot: _grpc.UnaryUnaryMultiCallable[_world_state_pb2.GetSnapshotRequest, _world_state_pb2.GetSnapshotResponse]
-    """Facts as they are now. While the database answers, at most 0.5 s behind the last change."""
+    """Facts as they are now. While the database answers, about 0.5 s behind the last change at most."""
     WatchFacts: _grpc.UnaryStreamMultiCallable[_world_state_pb2.WatchFactsRequest, _world_state_pb2.WatchFactsResponse]
     """Facts as they are now, then those that change, at most ten times a second."""
     ProposeFacts: _grpc.UnaryUnaryMultiCallable[_world_state_pb2.ProposeFactsRequest, _world_state_pb2.ProposeFactsResponse]
@@ -55,7 +55,7 @@ class WorldStateServiceAsyncStub(WorldStateServiceStub):
     ListRules: _aio.UnaryUnaryMultiCallable[_world_state_pb2.ListRulesRequest, _world_state_pb2.ListRulesResponse]  # type: ignore[assignment]
     """The rules of the declared facts, in the order of their names."""
     GetSnapshot: _aio.UnaryUnaryMultiCallable[_world_state_pb2.GetSnapshotRequest, _world_state_pb2.GetSnapshotResponse]  # type: ignore[assignment]
-    """Facts as they are now. While the database answers, at most 0.5 s behind the last change."""
+    """Facts as they are now. While the database answers, about 0.5 s behind the last change at most."""
     WatchFacts: _aio.UnaryStreamMultiCallable[_world_state_pb2.WatchFactsRequest, _world_state_pb2.WatchFactsResponse]  # type: ignore[assignment]
     """Facts as they are now, then those that change, at most ten times a second."""
     ProposeFacts: _aio.UnaryUnaryMultiCallable[_world_state_pb2.ProposeFactsRequest, _world_state_pb2.ProposeFactsResponse]  # type: ignore[assignment]
@@ -86,7 +86,7 @@ class WorldStateServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _world_state_pb2.GetSnapshotRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_world_state_pb2.GetSnapshotResponse, _abc.Awaitable[_world_state_pb2.GetSnapshotResponse]]:
-        """Facts as they are now. While the database answers, at most 0.5 s behind the last change."""
+        """Facts as they are now. While the database answers, about 0.5 s behind the last change at most."""
 
     @_abc_1.abstractmethod
     def WatchFacts(

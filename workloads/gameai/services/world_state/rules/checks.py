@@ -7,14 +7,16 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from gameai import fields
 from gameai.errors import InvalidArgumentError, NotFoundError
-from gameai.services.world_state.rules import reactions
-from gameai.services.world_state.rules.table import Filter
+from gameai.services.world_state.rules import decision, reactions
+from gameai.services.world_state.rules.table import Filter, Rules, Target
 from gameai.world_state.v1 import world_state_pb2 as pb
 
 # Of a request, with its texts.
 MOST_REQUEST_BYTES = 256 << 10
 _MOST_CHANGES = 64
 _MOST_VALUE = 10**12
+# So that readers in 64 bits can multiply it with hours of microseconds.
+_MOST_DRIFT = 10**6
 _MOST_TEXT, _MOST_UNIT, _MOST_CAUSE, _MOST_EQUALS, _MOST_REGION = 512, 32, 64, 128, 64
 _MOST_REACTIONS, _MOST_CONDITIONS = 16, 4
 _SHOWN = 64
@@ -54,41 +56,44 @@ def proposals(request: pb.ProposeFactsRequest) -> None:
     fields.different([(each.fact, each.region) for each in request.proposals], "proposals")
 
 
-def wanted(
-    request: pb.GetSnapshotRequest | pb.WatchFactsRequest,
-    regions: Sequence[str],
-    facts: Collection[str],
-) -> Filter:
-    """What a caller reads. Raises `NotFoundError` too."""
+def regions_of(
+    request: pb.GetSnapshotRequest | pb.WatchFactsRequest, regions: Sequence[str]
+) -> None:
+    """The regions that a caller reads. Raises `NotFoundError` too."""
+    fields.different(request.regions, "regions")
     for place, region in enumerate(request.regions):
         if region not in regions:
-            raise _unknown(
-                region, f"regions[{place}]", regions, "add it to the setting regions of the service"
-            )
+            remedy = "add it to the setting regions of the service"
+            raise _unknown(region, f"regions[{place}]", regions, remedy)
+
+
+def wanted(request: pb.GetSnapshotRequest | pb.WatchFactsRequest, facts: Collection[str]) -> Filter:
+    """What a caller reads. Raises `NotFoundError` too."""
+    fields.different(request.facts, "facts")
     for place, fact in enumerate(request.facts):
         if fact not in facts:
             raise _unknown(fact, f"facts[{place}]", facts, "declare it with DeclareFacts")
-    fields.different(request.regions, "regions")
-    fields.different(request.facts, "facts")
     return Filter(regions=tuple(sorted(request.regions)), facts=tuple(sorted(request.facts)))
 
 
-def target(request: pb.ListChangesRequest, regions: Sequence[str], facts: Collection[str]) -> None:
+def target(request: pb.ListChangesRequest, regions: Sequence[str], rules: Rules) -> Target:
     """The fact whose changes are asked for. Raises `NotFoundError` too."""
     fields.name(request.fact, "fact")
-    if request.fact not in facts:
-        raise _unknown(request.fact, "fact", facts, "declare it with DeclareFacts")
-    if request.region and request.region not in regions:
-        remedy = "add it to the setting regions of the service"
-        raise _unknown(request.region, "region", regions, remedy)
+    if request.fact not in rules:
+        raise _unknown(request.fact, "fact", rules, "declare it with DeclareFacts")
+    wrong = decision.wrong_region(rules[request.fact].body, request.region, regions)
+    if wrong:
+        raise InvalidArgumentError(wrong, field="region")
+    return Target(fact=request.fact, region=request.region)
 
 
 def _rule(given: pb.FactRule, field: str) -> None:
     fields.name(given.name, f"{field}.name")
     fields.text(given.description, f"{field}.description", 1, _MOST_TEXT)
     fields.text(given.unit, f"{field}.unit", 0, _MOST_UNIT)
-    for name in ("minimum", "maximum", "initial", "drift_per_hour", "drift_to", "max_step"):
+    for name in ("minimum", "maximum", "initial", "drift_to", "max_step"):
         _value(getattr(given, name), f"{field}.{name}")
+    _drift(given, field)
     if given.minimum >= given.maximum:
         raise InvalidArgumentError(
             f"{field}.maximum must be above minimum, {given.minimum}", field=f"{field}.maximum"
@@ -101,11 +106,6 @@ def _rule(given: pb.FactRule, field: str) -> None:
                 f"{field}.{name} must be {given.minimum} to {given.maximum}, within the bounds, not {value}",
                 field=f"{field}.{name}",
             )
-    if given.drift_to and not given.drift_per_hour:
-        raise InvalidArgumentError(
-            f"{field}.drift_to needs drift_per_hour: set it, or leave out drift_to",
-            field=f"{field}.drift_per_hour",
-        )
     if given.max_step and not given.proposals:
         raise InvalidArgumentError(
             f"{field}.max_step bounds proposals: set proposals, or leave out max_step",
@@ -114,6 +114,19 @@ def _rule(given: pb.FactRule, field: str) -> None:
     fields.count(given.reactions, f"{field}.reactions", 0, _MOST_REACTIONS)
     for place, each in enumerate(given.reactions):
         _reaction(each, f"{field}.reactions[{place}]", given)
+
+
+def _drift(given: pb.FactRule, field: str) -> None:
+    if given.drift_per_hour > _MOST_DRIFT:
+        raise InvalidArgumentError(
+            f"{field}.drift_per_hour must be 0 to {_MOST_DRIFT}, not {given.drift_per_hour}",
+            field=f"{field}.drift_per_hour",
+        )
+    if given.drift_to and not given.drift_per_hour:
+        raise InvalidArgumentError(
+            f"{field}.drift_to needs drift_per_hour: set it, or leave out drift_to",
+            field=f"{field}.drift_per_hour",
+        )
 
 
 def _reaction(given: pb.Reaction, field: str, rule: pb.FactRule) -> None:
@@ -130,6 +143,11 @@ def _reaction(given: pb.Reaction, field: str, rule: pb.FactRule) -> None:
     for place, each in enumerate(given.conditions):
         _condition(each, f"{field}.conditions[{place}]", known)
     _change(given, field)
+    if given.WhichOneof("change") == "set" and not rule.minimum <= given.set <= rule.maximum:
+        raise InvalidArgumentError(
+            f"{field}.set must be {rule.minimum} to {rule.maximum}, within the bounds, not {given.set}",
+            field=f"{field}.set",
+        )
 
 
 def _region_field(
@@ -158,7 +176,7 @@ def _condition(given: pb.Condition, field: str, known: Mapping[str, FieldDescrip
     if reactions.expected(found, given.equals) is None:
         values = ", ".join(reactions.enum_values(found))
         raise InvalidArgumentError(
-            f"{field}.equals must be {f'one of {values}' if values else 'a value of the field'}, not {given.equals!r}",
+            f"{field}.equals must be {f'one of {values}' if values else 'a whole number that the field holds, true or false'}, not {given.equals!r}",
             field=f"{field}.equals",
         )
 
@@ -182,5 +200,5 @@ def _value(value: int, field: str) -> None:
 def _unknown(value: str, field: str, known: Collection[str], remedy: str) -> NotFoundError:
     shown = value[:_SHOWN]
     return NotFoundError(
-        f"{field}: {shown!r} is not known{nearest(shown, known) or f': {remedy}'}", field=field
+        f"{field}: {shown!r} is not known{fields.hint(shown, known) or f': {remedy}'}", field=field
     )

@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gameai_contract.settings import nearest
-
+from gameai import fields
 from gameai.errors import FailedPreconditionError, FullError
 from gameai.services.world_state.rules import drift
 from gameai.services.world_state.rules.drift import Dated
@@ -74,10 +73,11 @@ def proposed(
     """The step that a proposal asks for, or why it is refused."""
     rule = rules.get(given.fact)
     if rule is None:
-        return f"fact {given.fact!r} is not declared{nearest(given.fact, rules) or ': declare it with DeclareFacts'}"
+        return f"fact {given.fact!r} is not declared{fields.hint(given.fact, rules) or ': declare it with DeclareFacts'}"
     target = Target(fact=given.fact, region=given.region)
-    if target not in rule.targets(regions):
-        return _no_region(rule, given.region, regions)
+    wrong = wrong_region(rule.body, given.region, regions)
+    if wrong:
+        return wrong
     stored = values.get(target) or rule.unchanged
     if not rule.body.proposals:
         return f"{given.fact} changes by events alone: set proposals in its rule"
@@ -85,9 +85,9 @@ def proposed(
         return f"{given.fact} has the revision {stored.revision}, not {given.expected_revision}: read it again"
     sets = given.WhichOneof("change") == "set"
     present = drift.present(stored.dated, rule.drift, now_us)
-    step = (given.set - present) if sets else given.add
-    if rule.body.max_step and abs(step) > rule.body.max_step:
-        return f"{given.fact} is {present}: a proposal may change it by {rule.body.max_step}, not by {abs(step)}"
+    by = abs((given.set - present) if sets else given.add)
+    if rule.body.max_step and by > rule.body.max_step:
+        return f"{given.fact} is {present}: a proposal may change it by at most {rule.body.max_step}, not by {by}"
     amount = given.set if sets else given.add
     return Step(target=target, amount=amount, sets=sets, cause=given.cause)
 
@@ -107,10 +107,10 @@ def verdict(
     stored = values.get(step.target) or rule.unchanged
     present = drift.present(stored.dated, rule.drift, now_us)
     aim = step.amount if step.sets else present + step.amount
-    outcome = pb.OUTCOME_CHANGED if change is not None else pb.OUTCOME_UNCHANGED
-    if rule.bounded(aim) != aim:
-        outcome = pb.OUTCOME_CLAMPED
-    if change is not None:
+    if change is None:
+        outcome = pb.OUTCOME_UNCHANGED
+    else:
+        outcome = pb.OUTCOME_CHANGED if rule.bounded(aim) == aim else pb.OUTCOME_CLAMPED
         stored = Stored(dated=change.dated, revision=revision, cause=change.cause)
     return pb.Verdict(outcome=outcome, fact=fact(rule, step.target, stored, now_us))
 
@@ -133,39 +133,39 @@ def declare(
             )
         if old is not None and old.body == body:
             continue
-        rule = Rule(body=body, base=_base(body, old, now_us), revision=revision)
+        rule = _rule(body, old, revision, now_us)
         found.append(rule)
         if old is not None and _moves(body, old.body):
-            moved |= _moved(rule, old, values, now_us)
+            moved |= _moved(rule, old, values, revision, now_us)
     removed = [each for each in request.removed_facts if each in rules]
     _require_room({**rules, **{each.body.name: each for each in found}}, removed)
     return Declared(rules=found, removed=removed, values=moved)
 
 
-def _base(body: pb.FactRule, old: Rule | None, now_us: int) -> Dated:
-    """The value of facts that nothing has changed yet: that of the former rule goes on."""
+def _rule(body: pb.FactRule, old: Rule | None, revision: int, now_us: int) -> Rule:
+    """The rule, with the value of facts that nothing has changed yet: that of the former rule stays, unless `initial` is another."""
     if old is None or old.body.initial != body.initial:
-        return Dated(value=body.initial, at_us=now_us)
+        return Rule(body=body, base=Dated(value=body.initial, at_us=now_us), revision=revision)
+    same = Rule(body=body, base=old.base, revision=old.revision)
     if not _moves(body, old.body):
-        return old.base
-    return _within(body, drift.rebased(old.base, old.drift, now_us))
+        return same
+    base = same.within(drift.rebased(old.base, old.drift, now_us))
+    return Rule(body=body, base=base, revision=revision)
 
 
-def _moved(rule: Rule, old: Rule, values: Values, now_us: int) -> dict[Target, Stored]:
+def _moved(
+    rule: Rule, old: Rule, values: Values, revision: int, now_us: int
+) -> dict[Target, Stored]:
     """Values under a new rule: they are as they were, within its bounds."""
     return {
         target: Stored(
-            dated=_within(rule.body, drift.rebased(stored.dated, old.drift, now_us)),
-            revision=rule.revision,
+            dated=rule.within(drift.rebased(stored.dated, old.drift, now_us)),
+            revision=revision,
             cause=stored.cause,
         )
         for target, stored in values.items()
         if target.fact == rule.body.name
     }
-
-
-def _within(body: pb.FactRule, given: Dated) -> Dated:
-    return Dated(value=max(body.minimum, min(body.maximum, given.value)), at_us=given.at_us)
 
 
 def _moves(body: pb.FactRule, old: pb.FactRule) -> bool:
@@ -177,14 +177,15 @@ def _movement(body: pb.FactRule) -> tuple[int, ...]:
     return body.minimum, body.maximum, body.drift_per_hour, body.drift_to
 
 
-def _no_region(rule: Rule, region: str, regions: Sequence[str]) -> str:
-    if not rule.body.per_region:
-        return f"{rule.body.name} is a fact of the world: leave region empty"
+def wrong_region(rule: pb.FactRule, region: str, regions: Sequence[str]) -> str:
+    """Why a fact has no value for a region; empty: it has."""
+    if rule.per_region and region in regions:
+        return ""
+    if not rule.per_region:
+        return f"{rule.name} is a fact of the world: leave region empty" if region else ""
     if not region:
-        return f"{rule.body.name} has a value for each region: name one"
-    return (
-        f"region {region!r} is not in the setting regions of the service{nearest(region, regions)}"
-    )
+        return f"{rule.name} has a value for each region: name one"
+    return f"region {region!r} is not in the setting regions of the service ({', '.join(regions)}){fields.hint(region, regions)}"
 
 
 def _require_room(rules: Rules, removed: Sequence[str]) -> None:
@@ -196,7 +197,8 @@ def _require_room(rules: Rules, removed: Sequence[str]) -> None:
     ):
         if number > MOST_RULES:
             raise FullError(
-                f"the world would have {number} {kind}, and the limit is {MOST_RULES}: remove some first"
+                f"the world would have {number} {kind}, and the limit is {MOST_RULES}: remove some first",
+                field="rules",
             )
     by_event = Counter[str]()
     for each in left:
@@ -206,9 +208,11 @@ def _require_room(rules: Rules, removed: Sequence[str]) -> None:
     for event, changes in by_event.items():
         if changes > MOST_BY_EVENT:
             raise FullError(
-                f"an event {event} would change up to {changes} facts, and the limit is {MOST_BY_EVENT}: give region_field, or remove reactions"
+                f"an event {event} would change up to {changes} facts, and the limit is {MOST_BY_EVENT}: give region_field, or remove reactions",
+                field="rules",
             )
     if size > MOST_RULE_BYTES:
         raise FullError(
-            f"the world's rules would have {size} bytes, and the limit is {MOST_RULE_BYTES}: remove some first"
+            f"the world's rules would have {size} bytes, and the limit is {MOST_RULE_BYTES}: remove some first",
+            field="rules",
         )

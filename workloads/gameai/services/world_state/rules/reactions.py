@@ -11,24 +11,25 @@ from gameai.bus.subjects import name_id
 from gameai.bus.types import EventType, Types
 from gameai.events.v1 import events_pb2
 from gameai.services.world_state.rules.decision import Step
-from gameai.services.world_state.rules.table import Rules, Target
+from gameai.services.world_state.rules.table import Rule, Rules, Target
 from gameai.world_state.v1 import world_state_pb2 as pb
 
 # Fields that hold the name of something.
 _NAME = FieldDescriptor.TYPE_FIXED64
-_WHOLE = (
-    FieldDescriptor.CPPTYPE_INT32,
-    FieldDescriptor.CPPTYPE_INT64,
-    FieldDescriptor.CPPTYPE_UINT32,
-    FieldDescriptor.CPPTYPE_UINT64,
-)
+# Whole numbers, and what they hold.
+_WHOLE = {
+    FieldDescriptor.CPPTYPE_INT32: range(-(1 << 31), 1 << 31),
+    FieldDescriptor.CPPTYPE_INT64: range(-(1 << 63), 1 << 63),
+    FieldDescriptor.CPPTYPE_UINT32: range(1 << 32),
+    FieldDescriptor.CPPTYPE_UINT64: range(1 << 64),
+}
 _MOST_DIGITS = 20
 
 
 def event_types() -> Iterator[EventType]:
-    """The types that rules may react to: all but those of this service, which would have no end."""
+    """The types that rules may react to: not those of this service, which would have no end, nor those about the bus itself."""
     for each in Types([events_pb2]).by_number.values():
-        if each.source != events_pb2.SOURCE_WORLD_STATE:
+        if each.source not in (events_pb2.SOURCE_WORLD_STATE, events_pb2.SOURCE_EVENT_BUS):
             yield each
 
 
@@ -44,14 +45,15 @@ def fields_of(event: Message | type[Message]) -> Mapping[str, FieldDescriptor]:
 
 
 def holds_name(field: FieldDescriptor) -> bool:
-    """Whether a field of an event may name a region."""
-    return field.type == _NAME
+    """Whether a field of an event holds a name; fixed64 may be a time too."""
+    return field.type == _NAME and not field.name.endswith("_us")
 
 
 def expected(field: FieldDescriptor, text: str) -> int | None:
     """The value of a field that a condition means; None: the field cannot have it."""
     if holds_name(field):
-        return name_id(text)
+        # Events have 0 where there is no name.
+        return 0 if text == "0" else name_id(text)
     match field.cpp_type:
         case FieldDescriptor.CPPTYPE_BOOL:
             return {"true": 1, "false": 0}.get(text)
@@ -59,8 +61,8 @@ def expected(field: FieldDescriptor, text: str) -> int | None:
             return enum_values(field).get(text)
         case kind:
             digits = text.removeprefix("-")
-            fits = digits.isascii() and digits.isdigit() and len(digits) < _MOST_DIGITS
-            return int(text) if kind in _WHOLE and fits else None
+            whole = digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS
+            return int(text) if whole and int(text) in _WHOLE.get(kind, ()) else None
 
 
 def enum_values(field: FieldDescriptor) -> dict[str, int]:
@@ -74,35 +76,41 @@ def steps(rules: Rules, event: Message, regions: Mapping[int, str]) -> list[Step
     name = event.DESCRIPTOR.name
     return [
         Step(target=target, amount=amount, sets=sets, cause=name)
-        for fact in sorted(rules)
-        for each in rules[fact].body.reactions
-        if each.event == name and all(_holds(event, one) for one in each.conditions)
+        for rule, each in _holding(rules, event)
         for amount, sets in (_change(each),)
-        for target in _targets(rules, fact, each, event, regions)
+        for target in _targets(rule, each, event, regions)
     ]
 
 
 def unknown_regions(rules: Rules, event: Message, regions: Mapping[int, str]) -> set[int]:
     """Numbers of regions that the world lacks, of an event that would change their facts."""
     named = {
-        getattr(event, each.region_field)
-        for rule in rules.values()
-        for each in rule.body.reactions
-        if each.event == event.DESCRIPTOR.name and each.region_field
+        getattr(event, each.region_field, 0)
+        for _, each in _holding(rules, event)
+        if each.region_field
     }
     return named - regions.keys()
 
 
+def _holding(rules: Rules, event: Message) -> Iterator[tuple[Rule, pb.Reaction]]:
+    """Reactions to an event whose conditions hold."""
+    name = event.DESCRIPTOR.name
+    for fact in sorted(rules):
+        for each in rules[fact].body.reactions:
+            if each.event == name and all(_holds(event, one) for one in each.conditions):
+                yield rules[fact], each
+
+
 def _targets(
-    rules: Rules, fact: str, given: pb.Reaction, event: Message, regions: Mapping[int, str]
+    rule: Rule, given: pb.Reaction, event: Message, regions: Mapping[int, str]
 ) -> Iterator[Target]:
-    """The facts that a reaction changes: none for a region that the world lacks."""
+    """The facts that a reaction changes: none for a region that the world lacks, or a field that only a later release knows."""
     if not given.region_field:
-        yield from rules[fact].targets(list(regions.values()))
+        yield from rule.targets(list(regions.values()))
         return
-    region = regions.get(getattr(event, given.region_field))
+    region = regions.get(getattr(event, given.region_field, 0))
     if region is not None:
-        yield Target(fact=fact, region=region)
+        yield Target(fact=rule.body.name, region=region)
 
 
 def _change(given: pb.Reaction) -> tuple[int, bool]:

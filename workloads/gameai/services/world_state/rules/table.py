@@ -29,7 +29,7 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """A rule since a revision; `base` is the value of its facts before their first change."""
+    """A rule; `base` is the value of its facts before their first change, since a revision."""
 
     body: pb.FactRule
     base: Dated
@@ -49,6 +49,10 @@ class Rule:
         """The value, or the bound that it exceeds."""
         return max(self.body.minimum, min(self.body.maximum, value))
 
+    def within(self, given: Dated) -> Dated:
+        """A value within the bounds."""
+        return Dated(value=self.bounded(given.value), at_us=given.at_us)
+
     def targets(self, regions: Sequence[str]) -> Iterator[Target]:
         """Its facts in a world of these regions."""
         for region in regions if self.body.per_region else ("",):
@@ -60,10 +64,14 @@ Rules = Mapping[str, Rule]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """The facts of a world. `rules_revision` is that of the last change of a rule; `values` has facts that were changed."""
+    """The facts of a world. `rules_revision` is that of the last change of a rule; `values` has facts that were changed.
+
+    `loaded` is the token with which all of it was read: what was read then may be from before a restore, or have other rules.
+    """
 
     revision: int = 0
     token: str = ""
+    loaded: str = ""
     rules_revision: int = 0
     rules: Rules = field(default_factory=dict)
     values: Mapping[Target, Stored] = field(default_factory=dict)
@@ -86,18 +94,31 @@ class Filter:
     facts: tuple[str, ...] = ()
 
 
-def found(
-    given: Table, regions: Sequence[str], wanted: Filter, now_us: int, since: int = -1
-) -> list[pb.Fact]:
-    """Facts as messages, in the order of names and regions. With `since`: those that were changed after this revision."""
+def every(given: Table, regions: Sequence[str], wanted: Filter, now_us: int) -> list[pb.Fact]:
+    """Facts as messages, in the order of their names, and of the regions. Some 15 µs for each."""
     chosen = [each for each in regions if not wanted.regions or each in wanted.regions]
-    names = sorted(wanted.facts) if wanted.facts else sorted(given.rules)
+    names = wanted.facts or sorted(given.rules)
     rules = (given.rules[each] for each in names if each in given.rules)
     return [
-        fact(rule, target, stored, now_us)
+        fact(rule, target, given.stored(target), now_us)
         for rule in rules
         for target in rule.targets(chosen)
-        if (stored := given.stored(target)).revision > since
+    ]
+
+
+def changed(
+    given: Table, regions: Sequence[str], wanted: Filter, since: int, now_us: int
+) -> list[pb.Fact]:
+    """Facts whose values were changed after a revision, as messages."""
+    chosen = {"", *(wanted.regions or regions)}
+    names = wanted.facts or given.rules
+    return [
+        fact(given.rules[target.fact], target, stored, now_us)
+        for target, stored in given.values.items()
+        if stored.revision > since
+        and target.region in chosen
+        and target.fact in names
+        and target.fact in given.rules
     ]
 
 
