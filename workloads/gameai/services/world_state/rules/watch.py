@@ -10,28 +10,33 @@ _MOST_KEPT = 16
 # A whole answer is so old at most, in world time: who joins gets values of about now.
 _MOST_AGE_US = 60_000_000
 
+# Answers by what was asked: their world time and facts.
+_Made = dict[tuple[Filter, int], tuple[int, list[pb.Fact]]]
+
 
 class Answers:
-    """Facts of a world as messages, made once for all who read the same of a state. Not for two threads at a time."""
+    """Facts of a world as messages, made once for all who read the same of a state. Threads may use it at the same time."""
 
     def __init__(self, regions: Sequence[str]) -> None:
         self._regions = regions
-        self._table = Table()
-        self._made: dict[tuple[Filter, int], tuple[int, list[pb.Fact]]] = {}
+        # Replaced together: what a thread has read of a state is never kept for another one.
+        self._of: tuple[Table, _Made] = (Table(), {})
 
     def facts(
         self, table: Table, wanted: Filter, since: int, now_us: int
     ) -> tuple[int, list[pb.Fact]]:
         """The world time of the answer, and facts that were changed after a revision; -1: all of them."""
-        if table is not self._table or len(self._made) > _MOST_KEPT:
-            self._table, self._made = table, {}
-        known = self._made.get((wanted, since))
+        of, made = self._of
+        if table is not of or len(made) > _MOST_KEPT:
+            made = {}
+            self._of = table, made
+        known = made.get((wanted, since))
         if known is None or not 0 <= now_us - known[0] <= _MOST_AGE_US:
             if since < 0:
                 found = every(table, self._regions, wanted, now_us)
             else:
                 found = changed(table, self._regions, wanted, since, now_us)
-            known = self._made[wanted, since] = now_us, found
+            known = made[wanted, since] = now_us, found
         return known
 
 
