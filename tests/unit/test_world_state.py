@@ -137,10 +137,15 @@ def test_a_value_that_is_set_drifts_from_that_time() -> None:
 )
 def test_a_proposal_is_refused_with_a_reason(given: pb.Proposal, reason: str) -> None:
     known = rules(rule(max_step=10), rule("bridge", per_region=False), rule("law", proposals=False))
-    found = decision.proposed(given, known, REGIONS, {MOOR: stored(3)}, 0)
+    values = {MOOR: stored(3)}
+    found = decision.proposed(given, known, REGIONS, values, 0)
     assert found == reason
-    verdict = decision.verdict(found, known, {}, {}, 6, 0)
+    target = Target(fact=given.fact, region=given.region)
+    there = decision.exists(target, known, REGIONS)
+    verdict = decision.verdict(target if there else None, found, known, values, {}, 6, 0)
     assert (verdict.outcome, verdict.reason) == (pb.OUTCOME_REFUSED, reason)
+    assert verdict.HasField("fact") == there
+    assert verdict.fact.present == (3 if target == MOOR else 0)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +164,7 @@ def test_a_verdict_has_the_fact_as_it_is_then(
     found = decision.proposed(given, known, REGIONS, values, 0)
     assert isinstance(found, Step)
     changes = {each.target: each for each in decision.written([found], known, values, 0)}
-    verdict = decision.verdict(found, known, values, changes, 6, 0)
+    verdict = decision.verdict(found.target, found, known, values, changes, 6, 0)
     assert (verdict.outcome, verdict.fact.present, verdict.fact.revision) == (
         outcome,
         present,

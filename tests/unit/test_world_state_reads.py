@@ -12,7 +12,7 @@ from support.live_world_state import REGIONS, rule, rules, stored
 
 def facts(*given: pb.FactRule, revision: int = 5, **values: int) -> Table:
     of = {Target(fact="danger", region=region): stored(value) for region, value in values.items()}
-    return Table(revision=revision, token="t", rules_revision=1, rules=rules(*given), values=of)
+    return Table(revision=revision, token="t", rules_token="r", rules=rules(*given), values=of)
 
 
 def test_facts_are_read_by_region_and_name_in_order() -> None:

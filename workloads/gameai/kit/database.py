@@ -11,7 +11,7 @@ import psycopg
 from psycopg import AsyncConnection, errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
-from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from gameai.errors import ExhaustedError, UnavailableError
 from gameai.kit.tables import SERVICE, TABLES
@@ -28,9 +28,9 @@ _SPARE_SECONDS = 2.0
 _RECONNECT_SECONDS = 5.0
 # Of both ends: a connection that is silent for 20 s is closed, and the locks of its session go with it.
 _ALIVE = "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=2 -c tcp_user_timeout=20000"
-# SQLSTATEs of a database that is away or restarts: connection errors, operator intervention, too many connections, and a
-# standby that was the primary.
-_AWAY = ("08", "57P", "53300", "25006")
+# SQLSTATEs of a database that is away or restarts: connection errors, operator intervention, no connections, disk or memory left,
+# errors of its disk, and a standby that was the primary.
+_AWAY = ("08", "57P", "53", "58", "25006")
 # Of a transaction in which nothing was done for too long.
 _IDLE = ("25P03", "25P04", "57P05")
 # What one transaction may have left in a session for the next one.
@@ -97,6 +97,8 @@ class Database:
         statement_seconds: float = 5.0,
     ) -> None:
         self._checking: asyncio.Task[None] | None = None
+        # Calls that wait for a connection, and those that have one; and whether the last one that waited got none.
+        self._waiting, self._used, self._silent = 0, 0, False
         self._schema, self.connections = schema, connections
         self.url = in_schema(url, schema)
         self._seconds = statement_seconds + _SPARE_SECONDS
@@ -106,7 +108,8 @@ class Database:
             min_size=1,
             max_size=connections,
             timeout=wait_seconds,
-            max_waiting=_MOST_WAITING,
+            # It counts those that have given up too, and while it is full it does not connect: `_connection` has the limit.
+            max_waiting=0,
             # It tries at growing distances. After this time a call that needs a connection begins again.
             reconnect_timeout=_RECONNECT_SECONDS,
             reset=_reset,
@@ -192,7 +195,7 @@ class Database:
         try:
             # A network that is silent ends no statement.
             async with asyncio.timeout(self._seconds) as limit:
-                async with self._pool.connection() as connection, connection.transaction():
+                async with self._connection() as connection, connection.transaction():
                     yield connection
                     _require_open(connection)
         except TimeoutError as error:
@@ -207,6 +210,32 @@ class Database:
             if found is None:
                 raise
             raise found from error
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of the pool. While the database does not answer one call at a time tries it: the pool remembers each.
+
+        Raises `ExhaustedError` where too many wait, `UnavailableError`, PoolTimeout.
+        """
+        if self._waiting >= _MOST_WAITING:
+            raise ExhaustedError(f"{_MOST_WAITING} calls wait for the database: call again later")
+        if self._silent and self._waiting and not self._used:
+            raise UnavailableError("the database does not answer: call again")
+        async with contextlib.AsyncExitStack() as stack:
+            self._waiting += 1
+            try:
+                connection = await stack.enter_async_context(self._pool.connection())
+            except PoolTimeout:
+                self._silent = True
+                raise
+            finally:
+                self._waiting -= 1
+            self._silent = False
+            self._used += 1
+            try:
+                yield connection
+            finally:
+                self._used -= 1
 
     def _replace_broken(self) -> None:
         """Look at all connections, in a task of its own: one that is silent may take long."""
@@ -237,8 +266,6 @@ def is_away(error: psycopg.Error) -> bool:
 def _named(error: psycopg.Error, *, well: bool) -> Exception | None:
     """What an error of the database means for a caller; None: that a statement is wrong. `well`: its connection is."""
     match error:
-        case TooManyRequests():
-            return ExhaustedError(f"{_MOST_WAITING} calls wait for the database: call again later")
         case PoolTimeout():
             return UnavailableError(
                 "the database does not answer, or all connections to it are in use: call again"

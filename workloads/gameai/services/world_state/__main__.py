@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 from gameai_contract.settings import split_words
 
 from gameai import fields
-from gameai.errors import NotFoundError
+from gameai.errors import ExhaustedError, NotFoundError
 from gameai.events.v1.events_pb2 import SOURCE_WORLD_STATE
 from gameai.kit import Call, Kit, OneWorld, kit_of, query
 from gameai.kit.cache import WorldCache
@@ -32,6 +32,8 @@ from gameai.world_state.v1 import world_state_pb2_grpc
 _LOG = logging.getLogger(__name__)
 # Between two messages of a watch.
 _LEAST_SECONDS = 0.1
+# Of all watches: what waits for its reader is in memory.
+_MOST_UNSENT = 64 << 20
 # Whether the database still answers is looked at so often.
 _STALE_US = 1_000_000
 
@@ -46,6 +48,7 @@ class WorldStateService(world_state_pb2_grpc.WorldStateServiceServicer):
         self._cache, self._live, self._regions = cache, live, regions
         self.changes, self._serial = Changes(cache, regions), Serial(kit, cache)
         self._answers: dict[str, Answers] = {}
+        self._unsent_bytes = 0
 
     async def DeclareFacts(
         self, request: pb.DeclareFactsRequest, context: Context
@@ -89,18 +92,40 @@ class WorldStateService(world_state_pb2_grpc.WorldStateServiceServicer):
         """What is now, then what changes."""
         with self.kit.from_memory(context) as world:
             _, wanted = await self._asked(world.name, request)
-        watch = Watch()
         with self._cache.watching():
-            while True:
-                answer = await self._message(world, wanted, watch)
-                if answer is not None:
+            async for answer in self._messages(world, wanted):
+                with self._unsent(answer.ByteSize()):
                     yield answer
-                    # Large ones of many watches are not kept while these wait.
-                    del answer
-                    # What changes meanwhile comes in one message.
-                    await asyncio.sleep(_LEAST_SECONDS)
-                self._live.require_serving()
-                await self._change(world.name, watch)
+                # Large ones of many watches are not kept while these wait.
+                del answer
+
+    async def _messages(
+        self, world: KitWorld, wanted: Filter
+    ) -> AsyncIterator[pb.WatchFactsResponse]:
+        """What a watcher is sent. Raises `DrainingError`."""
+        watch = Watch()
+        while True:
+            answer = await self._message(world, wanted, watch)
+            if answer is not None:
+                yield answer
+                del answer
+                # What changes meanwhile comes in one message.
+                await asyncio.sleep(_LEAST_SECONDS)
+            self._live.require_serving()
+            await self._change(world.name, watch)
+
+    @contextmanager
+    def _unsent(self, size: int) -> Iterator[None]:
+        """A message that is being sent. Raises `ExhaustedError` where watchers that do not read hold too much."""
+        if self._unsent_bytes + size > _MOST_UNSENT:
+            raise ExhaustedError(
+                f"watchers have not read {self._unsent_bytes} bytes, and the limit is {_MOST_UNSENT}: call again later"
+            )
+        self._unsent_bytes += size
+        try:
+            yield
+        finally:
+            self._unsent_bytes -= size
 
     @query
     async def ListChanges(

@@ -58,14 +58,23 @@ class Changes:
         found = {each.target: each for each in changes}
         return pb.ProposeFactsResponse(
             verdicts=[
-                decision.verdict(each, rules, values, found, revision + 1, now) for each in steps
+                decision.verdict(
+                    each if decision.exists(each, rules, self._regions) else None,
+                    step,
+                    rules,
+                    values,
+                    found,
+                    revision + 1,
+                    now,
+                )
+                for each, step in zip(targets, steps, strict=True)
             ],
             revision=revision + bool(changes),
         )
 
     async def react(self, events: Sequence[Message], call: Call) -> None:
         """Change what the rules say of events: those that are declared now, whatever this process knows."""
-        now = await store.rules_revision(call.db, call.world)
+        now = await store.rules_token(call.db, call.world)
         if not await self._steps(await self._rules(call, now), events):
             return
         revision, rules = await self._locked(call)
@@ -88,10 +97,10 @@ class Changes:
         revision, of_rules = await store.lock(call.db, call.world)
         return revision, await self._rules(call, of_rules)
 
-    async def _rules(self, call: Call, revision: int) -> Rules:
-        """The rules of a revision, which is the present one."""
+    async def _rules(self, call: Call, token: str) -> Rules:
+        """The rules with the present token."""
         table = await self._cache.known(call.world)
-        if table.rules_revision == revision:
+        if table.rules_token == token:
             return table.rules
         return await store.rules(call.db, call.world)
 

@@ -7,13 +7,13 @@ ONE_MOMENT: LiteralString = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, RE
 # A replica that stands still in its change must not hold up the others of this one for long. Rows are locked when they are
 # complete, so that the time applies to this statement already.
 LOCK_HEAD: LiteralString = """
-SELECT revision, rules FROM head, (SELECT set_config('lock_timeout', '2s', true) OFFSET 0) AS limited WHERE world = %s FOR UPDATE OF head
+SELECT revision, rules::text FROM head, (SELECT set_config('lock_timeout', '2s', true) OFFSET 0) AS limited WHERE world = %s FOR UPDATE OF head
 """
 LOCK_TIMEOUT: LiteralString = "SET LOCAL lock_timeout = '2s'"
 CREATE_HEAD: LiteralString = "INSERT INTO head (world) VALUES (%s) ON CONFLICT DO NOTHING"
 HEADS: LiteralString = "SELECT world, revision, token::text FROM head WHERE world = ANY(%b::text[])"
-HEAD: LiteralString = "SELECT revision, token::text, rules FROM head WHERE world = %s"
-RULES_REVISION: LiteralString = "SELECT rules FROM head WHERE world = %s"
+HEAD: LiteralString = "SELECT revision, token::text, rules::text FROM head WHERE world = %s"
+PRESENT_RULES: LiteralString = "SELECT rules::text FROM head WHERE world = %s"
 RULES: LiteralString = "SELECT body, base, base_us, revision FROM rule WHERE world = %s"
 CHANGED: LiteralString = """
 SELECT name, region, value, at_us, revision, cause FROM fact WHERE world = %s AND revision > %s
@@ -64,7 +64,7 @@ REMOVE: tuple[LiteralString, ...] = (
     "DELETE FROM change WHERE world = %(world)s AND name = ANY(%(names)b::text[])",
 )
 MOVE_HEAD: LiteralString = """
-UPDATE head SET revision = %(revision)s, rules = %(revision)s, token = gen_random_uuid() WHERE world = %(world)s
+UPDATE head SET revision = %(revision)s, rules = gen_random_uuid(), token = gen_random_uuid() WHERE world = %(world)s
 """
 CHANGES: LiteralString = """
 SELECT revision, value, previous, world_us, (extract(epoch FROM created) * 1000000)::bigint AS created_us, cause

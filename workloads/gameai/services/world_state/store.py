@@ -23,8 +23,8 @@ from gameai.world_state.v1 import world_state_pb2 as pb
 KEPT = 100
 
 
-async def lock(db: AsyncConnection, world: str) -> tuple[int, int]:
-    """The present revision and that of the rules, which no other transaction can change until the end of this one."""
+async def lock(db: AsyncConnection, world: str) -> tuple[int, str]:
+    """The present revision and the token of the rules, which no other transaction can change until the end of this one."""
     row = await (await db.execute(statements.LOCK_HEAD, (world,))).fetchone()
     if row is None:
         # Without a row nothing was limited.
@@ -33,7 +33,7 @@ async def lock(db: AsyncConnection, world: str) -> tuple[int, int]:
         row = await (await db.execute(statements.LOCK_HEAD, (world,))).fetchone()
     if row is None:
         raise LookupError(f"the head of {world} is gone")
-    return int(row[0]), int(row[1])
+    return int(row[0]), str(row[1])
 
 
 async def heads(db: AsyncConnection, worlds: Sequence[str]) -> dict[str, Version]:
@@ -43,16 +43,16 @@ async def heads(db: AsyncConnection, worlds: Sequence[str]) -> dict[str, Version
     return {each: found.get(each, Table().version) for each in worlds}
 
 
-async def head(db: AsyncConnection, world: str) -> tuple[int, str, int]:
-    """Revision, token, and the revision of the rules."""
+async def head(db: AsyncConnection, world: str) -> tuple[int, str, str]:
+    """Revision, its token, and the token of the rules."""
     row = await (await db.execute(statements.HEAD, (world,))).fetchone()
-    return (row[0], row[1], row[2]) if row is not None else (0, "", 0)
+    return (row[0], row[1], row[2]) if row is not None else (0, "", "")
 
 
-async def rules_revision(db: AsyncConnection, world: str) -> int:
-    """The revision of the last change of a rule."""
-    row = await (await db.execute(statements.RULES_REVISION, (world,))).fetchone()
-    return int(row[0]) if row is not None else 0
+async def rules_token(db: AsyncConnection, world: str) -> str:
+    """The token of the present rules."""
+    row = await (await db.execute(statements.PRESENT_RULES, (world,))).fetchone()
+    return str(row[0]) if row is not None else ""
 
 
 async def rules(db: AsyncConnection, world: str) -> dict[str, Rule]:
@@ -137,7 +137,7 @@ async def load(db: AsyncConnection, world: str, before: Table | None) -> Table:
     """What a world has now. Of one that is known already, what has changed is read."""
     await db.execute(statements.ONE_MOMENT)
     revision, token, of_rules = await head(db, world)
-    if before is not None and before.rules_revision == of_rules and before.revision < revision:
+    if before is not None and before.rules_token == of_rules and before.revision < revision:
         values = {**before.values, **await changed(db, world, before.revision)}
         return replace(before, revision=revision, token=token, values=values)
     return Table(
@@ -145,7 +145,7 @@ async def load(db: AsyncConnection, world: str, before: Table | None) -> Table:
         token=token,
         # An empty world has no token.
         loaded=token or "none",
-        rules_revision=of_rules,
+        rules_token=of_rules,
         rules=await rules(db, world),
         values=await changed(db, world, -1),
     )

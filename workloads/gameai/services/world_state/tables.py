@@ -3,13 +3,13 @@
 from typing import LiteralString
 
 TABLES: tuple[LiteralString, ...] = (
-    # The present revision of a world, that of its last change of a rule, and a token that is drawn at each change: a restored
-    # database comes to the same numbers with other values. Its row is locked by each change, so that changes are one after the other.
+    # The present revision of a world, with tokens that are drawn at each change, and at each change of a rule: a restored database
+    # comes to the same numbers with other values. Its row is locked by each change, so that changes are one after the other.
     """
 CREATE TABLE IF NOT EXISTS head (
     world text PRIMARY KEY,
     revision bigint NOT NULL DEFAULT 0,
-    rules bigint NOT NULL DEFAULT 0,
+    rules uuid NOT NULL DEFAULT gen_random_uuid(),
     token uuid NOT NULL DEFAULT gen_random_uuid()
 )
 """,

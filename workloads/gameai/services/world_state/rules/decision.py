@@ -92,7 +92,14 @@ def proposed(
     return Step(target=target, amount=amount, sets=sets, cause=given.cause)
 
 
+def exists(target: Target, rules: Rules, regions: Sequence[str]) -> bool:
+    """Whether there is such a fact."""
+    rule = rules.get(target.fact)
+    return rule is not None and target in rule.targets(regions)
+
+
 def verdict(
+    target: Target | None,
     step: Step | str,
     rules: Rules,
     values: Values,
@@ -100,11 +107,14 @@ def verdict(
     revision: int,
     now_us: int,
 ) -> pb.Verdict:
-    """The answer to a proposal. `values` are those before the changes, which have this revision."""
+    """The answer to a proposal for a fact, None: there is no such. `values` are those before the changes, which have this revision."""
+    if target is None:
+        return pb.Verdict(outcome=pb.OUTCOME_REFUSED, reason=str(step))
+    rule, change = rules[target.fact], changes.get(target)
+    stored = values.get(target) or rule.unchanged
     if isinstance(step, str):
-        return pb.Verdict(outcome=pb.OUTCOME_REFUSED, reason=step)
-    rule, change = rules[step.target.fact], changes.get(step.target)
-    stored = values.get(step.target) or rule.unchanged
+        present_fact = fact(rule, target, stored, now_us)
+        return pb.Verdict(outcome=pb.OUTCOME_REFUSED, reason=step, fact=present_fact)
     present = drift.present(stored.dated, rule.drift, now_us)
     aim = step.amount if step.sets else present + step.amount
     if change is None:
@@ -112,7 +122,7 @@ def verdict(
     else:
         outcome = pb.OUTCOME_CHANGED if rule.bounded(aim) == aim else pb.OUTCOME_CLAMPED
         stored = Stored(dated=change.dated, revision=revision, cause=change.cause)
-    return pb.Verdict(outcome=outcome, fact=fact(rule, step.target, stored, now_us))
+    return pb.Verdict(outcome=outcome, fact=fact(rule, target, stored, now_us))
 
 
 def declare(

@@ -64,7 +64,7 @@ Rules = Mapping[str, Rule]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """The facts of a world. `rules_revision` is that of the last change of a rule; `values` has facts that were changed.
+    """The facts of a world. `rules_token` is drawn with each change of a rule; `values` has facts that were changed.
 
     `loaded` is the token with which all of it was read: what was read then may be from before a restore, or have other rules.
     """
@@ -72,7 +72,7 @@ class Table:
     revision: int = 0
     token: str = ""
     loaded: str = ""
-    rules_revision: int = 0
+    rules_token: str = ""
     rules: Rules = field(default_factory=dict)
     values: Mapping[Target, Stored] = field(default_factory=dict)
 
