@@ -17,7 +17,7 @@ Q = TypeVar("Q", bound=Message)
 A = TypeVar("A", bound=Message)
 
 
-# Calls that read must have places beside them.
+# Calls that read must have places too.
 _MOST_WAITING = 128
 
 
