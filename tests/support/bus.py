@@ -112,8 +112,8 @@ class Handled:
     def of(self, world: World) -> list[int]:
         return [victim for name, victim in self.events if name == world.name]
 
-    async def reach(self, number: int) -> None:
-        async with asyncio.timeout(60):
+    async def reach(self, number: int, seconds: float = 60) -> None:
+        async with asyncio.timeout(seconds):
             while len(self.events) < number:
                 await asyncio.sleep(0.01)
 

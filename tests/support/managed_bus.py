@@ -80,7 +80,7 @@ class Bus:
     @contextlib.asynccontextmanager
     async def later_connection(self, account: str) -> AsyncIterator[NatsLog]:
         """The same while a server is away: the controller decides on no connection until it has another server."""
-        async with contextlib.AsyncExitStack() as stack, asyncio.timeout(60) as limit:
+        async with contextlib.AsyncExitStack() as stack, asyncio.timeout(120) as limit:
             log = await self._tried(stack, account)
             limit.reschedule(None)
             yield log

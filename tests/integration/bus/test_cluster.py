@@ -111,6 +111,7 @@ async def test_a_world_that_comes_while_a_server_is_away_is_served(bus: Bus) -> 
         Publisher(log, REGISTRY, "game-server", 31, metrics=METRICS) as events,
     ):
         await events.publish(fen, killed(1), world_us=1)
-        await handled.reach(1)
+        # A consumer that is not declared yet is tried again after 10, 30 and 70 s.
+        await handled.reach(1, seconds=120)
     assert handled.of(fen) == [1]
     await bus.until_ready()
