@@ -119,8 +119,8 @@ class WorldState:
         return found[fact, region].present
 
     async def until(self, wanted: int, region: str = "moor", fact: str = "danger") -> None:
-        """Wait until a fact has a value."""
-        async with asyncio.timeout(20):
+        """Wait until a fact has a value. A batch whose replica has ended comes again after half a minute."""
+        async with asyncio.timeout(60):
             while await self.present(region, fact) != wanted:
                 await asyncio.sleep(0.05)
 
