@@ -9,7 +9,7 @@ import pytest
 import yaml
 from gameai_devcluster import charts, install
 from gameai_devcluster import cluster as clusters
-from gameai_devcluster.api import Api, ApiError, Json
+from gameai_devcluster.api import Api, ApiError, Json, path
 from gameai_devcluster.operators import Launch, Operator
 from gameai_devcluster.testing.waiting import settled, until, world_settled
 from support.live import manifest, world
@@ -175,6 +175,8 @@ def test_a_gateway_whose_autoscaling_is_switched_on_keeps_its_number(
     api: Api, helm: helm_python.Config
 ) -> None:
     name = "gameai-operator-gateway"
+    # The autoscaler may have raised the number to its minimum already: Helm then changes it to no other one.
+    api.patch(path("Deployment", SYSTEM, name), {"spec": {"replicas": 6}})
     helm.upgrade(
         charts.OPERATOR,
         "gameai-operator",
