@@ -62,6 +62,19 @@ def different(found: Iterable[Hashable], field: str) -> None:
         seen.add(each)
 
 
+def removals(removed: Sequence[str], field: str, declared: Sequence[str], where: str) -> None:
+    """Names to remove; `declared` are those that the field `where` of the same request declares."""
+    for place, each in enumerate(removed):
+        at = f"{field}[{place}]"
+        name(each, at)
+        if each in declared:
+            raise InvalidArgumentError(
+                f"{at}: {each} is among {where} too: declare it or remove it", field=at
+            )
+    different(declared, where)
+    different(removed, field)
+
+
 def page_size(value: int) -> int:
     """How much a page has."""
     if not 0 <= value <= MOST_PAGE:

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import AsyncConnection
 
 from gameai.bus.cancellation import end_if_cancelled
-from gameai.errors import ExhaustedError, ServiceFault, UnavailableError
+from gameai.errors import ExhaustedError, NotFoundError, ServiceFault, UnavailableError
 from gameai.kit.database import AgainError, Database, OverdueError
 from gameai.kit.worlds import Worlds
 
@@ -40,6 +40,7 @@ class State(Protocol):
 
 
 S = TypeVar("S", bound=State)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +122,18 @@ class WorldCache(Generic[S]):
                     self._wanted.set()
                     await polled.wait()
         return await self.of(world)
+
+    async def checked(self, world: str, check: Callable[[S], T]) -> tuple[S, T]:
+        """The state of a world, and what a check says of it.
+
+        Where the check raises `NotFoundError`, the database is read first: another replica may have added what is missing just now.
+        """
+        found = await self.of(world)
+        try:
+            return found, check(found)
+        except NotFoundError:
+            found = await self.fresh(world)
+            return found, check(found)
 
     async def reach(self, world: str, revision: int) -> None:
         """Wait until what this process has is as new as a change that was made by it, but not for long."""

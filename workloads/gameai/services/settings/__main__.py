@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gameai import fields
-from gameai.errors import InvalidArgumentError, NotFoundError
+from gameai.errors import InvalidArgumentError
 from gameai.events.v1.events_pb2 import SOURCE_SETTINGS
 from gameai.kit import Call, Kit, OneWorld, handlers, kit_of, mutation, query
 from gameai.kit.methods import Context
@@ -126,13 +126,10 @@ class SettingsService(settings_pb2_grpc.SettingsServiceServicer):
     async def _known(
         self, world: str, request: pb.GetEffectiveRequest | pb.WatchEffectiveRequest
     ) -> Table:
-        """The settings of a world that have the keys of a request; another replica may have declared them just now."""
-        found = await self._cache.of(world)
-        try:
-            checks.asked(request.keys, found.declarations)
-        except NotFoundError:
-            found = await self._cache.fresh(world)
-            checks.asked(request.keys, found.declarations)
+        """The settings of a world that have the keys of a request."""
+        found, _ = await self._cache.checked(
+            world, lambda found: checks.asked(request.keys, found.declarations)
+        )
         return found
 
     async def _message(

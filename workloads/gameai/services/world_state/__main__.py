@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from gameai_contract.settings import split_words
 
 from gameai import fields
-from gameai.errors import ExhaustedError, NotFoundError
+from gameai.errors import ExhaustedError
 from gameai.events.v1.events_pb2 import SOURCE_WORLD_STATE
 from gameai.kit import Call, Kit, OneWorld, kit_of, query
 from gameai.kit.cache import WorldCache
@@ -132,12 +132,9 @@ class WorldStateService(world_state_pb2_grpc.WorldStateServiceServicer):
         self, request: pb.ListChangesRequest, call: Call
     ) -> pb.ListChangesResponse:
         """The last changes of a fact."""
-        found = await self._cache.of(call.world)
-        try:
-            target = checks.target(request, self._regions, found.rules)
-        except NotFoundError:
-            found = await self._cache.fresh(call.world)
-            target = checks.target(request, self._regions, found.rules)
+        _, target = await self._cache.checked(
+            call.world, lambda found: checks.target(request, self._regions, found.rules)
+        )
         return pb.ListChangesResponse(changes=await store.changes(call.db, call.world, target))
 
     async def _message(
@@ -169,14 +166,9 @@ class WorldStateService(world_state_pb2_grpc.WorldStateServiceServicer):
     async def _asked(
         self, world: str, request: pb.GetSnapshotRequest | pb.WatchFactsRequest
     ) -> tuple[Table, Filter]:
-        """The facts of a world, and those of them that a caller reads; another replica may have declared them just now."""
+        """The facts of a world, and those of them that a caller reads."""
         checks.regions_of(request, self._regions)
-        found = await self._cache.of(world)
-        try:
-            return found, checks.wanted(request, found.rules)
-        except NotFoundError:
-            found = await self._cache.fresh(world)
-            return found, checks.wanted(request, found.rules)
+        return await self._cache.checked(world, lambda found: checks.wanted(request, found.rules))
 
     async def _change(self, world: str, watch: Watch) -> None:
         """Wait until the facts are others than those that were sent. Raises `DrainingError`."""

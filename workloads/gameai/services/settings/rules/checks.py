@@ -73,15 +73,7 @@ def declarations(request: pb.DeclareSettingsRequest) -> None:
     for place, each in enumerate(request.declarations):
         _declaration(each, f"declarations[{place}]")
     declared = [each.key for each in request.declarations]
-    for place, removed in enumerate(request.removed_keys):
-        fields.name(removed, f"removed_keys[{place}]")
-        if removed in declared:
-            raise InvalidArgumentError(
-                f"removed_keys[{place}]: {removed} is among declarations too: declare it or remove it",
-                field=f"removed_keys[{place}]",
-            )
-    fields.different(declared, "declarations")
-    fields.different(request.removed_keys, "removed_keys")
+    fields.removals(request.removed_keys, "removed_keys", declared, "declarations")
 
 
 def changes(request: pb.UpdateSettingsRequest) -> None:

@@ -33,15 +33,7 @@ def declaration(request: pb.DeclareFactsRequest) -> None:
     for place, each in enumerate(request.rules):
         _rule(each, f"rules[{place}]")
     declared = [each.name for each in request.rules]
-    for place, removed in enumerate(request.removed_facts):
-        field = f"removed_facts[{place}]"
-        fields.name(removed, field)
-        if removed in declared:
-            raise InvalidArgumentError(
-                f"{field}: {removed} is among rules too: declare it or remove it", field=field
-            )
-    fields.different(declared, "rules")
-    fields.different(request.removed_facts, "removed_facts")
+    fields.removals(request.removed_facts, "removed_facts", declared, "rules")
 
 
 def proposals(request: pb.ProposeFactsRequest) -> None:

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gameai_contract.catalogue.world_state import SERVICE
+
 from gameai import fields
 from gameai.errors import FailedPreconditionError, FullError
 from gameai.services.world_state.rules import drift
@@ -13,8 +15,9 @@ from gameai.world_state.v1 import world_state_pb2 as pb
 
 # Of a world: facts with a value for each region, and facts of the world; and all rules together.
 MOST_RULES, MOST_RULE_BYTES = 128, 512 << 10
-# That one event may change: each change is an event, and a call has at most 1,000. A world has at most so many regions.
-MOST_BY_EVENT, MOST_REGIONS = 1000, 64
+# That one event may change.
+MOST_BY_EVENT = 1000
+MOST_REGIONS = SERVICE.settings["regions"].most
 Values = Mapping[Target, Stored]
 
 
