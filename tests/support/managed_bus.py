@@ -17,6 +17,7 @@ from gameai.bus.log import BusError
 from gameai.bus.login import Password, TokenFile
 from gameai.bus.nats import NatsLog
 from gameai.bus.queue import NatsQueue
+from gameai.bus.streams import Stream
 from gameai.bus.subjects import World
 from gameai_contract.names import BUS_AUDIENCE
 from gameai_devcluster import certificates as pki
@@ -103,6 +104,14 @@ class Bus:
         held = variables(self.api.get("Secret", install.NAMESPACE, SECRET))
         login = Password(user="streams", password=held["STREAMS_PASSWORD"], ca_file=self.ca_file)
         return NatsAdmin(self.url, login=login)
+
+    async def server_of(self, stream: Stream) -> Broker:
+        """The server that leads a stream."""
+        async with self.streams() as admin:
+            found = (await admin._js.stream_info(stream.name)).cluster
+        assert found
+        assert found.leader
+        return self.servers[int(found.leader.removeprefix("bus-"))]
 
     async def dead_letters(self, *arguments: str) -> tuple[int, str]:
         """What the command with these arguments returns and says."""

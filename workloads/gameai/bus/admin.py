@@ -8,7 +8,6 @@ import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.api import StreamConfig
 from nats.js.errors import NotFoundError
 
 from gameai.bus import jetstream
@@ -41,13 +40,14 @@ class NatsAdmin(NatsQueue):
 
     async def declare(self, streams: Sequence[Stream], *, replicas: int = 1) -> list[StreamUse]:
         """Create the streams, or bring them to what is declared; what each holds. Raises `BusError`."""
-        return [await self._declared(jetstream.stream(each, replicas)) for each in streams]
+        return [await self.declare_stream(each, replicas=replicas) for each in streams]
 
-    async def _declared(self, config: StreamConfig) -> StreamUse:
-        name = config.name or ""
-        with self._named(name):
+    async def declare_stream(self, stream: Stream, *, replicas: int = 1) -> StreamUse:
+        """The same with one of them. Raises `BusError`, also where the servers that have it are away."""
+        config = jetstream.stream(stream, replicas)
+        with self._named(stream.name):
             try:
-                found = await self._js.stream_info(name)
+                found = await self._js.stream_info(stream.name)
             except NotFoundError:
                 found = await self._js.add_stream(config)
             else:
@@ -57,7 +57,7 @@ class NatsAdmin(NatsQueue):
                 if jetstream.differ(config, found.config):
                     found = await self._js.update_stream(config)
         return StreamUse(
-            name=name,
+            name=stream.name,
             bytes=found.state.bytes,
             most_bytes=found.config.max_bytes or 0,
             messages=found.state.messages,

@@ -12,7 +12,7 @@ from gameai.bus.admin import NatsAdmin
 from gameai.bus.group import WorldGroup
 from gameai.bus.log import BusError
 from gameai.bus.login import Login
-from gameai.bus.streams import DEAD_LETTERS, LOG, ORDERS, ConsumerUse, Durable, Stream
+from gameai.bus.streams import DEAD_LETTERS, LOG, ORDERS, ConsumerUse, Durable, Stream, StreamUse
 from gameai.bus_controller.consumers import (
     Changes,
     ConsumerKey,
@@ -92,7 +92,7 @@ class Declaring:
 
     async def _compare(self, log: NatsAdmin) -> None:
         while True:
-            await self._declare_streams(log)
+            fault = await self._declare_streams(log)
             self._seen.present = {
                 (each.stream, each.name): each
                 for stream in (LOG, ORDERS)
@@ -105,11 +105,33 @@ class Declaring:
             end = monotonic() + _COMPARE_SECONDS
             while monotonic() < end:
                 await self._declare_consumers(log)
-                self.fault = ""
+                self.fault = fault
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _declare_streams(self, log: NatsAdmin) -> None:
-        used = await log.declare(self._declared.streams, replicas=self._declared.replicas)
+    async def _declare_streams(self, log: NatsAdmin) -> str:
+        """Declare all streams, and say which are not as declared: a stream whose servers are away keeps no other from it.
+
+        Raises `BusError` if none is.
+        """
+        replicas = self._declared.replicas
+        # Together: each that does not answer takes the whole time of a request.
+        found = await asyncio.gather(
+            *(log.declare_stream(each, replicas=replicas) for each in self._declared.streams),
+            return_exceptions=True,
+        )
+        used = [each for each in found if isinstance(each, StreamUse)]
+        faults = [each for each in found if isinstance(each, BaseException)]
+        for fault in faults:
+            if not (used and isinstance(fault, BusError)):
+                raise fault
+            _LOG.warning("a stream is not as declared: %s", fault)
+        self._measure(used)
+        return "; ".join(map(str, faults))
+
+    def _measure(self, used: Iterable[StreamUse]) -> None:
+        """What a stream that does not answer holds is not known."""
+        for gauge in self._metrics.of_streams:
+            gauge.clear()
         for each in used:
             self._metrics.bytes.labels(each.name).set(each.bytes)
             self._metrics.most_bytes.labels(each.name).set(each.most_bytes)

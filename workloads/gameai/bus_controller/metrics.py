@@ -43,6 +43,7 @@ class ControllerMetrics:
             ["stream"],
             registry=registry,
         )
+        self.of_streams = (self.bytes, self.most_bytes, self.messages, self.consumers)
 
         self.pending = Gauge(
             "gameai_bus_consumer_pending_batches",
