@@ -12,7 +12,7 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from gameai.knowledge.store import concept_statements, event_statements, facts
-from gameai.knowledge.store.errors import hidden
+from gameai.knowledge.store.errors import StoreError, hidden
 from gameai.knowledge.store.statements import FUNCTIONS
 
 # Two migrations of one database wait for each other.
@@ -24,7 +24,7 @@ _COMPATIBLE_FROM = "0001"
 _LEAST_PGVECTOR = (0, 8)
 
 
-class MigrationError(Exception):
+class MigrationError(StoreError):
     """The schema cannot be brought to this release; the message says what to do."""
 
 
