@@ -21,7 +21,8 @@ from gameai_devcluster.testing.waiting import until
 from support.concepts import Concepts
 from support.embedding_service import KEY, MODEL, EmbeddingService, embedding_service
 from support.history import History, days, event
-from support.memory import COMMAND, Memory, served
+from support.memory import Memory, served
+from support.steps import step
 
 LORE = "# Bridges\n\n## Carrow\n\nThe bridge of Carrow has nine arches of black stone.\n"
 Client = Callable[..., RemoteEmbedder]
@@ -62,7 +63,7 @@ def client(service: EmbeddingService) -> Iterator[Client]:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
+    return step(*arguments)
 
 
 def test_a_memory_ingests_searches_and_remembers_with_the_model_of_a_service(
@@ -297,8 +298,8 @@ def test_a_database_keeps_its_model_and_says_how_to_another_one(
     (tmp_path / "lore").mkdir()
     (tmp_path / "lore" / "bridges.md").write_text(LORE)
     url = f"--database={memory.url}"
-    for step, more in (("migrate", []), ("ingest", [f"--source=lore={tmp_path / 'lore'}"])):
-        refused = run(step, url, *more, *flags(service))
+    for name, more in (("migrate", []), ("ingest", [f"--source=lore={tmp_path / 'lore'}"])):
+        refused = run(name, url, *more, *flags(service))
         assert refused.returncode == 1
         assert f"vectors of the model all-MiniLM-L6-v2-int8, not of {MODEL}" in refused.stderr
         assert "fill another database with the new one" in refused.stderr

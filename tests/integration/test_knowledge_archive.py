@@ -12,6 +12,7 @@ from support.history import History, days, event
 from support.memory import COMMAND, Memory, served
 from support.relations import Relations
 from support.rows import CONCEPTS, EVENTS, RELATIONS, REVIEWS
+from support.steps import step
 
 FEN = "games/fen"
 
@@ -22,8 +23,12 @@ def command(
     memory: Memory, *arguments: str, given: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     """`given`: standard input, through a pipe."""
-    line = [*COMMAND, *arguments, f"--database={memory.url}"]
-    return subprocess.run(line, capture_output=True, text=True, check=False, input=given)
+    arguments = (*arguments, f"--database={memory.url}")
+    if given is None:
+        return step(*arguments)
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, check=False, input=given
+    )
 
 
 @pytest.fixture
@@ -163,6 +168,6 @@ def test_a_file_is_checked_without_a_database(filled: Memory, tmp_path: Path) ->
     assert said("check") == (0, f"whole: {counts}\n")
     file.write_text("".join(lines[:-1]))
     # Also where no database answers, the file comes first.
-    for step in (["check"], ["import", "--database=postgresql://nowhere.invalid/x"]):
-        code, words = said(*step)
+    for arguments in (["check"], ["import", "--database=postgresql://nowhere.invalid/x"]):
+        code, words = said(*arguments)
         assert (code, "the archive ends early" in words) == (1, True)

@@ -20,6 +20,7 @@ from support.history import History, days, event
 from support.memory import COMMAND, Memory, served
 from support.relations import Relations
 from support.rows import CONCEPTS, EVENTS, RELATIONS, REVIEWS
+from support.steps import step
 
 New = Callable[[], Memory]
 OWNER = "games/lore"
@@ -32,21 +33,25 @@ class Repository:
     def __init__(self, place: str, folder: Path, environment: Mapping[str, str]) -> None:
         self.place = place
         self.folder = folder
-        self.environment = os.environ | environment
+        self.environment = dict(environment)
 
-    def command(self, memory: Memory, step: str, *flags: str) -> list[str]:
+    def arguments(self, memory: Memory, name: str, *flags: str) -> list[str]:
         own = (f"--repository={self.place}", f"--owner={OWNER}", f"--database={memory.url}")
-        return [*COMMAND, step, *own, *flags]
+        return [name, *own, *flags]
 
-    def run(self, memory: Memory, step: str, *flags: str) -> subprocess.CompletedProcess[str]:
-        command = self.command(memory, step, *flags)
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, env=self.environment
+    def process(self, memory: Memory, name: str, *flags: str) -> subprocess.Popen[bytes]:
+        """The step as a process of its own, as a Job runs it."""
+        command = [*COMMAND, *self.arguments(memory, name, *flags)]
+        return subprocess.Popen(
+            command, env=os.environ | self.environment, stderr=subprocess.DEVNULL
         )
 
-    def report(self, memory: Memory, step: str, *flags: str) -> ArchiveReport:
+    def run(self, memory: Memory, name: str, *flags: str) -> subprocess.CompletedProcess[str]:
+        return step(*self.arguments(memory, name, *flags), environment=self.environment)
+
+    def report(self, memory: Memory, name: str, *flags: str) -> ArchiveReport:
         file = self.folder.parent / "report"
-        done = self.run(memory, step, *flags, f"--report={file}")
+        done = self.run(memory, name, *flags, f"--report={file}")
         assert done.returncode == 0, done.stderr
         found = archive_report(file.read_text())
         assert found is not None
@@ -313,8 +318,7 @@ def test_an_archive_can_be_imported_as_it_is(filled: Memory, folder: Repository,
     made = folder.report(filled, "backup", f"--slot={DAYS[0]}")
     other = new()
     file = folder.folder / OWNER / made.file
-    command = [*COMMAND, "import", f"--database={other.url}", f"--file={file}"]
-    subprocess.run(command, check=True)
+    assert step("import", f"--database={other.url}", f"--file={file}").returncode == 0
     assert other.rows(EVENTS) == filled.rows(EVENTS)
 
 
@@ -325,26 +329,24 @@ def test_a_folder_that_is_not_there_is_named(filled: Memory, tmp_path: Path) -> 
     assert f"{tmp_path / 'none'} is not a folder: create one" in done.stderr
 
 
-@pytest.mark.parametrize("step", ["backup", "restore"])
+@pytest.mark.parametrize("name", ["backup", "restore"])
 def test_a_step_that_is_killed_at_any_time_is_completed_by_the_next_one(
-    filled: Memory, repository: Repository, new: New, step: str, tmp_path: Path
+    filled: Memory, repository: Repository, new: New, name: str, tmp_path: Path
 ) -> None:
     """At no time is a file found that is not a whole archive, and nothing is there twice."""
-    if step == "restore":
+    if name == "restore":
         repository.report(filled, "backup", f"--slot={DAYS[0]}")
-    target = new() if step == "restore" else filled
+    target = new() if name == "restore" else filled
     began = time.monotonic()
-    repository.run(new() if step == "restore" else filled, step, f"--slot={DAYS[1]}")
+    undisturbed = new() if name == "restore" else filled
+    with repository.process(undisturbed, name, f"--slot={DAYS[1]}") as process:
+        assert process.wait(60) == 0
     seconds = time.monotonic() - began
     for part in range(1, 7):
-        with subprocess.Popen(
-            repository.command(target, step, f"--slot={DAYS[1 + part]}"),
-            env=repository.environment,
-            stderr=subprocess.DEVNULL,
-        ) as process:
+        with repository.process(target, name, f"--slot={DAYS[1 + part]}") as process:
             time.sleep(seconds * part / 6)
             process.send_signal(signal.SIGKILL)
-    report = repository.report(target, step, f"--slot={DAYS[7]}")
+    report = repository.report(target, name, f"--slot={DAYS[7]}")
     assert report.events in (0, 4), "of a restore, what the killed ones had not added"
     whole = [each for each in repository.files if archive_name(each)]
     for each in whole:

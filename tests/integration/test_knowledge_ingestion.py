@@ -17,6 +17,7 @@ from gameai.knowledge.store.writing import connect
 from gameai.knowledge.v1 import knowledge_pb2 as pb
 from gameai_devcluster.testing.waiting import until
 from support.memory import COMMAND, Memory, served
+from support.steps import step
 
 New = Callable[[], Memory]
 SCOPES = (pb.SCOPE_GLOBAL, pb.SCOPE_WORLD, pb.SCOPE_GLOBAL_AND_WORLD)
@@ -161,7 +162,7 @@ def test_copies_of_a_planted_answer_are_held_before_any_is_found(memory: Memory)
     ],
 )
 def test_a_wrong_command_ends_with_a_sentence(arguments: list[str], code: int, words: str) -> None:
-    found = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
+    found = step(*arguments)
     assert found.returncode == code
     assert words in found.stderr
     assert "Traceback" not in found.stderr

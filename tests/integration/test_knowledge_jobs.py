@@ -1,13 +1,13 @@
 """The steps of the memory as Jobs run them: a report for the kubelet, and the removal of a source."""
 
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from gameai_contract.knowledge import SourceReport, source_names, source_report
-from support.memory import COMMAND, Memory
+from support.memory import Memory
+from support.steps import step
 
 New = Callable[[], Memory]
 FERRIES = "# Ferries\n\n## Tam\n\nThe ferry of Tam crosses the lake Orr at dawn.\n"
@@ -18,11 +18,8 @@ def run(memory: Memory, *arguments: str) -> subprocess.CompletedProcess[str]:
     _, _, rest = memory.url.partition("//")
     user, _, place = rest.partition("@")
     name, _, password = user.partition(":")
-    environment = os.environ | {"GAMEAI_DATABASE": f"postgresql://{name}@{place}"}
-    environment["PGPASSWORD"] = password
-    return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, check=False, env=environment
-    )
+    environment = {"GAMEAI_DATABASE": f"postgresql://{name}@{place}", "PGPASSWORD": password}
+    return step(*arguments, environment=environment)
 
 
 def ingested(memory: Memory, folder: Path, source: str = "lore") -> SourceReport:
@@ -90,8 +87,7 @@ def test_a_removed_source_leaves_nothing_but_its_reviews(memory: Memory, folder:
     ],
 )
 def test_a_wrong_step_ends_with_a_sentence(arguments: list[str], words: str) -> None:
-    command = [*COMMAND, *arguments, "--database=postgresql://x"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = step(*arguments, "--database=postgresql://x")
     assert (found.returncode, words in found.stderr) == (2, True), found.stderr
 
 
@@ -112,15 +108,13 @@ def test_a_database_belongs_to_one_knowledge_base(memory: Memory, folder: Path) 
 
 def test_no_value_of_a_secret_is_in_a_message(memory: Memory) -> None:
     _, _, place = memory.url.partition("@")
-    environment = os.environ | {
+    environment = {
         "GAMEAI_DATABASE": f"postgresql://{place}",
         "PGUSER": "hunter2-as-a-user",
         "PGPASSWORD": "hunter2-itself",
     }
-    for step in (["migrate"], ["remove", "--source=a"]):
-        done = subprocess.run(
-            [*COMMAND, *step], capture_output=True, text=True, check=False, env=environment
-        )
+    for arguments in (["migrate"], ["remove", "--source=a"]):
+        done = step(*arguments, environment=environment)
         assert (done.returncode, "hunter2" in done.stderr) == (1, False), done.stderr
         assert "[PGUSER]" in done.stderr
 
