@@ -85,13 +85,17 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def killed_often(stage: Stage, chance: random.Random) -> AsyncIterator[None]:
-    """Both replicas run; each is killed after some seconds, and started again."""
+    """Both replicas run; each is killed some seconds after it has begun to answer, and started again.
+
+    A start takes long on a busy machine: killed by the time since the start, no replica would do any work.
+    """
 
     async def one(port: int) -> None:
         while True:
             process = await stage.replica(port)
             try:
-                await asyncio.wait_for(process.wait(), chance.uniform(1.5, 4.0))
+                await _answers(port)
+                await asyncio.wait_for(process.wait(), chance.uniform(0.3, 2.5))
             except TimeoutError:
                 pass
             finally:
@@ -106,6 +110,17 @@ async def killed_often(stage: Stage, chance: random.Random) -> AsyncIterator[Non
         for each in tasks:
             each.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _answers(port: int) -> None:
+    """Until a replica takes connections. Raises TimeoutError where it does not start."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return
+            await asyncio.sleep(0.1)
 
 
 @contextlib.asynccontextmanager

@@ -47,6 +47,7 @@ async def main(url, database):
                     )
         await connection.set_autocommit(True)
         group = Group(world_set="none", consumer="quests", services=("game-server",))
+        print("ready", flush=True)
         await Consumer(log, group, handle, metrics=of_process(), handler_seconds=2.0).run()
 
 asyncio.run(main(*sys.argv[1:]))
@@ -146,15 +147,19 @@ async def test_a_number_that_no_column_holds_is_poison(connection: psycopg.Async
 
 @contextlib.asynccontextmanager
 async def killed_often(url: str, database: str, chance: random.Random) -> AsyncIterator[None]:
-    """Two replicas, each killed again and again."""
+    """Two replicas, each killed again and again, some seconds after it has started: a start takes long on a busy machine."""
 
     async def one() -> None:
         while True:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", REPLICA, url, database, stderr=asyncio.subprocess.DEVNULL
+                *(sys.executable, "-c", REPLICA, url, database),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
             )
+            assert process.stdout
             try:
-                await asyncio.wait_for(process.wait(), chance.uniform(2.0, 6.0))
+                await asyncio.wait_for(process.stdout.readline(), 60)
+                await asyncio.wait_for(process.wait(), chance.uniform(0.5, 3.0))
             except TimeoutError:
                 pass
             finally:

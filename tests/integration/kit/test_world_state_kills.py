@@ -76,7 +76,7 @@ async def changed(nats: NatsAdmin, wanted: dict[int, int]) -> list[FactChanged]:
     return list(found.values())
 
 
-@pytest.mark.parametrize("number", [800, pytest.param(20_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("number", [1600, pytest.param(20_000, marks=pytest.mark.soak)])
 async def test_facts_are_the_sum_of_all_events_and_proposals_though_replicas_are_killed(
     database: str, tmp_path: Path, number: int
 ) -> None:
