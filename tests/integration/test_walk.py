@@ -28,8 +28,8 @@ pytestmark = pytest.mark.long
 
 SHARED = "walk-shared"
 WALKERS = 12
-CHECK_EVERY = 5
-TRANSITIONS, ALL = 300, 3000
+CHECK_EVERY = 4
+TRANSITIONS, ALL = 144, 3000
 WAITS = "waits for room"
 # Twice what the operator waits before it nudges a roll-out that its controller has lost sight of, and more.
 SETTLED_SECONDS = 400
