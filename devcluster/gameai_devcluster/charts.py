@@ -11,6 +11,8 @@ from gameai_devcluster.api import Json
 CHARTS = Path(__file__).resolve().parents[2] / "charts"
 OPERATOR = CHARTS / "gameai-operator"
 CRDS = CHARTS / "gameai-crds"
+# The same documents in an eighth of the time, where the package has libyaml.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def rendered(
@@ -28,6 +30,6 @@ def rendered(
         document
         for path, text in sorted(texts.items())
         if path.endswith(".yaml")
-        for document in yaml.safe_load_all(text)
+        for document in yaml.load_all(text, Loader=_LOADER)
         if document
     ]

@@ -6,6 +6,7 @@ several run side by side, and the folder alone is enough to find and stop a clus
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -298,8 +299,13 @@ def _present(entries: Mapping[str, str | None]) -> dict[str, str]:
 def _spawn(
     site: Site, name: str, arguments: list[str], *, die_with_parent: bool
 ) -> tuple[int, float]:
+    # A cluster of tests may take memory for time: the API server needs a fifth less of a CPU.
+    environment = os.environ | {"GOGC": "300"} if die_with_parent else None
     process = start_in_background(
-        arguments, site.folder / f"{name}.log", die_with_parent=die_with_parent
+        arguments,
+        site.folder / f"{name}.log",
+        die_with_parent=die_with_parent,
+        environment=environment,
     )
     return process.pid, psutil.Process(process.pid).create_time()
 

@@ -7,14 +7,15 @@ from typing import TypeVar
 from gameai_devcluster.api import ApiError, Json
 
 T = TypeVar("T")
-_SECONDS_BETWEEN = 0.05
+# A look takes a part of what it waits for: between two there is a twentieth of the time so far, and twice what the last took.
+_LEAST_SECONDS, _MOST_SECONDS, _PART, _TIMES = 0.05, 0.25, 0.05, 2.0
 
 
 def until(what: str, look: Callable[[], T | None], *, seconds: float) -> T:
     """The first truthy value of `look`; AssertionError with the last value after so many seconds."""
-    end = time.monotonic() + seconds
+    began = time.monotonic()
     last: object = None
-    while time.monotonic() < end:
+    while (at := time.monotonic()) < began + seconds:
         try:
             value = look()
         except ApiError as error:
@@ -23,7 +24,9 @@ def until(what: str, look: Callable[[], T | None], *, seconds: float) -> T:
             if value:
                 return value
             last = value
-        time.sleep(_SECONDS_BETWEEN)
+        now = time.monotonic()
+        pause = max(_LEAST_SECONDS, _PART * (now - began), _TIMES * (now - at))
+        time.sleep(min(pause, _MOST_SECONDS))
     raise AssertionError(f"not in {seconds:.0f} s: {what}; last: {last}")
 
 
