@@ -49,7 +49,7 @@ down: ## stop what `make demo` left running
 test: unit integration ## unit and integration tests, with a seeded sample of the fault sweeps
 
 unit: $(READY) ## unit tests: no sockets, under 10 s
-	$(BIN)/pytest -q tests/unit
+	$(BIN)/pytest -q tests/unit -n 2
 
 # A test that stands still where no signal reaches it ends its worker, with the stacks of all threads.
 integration: $(READY) ## tests on local control planes, one for each of two workers
@@ -120,7 +120,7 @@ generated: $(READY) ## are generated files current?
 	@$(BIN)/pytest -q tests/unit/test_golden.py
 
 coverage: $(READY) ## has every branch of the PURE modules its test?
-	@$(BIN)/pytest -q tests/unit --cov --cov-report=term
+	@$(BIN)/pytest -q tests/unit -n 2 --cov --cov-report=term
 
 crds: $(READY) ## write the CRDs (crds/ is a link) and the archetypes' JSON Schema from the types
 	@$(BIN)/python -m gameai_operator crds --output charts/gameai-crds/files
