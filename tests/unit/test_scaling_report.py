@@ -124,6 +124,8 @@ REPLICAS: dict[str, Any] = {"f:spec": {"f:replicas": {}}}
         ([entry("argocd", REPLICAS), entry("gameai-scaler", REPLICAS, "scale")], "argocd"),
         ([entry("kubectl", {"f:spec": {"f:class": {}}})], "something else"),
         ([], "something else"),
+        # The watch is behind: it has a number that was replaced.
+        ([entry("kubectl", {"f:spec": {"f:class": {}}}), entry("gameai-scaler", REPLICAS)], ""),
     ],
 )
 def test_the_other_writer_of_the_number_is_named(

@@ -21,7 +21,7 @@ from gameai_operator.scaling.signals import Signals
 class State:
     """What is kept of one tier between two decisions.
 
-    `written` is the number that was last written or seen, `foreign` are times at which something else changed it, and `rival` names that.
+    `written` is the number that was last written or seen, `foreign` are times at which something else changed it, and `rival` names the last that did, as far as the object says it.
     `keda` says who carried the last decision out, `since` from when on; `wrote_at` is the time of the last write of a number.
     """
 

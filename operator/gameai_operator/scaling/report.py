@@ -11,6 +11,8 @@ from gameai_operator.controller.manifest import timestamp
 from gameai_operator.scaling.decide import Decision, Fleet, unreachable
 from gameai_operator.scaling.signals import Signals
 
+# Where the managed fields of an object do not say who wrote its number.
+UNKNOWN = "something else"
 MOST_HISTORY = 10
 PAUSED = Condition(
     type="ScalingActive",
@@ -187,11 +189,13 @@ def urgent(status: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def other_writers(root: Mapping[str, Any], own: str) -> str:
-    """The field managers of `spec.replicas` but for our own, which is `own`."""
+    """The field managers of `spec.replicas` but for our own, which is `own`; empty where it alone wrote the number."""
     entries = root.get("metadata", {}).get("managedFields", ())
     found = {
         each["manager"]
         for each in entries
         if "f:replicas" in each.get("fieldsV1", {}).get("f:spec", {})
     }
-    return ", ".join(sorted(found - {own}))[:253] or "something else"
+    if found == {own}:
+        return ""
+    return ", ".join(sorted(found - {own}))[:253] or UNKNOWN

@@ -319,16 +319,16 @@ class Scaler:
         """What else keeps changing the number that this process writes; empty where nothing does."""
         now = self._clock()
         if state.written is not None and replicas not in (state.written, None):
-            state.foreign.append(now)
-            state.written = replicas
+            live = await self._cluster.get(self._tiers, key.namespace, key.name)
+            # Where nothing else wrote it, the watch has not seen our own last write yet.
+            if writers := report.other_writers(live or {}, FIELD_MANAGER):
+                state.foreign.append(now)
+                state.written = replicas
+                state.rival = state.rival if writers == report.UNKNOWN and state.rival else writers
         while state.foreign and state.foreign[0] < now - _RIVAL_SECONDS:
             state.foreign.popleft()
-        if len(state.foreign) < _RIVAL_CHANGES:
-            state.rival = ""
-        elif not state.rival:
-            live = await self._cluster.get(self._tiers, key.namespace, key.name)
-            state.rival = report.other_writers(live or {}, FIELD_MANAGER)
-        return state.rival
+        state.rival = state.rival if state.foreign else ""
+        return state.rival if len(state.foreign) >= _RIVAL_CHANGES else ""
 
     async def _carry_out(self, key: Key, root: Mapping[str, Any], made: Made) -> None:
         state, before, decision = made.state, made.fleet.current, made.decision
