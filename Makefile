@@ -48,7 +48,7 @@ down: ## stop what `make demo` left running
 
 test: unit integration ## unit and integration tests, with a seeded sample of the fault sweeps
 
-unit: $(READY) ## unit tests: no sockets, under 10 s
+unit: $(READY) ## unit tests: no sockets
 	$(BIN)/pytest -q tests/unit -n 2
 
 # A test that stands still where no signal reaches it ends its worker, with the stacks of all threads.

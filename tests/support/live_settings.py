@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from gameai.bus.log import Log
 from gameai.bus.subjects import World
 from gameai.client import Bus
 from gameai.events.v1.events_pb2 import SOURCE_SETTINGS
@@ -89,7 +90,7 @@ class Settings:
     """The service, and calls of it; a call without `world` is of the first one."""
 
     stub: Any
-    log: MemoryLog
+    log: Log
     live: LiveWorld
     kit: Kit
 
@@ -132,9 +133,11 @@ class Settings:
 
 
 @contextlib.asynccontextmanager
-async def serving(url: str, *given: World, revisions: int = 1000) -> AsyncIterator[Settings]:
+async def serving(
+    url: str, *given: World, revisions: int = 1000, log: Log | None = None
+) -> AsyncIterator[Settings]:
     """The service of these worlds."""
-    log, worlds = MemoryLog(), Places(*given)
+    log, worlds = log or MemoryLog(), Places(*given)
     opened = Kit.opened(
         "settings",
         SOURCE_SETTINGS,

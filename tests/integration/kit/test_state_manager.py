@@ -1,126 +1,21 @@
 """StateService over gRPC on a real database: objects with versions, whole batches, pages, owners."""
 
 import asyncio
-import contextlib
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import grpc
 import pytest
-from gameai.bus.subjects import World, name_id
-from gameai.client import Bus
-from gameai.events.v1.events_pb2 import SOURCE_STATE_MANAGER, ObjectChanged, OwnerDeleted
-from gameai.kit import Database, Kit
-from gameai.services.state_manager.__main__ import StateService
-from gameai.services.state_manager.rules.checks import Limits
-from gameai.services.state_manager.tables import TABLES
-from gameai.serving.interceptor import Interceptor
+from gameai.bus.subjects import name_id
+from gameai.events.v1.events_pb2 import ObjectChanged, OwnerDeleted
 from gameai.state.v1 import state_pb2 as pb
-from gameai.state.v1 import state_pb2_grpc
-from gameai.testing.bus import MemoryLog
-from google.protobuf.message import Message
 from grpc import aio
-from support.bounties import Places, refused, until_answered
-from support.bus import MOOR, published, worlds
-
-LIMITS = Limits(collections=("saves", "guild-banks"), value_bytes=65_536, owner_objects=20)
-
-
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """The service, and calls of it; a call without `world` is of the first one."""
-
-    stub: Any
-    log: MemoryLog
-
-    async def write(self, *writes: pb.Write, world: str = "", request_id: str = "") -> list[int]:
-        request = pb.BatchWriteObjectsRequest(
-            request_id=request_id or str(uuid.UUID(int=random.getrandbits(128))), writes=writes
-        )
-        answer = await self.stub.BatchWriteObjects(request, metadata=of(world), timeout=20)
-        return list(answer.versions)
-
-    async def read(self, *keys: str, world: str = "") -> list[pb.Object]:
-        request = pb.BatchGetObjectsRequest(
-            keys=[pb.ObjectKey(collection="saves", key=each) for each in keys]
-        )
-        answer = await self.stub.BatchGetObjects(request, metadata=of(world), timeout=20)
-        return list(answer.objects)
-
-    async def listed(self, size: int, owner: str = "", prefix: str = "") -> list[str]:
-        """The keys of a collection, page by page."""
-        found, token = [], ""
-        while True:
-            request = pb.ListObjectsRequest(
-                collection="saves",
-                owner=owner,
-                key_prefix=prefix,
-                page_size=size,
-                page_token=token,
-            )
-            answer = await self.stub.ListObjects(request, timeout=20)
-            assert len(answer.objects) <= size
-            found += [each.key for each in answer.objects]
-            token = answer.next_page_token
-            if not token:
-                return found
-
-    async def exported(self, owner: str) -> list[tuple[str, str]]:
-        request = pb.ExportOwnerRequest(owner=owner)
-        pages = [each async for each in self.stub.ExportOwner(request, timeout=20)]
-        return [(each.collection, each.key) for page in pages for each in page.objects]
-
-    async def events(self, number: int, world: World = MOOR) -> list[Message]:
-        return await published(self.log, world, "state-manager", number)
-
-
-def of(world: str) -> tuple[tuple[str, str], ...]:
-    return (("gameai-world", world),) if world else ()
-
-
-def save(
-    key: str, value: bytes = b"1", expected: int = -1, owner: str = "", collection: str = "saves"
-) -> pb.Write:
-    saved = pb.Object(collection=collection, key=key, value=value, owner=owner, type="json")
-    return pb.Write(object=saved, expected_version=expected)
-
-
-def deletion(key: str, expected: int = -1) -> pb.Write:
-    return pb.Write(
-        object=pb.Object(collection="saves", key=key), expected_version=expected, delete=True
-    )
-
-
-@contextlib.asynccontextmanager
-async def serving(url: str, *given: World) -> AsyncIterator[State]:
-    log = MemoryLog()
-    server = aio.server(
-        interceptors=[Interceptor()], options=[("grpc.max_receive_message_length", 1 << 20)]
-    )
-    opened = Kit.opened(
-        "state-manager",
-        SOURCE_STATE_MANAGER,
-        Database(url, schema="svc_state_manager", connections=4),
-        Places(*given),
-        tables=TABLES,
-        bus=Bus.of_log(log, given[0], service="state-manager"),
-    )
-    async with opened as kit:
-        state_pb2_grpc.add_StateServiceServicer_to_server(StateService(kit, LIMITS), server)
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        running = asyncio.create_task(kit.run({}))
-        async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            try:
-                yield State(stub=state_pb2_grpc.StateServiceStub(channel), log=log)
-            finally:
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
-                await server.stop(0)
+from support.bounties import refused, until_answered
+from support.bus import MOOR, worlds
+from support.live_state import State, deletion, save, serving
 
 
 @pytest.fixture
